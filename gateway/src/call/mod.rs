@@ -1,0 +1,1 @@
+//! The core: a call, its legs, verification, causes.

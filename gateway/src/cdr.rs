@@ -1,0 +1,1 @@
+//! Call records as JSON lines.

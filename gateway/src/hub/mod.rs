@@ -1,0 +1,1 @@
+//! Our rendezvous: it introduces callers to each other and relays opaque packets.

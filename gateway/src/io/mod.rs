@@ -1,0 +1,1 @@
+//! The only place of sockets and threads.

@@ -1,0 +1,1 @@
+//! What the handset is told: scripts, prompts, the words of the emojis.

@@ -1,0 +1,2 @@
+//! The program `quartet`.
+fn main() {}

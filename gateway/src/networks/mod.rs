@@ -1,0 +1,1 @@
+//! Where E2EE users live: the verbs a network must carry.

@@ -1,0 +1,1 @@
+//! Loading plugins: checks, registry, safe handles.

@@ -1,0 +1,1 @@
+//! From a dialled number or a caller to a destination.

@@ -1,0 +1,1 @@
+//! End-to-end encrypted calls: key exchange, fingerprint, signalling, negotiation.

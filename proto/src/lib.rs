@@ -1,0 +1,18 @@
+//! The protocols of Quartet, sans-IO.
+//!
+//! Every machine here is a plain value that is fed and polled: `handle_input(now, ..)`, `handle_timeout(now)`,
+//! `poll_transmit()`, `poll_event()`, `poll_timeout()`. After any `handle_*` the caller drains every `poll_*` before the
+//! next. No socket, no clock, no global randomness: `now` and a generator are handed in.
+//!
+//! Reading order: [`net`] (the words all machines share), [`sip`], [`sdp`], [`rtp`], [`e2ee`], [`hub`]; `webrtc` is built
+//! with the feature of that name and used by the transport plugin alone.
+#![forbid(unsafe_code)]
+
+pub mod e2ee;
+pub mod hub;
+pub mod net;
+pub mod rtp;
+pub mod sdp;
+pub mod sip;
+#[cfg(feature = "webrtc")]
+pub mod webrtc;

@@ -1,0 +1,1 @@
+//! SIP: one endpoint in front of messages, transactions, dialogs, digest and registrar (RFC 3261).
