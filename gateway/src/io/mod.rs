@@ -1,1 +1,3 @@
 //! The only place of sockets and threads.
+
+pub mod media_worker;

@@ -1,0 +1,304 @@
+//! What call and media say to each other: a few values a second, never a packet.
+//!
+//! The call names legs and announcements by keys of its own choosing; a key is used once in the life of the process.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use crate::ivr::sound::Clip;
+
+/// A media leg, named by the call that opened it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LegKey(pub u64);
+
+/// One announcement, named by the call that started it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlayKey(pub u64);
+
+/// Which end of the media handshake a leg is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Speaks first: ICE controlling, SDP offer.
+    Offer,
+    /// Answers: ICE controlled, SDP answer.
+    Answer,
+}
+
+/// Which sockets a leg gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// Addresses of this machine, never the wildcard: one socket each. A leg of two components uses the first alone.
+    pub addresses: Vec<IpAddr>,
+    /// 1: RTP and RTCP share a port; 2: a pair of ports, even and odd.
+    pub components: u8,
+}
+
+/// The codec of a leg, as agreed in SDP or by the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegCodec {
+    /// SDP name, as in `rtpmap`; the case does not matter.
+    pub name: String,
+    /// Payload type towards the peer.
+    pub send_pt: u8,
+    /// Payload type from the peer.
+    pub receive_pt: u8,
+    /// The peer's `fmtp` text: what our encoder obeys. May be empty.
+    pub send_fmtp: String,
+    /// Our `fmtp` text: what our decoder obeys. May be empty.
+    pub local_fmtp: String,
+    /// Packet duration towards the peer; 20 where nobody asked for another one.
+    pub ptime_ms: u32,
+    /// RFC 4733 events, where both sides speak them.
+    pub telephone_event: Option<TelephoneEvent>,
+    /// The stream we send under.
+    pub ssrc: u32,
+}
+
+/// How key presses travel beside the speech (RFC 4733).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TelephoneEvent {
+    /// Payload type towards the peer.
+    pub send_pt: u8,
+    /// Payload type from the peer.
+    pub receive_pt: u8,
+    /// RTP clock of the events: that of the codec beside them.
+    pub clock: u32,
+}
+
+/// An order from the call.
+///
+/// An order for a leg that does not exist (any more) is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub enum MediaCommand {
+    /// Makes a leg: sockets and a transport. [`MediaEvent::Local`] or [`MediaEvent::Failed`] follows.
+    Open {
+        /// The new leg.
+        leg: LegKey,
+        /// A leg that this one will be bridged with: both get the same worker.
+        beside: Option<LegKey>,
+        /// Name of the transport.
+        transport: String,
+        /// Which end of the handshake we are.
+        role: Role,
+        /// Which sockets.
+        bind: Bind,
+        /// `name:value` lines of the transport's options; may be empty.
+        options: String,
+    },
+    /// New lines of the peer's description.
+    Remote {
+        /// The leg.
+        leg: LegKey,
+        /// SDP attribute lines; they hold keys and are wiped after use.
+        lines: String,
+    },
+    /// The agreed codec; again after a new agreement.
+    Codec {
+        /// The leg.
+        leg: LegKey,
+        /// The codec.
+        codec: LegCodec,
+    },
+    /// Lets the leg's person hear these clips instead of the bridged peer; the other direction goes on.
+    ///
+    /// A new announcement replaces the running one, which then ends without [`MediaEvent::Played`].
+    /// Without a codec on the leg yet it waits for one.
+    Play {
+        /// The leg whose person hears it.
+        leg: LegKey,
+        /// The announcement's name in [`MediaEvent::Played`].
+        play: PlayKey,
+        /// What is played, in order.
+        clips: Vec<Clip>,
+    },
+    /// Ends the running announcement, if any, without [`MediaEvent::Played`].
+    StopPlay {
+        /// The leg.
+        leg: LegKey,
+    },
+    /// Joins two legs: each hears the other. Ends an earlier bridge of either.
+    ///
+    /// May come before either leg has a codec or a connection; sound flows as soon as both have.
+    Bridge {
+        /// One leg.
+        a: LegKey,
+        /// The other leg, opened beside it.
+        b: LegKey,
+    },
+    /// Parts a leg from its partner.
+    Unbridge {
+        /// Either of the two.
+        a: LegKey,
+    },
+    /// Silences a leg in both directions (announcements are still heard), or ends that.
+    Hold {
+        /// The leg.
+        leg: LegKey,
+        /// Begin or end.
+        on: bool,
+    },
+    /// Sends one key press to the leg's peer, where events are negotiated.
+    SendDtmf {
+        /// The leg.
+        leg: LegKey,
+        /// `0`-`9`, `*`, `#`, `A`-`D`.
+        digit: char,
+    },
+    /// Says goodbye in the transport's way and frees everything. [`MediaEvent::Closed`] follows.
+    Close {
+        /// The leg.
+        leg: LegKey,
+    },
+}
+
+impl MediaCommand {
+    /// The leg the order is for; of two, the first.
+    pub fn leg(&self) -> LegKey {
+        match self {
+            Self::Open { leg, .. }
+            | Self::Remote { leg, .. }
+            | Self::Codec { leg, .. }
+            | Self::Play { leg, .. }
+            | Self::StopPlay { leg }
+            | Self::Hold { leg, .. }
+            | Self::SendDtmf { leg, .. }
+            | Self::Close { leg } => *leg,
+            Self::Bridge { a, .. } | Self::Unbridge { a } => *a,
+        }
+    }
+}
+
+impl fmt::Debug for MediaCommand {
+    /// Prints which order for which leg: descriptions hold keys and stay out of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Open { .. } => "Open",
+            Self::Remote { .. } => "Remote",
+            Self::Codec { .. } => "Codec",
+            Self::Play { .. } => "Play",
+            Self::StopPlay { .. } => "StopPlay",
+            Self::Bridge { .. } => "Bridge",
+            Self::Unbridge { .. } => "Unbridge",
+            Self::Hold { .. } => "Hold",
+            Self::SendDtmf { .. } => "SendDtmf",
+            Self::Close { .. } => "Close",
+        };
+        f.debug_tuple(name).field(&self.leg()).finish()
+    }
+}
+
+/// What the call hears of its media.
+#[derive(Clone, PartialEq)]
+pub enum MediaEvent {
+    /// New lines of our description, to be given to the peer.
+    Local {
+        /// The leg.
+        leg: LegKey,
+        /// SDP attribute lines; they hold keys.
+        lines: String,
+    },
+    /// The transport is up: packets may flow both ways.
+    Connected {
+        /// The leg.
+        leg: LegKey,
+    },
+    /// The leg is dead and only waits for [`MediaCommand::Close`].
+    Failed {
+        /// The leg.
+        leg: LegKey,
+        /// The transport's own cause word (`dtls`, `fingerprint`, `ice`, ...), or `sockets`, `transport`, `codec`,
+        /// `plugin`, `internal`.
+        cause: String,
+    },
+    /// An announcement has been heard to its end.
+    Played {
+        /// The leg.
+        leg: LegKey,
+        /// Which one.
+        play: PlayKey,
+    },
+    /// The leg's person pressed a key: once per press.
+    Dtmf {
+        /// The leg.
+        leg: LegKey,
+        /// `0`-`9`, `*`, `#`, `A`-`D`.
+        digit: char,
+    },
+    /// How the leg is doing, once a second.
+    Report {
+        /// The leg.
+        leg: LegKey,
+        /// The figures.
+        report: Report,
+    },
+    /// A message of the transport's data channel.
+    Data {
+        /// The leg.
+        leg: LegKey,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// The leg is gone: its sockets are free.
+    Closed {
+        /// The leg.
+        leg: LegKey,
+    },
+}
+
+impl MediaEvent {
+    /// The leg that speaks.
+    pub fn leg(&self) -> LegKey {
+        match self {
+            Self::Local { leg, .. }
+            | Self::Connected { leg }
+            | Self::Failed { leg, .. }
+            | Self::Played { leg, .. }
+            | Self::Dtmf { leg, .. }
+            | Self::Report { leg, .. }
+            | Self::Data { leg, .. }
+            | Self::Closed { leg } => *leg,
+        }
+    }
+}
+
+impl fmt::Debug for MediaEvent {
+    /// Prints no description and no key press.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local { leg, .. } => f.debug_tuple("Local").field(leg).finish(),
+            Self::Connected { leg } => f.debug_tuple("Connected").field(leg).finish(),
+            Self::Failed { leg, cause } => f.debug_tuple("Failed").field(leg).field(cause).finish(),
+            Self::Played { leg, play } => f.debug_tuple("Played").field(leg).field(play).finish(),
+            Self::Dtmf { leg, .. } => f.debug_tuple("Dtmf").field(leg).finish(),
+            Self::Report { leg, report } => f.debug_tuple("Report").field(leg).field(report).finish(),
+            Self::Data { leg, bytes } => f.debug_tuple("Data").field(leg).field(&bytes.len()).finish(),
+            Self::Closed { leg } => f.debug_tuple("Closed").field(leg).finish(),
+        }
+    }
+}
+
+/// The figures of a leg since it was opened, unless said otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Report {
+    /// RTP packets received.
+    pub received: u64,
+    /// RTP packets that never came, by sequence number.
+    pub lost: u64,
+    /// RTP packets that came too late to be heard.
+    pub late: u64,
+    /// Frames made up because of loss or lateness.
+    pub concealed: u64,
+    /// Interarrival jitter now, in milliseconds (RFC 3550 §6.4.1).
+    pub jitter_ms: f32,
+    /// How long packets wait in the receiving buffer now, in milliseconds.
+    pub depth_ms: f32,
+    /// Round trip by RTCP, as last measured.
+    pub round_trip: Option<Duration>,
+    /// Share of our packets that the peer missed, as it last reported: 0 to 1.
+    pub remote_loss: Option<f32>,
+    /// How long nothing has been received: since the last RTP packet, or since the leg was opened.
+    pub silent: Duration,
+    /// RTP packets sent.
+    pub sent: u64,
+    /// Packets that the system did not take.
+    pub unsent: u64,
+}
