@@ -1,0 +1,487 @@
+//! The receiving buffer: puts packets of one stream in order and says when each is due. It decides no depth by itself (the
+//! rule lives with the media; [`Depth`] is its simplest form) and knows no codec.
+//!
+//! Fixed slots: no allocation after `new`, whatever arrives. Output sequence numbers only rise, until the stream restarts.
+
+mod depth;
+#[cfg(test)]
+mod tests;
+
+pub use depth::Depth;
+use depth::WindowMinimum;
+
+use super::packet::Packet;
+use super::ticks_to_ns;
+
+/// Largest payload that is kept.
+pub const MAX_PAYLOAD: usize = 1500;
+/// A jump forward of this many packets is a restarted stream rather than loss (RFC 3550 appendix A.1, MAX_DROPOUT).
+const MAX_DROPOUT: i64 = 3000;
+/// A packet this far behind the newest is a restarted stream rather than reordering (RFC 3550 A.1, MAX_MISORDER).
+const MAX_MISORDER: i64 = 100;
+/// A timestamp this far behind what was played cannot be lateness: the source has set its clock anew.
+const CLOCK_SET_NS: i64 = 5_000_000_000;
+/// Where extended sequence numbers begin: far enough from zero that nothing is below it.
+const ORIGIN: i64 = 1 << 32;
+/// Marks a slot without a packet.
+const VACANT: i64 = -1;
+
+/// What became of a packet that was pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It waits in the buffer. Its delay over the smallest of the last 2 s, for the depth rule.
+    Stored {
+        /// Nanoseconds over the window minimum.
+        delay_ns: u64,
+    },
+    /// It came after its turn and was dropped; the delay says by how much the buffer is too shallow.
+    Late {
+        /// Nanoseconds over the window minimum.
+        delay_ns: u64,
+    },
+    /// It is here already.
+    Duplicate,
+    /// The stream began, or began anew (new SSRC, or a jump of the sequence number); the buffer holds this packet alone.
+    Restarted,
+    /// A lone packet far from the stream, or larger than [`MAX_PAYLOAD`]; dropped.
+    Refused,
+}
+
+/// A packet on its way out of the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Sequence number as on the wire.
+    pub sequence: u16,
+    /// Timestamp as on the wire.
+    pub timestamp: u32,
+    /// 0..=127.
+    pub payload_type: u8,
+    /// Marker as on the wire.
+    pub marker: bool,
+    /// The first of a stream: decoders and clocks that follow it begin anew.
+    pub first: bool,
+    /// When it arrived.
+    pub arrival_ns: u64,
+    /// Its bytes, valid to the next push.
+    pub payload: &'a [u8],
+}
+
+/// What the buffer has to give at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pop<'a> {
+    /// The next packet, and it is due.
+    Packet(Frame<'a>),
+    /// The next packet is not here though later ones are, and it is due: conceal it.
+    Missing {
+        /// Its sequence number.
+        sequence: u16,
+        /// Its timestamp, estimated from its neighbours.
+        timestamp: u32,
+        /// The packet right after it, if that is here: its in-band FEC can restore the missing one. It stays in the buffer.
+        next: Option<Frame<'a>>,
+    },
+    /// Packets are here, but none is due: come back at [`Buffer::due`].
+    Early,
+    /// No packet is here. Whether that is loss or silence the caller knows; see [`Buffer::expected`] and [`Buffer::skip`].
+    Empty,
+}
+
+/// Counters since `new`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets given out.
+    pub played: u64,
+    /// Packets reported missing or skipped over.
+    pub missing: u64,
+    /// Packets that came too late.
+    pub late: u64,
+    /// Packets that were here already.
+    pub duplicate: u64,
+    /// Packets thrown out because nobody took them in time.
+    pub overflow: u64,
+    /// Restarts of the stream, the first beginning included.
+    pub restarts: u64,
+}
+
+/// See the head of this file.
+///
+/// Push packets as they arrive, pop in a loop until [`Pop::Early`] or [`Pop::Empty`], sleep until [`Buffer::due`].
+#[derive(Debug)]
+pub struct Buffer {
+    slots: Box<[Slot]>,
+    payloads: Box<[u8]>,
+    clock: u32,
+    depth_ns: u64,
+    stream: Option<Stream>,
+    counts: Counts,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    sequence: i64,
+    timestamp: i64,
+    arrival_ns: u64,
+    length: u16,
+    payload_type: u8,
+    marker: bool,
+}
+
+#[derive(Debug)]
+struct Stream {
+    ssrc: u32,
+    /// Largest sequence number seen, and its timestamp on the wire and unwrapped.
+    highest: i64,
+    wire_timestamp: u32,
+    timestamp: i64,
+    /// Timestamp on the wire that is zero unwrapped.
+    origin: u32,
+    /// Sequence number of the packet to be given out next.
+    next: i64,
+    /// Sequence number and timestamp of what was given out or reported missing last.
+    last: Option<(i64, i64)>,
+    /// Ticks of a packet, by the last two neighbours.
+    step: i64,
+    /// Time up to and with this timestamp was filled by the caller ([`Buffer::skip`]).
+    skipped: Option<i64>,
+    /// A sequence number that would make a restart believable, after a lone packet far away.
+    candidate: Option<u16>,
+    fastest: WindowMinimum,
+}
+
+impl Buffer {
+    /// A buffer of `slots` packets (at least 2) for a stream with this RTP clock. Holds about 1.5 kB a slot.
+    #[must_use]
+    pub fn new(slots: usize, clock: u32) -> Self {
+        let slots = slots.max(2);
+        let vacant = Slot {
+            sequence: VACANT,
+            timestamp: 0,
+            arrival_ns: 0,
+            length: 0,
+            payload_type: 0,
+            marker: false,
+        };
+        Buffer {
+            slots: vec![vacant; slots].into_boxed_slice(),
+            payloads: vec![0; slots * MAX_PAYLOAD].into_boxed_slice(),
+            clock: clock.max(1),
+            depth_ns: 0,
+            stream: None,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Sets how long a packet waits beyond the fastest of the last 2 s. At 0 it is due when it arrives.
+    pub fn set_depth(&mut self, depth_ns: u64) {
+        self.depth_ns = depth_ns;
+    }
+
+    /// The depth in force.
+    #[must_use]
+    pub fn depth(&self) -> u64 {
+        self.depth_ns
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// How many packets wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.sequence != VACANT).count()
+    }
+
+    /// True if no packet waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.iter().all(|slot| slot.sequence == VACANT)
+    }
+
+    /// Forgets the stream and all packets; the next one begins anew.
+    pub fn reset(&mut self) {
+        self.clear();
+        self.stream = None;
+    }
+
+    /// Takes a packet that arrived at `arrival_ns`, which must not go backwards.
+    pub fn push(&mut self, packet: &Packet<'_>, arrival_ns: u64) -> Pushed {
+        if packet.payload.len() > MAX_PAYLOAD {
+            return Pushed::Refused;
+        }
+        let Some(stream) = self.stream.as_mut().filter(|stream| stream.ssrc == packet.ssrc) else {
+            return self.restart(packet, arrival_ns);
+        };
+        let ahead = i64::from(packet.sequence.wrapping_sub(stream.highest as u16) as i16);
+        if ahead >= MAX_DROPOUT || ahead <= -MAX_MISORDER {
+            if stream.candidate == Some(packet.sequence) {
+                return self.restart(packet, arrival_ns);
+            }
+            stream.candidate = Some(packet.sequence.wrapping_add(1));
+            return Pushed::Refused;
+        }
+        stream.candidate = None;
+        if ahead > self.slots.len() as i64 {
+            // A hole longer than the buffer: nobody wants that many concealed frames at once.
+            self.counts.missing += (ahead - 1) as u64;
+            return self.restart(packet, arrival_ns);
+        }
+        let sequence = stream.highest + ahead;
+        let timestamp = stream.unwrap(packet.timestamp);
+        if ahead > 0 {
+            stream.highest = sequence;
+            stream.wire_timestamp = packet.timestamp;
+            stream.timestamp = timestamp;
+        }
+        let delay_ns = stream
+            .fastest
+            .observe(arrival_ns, transit(arrival_ns, timestamp, self.clock));
+        if stream.is_late(sequence, timestamp, self.clock) {
+            self.counts.late += 1;
+            return Pushed::Late { delay_ns };
+        }
+        if sequence < stream.next {
+            // Nothing was given out yet: the stream simply began a little earlier.
+            if stream.next - sequence >= self.slots.len() as i64 || stream.highest - sequence >= self.slots.len() as i64
+            {
+                self.counts.late += 1;
+                return Pushed::Late { delay_ns };
+            }
+            stream.next = sequence;
+        }
+        if self.slots[self.index(sequence)].sequence == sequence {
+            self.counts.duplicate += 1;
+            return Pushed::Duplicate;
+        }
+        self.make_room(sequence);
+        self.store(sequence, timestamp, packet, arrival_ns);
+        Pushed::Stored { delay_ns }
+    }
+
+    /// When the next packet (here or missing) is due; `None` while no packet waits.
+    #[must_use]
+    pub fn due(&self) -> Option<u64> {
+        let stream = self.stream.as_ref()?;
+        let first = self.first_waiting(stream)?;
+        Some(self.due_of(stream, self.expected_timestamp(stream, first)))
+    }
+
+    /// When a packet that has not arrived should be given out, were it to follow the last without a pause.
+    ///
+    /// For the caller that knows its source does not fall silent: at this time conceal, and say so by [`Buffer::skip`].
+    /// `None` before the first packet is given out.
+    #[must_use]
+    pub fn expected(&self) -> Option<u64> {
+        let stream = self.stream.as_ref()?;
+        let (_, timestamp) = stream.last?;
+        let after = stream.skipped.map_or(timestamp, |skipped| skipped.max(timestamp)) + stream.step;
+        Some(self.due_of(stream, after))
+    }
+
+    /// Says that the caller filled the time of one packet by itself; the packet of that time is late from now on.
+    pub fn skip(&mut self) {
+        if let Some(stream) = &mut self.stream
+            && let Some((_, timestamp)) = stream.last
+        {
+            let from = stream.skipped.map_or(timestamp, |skipped| skipped.max(timestamp));
+            stream.skipped = Some(from + stream.step);
+            self.counts.missing += 1;
+        }
+    }
+
+    /// Gives out what is due at `now_ns`.
+    pub fn pop(&mut self, now_ns: u64) -> Pop<'_> {
+        let Some(stream) = &self.stream else {
+            return Pop::Empty;
+        };
+        let Some(mut first) = self.first_waiting(stream) else {
+            return Pop::Empty;
+        };
+        let mut expected = self.expected_timestamp(stream, first);
+        let mut next = stream.next;
+        // What the caller has concealed by itself is not reported a second time.
+        if stream.skipped.is_some_and(|skipped| expected <= skipped) && next < first {
+            next = first;
+            expected = self.slots[self.index(first)].timestamp;
+        }
+        if self.due_of(stream, expected) > now_ns {
+            return Pop::Early;
+        }
+        let clock_step = stream
+            .last
+            .map(|(sequence, timestamp)| (next - sequence, expected - timestamp));
+        let began = stream.last.is_none();
+        let wire = stream.wire(expected);
+        let Some(stream) = &mut self.stream else {
+            return Pop::Empty;
+        };
+        stream.next = next + 1;
+        stream.last = Some((next, expected));
+        if let Some((1, ticks)) = clock_step
+            && ticks > 0
+            && ticks_to_ns(ticks, self.clock) <= 200_000_000
+        {
+            stream.step = ticks;
+        }
+        if next == first {
+            self.counts.played += 1;
+            let index = self.index(next);
+            self.slots[index].sequence = VACANT;
+            return Pop::Packet(self.frame(index, next, began));
+        }
+        self.counts.missing += 1;
+        first = next + 1;
+        let index = self.index(first);
+        let here = self.slots[index].sequence == first;
+        let next_frame = here.then(|| self.frame(index, first, false));
+        Pop::Missing {
+            sequence: next as u16,
+            timestamp: wire,
+            next: next_frame,
+        }
+    }
+
+    fn clear(&mut self) {
+        for slot in &mut self.slots {
+            slot.sequence = VACANT;
+        }
+    }
+
+    fn restart(&mut self, packet: &Packet<'_>, arrival_ns: u64) -> Pushed {
+        self.clear();
+        self.counts.restarts += 1;
+        let sequence = ORIGIN + i64::from(packet.sequence);
+        let mut fastest = WindowMinimum::default();
+        fastest.observe(arrival_ns, transit(arrival_ns, 0, self.clock));
+        self.stream = Some(Stream {
+            ssrc: packet.ssrc,
+            highest: sequence,
+            wire_timestamp: packet.timestamp,
+            timestamp: 0,
+            origin: packet.timestamp,
+            next: sequence,
+            last: None,
+            step: i64::from(self.clock / 50),
+            skipped: None,
+            candidate: None,
+            fastest,
+        });
+        self.store(sequence, 0, packet, arrival_ns);
+        Pushed::Restarted
+    }
+
+    fn index(&self, sequence: i64) -> usize {
+        sequence.rem_euclid(self.slots.len() as i64) as usize
+    }
+
+    /// Throws out the oldest packets until `sequence` fits behind `next`.
+    fn make_room(&mut self, sequence: i64) {
+        let slots = self.slots.len() as i64;
+        let Some(stream) = &mut self.stream else { return };
+        let keep_from = sequence - slots + 1;
+        if stream.next >= keep_from {
+            return;
+        }
+        let mut thrown = 0;
+        for slot in &mut self.slots {
+            if slot.sequence != VACANT && slot.sequence < keep_from {
+                slot.sequence = VACANT;
+                thrown += 1;
+            }
+        }
+        self.counts.overflow += thrown;
+        self.counts.missing += (keep_from - stream.next) as u64 - thrown;
+        stream.next = keep_from;
+    }
+
+    fn store(&mut self, sequence: i64, timestamp: i64, packet: &Packet<'_>, arrival_ns: u64) {
+        let index = self.index(sequence);
+        let length = packet.payload.len();
+        self.payloads[index * MAX_PAYLOAD..][..length].copy_from_slice(packet.payload);
+        self.slots[index] = Slot {
+            sequence,
+            timestamp,
+            arrival_ns,
+            length: length as u16,
+            payload_type: packet.payload_type,
+            marker: packet.marker,
+        };
+    }
+
+    /// The smallest sequence number that waits.
+    fn first_waiting(&self, stream: &Stream) -> Option<i64> {
+        (stream.next..=stream.highest)
+            .take(self.slots.len())
+            .find(|sequence| self.slots[self.index(*sequence)].sequence == *sequence)
+    }
+
+    /// The timestamp of the packet `stream.next`, if `first` is the first that waits: its own, or between its neighbours.
+    fn expected_timestamp(&self, stream: &Stream, first: i64) -> i64 {
+        let timestamp = self.slots[self.index(first)].timestamp;
+        match stream.last {
+            Some((sequence, before)) if first > stream.next && timestamp > before => {
+                let step = (timestamp - before) / (first - sequence).max(1);
+                timestamp - step * (first - stream.next)
+            }
+            _ => timestamp,
+        }
+    }
+
+    fn due_of(&self, stream: &Stream, timestamp: i64) -> u64 {
+        let due = stream.fastest.value() + ticks_to_ns(timestamp, self.clock);
+        u64::try_from(due).unwrap_or(0).saturating_add(self.depth_ns)
+    }
+
+    fn frame(&self, index: usize, sequence: i64, first: bool) -> Frame<'_> {
+        let slot = &self.slots[index];
+        let origin = self.stream.as_ref().map_or(0, |stream| stream.origin);
+        Frame {
+            sequence: sequence as u16,
+            timestamp: origin.wrapping_add(slot.timestamp as u32),
+            payload_type: slot.payload_type,
+            marker: slot.marker,
+            first,
+            arrival_ns: slot.arrival_ns,
+            payload: &self.payloads[index * MAX_PAYLOAD..][..usize::from(slot.length)],
+        }
+    }
+}
+
+impl Stream {
+    fn unwrap(&self, timestamp: u32) -> i64 {
+        self.timestamp + i64::from(timestamp.wrapping_sub(self.wire_timestamp) as i32)
+    }
+
+    fn wire(&self, timestamp: i64) -> u32 {
+        self.origin.wrapping_add(timestamp as u32)
+    }
+
+    /// True if the turn of a packet is over; remembers it where only the time was filled.
+    fn is_late(&mut self, sequence: i64, timestamp: i64, clock: u32) -> bool {
+        if sequence < self.next && self.last.is_some() {
+            return true;
+        }
+        let Some(skipped) = self.skipped else {
+            return false;
+        };
+        if ticks_to_ns(skipped - timestamp, clock) > CLOCK_SET_NS {
+            self.skipped = None;
+            return false;
+        }
+        if timestamp > skipped {
+            return false;
+        }
+        // All before it are late as well; they may not come out after it.
+        self.next = self.next.max(sequence + 1);
+        self.last = Some((sequence, timestamp));
+        true
+    }
+}
+
+fn transit(arrival_ns: u64, timestamp: i64, clock: u32) -> i64 {
+    i64::try_from(arrival_ns)
+        .unwrap_or(i64::MAX)
+        .saturating_sub(ticks_to_ns(timestamp, clock))
+}
