@@ -1,0 +1,53 @@
+//! Digest.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// Hashes of `user:realm:password`, one per algorithm: what a password file holds instead of the password.
+#[derive(Clone, Default)]
+pub struct Ha1 {
+    /// MD5, 16 bytes.
+    pub md5: Option<Zeroizing<[u8; 16]>>,
+    /// SHA-256, 32 bytes.
+    pub sha256: Option<Zeroizing<[u8; 32]>>,
+}
+
+impl fmt::Debug for Ha1 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ha1")
+            .field("md5", &self.md5.is_some())
+            .field("sha256", &self.sha256.is_some())
+            .finish()
+    }
+}
+
+/// Somebody who may log in.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The digest user, the address of record and the From user.
+    pub user: String,
+    /// Name for displays.
+    pub display: Option<String>,
+    /// What the password is checked against; the challenge names only what stands here.
+    pub ha1: Ha1,
+    /// Contacts registered at once; beyond: 403.
+    pub max_contacts: usize,
+}
+
+/// A user and a password, to answer challenges with.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The digest user.
+    pub user: String,
+    /// In clear; erased when dropped.
+    pub password: Zeroizing<String>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}

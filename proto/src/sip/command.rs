@@ -1,0 +1,116 @@
+//! What the endpoint is told to do.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::DialogKey;
+use super::auth::Credentials;
+use super::message::NameAddr;
+
+/// A `Reason` header: why a call ends (RFC 3326).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// `SIP` or `Q.850`.
+    pub protocol: String,
+    /// A code of that protocol.
+    pub cause: u16,
+    /// For people. Control characters are left out, quotes escaped.
+    pub text: String,
+}
+
+/// An order to the endpoint.
+///
+/// All texts may hold anything: control characters never reach the wire.
+#[derive(Clone, Debug)]
+pub enum SipCommand {
+    /// As callee: a provisional answer. Out of range or too late: refused.
+    Ring {
+        /// The dialog.
+        dialog: DialogKey,
+        /// 101..=199.
+        status: u16,
+        /// SDP of early media.
+        body: Option<Vec<u8>>,
+    },
+    /// As callee: 200 to the INVITE, or to a `Reinvite`. Repeated until the ACK comes.
+    Answer {
+        /// The dialog.
+        dialog: DialogKey,
+        /// SDP answer, or offer if the caller's is late.
+        body: Option<Vec<u8>>,
+        /// `P-Asserted-Identity`, and display name of our `Contact`.
+        identity: Option<NameAddr>,
+    },
+    /// As callee: a final refusal of the INVITE (no further event), or of a `Reinvite` (the dialog stays).
+    Reject {
+        /// The dialog.
+        dialog: DialogKey,
+        /// 300..=699.
+        status: u16,
+        /// `Reason` header.
+        reason: Option<Reason>,
+        /// `Retry-After`, seconds.
+        retry_after: Option<u32>,
+    },
+    /// Ends the dialog by what fits its state: CANCEL, BYE, or 480 to the INVITE.
+    ///
+    /// Exactly one of `Ended`, `Rejected`, `Bye` or `Cancelled` follows.
+    Hangup {
+        /// The dialog.
+        dialog: DialogKey,
+        /// `Reason` header.
+        reason: Option<Reason>,
+    },
+    /// Calls a phone.
+    Invite {
+        /// From [`super::Endpoint::next_dialog`].
+        dialog: DialogKey,
+        /// The registered contact.
+        request_uri: String,
+        /// Where to send.
+        destination: SocketAddr,
+        /// Our address to send from.
+        local: SocketAddr,
+        /// `From`, without tag.
+        from: NameAddr,
+        /// `To`, without tag.
+        to: NameAddr,
+        /// `P-Asserted-Identity`.
+        identity: Option<NameAddr>,
+        /// SDP offer; `None`: late offer.
+        body: Option<Vec<u8>>,
+        /// Answers a challenge, if there is one.
+        credentials: Option<Credentials>,
+    },
+    /// As caller with a late offer: ACK with our SDP answer.
+    Ack {
+        /// The dialog.
+        dialog: DialogKey,
+        /// SDP answer.
+        body: Option<Vec<u8>>,
+    },
+    /// INFO within a confirmed dialog; its answer is not reported.
+    Info {
+        /// The dialog.
+        dialog: DialogKey,
+        /// Such as `application/dtmf-relay`.
+        content_type: String,
+        /// The body.
+        body: Vec<u8>,
+    },
+    /// As client: registers `aor` at a registrar, once.
+    Register {
+        /// Names the registration in events.
+        registration: u64,
+        /// User part of the address of record.
+        aor: String,
+        /// Where the registrar listens.
+        registrar: SocketAddr,
+        /// Our address, also our `Contact`.
+        local: SocketAddr,
+        /// Answers the challenge.
+        credentials: Option<Credentials>,
+        /// Zero takes the registration back.
+        expires: Duration,
+    },
+}

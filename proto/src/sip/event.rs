@@ -1,0 +1,166 @@
+//! What the endpoint tells its user. Not how it came to know: that is the rest of this folder.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::DialogKey;
+use super::message::NameAddr;
+use super::registrar::Contact;
+
+/// What became of a registered contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistrationChange {
+    /// It is new.
+    Added,
+    /// It was there and lives longer now.
+    Refreshed,
+    /// The phone took it back.
+    Removed,
+    /// Nobody refreshed it in time.
+    Expired,
+}
+
+/// Why a login was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginFailure {
+    /// No such account. On the wire this looks like a wrong password.
+    UnknownUser,
+    /// The account exists, the password is not this one.
+    WrongPassword,
+    /// The answer was right once, but its nonce count was used before: somebody recorded it.
+    Replayed,
+    /// Too many failures from this source; the answer was not even looked at.
+    Locked,
+}
+
+/// Something happened that the calls above must know.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SipEvent {
+    /// A contact of an account changed.
+    Registration {
+        /// The account.
+        user: String,
+        /// What changed.
+        change: RegistrationChange,
+        /// The contact, as it is now (or was).
+        contact: Contact,
+        /// Where the request came from; for `Expired`, where the binding came from.
+        source: SocketAddr,
+    },
+    /// Somebody failed to log in.
+    LoginFailed {
+        /// The name that was tried (cut at 64 characters).
+        user: String,
+        /// From where.
+        source: SocketAddr,
+        /// Why it failed.
+        why: LoginFailure,
+        /// Failures of this name from this source within the window, this one included.
+        failures: u32,
+    },
+    /// A phone calls: answer with `Ring`, `Answer`, `Reject` or `Hangup`. 100 has been sent.
+    Incoming {
+        /// The new dialog.
+        dialog: DialogKey,
+        /// The authenticated account.
+        user: String,
+        /// The caller as it names itself; its user part is the account.
+        from: NameAddr,
+        /// User part of the request URI, unescaped.
+        target: String,
+        /// The `Call-ID` header.
+        call_id: String,
+        /// The SDP offer; `None`: late offer, ours goes into the answer.
+        body: Option<Vec<u8>>,
+        /// Where the request came from.
+        source: SocketAddr,
+        /// Our address it arrived at.
+        local: SocketAddr,
+    },
+    /// As caller: a 101-199 arrived.
+    Provisional {
+        /// The dialog.
+        dialog: DialogKey,
+        /// 101..=199.
+        status: u16,
+        /// SDP of early media.
+        body: Option<Vec<u8>>,
+    },
+    /// As caller: 2xx. The endpoint has acknowledged if our INVITE held the offer; else send [`super::SipCommand::Ack`].
+    Answered {
+        /// The dialog.
+        dialog: DialogKey,
+        /// SDP answer (or offer, if ours was late).
+        body: Option<Vec<u8>>,
+    },
+    /// As caller: the call will not be. Last event of the dialog.
+    Rejected {
+        /// The dialog.
+        dialog: DialogKey,
+        /// 300..=699; 408 also when nobody answered at all, 487 after our own cancelling.
+        status: u16,
+        /// Reason phrase of the peer, or ours.
+        reason: String,
+        /// `Retry-After`, seconds.
+        retry_after: Option<u32>,
+    },
+    /// As callee: the ACK arrived, the dialog is confirmed.
+    Confirmed {
+        /// The dialog.
+        dialog: DialogKey,
+        /// SDP answer to our late offer.
+        body: Option<Vec<u8>>,
+    },
+    /// As callee: the caller gave up before our final answer; 487 is sent. Last event of the dialog.
+    Cancelled {
+        /// The dialog.
+        dialog: DialogKey,
+    },
+    /// The peer hung up; 200 is sent. Last event of the dialog.
+    Bye {
+        /// The dialog.
+        dialog: DialogKey,
+        /// The peer's `Reason` header, as it came.
+        reason: Option<String>,
+    },
+    /// The peer is gone: our 200 was never acknowledged (BYE is sent), or it no longer knows the dialog. Last event.
+    Lost {
+        /// The dialog.
+        dialog: DialogKey,
+    },
+    /// Our `Hangup` is complete, nothing of the dialog remains. Last event of the dialog.
+    Ended {
+        /// The dialog.
+        dialog: DialogKey,
+    },
+    /// INFO within the dialog; 200 is sent.
+    Info {
+        /// The dialog.
+        dialog: DialogKey,
+        /// `Content-Type`, lower case, without parameters.
+        content_type: String,
+        /// The body.
+        body: Vec<u8>,
+    },
+    /// The peer wants to change the session: `Answer` or `Reject` the same dialog.
+    Reinvite {
+        /// The dialog.
+        dialog: DialogKey,
+        /// Its offer; `None`: ours goes into the answer.
+        body: Option<Vec<u8>>,
+    },
+    /// As client: a registration stands (or, with zero, is taken back).
+    Registered {
+        /// The number given in the command.
+        registration: u64,
+        /// For how long; refresh earlier.
+        expires: Duration,
+    },
+    /// As client: a registration failed; nothing is tried again by itself.
+    RegisterFailed {
+        /// The number given in the command.
+        registration: u64,
+        /// 408 when nobody answered.
+        status: u16,
+    },
+}
