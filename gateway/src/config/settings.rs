@@ -1,0 +1,231 @@
+//! The settings as the rest of the gateway reads them: one struct per section of the conf files.
+//!
+//! No default stands here: the option table ([`super::options`]) has them all, so every field arrives filled.
+//! Paths are absolute or relative to the process; those of the files are relative to the conf folder and already joined.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::secret::PasswordHash;
+use super::units::{Addresses, HttpListen, Level, Period, Ports, Prompts, SipListen};
+use crate::route::{Callers, Pattern, Target};
+
+/// Everything that the conf files and the environment say.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The folder that the files came from.
+    pub folder: PathBuf,
+    /// `[sip]`
+    pub sip: Sip,
+    /// `[media]`
+    pub media: Media,
+    /// `[call]`
+    pub call: Call,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[ivr]`
+    pub ivr: Ivr,
+    /// `[network.*]`
+    pub network: Networks,
+    /// `[plugins]`
+    pub plugins: Plugins,
+    /// `[cdr]`
+    pub cdr: Cdr,
+    /// `[control]`
+    pub control: Control,
+    /// `[store]`
+    pub store: Store,
+    /// `[log]`
+    pub log: Log,
+    /// `[[phone]]` of phones.conf, in the order of the file.
+    pub phones: Vec<Phone>,
+    /// `[[route]]` of routes.conf, in the order of the file: the first that matches wins.
+    pub routes: Vec<Route>,
+}
+
+/// Where phones reach the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sip {
+    /// Sockets to bind.
+    pub listen: Vec<SipListen>,
+    /// The digest realm; password hashes are made for it.
+    pub realm: String,
+}
+
+/// Where audio flows.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Media {
+    /// Addresses that are offered to phones and peers.
+    pub addresses: Addresses,
+    /// UDP ports of media sockets.
+    pub ports: Ports,
+    /// Media threads; 0 means one a core.
+    pub workers: usize,
+}
+
+/// What a call does where a phone says nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// How the four emojis are checked.
+    pub verify: Verify,
+    /// How long `confirm` waits for a key.
+    pub confirm_timeout: Period,
+    /// Silence of a leg after which its call ends.
+    pub rtp_timeout: Period,
+    /// How long a phone or a peer rings.
+    pub ring_timeout: Period,
+    /// SDP names of codecs, most wanted first.
+    pub codecs: Vec<String>,
+}
+
+/// How the four emojis of a call are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// They are spoken once.
+    Announce,
+    /// They are spoken, then the person says by key whether they match.
+    Confirm,
+    /// Nothing is spoken.
+    Off,
+}
+
+/// What one source, one account or all of them may do.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Failed logins of a source after which its answers slow down.
+    pub failures_slow: u32,
+    /// Failed logins of a source after which it is locked out.
+    pub failures_lock: u32,
+    /// How long a failed login counts, and how long a lock lasts.
+    pub failures_window: Period,
+    /// Calls at the same time, of the whole gateway.
+    pub calls: u32,
+    /// Calls at the same time, of one phone.
+    pub calls_per_phone: u32,
+    /// Call requests in a minute, of one hub account and of one source address.
+    pub hub_requests_per_minute: u32,
+    /// Open connections to the hub.
+    pub hub_sessions: u32,
+}
+
+/// What is spoken.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ivr {
+    /// Where the recordings come from.
+    pub prompts: Prompts,
+}
+
+/// Where end-to-end encrypted users live.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Networks {
+    /// `[network.hub]`
+    pub hub: Hub,
+}
+
+/// The embedded rendezvous.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hub {
+    /// Where WebSockets are served.
+    pub listen: HttpListen,
+    /// The gateway's own account there: its callers are `100@account`.
+    pub account: String,
+}
+
+/// Which plugins are loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plugins {
+    /// Folders searched before the standard ones.
+    pub path: Vec<PathBuf>,
+    /// Ids without which the gateway does not start.
+    pub required: Vec<String>,
+    /// Options by plugin id; each plugin has its own table of them and is asked when it is loaded.
+    #[serde(default)]
+    pub options: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// Call records.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cdr {
+    /// The file of JSON lines.
+    pub path: PathBuf,
+}
+
+/// The socket of `quartet status` and its sisters.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    /// A UNIX socket.
+    pub path: PathBuf,
+}
+
+/// What outlives the process.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// A SQLite file.
+    pub path: PathBuf,
+}
+
+/// What is logged.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// The least important level that is written.
+    pub level: Level,
+}
+
+/// A phone that may register.
+#[derive(Clone, Debug)]
+pub struct Phone {
+    /// The login name, which is also the extension.
+    pub user: String,
+    /// What the digest challenge is checked against, for the realm of `[sip]`.
+    pub password_hash: PasswordHash,
+    /// Shown to the people it calls; `None`: the user name is.
+    pub name: Option<String>,
+    /// SDP names of codecs, most wanted first; those of `[call]` if the file names none.
+    pub codecs: Vec<String>,
+    /// The language that this phone is spoken to in.
+    pub language: String,
+    /// How the emojis are checked; that of `[call]` if the file says nothing.
+    pub verify: Verify,
+    /// Devices that may register at the same time.
+    pub max_contacts: usize,
+}
+
+/// A row of routes.conf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Unique; stands in logs and call records.
+    pub name: String,
+    /// Whose calls it is for.
+    pub from: Callers,
+    /// Which numbers it is for.
+    pub number: Pattern,
+    /// Where the call goes: one hub user, or phones.
+    pub to: Vec<Target>,
+    /// How long it rings; that of `[call]` if the file says nothing.
+    pub ring_timeout: Period,
+    /// The order in which several phones ring.
+    pub strategy: Strategy,
+}
+
+/// The order in which several phones ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// At the same time; the first to answer has the call.
+    All,
+}

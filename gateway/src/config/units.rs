@@ -1,0 +1,393 @@
+//! Values with a syntax of their own: periods, listening addresses, port ranges.
+//!
+//! Each is read by `FromStr`, whose error is the rest of a sentence that begins with the option's name.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
+/// Reads a value by its `FromStr`; what [`crate::config`] checked before cannot fail here.
+macro_rules! deserialize_by_from_str {
+    ($($type:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+
+deserialize_by_from_str!(Period, SipListen, HttpListen, Ports, Prompts, Level);
+
+/// A length of time, written as a whole number and `ms`, `s`, `m` or `h`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Period(Duration);
+
+impl Period {
+    /// Takes a length of time; what is below a millisecond is not printed.
+    pub const fn new(duration: Duration) -> Self {
+        Self(duration)
+    }
+
+    /// As the rest of the program wants it.
+    pub const fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl From<Period> for Duration {
+    fn from(period: Period) -> Self {
+        period.0
+    }
+}
+
+impl FromStr for Period {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "must be a whole number and a unit, as \"500ms\", \"10s\", \"2m\" or \"1h\"".to_owned();
+        let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let (number, unit) = text.split_at(unit_at);
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let unit_ms = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(wrong()),
+        };
+        number
+            .checked_mul(unit_ms)
+            .map(|ms| Self(Duration::from_millis(ms)))
+            .ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        match ms {
+            _ if ms % 1000 != 0 => write!(f, "{ms}ms"),
+            _ if ms == 0 || ms % 60_000 != 0 => write!(f, "{}s", ms / 1000),
+            _ if ms % 3_600_000 != 0 => write!(f, "{}m", ms / 60_000),
+            _ => write!(f, "{}h", ms / 3_600_000),
+        }
+    }
+}
+
+impl fmt::Debug for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A SIP socket to bind, written `udp:ADDRESS:PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SipListen {
+    /// How bytes travel.
+    pub protocol: quartet_proto::net::Protocol,
+    /// Port 0 lets the system choose.
+    pub address: SocketAddr,
+}
+
+impl FromStr for SipListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (scheme, address) = text
+            .split_once(':')
+            .ok_or("must be written \"udp:ADDRESS:PORT\", as \"udp:0.0.0.0:5060\"")?;
+        match scheme {
+            "udp" => {}
+            "tcp" | "tls" | "ws" | "wss" => {
+                return Err(format!(
+                    "names \"{scheme}\", which is not served yet; listen on \"udp:{address}\""
+                ));
+            }
+            _ => return Err("must be written \"udp:ADDRESS:PORT\", as \"udp:0.0.0.0:5060\"".to_owned()),
+        }
+        Ok(Self {
+            protocol: quartet_proto::net::Protocol::Udp,
+            address: socket_address(address)?,
+        })
+    }
+}
+
+/// A place to serve HTTP and WebSocket, written `http:ADDRESS:PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpListen {
+    /// Port 0 lets the system choose.
+    pub address: SocketAddr,
+}
+
+impl FromStr for HttpListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = "must be written \"http:ADDRESS:PORT\", as \"http:127.0.0.1:8080\"";
+        let (scheme, address) = text.split_once(':').ok_or(form)?;
+        match scheme {
+            "http" => Ok(Self {
+                address: socket_address(address)?,
+            }),
+            "https" => Err(
+                "names \"https\", which is not served yet; listen on \"http:127.0.0.1:8080\" and put a \
+                            reverse proxy with TLS in front"
+                    .to_owned(),
+            ),
+            _ => Err(form.to_owned()),
+        }
+    }
+}
+
+/// Reads `192.0.2.1:5060` or `[2001:db8::1]:5060`.
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("names \"{text}\", which is not an IP address and a port, as 0.0.0.0:5060 or [::]:5060"))
+}
+
+/// Addresses that are offered for media.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// Those of the machine's own interfaces.
+    Auto,
+    /// These, most wanted first; never empty.
+    Listed(Vec<IpAddr>),
+}
+
+impl Addresses {
+    /// Reads the words of the list, `auto` alone or IP addresses.
+    ///
+    /// # Errors
+    /// The rest of a sentence that begins with the option's name.
+    pub fn from_words<S: AsRef<str>>(words: &[S]) -> Result<Self, String> {
+        match words {
+            [] => Err("must not be empty; write \"auto\" or IP addresses".to_owned()),
+            [one] if one.as_ref() == "auto" => Ok(Self::Auto),
+            _ => words
+                .iter()
+                .map(|word| media_address(word.as_ref()))
+                .collect::<Result<_, _>>()
+                .map(Self::Listed),
+        }
+    }
+}
+
+/// Reads one address that a phone could send audio to.
+fn media_address(word: &str) -> Result<IpAddr, String> {
+    if word == "auto" {
+        return Err("must be \"auto\" alone or IP addresses, not both".to_owned());
+    }
+    let address: IpAddr = word
+        .parse()
+        .map_err(|_| format!("names \"{word}\", which is not an IP address; write \"auto\" or IP addresses"))?;
+    if address.is_unspecified() || address.is_multicast() {
+        return Err(format!(
+            "names {address}, which nobody can send to; write \"auto\" or addresses of this machine"
+        ));
+    }
+    Ok(address)
+}
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words;
+        impl<'de> de::Visitor<'de> for Words {
+            type Value = Addresses;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"auto\" or a list of IP addresses")
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Addresses, E> {
+                Addresses::from_words(&[word]).map_err(E::custom)
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Addresses, A::Error> {
+                let mut words = Vec::<String>::new();
+                while let Some(word) = list.next_element()? {
+                    words.push(word);
+                }
+                Addresses::from_words(&words).map_err(de::Error::custom)
+            }
+        }
+        deserializer.deserialize_any(Words)
+    }
+}
+
+/// UDP ports of media sockets, written `20000-24999`, or `0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// The system chooses.
+    System,
+    /// Both ends belong to it.
+    Range {
+        /// The lowest port.
+        first: u16,
+        /// The highest port.
+        last: u16,
+    },
+}
+
+impl FromStr for Ports {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = || "must be written \"FIRST-LAST\", as \"20000-24999\", or \"0\" for ports chosen by the system";
+        if text == "0" {
+            return Ok(Self::System);
+        }
+        let (first, last) = text.split_once('-').ok_or_else(form)?;
+        let port = |text: &str| text.trim().parse::<u16>().map_err(|_| form().to_owned());
+        let (first, last) = (port(first)?, port(last)?);
+        if first < 1024 {
+            return Err(format!("begins at {first}; media ports must be 1024 or higher"));
+        }
+        // A call without rtcp-mux takes two ports on each side.
+        if last < first.saturating_add(3) {
+            return Err(format!(
+                "has too few ports from {first} to {last}; a call takes up to four"
+            ));
+        }
+        Ok(Self::Range { first, last })
+    }
+}
+
+/// Where recordings come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prompts {
+    /// Those in the program.
+    Builtin,
+    /// A folder with one folder per language.
+    Folder(PathBuf),
+}
+
+impl FromStr for Prompts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("must be \"builtin\" or a folder".to_owned()),
+            "builtin" => Ok(Self::Builtin),
+            folder => Ok(Self::Folder(folder.into())),
+        }
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level(pub tracing::Level);
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self(match text {
+            "error" => tracing::Level::ERROR,
+            "warn" => tracing::Level::WARN,
+            "info" => tracing::Level::INFO,
+            "debug" => tracing::Level::DEBUG,
+            "trace" => tracing::Level::TRACE,
+            _ => return Err("must be error, warn, info, debug or trace".to_owned()),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods() {
+        for (text, ms, printed) in [
+            ("500ms", 500, "500ms"),
+            ("10s", 10_000, "10s"),
+            ("60s", 60_000, "1m"),
+            ("90s", 90_000, "90s"),
+            ("2m", 120_000, "2m"),
+            ("1h", 3_600_000, "1h"),
+            ("0s", 0, "0s"),
+        ] {
+            let period: Period = text.parse().unwrap();
+            assert_eq!(period.duration(), Duration::from_millis(ms), "{text}");
+            assert_eq!(period.to_string(), printed);
+        }
+        for bad in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1.5s",
+            "10 s",
+            "10sec",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
+            assert!(bad.parse::<Period>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn listening_addresses() {
+        let listen: SipListen = "udp:[::1]:0".parse().unwrap();
+        assert_eq!(listen.address, "[::1]:0".parse().unwrap());
+        assert!(
+            "tcp:0.0.0.0:5060"
+                .parse::<SipListen>()
+                .unwrap_err()
+                .contains("not served yet")
+        );
+        for bad in [
+            "",
+            "udp",
+            "udp:",
+            "udp:host:5060",
+            "udp:1.2.3.4",
+            "http:1.2.3.4:1",
+            "0.0.0.0:5060",
+        ] {
+            assert!(bad.parse::<SipListen>().is_err(), "{bad}");
+        }
+        assert_eq!(
+            "http:127.0.0.1:8080".parse::<HttpListen>().unwrap().address.port(),
+            8080
+        );
+        for bad in ["", "https:127.0.0.1:1", "http://127.0.0.1:1", "http:"] {
+            assert!(bad.parse::<HttpListen>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ports_and_addresses() {
+        assert_eq!("0".parse(), Ok(Ports::System));
+        assert_eq!(
+            "20000-24999".parse(),
+            Ok(Ports::Range {
+                first: 20000,
+                last: 24999
+            })
+        );
+        for bad in [
+            "",
+            "20000",
+            "80-90",
+            "20000-20001",
+            "30000-20000",
+            "20000-70000",
+            "65535-65535",
+        ] {
+            assert!(bad.parse::<Ports>().is_err(), "{bad}");
+        }
+        assert_eq!(Addresses::from_words(&["auto"]), Ok(Addresses::Auto));
+        assert!(
+            matches!(Addresses::from_words(&["192.0.2.1", "2001:db8::1"]), Ok(Addresses::Listed(list)) if list.len() == 2)
+        );
+        for bad in [&["auto", "192.0.2.1"][..], &[], &["0.0.0.0"], &["host"], &["224.0.0.1"]] {
+            assert!(Addresses::from_words(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Whose calls a route is for, and where it sends them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::Origin;
+use super::pattern::Captures;
+
+/// Whose calls a route is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Callers {
+    /// Any phone: `phones`.
+    Phones,
+    /// One phone: `phone:USER`.
+    Phone(String),
+    /// Anybody on a network: `network:NAME`.
+    Network(String),
+}
+
+impl Callers {
+    /// Says whether a call of `origin` is meant.
+    pub fn includes(&self, origin: &Origin) -> bool {
+        match (self, origin) {
+            (Self::Phones, Origin::Phone(_)) => true,
+            (Self::Phone(user), Origin::Phone(caller)) => user == caller,
+            (Self::Network(name), Origin::Network(network)) => name == network,
+            (Self::Phones | Self::Phone(_), Origin::Network(_)) | (Self::Network(_), Origin::Phone(_)) => false,
+        }
+    }
+}
+
+impl FromStr for Callers {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        match text.split_once(':') {
+            None if text == "phones" => Ok(Self::Phones),
+            Some(("phone", user)) if !user.is_empty() => Ok(Self::Phone(user.to_owned())),
+            Some(("network", name)) if !name.is_empty() => Ok(Self::Network(name.to_owned())),
+            Some(("trunk", _)) => Err(TargetError::TrunkLater),
+            _ => Err(TargetError::Callers),
+        }
+    }
+}
+
+impl fmt::Display for Callers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Phones => f.write_str("phones"),
+            Self::Phone(user) => write!(f, "phone:{user}"),
+            Self::Network(name) => write!(f, "network:{name}"),
+        }
+    }
+}
+
+/// Where a route sends a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A user of the hub: `hub:USER`.
+    Hub(Template),
+    /// A phone of phones.conf: `phone:USER`.
+    Phone(Template),
+}
+
+impl Target {
+    /// The user, with the captures still to be filled in.
+    pub fn user(&self) -> &Template {
+        match self {
+            Self::Hub(user) | Self::Phone(user) => user,
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        match text.split_once(':') {
+            Some(("hub", user)) => Ok(Self::Hub(user.parse()?)),
+            Some(("phone", user)) => Ok(Self::Phone(user.parse()?)),
+            Some(("telegram", _)) => Err(TargetError::TelegramLater),
+            Some(("trunk", _)) => Err(TargetError::TrunkLater),
+            _ => Err(TargetError::Target),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hub(user) => write!(f, "hub:{user}"),
+            Self::Phone(user) => write!(f, "phone:{user}"),
+        }
+    }
+}
+
+/// A text in which `{name}` stands for what the number captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    Capture(String),
+}
+
+impl Template {
+    /// The names it needs, in the order of the text.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Literal(_) => None,
+            Part::Capture(name) => Some(name.as_str()),
+        })
+    }
+
+    /// The text itself, if it needs no capture.
+    pub fn literal(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [Part::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Fills the captures in. One that is missing becomes nothing; the conf check refuses such a route.
+    pub fn expand(&self, captures: &Captures) -> String {
+        self.0
+            .iter()
+            .map(|part| match part {
+                Part::Literal(text) => text.as_str(),
+                Part::Capture(name) => captures.get(name).unwrap_or_default(),
+            })
+            .collect()
+    }
+}
+
+impl FromStr for Template {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        if text.is_empty() {
+            return Err(TargetError::NoUser);
+        }
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            if at > 0 {
+                parts.push(Part::Literal(rest[..at].to_owned()));
+            }
+            let inside = rest[at..].strip_prefix('{').ok_or(TargetError::Brace)?;
+            let end = inside.find('}').ok_or(TargetError::Brace)?;
+            let name = &inside[..end];
+            if !super::pattern::is_name(name) {
+                return Err(TargetError::Name(name.to_owned()));
+            }
+            parts.push(Part::Capture(name.to_owned()));
+            rest = &inside[end + 1..];
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Literal(rest.to_owned()));
+        }
+        Ok(Self(parts))
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Literal(text) => f.write_str(text),
+            Part::Capture(name) => write!(f, "{{{name}}}"),
+        })
+    }
+}
+
+/// Why `from` or `to` of a route cannot be read: our configuration. The text is the rest of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// An unknown kind of origin.
+    #[error("must be \"phones\", \"phone:USER\" or \"network:hub\"")]
+    Callers,
+    /// An unknown kind of target.
+    #[error("must be \"hub:USER\" or \"phone:USER\"")]
+    Target,
+    /// The kind without a user.
+    #[error("names no user after the colon")]
+    NoUser,
+    /// A brace without its other half.
+    #[error("has a brace without its other half; a capture is written {{name}}")]
+    Brace,
+    /// Something between braces that is no name.
+    #[error("has \"{{{0}}}\", which is no capture; a name is a lower-case letter, then letters, digits and _")]
+    Name(String),
+    /// Trunks are not served yet.
+    #[error("names a trunk; trunks come later, use \"phones\" or \"phone:USER\"")]
+    TrunkLater,
+    /// The Telegram network is not served yet.
+    #[error("names the telegram network, which comes later; use \"hub:USER\"")]
+    TelegramLater,
+}
