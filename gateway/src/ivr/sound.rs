@@ -26,7 +26,10 @@ impl Sound {
 
 impl fmt::Debug for Sound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sound").field("rate", &self.rate).field("samples", &self.samples.len()).finish()
+        f.debug_struct("Sound")
+            .field("rate", &self.rate)
+            .field("samples", &self.samples.len())
+            .finish()
     }
 }
 
@@ -55,16 +58,32 @@ mod tests {
 
     #[test]
     fn a_sound_lasts_as_long_as_its_samples() {
-        let sound = Arc::new(Sound { rate: 16_000, samples: vec![0; 24_000] });
+        let sound = Arc::new(Sound {
+            rate: 16_000,
+            samples: vec![0; 24_000],
+        });
         assert_eq!(sound.duration(), Duration::from_millis(1_500));
         assert_eq!(Clip::Sound(sound).duration(), Duration::from_millis(1_500));
-        assert_eq!(Clip::Silence(Duration::from_millis(400)).duration(), Duration::from_millis(400));
-        assert_eq!(Sound { rate: 0, samples: vec![] }.duration(), Duration::ZERO);
+        assert_eq!(
+            Clip::Silence(Duration::from_millis(400)).duration(),
+            Duration::from_millis(400)
+        );
+        assert_eq!(
+            Sound {
+                rate: 0,
+                samples: vec![]
+            }
+            .duration(),
+            Duration::ZERO
+        );
     }
 
     #[test]
     fn the_debug_form_prints_no_samples() {
-        let sound = Sound { rate: 8_000, samples: vec![77; 3] };
+        let sound = Sound {
+            rate: 8_000,
+            samples: vec![77; 3],
+        };
         assert_eq!(format!("{sound:?}"), "Sound { rate: 8000, samples: 3 }");
     }
 }
