@@ -1,0 +1,456 @@
+//! Offer and answer (RFC 3264): one audio line, one codec, and what goes with it.
+//!
+//! An early offer is answered ([`answer`]); for a late one we offer ([`offer`]) and take the answer ([`accept`]). Answers keep
+//! the offerer's payload numbers and its m-lines, with port 0 for all but one audio line. The answer names a single codec
+//! beside events and comfort noise, so that neither end can change it in mid-stream.
+
+use super::{Codec, Direction, MediaDescription, MediaKind, Origin, SessionDescription, TelephoneEvent};
+
+/// The packet duration where nobody asks for another.
+const DEFAULT_PTIME_MS: u32 = 20;
+/// The range of events we send and take: digits, `*`, `#`, A to D, flash.
+const EVENTS: &str = "0-16";
+/// The number most phones use for events.
+const EVENT_PAYLOAD_TYPE: u8 = 101;
+/// Payload type of comfort noise at 8 kHz (RFC 3389).
+const COMFORT_NOISE: u8 = 13;
+
+/// A codec we can speak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalCodec {
+    /// The SDP encoding name.
+    pub name: String,
+    /// The RTP clock in Hz.
+    pub clock: u32,
+    /// The number of channels written in SDP.
+    pub channels: u8,
+    /// Its static number. `None` takes a dynamic one in offers.
+    pub payload_type: Option<u8>,
+    /// The parameters to offer.
+    pub fmtp: String,
+}
+
+/// Our side of a description.
+#[derive(Clone, Debug)]
+pub struct Local<'a> {
+    /// The origin to write; its version grows with each changed description of a dialog.
+    pub origin: Origin,
+    /// Our codecs, best first.
+    pub codecs: &'a [LocalCodec],
+    /// What our transport says of itself: `c:`, `port:`, `rtcp-port:` and attributes, one per line.
+    pub lines: &'a str,
+    /// The profiles our transport serves; the first is offered. Plain RTP: `RTP/AVP` and `RTP/AVPF`.
+    pub profiles: &'a [&'a str],
+    /// What we want to send and receive.
+    pub direction: Direction,
+    /// The packet duration we want to receive.
+    pub ptime_ms: Option<u32>,
+    /// Whether to offer and take RFC 4733 events.
+    pub telephone_event: bool,
+    /// Whether to offer and take comfort noise.
+    pub comfort_noise: bool,
+    /// Whether our transport can carry RTCP on the RTP port.
+    pub rtcp_mux: bool,
+}
+
+impl Local<'_> {
+    /// The profiles of plain RTP.
+    pub const PLAIN: &'static [&'static str] = &["RTP/AVP", "RTP/AVPF"];
+
+    fn serves(&self, profile: &str) -> bool {
+        self.profiles.iter().any(|served| served.eq_ignore_ascii_case(profile))
+    }
+}
+
+/// Why there is no agreement. Unless said otherwise the peer is incompatible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OfferAnswerError {
+    /// There is no audio line, or it is disabled.
+    #[error("there is no audio in the description")]
+    NoAudio,
+    /// No codec is known to both, with parameters that both can keep.
+    #[error("no codec in common")]
+    NoCommonCodec,
+    /// Media is to go to a host name, a multicast group, or nowhere.
+    #[error("the media address cannot be used")]
+    BadAddress,
+    /// SRTP is demanded and our transport speaks plain RTP.
+    #[error("the peer requires SRTP")]
+    SrtpRequired,
+    /// A profile that our transport does not serve.
+    #[error("the media profile is not served")]
+    UnsupportedProfile,
+    /// The peer refused our audio line.
+    #[error("the peer refused the audio line")]
+    Refused,
+    /// The answer's m-lines are not those of the offer: the peer broke the protocol.
+    #[error("the answer does not match the offer")]
+    Mismatch,
+}
+
+/// What both ends will do, seen from ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// What to send: the peer's number and parameters.
+    pub send: Codec,
+    /// What arrives: our number and parameters.
+    pub receive: Codec,
+    /// The numbers of events, where both speak them.
+    pub telephone_event: Option<TelephoneEvent>,
+    /// The number of comfort noise, where both speak it.
+    pub comfort_noise: Option<u8>,
+    /// The duration of the packets we send.
+    pub ptime_ms: u32,
+    /// What we do: a peer that holds us leaves us `RecvOnly` or `Inactive`.
+    pub direction: Direction,
+    /// What to tell our transport about the peer.
+    pub remote_lines: String,
+}
+
+/// An answer and what it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The description to send back.
+    pub description: SessionDescription,
+    /// What both ends will do.
+    pub agreed: Agreed,
+}
+
+/// Makes an offer of one audio line with all our codecs.
+pub fn offer(local: &Local<'_>) -> SessionDescription {
+    let mut media = our_media(local, local.profiles.first().copied().unwrap_or("RTP/AVP"));
+    media.set_transport(local.lines, local.rtcp_mux);
+    media.direction = local.direction;
+    media.ptime_ms = local.ptime_ms;
+    media.codecs = offered_codecs(local);
+    SessionDescription {
+        origin: local.origin.clone(),
+        name: "-".to_owned(),
+        media: vec![media],
+    }
+}
+
+fn our_media(local: &Local<'_>, profile: &str) -> MediaDescription {
+    MediaDescription {
+        kind: MediaKind::Audio,
+        address: None,
+        port: 0,
+        profile: profile.to_owned(),
+        codecs: Vec::new(),
+        format: String::new(),
+        ptime_ms: None,
+        maxptime_ms: None,
+        direction: local.direction,
+        ssrc: None,
+        mid: None,
+        transport: Vec::new(),
+    }
+}
+
+fn offered_codecs(local: &Local<'_>) -> Vec<Codec> {
+    let mut codecs: Vec<Codec> = Vec::new();
+    let reserved: Vec<u8> = local.codecs.iter().filter_map(|codec| codec.payload_type).collect();
+    let free = |codecs: &[Codec], wish: Option<u8>| {
+        let taken = |number: &u8| {
+            reserved.contains(number)
+                || (local.telephone_event && wish.is_none() && *number == EVENT_PAYLOAD_TYPE)
+                || codecs.iter().any(|codec| codec.payload_type == *number)
+        };
+        wish.into_iter().chain(96..=127).find(|number| !taken(number))
+    };
+    for ours in local.codecs {
+        let static_number = ours
+            .payload_type
+            .filter(|number| !codecs.iter().any(|codec| codec.payload_type == *number));
+        // Thirty-two dynamic numbers: a codec beyond them is not offered.
+        let Some(payload_type) = static_number.or_else(|| free(&codecs, None)) else {
+            continue;
+        };
+        codecs.push(Codec {
+            payload_type,
+            name: ours.name.clone(),
+            clock: ours.clock,
+            channels: ours.channels,
+            fmtp: ours.fmtp.clone(),
+        });
+    }
+    if local.telephone_event {
+        let mut clocks: Vec<u32> = codecs
+            .iter()
+            .map(|codec| codec.clock)
+            .filter(|clock| *clock != 8000)
+            .collect();
+        clocks.insert(0, 8000);
+        clocks.dedup();
+        for clock in clocks {
+            let wish = (clock == 8000).then_some(EVENT_PAYLOAD_TYPE);
+            let known = codecs
+                .iter()
+                .any(|codec| codec.is_telephone_event() && codec.clock == clock);
+            if let Some(payload_type) = free(&codecs, wish).filter(|_| !known) {
+                codecs.push(event_codec(payload_type, clock, EVENTS));
+            }
+        }
+    }
+    if local.comfort_noise && codecs.iter().any(|codec| codec.clock == 8000 && codec.is_speech()) {
+        codecs.push(comfort_noise_codec(COMFORT_NOISE));
+    }
+    codecs
+}
+
+fn event_codec(payload_type: u8, clock: u32, events: &str) -> Codec {
+    Codec {
+        payload_type,
+        name: "telephone-event".to_owned(),
+        clock,
+        channels: 1,
+        fmtp: events.to_owned(),
+    }
+}
+
+fn comfort_noise_codec(payload_type: u8) -> Codec {
+    Codec {
+        payload_type,
+        name: "CN".to_owned(),
+        clock: 8000,
+        channels: 1,
+        fmtp: String::new(),
+    }
+}
+
+/// Answers an offer. `fmtp` is asked with our codec and the offered parameters; it returns the parameters to answer, or
+/// `None` where the two cannot work together.
+///
+/// The first audio line that works is taken, and in it the first of *our* codecs.
+///
+/// # Errors
+/// What is wrong with the first audio line, where none works.
+pub fn answer(
+    offer: &SessionDescription,
+    local: &Local<'_>,
+    fmtp: &mut dyn FnMut(&LocalCodec, &str) -> Option<String>,
+) -> Result<Answered, OfferAnswerError> {
+    let mut why = None;
+    for (place, theirs) in offer
+        .media
+        .iter()
+        .enumerate()
+        .filter(|(_, media)| media.kind == MediaKind::Audio)
+    {
+        match answer_line(theirs, local, fmtp) {
+            Ok((ours, agreed)) => {
+                let mut media: Vec<MediaDescription> = offer.media.iter().map(|other| refused(other, &ours)).collect();
+                media[place] = ours;
+                let description = SessionDescription {
+                    origin: local.origin.clone(),
+                    name: "-".to_owned(),
+                    media,
+                };
+                return Ok(Answered { description, agreed });
+            }
+            Err(error) => {
+                // A disabled line tells less than what is wrong with a working one.
+                if matches!(why, None | Some(OfferAnswerError::NoAudio)) {
+                    why = Some(error);
+                }
+            }
+        }
+    }
+    Err(why.unwrap_or(OfferAnswerError::NoAudio))
+}
+
+/// The line of an answer that refuses `theirs` (RFC 3264 §6).
+fn refused(theirs: &MediaDescription, ours: &MediaDescription) -> MediaDescription {
+    MediaDescription {
+        kind: theirs.kind.clone(),
+        address: ours.address,
+        port: 0,
+        profile: theirs.profile.clone(),
+        codecs: theirs.codecs.first().cloned().into_iter().collect(),
+        format: theirs.format.clone(),
+        ptime_ms: None,
+        maxptime_ms: None,
+        direction: Direction::Inactive,
+        ssrc: None,
+        mid: theirs.mid.clone(),
+        transport: Vec::new(),
+    }
+}
+
+fn answer_line(
+    theirs: &MediaDescription,
+    local: &Local<'_>,
+    fmtp: &mut dyn FnMut(&LocalCodec, &str) -> Option<String>,
+) -> Result<(MediaDescription, Agreed), OfferAnswerError> {
+    check_line(theirs, local)?;
+    let (send, parameters) = choose(theirs, local, fmtp).ok_or(OfferAnswerError::NoCommonCodec)?;
+    let receive = Codec {
+        fmtp: parameters,
+        ..send.clone()
+    };
+
+    let mut ours = our_media(local, &theirs.profile);
+    let mux = local.rtcp_mux && theirs.has("rtcp-mux");
+    ours.set_transport(local.lines, mux);
+    ours.mid = theirs.mid.clone();
+    ours.direction = wanted_from(theirs).reversed().both(local.direction);
+    ours.ptime_ms = local.ptime_ms.or(theirs.ptime_ms);
+    ours.codecs.push(receive.clone());
+
+    let events = if local.telephone_event {
+        find_events(&theirs.codecs, send.clock)
+    } else {
+        None
+    };
+    if let Some(events) = events {
+        let range = if events.fmtp.is_empty() { EVENTS } else { &events.fmtp };
+        ours.codecs.push(event_codec(events.payload_type, events.clock, range));
+    }
+    let noise = find_noise(&theirs.codecs).filter(|_| local.comfort_noise && send.clock == 8000);
+    if let Some(noise) = noise {
+        ours.codecs.push(comfort_noise_codec(noise.payload_type));
+    }
+    let agreed = Agreed {
+        send,
+        receive,
+        telephone_event: events.map(|events| TelephoneEvent {
+            send: events.payload_type,
+            receive: events.payload_type,
+            clock: events.clock,
+        }),
+        comfort_noise: noise.map(|noise| noise.payload_type),
+        ptime_ms: packet_duration(theirs),
+        direction: ours.direction,
+        remote_lines: theirs.lines(mux),
+    };
+    Ok((ours, agreed))
+}
+
+/// Refuses a line that no codec could save.
+fn check_line(theirs: &MediaDescription, local: &Local<'_>) -> Result<(), OfferAnswerError> {
+    if theirs.port == 0 {
+        return Err(OfferAnswerError::NoAudio);
+    }
+    if !local.serves(&theirs.profile) {
+        let secure = theirs.profile.to_ascii_uppercase().contains("SAVP");
+        return Err(if secure {
+            OfferAnswerError::SrtpRequired
+        } else {
+            OfferAnswerError::UnsupportedProfile
+        });
+    }
+    check_address(theirs)
+}
+
+/// Refuses host names and groups. With ICE the address may be anything: candidates tell.
+fn check_address(theirs: &MediaDescription) -> Result<(), OfferAnswerError> {
+    let usable = theirs.address.is_some_and(|address| !address.is_multicast());
+    if usable || theirs.has("ice-ufrag") {
+        Ok(())
+    } else {
+        Err(OfferAnswerError::BadAddress)
+    }
+}
+
+/// What the peer's line says about direction. An unspecified address is the hold of old (RFC 3264 §8.4).
+fn wanted_from(theirs: &MediaDescription) -> Direction {
+    let old_hold = theirs.address.is_some_and(|address| address.is_unspecified()) && !theirs.has("ice-ufrag");
+    Direction::new(theirs.direction.sends(), theirs.direction.receives() && !old_hold)
+}
+
+fn choose(
+    theirs: &MediaDescription,
+    local: &Local<'_>,
+    fmtp: &mut dyn FnMut(&LocalCodec, &str) -> Option<String>,
+) -> Option<(Codec, String)> {
+    for ours in local.codecs {
+        for codec in &theirs.codecs {
+            if codec.same_encoding(&ours.name, ours.clock, ours.channels)
+                && let Some(parameters) = fmtp(ours, &codec.fmtp)
+            {
+                return Some((codec.clone(), parameters));
+            }
+        }
+    }
+    None
+}
+
+/// Events at the codec's clock, else at 8000, which nearly everybody writes whatever the codec.
+fn find_events(codecs: &[Codec], clock: u32) -> Option<&Codec> {
+    let at = |clock: u32| {
+        codecs
+            .iter()
+            .find(|codec| codec.is_telephone_event() && codec.clock == clock)
+    };
+    at(clock).or_else(|| at(8000))
+}
+
+fn find_noise(codecs: &[Codec]) -> Option<&Codec> {
+    codecs.iter().find(|codec| codec.same_encoding("CN", 8000, 1))
+}
+
+fn packet_duration(theirs: &MediaDescription) -> u32 {
+    let wanted = theirs.ptime_ms.unwrap_or(DEFAULT_PTIME_MS);
+    theirs.maxptime_ms.map_or(wanted, |longest| wanted.min(longest))
+}
+
+/// Takes the answer to our offer.
+///
+/// # Errors
+/// [`OfferAnswerError`] if the peer refused, or answered what was not offered.
+pub fn accept(offer: &SessionDescription, answer: &SessionDescription) -> Result<Agreed, OfferAnswerError> {
+    let (place, ours) = offer
+        .media
+        .iter()
+        .enumerate()
+        .find(|(_, media)| media.kind == MediaKind::Audio && media.port != 0)
+        .ok_or(OfferAnswerError::NoAudio)?;
+    let theirs = answer.media.get(place).ok_or(OfferAnswerError::Mismatch)?;
+    if theirs.kind != MediaKind::Audio {
+        return Err(OfferAnswerError::Mismatch);
+    }
+    if theirs.port == 0 {
+        return Err(OfferAnswerError::Refused);
+    }
+    if theirs.profile.to_ascii_uppercase().contains("SAVP") != ours.profile.to_ascii_uppercase().contains("SAVP") {
+        return Err(OfferAnswerError::Mismatch);
+    }
+    check_address(theirs)?;
+    let (send, receive) = theirs
+        .codecs
+        .iter()
+        .filter(|codec| codec.is_speech())
+        .find_map(|theirs| Some((theirs, matching(&ours.codecs, theirs)?)))
+        .ok_or(OfferAnswerError::NoCommonCodec)?;
+
+    let telephone_event = [send.clock, 8000].into_iter().find_map(|clock| {
+        let at = |codecs: &[Codec]| {
+            codecs
+                .iter()
+                .find(|codec| codec.is_telephone_event() && codec.clock == clock)
+                .map(|codec| codec.payload_type)
+        };
+        Some(TelephoneEvent {
+            send: at(&theirs.codecs)?,
+            receive: at(&ours.codecs)?,
+            clock,
+        })
+    });
+    let noise = find_noise(&theirs.codecs).filter(|_| find_noise(&ours.codecs).is_some() && send.clock == 8000);
+    Ok(Agreed {
+        send: send.clone(),
+        receive: receive.clone(),
+        telephone_event,
+        comfort_noise: noise.map(|noise| noise.payload_type),
+        ptime_ms: packet_duration(theirs),
+        direction: wanted_from(theirs).reversed().both(ours.direction),
+        remote_lines: theirs.lines(ours.has("rtcp-mux") && theirs.has("rtcp-mux")),
+    })
+}
+
+fn matching<'a>(codecs: &'a [Codec], other: &Codec) -> Option<&'a Codec> {
+    codecs
+        .iter()
+        .find(|codec| codec.same_encoding(&other.name, other.clock, other.channels))
+}
