@@ -163,6 +163,7 @@ def write_builtin_table(folder):
         "//!\n"
         "//! A data table, written by `gateway/prompts/make.py`; not to be edited by hand.\n\n"
         "/// Id and Ogg Opus file of each recording.\n"
+        "#[rustfmt::skip] // one row a recording\n"
         f"pub(super) static RECORDINGS: [(&str, &[u8]); {len(names)}] = [\n{rows}];\n",
         encoding="utf-8",
     )

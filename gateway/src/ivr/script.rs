@@ -1,0 +1,235 @@
+//! What is said, in which order: the announcement of the four words, the question, the answers, why a call ended.
+//!
+//! Scripts are data. [`super::prompts::Prompts::clips`] makes sound of them; when to play them decides the call.
+
+use std::time::Duration;
+
+use quartet_proto::e2ee::fingerprint::Emoji;
+
+use super::phrase::{Phrase, PromptId};
+
+/// Before the first word: the handset is still on its way to the ear, and the first packets open the phone's path.
+pub const LEAD: Duration = Duration::from_millis(300);
+
+/// Between two emoji words. With this gap a recogniser told 99 % of them apart through G.711.
+pub const WORD_GAP: Duration = Duration::from_millis(400);
+
+/// Between two sentences.
+pub const SENTENCE_GAP: Duration = Duration::from_millis(300);
+
+/// One step of a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Say this.
+    Say(PromptId),
+    /// Say nothing for this long.
+    Pause(Duration),
+}
+
+impl From<Phrase> for Line {
+    fn from(phrase: Phrase) -> Self {
+        Self::Say(PromptId::Phrase(phrase))
+    }
+}
+
+/// Why a call ended, as far as it is told to the handset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Somebody hung up.
+    Hangup,
+    /// The called person is in another call.
+    Busy,
+    /// The called person refused.
+    Declined,
+    /// The called person did not answer.
+    NoAnswer,
+    /// The called person is not online.
+    Unavailable,
+    /// Nobody has that number.
+    Unknown,
+    /// The caller may not call there.
+    NotAllowed,
+    /// The called person's program is too old.
+    Outdated,
+    /// The key exchange, or its check, failed.
+    NotEncrypted,
+    /// The two people found that their emojis differ.
+    Mismatch,
+    /// The network cannot be reached.
+    Network,
+    /// A limit on calls is reached.
+    Limit,
+    /// The media path broke during the call.
+    Dropped,
+    /// Anything else before the answer.
+    Failed,
+}
+
+impl Ending {
+    /// The sentence that says so.
+    pub fn phrase(self) -> Phrase {
+        match self {
+            Self::Hangup => Phrase::Ended,
+            Self::Busy => Phrase::Busy,
+            Self::Declined => Phrase::Declined,
+            Self::NoAnswer => Phrase::NoAnswer,
+            Self::Unavailable => Phrase::Unavailable,
+            Self::Unknown => Phrase::Unknown,
+            Self::NotAllowed => Phrase::NotAllowed,
+            Self::Outdated => Phrase::Outdated,
+            Self::NotEncrypted => Phrase::NotEncrypted,
+            Self::Mismatch => Phrase::Differ,
+            Self::Network => Phrase::NetworkDown,
+            Self::Limit => Phrase::Limit,
+            Self::Dropped => Phrase::Dropped,
+            Self::Failed => Phrase::Failed,
+        }
+    }
+}
+
+/// "Your call is encrypted. Compare: …" and the four words, once.
+pub fn announcement(emojis: &[Emoji; 4]) -> Vec<Line> {
+    let mut lines = vec![Line::Pause(LEAD)];
+    lines.extend(compare(Phrase::Compare, emojis));
+    lines
+}
+
+/// "Once more: …" and the four words: what the key `*1` plays during a call.
+pub fn repeat(emojis: &[Emoji; 4]) -> Vec<Line> {
+    compare(Phrase::Again, emojis)
+}
+
+/// The announcement, then the question to be answered by a key.
+pub fn confirm(emojis: &[Emoji; 4]) -> Vec<Line> {
+    let mut lines = announcement(emojis);
+    lines.extend(question());
+    lines
+}
+
+/// The words once more, then the question: the answer to key 2.
+pub fn confirm_again(emojis: &[Emoji; 4]) -> Vec<Line> {
+    let mut lines = repeat(emojis);
+    lines.extend(question());
+    lines
+}
+
+/// "That is not a valid choice.", then the question: the answer to a key that means nothing.
+pub fn invalid_choice() -> Vec<Line> {
+    let mut lines = vec![Phrase::Invalid.into()];
+    lines.extend(question());
+    lines
+}
+
+/// Key 1 was pressed: the words match.
+pub fn verified() -> Vec<Line> {
+    sentences(&[Phrase::ThankYou, Phrase::Verified])
+}
+
+/// The question was not answered; the call goes on.
+pub fn not_verified() -> Vec<Line> {
+    sentences(&[Phrase::NotVerified])
+}
+
+/// Key 9 or `*9` was pressed: the words differ, and the call ends.
+pub fn differ() -> Vec<Line> {
+    ending(Ending::Mismatch)
+}
+
+/// Why the call ended, and goodbye.
+pub fn ending(why: Ending) -> Vec<Line> {
+    sentences(&[why.phrase(), Phrase::Goodbye])
+}
+
+/// One phrase alone.
+pub fn say(phrase: Phrase) -> Vec<Line> {
+    sentences(&[phrase])
+}
+
+/// A dialled number, key by key. Characters that are no key of a telephone are left out.
+pub fn number(number: &str) -> Vec<Line> {
+    number.chars().filter_map(Phrase::key).map(Line::from).collect()
+}
+
+/// The script as one readable line in English, for logs and the ladder.
+pub fn text(lines: &[Line]) -> String {
+    let mut words = Vec::new();
+    for line in lines {
+        match line {
+            Line::Say(PromptId::Emoji(emoji)) => words.push(emoji.word()),
+            Line::Say(PromptId::Phrase(phrase)) => words.push(phrase.text()),
+            Line::Pause(_) => {}
+        }
+    }
+    words.join(" ")
+}
+
+fn compare(opening: Phrase, emojis: &[Emoji; 4]) -> Vec<Line> {
+    let mut lines = vec![opening.into()];
+    for emoji in emojis {
+        lines.extend([Line::Pause(WORD_GAP), Line::Say(PromptId::Emoji(*emoji))]);
+    }
+    lines
+}
+
+fn question() -> [Line; 2] {
+    [Line::Pause(WORD_GAP), Phrase::Menu.into()]
+}
+
+fn sentences(phrases: &[Phrase]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for phrase in phrases {
+        lines.extend([Line::Pause(SENTENCE_GAP), (*phrase).into()]);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn emojis() -> [Emoji; 4] {
+        [6, 17, 200, 332].map(|index| Emoji::new(index).expect("in the table"))
+    }
+
+    /// A script as the names of its recordings and its pauses in milliseconds.
+    fn names(lines: &[Line]) -> String {
+        let name = |line: &Line| match line {
+            Line::Say(id) => id.to_string(),
+            Line::Pause(pause) => pause.as_millis().to_string(),
+        };
+        lines.iter().map(name).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_four_words_are_said_in_their_order() {
+        let words = "400 emoji-006 400 emoji-017 400 emoji-200 400 emoji-332";
+        assert_eq!(names(&announcement(&emojis())), format!("300 compare {words}"));
+        assert_eq!(names(&repeat(&emojis())), format!("again {words}"));
+        assert_eq!(names(&confirm(&emojis())), format!("300 compare {words} 400 menu"));
+        assert_eq!(names(&confirm_again(&emojis())), format!("again {words} 400 menu"));
+    }
+
+    #[test]
+    fn a_word_that_comes_twice_is_said_twice() {
+        let twice = [emojis()[0]; 4];
+        assert_eq!(names(&repeat(&twice)).matches("emoji-006").count(), 4);
+    }
+
+    #[test]
+    fn the_answers() {
+        assert_eq!(names(&verified()), "300 thank-you 300 verified");
+        assert_eq!(names(&not_verified()), "300 not-verified");
+        assert_eq!(names(&invalid_choice()), "invalid 400 menu");
+        assert_eq!(names(&differ()), "300 differ 300 goodbye");
+        assert_eq!(names(&ending(Ending::Busy)), "300 busy 300 goodbye");
+        assert_eq!(names(&say(Phrase::Hold)), "300 hold");
+        assert_eq!(names(&number("+1 #0*x")), "digit-1 hash digit-0 star");
+    }
+
+    #[test]
+    fn a_script_reads_as_a_sentence() {
+        let [a, b, c, d] = emojis().map(Emoji::word);
+        let expected = format!("Your call is encrypted. Compare: {a} {b} {c} {d}");
+        assert_eq!(text(&announcement(&emojis())), expected);
+    }
+}
