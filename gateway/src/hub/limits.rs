@@ -1,0 +1,231 @@
+//! How much one source, one account, one connection may ask of the hub.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+/// The bounds of a hub. The defaults suit one gateway with some hundred users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections.
+    pub sessions: usize,
+    /// Open connections of one source address (of one /64 for IPv6).
+    pub sessions_per_source: usize,
+    /// Connections of one source address that have not said hello yet.
+    pub pending_per_source: usize,
+    /// Connections of one account.
+    pub devices_per_account: usize,
+    /// Calls at the same time.
+    pub calls: usize,
+    /// Calls of one connection at the same time, rung or talking.
+    pub calls_per_session: usize,
+    /// Call requests in a minute, of one account and of one source.
+    pub call_requests_per_minute: u32,
+    /// All other requests in a minute, signals apart, of one account.
+    pub requests_per_minute: u32,
+    /// Signalling packets in a second, of one connection; four seconds' worth may come at once.
+    pub signals_per_second: u32,
+    /// Bytes in a second, of one connection; sixteen seconds' worth may come at once.
+    pub bytes_per_second: u32,
+    /// Failed hellos of a source after which it must wait, twice as long each time.
+    pub failures_slow: u32,
+    /// Failed hellos of a source after which it is locked out.
+    pub failures_lock: u32,
+    /// How long a failed hello counts, and how long a lock lasts.
+    pub failures_window: Duration,
+    /// How long a connection may stay without a hello.
+    pub hello: Duration,
+    /// How long a call may ring. Official clients of Telegram-style calls wait as long.
+    pub ring: Duration,
+    /// How long an accepted call may wait for the caller's confirmation.
+    pub confirm: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 4096,
+            sessions_per_source: 64,
+            pending_per_source: 8,
+            devices_per_account: 8,
+            calls: 4096,
+            calls_per_session: 8,
+            call_requests_per_minute: 30,
+            requests_per_minute: 600,
+            signals_per_second: 50,
+            bytes_per_second: 256 * 1024,
+            failures_slow: 3,
+            failures_lock: 10,
+            failures_window: Duration::from_secs(900),
+            hello: Duration::from_secs(10),
+            ring: Duration::from_secs(90),
+            confirm: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A rate: one thing per `interval`, and as many at once as fit into `burst`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rate {
+    interval: Duration,
+    burst: Duration,
+}
+
+impl Rate {
+    /// `count` things in each `period`, all of them at once if need be.
+    pub(super) fn new(count: u32, period: Duration) -> Self {
+        Self {
+            interval: period / count.max(1),
+            burst: period,
+        }
+    }
+}
+
+/// What was taken of a [`Rate`] (the generic cell rate algorithm, ITU-T I.371).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    next: Option<Instant>,
+}
+
+impl Pace {
+    /// Takes `count` things, or says how long to wait and takes nothing.
+    pub(super) fn take(&mut self, now: Instant, rate: Rate, count: u32) -> Result<(), Duration> {
+        let next = self.next.map_or(now, |next| next.max(now));
+        let cost = rate.interval.saturating_mul(count);
+        let full = next.saturating_duration_since(now).saturating_add(cost);
+        if full > rate.burst && next > now {
+            return Err(full - rate.burst);
+        }
+        self.next = next.checked_add(cost);
+        Ok(())
+    }
+
+    /// Whether nothing is owed any more, so that it may be forgotten.
+    fn rested(&self, now: Instant) -> bool {
+        self.next.is_none_or(|next| next <= now)
+    }
+}
+
+/// What one source address did.
+#[derive(Debug, Default)]
+struct Source {
+    sessions: usize,
+    pending: usize,
+    failures: u32,
+    last_failure: Option<Instant>,
+    calls: Pace,
+}
+
+/// All source addresses that have connections open or something to answer for. Bounded.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    table: BTreeMap<IpAddr, Source>,
+}
+
+/// Addresses remembered beyond those with open connections.
+const MAX_REMEMBERED: usize = 8192;
+
+/// What counts as one source: an IPv4 address, or a /64 of IPv6, which is one customer.
+pub(super) fn source_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+impl Sources {
+    /// Counts a connection; `false` if the source has too many.
+    pub(super) fn open(&mut self, now: Instant, source: IpAddr, limits: &Limits) -> bool {
+        if self.table.len() >= limits.sessions + MAX_REMEMBERED {
+            self.forget(now, limits);
+        }
+        let entry = self.table.entry(source).or_default();
+        if entry.sessions >= limits.sessions_per_source || entry.pending >= limits.pending_per_source {
+            return false;
+        }
+        entry.sessions += 1;
+        entry.pending += 1;
+        true
+    }
+
+    /// A connection said hello.
+    pub(super) fn greeted(&mut self, source: IpAddr) {
+        if let Some(entry) = self.table.get_mut(&source) {
+            entry.pending = entry.pending.saturating_sub(1);
+        }
+    }
+
+    /// A connection is gone.
+    pub(super) fn close(&mut self, now: Instant, source: IpAddr, pending: bool, limits: &Limits) {
+        let Some(entry) = self.table.get_mut(&source) else {
+            return;
+        };
+        entry.sessions = entry.sessions.saturating_sub(1);
+        if pending {
+            entry.pending = entry.pending.saturating_sub(1);
+        }
+        if entry.is_idle(now, limits) {
+            self.table.remove(&source);
+        }
+    }
+
+    /// How long this source must wait before its next hello.
+    pub(super) fn hello_wait(&self, now: Instant, source: IpAddr, limits: &Limits) -> Option<Duration> {
+        let entry = self.table.get(&source)?;
+        let since = now.saturating_duration_since(entry.last_failure?);
+        let wait = if entry.failures >= limits.failures_lock {
+            limits.failures_window
+        } else if entry.failures >= limits.failures_slow {
+            Duration::from_secs(1 << (entry.failures - limits.failures_slow).min(10)).min(limits.failures_window)
+        } else {
+            return None;
+        };
+        wait.checked_sub(since).filter(|wait| !wait.is_zero())
+    }
+
+    /// Counts a failed hello and gives how many there were.
+    pub(super) fn failed(&mut self, now: Instant, source: IpAddr, limits: &Limits) -> u32 {
+        let entry = self.table.entry(source).or_default();
+        if entry
+            .last_failure
+            .is_some_and(|last| now.saturating_duration_since(last) >= limits.failures_window)
+        {
+            entry.failures = 0;
+        }
+        entry.failures = entry.failures.saturating_add(1);
+        entry.last_failure = Some(now);
+        entry.failures
+    }
+
+    /// Counts a call request.
+    pub(super) fn take_call(&mut self, now: Instant, source: IpAddr, rate: Rate) -> Result<(), Duration> {
+        self.table.entry(source).or_default().calls.take(now, rate, 1)
+    }
+
+    /// Drops what no longer matters, and if that is not enough, the oldest failures.
+    fn forget(&mut self, now: Instant, limits: &Limits) {
+        self.table.retain(|_, entry| !entry.is_idle(now, limits));
+        if self.table.len() >= limits.sessions + MAX_REMEMBERED {
+            let oldest = self.table.iter().filter(|(_, entry)| entry.sessions == 0);
+            let oldest = oldest
+                .min_by_key(|(_, entry)| entry.last_failure)
+                .map(|(address, _)| *address);
+            if let Some(address) = oldest {
+                self.table.remove(&address);
+            }
+        }
+    }
+
+    /// How many are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+}
+
+impl Source {
+    fn is_idle(&self, now: Instant, limits: &Limits) -> bool {
+        let counts = |last| now.saturating_duration_since(last) < limits.failures_window;
+        self.sessions == 0 && !self.last_failure.is_some_and(counts) && self.calls.rested(now)
+    }
+}

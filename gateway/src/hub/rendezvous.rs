@@ -1,0 +1,546 @@
+//! The hub's server as one machine: connections, hellos, limits, and which call a verb belongs to.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quartet_proto::hub::{
+    CallRequest, ClientFrame, ErrorCode, Failure, Hello, IceServer, MAX_FRAME, MAX_SIGNAL, MessageError, Name,
+    PROTOCOL, Reply, Request, ServerFrame, Welcome, WireLimits,
+};
+
+use super::calls::{Calls, Relays};
+use super::limits::{Pace, Rate, Sources, source_of};
+use super::{Account, Accounts, Limits};
+
+/// One connection to the hub; drawn by the shell, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnKey(pub u64);
+
+/// Why the hub closes a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Too many connections, of this source or at all.
+    TooMany,
+    /// No hello in time.
+    NoHello,
+    /// The hello was refused.
+    Refused,
+    /// Too many faulty or refused frames.
+    Flood,
+    /// The account's tokens were taken back.
+    Revoked,
+}
+
+/// What a hub needs to know.
+#[derive(Clone, Debug)]
+pub struct RendezvousConfig {
+    /// The account of the gateway in this process: it has extensions and no token.
+    pub gateway: Name,
+    /// The bounds.
+    pub limits: Limits,
+    /// Told to every client.
+    pub ice_servers: Vec<IceServer>,
+    /// A moment and what the wall clock said then, in seconds since 1970-01-01 UTC.
+    pub epoch: (Instant, u64),
+}
+
+/// The hub: text frames in, text frames out.
+///
+/// After every call that takes `now`, drain [`Rendezvous::poll_transmit`], then [`Rendezvous::poll_close`]. Frames of one
+/// connection keep their order. A connection that the hub closes is forgotten at once; its later `disconnect` is
+/// absorbed. Nothing is done for a connection before its hello.
+pub struct Rendezvous {
+    config: RendezvousConfig,
+    accounts: Arc<dyn Accounts>,
+    sessions: BTreeMap<ConnKey, Session>,
+    owners: BTreeMap<Name, Owner>,
+    sources: Sources,
+    calls: Calls,
+    hello_deadlines: BTreeSet<(Instant, ConnKey)>,
+    transmits: VecDeque<(ConnKey, String)>,
+    closes: VecDeque<(ConnKey, CloseReason)>,
+}
+
+#[derive(Debug)]
+struct Session {
+    /// `None` for the gateway in this process, which no limit of a source or an account is for.
+    source: Option<IpAddr>,
+    state: State,
+    bytes: Pace,
+    signals: Pace,
+    faults: Pace,
+}
+
+#[derive(Debug)]
+enum State {
+    Pending { deadline: Instant },
+    Ready(Account),
+}
+
+/// What all connections of an account share.
+#[derive(Debug, Default)]
+struct Owner {
+    devices: BTreeSet<ConnKey>,
+    requests: Pace,
+    calls: Pace,
+}
+
+/// Faulty or refused frames in a minute that a connection may send before it is closed.
+const FAULTS_PER_MINUTE: u32 = 100;
+
+impl std::fmt::Debug for Rendezvous {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rendezvous")
+            .field("sessions", &self.sessions.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rendezvous {
+    /// A hub without connections.
+    #[must_use]
+    pub fn new(config: RendezvousConfig, accounts: Arc<dyn Accounts>) -> Self {
+        Self {
+            config,
+            accounts,
+            sessions: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            sources: Sources::default(),
+            calls: Calls::default(),
+            hello_deadlines: BTreeSet::new(),
+            transmits: VecDeque::new(),
+            closes: VecDeque::new(),
+        }
+    }
+
+    /// A connection from outside was opened.
+    pub fn connect(&mut self, now: Instant, conn: ConnKey, source: SocketAddr) {
+        let source = source_of(source.ip());
+        if self.sessions.len() >= self.config.limits.sessions || !self.sources.open(now, source, &self.config.limits) {
+            tracing::debug!(?conn, "too many connections");
+            self.closes.push_back((conn, CloseReason::TooMany));
+            return;
+        }
+        let deadline = now + self.config.limits.hello;
+        self.hello_deadlines.insert((deadline, conn));
+        self.sessions
+            .insert(conn, Session::new(Some(source), State::Pending { deadline }));
+    }
+
+    /// Connects the gateway of this process. It needs no hello, may call as any of its extensions, and no limit but the
+    /// number of calls of the hub is for it.
+    pub fn connect_local(&mut self, conn: ConnKey) {
+        let account = Account {
+            user: self.config.gateway.clone(),
+            extensions: true,
+        };
+        self.owners
+            .entry(account.user.clone())
+            .or_default()
+            .devices
+            .insert(conn);
+        self.sessions.insert(conn, Session::new(None, State::Ready(account)));
+    }
+
+    /// A connection is gone; its calls end with `disconnect`.
+    pub fn disconnect(&mut self, now: Instant, conn: ConnKey) {
+        let Some(session) = self.sessions.remove(&conn) else {
+            return;
+        };
+        let pending = match &session.state {
+            State::Pending { deadline } => {
+                self.hello_deadlines.remove(&(*deadline, conn));
+                true
+            }
+            State::Ready(account) => {
+                if let Some(owner) = self.owners.get_mut(&account.user) {
+                    owner.devices.remove(&conn);
+                }
+                false
+            }
+        };
+        if let Some(source) = session.source {
+            self.sources.close(now, source, pending, &self.config.limits);
+        }
+        let relays = self.calls.disconnect(conn);
+        self.relay(relays);
+    }
+
+    /// Takes one text frame.
+    pub fn handle_input(&mut self, now: Instant, conn: ConnKey, text: &str) {
+        let Some(session) = self.sessions.get_mut(&conn) else {
+            return;
+        };
+        let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        if session.source.is_some() && session.bytes.take(now, bytes_rate(&self.config.limits), size).is_err() {
+            self.answer(conn, None, Err(limited(Duration::from_secs(1))));
+            self.fault(now, conn);
+            return;
+        }
+        let frame = match ClientFrame::parse(text) {
+            Ok(frame) => frame,
+            Err(rejected) => {
+                self.answer(conn, rejected.id, Err(Failure::from(&rejected.error)));
+                if rejected.error == MessageError::TooLarge {
+                    self.close(now, conn, CloseReason::Flood);
+                } else {
+                    self.fault(now, conn);
+                }
+                return;
+            }
+        };
+        let id = Some(frame.id);
+        match &session.state {
+            State::Pending { .. } => match frame.request {
+                Request::Hello(hello) => self.hello(now, conn, id, &hello),
+                Request::CallRequest(_)
+                | Request::CallReceived(_)
+                | Request::CallAccept(_)
+                | Request::CallConfirm(_)
+                | Request::CallSignal(_)
+                | Request::CallDiscard(_)
+                | Request::Ping
+                | Request::Later(_) => {
+                    self.answer(conn, id, Err(Failure::new(ErrorCode::Unauthorized, "say hello first")));
+                    self.fault(now, conn);
+                }
+            },
+            State::Ready(account) => {
+                let account = account.clone();
+                let outcome = self.request(now, conn, &account, frame.request);
+                let failed = outcome.is_err();
+                match outcome {
+                    Ok(relays) => {
+                        self.answer(conn, id, Ok(Reply::Done));
+                        self.relay(relays);
+                    }
+                    Err(failure) => self.answer(conn, id, Err(failure)),
+                }
+                if failed {
+                    self.fault(now, conn);
+                }
+            }
+        }
+    }
+
+    /// Runs what is due: hellos that did not come, calls that nobody answered.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(deadline, conn)) = self.hello_deadlines.first()
+            && deadline <= now
+        {
+            self.hello_deadlines.pop_first();
+            self.close(now, conn, CloseReason::NoHello);
+        }
+        let relays = self.calls.handle_timeout(now);
+        self.relay(relays);
+    }
+
+    /// Closes every connection of an account whose tokens were taken back.
+    pub fn close_account(&mut self, now: Instant, user: &str) {
+        let devices = Name::new(user)
+            .ok()
+            .and_then(|user| self.owners.get(&user))
+            .map(|owner| owner.devices.clone());
+        for conn in devices.unwrap_or_default() {
+            if self.sessions.get(&conn).is_some_and(|session| session.source.is_some()) {
+                self.close(now, conn, CloseReason::Revoked);
+            }
+        }
+    }
+
+    /// The next frame to send, and where.
+    pub fn poll_transmit(&mut self) -> Option<(ConnKey, String)> {
+        self.transmits.pop_front()
+    }
+
+    /// The next connection to close once all frames are sent.
+    pub fn poll_close(&mut self) -> Option<(ConnKey, CloseReason)> {
+        self.closes.pop_front()
+    }
+
+    /// When [`Rendezvous::handle_timeout`] is next due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let hello = self.hello_deadlines.first().map(|(deadline, _)| *deadline);
+        hello.into_iter().chain(self.calls.poll_timeout()).min()
+    }
+
+    /// Connections open, the gateway's own included.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Calls in any state.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether an account has a device connected.
+    #[must_use]
+    pub fn is_online(&self, user: &Name) -> bool {
+        self.owners.get(user).is_some_and(|owner| !owner.devices.is_empty())
+    }
+
+    fn hello(&mut self, now: Instant, conn: ConnKey, id: Option<u64>, hello: &Hello) {
+        match self.welcome(now, conn, hello) {
+            Ok(welcome) => self.answer(conn, id, Ok(Reply::Welcome(Box::new(welcome)))),
+            Err(failure) => {
+                self.answer(conn, id, Err(failure));
+                self.close(now, conn, CloseReason::Refused);
+            }
+        }
+    }
+
+    fn welcome(&mut self, now: Instant, conn: ConnKey, hello: &Hello) -> Result<Welcome, Failure> {
+        let limits = self.config.limits;
+        let source = self.sessions.get(&conn).and_then(|session| session.source);
+        if let Some(wait) = source.and_then(|source| self.sources.hello_wait(now, source, &limits)) {
+            return Err(limited(wait));
+        }
+        let Some(protocol) = PROTOCOL.common(hello.protocol) else {
+            let message = format!("this hub speaks protocol {} to {}", PROTOCOL.min, PROTOCOL.max);
+            return Err(Failure::new(ErrorCode::Protocol, message));
+        };
+        let account = self.accounts.by_token(&hello.token.hash());
+        let Some(account) = account.filter(|account| account.user != self.config.gateway) else {
+            if let Some(source) = source {
+                let failures = self.sources.failed(now, source, &limits);
+                // The address stands in clear: tools that lock addresses out read this line.
+                tracing::warn!(%source, failures, "hub login failed");
+            }
+            return Err(Failure::new(ErrorCode::Unauthorized, "this token is not known"));
+        };
+        self.prune_owners();
+        let Some(session) = self.sessions.get_mut(&conn) else {
+            return Err(Failure::new(ErrorCode::Order, "the connection is gone"));
+        };
+        let owner = self.owners.entry(account.user.clone()).or_default();
+        if owner.devices.len() >= limits.devices_per_account {
+            return Err(Failure::new(ErrorCode::Limit, "this account has too many connections"));
+        }
+        owner.devices.insert(conn);
+        if let State::Pending { deadline } = session.state {
+            self.hello_deadlines.remove(&(deadline, conn));
+        }
+        if let Some(source) = source {
+            self.sources.greeted(source);
+        }
+        let user = account.user.clone();
+        session.state = State::Ready(account);
+        tracing::debug!(?conn, client = hello.client.as_str(), "connected to the hub");
+        Ok(self.describe(now, protocol, user))
+    }
+
+    fn describe(&self, now: Instant, protocol: u32, account: Name) -> Welcome {
+        let limits = &self.config.limits;
+        let bound = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let (start, unix) = self.config.epoch;
+        Welcome {
+            protocol,
+            range: PROTOCOL,
+            account,
+            limits: WireLimits {
+                frame: bound(MAX_FRAME),
+                signal: bound(MAX_SIGNAL),
+                ring: u32::try_from(limits.ring.as_secs()).unwrap_or(u32::MAX),
+                calls: bound(limits.calls_per_session),
+                requests_per_minute: limits.requests_per_minute,
+            },
+            ice_servers: self.config.ice_servers.clone(),
+            time: unix.saturating_add(now.saturating_duration_since(start).as_secs()),
+        }
+    }
+
+    /// One request of a connection that has said hello.
+    fn request(&mut self, now: Instant, conn: ConnKey, account: &Account, request: Request) -> Result<Relays, Failure> {
+        self.pace(now, conn, account, &request)?;
+        let limits = self.config.limits;
+        let outcome = match request {
+            Request::Hello(_) => Err(ErrorCode::Order),
+            Request::CallRequest(body) => return self.call_request(now, conn, account, body),
+            Request::CallReceived(body) => self.calls.received(conn, body),
+            Request::CallAccept(body) => self.calls.accept(now, conn, body, &limits),
+            Request::CallConfirm(body) => self.calls.confirm(conn, body),
+            Request::CallSignal(body) => self.calls.signal(conn, body),
+            Request::CallDiscard(body) => self.calls.discard(conn, body),
+            Request::Ping => Ok(Relays::new()),
+            Request::Later(_) => Err(ErrorCode::Unsupported),
+        };
+        outcome.map_err(failure)
+    }
+
+    /// Keeps connections from outside to their rates.
+    fn pace(&mut self, now: Instant, conn: ConnKey, account: &Account, request: &Request) -> Result<(), Failure> {
+        let limits = self.config.limits;
+        let Some(session) = self.sessions.get_mut(&conn) else {
+            return Ok(());
+        };
+        let Some(source) = session.source else { return Ok(()) };
+        let Some(owner) = self.owners.get_mut(&account.user) else {
+            return Ok(());
+        };
+        let minute = Duration::from_secs(60);
+        match request {
+            Request::CallSignal(_) => {
+                let rate = Rate::new(limits.signals_per_second.saturating_mul(4), Duration::from_secs(4));
+                session.signals.take(now, rate, 1)
+            }
+            Request::CallRequest(_) => {
+                let rate = Rate::new(limits.call_requests_per_minute, minute);
+                owner
+                    .calls
+                    .take(now, rate, 1)
+                    .and_then(|()| self.sources.take_call(now, source, rate))
+            }
+            // A call can always be ended.
+            Request::CallDiscard(_) => Ok(()),
+            Request::Hello(_)
+            | Request::CallReceived(_)
+            | Request::CallAccept(_)
+            | Request::CallConfirm(_)
+            | Request::Ping
+            | Request::Later(_) => owner
+                .requests
+                .take(now, Rate::new(limits.requests_per_minute, minute), 1),
+        }
+        .map_err(limited)
+    }
+
+    fn call_request(
+        &mut self,
+        now: Instant,
+        conn: ConnKey,
+        account: &Account,
+        mut body: CallRequest,
+    ) -> Result<Relays, Failure> {
+        let limits = self.config.limits;
+        let from = body.from.take().unwrap_or_else(|| account.user.clone());
+        let own_extension = account.extensions && from.extension().is_some() && from.account() == account.user.as_str();
+        if from != account.user && !own_extension {
+            return Err(Failure::new(ErrorCode::Forbidden, "`from` is not this account"));
+        }
+        body.from = Some(from);
+        let callee = Name::new(body.to.account()).map_err(|_| failure(ErrorCode::UnknownUser))?;
+        let gateway = callee == self.config.gateway;
+        if !gateway && (body.to.extension().is_some() || !self.accounts.exists(callee.as_str())) {
+            return Err(failure(ErrorCode::UnknownUser));
+        }
+        let local = |conn: &ConnKey| self.sessions.get(conn).is_some_and(|session| session.source.is_none());
+        let free = |conn: &ConnKey| local(conn) || self.calls.of(*conn) < limits.calls_per_session;
+        if !free(&conn) || self.calls.len() >= limits.calls {
+            return Err(Failure::new(ErrorCode::Limit, "too many calls"));
+        }
+        let devices = self.owners.get(&callee).map(|owner| &owner.devices);
+        let devices: Vec<ConnKey> = devices
+            .into_iter()
+            .flatten()
+            .copied()
+            .filter(|device| *device != conn)
+            .collect();
+        if devices.is_empty() {
+            return Err(failure(ErrorCode::Offline));
+        }
+        let devices: Vec<ConnKey> = devices.into_iter().filter(free).collect();
+        if devices.is_empty() {
+            return Err(Failure::new(ErrorCode::Limit, "the callee has too many calls"));
+        }
+        self.calls.request(now, conn, &devices, body, &limits).map_err(failure)
+    }
+
+    fn relay(&mut self, relays: Relays) {
+        for (conn, event) in relays {
+            self.transmits.push_back((conn, ServerFrame::Event(event).to_text()));
+        }
+    }
+
+    fn answer(&mut self, conn: ConnKey, id: Option<u64>, outcome: Result<Reply, Failure>) {
+        self.transmits
+            .push_back((conn, ServerFrame::Answer { id, outcome }.to_text()));
+    }
+
+    /// Counts a frame that had no effect; too many close the connection.
+    fn fault(&mut self, now: Instant, conn: ConnKey) {
+        let Some(session) = self.sessions.get_mut(&conn) else {
+            return;
+        };
+        let rate = Rate::new(FAULTS_PER_MINUTE, Duration::from_secs(60));
+        if session.source.is_some() && session.faults.take(now, rate, 1).is_err() {
+            self.close(now, conn, CloseReason::Flood);
+        }
+    }
+
+    fn close(&mut self, now: Instant, conn: ConnKey, reason: CloseReason) {
+        tracing::debug!(?conn, ?reason, "hub connection closed");
+        self.disconnect(now, conn);
+        self.closes.push_back((conn, reason));
+    }
+
+    /// Forgets accounts that no longer exist; those that do keep what they owe over a reconnect.
+    fn prune_owners(&mut self) {
+        if self.owners.len() < self.config.limits.sessions.saturating_mul(2) {
+            return;
+        }
+        let accounts = &self.accounts;
+        self.owners
+            .retain(|user, owner| !owner.devices.is_empty() || accounts.exists(user.as_str()));
+    }
+
+    /// Entries of all tables that a connection or a call fills.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        self.sessions.len() + self.calls.entries() + self.hello_deadlines.len()
+    }
+
+    /// Source addresses remembered.
+    #[cfg(test)]
+    pub(super) fn remembered_sources(&self) -> usize {
+        self.sources.len()
+    }
+}
+
+impl Session {
+    fn new(source: Option<IpAddr>, state: State) -> Self {
+        Self {
+            source,
+            state,
+            bytes: Pace::default(),
+            signals: Pace::default(),
+            faults: Pace::default(),
+        }
+    }
+}
+
+fn bytes_rate(limits: &Limits) -> Rate {
+    Rate::new(limits.bytes_per_second.saturating_mul(16), Duration::from_secs(16))
+}
+
+fn limited(wait: Duration) -> Failure {
+    let seconds = u32::try_from(wait.as_millis().div_ceil(1000))
+        .unwrap_or(u32::MAX)
+        .max(1);
+    let message = format!("too many requests; try again in {seconds} s");
+    Failure {
+        code: ErrorCode::RateLimited,
+        message,
+        retry_after: Some(seconds),
+    }
+}
+
+/// The sentence that goes with a code.
+fn failure(code: ErrorCode) -> Failure {
+    let message = match &code {
+        ErrorCode::Order => "not in this state",
+        ErrorCode::UnknownUser => "nobody of that name",
+        ErrorCode::Offline => "no device of the callee is connected",
+        ErrorCode::UnknownCall => "no such call of this connection",
+        ErrorCode::RepeatedCall => "this call id was used before",
+        ErrorCode::NotOffered => "the caller did not offer that",
+        ErrorCode::Unsupported => "this hub does not offer that verb yet",
+        _ => "refused",
+    };
+    Failure::new(code, message)
+}

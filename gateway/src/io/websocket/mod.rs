@@ -1,0 +1,320 @@
+//! The hub's door: HTTP and WebSocket connections, and nothing of what is said over them.
+//!
+//! [`serve`] gives each WebSocket a task of its own. The task moves text frames to the signalling thread as [`HubInput`]
+//! and frames back through a bounded channel ([`HubSender`]); [`Connections`] keeps those senders and moves frames in and
+//! out of the rendezvous. A dead peer is noticed within 40 s, a peer that does not read is closed.
+
+mod guard;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{ConnectInfo, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::routing::get;
+use quartet_proto::hub::MAX_FRAME;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::hub::{ConnKey, Rendezvous};
+
+use guard::{GuardedListener, Peer};
+
+/// The key of the gateway's own connection in process; [`serve`] never draws it.
+pub const LOCAL: ConnKey = ConnKey(0);
+
+/// What happened on one connection.
+#[derive(Debug)]
+pub struct HubInput {
+    /// Which one.
+    pub conn: ConnKey,
+    /// What.
+    pub event: HubEvent,
+}
+
+/// Something that happens on a connection: `Opened`, any number of `Text`, `Closed`.
+#[derive(Debug)]
+pub enum HubEvent {
+    /// A WebSocket is open.
+    Opened {
+        /// Where it comes from.
+        source: SocketAddr,
+        /// Where its frames go. Dropping it closes the connection once all is sent.
+        sender: HubSender,
+    },
+    /// One text frame.
+    Text(String),
+    /// The connection is gone.
+    Closed,
+}
+
+/// The way out to one connection. Dropping it closes the connection once all is sent.
+#[derive(Debug)]
+pub struct HubSender {
+    frames: mpsc::Sender<String>,
+    abort: Arc<Notify>,
+}
+
+impl HubSender {
+    /// Hands a frame to the connection without waiting. `false`: the peer does not read, and the connection is being
+    /// closed.
+    pub fn send(&self, text: String) -> bool {
+        let sent = self.frames.try_send(text).is_ok();
+        if !sent {
+            self.abort.notify_one();
+        }
+        sent
+    }
+}
+
+/// How patient the door is.
+#[derive(Clone, Copy, Debug)]
+pub struct WebSocketSettings {
+    /// Between two pings; a peer silent for two of these is dead.
+    pub ping: Duration,
+    /// Frames that may wait for one peer.
+    pub outgoing: usize,
+    /// How long one frame may take to be written.
+    pub write: Duration,
+    /// How long a connection may take to become a WebSocket.
+    pub request: Duration,
+    /// TCP connections open.
+    pub connections: usize,
+}
+
+impl Default for WebSocketSettings {
+    fn default() -> Self {
+        Self {
+            ping: Duration::from_secs(20),
+            outgoing: 256,
+            write: Duration::from_secs(10),
+            request: Duration::from_secs(10),
+            connections: 8192,
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Door {
+    input: mpsc::Sender<HubInput>,
+    settings: WebSocketSettings,
+    next: Arc<AtomicU64>,
+}
+
+/// Serves the hub on a bound listener until `input`'s receiver is gone or the listener fails.
+///
+/// # Errors
+/// The listener's error.
+pub async fn serve(listener: TcpListener, input: mpsc::Sender<HubInput>) -> io::Result<()> {
+    serve_with(listener, input, WebSocketSettings::default()).await
+}
+
+/// As [`serve`], with other patience.
+///
+/// # Errors
+/// The listener's error.
+pub async fn serve_with(
+    listener: TcpListener,
+    input: mpsc::Sender<HubInput>,
+    settings: WebSocketSettings,
+) -> io::Result<()> {
+    let done = input.clone();
+    let door = Door {
+        input,
+        settings,
+        next: Arc::new(AtomicU64::new(LOCAL.0 + 1)),
+    };
+    let router = Router::new()
+        .route("/", get(about))
+        .route("/hub/v1", get(upgrade))
+        .with_state(door);
+    let listener = GuardedListener::new(listener, settings.connections, settings.request);
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, service)
+        .with_graceful_shutdown(async move { done.closed().await })
+        .await
+}
+
+async fn about() -> &'static str {
+    concat!(
+        "This is a hub of Quartet: it introduces people to each other for end-to-end encrypted calls.\n",
+        "It sees account names, times and sizes; never a key and never audio.\n\n",
+        "Clients speak the hub protocol over a WebSocket at /hub/v1; it is described in docs/hub-protocol.md.\n",
+        "An account needs an invitation of whoever runs this hub.\n",
+    )
+}
+
+async fn upgrade(
+    State(door): State<Door>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let source = source(peer.address, &headers);
+    upgrade
+        .max_message_size(MAX_FRAME)
+        .max_frame_size(MAX_FRAME)
+        .on_upgrade(move |socket| async move {
+            peer.admit();
+            let conn = ConnKey(door.next.fetch_add(1, Ordering::Relaxed));
+            let (frames, outgoing) = mpsc::channel(door.settings.outgoing);
+            let abort = Arc::new(Notify::new());
+            let sender = HubSender {
+                frames,
+                abort: Arc::clone(&abort),
+            };
+            let opened = HubInput {
+                conn,
+                event: HubEvent::Opened { source, sender },
+            };
+            if door.input.send(opened).await.is_err() {
+                return;
+            }
+            let code = tokio::select! {
+                code = converse(socket, conn, outgoing, &door) => code,
+                () = abort.notified() => "slow reader",
+            };
+            tracing::debug!(?conn, why = code, "websocket closed");
+            // If the signalling thread is gone there is nobody left to tell.
+            let _ = door
+                .input
+                .send(HubInput {
+                    conn,
+                    event: HubEvent::Closed,
+                })
+                .await;
+        })
+}
+
+/// Who connects: the TCP peer, or, behind a reverse proxy on this machine, whom that proxy names last.
+fn source(peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+    if !peer.ip().to_canonical().is_loopback() {
+        return peer;
+    }
+    let last = headers.get_all("x-forwarded-for").iter().next_back();
+    let last = last
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.rsplit(',').next());
+    last.and_then(|text| text.trim().parse().ok())
+        .map_or(peer, |address| SocketAddr::new(address, 0))
+}
+
+/// Moves frames until either side is done, and says why in a word for the log.
+async fn converse(
+    mut socket: WebSocket,
+    conn: ConnKey,
+    mut outgoing: mpsc::Receiver<String>,
+    door: &Door,
+) -> &'static str {
+    let mut ping = interval(door.settings.ping);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard = true;
+    loop {
+        let message = tokio::select! {
+            frame = outgoing.recv() => match frame {
+                Some(text) => Message::Text(text.into()),
+                None => {
+                    close(&mut socket, close_code::POLICY, door).await;
+                    return "closed by the hub";
+                }
+            },
+            received = socket.recv() => {
+                heard = true;
+                match received {
+                    Some(Ok(Message::Text(text))) => {
+                        let event = HubEvent::Text(text.as_str().to_owned());
+                        if door.input.send(HubInput { conn, event }).await.is_err() {
+                            return "the hub stops";
+                        }
+                    }
+                    Some(Ok(Message::Binary(_))) => {
+                        close(&mut socket, close_code::UNSUPPORTED, door).await;
+                        return "binary frame";
+                    }
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(Message::Close(_))) | None => return "closed by the peer",
+                    Some(Err(_)) => return "broken connection or frame too large",
+                }
+                continue;
+            }
+            _ = ping.tick() => {
+                if !std::mem::take(&mut heard) {
+                    return "peer silent";
+                }
+                Message::Ping(axum::body::Bytes::new())
+            }
+        };
+        match timeout(door.settings.write, socket.send(message)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return "broken connection",
+            Err(_) => return "slow reader",
+        }
+    }
+}
+
+async fn close(socket: &mut WebSocket, code: u16, door: &Door) {
+    let frame = Message::Close(Some(CloseFrame {
+        code,
+        reason: "".into(),
+    }));
+    // Best effort: the connection ends either way.
+    let _ = timeout(door.settings.write, socket.send(frame)).await;
+}
+
+/// The senders of all open connections, between the door and the rendezvous. Lives on the signalling thread.
+#[derive(Debug, Default)]
+pub struct Connections {
+    senders: BTreeMap<ConnKey, HubSender>,
+}
+
+impl Connections {
+    /// No connections.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Feeds one input to the rendezvous; [`Connections::flush`] must follow.
+    pub fn handle_input(&mut self, now: Instant, input: HubInput, hub: &mut Rendezvous) {
+        match input.event {
+            HubEvent::Opened { source, sender } => {
+                self.senders.insert(input.conn, sender);
+                hub.connect(now, input.conn, source);
+            }
+            HubEvent::Text(text) => hub.handle_input(now, input.conn, &text),
+            HubEvent::Closed => {
+                self.senders.remove(&input.conn);
+                hub.disconnect(now, input.conn);
+            }
+        }
+    }
+
+    /// Sends all that the rendezvous has to say, then closes what it wants closed. Frames for [`LOCAL`] go to `local`.
+    pub fn flush(&mut self, now: Instant, hub: &mut Rendezvous, local: &mut dyn FnMut(String)) {
+        loop {
+            while let Some((conn, text)) = hub.poll_transmit() {
+                if conn == LOCAL {
+                    local(text);
+                } else if let Some(sender) = self.senders.get(&conn)
+                    && !sender.send(text)
+                {
+                    self.senders.remove(&conn);
+                    hub.disconnect(now, conn);
+                }
+            }
+            let Some((conn, _)) = hub.poll_close() else { return };
+            self.senders.remove(&conn);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
