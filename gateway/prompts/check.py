@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks that the recorded prompts are understood over a telephone, by having them written down by Whisper.
 
-Emoji words are heard as the product says them: four in a row after "Compare:", through G.711 at 8 kHz. Phrases are heard
-one by one. Prints what was not understood; the exit code is 1 below the limit. README.md names the packages.
+Everything goes through G.711 at 8 kHz. Emoji words and the keys of the telephone are heard as the product says them: four
+words in a row after "Compare:", four keys in a row. Other phrases are heard one by one. Prints what was not understood; the exit code is 1 below the limit. README.md names the packages.
 """
 
 import argparse
@@ -23,7 +23,8 @@ from scipy.signal import resample_poly
 
 HERE = Path(__file__).resolve().parent
 RATE = 16_000
-GAP_SECONDS = 0.4
+WORD_GAP_SECONDS = 0.4
+KEY_GAP_SECONDS = 0.15
 LIMIT_PERCENT = 98.0
 
 NUMBERS = {"0": "zero", "1": "one", "2": "two", "3": "three", "4": "four", "5": "five", "6": "six", "7": "seven",
@@ -125,14 +126,26 @@ def transcribe(model, samples):
     return " ".join(segment.text.strip() for segment in segments)
 
 
-def announcements(prompts, wanted, rng):
-    """Every wanted emoji word once, in groups of four; the last group is filled up."""
-    names = [name for name in wanted if name.startswith("emoji-")]
-    everything = [name for name in prompts if name.startswith("emoji-")]
+def is_key(name):
+    """Whether this prompt is the name of a key."""
+    return name.startswith("digit-") or name in ("star", "hash")
+
+
+def in_fours(wanted, everything, rng):
+    """All that is wanted, once, in random groups of four; the last group is filled up."""
+    names = list(wanted)
     rng.shuffle(names)
     while len(names) % 4:
         names.append(rng.choice(everything))
     return [names[start : start + 4] for start in range(0, len(names), 4)]
+
+
+def in_a_row(folder, opening, names, gap):
+    """The sound of these recordings with a gap after each."""
+    parts = [silence(0.3), *opening]
+    for name in names:
+        parts += [load(folder, name), silence(gap)]
+    return np.concatenate([*parts, silence(0.2)])
 
 
 def main():
@@ -159,14 +172,16 @@ def main():
                 missed.append(name)
                 print(json.dumps({"id": name, "text": prompts[name], "heard": transcript}), flush=True)
 
-    for group in announcements(prompts, wanted, rng):
-        parts = [silence(0.3), load(folder, "compare"), silence(0.35)]
-        for name in group:
-            parts += [load(folder, name), silence(GAP_SECONDS)]
-        listen(np.concatenate(parts), group)
+    compare = [load(folder, "compare"), silence(WORD_GAP_SECONDS)]
+    words = [name for name in prompts if name.startswith("emoji-")]
+    for group in in_fours([name for name in wanted if name in words], words, rng):
+        listen(in_a_row(folder, compare, group, WORD_GAP_SECONDS), group)
+    keys = [name for name in prompts if is_key(name)]
+    for group in in_fours([name for name in wanted if name in keys], keys, rng):
+        listen(in_a_row(folder, [], group, KEY_GAP_SECONDS), group)
     for name in wanted:
-        if not name.startswith("emoji-"):
-            listen(np.concatenate([silence(0.3), load(folder, name), silence(0.5)]), [name])
+        if name not in words and name not in keys:
+            listen(in_a_row(folder, [], [name], WORD_GAP_SECONDS), [name])
 
     percent = 100 * (total - len(missed)) / max(total, 1)
     print(f"{total - len(missed)} of {total} understood, {percent:.1f} % (limit {LIMIT_PERCENT} %)")

@@ -94,7 +94,7 @@ phrases! {
     Ended "ended" "The call has ended."
     Failed "failed" "The call could not be connected. Please try again later."
     Goodbye "goodbye" "Goodbye."
-    Hash "hash" "Hash key."
+    Hash "hash" "The hash key."
     Hold "hold" "Your call is on hold."
     Incoming "incoming" "You have a call from"
     Invalid "invalid" "That is not a valid choice."

@@ -17,6 +17,9 @@ pub const WORD_GAP: Duration = Duration::from_millis(400);
 /// Between two sentences.
 pub const SENTENCE_GAP: Duration = Duration::from_millis(300);
 
+/// Between two keys of a number that is read out.
+pub const KEY_GAP: Duration = Duration::from_millis(150);
+
 /// One step of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
@@ -147,7 +150,11 @@ pub fn say(phrase: Phrase) -> Vec<Line> {
 
 /// A dialled number, key by key. Characters that are no key of a telephone are left out.
 pub fn number(number: &str) -> Vec<Line> {
-    number.chars().filter_map(Phrase::key).map(Line::from).collect()
+    number
+        .chars()
+        .filter_map(Phrase::key)
+        .flat_map(|key| [key.into(), Line::Pause(KEY_GAP)])
+        .collect()
 }
 
 /// The script as one readable line in English, for logs and the ladder.
@@ -223,7 +230,7 @@ mod tests {
         assert_eq!(names(&differ()), "300 differ 300 goodbye");
         assert_eq!(names(&ending(Ending::Busy)), "300 busy 300 goodbye");
         assert_eq!(names(&say(Phrase::Hold)), "300 hold");
-        assert_eq!(names(&number("+1 #0*x")), "digit-1 hash digit-0 star");
+        assert_eq!(names(&number("+1 #0*x")), "digit-1 150 hash 150 digit-0 150 star 150");
     }
 
     #[test]
