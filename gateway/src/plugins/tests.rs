@@ -1,0 +1,1 @@
+//! Tests over plugins built on the spot.
