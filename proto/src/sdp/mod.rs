@@ -10,6 +10,7 @@ mod static_types;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::IpAddr;
 
 pub use description::SdpError;
@@ -171,7 +172,7 @@ pub struct Origin {
 }
 
 /// One m-line with its attributes; what the session level says for all of them has been applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct MediaDescription {
     /// What it is about.
     pub kind: MediaKind,
@@ -209,4 +210,38 @@ pub struct SessionDescription {
     pub name: String,
     /// The m-lines, in their order: an answer keeps it.
     pub media: Vec<MediaDescription>,
+}
+
+impl fmt::Debug for MediaDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MediaDescription")
+            .field("kind", &self.kind)
+            .field("address", &self.address)
+            .field("port", &self.port)
+            .field("profile", &self.profile)
+            .field("codecs", &self.codecs)
+            .field("format", &self.format)
+            .field("ptime_ms", &self.ptime_ms)
+            .field("maxptime_ms", &self.maxptime_ms)
+            .field("direction", &self.direction)
+            .field("ssrc", &self.ssrc)
+            .field("mid", &self.mid)
+            .field(
+                "transport",
+                &self
+                    .transport
+                    .iter()
+                    .map(|line| without_secret(line))
+                    .collect::<Vec<_>>(),
+            )
+            .finish()
+    }
+}
+
+/// A transport line as it may be logged: SRTP keys and ICE passwords are left out.
+fn without_secret(line: &str) -> &str {
+    match line.split_once(':') {
+        Some((name @ ("crypto" | "ice-pwd"), _)) => name,
+        _ => line,
+    }
 }

@@ -90,7 +90,7 @@ pub enum OfferAnswerError {
 }
 
 /// What both ends will do, seen from ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Agreed {
     /// What to send: the peer's number and parameters.
     pub send: Codec,
@@ -106,6 +106,23 @@ pub struct Agreed {
     pub direction: Direction,
     /// What to tell our transport about the peer.
     pub remote_lines: String,
+}
+
+impl std::fmt::Debug for Agreed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agreed")
+            .field("send", &self.send)
+            .field("receive", &self.receive)
+            .field("telephone_event", &self.telephone_event)
+            .field("comfort_noise", &self.comfort_noise)
+            .field("ptime_ms", &self.ptime_ms)
+            .field("direction", &self.direction)
+            .field(
+                "remote_lines",
+                &self.remote_lines.lines().map(super::without_secret).collect::<Vec<_>>(),
+            )
+            .finish()
+    }
 }
 
 /// An answer and what it means.

@@ -68,7 +68,7 @@ pub struct Agreed {
 /// A secret of either group, before the other's public value is known.
 enum Secret {
     X25519(x25519::Secret),
-    Dh2048(dh2048::Secret),
+    Dh2048(Box<dh2048::Secret>),
 }
 
 impl Secret {
@@ -90,7 +90,7 @@ impl Secret {
                 let seed = dh2048::Seed::draw(rng, server_random);
                 Job::new(move || {
                     let (secret, public) = seed.into_secret();
-                    (Secret::Dh2048(secret), public)
+                    (Secret::Dh2048(Box::new(secret)), public)
                 })
             }
         }

@@ -1,18 +1,54 @@
-//! Settles a call's media with the peer, in JSON messages under the key.
+//! Settles a call's media with the peer: credentials, candidates and channels, in JSON messages under the call's key.
+//!
+//! One machine per call joins [`signalling`](super::signalling) (what a packet is) with the messages in it. It knows
+//! codecs by their SDP names and a transport by its lines; it runs neither. Messages arrive in any order, once each.
+//!
+//! The caller offers its channels at once. The callee answers, then offers its own; only where no offer comes for two
+//! seconds it begins, so that offers seldom cross.
 
-use std::time::Instant;
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
+use tracing::{debug, trace};
 
 use crate::sdp::{Codec, TelephoneEvent};
 
+use super::signalling::{Cipher, Framing, FramingError, PacketError};
 use super::{Role, SharedKey, Version};
+use channels::{Agreement, Channels};
+use lines::LocalLines;
+use messages::{InitialSetup, Message, NegotiateChannels};
+
+mod channels;
+mod lines;
+mod messages;
+#[cfg(test)]
+mod tests;
+
+/// Agreement and acknowledgements must come within this time.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The callee offers by itself when the caller's offer has not come by then.
+const OFFER_PATIENCE: Duration = Duration::from_secs(2);
+/// Packets in a row that do not open, before the call is given up.
+const MAX_FORGED_IN_A_ROW: u32 = 64;
+/// Candidates of the peer that are passed on in a call.
+const MAX_CANDIDATES: usize = 512;
+/// Candidates that wait for credentials.
+const MAX_WAITING_CANDIDATES: usize = 64;
+/// Messages that wait for our side to start.
+const MAX_EARLY_MESSAGES: usize = 64;
+/// Streams of the peer that are announced in a call.
+const MAX_STREAMS: usize = 32;
+/// Candidates in one message of ours.
+const CANDIDATES_PER_MESSAGE: usize = 16;
 
 /// Our end of the media, as our transport and our codecs describe it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct LocalMedia {
     /// What our transport says of itself, one per line: `ice-ufrag:`, `ice-pwd:`, `fingerprint:sha-256 AA:..`, `setup:`,
-    /// `candidate:`.
+    /// `candidate:`. What is not known yet may follow with [`Negotiation::add_local`].
     pub lines: String,
     /// Our codecs, best first, with the numbers to offer; `telephone-event` among them.
     pub codecs: Vec<Codec>,
@@ -20,20 +56,30 @@ pub struct LocalMedia {
     pub ssrc: u32,
 }
 
+impl fmt::Debug for LocalMedia {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The lines hold the ICE password.
+        f.debug_struct("LocalMedia")
+            .field("codecs", &self.codecs)
+            .field("ssrc", &self.ssrc)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Why a negotiation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NegotiationError {
-    /// Not one good packet arrived in time: the peer is gone.
+    /// Not one packet arrived in time: the peer is gone.
     #[error("the peer does not answer")]
     Silent,
-    /// Packets arrived, and nearly all of them were altered on the way.
+    /// Packets arrived, and none of them is authentic: somebody between alters them.
     #[error("the peer's packets are altered on the way")]
     Tampered,
     /// What we sent was not acknowledged in time.
     #[error("the peer does not acknowledge")]
     Unacknowledged,
-    /// The two ends did not agree on channels in time.
+    /// The two ends did not agree on channels and credentials in time.
     #[error("no agreement on channels in time")]
     NoAgreement,
     /// The peer speaks none of our codecs.
@@ -42,18 +88,16 @@ pub enum NegotiationError {
     /// The peer's credentials cannot be used.
     #[error("the peer's setup is unusable")]
     BadSetup,
-    /// Our own transport gave no credentials: a bug on our side.
-    #[error("our own setup is incomplete")]
-    LocalSetup,
-    /// More messages wait for acknowledgement than we hold.
+    /// More of our messages wait for acknowledgement than we hold.
     #[error("too many messages are unacknowledged")]
     Overflow,
 }
 
 /// What the peer told us.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum NegotiationEvent {
-    /// Lines for our transport, each brought once: credentials first, then candidates and `ssrc:`.
+    /// New lines for our transport: credentials first, then candidates and `ssrc:`, each brought once. Credentials come
+    /// again when the peer restarts.
     Remote {
         /// One attribute per line.
         lines: String,
@@ -78,40 +122,449 @@ pub enum NegotiationEvent {
     Failed(NegotiationError),
 }
 
+impl fmt::Debug for NegotiationEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Lines hold the ICE password.
+            NegotiationEvent::Remote { lines } => write!(f, "Remote({} lines)", lines.lines().count()),
+            NegotiationEvent::Channels {
+                send,
+                receive,
+                telephone_event,
+                remote_ssrc,
+            } => f
+                .debug_struct("Channels")
+                .field("send", send)
+                .field("receive", receive)
+                .field("telephone_event", telephone_event)
+                .field("remote_ssrc", remote_ssrc)
+                .finish(),
+            NegotiationEvent::MediaState { muted } => write!(f, "MediaState(muted: {muted})"),
+            NegotiationEvent::Failed(error) => write!(f, "Failed({error:?})"),
+        }
+    }
+}
+
+/// Returns the text that tells a peer over the data channel whether we are muted.
+pub fn media_state(muted: bool) -> String {
+    String::from_utf8_lossy(&Message::MediaState { muted }.write()).into_owned()
+}
+
 /// The negotiation of one call.
-pub struct Negotiation {}
+///
+/// `now` must not go backwards. After each `handle_*`, `start`, `add_local` and `set_muted` drain `poll_transmit` and
+/// `poll_event` before the next. After [`NegotiationEvent::Failed`] everything is ignored.
+pub struct Negotiation {
+    role: Role,
+    cipher: Cipher,
+    framing: Framing,
+    rng: Box<dyn CryptoRng + Send>,
+    local: LocalLines,
+    /// Set by `start`.
+    started: Option<Started>,
+    /// Messages that came before `start`.
+    early: Vec<super::signalling::Message>,
+    remote: Remote,
+    dropped: u64,
+    opened: u64,
+    forged: u64,
+    forged_in_a_row: u32,
+    failed: bool,
+    events: VecDeque<NegotiationEvent>,
+}
+
+/// What exists once our side has started.
+struct Started {
+    at: Instant,
+    channels: Channels,
+    /// The framing's counter of our offer that is open.
+    offer: Option<u32>,
+    told: Option<Agreement>,
+}
+
+/// What the peer said of its transport.
+#[derive(Default)]
+struct Remote {
+    setup: Option<(u32, InitialSetup)>,
+    /// Candidates whose credentials have not come, with the user fragment they name.
+    waiting: Vec<(String, Option<String>)>,
+    candidates: usize,
+    streams: Vec<u32>,
+    /// The counter of the last media state.
+    media_state: u32,
+    /// Lines to bring with the next event.
+    lines: String,
+}
 
 impl Negotiation {
     /// Makes the machine of one call, under its key.
-    pub fn new(_role: Role, _version: Version, _key: SharedKey, _rng: Box<dyn CryptoRng + Send>) -> Negotiation {
-        Negotiation {}
+    ///
+    /// Both versions we speak are the same on the wire.
+    pub fn new(role: Role, version: Version, key: SharedKey, rng: Box<dyn CryptoRng + Send>) -> Negotiation {
+        debug!(?role, %version, "negotiation begins");
+        Negotiation {
+            role,
+            cipher: Cipher::new(key, role),
+            framing: Framing::new(),
+            rng,
+            local: LocalLines::default(),
+            started: None,
+            early: Vec::new(),
+            remote: Remote::default(),
+            dropped: 0,
+            opened: 0,
+            forged: 0,
+            forged_in_a_row: 0,
+            failed: false,
+            events: VecDeque::new(),
+        }
     }
-    /// Begins.
-    pub fn start(&mut self, _now: Instant, _local: LocalMedia) {}
-    /// Adds lines of our transport that came later.
-    pub fn add_local(&mut self, _now: Instant, _lines: &str) {}
-    /// Tells the peer whether we are muted.
-    pub fn set_muted(&mut self, _now: Instant, _muted: bool) {}
-    /// Takes one packet of the peer.
-    pub fn handle_input(&mut self, _now: Instant, _packet: &[u8]) {}
-    /// Takes one text of the data channel.
-    pub fn handle_data(&mut self, _text: &[u8]) {}
-    /// Advances the timers.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+
+    /// Sends our setup and candidates, as the caller our offer too, and starts the clock: agreement must come in 20 s.
+    ///
+    /// A second start is ignored.
+    pub fn start(&mut self, now: Instant, local: LocalMedia) {
+        if self.failed || self.started.is_some() {
+            return;
+        }
+        let channels = Channels::new(self.role, local.codecs, local.ssrc);
+        self.started = Some(Started {
+            at: now,
+            channels,
+            offer: None,
+            told: None,
+        });
+        let candidates = self.local.take(&local.lines);
+        self.send_setup(now);
+        if self.role == Role::Caller {
+            self.send_offer(now);
+        }
+        self.send_candidates(now, &candidates);
+        for message in std::mem::take(&mut self.early) {
+            self.take(now, message);
+        }
+        self.tell();
+    }
+
+    /// Adds lines of our transport that came later: candidates, or new credentials, which restart ICE.
+    pub fn add_local(&mut self, now: Instant, lines: &str) {
+        if self.failed || self.started.is_none() {
+            return;
+        }
+        let candidates = self.local.take(lines);
+        self.send_setup(now);
+        self.send_candidates(now, &candidates);
+    }
+
+    /// Tells the peer over signalling whether we are muted. With a data channel open, [`media_state`] goes there instead.
+    pub fn set_muted(&mut self, now: Instant, muted: bool) {
+        if !self.failed {
+            self.send(now, &Message::MediaState { muted }, false);
+        }
+    }
+
+    /// Takes one packet of the peer. What is not authentic, or came before, is dropped and counted.
+    pub fn handle_input(&mut self, now: Instant, packet: &[u8]) {
+        if self.failed {
+            return;
+        }
+        let Ok(plain) = self.cipher.open(packet) else {
+            self.dropped += 1;
+            self.forged += 1;
+            self.forged_in_a_row += 1;
+            debug!(length = packet.len(), "packet is not authentic");
+            if self.forged_in_a_row >= MAX_FORGED_IN_A_ROW {
+                self.fail(NegotiationError::Tampered);
+            }
+            return;
+        };
+        self.forged_in_a_row = 0;
+        self.opened += 1;
+        match self.framing.handle_input(&plain) {
+            Ok(messages) => {
+                for message in messages {
+                    self.take(now, message);
+                }
+            }
+            Err(why @ (PacketError::Malformed | PacketError::Replayed)) => {
+                self.dropped += 1;
+                debug!(%why, "packet dropped");
+            }
+        }
+        self.tell();
+    }
+
+    /// Takes one text of the data channel: the peer's media state comes there once the channel is open.
+    pub fn handle_data(&mut self, text: &[u8]) {
+        if let Some(Message::MediaState { muted }) = Message::read(text).filter(|_| !self.failed) {
+            // It is later than all that came, or will come, over signalling.
+            self.remote.media_state = u32::MAX;
+            self.events.push_back(NegotiationEvent::MediaState { muted });
+        }
+    }
+
+    /// Repeats, offers and gives up, as far as the time has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.failed {
+            return;
+        }
+        self.framing.handle_timeout(now);
+        if self.offer_due().is_some_and(|due| now >= due) {
+            self.send_offer(now);
+        }
+        if self.deadline().is_some_and(|due| now >= due) {
+            let unacknowledged = self
+                .framing
+                .waiting_since()
+                .is_some_and(|since| now >= since + PATIENCE);
+            self.fail(match (self.opened, self.forged) {
+                (0, 0) => NegotiationError::Silent,
+                (0, _) => NegotiationError::Tampered,
+                _ if unacknowledged => NegotiationError::Unacknowledged,
+                _ => NegotiationError::NoAgreement,
+            });
+        }
+    }
+
     /// Returns the next packet to send.
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        None
+        if self.failed {
+            return None;
+        }
+        let plain = self.framing.poll_transmit()?;
+        trace!(length = plain.len(), "packet sent");
+        Some(self.cipher.seal(&plain))
     }
+
     /// Returns the next event.
     pub fn poll_event(&mut self) -> Option<NegotiationEvent> {
-        None
+        self.events.pop_front()
     }
-    /// Returns when `handle_timeout` is due.
+
+    /// Returns when [`Negotiation::handle_timeout`] is due. `None` while nothing waits.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        if self.failed {
+            return None;
+        }
+        [self.framing.poll_timeout(), self.offer_due(), self.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
-    /// Returns how many packets were dropped.
+
+    /// Returns how many packets were dropped: altered, malformed, repeated by the network.
     pub fn dropped(&self) -> u64 {
-        0
+        self.dropped
+    }
+
+    /// When the callee offers by itself.
+    fn offer_due(&self) -> Option<Instant> {
+        let started = self.started.as_ref()?;
+        (!started.channels.has_offered()).then_some(started.at + OFFER_PATIENCE)
+    }
+
+    /// When the call is given up: agreement is missing, or an important message is unacknowledged.
+    fn deadline(&self) -> Option<Instant> {
+        let started = self.started.as_ref()?;
+        let agreed = started.told.is_some() && self.remote.setup.is_some();
+        let agreement = (!agreed).then_some(started.at);
+        [agreement, self.framing.waiting_since()]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|since| since + PATIENCE)
+    }
+
+    fn fail(&mut self, why: NegotiationError) {
+        if !self.failed {
+            debug!(%why, dropped = self.dropped, "negotiation failed");
+            self.failed = true;
+            self.events.push_back(NegotiationEvent::Failed(why));
+        }
+    }
+
+    fn send(&mut self, now: Instant, message: &Message, vital: bool) -> Option<u32> {
+        match self.framing.send(now, message.write(), vital) {
+            Ok(counter) => Some(counter),
+            Err(why @ (FramingError::QueueFull | FramingError::TooLong | FramingError::CounterUsedUp)) => {
+                debug!(%why, vital, "message not sent");
+                if vital {
+                    self.fail(NegotiationError::Overflow);
+                }
+                None
+            }
+        }
+    }
+
+    fn send_setup(&mut self, now: Instant) {
+        if let Some(setup) = self.local.new_setup(self.role) {
+            self.send(now, &Message::InitialSetup(setup), true);
+        }
+    }
+
+    fn send_candidates(&mut self, now: Instant, candidates: &[String]) {
+        for some in candidates.chunks(CANDIDATES_PER_MESSAGE) {
+            self.send(now, &Message::Candidates(some.to_vec()), false);
+        }
+    }
+
+    fn send_offer(&mut self, now: Instant) {
+        let Some(started) = self.started.as_mut() else { return };
+        let offer = started.channels.offer(&mut *self.rng);
+        let counter = self.send(now, &Message::NegotiateChannels(offer), true);
+        if let Some(started) = self.started.as_mut() {
+            started.offer = counter;
+        }
+    }
+
+    /// Takes a message that arrived for the first time.
+    fn take(&mut self, now: Instant, message: super::signalling::Message) {
+        if self.failed {
+            return;
+        }
+        if self.started.is_none() {
+            if self.early.len() < MAX_EARLY_MESSAGES {
+                self.early.push(message);
+            }
+            return;
+        }
+        let counter = message.counter;
+        match Message::read(&message.json) {
+            Some(Message::InitialSetup(setup)) => self.take_setup(counter, setup),
+            Some(Message::Candidates(candidates)) => candidates.iter().for_each(|line| self.take_candidate(line)),
+            Some(Message::NegotiateChannels(channels)) => self.take_channels(now, counter, channels),
+            Some(Message::MediaState { muted }) => {
+                if counter > self.remote.media_state {
+                    self.remote.media_state = counter;
+                    self.events.push_back(NegotiationEvent::MediaState { muted });
+                }
+            }
+            None => debug!(counter, "message of unknown type ignored"),
+        }
+    }
+
+    fn take_setup(&mut self, counter: u32, setup: InitialSetup) {
+        if self
+            .remote
+            .setup
+            .as_ref()
+            .is_some_and(|(known, same)| *known > counter || *same == setup)
+        {
+            return;
+        }
+        let Some(lines) = lines::of_setup(&setup, self.role.peer()) else {
+            debug!("setup is unusable");
+            // A running call survives a bad restart.
+            if self.remote.setup.is_none() {
+                self.fail(NegotiationError::BadSetup);
+            }
+            return;
+        };
+        let first = self.remote.setup.is_none();
+        let ufrag = setup.ufrag.clone();
+        self.remote.setup = Some((counter, setup));
+        let mut lines = lines;
+        if first {
+            // Streams were announced before the credentials.
+            for ssrc in &self.remote.streams {
+                lines.push_str(&format!("ssrc:{ssrc}\n"));
+            }
+        }
+        self.remote.lines.push_str(&lines);
+        for (line, named) in std::mem::take(&mut self.remote.waiting) {
+            if named.as_ref().is_none_or(|named| *named == ufrag) {
+                self.remote.lines.push_str(&line);
+                self.remote.lines.push('\n');
+            } else {
+                self.remote.waiting.push((line, named));
+            }
+        }
+    }
+
+    fn take_candidate(&mut self, text: &str) {
+        let Some((line, ufrag)) = lines::of_candidate(text) else {
+            debug!("candidate is unusable");
+            return;
+        };
+        if self.remote.candidates >= MAX_CANDIDATES {
+            return;
+        }
+        // A candidate of other credentials came before them, or after they were replaced.
+        let fits = |setup: &InitialSetup| ufrag.as_ref().is_none_or(|ufrag| *ufrag == setup.ufrag);
+        if self.remote.setup.as_ref().is_some_and(|(_, setup)| fits(setup)) {
+            self.remote.candidates += 1;
+            self.remote.lines.push_str(&line);
+            self.remote.lines.push('\n');
+        } else if self.remote.waiting.len() < MAX_WAITING_CANDIDATES {
+            self.remote.candidates += 1;
+            self.remote.waiting.push((line, ufrag));
+        }
+    }
+
+    fn take_channels(&mut self, now: Instant, counter: u32, channels: NegotiateChannels) {
+        let Some(started) = self.started.as_mut() else { return };
+        let reply = match started.channels.take(counter, channels) {
+            Ok(reply) => reply,
+            Err(why) => return self.fail(why),
+        };
+        if let Some(dropped) = started.offer.take_if(|_| reply.dropped) {
+            self.framing.forget(dropped);
+        }
+        if let Some(answer) = reply.answer {
+            self.send(now, &Message::NegotiateChannels(answer), true);
+        }
+        if reply.offer {
+            self.send_offer(now);
+        }
+    }
+
+    /// Tells what has become known: lines of the transport, and channels when both offers are answered.
+    fn tell(&mut self) {
+        if self.failed {
+            return;
+        }
+        let Some(started) = self.started.as_mut() else { return };
+        let streams = &mut self.remote.streams;
+        let stream = started.channels.remote_ssrc().filter(|ssrc| !streams.contains(ssrc));
+        if let Some(ssrc) = stream.filter(|_| streams.len() < MAX_STREAMS) {
+            streams.push(ssrc);
+            if self.remote.setup.is_some() {
+                self.remote.lines.push_str(&format!("ssrc:{ssrc}\n"));
+            }
+        }
+        if !self.remote.lines.is_empty() {
+            self.events.push_back(NegotiationEvent::Remote {
+                lines: std::mem::take(&mut self.remote.lines),
+            });
+        }
+        let agreement = started.channels.agreement();
+        if agreement.is_some() && agreement != started.told {
+            started.told = agreement.clone();
+            if let Some(Agreement {
+                send,
+                receive,
+                telephone_event,
+                remote_ssrc,
+            }) = agreement
+            {
+                self.events.push_back(NegotiationEvent::Channels {
+                    send,
+                    receive,
+                    telephone_event,
+                    remote_ssrc,
+                });
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Negotiation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Negotiation")
+            .field("role", &self.role)
+            .field("started", &self.started.is_some())
+            .field("failed", &self.failed)
+            .field("dropped", &self.dropped)
+            .finish_non_exhaustive()
     }
 }
