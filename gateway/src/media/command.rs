@@ -5,6 +5,7 @@
 use std::{fmt, net::IpAddr, time::Duration};
 
 use crate::ivr::sound::Clip;
+pub use crate::plugins::Role;
 
 /// A media leg, named by the call that opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,15 +14,6 @@ pub struct LegKey(pub u64);
 /// One announcement, named by the call that started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlayKey(pub u64);
-
-/// Which end of the media handshake a leg is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Speaks first: ICE controlling, SDP offer.
-    Offer,
-    /// Answers: ICE controlled, SDP answer.
-    Answer,
-}
 
 /// Which sockets a leg gets.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,24 @@
 //! Media, sans-IO: legs, flows, bridges.
 //!
 //! The call speaks to it in [`MediaCommand`]s and hears [`MediaEvent`]s; packets come from and go to
-//! [`crate::io::media_worker`] and nowhere else.
+//! [`crate::io::media_worker`] and nowhere else. The way of a packet: `leg` (a transport plugin and its streams), `flow`
+//! (one direction, clocked by its source: order, decode, conceal, stretch), `bridge` (who is heard in an ear), `outgoing`
+//! (encode, number), and `leg` again. `legs` is all of that for one worker thread.
+//!
+//! **Invariant.** A packet meets no lock, no task and no channel, allocates nothing and never enters [`crate::call`].
 
+mod bridge;
 mod command;
+mod depth;
+pub mod dsp;
+mod flow;
+mod leg;
+mod legs;
+mod outgoing;
+mod play;
+#[cfg(test)]
+mod testing;
 
 pub use command::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, PlayKey, Report, Role, TelephoneEvent};
+pub(crate) use leg::{Outside, Slot};
+pub(crate) use legs::Legs;

@@ -412,3 +412,29 @@ fn option_lines(id: &str, rows: &[PluginOption], settings: &PluginSettings) -> R
     }
     CString::new(lines).map_err(|_| Reason::Table("an option has a 0 inside".to_owned()))
 }
+
+#[cfg(test)]
+impl Registry {
+    /// Takes in plugins that are linked into the test, without self-check and options.
+    pub(crate) fn from_static(plugins: &[&'static quartet_plugin::abi::Shared<quartet_plugin::abi::Plugin>]) -> Self {
+        let mut registry = Self::default();
+        for plugin in plugins {
+            let image = loader::open_static(&plugin.0).expect("the macros write complete tables");
+            let health = Arc::new(Health::new(&image.id));
+            let shared = Arc::new(Shared { options: CString::default(), health: Arc::clone(&health) });
+            registry.health.push(health);
+            match image.tables {
+                Tables::Codecs(tables) => {
+                    registry
+                        .codecs
+                        .extend(tables.into_iter().map(|table| CodecTable::new(table, image.id.clone(), Arc::clone(&shared))));
+                }
+                Tables::Sessions(tables) => {
+                    let add = |table| TransportTable::new(table, image.id.clone(), Arc::clone(&shared));
+                    registry.transports.extend(tables.into_iter().map(add));
+                }
+            }
+        }
+        registry
+    }
+}

@@ -2,19 +2,39 @@
 //!
 //! A leg keeps its worker; a leg opened beside another shares its worker, so that a bridge never crosses threads.
 
+mod sockets;
+#[cfg(test)]
+mod tests;
+mod worker;
+
 use std::{
     collections::BTreeMap,
+    io,
+    ops::RangeInclusive,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
-        mpsc::SyncSender,
+        mpsc::{SyncSender, sync_channel},
     },
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
+    time::Instant,
 };
 
-use mio::Waker;
+use mio::{Poll, Waker};
+use rand::{SeedableRng, rngs::SysRng};
+use rand_chacha::ChaCha20Rng;
 
-use crate::media::{LegKey, MediaCommand};
+use self::sockets::Ports;
+use crate::{
+    media::{LegKey, Legs, MediaCommand, MediaEvent},
+    plugins::Registry,
+};
+
+/// Orders that wait for a worker at most; whoever gives one more waits.
+const MAILBOX: usize = 1_024;
+
+/// How a worker tells the call something. It must not block, and is called on the worker's thread.
+type Notify = Arc<dyn Fn(MediaEvent) + Send + Sync>;
 
 /// What the workers count, for `quartet status`.
 #[derive(Debug, Default)]
@@ -39,6 +59,57 @@ pub struct Media {
 }
 
 impl Media {
+    /// Starts the workers; 0 of them: as many as there are cores.
+    ///
+    /// `ports` are the ones that media may bind, `None` for those of the system's choice. `events` is called on the
+    /// workers' threads and must not block.
+    ///
+    /// # Errors
+    /// The system's, if it has no threads or pollers left.
+    pub fn start(
+        workers: usize,
+        registry: Arc<Registry>,
+        ports: Option<RangeInclusive<u16>>,
+        events: impl Fn(MediaEvent) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let count = if workers == 0 {
+            thread::available_parallelism().map_or(1, usize::from)
+        } else {
+            workers
+        };
+        let (ports, notify, origin) = (Arc::new(Ports::new(ports)), Arc::new(events) as Notify, Instant::now());
+        let mut media = Self {
+            workers: Vec::new(),
+            places: Mutex::default(),
+        };
+        for index in 0..count {
+            let poll = Poll::new()?;
+            let waker = Arc::new(Waker::new(poll.registry(), worker::MAILBOX)?);
+            let (mailbox, orders) = sync_channel(MAILBOX);
+            let counts = Arc::new(Counts::default());
+            let rng = ChaCha20Rng::try_from_rng(&mut SysRng).map_err(io::Error::other)?;
+            let worker = worker::Worker {
+                poll,
+                mailbox: orders,
+                ports: Arc::clone(&ports),
+                counts: Arc::clone(&counts),
+                notify: Arc::clone(&notify),
+                legs: Legs::new(Arc::clone(&registry), Box::new(rng)),
+                origin,
+            };
+            let thread = thread::Builder::new()
+                .name(format!("media-{index}"))
+                .spawn(move || worker.run())?;
+            media.workers.push(Worker {
+                mailbox: Some(mailbox),
+                waker,
+                counts,
+                thread: Some(thread),
+            });
+        }
+        Ok(media)
+    }
+
     /// Hands an order to the worker that has the leg.
     ///
     /// Waits only while that worker's mailbox is full. An order for an unknown leg is dropped.

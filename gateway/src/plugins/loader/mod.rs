@@ -94,6 +94,12 @@ pub(super) fn open(path: &Path, facts: &elf::FileFacts) -> Result<Image, Reason>
     Ok(image)
 }
 
+/// Reads the descriptor of a plugin that is linked into the test.
+#[cfg(test)]
+pub(super) fn open_static(plugin: &'static abi::Plugin) -> Result<Image, Reason> {
+    adopt(plugin, "linked in")
+}
+
 /// Calls the plugin's `init`, once.
 pub(super) fn init(image: &mut Image) -> Result<(), Reason> {
     let Some(init) = image.init.take() else { return Ok(()) };

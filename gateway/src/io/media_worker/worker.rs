@@ -1,0 +1,230 @@
+//! One media thread: its poller, its sockets, its legs. Everything of a packet happens here, one after the other.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, TryRecvError},
+    },
+    time::{Duration, Instant},
+};
+
+use mio::{Events, Interest, Poll, Registry as Poller, Token, net::UdpSocket};
+use tracing::{debug, error, warn};
+
+use super::{
+    Counts, Notify,
+    sockets::{MOST_PATHS, Ports, describe},
+};
+use crate::{
+    media::{Bind, LegKey, Legs, MediaCommand, MediaEvent, Outside, Slot},
+    plugins::Packet,
+};
+
+/// The token of the mailbox; sockets have `slot * MOST_PATHS + path`.
+pub(super) const MAILBOX: Token = Token(usize::MAX);
+/// Events taken from the poller at once.
+const EVENTS: usize = 256;
+/// Datagrams read from one socket before the next one has its turn.
+const FAIR: usize = 16;
+/// Orders taken before the sockets have their turn again.
+const ORDERS: usize = 64;
+/// Largest datagram read; a longer one is cut, and no transport of ours knows longer ones.
+const LARGEST: usize = 2_048;
+const HEADROOM: usize = 64;
+
+/// See the head of this file.
+pub(super) struct Worker {
+    pub(super) poll: Poll,
+    pub(super) mailbox: Receiver<MediaCommand>,
+    pub(super) ports: Arc<Ports>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) notify: Notify,
+    pub(super) legs: Legs,
+    pub(super) origin: Instant,
+}
+
+/// Sockets of all legs by slot, and the way to the call: what the legs see of the world.
+struct Ground {
+    sockets: Vec<Vec<UdpSocket>>,
+    notify: Notify,
+}
+
+impl Outside for Ground {
+    fn transmit(&mut self, leg: Slot, path: u32, dst: SocketAddr, bytes: &[u8]) -> bool {
+        let place = (path as usize).checked_sub(1);
+        let socket = place.and_then(|place| self.sockets.get(leg.0)?.get(place));
+        socket.is_some_and(|socket| socket.send_to(bytes, dst).is_ok())
+    }
+
+    fn event(&mut self, event: MediaEvent) {
+        (self.notify)(event);
+    }
+}
+
+impl Worker {
+    /// Works until the mailbox is closed.
+    pub(super) fn run(mut self) {
+        let mut ground = Ground {
+            sockets: Vec::new(),
+            notify: Arc::clone(&self.notify),
+        };
+        let mut events = Events::with_capacity(EVENTS);
+        let mut packet = Packet::new(HEADROOM + LARGEST + HEADROOM, HEADROOM);
+        // Edge-triggered: a socket stays here until it has nothing more.
+        let mut readable: VecDeque<Token> = VecDeque::with_capacity(EVENTS);
+        let mut more_orders = false;
+        loop {
+            let timeout = if more_orders || !readable.is_empty() {
+                Some(Duration::ZERO)
+            } else {
+                self.until_deadline()
+            };
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                error!(%error, "the media poller failed; this worker ends");
+                return;
+            }
+            for event in &events {
+                if event.token() != MAILBOX && !readable.contains(&event.token()) {
+                    readable.push_back(event.token());
+                }
+            }
+            for _ in 0..readable.len() {
+                let Some(token) = readable.pop_front() else { break };
+                if self.read(token, &mut packet, &mut ground) {
+                    readable.push_back(token);
+                }
+            }
+            match self.take_orders(&mut ground) {
+                Some(more) => more_orders = more,
+                None => break,
+            }
+            let now_ns = self.now_ns();
+            self.legs.timeout(now_ns, &mut ground);
+        }
+        self.counts.legs.store(0, Ordering::Relaxed);
+        self.counts.sockets.store(0, Ordering::Relaxed);
+    }
+
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn until_deadline(&self) -> Option<Duration> {
+        let deadline = self.legs.deadline()?;
+        Some(Duration::from_nanos(deadline.saturating_sub(self.now_ns())))
+    }
+
+    /// Reads some datagrams of a socket; true if there may be more.
+    fn read(&mut self, token: Token, packet: &mut Packet, ground: &mut Ground) -> bool {
+        let (slot, place) = (Slot(token.0 / MOST_PATHS), token.0 % MOST_PATHS);
+        for _ in 0..FAIR {
+            let Some(socket) = ground.sockets.get(slot.0).and_then(|sockets| sockets.get(place)) else {
+                return false;
+            };
+            let room = packet.buffer_mut();
+            let most = room.len().min(LARGEST);
+            match socket.recv_from(&mut room[..most]) {
+                Ok((length, src)) => {
+                    packet.set_len(length);
+                    packet.path = place as u32 + 1;
+                    packet.src = src;
+                    self.legs.receive(self.now_ns(), slot, packet, ground);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // An ICMP message about an earlier datagram: the next read goes on.
+                Err(error) => debug!(%error, "media socket"),
+            }
+        }
+        true
+    }
+
+    /// Takes some orders: whether more wait, `None` if there will be no more.
+    fn take_orders(&mut self, ground: &mut Ground) -> Option<bool> {
+        for _ in 0..ORDERS {
+            match self.mailbox.try_recv() {
+                Ok(MediaCommand::Open {
+                    leg,
+                    transport,
+                    role,
+                    bind,
+                    options,
+                    ..
+                }) => {
+                    self.open(leg, &bind, (&transport, role, &options), ground);
+                }
+                Ok(MediaCommand::Close { leg }) => self.close(leg, ground),
+                Ok(command) => {
+                    let now_ns = self.now_ns();
+                    self.legs.command(now_ns, command, ground);
+                }
+                Err(TryRecvError::Empty) => return Some(false),
+                Err(TryRecvError::Disconnected) => return None,
+            }
+        }
+        Some(true)
+    }
+
+    fn open(&mut self, leg: LegKey, bind: &Bind, kind: (&str, quartet_plugin::Role, &str), ground: &mut Ground) {
+        let slot = self.legs.next_slot();
+        let bound = self.ports.bind(bind).and_then(|mut sockets| {
+            watch(self.poll.registry(), slot, &mut sockets)?;
+            let paths = describe(&sockets, bind.components)?;
+            Ok((sockets, paths))
+        });
+        let (sockets, paths) = match bound {
+            Ok(bound) => bound,
+            Err(error) => {
+                warn!(%error, "no sockets for a media leg");
+                ground.event(MediaEvent::Failed {
+                    leg,
+                    cause: "sockets".to_owned(),
+                });
+                return;
+            }
+        };
+        self.counts.sockets.fetch_add(sockets.len(), Ordering::Relaxed);
+        if ground.sockets.len() <= slot.0 {
+            ground.sockets.resize_with(slot.0 + 1, Vec::new);
+        }
+        ground.sockets[slot.0] = sockets;
+        if !self.legs.open(self.now_ns(), leg, kind, &paths, ground) {
+            self.free(slot, ground);
+        }
+        self.counts.legs.store(self.legs.len(), Ordering::Relaxed);
+    }
+
+    fn close(&mut self, leg: LegKey, ground: &mut Ground) {
+        if let Some(slot) = self.legs.slot(leg) {
+            self.legs.close(self.now_ns(), slot, ground);
+            self.free(slot, ground);
+        }
+        self.counts.legs.store(self.legs.len(), Ordering::Relaxed);
+        // Also for a leg that never came to be: the call waits for the word.
+        ground.event(MediaEvent::Closed { leg });
+    }
+
+    fn free(&self, slot: Slot, ground: &mut Ground) {
+        let Some(sockets) = ground.sockets.get_mut(slot.0) else {
+            return;
+        };
+        self.counts.sockets.fetch_sub(sockets.len(), Ordering::Relaxed);
+        for socket in sockets.iter_mut() {
+            // Closing it ends the watch as well.
+            let _ = self.poll.registry().deregister(socket);
+        }
+        sockets.clear();
+    }
+}
+
+fn watch(poller: &Poller, slot: Slot, sockets: &mut [UdpSocket]) -> io::Result<()> {
+    for (place, socket) in sockets.iter_mut().enumerate() {
+        poller.register(socket, Token(slot.0 * MOST_PATHS + place), Interest::READABLE)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! Two legs that hear each other: two flows, and who is heard in an ear.
+//!
+//! An announcement goes before the partner; after it the partner is heard again. The partner's flow runs on meanwhile, so
+//! that it is in step when its turn comes; the other direction does not notice.
+
+use tracing::warn;
+
+use super::{
+    command::MediaEvent,
+    flow::{Flow, FlowSettings},
+    leg::{Cause, Leg, Outside, Slot},
+    legs::Legs,
+};
+use crate::plugins::CodecSettings;
+
+impl Legs {
+    /// Joins two legs; earlier bridges of both end.
+    pub(super) fn bridge(&mut self, a: Slot, b: Slot) -> Result<(), Cause> {
+        self.unbridge(a);
+        self.unbridge(b);
+        for (slot, partner) in [(a, b), (b, a)] {
+            if let Some(leg) = self.leg(slot) {
+                leg.partner = Some(partner);
+            }
+        }
+        self.join(a)
+    }
+
+    /// Parts a leg from its partner, if it has one.
+    pub(super) fn unbridge(&mut self, slot: Slot) {
+        let partner = self.leg(slot).and_then(|leg| leg.partner);
+        for slot in [Some(slot), partner].into_iter().flatten() {
+            if let Some(leg) = self.leg(slot) {
+                leg.partner = None;
+                leg.flow = None;
+                leg.interrupted = true;
+            }
+        }
+    }
+
+    /// Makes both flows of a leg's bridge, once both legs have a codec; again after a codec has changed.
+    pub(super) fn join(&mut self, slot: Slot) -> Result<(), Cause> {
+        let Some(partner) = self.leg(slot).and_then(|leg| leg.partner) else {
+            return Ok(());
+        };
+        for (source, sink) in [(slot, partner), (partner, slot)] {
+            if source == sink || source.0 >= self.slots.len() || sink.0 >= self.slots.len() {
+                return Ok(());
+            }
+            let Ok([Some(source), Some(sink)]) = self.slots.get_disjoint_mut([source.0, sink.0]) else {
+                return Ok(());
+            };
+            self.at = source.slot;
+            source.flow = flow(source, sink)?;
+            sink.interrupted = true;
+        }
+        Ok(())
+    }
+
+    /// Lets the partner hear what is due of the leg's flow.
+    pub(super) fn carry(&mut self, now_ns: u64, slot: Slot, outside: &mut impl Outside) -> Result<(), Cause> {
+        let Self { slots, scratch, at, .. } = self;
+        let Some(partner) = slots.get(slot.0).and_then(Option::as_ref).and_then(|leg| leg.partner) else {
+            return Ok(());
+        };
+        let Ok([Some(source), Some(sink)]) = slots.get_disjoint_mut([slot.0, partner.0]) else {
+            return Ok(());
+        };
+        let Some(flow) = &mut source.flow else { return Ok(()) };
+        loop {
+            *at = source.slot;
+            let heard = match flow.poll(now_ns) {
+                Ok(Some(heard)) => heard,
+                Ok(None) => return Ok(()),
+                Err(_) => return Err(Cause::Borrowed("plugin")),
+            };
+            if sink.play.is_some() || sink.hold || source.hold || !sink.connected {
+                sink.interrupted = true;
+                continue;
+            }
+            *at = sink.slot;
+            let fresh = std::mem::take(&mut sink.interrupted) || heard.fresh;
+            sink.speak(now_ns, heard.pcm, fresh, scratch, outside)?;
+        }
+    }
+
+    /// Tells the call which keys a leg's person has pressed, and presses them for the partner's.
+    pub(super) fn tell_keys(&mut self, now_ns: u64, slot: Slot, outside: &mut impl Outside) -> Result<(), Cause> {
+        while let Some((key, partner, hold, digit)) = self.leg(slot).and_then(|leg| {
+            let digit = leg.pressed.pop_front()?;
+            Some((leg.key, leg.partner, leg.hold, digit))
+        }) {
+            outside.event(MediaEvent::Dtmf { leg: key, digit });
+            if let Some(sink) = partner
+                .and_then(|partner| self.leg(partner))
+                .filter(|sink| !sink.hold && !hold)
+                && let Some(outgoing) = &mut sink.outgoing
+            {
+                outgoing.press(now_ns, digit);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The flow between two legs, if both have a codec.
+fn flow(source: &Leg, sink: &mut Leg) -> Result<Option<Flow>, Cause> {
+    let (Some(from), Some(to), Some(outgoing)) = (&source.agreed, &sink.agreed, &mut sink.outgoing) else {
+        return Ok(None);
+    };
+    let (decoder_rate, sink_rate) = rates(from.table.rates(), to.table.rates());
+    let codec = |error| {
+        warn!(from = from.codec.name, to = to.codec.name, %error, "no way between two codecs");
+        Cause::Borrowed("codec")
+    };
+    outgoing.set_rate(sink_rate).map_err(codec)?;
+    let settings = CodecSettings {
+        sample_rate: decoder_rate,
+        channels: 1,
+        frame_us: 20_000,
+        local_fmtp: &from.codec.local_fmtp,
+        remote_fmtp: &from.codec.send_fmtp,
+    };
+    Ok(Flow::new(FlowSettings {
+        decoder: from.table.decoder(&settings).map_err(codec)?,
+        decoder_rate,
+        clock: from.table.clock(),
+        payload_type: from.codec.receive_pt,
+        sink_rate,
+        sink_frame_us: outgoing.frame_us(),
+        lazy: sink.good_buffer,
+    }))
+}
+
+/// The rates of a flow: the highest that both codecs know, so that nothing is resampled; else each one's highest.
+fn rates(source: &[u32], sink: &[u32]) -> (u32, u32) {
+    let common = source.iter().copied().filter(|rate| sink.contains(rate)).max();
+    let highest = |rates: &[u32]| rates.iter().copied().max().unwrap_or(8_000);
+    common.map_or_else(|| (highest(source), highest(sink)), |rate| (rate, rate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_runs_at_the_highest_common_rate() {
+        const OPUS: &[u32] = &[48_000, 24_000, 16_000, 12_000, 8_000];
+        for (source, sink, expected) in [
+            (OPUS, &[8_000][..], (8_000, 8_000)),
+            (&[16_000], OPUS, (16_000, 16_000)),
+            (OPUS, OPUS, (48_000, 48_000)),
+            (&[8_000], &[16_000], (8_000, 16_000)),
+            (&[], &[16_000], (8_000, 16_000)),
+        ] {
+            assert_eq!(rates(source, sink), expected);
+        }
+    }
+}

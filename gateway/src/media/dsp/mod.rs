@@ -1,0 +1,13 @@
+//! What is done to PCM between decoder and encoder: change of rate, concealment, stretching; and tones, to listen by.
+//!
+//! All of it is 16-bit mono in place or slice to slice; nothing allocates after `new`.
+
+mod conceal;
+mod pitch;
+mod resample;
+mod stretch;
+pub mod tones;
+
+pub use conceal::Concealer;
+pub use resample::Resampler;
+pub use stretch::{grow, shrink};

@@ -1,0 +1,482 @@
+//! One direction of a bridge, from the packets of its source to the frames for its sink: put in order, decode, conceal,
+//! stretch, change the rate.
+//!
+//! It is clocked by its source: a packet's sound is due at the packet's timestamp plus the buffer's depth, and at depth 0
+//! when it arrives. A frame that is missing then is made up then. A packet longer than the sink's frames leaves as several
+//! frames, spaced. While the source is silent nothing is due and nothing leaves.
+
+#[cfg(test)]
+mod tests;
+
+use quartet_proto::rtp::{
+    jitter::{Buffer, Pop, Pushed},
+    packet::Packet,
+};
+
+use super::{
+    depth::DepthRule,
+    dsp::{self, Concealer, Resampler},
+    leg::is_fault,
+};
+use crate::plugins::{Decoder, PluginError};
+
+/// Packets that the buffer holds at most.
+const SLOTS: usize = 64;
+/// Longest packet that is decoded.
+const LONGEST_MS: usize = 120;
+/// Room for one period of stretching.
+const PERIOD_MS: usize = 10;
+/// Depth towards a sink without a good buffer of its own, before anything is known of the path.
+const FIRST_DEPTH_NS: u64 = 40_000_000;
+/// Such a flow is never shallower than this: one step of the rule.
+const LEAST_DEPTH_NS: u64 = 10_000_000;
+const MOST_DEPTH_NS: u64 = 500_000_000;
+/// A sink with a good buffer gets packets as they come, until the rule asks for this depth ...
+const JITTERS_NS: u64 = 30_000_000;
+/// ... and again from here down.
+const CALM_NS: u64 = 10_000_000;
+/// The depth is moved when it is this far from where it should be.
+const TOLERANCE_NS: u64 = 9_000_000;
+/// Farther than this on the deep side is far too deep: three times as fast.
+const FAR_NS: u64 = 60_000_000;
+/// Stretching moves at most this share of time, in percent.
+const STRETCH_PERCENT: u64 = 8;
+/// Longer loss is silence: nothing is made up any more, and the flow rests until its source speaks again.
+const MADE_UP_NS: u64 = 120_000_000;
+/// A transit time that changes by this much between neighbours is a clock set anew, not jitter.
+const CLOCK_SET_NS: u64 = 1_000_000_000;
+
+/// What a flow is made for.
+pub(crate) struct FlowSettings {
+    /// The source's decoder.
+    pub(crate) decoder: Decoder,
+    /// The rate it was made for.
+    pub(crate) decoder_rate: u32,
+    /// The RTP clock of the source.
+    pub(crate) clock: u32,
+    /// The payload type of the source's speech; other types are no speech.
+    pub(crate) payload_type: u8,
+    /// The rate of the sink's encoder.
+    pub(crate) sink_rate: u32,
+    /// The duration of the sink's frames.
+    pub(crate) sink_frame_us: u32,
+    /// The sink has a good receiving buffer of its own.
+    pub(crate) lazy: bool,
+}
+
+/// A frame whose time has come.
+pub(crate) struct Heard<'a> {
+    /// As many samples as the sink's frames have.
+    pub(crate) pcm: &'a [i16],
+    /// The source was silent before: the frame follows the clock on the wall, not the frame before.
+    pub(crate) fresh: bool,
+}
+
+/// What the path is known to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Path {
+    /// Share of packets lost.
+    pub(crate) loss: f32,
+    /// Round trip.
+    pub(crate) round_trip_ns: Option<u64>,
+}
+
+/// See the head of this file.
+///
+/// After [`Flow::push`], and whenever [`Flow::deadline`] has passed, call [`Flow::poll`] until it gives nothing more.
+pub(crate) struct Flow {
+    buffer: Buffer,
+    rule: DepthRule,
+    lazy: bool,
+    decoder: Decoder,
+    rate: u32,
+    clock: u32,
+    payload_type: u8,
+    concealer: Concealer,
+    /// Whether the codec conceals by itself; unknown until the first loss.
+    codec_conceals: Option<bool>,
+    resampler: Option<Resampler>,
+    /// One packet's sound at the decoder's rate.
+    scratch: Box<[i16]>,
+    /// The same at the sink's rate, where that is another one.
+    resampled: Box<[i16]>,
+    fifo: Fifo,
+    /// The frame that was given out last.
+    out: Box<[i16]>,
+    sink_rate: u32,
+    frame_ns: u64,
+    /// When the next whole frame in the fifo leaves.
+    next_out_ns: u64,
+    /// Samples of the last packet, at the decoder's rate.
+    packet_samples: usize,
+    /// Timestamp that would follow without a pause.
+    expected: Option<u32>,
+    /// Timestamp and arrival of the packet that came last.
+    latest: Option<(u32, u64)>,
+    /// How long sound has been made up without a packet.
+    made_up_ns: u64,
+    /// The source is silent: nothing is due until it speaks.
+    resting: bool,
+    fresh: bool,
+    stretch_after_ns: u64,
+    late: u64,
+    concealed: u64,
+}
+
+impl Flow {
+    /// `None` if there is no way between the two rates.
+    pub(crate) fn new(settings: FlowSettings) -> Option<Self> {
+        let FlowSettings {
+            decoder,
+            decoder_rate: rate,
+            clock,
+            payload_type,
+            sink_rate,
+            sink_frame_us,
+            lazy,
+        } = settings;
+        let resampler = if rate == sink_rate {
+            None
+        } else {
+            Some(Resampler::new(rate, sink_rate)?)
+        };
+        let per_ms = |rate: u32, ms: usize| (rate as usize * ms).div_ceil(1000);
+        let longest = per_ms(rate, LONGEST_MS + PERIOD_MS);
+        let resampled = resampler.as_ref().map_or(0, |resampler| resampler.most(longest));
+        let frame = (u64::from(sink_rate) * u64::from(sink_frame_us) / 1_000_000) as usize;
+        let mut buffer = Buffer::new(SLOTS, clock);
+        buffer.set_depth(if lazy { 0 } else { FIRST_DEPTH_NS });
+        Some(Self {
+            buffer,
+            rule: DepthRule::new(),
+            lazy,
+            decoder,
+            rate,
+            clock,
+            payload_type,
+            concealer: Concealer::new(rate),
+            codec_conceals: None,
+            resampler,
+            scratch: vec![0; longest].into(),
+            resampled: vec![0; resampled].into(),
+            fifo: Fifo::new(per_ms(sink_rate, LONGEST_MS + PERIOD_MS + 1) + frame),
+            out: vec![0; frame.max(1)].into(),
+            sink_rate,
+            frame_ns: u64::from(sink_frame_us) * 1000,
+            next_out_ns: 0,
+            packet_samples: per_ms(rate, 20),
+            expected: None,
+            latest: None,
+            made_up_ns: 0,
+            resting: true,
+            fresh: true,
+            stretch_after_ns: 0,
+            late: 0,
+            concealed: 0,
+        })
+    }
+
+    /// Takes a packet of the source, speech or not: what is no speech keeps its place in the order.
+    pub(crate) fn push(&mut self, packet: &Packet<'_>, now_ns: u64, path: Path) {
+        let speech = packet.payload_type == self.payload_type;
+        if speech {
+            if self.clock_was_set(packet.timestamp, now_ns) {
+                self.buffer.reset();
+            }
+            self.latest = Some((packet.timestamp, now_ns));
+        }
+        let before = self.buffer.expected();
+        match self.buffer.push(packet, now_ns) {
+            Pushed::Stored { delay_ns } if speech => self.rule.observe(delay_ns),
+            Pushed::Late { delay_ns } if speech => {
+                self.late += 1;
+                self.rule.observe(delay_ns);
+            }
+            Pushed::Restarted => self.expected = None,
+            Pushed::Stored { .. } | Pushed::Late { .. } | Pushed::Duplicate | Pushed::Refused => {}
+        }
+        self.hold_schedule(before);
+        self.choose_depth(now_ns, path);
+    }
+
+    /// The next frame whose time has come, or `None` until the next push or the deadline.
+    ///
+    /// # Errors
+    /// [`PluginError`] if the codec broke; the flow is of no use any more.
+    pub(crate) fn poll(&mut self, now_ns: u64) -> Result<Option<Heard<'_>>, PluginError> {
+        loop {
+            if self.fifo.len() >= self.out.len() {
+                // A packet that is due does not wait for the rest of the one before.
+                if now_ns < self.next_out_ns && self.source_due().is_none_or(|due| due > now_ns) {
+                    return Ok(None);
+                }
+                self.next_out_ns = self.next_out_ns.min(now_ns) + self.frame_ns;
+                self.fifo.pop(&mut self.out);
+                let fresh = std::mem::take(&mut self.fresh);
+                return Ok(Some(Heard { pcm: &self.out, fresh }));
+            }
+            if !self.take(now_ns)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// When to poll again without a packet; `None` while nothing is due.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        let frame = (self.fifo.len() >= self.out.len()).then_some(self.next_out_ns);
+        [frame, self.source_due()].into_iter().flatten().min()
+    }
+
+    /// How long packets wait now.
+    pub(crate) fn depth_ns(&self) -> u64 {
+        self.buffer.depth()
+    }
+
+    /// Packets that came too late.
+    pub(crate) fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Packets whose sound was made up.
+    pub(crate) fn concealed(&self) -> u64 {
+        self.concealed
+    }
+
+    /// When the source's next packet is due, here or not.
+    fn source_due(&self) -> Option<u64> {
+        match self.buffer.due() {
+            Some(due) => Some(due),
+            None if self.resting || self.buffer.depth() == 0 => None,
+            None => self.buffer.expected(),
+        }
+    }
+
+    /// Takes one packet, or makes one up; false if none is due.
+    fn take(&mut self, now_ns: u64) -> Result<bool, PluginError> {
+        match self.buffer.pop(now_ns) {
+            Pop::Packet(frame) if frame.payload_type != self.payload_type => return Ok(true),
+            Pop::Packet(frame) => {
+                let ticks = self
+                    .expected
+                    .map_or(0, |expected| frame.timestamp.wrapping_sub(expected) as i32);
+                // A pause of the source of 5 ms and more; less is rounding.
+                self.fresh |= frame.first || self.resting || ticks >= (self.clock / 200) as i32;
+                let samples = match self.decoder.decode(frame.payload, &mut self.scratch) {
+                    Ok(samples) => samples.min(self.scratch.len()),
+                    Err(error) if is_fault(error) => return Err(error),
+                    Err(_) => 0,
+                };
+                let timestamp = frame.timestamp;
+                if samples == 0 {
+                    // A broken packet, or one that says "silence": nobody heard it.
+                    let made_up = self.packet_samples;
+                    self.expected = Some(timestamp.wrapping_add(self.ticks(made_up)));
+                    self.conceal(now_ns, None)?;
+                    return Ok(true);
+                }
+                self.packet_samples = samples;
+                self.expected = Some(timestamp.wrapping_add(self.ticks(samples)));
+                self.made_up_ns = 0;
+                self.resting = false;
+                if self.codec_conceals != Some(true) {
+                    self.concealer.heard(&mut self.scratch[..samples]);
+                }
+                let samples = self.stretch(samples, now_ns);
+                self.append(samples, now_ns);
+            }
+            Pop::Missing { next, .. } => {
+                if self.resting {
+                    return Ok(true);
+                }
+                let mut made = None;
+                if let Some(next) = next.filter(|next| next.payload_type == self.payload_type) {
+                    made = match self.decoder.fec(next.payload, &mut self.scratch[..self.packet_samples]) {
+                        Ok(samples) => Some(samples),
+                        Err(error) if is_fault(error) => return Err(error),
+                        Err(_) => None,
+                    };
+                }
+                self.follow_missing();
+                self.conceal(now_ns, made)?;
+            }
+            Pop::Early => return Ok(false),
+            Pop::Empty => {
+                if self.source_due().is_none_or(|due| due > now_ns) {
+                    return Ok(false);
+                }
+                self.buffer.skip();
+                self.follow_missing();
+                self.conceal(now_ns, None)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn follow_missing(&mut self) {
+        let ticks = self.ticks(self.packet_samples);
+        self.expected = self.expected.map(|expected| expected.wrapping_add(ticks));
+    }
+
+    /// Makes up one packet's sound, unless `made` says that it lies in the scratch already.
+    fn conceal(&mut self, now_ns: u64, made: Option<usize>) -> Result<(), PluginError> {
+        if self.resting {
+            return Ok(());
+        }
+        self.made_up_ns += self.packet_ns();
+        if self.made_up_ns > MADE_UP_NS {
+            self.resting = true;
+            return Ok(());
+        }
+        self.concealed += 1;
+        let samples = self.packet_samples.min(self.scratch.len());
+        if made != Some(samples) {
+            let pcm = &mut self.scratch[..samples];
+            let codec = if self.codec_conceals == Some(false) {
+                Ok(0)
+            } else {
+                self.decoder.conceal(pcm)
+            };
+            match codec {
+                Ok(filled) if filled == samples => self.codec_conceals = Some(true),
+                Err(error) if is_fault(error) => return Err(error),
+                Ok(_) | Err(_) => {
+                    self.codec_conceals = Some(false);
+                    self.concealer.lost(pcm);
+                }
+            }
+        }
+        self.append(samples, now_ns);
+        Ok(())
+    }
+
+    /// Brings the first samples of the scratch to the sink's rate and queues them.
+    fn append(&mut self, samples: usize, now_ns: u64) {
+        if self.fifo.len() < self.out.len() {
+            self.next_out_ns = now_ns;
+        }
+        match &mut self.resampler {
+            None => self.fifo.push(&self.scratch[..samples]),
+            Some(resampler) => {
+                let count = resampler.process(&self.scratch[..samples], &mut self.resampled);
+                self.fifo.push(&self.resampled[..count]);
+            }
+        }
+    }
+
+    /// Brings the depth nearer to where it should be by one period of the voice, if it is time.
+    fn stretch(&mut self, samples: usize, now_ns: u64) -> usize {
+        if self.lazy || now_ns < self.stretch_after_ns {
+            return samples;
+        }
+        let want = self.rule.chosen().max(LEAST_DEPTH_NS);
+        let depth = self.buffer.depth();
+        let have = depth + self.fifo.len() as u64 * 1_000_000_000 / u64::from(self.sink_rate.max(1));
+        let (changed, percent) = if have > want + TOLERANCE_NS && depth > LEAST_DEPTH_NS {
+            let percent = if have > want + FAR_NS {
+                3 * STRETCH_PERCENT
+            } else {
+                STRETCH_PERCENT
+            };
+            (dsp::shrink(&mut self.scratch[..samples], self.rate), percent)
+        } else if have + TOLERANCE_NS < want {
+            (dsp::grow(&mut self.scratch, samples, self.rate), STRETCH_PERCENT)
+        } else {
+            (None, STRETCH_PERCENT)
+        };
+        let Some(changed) = changed else { return samples };
+        let moved_ns = self.ns(samples.abs_diff(changed));
+        let depth = if changed < samples {
+            depth.saturating_sub(moved_ns)
+        } else {
+            depth + moved_ns
+        };
+        self.buffer.set_depth(depth.clamp(LEAST_DEPTH_NS, MOST_DEPTH_NS));
+        self.stretch_after_ns = now_ns + moved_ns * 100 / percent;
+        changed
+    }
+
+    /// Keeps the time of the next packet as it was when the fastest packet of late becomes another one: the depth is what
+    /// changes. At depth 0 there is no schedule to keep.
+    fn hold_schedule(&mut self, before: Option<u64>) {
+        let depth = self.buffer.depth();
+        let (Some(before), Some(after), false) = (before, self.buffer.expected(), depth == 0) else {
+            return;
+        };
+        if before.abs_diff(after) < CLOCK_SET_NS {
+            let depth = (depth + before).saturating_sub(after);
+            self.buffer.set_depth(depth.clamp(LEAST_DEPTH_NS, MOST_DEPTH_NS));
+        }
+    }
+
+    /// Towards a sink with a good buffer the depth is set at once: a burst or a pause is no trouble there.
+    fn choose_depth(&mut self, now_ns: u64, path: Path) {
+        let target = self
+            .rule
+            .target(now_ns, path.loss, self.packet_ns(), path.round_trip_ns);
+        if !self.lazy {
+            return;
+        }
+        let depth = self.buffer.depth();
+        if target >= JITTERS_NS && target > depth {
+            self.buffer.set_depth(target);
+        } else if target <= CALM_NS && depth > 0 {
+            self.buffer.set_depth(0);
+        }
+    }
+
+    fn clock_was_set(&self, timestamp: u32, now_ns: u64) -> bool {
+        let Some((before, arrival_ns)) = self.latest else {
+            return false;
+        };
+        let ticks = i64::from(timestamp.wrapping_sub(before) as i32);
+        let media = ticks * 1_000_000_000 / i64::from(self.clock.max(1));
+        let wall = now_ns.saturating_sub(arrival_ns).min(1 << 60) as i64;
+        wall.abs_diff(media) > CLOCK_SET_NS
+    }
+
+    fn packet_ns(&self) -> u64 {
+        self.ns(self.packet_samples)
+    }
+
+    fn ns(&self, samples: usize) -> u64 {
+        samples as u64 * 1_000_000_000 / u64::from(self.rate.max(1))
+    }
+
+    fn ticks(&self, samples: usize) -> u32 {
+        (samples as u64 * u64::from(self.clock) / u64::from(self.rate.max(1))) as u32
+    }
+}
+
+/// Samples waiting for a whole frame, in one piece.
+struct Fifo {
+    samples: Box<[i16]>,
+    length: usize,
+}
+
+impl Fifo {
+    fn new(capacity: usize) -> Self {
+        Self {
+            samples: vec![0; capacity].into(),
+            length: 0,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.length
+    }
+
+    /// What does not fit is dropped; the capacity is such that nothing is.
+    fn push(&mut self, pcm: &[i16]) {
+        let count = pcm.len().min(self.samples.len() - self.length);
+        self.samples[self.length..self.length + count].copy_from_slice(&pcm[..count]);
+        self.length += count;
+    }
+
+    /// Takes as many samples as `out` has; there must be as many.
+    fn pop(&mut self, out: &mut [i16]) {
+        let count = out.len().min(self.length);
+        out[..count].copy_from_slice(&self.samples[..count]);
+        self.samples.copy_within(count..self.length, 0);
+        self.length -= count;
+    }
+}

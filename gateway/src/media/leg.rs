@@ -1,0 +1,493 @@
+//! One leg: a transport plugin and the streams over it, one of audio today.
+//!
+//! A leg knows its peer and nothing of a partner: what its peer says goes into the leg's flow, what its peer hears is put
+//! in by [`super::Legs`].
+
+use std::{borrow::Cow, collections::VecDeque, net::SocketAddr, time::Duration};
+
+use quartet_proto::rtp::{
+    dtmf::Receiver,
+    packet::Packet as Rtp,
+    rtcp::{self, MAX_REPORT, Reception},
+};
+
+use super::{
+    command::{LegCodec, LegKey, MediaEvent, Report},
+    flow::{Flow, Path},
+    outgoing::{MAX_PACKET, Outgoing},
+    play::Play,
+};
+use crate::plugins::{About, CodecTable, Outcome, Output, Packet, PacketKind, PluginError, Transport, TransportEvent};
+
+/// How often a leg reports to the call.
+pub(crate) const REPORT_NS: u64 = 1_000_000_000;
+/// The first RTCP report, and the usual distance of the others. RFC 3550 §6.2 with its minimum of 5 s.
+const FIRST_RTCP_NS: u64 = 1_000_000_000;
+const RTCP_NS: u64 = 5_000_000_000;
+/// A transport that makes more by itself in one go is out of order.
+const MOST_OUTPUTS: usize = 1_000;
+/// Key presses that wait for being told.
+const PRESSES: usize = 16;
+
+/// Where a leg stands in its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Slot(pub(crate) usize);
+
+/// What lies outside of media: sockets below, the call above.
+pub(crate) trait Outside {
+    /// Sends a datagram by one of the leg's paths; false if the system does not take it, and it is lost.
+    fn transmit(&mut self, leg: Slot, path: u32, dst: SocketAddr, bytes: &[u8]) -> bool;
+    /// Tells the call something.
+    fn event(&mut self, event: MediaEvent);
+}
+
+/// Why a leg ends: the cause word of [`MediaEvent::Failed`].
+pub(crate) type Cause = Cow<'static, str>;
+
+/// True if the handle takes no more calls: the leg ends.
+pub(crate) fn is_fault(error: PluginError) -> bool {
+    matches!(error, PluginError::Faulty | PluginError::Barred)
+}
+
+/// The codec that both sides of a leg agreed on.
+pub(crate) struct Agreed {
+    pub(crate) table: CodecTable,
+    pub(crate) codec: LegCodec,
+}
+
+/// See the head of this file.
+pub(crate) struct Leg {
+    pub(crate) key: LegKey,
+    pub(crate) slot: Slot,
+    /// `None` when the leg has failed and waits for being closed.
+    transport: Option<Transport>,
+    transport_due_ns: Option<u64>,
+    pub(crate) connected: bool,
+    /// The peer has a good receiving buffer of its own.
+    pub(crate) good_buffer: bool,
+    pub(crate) agreed: Option<Agreed>,
+    pub(crate) outgoing: Option<Outgoing>,
+    /// From this leg's peer to the partner.
+    pub(crate) flow: Option<Flow>,
+    pub(crate) partner: Option<Slot>,
+    pub(crate) play: Option<Play>,
+    pub(crate) hold: bool,
+    /// Someone else has spoken, or nobody: the partner's next frame follows the clock on the wall.
+    pub(crate) interrupted: bool,
+    /// Keys that the peer has pressed, not yet told.
+    pub(crate) pressed: VecDeque<char>,
+    /// Earliest entry in the worker's timers.
+    pub(crate) registered_ns: u64,
+    reception: Reception,
+    dtmf: Receiver,
+    report_ns: u64,
+    rtcp_ns: Option<u64>,
+    /// CNAME: random, tells nothing.
+    name: String,
+    heard_ns: u64,
+    received: u64,
+    sent: u64,
+    unsent: u64,
+    round_trip: Option<Duration>,
+    remote_loss: Option<f32>,
+}
+
+impl Leg {
+    pub(crate) fn new(
+        key: LegKey,
+        slot: Slot,
+        transport: Transport,
+        good_buffer: bool,
+        name: String,
+        now_ns: u64,
+    ) -> Self {
+        Self {
+            key,
+            slot,
+            transport: Some(transport),
+            transport_due_ns: None,
+            connected: false,
+            good_buffer,
+            agreed: None,
+            outgoing: None,
+            flow: None,
+            partner: None,
+            play: None,
+            hold: false,
+            interrupted: true,
+            pressed: VecDeque::with_capacity(PRESSES),
+            registered_ns: u64::MAX,
+            reception: Reception::new(8_000),
+            dtmf: Receiver::new(),
+            report_ns: now_ns + REPORT_NS,
+            rtcp_ns: None,
+            name,
+            heard_ns: now_ns,
+            received: 0,
+            sent: 0,
+            unsent: 0,
+            round_trip: None,
+            remote_loss: None,
+        }
+    }
+
+    /// Ends everything that makes or takes packets; the leg only waits for being closed.
+    pub(crate) fn give_up(&mut self) {
+        self.transport = None;
+        self.transport_due_ns = None;
+        self.connected = false;
+        self.outgoing = None;
+        self.flow = None;
+        self.play = None;
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.transport.is_some()
+    }
+
+    /// Takes the agreed codec; the caller makes the stream and the flows for it.
+    pub(crate) fn agree(&mut self, agreed: Agreed) {
+        let event_clock = agreed.table.clock();
+        self.reception = Reception::new(event_clock);
+        self.agreed = Some(agreed);
+    }
+
+    /// When something is due without a packet.
+    pub(crate) fn deadline(&self) -> u64 {
+        if !self.is_alive() {
+            return u64::MAX;
+        }
+        let due = [
+            self.transport_due_ns,
+            self.flow.as_ref().and_then(Flow::deadline),
+            self.play.as_ref().and_then(Play::due),
+            self.outgoing.as_ref().and_then(Outgoing::press_due),
+        ];
+        due.into_iter().flatten().fold(self.report_ns, u64::min)
+    }
+
+    /// Tells the transport something.
+    pub(crate) fn tell(&mut self, now_ns: u64, about: About, lines: &str) -> Result<(), Cause> {
+        let Some(transport) = &mut self.transport else {
+            return Ok(());
+        };
+        transport.tell(now_ns, about, lines).map_err(transport_cause)
+    }
+
+    /// Tells the call the new lines of our description.
+    pub(crate) fn tell_local(&mut self, now_ns: u64, outside: &mut impl Outside) -> Result<(), Cause> {
+        let Some(transport) = &mut self.transport else {
+            return Ok(());
+        };
+        let lines = transport.local(now_ns).map_err(transport_cause)?;
+        if !lines.is_empty() {
+            outside.event(MediaEvent::Local { leg: self.key, lines });
+        }
+        Ok(())
+    }
+
+    /// Takes a datagram from one of the leg's paths.
+    pub(crate) fn receive(
+        &mut self,
+        now_ns: u64,
+        packet: &mut Packet,
+        outside: &mut impl Outside,
+    ) -> Result<(), Cause> {
+        let Some(transport) = &mut self.transport else {
+            return Ok(());
+        };
+        match transport.receive(now_ns, packet) {
+            Ok(Outcome::Rtp) => self.hear_rtp(now_ns, packet.bytes()),
+            Ok(Outcome::Rtcp) => self.hear_rtcp(now_ns, packet.bytes()),
+            Ok(Outcome::Data) => outside.event(MediaEvent::Data {
+                leg: self.key,
+                bytes: packet.bytes().to_vec(),
+            }),
+            Ok(Outcome::Transmit) => {
+                self.unsent += u64::from(!outside.transmit(self.slot, packet.path, packet.dst, packet.bytes()));
+            }
+            Ok(Outcome::Kept | Outcome::Datagram) => {}
+            Err(error) if is_fault(error) => return Err(Cause::Borrowed("plugin")),
+            // A stranger's datagram, or a broken one: the plugin has counted it.
+            Err(_) => {}
+        }
+        self.drain(now_ns, outside)
+    }
+
+    /// Sends an RTP or RTCP packet to the peer.
+    pub(crate) fn send(
+        &mut self,
+        now_ns: u64,
+        kind: PacketKind,
+        bytes: &[u8],
+        packet: &mut Packet,
+        outside: &mut impl Outside,
+    ) -> Result<(), Cause> {
+        let Some(transport) = &mut self.transport else {
+            return Ok(());
+        };
+        if !packet.fill(bytes) {
+            self.unsent += 1;
+            return Ok(());
+        }
+        packet.kind = Some(kind);
+        match transport.send(now_ns, packet) {
+            Ok(Outcome::Transmit) => {
+                let taken = outside.transmit(self.slot, packet.path, packet.dst, packet.bytes());
+                self.unsent += u64::from(!taken);
+                self.sent += u64::from(taken && kind == PacketKind::Rtp);
+            }
+            Ok(Outcome::Kept | Outcome::Rtp | Outcome::Rtcp | Outcome::Data | Outcome::Datagram) => {}
+            Err(error) if is_fault(error) => return Err(Cause::Borrowed("plugin")),
+            Err(_) => self.unsent += 1,
+        }
+        self.drain(now_ns, outside)
+    }
+
+    /// Lets the transport act if its deadline has passed.
+    pub(crate) fn transport_timeout(&mut self, now_ns: u64, outside: &mut impl Outside) -> Result<(), Cause> {
+        if self.transport_due_ns.is_none_or(|due| due > now_ns) {
+            return Ok(());
+        }
+        if let Some(transport) = &mut self.transport {
+            transport.timeout(now_ns).map_err(transport_cause)?;
+        }
+        self.drain(now_ns, outside)
+    }
+
+    /// Takes everything that the transport has made by itself.
+    pub(crate) fn drain(&mut self, now_ns: u64, outside: &mut impl Outside) -> Result<(), Cause> {
+        let mut ask_local = false;
+        // Taken out while its outputs are borrowed from it.
+        let Some(mut transport) = self.transport.take() else {
+            return Ok(());
+        };
+        let mut result = Err(Cause::Borrowed("plugin"));
+        for _ in 0..MOST_OUTPUTS {
+            match transport.poll() {
+                Output::None { deadline_ns } => {
+                    self.transport_due_ns = deadline_ns;
+                    result = Ok(());
+                    break;
+                }
+                Output::Transmit { path, dst, data } => {
+                    self.unsent += u64::from(!outside.transmit(self.slot, path, dst, data));
+                }
+                Output::Rtp(bytes) => self.hear_rtp(now_ns, bytes),
+                Output::Rtcp(bytes) => self.hear_rtcp(now_ns, bytes),
+                Output::Data { data, .. } => {
+                    outside.event(MediaEvent::Data {
+                        leg: self.key,
+                        bytes: data.to_vec(),
+                    });
+                }
+                Output::Event {
+                    event: TransportEvent::Connected,
+                } => self.connect(now_ns, outside),
+                Output::Event {
+                    event: TransportEvent::Failed(cause),
+                } => {
+                    result = Err(Cause::Owned(cause));
+                    break;
+                }
+                Output::Event {
+                    event: TransportEvent::Local,
+                } => ask_local = true,
+                Output::Event {
+                    event: TransportEvent::Address(_) | TransportEvent::Stats(_),
+                } => {}
+            }
+        }
+        self.transport = Some(transport);
+        result?;
+        if ask_local {
+            self.tell_local(now_ns, outside)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn connect(&mut self, now_ns: u64, outside: &mut impl Outside) {
+        if !std::mem::replace(&mut self.connected, true) {
+            self.rtcp_ns = Some(now_ns + FIRST_RTCP_NS);
+            outside.event(MediaEvent::Connected { leg: self.key });
+        }
+    }
+
+    fn hear_rtp(&mut self, now_ns: u64, bytes: &[u8]) {
+        let Ok(packet) = Rtp::parse(bytes) else { return };
+        if self.reception.ssrc().is_some_and(|ssrc| ssrc != packet.ssrc) {
+            self.dtmf.reset();
+        }
+        self.reception.received(&packet, now_ns);
+        self.received += 1;
+        self.heard_ns = now_ns;
+        let Some(agreed) = &self.agreed else { return };
+        if agreed
+            .codec
+            .telephone_event
+            .is_some_and(|event| event.receive_pt == packet.payload_type)
+            && let Some(digit) = self.dtmf.receive(packet.timestamp, packet.payload)
+            && self.pressed.len() < PRESSES
+        {
+            self.pressed.push_back(digit);
+        }
+        if let Some(flow) = &mut self.flow {
+            let quality = self.reception.quality();
+            let expected = quality.received + quality.lost;
+            let loss = if expected == 0 {
+                0.0
+            } else {
+                quality.lost as f32 / expected as f32
+            };
+            let round_trip_ns = self
+                .round_trip
+                .map(|round_trip| round_trip.as_nanos().min(u128::from(u64::MAX)) as u64);
+            flow.push(&packet, now_ns, Path { loss, round_trip_ns });
+        }
+    }
+
+    fn hear_rtcp(&mut self, now_ns: u64, bytes: &[u8]) {
+        let ours = self.outgoing.as_ref().map_or(0, Outgoing::ssrc);
+        let Ok(feedback) = rtcp::read(bytes, now_ns, ours, &mut self.reception) else {
+            return;
+        };
+        let Some(told) = feedback.ours else { return };
+        self.round_trip = told.round_trip.or(self.round_trip);
+        self.remote_loss = Some(f32::from(told.fraction_lost) / 256.0);
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.peer_misses(told.fraction_lost);
+        }
+    }
+
+    /// Sends what the packet buffer holds of our stream: the packet that [`Outgoing`] made.
+    pub(crate) fn send_rtp(
+        &mut self,
+        now_ns: u64,
+        bytes: &[u8],
+        packet: &mut Packet,
+        outside: &mut impl Outside,
+    ) -> Result<(), Cause> {
+        self.send(now_ns, PacketKind::Rtp, bytes, packet, outside)
+    }
+
+    /// Lets the peer hear one frame.
+    pub(crate) fn speak(
+        &mut self,
+        now_ns: u64,
+        pcm: &[i16],
+        fresh: bool,
+        scratch: &mut Scratch,
+        outside: &mut impl Outside,
+    ) -> Result<(), Cause> {
+        let Some(outgoing) = self.outgoing.as_mut().filter(|_| self.connected) else {
+            return Ok(());
+        };
+        match outgoing.speak(now_ns, pcm, fresh, &mut scratch.rtp) {
+            Ok(None) => Ok(()),
+            Ok(Some(length)) => self.send_rtp(now_ns, &scratch.rtp[..length], &mut scratch.packet, outside),
+            Err(_) => Err(Cause::Borrowed("plugin")),
+        }
+    }
+
+    /// Sends what is due of a key press.
+    pub(crate) fn tell_press(
+        &mut self,
+        now_ns: u64,
+        scratch: &mut Scratch,
+        outside: &mut impl Outside,
+    ) -> Result<(), Cause> {
+        let Some(outgoing) = self
+            .outgoing
+            .as_mut()
+            .filter(|outgoing| outgoing.press_due().is_some_and(|due| due <= now_ns))
+        else {
+            return Ok(());
+        };
+        match outgoing.tell_press(now_ns, &mut scratch.rtp) {
+            Some(length) if self.connected => {
+                self.send_rtp(now_ns, &scratch.rtp[..length], &mut scratch.packet, outside)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Reports to the call once a second, to the peer every five; `chance` spreads the latter.
+    pub(crate) fn report(
+        &mut self,
+        now_ns: u64,
+        chance: u32,
+        scratch: &mut Scratch,
+        outside: &mut impl Outside,
+    ) -> Result<(), Cause> {
+        if self.report_ns > now_ns {
+            return Ok(());
+        }
+        self.report_ns = (self.report_ns + REPORT_NS).max(now_ns);
+        let report = self.figures(now_ns);
+        outside.event(MediaEvent::Report { leg: self.key, report });
+        if self.rtcp_ns.is_some_and(|due| due <= now_ns + REPORT_NS / 2) {
+            // Half to one and a half of the interval, so that reports of many legs do not march in step.
+            self.rtcp_ns = Some(now_ns + RTCP_NS / 2 + RTCP_NS * u64::from(chance % 1024) / 1024);
+            return self.send_report(now_ns, scratch, outside);
+        }
+        Ok(())
+    }
+
+    fn send_report(&mut self, now_ns: u64, scratch: &mut Scratch, outside: &mut impl Outside) -> Result<(), Cause> {
+        let Some(outgoing) = &self.outgoing else { return Ok(()) };
+        let mut bytes = [0; MAX_REPORT];
+        match outgoing.report(now_ns, &mut self.reception, &self.name, &mut bytes) {
+            Ok(length) => self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, outside),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Says goodbye to the peer: RTCP BYE, then whatever the transport has for it.
+    pub(crate) fn say_goodbye(
+        &mut self,
+        now_ns: u64,
+        scratch: &mut Scratch,
+        outside: &mut impl Outside,
+    ) -> Result<(), Cause> {
+        if let Some(outgoing) = self.outgoing.as_ref().filter(|_| self.connected) {
+            let mut bytes = [0; 64];
+            if let Ok(length) = rtcp::write_bye(&mut bytes, outgoing.ssrc()) {
+                self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, outside)?;
+            }
+        }
+        self.tell(now_ns, About::Control, "close\n")?;
+        self.drain(now_ns, outside)
+    }
+
+    fn figures(&self, now_ns: u64) -> Report {
+        let quality = self.reception.quality();
+        Report {
+            received: self.received,
+            lost: quality.lost,
+            late: self.flow.as_ref().map_or(0, Flow::late),
+            concealed: self.flow.as_ref().map_or(0, Flow::concealed),
+            jitter_ms: quality.jitter.as_secs_f32() * 1000.0,
+            depth_ms: self.flow.as_ref().map_or(0.0, |flow| flow.depth_ns() as f32 / 1e6),
+            round_trip: self.round_trip,
+            remote_loss: self.remote_loss,
+            silent: Duration::from_nanos(now_ns.saturating_sub(self.heard_ns)),
+            sent: self.sent,
+            unsent: self.unsent,
+        }
+    }
+}
+
+/// What all legs of a worker use in turn.
+pub(crate) struct Scratch {
+    /// A packet of ours before it goes to the transport.
+    pub(crate) rtp: Box<[u8; MAX_PACKET]>,
+    /// The same on its way through the transport.
+    pub(crate) packet: Packet,
+    /// A frame of an announcement.
+    pub(crate) pcm: Box<[i16]>,
+}
+
+fn transport_cause(error: PluginError) -> Cause {
+    Cause::Borrowed(if is_fault(error) { "plugin" } else { "transport" })
+}

@@ -1,0 +1,393 @@
+//! All legs of one worker: orders, packets and timers go to the leg they are for, and a leg that breaks is alone in that.
+//!
+//! It is fed and polled like every machine, with one difference: a packet leaves through [`Outside`] within the call that
+//! made it, because it lies in a buffer that the next one uses again.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use quartet_proto::rtp::packet::HEADER;
+use rand_core::CryptoRng;
+use tracing::{debug, warn};
+use zeroize::Zeroizing;
+
+use super::{
+    command::{LegCodec, LegKey, MediaCommand, MediaEvent, Role},
+    leg::{Agreed, Cause, Leg, Outside, Scratch, Slot},
+    outgoing::{MAX_PACKET, Outgoing},
+    play::Play,
+};
+use crate::plugins::{About, Packet, Registry};
+
+/// Room round a packet for what transports add; more than any of ours asks for.
+const ROOM: usize = 128;
+/// Samples of the longest frame: 120 ms at 48 kHz.
+const LONGEST_FRAME: usize = 5_760;
+/// A deadline that is over again right after it was served comes back after this.
+const BREATH_NS: u64 = 1_000_000;
+/// The rate of announcements: encoders that nobody else has chosen a rate for take it, or what is nearest above.
+const PROMPT_RATE: u32 = 16_000;
+
+/// See the head of this file. Legs are known by key to the call and by slot to the sockets.
+pub(crate) struct Legs {
+    pub(super) slots: Vec<Option<Leg>>,
+    keys: BTreeMap<LegKey, Slot>,
+    vacant: Vec<usize>,
+    /// When which leg wants to be served; stale entries are recognised by [`Leg::registered_ns`].
+    timers: BinaryHeap<Reverse<(u64, Slot)>>,
+    registry: Arc<Registry>,
+    pub(super) rng: Box<dyn CryptoRng + Send>,
+    pub(super) scratch: Scratch,
+    /// Who is being served, to know whose fault a panic is.
+    pub(super) at: Slot,
+}
+
+impl Legs {
+    pub(crate) fn new(registry: Arc<Registry>, rng: Box<dyn CryptoRng + Send>) -> Self {
+        Self {
+            slots: Vec::new(),
+            keys: BTreeMap::new(),
+            vacant: Vec::new(),
+            timers: BinaryHeap::with_capacity(64),
+            registry,
+            rng,
+            scratch: Scratch {
+                rtp: Box::new([0; MAX_PACKET]),
+                packet: Packet::new(ROOM + MAX_PACKET + HEADER + ROOM, ROOM),
+                pcm: vec![0; LONGEST_FRAME].into(),
+            },
+            at: Slot(usize::MAX),
+        }
+    }
+
+    /// How many legs there are, failed ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The slot that the next leg gets.
+    pub(crate) fn next_slot(&self) -> Slot {
+        Slot(self.vacant.last().copied().unwrap_or(self.slots.len()))
+    }
+
+    /// The slot of a leg.
+    pub(crate) fn slot(&self, key: LegKey) -> Option<Slot> {
+        self.keys.get(&key).copied()
+    }
+
+    /// Makes a leg at [`Legs::next_slot`]; `paths` describes its sockets, in the transport's lines.
+    ///
+    /// `false` if there is none afterwards: the call has been told why.
+    pub(crate) fn open(
+        &mut self,
+        now_ns: u64,
+        key: LegKey,
+        (transport, role, options): (&str, Role, &str),
+        paths: &str,
+        outside: &mut impl Outside,
+    ) -> bool {
+        let made = match self.registry.transport(transport) {
+            None => Err("transport"),
+            Some(table) => table.create(role, now_ns, options).map_err(|error| {
+                warn!(transport, %error, "no transport for a leg");
+                "plugin"
+            }),
+        };
+        let made = match made {
+            Ok(made) if !self.keys.contains_key(&key) => made,
+            Ok(_) => return false,
+            Err(cause) => {
+                outside.event(MediaEvent::Failed {
+                    leg: key,
+                    cause: cause.to_owned(),
+                });
+                return false;
+            }
+        };
+        // Plain RTP leads to telephones, whose buffers are small and fixed; everything else to programs with adaptive ones.
+        let good_buffer = !transport.eq_ignore_ascii_case("rtp");
+        let name = format!("{:016x}", self.rng.next_u64());
+        let slot = self.next_slot();
+        let leg = Leg::new(key, slot, made, good_buffer, name, now_ns);
+        if self.vacant.pop().is_some() {
+            self.slots[slot.0] = Some(leg);
+        } else {
+            self.slots.push(Some(leg));
+        }
+        self.keys.insert(key, slot);
+        self.serve(now_ns, slot, outside, |legs, outside| {
+            let Some(leg) = legs.leg(slot) else { return Ok(()) };
+            leg.tell(now_ns, About::Paths, paths)?;
+            leg.tell_local(now_ns, outside)?;
+            leg.drain(now_ns, outside)
+        });
+        true
+    }
+
+    /// Takes an order other than `Open` and `Close`, which concern sockets as well.
+    pub(crate) fn command(&mut self, now_ns: u64, command: MediaCommand, outside: &mut impl Outside) {
+        let Some(slot) = self.slot(command.leg()) else {
+            debug!(?command, "order for an unknown leg");
+            return;
+        };
+        match command {
+            MediaCommand::Open { .. } | MediaCommand::Close { .. } => {}
+            MediaCommand::Remote { lines, .. } => {
+                let lines = Zeroizing::new(lines);
+                self.serve(now_ns, slot, outside, |legs, outside| {
+                    let Some(leg) = legs.leg(slot) else { return Ok(()) };
+                    leg.tell(now_ns, About::Remote, &lines)?;
+                    leg.drain(now_ns, outside)?;
+                    // A transport may have learnt what to answer.
+                    leg.tell_local(now_ns, outside)
+                });
+            }
+            MediaCommand::Codec { codec, .. } => {
+                self.serve(now_ns, slot, outside, |legs, _| legs.set_codec(slot, codec));
+            }
+            MediaCommand::Play { play, clips, .. } => {
+                self.serve(now_ns, slot, outside, |legs, _| {
+                    if let Some(leg) = legs.leg(slot).filter(|leg| leg.is_alive()) {
+                        leg.play = Some(Play::new(play, clips));
+                        leg.interrupted = true;
+                    }
+                    Ok(())
+                });
+            }
+            MediaCommand::StopPlay { .. } => {
+                if let Some(leg) = self.leg(slot) {
+                    leg.play = None;
+                    leg.interrupted = true;
+                }
+            }
+            MediaCommand::Bridge { b, .. } => match self.slot(b) {
+                Some(other) if other != slot => {
+                    self.serve(now_ns, slot, outside, |legs, _| legs.bridge(slot, other));
+                }
+                Some(_) | None => warn!("a bridge needs two legs of one worker"),
+            },
+            MediaCommand::Unbridge { .. } => self.unbridge(slot),
+            MediaCommand::Hold { on, .. } => {
+                if let Some(leg) = self.leg(slot) {
+                    leg.hold = on;
+                    leg.interrupted = true;
+                }
+            }
+            MediaCommand::SendDtmf { digit, .. } => {
+                self.serve(now_ns, slot, outside, |legs, _| {
+                    if let Some(outgoing) = legs.leg(slot).and_then(|leg| leg.outgoing.as_mut()) {
+                        outgoing.press(now_ns, digit);
+                    }
+                    Ok(())
+                });
+            }
+        }
+    }
+
+    /// Takes a datagram that arrived on one of a leg's paths.
+    pub(crate) fn receive(&mut self, now_ns: u64, slot: Slot, packet: &mut Packet, outside: &mut impl Outside) {
+        self.serve(now_ns, slot, outside, |legs, outside| match legs.leg(slot) {
+            Some(leg) => leg.receive(now_ns, packet, outside),
+            None => Ok(()),
+        });
+    }
+
+    /// When to call [`Legs::timeout`].
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Serves every leg whose time has come.
+    pub(crate) fn timeout(&mut self, now_ns: u64, outside: &mut impl Outside) {
+        while let Some(Reverse((at, slot))) = self.timers.peek().copied()
+            && at <= now_ns
+        {
+            self.timers.pop();
+            let Some(leg) = self.leg(slot).filter(|leg| leg.registered_ns == at) else {
+                continue;
+            };
+            leg.registered_ns = u64::MAX;
+            self.serve(now_ns, slot, outside, |legs, outside| match legs.leg(slot) {
+                Some(leg) => leg.transport_timeout(now_ns, outside),
+                None => Ok(()),
+            });
+        }
+    }
+
+    /// Frees a leg, after a goodbye. Its sockets are the caller's, who frees them when this returns and then says
+    /// [`MediaEvent::Closed`].
+    pub(crate) fn close(&mut self, now_ns: u64, slot: Slot, outside: &mut impl Outside) {
+        self.unbridge(slot);
+        let goodbye = catch_unwind(AssertUnwindSafe(|| {
+            let Some(leg) = self.slots.get_mut(slot.0).and_then(Option::as_mut) else {
+                return;
+            };
+            // Whatever goes wrong here, the leg is at its end.
+            let _ = leg.say_goodbye(now_ns, &mut self.scratch, outside);
+        }));
+        if goodbye.is_err() {
+            warn!("a leg broke while it was closed");
+        }
+        let Some(leg) = self.slots.get_mut(slot.0).and_then(Option::take) else {
+            return;
+        };
+        self.keys.remove(&leg.key);
+        self.vacant.push(slot.0);
+    }
+
+    pub(super) fn leg(&mut self, slot: Slot) -> Option<&mut Leg> {
+        self.slots.get_mut(slot.0).and_then(Option::as_mut)
+    }
+
+    /// Does something with a leg, then whatever has become due for it; a fault or a panic ends the leg it happened in.
+    fn serve<O: Outside>(
+        &mut self,
+        now_ns: u64,
+        slot: Slot,
+        outside: &mut O,
+        act: impl FnOnce(&mut Self, &mut O) -> Result<(), Cause>,
+    ) {
+        self.at = slot;
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            act(self, outside)?;
+            self.go_on(now_ns, slot, outside)
+        }));
+        let cause = match served {
+            Ok(Ok(())) => None,
+            Ok(Err(cause)) => Some(cause),
+            Err(_) => Some(Cause::Borrowed("internal")),
+        };
+        if let Some(cause) = cause {
+            self.fail(self.at, cause, outside);
+        }
+        self.register(now_ns, slot);
+        if let Some(partner) = self.leg(slot).and_then(|leg| leg.partner) {
+            self.register(now_ns, partner);
+        }
+    }
+
+    /// What a leg does by itself: keys to tell, frames for its partner, its announcement, its presses, its reports.
+    fn go_on(&mut self, now_ns: u64, slot: Slot, outside: &mut impl Outside) -> Result<(), Cause> {
+        self.tell_keys(now_ns, slot, outside)?;
+        self.carry(now_ns, slot, outside)?;
+        self.at = slot;
+        let chance = if self.leg(slot).is_some_and(|leg| leg.deadline() <= now_ns) {
+            self.rng.next_u32()
+        } else {
+            0
+        };
+        let Self { slots, scratch, .. } = self;
+        let Some(leg) = slots
+            .get_mut(slot.0)
+            .and_then(Option::as_mut)
+            .filter(|leg| leg.is_alive())
+        else {
+            return Ok(());
+        };
+        play(leg, now_ns, scratch, outside)?;
+        leg.tell_press(now_ns, scratch, outside)?;
+        leg.report(now_ns, chance, scratch, outside)
+    }
+
+    fn fail(&mut self, slot: Slot, cause: Cause, outside: &mut impl Outside) {
+        let Some(leg) = self
+            .leg(slot)
+            .filter(|leg| leg.is_alive() || cause == "internal" || cause == "plugin")
+        else {
+            return;
+        };
+        debug!(leg = leg.key.0, %cause, "media leg failed");
+        leg.give_up();
+        outside.event(MediaEvent::Failed {
+            leg: leg.key,
+            cause: cause.into_owned(),
+        });
+    }
+
+    fn register(&mut self, now_ns: u64, slot: Slot) {
+        let Some(leg) = self.slots.get_mut(slot.0).and_then(Option::as_mut) else {
+            return;
+        };
+        let mut due = leg.deadline();
+        if due <= now_ns {
+            due = now_ns + BREATH_NS;
+        }
+        if due < leg.registered_ns {
+            leg.registered_ns = due;
+            self.timers.push(Reverse((due, slot)));
+        }
+    }
+
+    fn set_codec(&mut self, slot: Slot, codec: LegCodec) -> Result<(), Cause> {
+        let Some(table) = self.registry.codec(&codec.name).cloned() else {
+            return Err(Cause::Borrowed("codec"));
+        };
+        let rate = prompt_rate(table.rates());
+        let Some(leg) = self
+            .slots
+            .get_mut(slot.0)
+            .and_then(Option::as_mut)
+            .filter(|leg| leg.is_alive())
+        else {
+            return Ok(());
+        };
+        let before = leg.outgoing.take();
+        match Outgoing::new(&table, &codec, rate, before, &mut *self.rng) {
+            Ok(outgoing) => leg.outgoing = Some(outgoing),
+            Err(error) => {
+                warn!(codec = codec.name, %error, "no encoder for a leg");
+                return Err(Cause::Borrowed("codec"));
+            }
+        }
+        leg.agree(Agreed { table, codec });
+        leg.interrupted = true;
+        self.join(slot)
+    }
+}
+
+/// Gives the leg's announcement what is due of it.
+fn play(leg: &mut Leg, now_ns: u64, scratch: &mut Scratch, outside: &mut impl Outside) -> Result<(), Cause> {
+    let Some(mut play) = leg.play.take() else { return Ok(()) };
+    let Some(outgoing) = leg.outgoing.as_ref().filter(|_| leg.connected) else {
+        leg.play = Some(play);
+        return Ok(());
+    };
+    let (rate, frame, frame_ns) = (outgoing.rate(), outgoing.frame(), u64::from(outgoing.frame_us()) * 1000);
+    let mut fresh = play.due().is_none();
+    play.start(now_ns);
+    let mut pcm = std::mem::take(&mut scratch.pcm);
+    let mut result = Ok(());
+    let mut over = false;
+    while play.due().is_some_and(|due| due <= now_ns) && result.is_ok() && !over {
+        let frame = &mut pcm[..frame.min(LONGEST_FRAME)];
+        over = !play.fill(rate, frame);
+        if !over {
+            result = leg.speak(now_ns, frame, std::mem::take(&mut fresh), scratch, outside);
+            play.advance(now_ns, frame_ns);
+        }
+    }
+    scratch.pcm = pcm;
+    leg.interrupted = true;
+    if over {
+        outside.event(MediaEvent::Played {
+            leg: leg.key,
+            play: play.key(),
+        });
+    } else {
+        leg.play = Some(play);
+    }
+    result
+}
+
+/// The rate of an encoder that only speaks announcements yet.
+fn prompt_rate(rates: &[u32]) -> u32 {
+    let above = rates.iter().copied().filter(|rate| *rate >= PROMPT_RATE).min();
+    above.or_else(|| rates.iter().copied().max()).unwrap_or(8_000)
+}

@@ -1,0 +1,304 @@
+//! What a leg's peer hears: frames in, RTP packets out. Speech from whoever has the word, and key presses.
+//!
+//! The stream lives as long as its SSRC: the sender stays when the codec, the partner or the announcement changes.
+
+use std::collections::VecDeque;
+
+use quartet_proto::rtp::{
+    dtmf::Press,
+    packet::HEADER,
+    rtcp::{self, Reception, RtcpError},
+    sender::Sender,
+};
+use rand_core::CryptoRng;
+
+use super::{
+    command::{LegCodec, TelephoneEvent},
+    leg::is_fault,
+};
+use crate::plugins::{CodecSettings, CodecTable, Encoder, PluginError, Setting};
+
+/// How long a key is pressed, and the pause after it, in steps of 20 ms.
+const PRESS_STEPS: u32 = 8;
+const STEP_NS: u64 = 20_000_000;
+const PAUSE_STEPS: u64 = 3;
+/// Presses that wait at most; more are dropped.
+const PRESSES: usize = 32;
+/// What a packet of ours has at most: the contract allows a codec 1400.
+pub(crate) const MAX_PACKET: usize = HEADER + 1400;
+/// Bit rate of a variable codec up to wideband, and above it: from here on loss protection is in every packet.
+const BITRATE: i64 = 24_000;
+const BITRATE_FULL: i64 = 32_000;
+/// Loss told to the encoder at least, in 1/1000: with 0 there would be no loss protection at all.
+const LEAST_LOSS: i64 = 10;
+
+/// See the head of this file.
+pub(crate) struct Outgoing {
+    table: CodecTable,
+    encoder: Encoder,
+    sender: Sender,
+    payload_type: u8,
+    rate: u32,
+    frame_us: u32,
+    frame_ticks: u32,
+    /// The fmtp texts, for an encoder of another rate.
+    fmtp: (String, String),
+    /// When the sender's present timestamp is on the wall.
+    due_ns: u64,
+    event: Option<TelephoneEvent>,
+    presses: VecDeque<char>,
+    pressing: Option<Pressing>,
+    loss_permille: i64,
+}
+
+/// A press that is being told.
+struct Pressing {
+    steps: Press,
+    timestamp: u32,
+    clock_ticks: u32,
+    next_ns: u64,
+    over: bool,
+}
+
+impl Outgoing {
+    /// Starts a stream, or goes on with one under the same SSRC.
+    ///
+    /// # Errors
+    /// [`PluginError`] if the codec makes no encoder.
+    pub(crate) fn new(
+        table: &CodecTable,
+        codec: &LegCodec,
+        rate: u32,
+        before: Option<Self>,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<Self, PluginError> {
+        let frame_us = frame_us(table, codec);
+        let (sender, due_ns) = match before {
+            Some(before) if before.sender.ssrc() == codec.ssrc => (before.sender, before.due_ns),
+            Some(_) | None => (Sender::new(codec.ssrc, rng), 0),
+        };
+        let fmtp = (codec.local_fmtp.clone(), codec.send_fmtp.clone());
+        let mut outgoing = Self {
+            encoder: encoder(table, rate, frame_us, &fmtp)?,
+            table: table.clone(),
+            sender,
+            payload_type: codec.send_pt,
+            rate,
+            frame_us,
+            frame_ticks: (u64::from(frame_us) * u64::from(table.clock()) / 1_000_000) as u32,
+            fmtp,
+            due_ns,
+            event: codec.telephone_event,
+            presses: VecDeque::with_capacity(PRESSES),
+            pressing: None,
+            loss_permille: LEAST_LOSS,
+        };
+        outgoing.tune();
+        Ok(outgoing)
+    }
+
+    /// Encodes at another rate from now on.
+    ///
+    /// # Errors
+    /// [`PluginError`] if the codec makes no encoder; the old one stays.
+    pub(crate) fn set_rate(&mut self, rate: u32) -> Result<(), PluginError> {
+        if rate != self.rate {
+            self.encoder = encoder(&self.table, rate, self.frame_us, &self.fmtp)?;
+            self.rate = rate;
+            self.tune();
+        }
+        Ok(())
+    }
+
+    /// Samples a second that [`Outgoing::speak`] takes.
+    pub(crate) fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// Duration of a frame.
+    pub(crate) fn frame_us(&self) -> u32 {
+        self.frame_us
+    }
+
+    /// Samples of a frame.
+    pub(crate) fn frame(&self) -> usize {
+        (u64::from(self.rate) * u64::from(self.frame_us) / 1_000_000) as usize
+    }
+
+    /// The stream's SSRC.
+    pub(crate) fn ssrc(&self) -> u32 {
+        self.sender.ssrc()
+    }
+
+    /// Makes the packet of one frame in `packet`; its length, or `None` if there is nothing to send.
+    ///
+    /// `fresh`: the frame follows the clock on the wall, not the frame before (another speaker, or a pause).
+    ///
+    /// # Errors
+    /// [`PluginError`] if the encoder broke.
+    pub(crate) fn speak(
+        &mut self,
+        now_ns: u64,
+        pcm: &[i16],
+        fresh: bool,
+        packet: &mut [u8; MAX_PACKET],
+    ) -> Result<Option<usize>, PluginError> {
+        let frame_ns = u64::from(self.frame_us) * 1000;
+        if fresh {
+            let missed = now_ns.saturating_sub(self.due_ns) / frame_ns;
+            if self.due_ns > 0 && missed > 0 {
+                self.sender.skip((missed as u32).wrapping_mul(self.frame_ticks));
+            }
+            self.due_ns = now_ns;
+        }
+        self.due_ns += frame_ns;
+        if self.pressing.as_ref().is_some_and(|pressing| !pressing.over) {
+            self.sender.skip(self.frame_ticks);
+            return Ok(None);
+        }
+        let room = HEADER + self.table.max_packet().min(MAX_PACKET - HEADER);
+        let length = match self.encoder.encode(pcm, &mut packet[HEADER..room]) {
+            Ok(length) => length,
+            Err(error) if is_fault(error) => return Err(error),
+            Err(_) => 0,
+        };
+        if length == 0 {
+            self.sender.skip(self.frame_ticks);
+            return Ok(None);
+        }
+        let length = HEADER + length;
+        Ok(self
+            .sender
+            .next(self.frame_ticks, self.payload_type, false, &mut packet[..length])
+            .is_ok()
+            .then_some(length))
+    }
+
+    /// Presses a key after those that wait; false if events are not negotiated, or it is no key.
+    pub(crate) fn press(&mut self, now_ns: u64, digit: char) -> bool {
+        if self.event.is_none() || self.presses.len() == PRESSES || quartet_proto::rtp::dtmf::code(digit).is_none() {
+            return false;
+        }
+        self.presses.push_back(digit);
+        if self.pressing.is_none() {
+            self.begin_press(now_ns);
+        }
+        true
+    }
+
+    /// When the next packet of a press is due.
+    pub(crate) fn press_due(&self) -> Option<u64> {
+        self.pressing.as_ref().map(|pressing| pressing.next_ns)
+    }
+
+    /// Makes the next packet of a press in `packet`; its length, or `None` if none is due.
+    pub(crate) fn tell_press(&mut self, now_ns: u64, packet: &mut [u8; MAX_PACKET]) -> Option<usize> {
+        let pressing = self.pressing.as_mut().filter(|pressing| pressing.next_ns <= now_ns)?;
+        let Some(step) = pressing.steps.next() else {
+            if !std::mem::replace(&mut pressing.over, true) {
+                // The pause: the next press may not look like a part of this one.
+                pressing.next_ns += PAUSE_STEPS * STEP_NS;
+                let passed = self.sender.timestamp().wrapping_sub(pressing.timestamp);
+                if passed < pressing.clock_ticks {
+                    self.sender.skip(pressing.clock_ticks - passed);
+                    self.due_ns = now_ns;
+                }
+            } else {
+                self.begin_press(now_ns);
+            }
+            return None;
+        };
+        pressing.next_ns += STEP_NS;
+        let length = HEADER + step.payload.len();
+        packet[HEADER..length].copy_from_slice(&step.payload);
+        let payload_type = self.event?.send_pt;
+        self.sender
+            .event(pressing.timestamp, payload_type, step.marker, &mut packet[..length])
+            .ok()
+            .map(|()| length)
+    }
+
+    fn begin_press(&mut self, now_ns: u64) {
+        self.pressing = None;
+        let (Some(event), Some(digit)) = (self.event, self.presses.pop_front()) else {
+            return;
+        };
+        let interval = (event.clock / 50).min(u32::from(u16::MAX)) as u16;
+        let total = (event.clock / 50 * PRESS_STEPS).min(u32::from(u16::MAX)) as u16;
+        let Some(steps) = Press::new(digit, interval, total) else {
+            return;
+        };
+        let clock_ticks = steps.total();
+        let timestamp = self.sender.timestamp();
+        self.pressing = Some(Pressing {
+            steps,
+            timestamp,
+            clock_ticks,
+            next_ns: now_ns,
+            over: false,
+        });
+    }
+
+    /// Writes a sender or receiver report; its length.
+    ///
+    /// # Errors
+    /// [`RtcpError`] if there is no room: a bug.
+    pub(crate) fn report(
+        &self,
+        now_ns: u64,
+        reception: &mut Reception,
+        name: &str,
+        packet: &mut [u8],
+    ) -> Result<usize, RtcpError> {
+        let clock = i64::from(self.table.clock());
+        let behind = now_ns.min(1 << 62) as i64 - self.due_ns.min(1 << 62) as i64;
+        let ticks = (i128::from(behind) * i128::from(clock) / 1_000_000_000) as u32;
+        rtcp::write(
+            packet,
+            now_ns,
+            &self.sender,
+            self.sender.timestamp().wrapping_add(ticks),
+            reception,
+            name,
+        )
+    }
+
+    /// The peer misses this share of our packets, in 1/256.
+    pub(crate) fn peer_misses(&mut self, fraction: u8) {
+        let loss = (i64::from(fraction) * 1000 / 256).max(LEAST_LOSS);
+        if loss != self.loss_permille {
+            self.loss_permille = loss;
+            let _ = self.encoder.set(Setting::LossPermille, loss);
+        }
+    }
+
+    /// Settings that a codec without them refuses, which is no fault.
+    fn tune(&mut self) {
+        let bitrate = if self.rate > 16_000 { BITRATE_FULL } else { BITRATE };
+        let _ = self.encoder.set(Setting::Bitrate, bitrate);
+        let _ = self.encoder.set(Setting::Fec, 1);
+        let _ = self.encoder.set(Setting::LossPermille, self.loss_permille);
+    }
+}
+
+/// The duration of a leg's frames: what was agreed, if the codec makes such packets, else 20 ms, else its best.
+fn frame_us(table: &CodecTable, codec: &LegCodec) -> u32 {
+    let listed = |frame: &u32| table.frame_us().contains(frame);
+    let agreed = codec.ptime_ms.saturating_mul(1000);
+    [agreed, 20_000]
+        .into_iter()
+        .find(listed)
+        .or_else(|| table.frame_us().first().copied())
+        .unwrap_or(20_000)
+}
+
+fn encoder(table: &CodecTable, rate: u32, frame_us: u32, fmtp: &(String, String)) -> Result<Encoder, PluginError> {
+    let (local_fmtp, remote_fmtp) = (fmtp.0.as_str(), fmtp.1.as_str());
+    table.encoder(&CodecSettings {
+        sample_rate: rate,
+        channels: 1,
+        frame_us,
+        local_fmtp,
+        remote_fmtp,
+    })
+}
