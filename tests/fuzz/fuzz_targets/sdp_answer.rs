@@ -1,0 +1,42 @@
+//! An offer from the network, answered; and the same bytes as the answer to ours.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use quartet_proto::sdp::offer_answer::{Local, LocalCodec, accept, answer, offer};
+use quartet_proto::sdp::{Direction, Origin, SessionDescription};
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(theirs) = SessionDescription::parse(bytes) else {
+        return;
+    };
+    let codecs =
+        [("opus", 48_000, 2, None), ("PCMA", 8000, 1, Some(8))].map(|(name, clock, channels, payload_type)| {
+            LocalCodec {
+                name: name.to_owned(),
+                clock,
+                channels,
+                payload_type,
+                fmtp: String::new(),
+            }
+        });
+    let local = Local {
+        origin: Origin {
+            user: "-".to_owned(),
+            session_id: 1,
+            version: 1,
+            address: "192.0.2.1".to_owned(),
+        },
+        codecs: &codecs,
+        lines: "c:192.0.2.1\nport:4000\nrtcp-port:4001\n",
+        profiles: Local::PLAIN,
+        direction: Direction::SendRecv,
+        ptime_ms: None,
+        telephone_event: true,
+        comfort_noise: true,
+        rtcp_mux: true,
+    };
+    if let Ok(answered) = answer(&theirs, &local, &mut |_, remote| Some(remote.to_owned())) {
+        assert_eq!(answered.description.media.len(), theirs.media.len());
+    }
+    let _ = accept(&offer(&local), &theirs);
+});
