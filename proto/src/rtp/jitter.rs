@@ -264,8 +264,8 @@ impl Buffer {
     #[must_use]
     pub fn due(&self) -> Option<u64> {
         let stream = self.stream.as_ref()?;
-        let first = self.first_waiting(stream)?;
-        Some(self.due_of(stream, self.expected_timestamp(stream, first)))
+        let (_, timestamp, _) = self.upcoming(stream)?;
+        Some(self.due_of(stream, timestamp))
     }
 
     /// When a packet that has not arrived should be given out, were it to follow the last without a pause.
@@ -296,20 +296,13 @@ impl Buffer {
         let Some(stream) = &self.stream else {
             return Pop::Empty;
         };
-        let Some(mut first) = self.first_waiting(stream) else {
+        let Some((next, expected, here)) = self.upcoming(stream) else {
             return Pop::Empty;
         };
-        let mut expected = self.expected_timestamp(stream, first);
-        let mut next = stream.next;
-        // What the caller has concealed by itself is not reported a second time.
-        if stream.skipped.is_some_and(|skipped| expected <= skipped) && next < first {
-            next = first;
-            expected = self.slots[self.index(first)].timestamp;
-        }
         if self.due_of(stream, expected) > now_ns {
             return Pop::Early;
         }
-        let clock_step = stream
+        let since_last = stream
             .last
             .map(|(sequence, timestamp)| (next - sequence, expected - timestamp));
         let began = stream.last.is_none();
@@ -319,23 +312,21 @@ impl Buffer {
         };
         stream.next = next + 1;
         stream.last = Some((next, expected));
-        if let Some((1, ticks)) = clock_step
+        if let Some((1, ticks)) = since_last
             && ticks > 0
             && ticks_to_ns(ticks, self.clock) <= 200_000_000
         {
             stream.step = ticks;
         }
-        if next == first {
+        if here {
             self.counts.played += 1;
             let index = self.index(next);
             self.slots[index].sequence = VACANT;
             return Pop::Packet(self.frame(index, next, began));
         }
         self.counts.missing += 1;
-        first = next + 1;
-        let index = self.index(first);
-        let here = self.slots[index].sequence == first;
-        let next_frame = here.then(|| self.frame(index, first, false));
+        let after = self.index(next + 1);
+        let next_frame = (self.slots[after].sequence == next + 1).then(|| self.frame(after, next + 1, false));
         Pop::Missing {
             sequence: next as u16,
             timestamp: wire,
@@ -417,20 +408,26 @@ impl Buffer {
             .find(|sequence| self.slots[self.index(*sequence)].sequence == *sequence)
     }
 
-    /// The timestamp of the packet `stream.next`, if `first` is the first that waits: its own, or between its neighbours.
-    fn expected_timestamp(&self, stream: &Stream, first: i64) -> i64 {
+    /// What is given out next: its sequence number, its timestamp, and whether it is here.
+    fn upcoming(&self, stream: &Stream) -> Option<(i64, i64, bool)> {
+        let first = self.first_waiting(stream)?;
         let timestamp = self.slots[self.index(first)].timestamp;
-        match stream.last {
-            Some((sequence, before)) if first > stream.next && timestamp > before => {
-                let step = (timestamp - before) / (first - sequence).max(1);
-                timestamp - step * (first - stream.next)
-            }
-            _ => timestamp,
-        }
+        // A missing one lies evenly between the last given out and the first here.
+        let step = match stream.last {
+            Some((sequence, before)) if timestamp > before => (timestamp - before) / (first - sequence).max(1),
+            _ => 0,
+        };
+        let mut missing = (stream.next..first).map(|sequence| (sequence, timestamp - step * (first - sequence), false));
+        // What the caller has concealed by itself is not reported a second time.
+        let untold = |(_, expected, _): &(i64, i64, bool)| stream.skipped.is_none_or(|skipped| *expected > skipped);
+        Some(missing.find(untold).unwrap_or((first, timestamp, true)))
     }
 
     fn due_of(&self, stream: &Stream, timestamp: i64) -> u64 {
-        let due = stream.fastest.value() + ticks_to_ns(timestamp, self.clock);
+        let due = stream
+            .fastest
+            .value()
+            .saturating_add(ticks_to_ns(timestamp, self.clock));
         u64::try_from(due).unwrap_or(0).saturating_add(self.depth_ns)
     }
 

@@ -7,8 +7,11 @@ pub mod dtmf;
 pub mod jitter;
 pub mod latch;
 pub mod packet;
+pub mod path;
 pub mod rtcp;
 pub mod sender;
+#[cfg(feature = "srtp")]
+pub mod srtp;
 
 /// Ticks of a clock in nanoseconds, for any span that fits 64 bits.
 pub(crate) fn ticks_to_ns(ticks: i64, clock: u32) -> i64 {

@@ -140,11 +140,7 @@ impl Reception {
         source.reported = (expected, source.received);
         let interval = expected.saturating_sub(old_expected);
         let lost = interval.saturating_sub(source.received - old_received);
-        let fraction = if interval == 0 {
-            0
-        } else {
-            (lost * 256 / interval).min(255) as u8
-        };
+        let fraction = (lost * 256).checked_div(interval).unwrap_or(0).min(255) as u8;
         // A signed 24-bit number that may not wrap. RFC 3550 §6.4.1.
         let cumulative = (expected as i64 - source.received as i64).clamp(-0x80_0000, 0x7F_FFFF);
         let (last, since) = match source.report {
@@ -271,7 +267,12 @@ pub fn read(bytes: &[u8], now_ns: u64, ours: u32, reception: &mut Reception) -> 
                 }
             }
             Rtcp::Bye(bye) => feedback.bye |= bye.ssrcs().any(|ssrc| Some(ssrc) == reception.ssrc()),
-            _ => {}
+            Rtcp::App(_)
+            | Rtcp::Sdes(_)
+            | Rtcp::TransportFeedback(_)
+            | Rtcp::PayloadFeedback(_)
+            | Rtcp::Xr(_)
+            | Rtcp::Unknown(_) => {}
         }
     }
     Ok(feedback)

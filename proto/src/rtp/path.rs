@@ -1,0 +1,116 @@
+//! The lines that name our paths to a transport: `path:1 component 1 host 192.0.2.7 40000 mtu 1200`, `path:3 gone`.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// What a path's address belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A socket of this machine.
+    Host,
+    /// An address on a relay.
+    Relay,
+}
+
+/// One line about a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathLine {
+    /// The path is there.
+    Added {
+        /// Its number.
+        path: u32,
+        /// 1 for RTP, 2 for RTCP without rtcp-mux.
+        component: u8,
+        /// What the address belongs to.
+        kind: Kind,
+        /// The address as the peer would see it without a NAT.
+        address: SocketAddr,
+        /// Largest datagram, if it was said.
+        mtu: Option<u16>,
+    },
+    /// The path is no more.
+    Gone {
+        /// Its number.
+        path: u32,
+    },
+}
+
+/// Reads a line; `None` if it is not about a path or not understood. Words behind the known ones are skipped.
+#[must_use]
+pub fn parse(line: &str) -> Option<PathLine> {
+    let mut words = line.trim().strip_prefix("path:")?.split_ascii_whitespace();
+    let path = words.next()?.parse().ok()?;
+    match words.next()? {
+        "gone" => return Some(PathLine::Gone { path }),
+        "component" => {}
+        _ => return None,
+    }
+    let component = words.next()?.parse().ok()?;
+    let kind = match words.next()? {
+        "host" => Kind::Host,
+        "relay" => Kind::Relay,
+        _ => return None,
+    };
+    let ip: IpAddr = words.next()?.parse().ok()?;
+    let address = SocketAddr::new(ip, words.next()?.parse().ok()?);
+    let mtu = words
+        .find(|word| *word == "mtu")
+        .and_then(|_| words.next())
+        .and_then(|mtu| mtu.parse().ok());
+    Some(PathLine::Added {
+        path,
+        component,
+        kind,
+        address,
+        mtu,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_contract_shows() {
+        let address = "192.0.2.7:40000".parse().unwrap();
+        assert_eq!(
+            parse("path:3 component 1 host 192.0.2.7 40000 mtu 1200"),
+            Some(PathLine::Added {
+                path: 3,
+                component: 1,
+                kind: Kind::Host,
+                address,
+                mtu: Some(1200)
+            })
+        );
+        let address = "[2001:db8::1]:5".parse().unwrap();
+        assert_eq!(
+            parse("path:4 component 2 relay 2001:db8::1 5"),
+            Some(PathLine::Added {
+                path: 4,
+                component: 2,
+                kind: Kind::Relay,
+                address,
+                mtu: None
+            })
+        );
+        assert_eq!(parse("path:3 gone"), Some(PathLine::Gone { path: 3 }));
+    }
+
+    #[test]
+    fn skips_what_it_does_not_understand() {
+        for line in [
+            "",
+            "path:",
+            "path:x gone",
+            "path:1",
+            "path:1 component",
+            "path:1 component 1 carrier-pigeon 192.0.2.7 1",
+            "path:1 component 1 host example.net 1",
+            "path:1 component 1 host 192.0.2.7 70000",
+            "path:1 component 300 host 192.0.2.7 7",
+            "candidate:1 1 udp 1 192.0.2.7 1 typ host",
+        ] {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+}

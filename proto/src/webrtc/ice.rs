@@ -1,0 +1,420 @@
+//! Finds a pair of addresses that works and keeps it (over `is`). RFC 8445, RFC 8838 (trickle), RFC 7675 (consent).
+//!
+//! One component, UDP only, aggressive renomination off. It gathers nothing: paths are told. Candidates may come before the
+//! credentials that they belong to, and are kept for them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use is::stun::{StunMessage, StunPacket};
+use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol};
+use rand_core::CryptoRng;
+use zeroize::Zeroize;
+
+/// Most candidates of the peer's that are used in one generation; the pairs are bounded by the agent (100).
+const MAX_CANDIDATES: usize = 64;
+/// Most paths of ours.
+const MAX_PATHS: usize = 16;
+/// Most address pairs that are remembered as checked.
+const MAX_CHECKED: usize = 64;
+/// Lengths that RFC 8445 §5.3 allows.
+const UFRAG: std::ops::RangeInclusive<usize> = 4..=256;
+const PASSWORD: std::ops::RangeInclusive<usize> = 22..=256;
+/// A check is repeated at least this often; also the pace of consent on a pair that works.
+const SLOWEST_CHECK: Duration = Duration::from_secs(2);
+/// Unanswered checks before a pair is given up: about 28 s while connecting, longer than the endpoint waits.
+const PATIENCE_CONNECTING: usize = 14;
+/// The same once connected: 5.5 s, so that another pair takes over before consent is lost.
+const PATIENCE_CONNECTED: usize = 4;
+
+/// How a path of ours reaches the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathKind {
+    /// A socket of this machine.
+    Host,
+    /// An address on a relay; packets for it go to the relay below us.
+    Relay,
+}
+
+/// What the far side's description got wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IceError {
+    /// The peer's user fragment or password has a length or letters that RFC 8445 does not allow.
+    #[error("ICE credentials of the peer are broken")]
+    Credentials,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IceEvent {
+    /// A pair was nominated: packets go there from now on.
+    Selected {
+        /// Our path.
+        path: u32,
+        /// The peer's address.
+        destination: SocketAddr,
+    },
+}
+
+/// A check or an answer to one, to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Our path.
+    pub path: u32,
+    /// The peer's address.
+    pub destination: SocketAddr,
+    /// The STUN message.
+    pub bytes: Vec<u8>,
+}
+
+/// See the head of this file. Drain [`Ice::poll_transmit`] and [`Ice::poll_event`] after every other call.
+pub struct Ice {
+    agent: IceAgent,
+    paths: BTreeMap<u32, (PathKind, SocketAddr)>,
+    lines: String,
+    remote: Option<Credentials>,
+    staged: (Option<String>, Option<String>),
+    /// Candidates of the present generation, and those that wait for credentials.
+    candidates: Vec<String>,
+    pending: Vec<String>,
+    /// We have restarted and wait for the peer's answer.
+    awaiting: bool,
+    checked: VecDeque<(u32, SocketAddr)>,
+    selected: Option<(u32, SocketAddr)>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Credentials {
+    fragment: String,
+    password: String,
+}
+
+impl Drop for Credentials {
+    fn drop(&mut self) {
+        self.password.zeroize();
+    }
+}
+
+impl std::fmt::Debug for Ice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ice")
+            .field("paths", &self.paths.len())
+            .field("selected", &self.selected.is_some())
+            .finish()
+    }
+}
+
+impl Ice {
+    /// An agent with fresh credentials.
+    pub fn new<R: CryptoRng + ?Sized>(controlling: bool, rng: &mut R) -> Self {
+        let mut agent = IceAgent::new(credentials(rng));
+        agent.set_controlling(controlling);
+        agent.set_control_tie_breaker(rng.next_u64());
+        agent.set_max_stun_rto(SLOWEST_CHECK);
+        agent.set_max_stun_retransmits(PATIENCE_CONNECTING);
+        let mut ice = Ice {
+            agent,
+            paths: BTreeMap::new(),
+            lines: String::new(),
+            remote: None,
+            staged: (None, None),
+            candidates: Vec::new(),
+            pending: Vec::new(),
+            awaiting: false,
+            checked: VecDeque::new(),
+            selected: None,
+        };
+        ice.write_credentials();
+        ice
+    }
+
+    /// Takes the lines of our description that were not taken yet: `ice-ufrag:`, `ice-pwd:`, `candidate:`.
+    pub fn take_lines(&mut self) -> String {
+        std::mem::take(&mut self.lines)
+    }
+
+    /// True if [`Ice::take_lines`] has something.
+    #[must_use]
+    pub fn has_lines(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    /// Adds an address of ours. False if it cannot be used, is known, or there are too many.
+    pub fn add_path(&mut self, path: u32, kind: PathKind, address: SocketAddr) -> bool {
+        if self.paths.len() >= MAX_PATHS || self.paths.contains_key(&path) {
+            return false;
+        }
+        let candidate = match kind {
+            PathKind::Host => Candidate::host(address, Protocol::Udp),
+            PathKind::Relay => Candidate::relayed(address, address, Protocol::Udp),
+        };
+        let Some(added) = candidate
+            .ok()
+            .and_then(|candidate| self.agent.add_local_candidate(candidate))
+        else {
+            return false;
+        };
+        self.lines.push_str(&line(added));
+        self.paths.insert(path, (kind, address));
+        true
+    }
+
+    /// Takes an address of ours away; packets stop going there.
+    pub fn remove_path(&mut self, path: u32) {
+        let Some((_, address)) = self.paths.remove(&path) else {
+            return;
+        };
+        let gone: Vec<Candidate> = self
+            .agent
+            .local_candidates()
+            .filter(|candidate| candidate.local() == address)
+            .collect();
+        for candidate in &gone {
+            self.agent.invalidate_candidate(candidate);
+        }
+        self.checked.retain(|(of, _)| *of != path);
+        if self.selected.is_some_and(|(of, _)| of == path) {
+            self.selected = None;
+        }
+    }
+
+    /// Takes one line of the peer's description, if it is about ICE. A new pair of credentials begins a new generation.
+    ///
+    /// # Errors
+    /// [`IceError::Credentials`]; the old ones stay.
+    pub fn remote_line<R: CryptoRng + ?Sized>(&mut self, line: &str, rng: &mut R) -> Result<(), IceError> {
+        if let Some(fragment) = line.strip_prefix("ice-ufrag:") {
+            self.staged.0 = Some(checked_text(fragment, UFRAG)?);
+        } else if let Some(password) = line.strip_prefix("ice-pwd:") {
+            self.staged.1 = Some(checked_text(password, PASSWORD)?);
+        } else if line.starts_with("candidate:") {
+            self.remote_candidate(line);
+            return Ok(());
+        } else {
+            return Ok(());
+        }
+        let (Some(_), Some(_)) = &self.staged else {
+            return Ok(());
+        };
+        let (Some(fragment), Some(password)) = std::mem::take(&mut self.staged) else {
+            return Ok(());
+        };
+        self.new_generation(Credentials { fragment, password }, rng);
+        Ok(())
+    }
+
+    /// Begins a new generation from our side: new lines, and the old pair until the peer has answered.
+    pub fn restart<R: CryptoRng + ?Sized>(&mut self, rng: &mut R) {
+        self.renew(rng);
+        self.awaiting = true;
+    }
+
+    /// True once the peer's credentials are known.
+    #[must_use]
+    pub fn has_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// True while a restart of ours has no answer.
+    #[must_use]
+    pub fn is_restarting(&self) -> bool {
+        self.awaiting
+    }
+
+    /// Where packets go.
+    #[must_use]
+    pub fn selected(&self) -> Option<(u32, SocketAddr)> {
+        self.selected
+    }
+
+    /// True if a check with our password has come from there: what else comes from there is worth a look.
+    #[must_use]
+    pub fn is_checked(&self, path: u32, source: SocketAddr) -> bool {
+        self.checked.contains(&(path, source))
+    }
+
+    /// Takes a STUN datagram. True if it was authentic, so that the peer is alive.
+    pub fn receive(&mut self, now: Instant, path: u32, source: SocketAddr, bytes: &[u8]) -> bool {
+        let Some((_, address)) = self.paths.get(&path) else {
+            return false;
+        };
+        let Ok(message) = StunMessage::parse(bytes) else {
+            return false;
+        };
+        let packet = StunPacket {
+            proto: Protocol::Udp,
+            source,
+            destination: *address,
+            message,
+        };
+        let authentic = self.agent.handle_packet(now, packet);
+        if authentic && !self.checked.contains(&(path, source)) {
+            if self.checked.len() == MAX_CHECKED {
+                self.checked.pop_front();
+            }
+            self.checked.push_back((path, source));
+        }
+        // Answers leave at once, and what a check set off begins.
+        self.agent.handle_timeout(now);
+        authentic
+    }
+
+    /// Advances time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.agent.handle_timeout(now);
+    }
+
+    /// When [`Ice::handle_timeout`] is wanted.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        self.agent.poll_timeout()
+    }
+
+    /// The next check or answer to send.
+    pub fn poll_transmit(&mut self) -> Option<Check> {
+        loop {
+            let transmit = self.agent.poll_transmit()?;
+            // A path that has gone meanwhile has nothing more to say.
+            if let Some(path) = self.path_of(transmit.source) {
+                return Some(Check {
+                    path,
+                    destination: transmit.destination,
+                    bytes: transmit.contents.to_vec(),
+                });
+            }
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<IceEvent> {
+        loop {
+            let (source, destination) = match self.agent.poll_event()? {
+                IceAgentEvent::NominatedSend {
+                    source, destination, ..
+                } => (source, destination),
+                IceAgentEvent::IceRestart(_)
+                | IceAgentEvent::IceConnectionStateChange(_)
+                | IceAgentEvent::DiscoveredRecv { .. } => continue,
+            };
+            if let Some(path) = self.path_of(source) {
+                self.selected = Some((path, destination));
+                self.agent.set_max_stun_retransmits(PATIENCE_CONNECTED);
+                return Some(IceEvent::Selected { path, destination });
+            }
+        }
+    }
+
+    fn path_of(&self, address: SocketAddr) -> Option<u32> {
+        self.paths
+            .iter()
+            .find(|(_, (_, of))| *of == address)
+            .map(|(path, _)| *path)
+    }
+
+    fn new_generation<R: CryptoRng + ?Sized>(&mut self, remote: Credentials, rng: &mut R) {
+        let same = self.remote.as_ref() == Some(&remote);
+        if same && !self.awaiting {
+            return;
+        }
+        if self.remote.is_some() && !self.awaiting {
+            self.renew(rng);
+        }
+        self.awaiting = false;
+        self.agent.set_remote_credentials(IceCreds {
+            ufrag: remote.fragment.clone(),
+            pass: remote.password.clone(),
+        });
+        self.remote = Some(remote);
+        // A peer that answers our restart with its old credentials keeps its old candidates too.
+        let old = std::mem::take(&mut self.candidates);
+        let waiting = std::mem::take(&mut self.pending);
+        for line in old.into_iter().filter(|_| same).chain(waiting) {
+            self.remote_candidate(&line);
+        }
+    }
+
+    fn renew<R: CryptoRng + ?Sized>(&mut self, rng: &mut R) {
+        self.agent.ice_restart(credentials(rng), true);
+        self.agent.set_max_stun_retransmits(PATIENCE_CONNECTING);
+        self.write_credentials();
+        for candidate in self.agent.local_candidates() {
+            self.lines.push_str(&line(&candidate));
+        }
+    }
+
+    fn write_credentials(&mut self) {
+        let IceCreds { ufrag, pass } = self.agent.local_credentials();
+        self.lines.push_str("ice-ufrag:");
+        self.lines.push_str(ufrag);
+        self.lines.push_str("\nice-pwd:");
+        self.lines.push_str(pass);
+        self.lines.push('\n');
+    }
+
+    /// Unresolvable names, TCP, other components and nonsense are ignored.
+    fn remote_candidate(&mut self, line: &str) {
+        let Ok(candidate) = Candidate::from_sdp_string(line) else {
+            tracing::debug!("candidate ignored");
+            return;
+        };
+        // The component is private to the crate; it is the second word of the line, which has just been parsed.
+        let component = line.split_whitespace().nth(1);
+        let address = candidate.addr();
+        let usable = candidate.proto() == Protocol::Udp
+            && component == Some("1")
+            && address.port() != 0
+            && !address.ip().is_unspecified()
+            && !address.ip().is_multicast()
+            && address.ip() != std::net::IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+        if !usable {
+            return;
+        }
+        let ready = !self.awaiting
+            && self
+                .remote
+                .as_ref()
+                .is_some_and(|remote| candidate.ufrag().is_none_or(|of| of == remote.fragment));
+        let list = if ready { &mut self.candidates } else { &mut self.pending };
+        if list.len() >= MAX_CANDIDATES || list.iter().any(|known| known == line) {
+            return;
+        }
+        list.push(line.to_owned());
+        if ready {
+            self.agent.add_remote_candidate(candidate);
+        }
+    }
+}
+
+/// The candidate as a line of our description. Without its `ufrag`, which not every peer reads.
+fn line(candidate: &Candidate) -> String {
+    let text = candidate.to_sdp_string();
+    let text = text.split(" ufrag ").next().unwrap_or(&text);
+    format!("{text}\n")
+}
+
+/// 8 letters and 24: more than the 24 and 128 bits that RFC 8445 §5.3 wants.
+fn credentials<R: CryptoRng + ?Sized>(rng: &mut R) -> IceCreds {
+    IceCreds {
+        ufrag: letters(8, rng),
+        pass: letters(24, rng),
+    }
+}
+
+fn letters<R: CryptoRng + ?Sized>(count: usize, rng: &mut R) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    (0..count)
+        .map(|_| char::from(ALPHABET[(rng.next_u32() % 64) as usize]))
+        .collect()
+}
+
+fn checked_text(text: &str, lengths: std::ops::RangeInclusive<usize>) -> Result<String, IceError> {
+    let fine = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'+' || letter == b'/';
+    // Some peers use '-' and '_' as base64url does; STUN does not mind.
+    let fine = |letter: u8| fine(letter) || letter == b'-' || letter == b'_';
+    if lengths.contains(&text.len()) && text.bytes().all(fine) {
+        Ok(text.to_owned())
+    } else {
+        Err(IceError::Credentials)
+    }
+}

@@ -1,0 +1,8 @@
+//! A compound RTCP packet from anybody.
+#![no_main]
+use libfuzzer_sys::fuzz_target;
+use quartet_proto::rtp::rtcp::{Reception, read};
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = read(bytes, 1, 1, &mut Reception::new(8000));
+});
