@@ -27,7 +27,7 @@ pub trait Codec: 'static {
     /// How many samples per channel a packet holds at `rate`, without decoding it.
     ///
     /// `None`: the host reckons one byte for each tick of the RTP clock, as in G.711.
-    const PACKET_SAMPLES: Option<fn(data: &[u8], rate: u32) -> Result<u32, Error>> = None;
+    const PACKET_SAMPLES: PacketSamples = None;
 
     /// The encoder.
     type Encoder: Encoder;
@@ -43,6 +43,9 @@ pub trait Codec: 'static {
         Ok(String::new())
     }
 }
+
+/// See [`Codec::PACKET_SAMPLES`]: packet and rate in, samples per channel out.
+pub type PacketSamples = Option<fn(&[u8], u32) -> Result<u32, Error>>;
 
 /// Which step of the negotiation `fmtp` is asked about.
 #[derive(Debug, Clone, Copy)]

@@ -173,12 +173,11 @@ unsafe extern "C" fn fmtp<C: Codec>(
         };
         let accept = matches!(role, FmtpRole::Accept(_));
         let ours = C::fmtp(role, Options::new(&options))?;
-        // SAFETY: the host passes `cap` writable bytes.
         if accept {
-            Ok(0)
-        } else {
-            unsafe { write_text(&ours, out, cap) }
+            return Ok(0);
         }
+        // SAFETY: the host passes `cap` writable bytes.
+        unsafe { write_text(&ours, out, cap) }
     })
 }
 

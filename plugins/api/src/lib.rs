@@ -23,7 +23,7 @@ mod text;
 mod transport;
 mod transport_table;
 
-pub use codec::{Codec, CodecConfig, Decoder, Encoder, FmtpRole, Sample, Setting};
+pub use codec::{Codec, CodecConfig, Decoder, Encoder, FmtpRole, PacketSamples, Sample, Setting};
 pub use error::Error;
 #[cfg(feature = "rand_core")]
 pub use host::HostRng;
