@@ -19,11 +19,15 @@ use super::signalling::{Cipher, Framing, FramingError, PacketError};
 use super::{Role, SharedKey, Version};
 use channels::{Agreement, Channels};
 use lines::LocalLines;
-use messages::{InitialSetup, Message, NegotiateChannels};
+use messages::{Message, NegotiateChannels};
+use remote::Remote;
 
 mod channels;
 mod lines;
 mod messages;
+#[cfg(test)]
+mod recorded;
+mod remote;
 #[cfg(test)]
 mod tests;
 
@@ -33,14 +37,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 const OFFER_PATIENCE: Duration = Duration::from_secs(2);
 /// Packets in a row that do not open, before the call is given up.
 const MAX_FORGED_IN_A_ROW: u32 = 64;
-/// Candidates of the peer that are passed on in a call.
-const MAX_CANDIDATES: usize = 512;
-/// Candidates that wait for credentials.
-const MAX_WAITING_CANDIDATES: usize = 64;
 /// Messages that wait for our side to start.
 const MAX_EARLY_MESSAGES: usize = 64;
-/// Streams of the peer that are announced in a call.
-const MAX_STREAMS: usize = 32;
 /// Candidates in one message of ours.
 const CANDIDATES_PER_MESSAGE: usize = 16;
 
@@ -182,20 +180,6 @@ struct Started {
     told: Option<Agreement>,
 }
 
-/// What the peer said of its transport.
-#[derive(Default)]
-struct Remote {
-    setup: Option<(u32, InitialSetup)>,
-    /// Candidates whose credentials have not come, with the user fragment they name.
-    waiting: Vec<(String, Option<String>)>,
-    candidates: usize,
-    streams: Vec<u32>,
-    /// The counter of the last media state.
-    media_state: u32,
-    /// Lines to bring with the next event.
-    lines: String,
-}
-
 impl Negotiation {
     /// Makes the machine of one call, under its key.
     ///
@@ -298,7 +282,7 @@ impl Negotiation {
     pub fn handle_data(&mut self, text: &[u8]) {
         if let Some(Message::MediaState { muted }) = Message::read(text).filter(|_| !self.failed) {
             // It is later than all that came, or will come, over signalling.
-            self.remote.media_state = u32::MAX;
+            self.remote.is_latest_media_state(u32::MAX);
             self.events.push_back(NegotiationEvent::MediaState { muted });
         }
     }
@@ -366,7 +350,7 @@ impl Negotiation {
     /// When the call is given up: agreement is missing, or an important message is unacknowledged.
     fn deadline(&self) -> Option<Instant> {
         let started = self.started.as_ref()?;
-        let agreed = started.told.is_some() && self.remote.setup.is_some();
+        let agreed = started.told.is_some() && self.remote.has_setup();
         let agreement = (!agreed).then_some(started.at);
         [agreement, self.framing.waiting_since()]
             .into_iter()
@@ -430,74 +414,21 @@ impl Negotiation {
         }
         let counter = message.counter;
         match Message::read(&message.json) {
-            Some(Message::InitialSetup(setup)) => self.take_setup(counter, setup),
-            Some(Message::Candidates(candidates)) => candidates.iter().for_each(|line| self.take_candidate(line)),
+            Some(Message::InitialSetup(setup)) => {
+                if let Err(why) = self.remote.take_setup(counter, setup, self.role.peer()) {
+                    self.fail(why);
+                }
+            }
+            Some(Message::Candidates(candidates)) => {
+                candidates.iter().for_each(|line| self.remote.take_candidate(line))
+            }
             Some(Message::NegotiateChannels(channels)) => self.take_channels(now, counter, channels),
             Some(Message::MediaState { muted }) => {
-                if counter > self.remote.media_state {
-                    self.remote.media_state = counter;
+                if self.remote.is_latest_media_state(counter) {
                     self.events.push_back(NegotiationEvent::MediaState { muted });
                 }
             }
             None => debug!(counter, "message of unknown type ignored"),
-        }
-    }
-
-    fn take_setup(&mut self, counter: u32, setup: InitialSetup) {
-        if self
-            .remote
-            .setup
-            .as_ref()
-            .is_some_and(|(known, same)| *known > counter || *same == setup)
-        {
-            return;
-        }
-        let Some(lines) = lines::of_setup(&setup, self.role.peer()) else {
-            debug!("setup is unusable");
-            // A running call survives a bad restart.
-            if self.remote.setup.is_none() {
-                self.fail(NegotiationError::BadSetup);
-            }
-            return;
-        };
-        let first = self.remote.setup.is_none();
-        let ufrag = setup.ufrag.clone();
-        self.remote.setup = Some((counter, setup));
-        let mut lines = lines;
-        if first {
-            // Streams were announced before the credentials.
-            for ssrc in &self.remote.streams {
-                lines.push_str(&format!("ssrc:{ssrc}\n"));
-            }
-        }
-        self.remote.lines.push_str(&lines);
-        for (line, named) in std::mem::take(&mut self.remote.waiting) {
-            if named.as_ref().is_none_or(|named| *named == ufrag) {
-                self.remote.lines.push_str(&line);
-                self.remote.lines.push('\n');
-            } else {
-                self.remote.waiting.push((line, named));
-            }
-        }
-    }
-
-    fn take_candidate(&mut self, text: &str) {
-        let Some((line, ufrag)) = lines::of_candidate(text) else {
-            debug!("candidate is unusable");
-            return;
-        };
-        if self.remote.candidates >= MAX_CANDIDATES {
-            return;
-        }
-        // A candidate of other credentials came before them, or after they were replaced.
-        let fits = |setup: &InitialSetup| ufrag.as_ref().is_none_or(|ufrag| *ufrag == setup.ufrag);
-        if self.remote.setup.as_ref().is_some_and(|(_, setup)| fits(setup)) {
-            self.remote.candidates += 1;
-            self.remote.lines.push_str(&line);
-            self.remote.lines.push('\n');
-        } else if self.remote.waiting.len() < MAX_WAITING_CANDIDATES {
-            self.remote.candidates += 1;
-            self.remote.waiting.push((line, ufrag));
         }
     }
 
@@ -524,18 +455,11 @@ impl Negotiation {
             return;
         }
         let Some(started) = self.started.as_mut() else { return };
-        let streams = &mut self.remote.streams;
-        let stream = started.channels.remote_ssrc().filter(|ssrc| !streams.contains(ssrc));
-        if let Some(ssrc) = stream.filter(|_| streams.len() < MAX_STREAMS) {
-            streams.push(ssrc);
-            if self.remote.setup.is_some() {
-                self.remote.lines.push_str(&format!("ssrc:{ssrc}\n"));
-            }
+        if let Some(ssrc) = started.channels.remote_ssrc() {
+            self.remote.take_stream(ssrc);
         }
-        if !self.remote.lines.is_empty() {
-            self.events.push_back(NegotiationEvent::Remote {
-                lines: std::mem::take(&mut self.remote.lines),
-            });
+        if let Some(lines) = self.remote.take_lines() {
+            self.events.push_back(NegotiationEvent::Remote { lines });
         }
         let agreement = started.channels.agreement();
         if agreement.is_some() && agreement != started.told {
