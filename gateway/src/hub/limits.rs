@@ -202,17 +202,17 @@ impl Sources {
         self.table.entry(source).or_default().calls.take(now, rate, 1)
     }
 
-    /// Drops what no longer matters, and if that is not enough, the oldest failures.
+    /// Drops what no longer matters, and if that is not enough, an eighth of the rest, the oldest failures first.
     fn forget(&mut self, now: Instant, limits: &Limits) {
         self.table.retain(|_, entry| !entry.is_idle(now, limits));
-        if self.table.len() >= limits.sessions + MAX_REMEMBERED {
-            let oldest = self.table.iter().filter(|(_, entry)| entry.sessions == 0);
-            let oldest = oldest
-                .min_by_key(|(_, entry)| entry.last_failure)
-                .map(|(address, _)| *address);
-            if let Some(address) = oldest {
-                self.table.remove(&address);
-            }
+        if self.table.len() < limits.sessions + MAX_REMEMBERED {
+            return;
+        }
+        let unused = self.table.iter().filter(|(_, entry)| entry.sessions == 0);
+        let mut unused: Vec<_> = unused.map(|(address, entry)| (entry.last_failure, *address)).collect();
+        unused.sort_unstable();
+        for (_, address) in unused.iter().take(MAX_REMEMBERED / 8) {
+            self.table.remove(address);
         }
     }
 

@@ -1,1 +1,840 @@
+//! The rendezvous from outside: frames in, frames out, under virtual time.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quartet_proto::hub::{
+    CallAccept, CallConfirm, CallDiscard, CallId, CallReceived, CallRequest, CallSignal, ClientFrame, ClientName,
+    Commitment, DiscardReason, ErrorCode, Event, Exchange, ExchangeName, Hello, Later, Name, OfferedExchange, PROTOCOL,
+    Packet, ProtocolRange, PublicValue, Reply, Request, ServerFrame, Token, Version, Welcome,
+};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+
+use super::*;
+
+const ANNA: ConnKey = ConnKey(1);
+const BOB: ConnKey = ConnKey(2);
+const BOB_TOO: ConnKey = ConnKey(3);
+const EVE: ConnKey = ConnKey(4);
+const GATEWAY: ConnKey = ConnKey(0);
+
+/// A hub, its clients' inboxes and a clock.
+struct World {
+    hub: Rendezvous,
+    directory: Arc<Directory>,
+    now: Instant,
+    start: Instant,
+    answers: BTreeMap<ConnKey, Vec<Result<Reply, ErrorCode>>>,
+    events: BTreeMap<ConnKey, Vec<Event>>,
+    closed: BTreeMap<ConnKey, CloseReason>,
+    next: u64,
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn token(user: &str) -> Token {
+    let seed = user.bytes().fold(7, |seed, byte| seed * 31 + u64::from(byte));
+    Token::generate(&mut ChaCha8Rng::seed_from_u64(seed))
+}
+
+fn source(host: u8) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, host], 5000))
+}
+
+fn id(byte: u8) -> CallId {
+    CallId([byte; 16])
+}
+
+fn request(call: CallId, to: &str) -> Request {
+    Request::CallRequest(CallRequest {
+        call,
+        from: None,
+        to: name(to),
+        exchanges: vec![OfferedExchange {
+            name: Exchange::X25519.into(),
+            commitment: Commitment([1; 32]),
+        }],
+        library_versions: vec![Version::new("9.0.0").unwrap()],
+        udp_p2p: true,
+    })
+}
+
+fn received(call: CallId) -> Request {
+    Request::CallReceived(CallReceived { call })
+}
+
+fn accept(call: CallId) -> Request {
+    Request::CallAccept(CallAccept {
+        call,
+        exchange: Exchange::X25519.into(),
+        library_version: Version::new("9.0.0").unwrap(),
+        public: PublicValue::new(vec![2; 32]).unwrap(),
+    })
+}
+
+fn confirm(call: CallId) -> Request {
+    Request::CallConfirm(CallConfirm {
+        call,
+        public: PublicValue::new(vec![3; 32]).unwrap(),
+        fingerprint: -4,
+    })
+}
+
+fn signal(call: CallId) -> Request {
+    Request::CallSignal(CallSignal {
+        call,
+        packet: Packet::new(vec![5; 64]).unwrap(),
+    })
+}
+
+fn discard(call: CallId, reason: DiscardReason) -> Request {
+    Request::CallDiscard(CallDiscard {
+        call,
+        reason,
+        duration: 3,
+    })
+}
+
+fn hello(user: &str) -> Request {
+    Request::Hello(Hello {
+        protocol: PROTOCOL,
+        client: ClientName::new("test").unwrap(),
+        token: token(user),
+    })
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the base of a virtual clock")]
+    fn with(limits: Limits) -> Self {
+        let start = Instant::now();
+        let directory = Arc::new(Directory::default());
+        for user in ["anna", "bob", "eve", "gw"] {
+            directory.insert(name(user), token(user).hash());
+        }
+        let epoch = (start, 1_790_000_000);
+        let config = RendezvousConfig {
+            gateway: name("gw"),
+            limits,
+            ice_servers: vec![],
+            epoch,
+        };
+        let hub = Rendezvous::new(config, Arc::<Directory>::clone(&directory));
+        let (answers, events, closed) = Default::default();
+        Self {
+            hub,
+            directory,
+            now: start,
+            start,
+            answers,
+            events,
+            closed,
+            next: 0,
+        }
+    }
+
+    /// Anna, Bob and Eve connected.
+    fn trio() -> Self {
+        let mut world = Self::new();
+        for (conn, user) in [(ANNA, "anna"), (BOB, "bob"), (EVE, "eve")] {
+            world.join(conn, user);
+        }
+        world
+    }
+
+    fn join(&mut self, conn: ConnKey, user: &str) -> Welcome {
+        self.hub.connect(self.now, conn, source(conn.0 as u8));
+        match self.ask(conn, hello(user)) {
+            Ok(Reply::Welcome(welcome)) => *welcome,
+            other => panic!("{user} is not welcome: {other:?}"),
+        }
+    }
+
+    fn text(&mut self, conn: ConnKey, text: &str) {
+        self.hub.handle_input(self.now, conn, text);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some((conn, text)) = self.hub.poll_transmit() {
+            match ServerFrame::parse(&text).expect("the hub writes what clients can read") {
+                ServerFrame::Answer { outcome, .. } => {
+                    self.answers
+                        .entry(conn)
+                        .or_default()
+                        .push(outcome.map_err(|failure| failure.code));
+                }
+                ServerFrame::Event(event) => self.events.entry(conn).or_default().push(event),
+            }
+        }
+        while let Some((conn, reason)) = self.hub.poll_close() {
+            self.closed.insert(conn, reason);
+        }
+    }
+
+    /// Sends a request and gives its one answer.
+    fn ask(&mut self, conn: ConnKey, request: Request) -> Result<Reply, ErrorCode> {
+        self.next += 1;
+        let frame = ClientFrame { id: self.next, request };
+        self.text(conn, &frame.to_text());
+        let mut answers = self.answers.remove(&conn).unwrap_or_default();
+        assert_eq!(answers.len(), 1, "one answer to {frame:?}");
+        answers.remove(0)
+    }
+
+    fn done(&mut self, conn: ConnKey, request: Request) {
+        assert_eq!(self.ask(conn, request.clone()), Ok(Reply::Done), "{request:?}");
+    }
+
+    fn events(&mut self, conn: ConnKey) -> Vec<Event> {
+        self.events.remove(&conn).unwrap_or_default()
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.hub.handle_timeout(self.now);
+        self.drain();
+    }
+
+    fn leave(&mut self, conn: ConnKey) {
+        self.hub.disconnect(self.now, conn);
+        self.drain();
+    }
+
+    /// Brings Anna's call to Bob to a stage: 0 nothing, 1 requested, 2 received, 3 accepted, 4 confirmed.
+    fn bring_to(&mut self, call: CallId, stage: usize) {
+        let steps = [
+            (ANNA, request(call, "bob")),
+            (BOB, received(call)),
+            (BOB, accept(call)),
+            (ANNA, confirm(call)),
+        ];
+        for (conn, step) in steps.into_iter().take(stage) {
+            self.done(conn, step);
+        }
+        self.events.clear();
+    }
+}
+
+#[test]
+fn a_call_goes_its_way() {
+    let mut world = World::trio();
+    let call = id(1);
+    world.done(ANNA, request(call, "bob"));
+    let [Event::CallRequest(incoming)] = &world.events(BOB)[..] else {
+        panic!("Bob is called")
+    };
+    assert_eq!(
+        (incoming.from.clone(), incoming.to.clone()),
+        (Some(name("anna")), name("bob"))
+    );
+    assert_eq!(incoming.exchanges[0].commitment, Commitment([1; 32]));
+    world.done(BOB, received(call));
+    assert!(matches!(world.events(ANNA)[..], [Event::CallReceived(_)]));
+    world.done(BOB, accept(call));
+    assert!(
+        matches!(&world.events(ANNA)[..], [Event::CallAccept(body)] if body.public == PublicValue::new(vec![2; 32]).unwrap())
+    );
+    world.done(ANNA, confirm(call));
+    assert!(matches!(&world.events(BOB)[..], [Event::CallConfirm(body)] if body.fingerprint == -4));
+    world.done(ANNA, signal(call));
+    world.done(BOB, signal(call));
+    assert!(matches!(world.events(BOB)[..], [Event::CallSignal(_)]));
+    assert!(matches!(world.events(ANNA)[..], [Event::CallSignal(_)]));
+    world.done(BOB, discard(call, DiscardReason::Hangup));
+    assert!(matches!(world.events(ANNA)[..], [Event::CallDiscard(body)] if body.duration == 3));
+    assert!(world.events(BOB).is_empty() && world.events(EVE).is_empty());
+    assert_eq!((world.hub.calls(), world.hub.entries()), (0, 3));
+    assert_eq!(world.hub.poll_timeout(), None);
+}
+
+#[test]
+fn every_verb_in_every_state() {
+    // Per stage (0 nothing, 1 requested, 2 received, 3 accepted, 4 confirmed): which of the verbs each side may send.
+    // R received, A accept, C confirm, S signal, D discard.
+    let allowed = [("", ""), ("D", "RD"), ("D", "AD"), ("CD", "D"), ("SD", "SD")];
+    let verbs = [
+        ('R', received as fn(CallId) -> Request),
+        ('A', accept),
+        ('C', confirm),
+        ('S', signal),
+        ('D', |call| discard(call, DiscardReason::Hangup)),
+    ];
+    for (stage, (caller, callee)) in allowed.into_iter().enumerate() {
+        for (conn, fine) in [(ANNA, caller), (BOB, callee), (EVE, "")] {
+            for (letter, verb) in verbs {
+                let mut world = World::trio();
+                let call = id(9);
+                world.bring_to(call, stage);
+                let answer = world.ask(conn, verb(call));
+                let place = format!("stage {stage}, {conn:?}, {letter}");
+                if fine.contains(letter) {
+                    assert_eq!(answer, Ok(Reply::Done), "{place}");
+                    continue;
+                }
+                let code = if stage == 0 || conn == EVE {
+                    ErrorCode::UnknownCall
+                } else {
+                    ErrorCode::Order
+                };
+                assert_eq!(answer, Err(code), "{place}");
+                assert!(world.events.is_empty(), "{place}: an error has no effect");
+                // The call goes on as if nothing had been said.
+                let rest = [
+                    (ANNA, request(call, "bob")),
+                    (BOB, received(call)),
+                    (BOB, accept(call)),
+                    (ANNA, confirm(call)),
+                ];
+                for (conn, step) in rest.into_iter().skip(stage) {
+                    world.done(conn, step);
+                }
+                world.done(BOB, signal(call));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_call_id_is_used_once() {
+    let mut world = World::trio();
+    for stage in 1..=4 {
+        let call = id(stage);
+        world.bring_to(call, stage.into());
+        assert_eq!(world.ask(ANNA, request(call, "bob")), Err(ErrorCode::RepeatedCall));
+        assert_eq!(world.ask(EVE, request(call, "bob")), Err(ErrorCode::RepeatedCall));
+        world.done(ANNA, discard(call, DiscardReason::Hangup));
+        assert_eq!(world.ask(ANNA, request(call, "bob")), Err(ErrorCode::RepeatedCall));
+        assert_eq!(
+            world.ask(ANNA, discard(call, DiscardReason::Hangup)),
+            Err(ErrorCode::UnknownCall)
+        );
+    }
+}
+
+#[test]
+fn the_first_device_takes_the_call() {
+    let mut world = World::trio();
+    world.join(BOB_TOO, "bob");
+    let call = id(1);
+    world.done(ANNA, request(call, "bob"));
+    assert_eq!((world.events(BOB).len(), world.events(BOB_TOO).len()), (1, 1));
+    world.done(BOB, received(call));
+    assert_eq!(world.ask(BOB, received(call)), Err(ErrorCode::Order));
+    world.done(BOB_TOO, received(call));
+    assert_eq!(world.events(ANNA).len(), 1, "it rings once for the caller");
+    world.done(BOB_TOO, accept(call));
+    assert!(matches!(world.events(BOB)[..], [Event::CallTaken(_)]));
+    assert_eq!(
+        world.ask(BOB, accept(call)),
+        Err(ErrorCode::UnknownCall),
+        "a second accept"
+    );
+    assert_eq!(world.ask(BOB, signal(call)), Err(ErrorCode::UnknownCall));
+    assert_eq!(
+        world.ask(BOB_TOO, accept(call)),
+        Err(ErrorCode::Order),
+        "a second accept of the same device"
+    );
+    world.done(ANNA, confirm(call));
+    world.events.clear();
+    world.done(ANNA, signal(call));
+    assert_eq!((world.events(BOB).len(), world.events(BOB_TOO).len()), (0, 1));
+}
+
+#[test]
+fn a_device_that_leaves_does_not_end_a_call_that_rings_elsewhere() {
+    let mut world = World::trio();
+    world.join(BOB_TOO, "bob");
+    world.done(ANNA, request(id(1), "bob"));
+    world.leave(BOB);
+    assert!(world.events(ANNA).is_empty());
+    world.done(BOB_TOO, received(id(1)));
+    world.leave(BOB_TOO);
+    assert!(matches!(
+        world.events(ANNA)[..],
+        [Event::CallReceived(_), Event::CallDiscard(_)]
+    ));
+    assert_eq!((world.hub.calls(), world.hub.entries()), (0, 2));
+}
+
+#[test]
+fn a_closed_connection_leaves_nothing() {
+    for stage in 1..=4 {
+        for (gone, other, left) in [(ANNA, BOB, 2), (BOB, ANNA, 2)] {
+            let mut world = World::trio();
+            world.bring_to(id(1), stage);
+            world.leave(gone);
+            let [Event::CallDiscard(body)] = world.events(other)[..] else {
+                panic!("stage {stage}: the other hears")
+            };
+            assert_eq!((body.reason, body.call), (DiscardReason::Disconnect, id(1)));
+            assert_eq!(
+                (world.hub.calls(), world.hub.entries(), world.hub.sessions()),
+                (0, left, 2)
+            );
+            assert_eq!(world.hub.poll_timeout(), None);
+            assert_eq!(world.ask(other, signal(id(1))), Err(ErrorCode::UnknownCall));
+        }
+    }
+}
+
+#[test]
+fn time_ends_what_nobody_answers() {
+    let cases = [
+        (1, Some((90, DiscardReason::Missed))),
+        (2, Some((90, DiscardReason::Missed))),
+        (3, Some((30, DiscardReason::Disconnect))),
+        (4, None),
+    ];
+    for (stage, expected) in cases {
+        let mut world = World::trio();
+        world.bring_to(id(1), stage);
+        let Some((seconds, reason)) = expected else {
+            world.wait(Duration::from_secs(100_000));
+            assert_eq!(world.hub.calls(), 1);
+            continue;
+        };
+        world.wait(Duration::from_secs(seconds) - Duration::from_millis(1));
+        assert!(world.events.is_empty());
+        assert_eq!(world.hub.poll_timeout(), Some(world.now + Duration::from_millis(1)));
+        world.wait(Duration::from_millis(1));
+        for conn in [ANNA, BOB] {
+            assert!(matches!(world.events(conn)[..], [Event::CallDiscard(body)] if body.reason == reason));
+        }
+        assert_eq!((world.hub.calls(), world.hub.entries()), (0, 3));
+    }
+}
+
+#[test]
+fn nothing_happens_before_hello() {
+    let mut world = World::trio();
+    let stranger = ConnKey(50);
+    world.hub.connect(world.now, stranger, source(50));
+    let verbs = [
+        Request::Ping,
+        request(id(1), "bob"),
+        received(id(1)),
+        accept(id(1)),
+        confirm(id(1)),
+        signal(id(1)),
+        discard(id(1), DiscardReason::Busy),
+        Request::Later(Later::Contacts),
+    ];
+    for verb in verbs {
+        assert_eq!(world.ask(stranger, verb), Err(ErrorCode::Unauthorized));
+    }
+    assert!(world.events.is_empty());
+    assert!(matches!(world.ask(stranger, hello("anna")), Ok(Reply::Welcome(_))));
+    assert_eq!(world.ask(stranger, hello("anna")), Err(ErrorCode::Order));
+    world.done(stranger, Request::Ping);
+    for later in [
+        Later::Presence,
+        Later::Contacts,
+        Later::Block,
+        Later::InviteCreate,
+        Later::InviteRevoke,
+    ] {
+        assert_eq!(world.ask(stranger, Request::Later(later)), Err(ErrorCode::Unsupported));
+    }
+}
+
+#[test]
+fn hello_must_come_in_time_and_fit() {
+    let mut world = World::new();
+    world.hub.connect(world.now, ANNA, source(1));
+    world.wait(Duration::from_secs(10));
+    assert_eq!(world.closed.get(&ANNA), Some(&CloseReason::NoHello));
+    assert_eq!(world.hub.entries(), 0);
+
+    world.hub.connect(world.now, BOB, source(2));
+    let later = ProtocolRange { min: 2, max: 9 };
+    let greeting = Hello {
+        protocol: later,
+        client: ClientName::new("x").unwrap(),
+        token: token("bob"),
+    };
+    assert_eq!(world.ask(BOB, Request::Hello(greeting)), Err(ErrorCode::Protocol));
+    assert_eq!(world.closed.get(&BOB), Some(&CloseReason::Refused));
+
+    world.hub.connect(world.now, EVE, source(4));
+    assert_eq!(
+        world.ask(EVE, hello("gw")),
+        Err(ErrorCode::Unauthorized),
+        "the gateway's name is not for others"
+    );
+    world.hub.connect(world.now, ConnKey(9), source(9));
+    assert_eq!(world.ask(ConnKey(9), hello("nobody")), Err(ErrorCode::Unauthorized));
+    assert_eq!(world.hub.entries(), 0);
+}
+
+#[test]
+fn hello_tells_the_limits_and_the_time() {
+    let mut world = World::new();
+    world.now += Duration::from_secs(5);
+    let welcome = world.join(ANNA, "anna");
+    assert_eq!((welcome.protocol, welcome.account.as_str()), (1, "anna"));
+    assert_eq!(welcome.time, 1_790_000_005);
+    assert_eq!(
+        (welcome.limits.frame, welcome.limits.signal, welcome.limits.ring),
+        (262_144, 131_072, 90)
+    );
+    assert_eq!(world.start + Duration::from_secs(5), world.now);
+}
+
+#[test]
+fn callees_that_cannot_be_called() {
+    let mut world = World::new();
+    world.join(ANNA, "anna");
+    let check = |world: &mut World, byte: u8, to: &str, code: ErrorCode| {
+        assert_eq!(world.ask(ANNA, request(id(byte), to)), Err(code), "{to}");
+        assert_eq!(world.hub.calls(), 0);
+    };
+    check(&mut world, 1, "bob", ErrorCode::Offline);
+    check(&mut world, 2, "nobody", ErrorCode::UnknownUser);
+    check(&mut world, 3, "100@bob", ErrorCode::UnknownUser);
+    check(&mut world, 4, "anna", ErrorCode::Offline);
+    check(&mut world, 5, "gw", ErrorCode::Offline);
+    check(&mut world, 6, "100@gw", ErrorCode::Offline);
+    assert_eq!(world.hub.entries(), 1);
+}
+
+#[test]
+fn the_gateway_calls_and_is_called_by_extension() {
+    let mut world = World::new();
+    world.join(ANNA, "anna");
+    world.hub.connect_local(GATEWAY);
+    assert!(world.hub.is_online(&name("gw")) && !world.hub.is_online(&name("bob")));
+    let from = |from: &str, call: CallId, to: &str| {
+        let Request::CallRequest(mut body) = request(call, to) else {
+            panic!("a request")
+        };
+        body.from = Some(name(from));
+        Request::CallRequest(body)
+    };
+    world.done(GATEWAY, from("100@gw", id(1), "anna"));
+    assert!(matches!(&world.events(ANNA)[..], [Event::CallRequest(body)] if body.from == Some(name("100@gw"))));
+    world.done(GATEWAY, from("gw", id(2), "anna"));
+    for (byte, to) in [(3, "gw"), (4, "100@gw")] {
+        world.done(ANNA, request(id(byte), to));
+        assert!(matches!(&world.events(GATEWAY)[..], [Event::CallRequest(body)] if body.to == name(to)));
+    }
+    assert_eq!(
+        world.ask(GATEWAY, from("100@anna", id(5), "anna")),
+        Err(ErrorCode::Forbidden)
+    );
+    assert_eq!(world.ask(ANNA, from("100@gw", id(6), "gw")), Err(ErrorCode::Forbidden));
+    assert_eq!(world.ask(ANNA, from("bob", id(7), "gw")), Err(ErrorCode::Forbidden));
+    assert_eq!(world.ask(ANNA, from("1@anna", id(8), "gw")), Err(ErrorCode::Forbidden));
+    world.leave(GATEWAY);
+    assert_eq!(world.hub.calls(), 0);
+}
+
+#[test]
+fn only_what_was_offered_can_be_chosen() {
+    let mut world = World::trio();
+    world.bring_to(id(1), 2);
+    let Request::CallAccept(good) = accept(id(1)) else {
+        panic!("an accept")
+    };
+    let exchange = CallAccept {
+        exchange: ExchangeName::from(Exchange::Dh2048),
+        ..good.clone()
+    };
+    let version = CallAccept {
+        library_version: Version::new("8.0.0").unwrap(),
+        ..good.clone()
+    };
+    assert_eq!(
+        world.ask(BOB, Request::CallAccept(exchange)),
+        Err(ErrorCode::NotOffered)
+    );
+    assert_eq!(world.ask(BOB, Request::CallAccept(version)), Err(ErrorCode::NotOffered));
+    world.done(BOB, Request::CallAccept(good));
+}
+
+#[test]
+fn accounts_taken_back_are_closed() {
+    let mut world = World::trio();
+    world.bring_to(id(1), 4);
+    assert_eq!(world.directory.remove("bob"), 1);
+    let now = world.now;
+    world.hub.close_account(now, "bob");
+    world.drain();
+    assert_eq!(world.closed.get(&BOB), Some(&CloseReason::Revoked));
+    assert!(matches!(world.events(ANNA)[..], [Event::CallDiscard(_)]));
+    assert_eq!(world.ask(ANNA, request(id(2), "bob")), Err(ErrorCode::UnknownUser));
+    world.hub.connect(world.now, BOB_TOO, source(3));
+    assert_eq!(world.ask(BOB_TOO, hello("bob")), Err(ErrorCode::Unauthorized));
+}
+
+#[test]
+fn a_flood_of_rubbish_closes_the_connection() {
+    let mut world = World::trio();
+    world.bring_to(id(1), 4);
+    for _ in 0..10_000 {
+        world.text(EVE, "{\"id\":1,\"verb\":\"nonsense\"}");
+    }
+    assert_eq!(world.closed.get(&EVE), Some(&CloseReason::Flood));
+    assert!(
+        world.answers.remove(&EVE).unwrap().len() <= 102,
+        "a closed connection gets no more answers"
+    );
+    world.done(ANNA, signal(id(1)));
+    assert_eq!(world.hub.sessions(), 2);
+}
+
+#[test]
+fn a_flood_of_bytes_is_not_even_read() {
+    let mut world = World::trio();
+    let large = format!("{{\"id\":1,\"verb\":\"ping\",\"x\":\"{}\"}}", "y".repeat(200_000));
+    for _ in 0..1000 {
+        world.text(EVE, &large);
+    }
+    assert_eq!(world.closed.get(&EVE), Some(&CloseReason::Flood));
+    let answers = world.answers.remove(&EVE).unwrap();
+    assert!(
+        answers.iter().filter(|answer| answer.is_ok()).count() <= 21,
+        "16 seconds of 256 KiB"
+    );
+
+    world.text(BOB, &"x".repeat(300_000));
+    assert_eq!(world.answers.remove(&BOB), Some(vec![Err(ErrorCode::TooLarge)]));
+    assert_eq!(world.closed.get(&BOB), Some(&CloseReason::Flood));
+}
+
+#[test]
+fn half_open_calls_are_bounded() {
+    let mut world = World::trio();
+    let mut codes = Vec::new();
+    for byte in 0..60 {
+        codes.push(world.ask(EVE, request(id(byte), "bob")));
+    }
+    assert_eq!(codes.iter().filter(|code| code.is_ok()).count(), 8);
+    assert_eq!(codes[8], Err(ErrorCode::Limit));
+    assert_eq!(codes[59], Err(ErrorCode::RateLimited));
+    assert_eq!(world.hub.calls(), 8);
+    // Bob's connection is full, but nobody else's.
+    assert_eq!(world.ask(ANNA, request(id(100), "bob")), Err(ErrorCode::Limit));
+    world.wait(Duration::from_secs(90));
+    assert_eq!((world.hub.calls(), world.hub.entries()), (0, 3));
+    world.done(ANNA, request(id(101), "bob"));
+}
+
+#[test]
+fn signals_have_a_rate_and_recover() {
+    let mut world = World::trio();
+    world.bring_to(id(1), 4);
+    let passed = (0..250).filter(|_| world.ask(ANNA, signal(id(1))).is_ok()).count();
+    assert_eq!(passed, 200);
+    world.wait(Duration::from_secs(1));
+    let passed = (0..60).filter(|_| world.ask(ANNA, signal(id(1))).is_ok()).count();
+    assert_eq!(passed, 50);
+    world.done(ANNA, discard(id(1), DiscardReason::Hangup));
+}
+
+#[test]
+fn a_reconnect_does_not_reset_what_an_account_owes() {
+    let mut world = World::new();
+    world.join(ANNA, "anna");
+    for byte in 0..30 {
+        assert_eq!(world.ask(ANNA, request(id(byte), "bob")), Err(ErrorCode::Offline));
+    }
+    assert_eq!(world.ask(ANNA, request(id(31), "bob")), Err(ErrorCode::RateLimited));
+    world.leave(ANNA);
+    world.join(EVE, "anna");
+    assert_eq!(world.ask(EVE, request(id(32), "bob")), Err(ErrorCode::RateLimited));
+    world.wait(Duration::from_secs(2));
+    assert_eq!(world.ask(EVE, request(id(33), "bob")), Err(ErrorCode::Offline));
+}
+
+#[test]
+fn thousands_of_invitations_tried() {
+    let mut world = World::new();
+    let mut tried = 0;
+    let mut next = 100;
+    // One hour from one address, as fast as the hub allows.
+    while world.now < world.start + Duration::from_secs(3600) {
+        next += 1;
+        let conn = ConnKey(next);
+        world.hub.connect(world.now, conn, source(200));
+        match world.ask(conn, hello(&format!("guess{next}"))) {
+            Err(ErrorCode::Unauthorized) => tried += 1,
+            Err(ErrorCode::RateLimited) => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(world.closed.get(&conn), Some(&CloseReason::Refused));
+        world.wait(Duration::from_millis(500));
+    }
+    assert!(tried <= 50, "{tried} guesses in an hour");
+    world.hub.connect(world.now, ANNA, source(201));
+    assert!(world.ask(ANNA, hello("anna")).is_ok(), "other addresses are not locked");
+}
+
+#[test]
+fn connections_are_bounded() {
+    let mut world = World::with(Limits {
+        sessions: 20,
+        ..Limits::default()
+    });
+    for conn in 1..=9 {
+        world.hub.connect(world.now, ConnKey(conn), source(7));
+    }
+    world.drain();
+    assert_eq!(
+        (world.hub.sessions(), world.closed.get(&ConnKey(9))),
+        (8, Some(&CloseReason::TooMany))
+    );
+    for conn in 100..1000 {
+        world.hub.connect(world.now, ConnKey(conn), source((conn % 250) as u8));
+    }
+    world.drain();
+    assert_eq!(world.hub.sessions(), 20);
+    world.wait(Duration::from_secs(10));
+    assert_eq!(
+        (
+            world.hub.sessions(),
+            world.hub.entries(),
+            world.hub.remembered_sources()
+        ),
+        (0, 0, 0)
+    );
+    for device in 1..=8 {
+        world
+            .hub
+            .connect(world.now, ConnKey(2000 + device), source(device as u8));
+        assert!(world.ask(ConnKey(2000 + device), hello("anna")).is_ok());
+    }
+    world.hub.connect(world.now, ConnKey(3000), source(99));
+    assert_eq!(world.ask(ConnKey(3000), hello("anna")), Err(ErrorCode::Limit));
+}
+
+#[test]
+fn many_addresses_do_not_fill_the_memory() {
+    let mut world = World::with(Limits {
+        sessions: 10,
+        ..Limits::default()
+    });
+    for host in 0..20_000_u32 {
+        let conn = ConnKey(u64::from(host) + 10);
+        world
+            .hub
+            .connect(world.now, conn, SocketAddr::from((host.to_be_bytes(), 1)));
+        assert_eq!(world.ask(conn, hello("nobody")), Err(ErrorCode::Unauthorized));
+    }
+    assert!(world.hub.remembered_sources() <= 10 + 8192 + 1);
+}
+
+#[test]
+fn mutated_conversations_never_panic_and_leave_nothing() {
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let mut world = World::trio();
+    world.hub.connect_local(GATEWAY);
+    let conns = [ANNA, BOB, EVE, GATEWAY];
+    let users = ["anna", "bob", "gw", "7@gw"];
+    for round in 0..20_000_u32 {
+        let call = id((rng.next_u32() % 16) as u8 + (round / 2000) as u8 * 16);
+        let conn = conns[rng.next_u32() as usize % 4];
+        let request = match rng.next_u32() % 8 {
+            0 | 1 => request(call, users[rng.next_u32() as usize % 4]),
+            2 => received(call),
+            3 => accept(call),
+            4 => confirm(call),
+            5 => signal(call),
+            6 => discard(call, DiscardReason::Hangup),
+            _ => Request::Ping,
+        };
+        let mut bytes = ClientFrame {
+            id: round.into(),
+            request,
+        }
+        .to_text()
+        .into_bytes();
+        if rng.next_u32().is_multiple_of(4) {
+            let at = rng.next_u32() as usize % bytes.len();
+            bytes[at] = rng.next_u32() as u8;
+        }
+        world.text(conn, &String::from_utf8_lossy(&bytes));
+        world.wait(Duration::from_millis(u64::from(rng.next_u32() % 2000)));
+        world.events.clear();
+        world.answers.clear();
+        for conn in [ANNA, BOB, EVE] {
+            if world.closed.remove(&conn).is_some() || rng.next_u32().is_multiple_of(500) {
+                world.leave(conn);
+                world.join(conn, ["", "anna", "bob", "", "eve"][conn.0 as usize]);
+            }
+        }
+    }
+    for conn in conns {
+        world.leave(conn);
+    }
+    assert_eq!(
+        (world.hub.entries(), world.hub.calls(), world.hub.poll_timeout()),
+        (0, 0, None)
+    );
+}
+
+#[test]
+fn invitations_are_given_and_taken_back() {
+    let path = std::env::temp_dir().join(format!("quartet-invite-{}.db", std::process::id()));
+    let open = || Invitations::load(crate::store::Store::open(&path).unwrap(), name("gw")).unwrap();
+    let invitations = open();
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let first = invitations.invite("carl", 1, &mut rng).unwrap();
+    let second = invitations.invite("carl", 2, &mut rng).unwrap();
+    assert_ne!(first, second);
+    assert!(matches!(
+        invitations.invite("gw", 3, &mut rng),
+        Err(InviteError::Reserved { .. })
+    ));
+    assert!(matches!(
+        invitations.invite("100@gw", 3, &mut rng),
+        Err(InviteError::Name { .. })
+    ));
+    assert!(matches!(
+        invitations.invite("Carl", 3, &mut rng),
+        Err(InviteError::Name { .. })
+    ));
+    assert!(matches!(
+        invitations.revoke("dora", 3),
+        Err(InviteError::Unknown { .. })
+    ));
+    let stored = std::fs::read(&path).unwrap();
+    assert!(
+        !stored.windows(43).any(|window| window == first.to_text().as_bytes()),
+        "the token is nowhere on disk"
+    );
+
+    drop(invitations);
+    let invitations = open();
+    let directory = invitations.directory();
+    assert_eq!(
+        directory.by_token(&first.hash()),
+        Some(Account {
+            user: name("carl"),
+            extensions: false
+        })
+    );
+    assert!(directory.by_token(&second.hash()).is_some() && directory.exists("carl"));
+    assert_eq!(invitations.revoke("carl", 9).unwrap(), 2);
+    assert!(directory.by_token(&first.hash()).is_none() && !directory.exists("carl"));
+    for _ in 0..16 {
+        invitations.invite("carl", 10, &mut rng).unwrap();
+    }
+    assert!(matches!(
+        invitations.invite("carl", 11, &mut rng),
+        Err(InviteError::TooMany { .. })
+    ));
+    drop(invitations);
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+    }
+}

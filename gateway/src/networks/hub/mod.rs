@@ -1,1 +1,513 @@
-//! The hub as a network.
+//! The hub as a network: verbs of the core to frames of the hub protocol and back.
+//!
+//! The adapter is a client of a hub like any other. It never trusts the hub: it keeps the state of each call on its own
+//! ([`order`]), and what comes too early or for the wrong side ends the call, what comes twice has no effect. Values of
+//! the key exchange are passed on unread; `call::e2ee_leg` checks them.
+
+mod order;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use quartet_proto::hub as wire;
+use quartet_proto::hub::{ClientFrame, ErrorCode, Event, ExchangeName, Failure, Name, Request, ServerFrame, Version};
+
+use super::{DiscardReason, Exchange, Network, NetworkCall, NetworkCommand, NetworkEvent, Offer, Refusal};
+use order::{Call, Calls, Step, Verdict};
+
+/// How long the hub may take to answer a request.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Requests that may wait for their answers; beyond it the oldest is forgotten.
+const MAX_PENDING: usize = 8192;
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+struct Pending {
+    call: NetworkCall,
+    deadline: Instant,
+    kind: Kind,
+}
+
+/// What an error in the answer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The call is not there; nothing to discard.
+    Request,
+    /// The call cannot go on.
+    Vital,
+    /// One packet is lost, which signalling survives.
+    Signal,
+    /// The call is over anyway.
+    Discard,
+}
+
+/// The gateway's side of a hub connection.
+///
+/// Drain [`Adapter::poll_transmit`] and [`Network::poll_event`] after every `handle_*`. Frames keep their order.
+#[derive(Debug)]
+pub struct Adapter {
+    account: Name,
+    calls: Calls,
+    pending: BTreeMap<u64, Pending>,
+    next_id: u64,
+    transmits: VecDeque<String>,
+    events: VecDeque<NetworkEvent>,
+    dropped: u64,
+}
+
+impl Adapter {
+    /// An adapter for the gateway's account, on a connection that has said hello or needs none.
+    #[must_use]
+    pub fn new(account: Name) -> Self {
+        Self {
+            account,
+            calls: Calls::default(),
+            pending: BTreeMap::new(),
+            next_id: 1,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            dropped: 0,
+        }
+    }
+
+    /// Takes one text frame of the hub. A frame that cannot be read, is not expected or is repeated is dropped and
+    /// counted.
+    pub fn handle_input(&mut self, now: Instant, text: &str) {
+        match ServerFrame::parse(text) {
+            Ok(ServerFrame::Answer { id, outcome }) => match id.and_then(|id| self.pending.remove(&id)) {
+                Some(pending) => {
+                    if let Err(failure) = outcome {
+                        self.refused(now, &pending, failure);
+                    }
+                }
+                None => self.drop_frame(),
+            },
+            Ok(ServerFrame::Event(event)) => self.event(now, event),
+            Err(error) => {
+                tracing::debug!(%error, "frame of the hub dropped");
+                self.dropped += 1;
+            }
+        }
+    }
+
+    /// The connection is gone: every call on it is over.
+    pub fn disconnected(&mut self) {
+        self.pending.clear();
+        self.transmits.clear();
+        for call in self.calls.take_all() {
+            self.events.push_back(NetworkEvent::Discarded {
+                call,
+                reason: DiscardReason::Disconnect,
+            });
+        }
+    }
+
+    /// The next frame for the hub.
+    pub fn poll_transmit(&mut self) -> Option<String> {
+        self.transmits.pop_front()
+    }
+
+    /// Frames dropped so far.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Calls in any state.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Requests that wait for an answer.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    fn drop_frame(&mut self) {
+        tracing::debug!("unexpected frame of the hub dropped");
+        self.dropped += 1;
+    }
+
+    fn send(&mut self, now: Instant, call: NetworkCall, kind: Kind, request: Request) {
+        let id = self.next_id;
+        // Two to the 53rd requests are 285 million years at one a second.
+        self.next_id += 1;
+        if self.pending.len() >= MAX_PENDING {
+            self.pending.pop_first();
+        }
+        self.pending.insert(
+            id,
+            Pending {
+                call,
+                deadline: now + ANSWER,
+                kind,
+            },
+        );
+        self.transmits.push_back(ClientFrame { id, request }.to_text());
+    }
+
+    fn send_discard(&mut self, now: Instant, call: NetworkCall, reason: DiscardReason, duration: Duration) {
+        let duration = u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+        let body = wire::CallDiscard {
+            call: id_of(call),
+            reason: reason.into(),
+            duration,
+        };
+        self.send(now, call, Kind::Discard, Request::CallDiscard(body));
+    }
+
+    /// The hub's answer to a request of ours is an error.
+    fn refused(&mut self, now: Instant, pending: &Pending, failure: Failure) {
+        tracing::debug!(call = %pending.call, code = failure.code.as_str(), "refused by the hub");
+        match pending.kind {
+            Kind::Request | Kind::Vital => {
+                if self.calls.end(pending.call) {
+                    self.events.push_back(NetworkEvent::Refused {
+                        call: pending.call,
+                        why: refusal(failure),
+                    });
+                    if pending.kind == Kind::Vital {
+                        self.send_discard(now, pending.call, DiscardReason::Disconnect, Duration::ZERO);
+                    }
+                }
+            }
+            Kind::Signal => {
+                if failure.code == ErrorCode::UnknownCall && self.calls.end(pending.call) {
+                    let reason = DiscardReason::Disconnect;
+                    self.events.push_back(NetworkEvent::Discarded {
+                        call: pending.call,
+                        reason,
+                    });
+                }
+            }
+            Kind::Discard => {}
+        }
+    }
+
+    /// Ends a call whose order the hub broke.
+    fn fail(&mut self, now: Instant, call: NetworkCall, why: &str) {
+        if self.calls.end(call) {
+            tracing::debug!(%call, why, "the hub broke the protocol");
+            self.send_discard(now, call, DiscardReason::Disconnect, Duration::ZERO);
+            self.events.push_back(NetworkEvent::Refused {
+                call,
+                why: Refusal::Protocol(why.to_owned()),
+            });
+        }
+    }
+
+    fn event(&mut self, now: Instant, event: Event) {
+        let call = NetworkCall(event.call().0);
+        let step = match &event {
+            Event::CallRequest(_) => Step::Request,
+            Event::CallReceived(_) => Step::Receive,
+            Event::CallAccept(_) => Step::Accept,
+            Event::CallConfirm(_) => Step::Confirm,
+            Event::CallSignal(_) => Step::Signal,
+            Event::CallDiscard(_) | Event::CallTaken(_) => Step::End,
+        };
+        match self.calls.step(call, step) {
+            Verdict::Pass => {}
+            Verdict::Drop => return self.drop_frame(),
+            Verdict::Fail => return self.fail(now, call, "the hub sent a verb out of order"),
+        }
+        match event {
+            Event::CallRequest(body) => self.requested(now, call, body),
+            Event::CallReceived(_) => self.events.push_back(NetworkEvent::Received { call }),
+            Event::CallAccept(body) => {
+                let version = body.library_version.as_str();
+                let exchange = body
+                    .exchange
+                    .known()
+                    .filter(|exchange| self.calls.offered(call, *exchange, version));
+                let Some(exchange) = exchange else {
+                    return self.fail(now, call, "the callee chose what was not offered");
+                };
+                let (public, version) = (body.public.into_bytes(), version.to_owned());
+                self.events.push_back(NetworkEvent::Accepted {
+                    call,
+                    exchange,
+                    public,
+                    version,
+                });
+            }
+            Event::CallConfirm(body) => {
+                let (public, fingerprint) = (body.public.into_bytes(), body.fingerprint);
+                self.events.push_back(NetworkEvent::Confirmed {
+                    call,
+                    public,
+                    fingerprint,
+                });
+            }
+            Event::CallSignal(body) => {
+                self.events.push_back(NetworkEvent::Signal {
+                    call,
+                    packet: body.packet.into_bytes(),
+                });
+            }
+            Event::CallDiscard(body) => {
+                self.events.push_back(NetworkEvent::Discarded {
+                    call,
+                    reason: body.reason.into(),
+                });
+            }
+            Event::CallTaken(_) => {
+                self.events.push_back(NetworkEvent::Discarded {
+                    call,
+                    reason: DiscardReason::Disconnect,
+                });
+            }
+        }
+    }
+
+    /// Somebody calls the gateway.
+    fn requested(&mut self, now: Instant, call: NetworkCall, body: wire::CallRequest) {
+        let Some(from) = body.from.filter(|_| body.to.account() == self.account.as_str()) else {
+            return self.drop_frame();
+        };
+        let mut offers: Vec<Offer> = Vec::new();
+        for offer in body.exchanges {
+            if let Some(exchange) = offer.name.known()
+                && !offers.iter().any(|known| known.exchange == exchange)
+            {
+                offers.push(Offer {
+                    exchange,
+                    commitment: offer.commitment.0,
+                });
+            }
+        }
+        if offers.is_empty() {
+            // Nothing in common: the caller hears at once that no call can come of it.
+            return self.send_discard(now, call, DiscardReason::Disconnect, Duration::ZERO);
+        }
+        let versions: Vec<String> = body.library_versions.into_iter().map(String::from).collect();
+        let exchanges = offers.iter().map(|offer| offer.exchange).collect();
+        if !self.calls.insert(call, Call::incoming(exchanges, versions.clone())) {
+            return self.send_discard(now, call, DiscardReason::Busy, Duration::ZERO);
+        }
+        let (from, to) = (from.into(), body.to.into());
+        self.events.push_back(NetworkEvent::Requested {
+            call,
+            from,
+            to,
+            offers,
+            versions,
+            p2p: body.udp_p2p,
+        });
+    }
+
+    fn refuse(&mut self, call: NetworkCall, why: Refusal) {
+        self.events.push_back(NetworkEvent::Refused { call, why });
+    }
+
+    /// Our own request, checked before the hub sees it.
+    fn request(
+        &mut self,
+        now: Instant,
+        call: NetworkCall,
+        (from, to): (String, String),
+        offers: Vec<Offer>,
+        versions: Vec<String>,
+        udp_p2p: bool,
+    ) {
+        let Ok(to) = Name::new(to) else {
+            return self.refuse(call, Refusal::UnknownUser);
+        };
+        let Some(from) = Name::new(from)
+            .ok()
+            .filter(|from| from.account() == self.account.as_str())
+        else {
+            return self.refuse(
+                call,
+                Refusal::Protocol("the caller's name is none of this account".to_owned()),
+            );
+        };
+        let library_versions: Vec<Version> = versions
+            .iter()
+            .filter_map(|version| Version::new(version.as_str()).ok())
+            .collect();
+        let fits = (1..=wire::MAX_EXCHANGES).contains(&offers.len())
+            && (1..=wire::MAX_VERSIONS).contains(&library_versions.len());
+        let exchanges = offers.iter().map(|offer| offer.exchange).collect();
+        if !fits {
+            return self.refuse(call, Refusal::Protocol("no exchange or no version to offer".to_owned()));
+        }
+        if !self.calls.insert(call, Call::outgoing(exchanges, versions)) {
+            return self.refuse(
+                call,
+                Refusal::Protocol("the call id was used before, or too many calls".to_owned()),
+            );
+        }
+        let exchanges = offers.into_iter().map(|offer| wire::OfferedExchange {
+            name: offer.exchange.into(),
+            commitment: wire::Commitment(offer.commitment),
+        });
+        let body = wire::CallRequest {
+            call: id_of(call),
+            from: Some(from),
+            to,
+            exchanges: exchanges.collect(),
+            library_versions,
+            udp_p2p,
+        };
+        self.send(now, call, Kind::Request, Request::CallRequest(body));
+    }
+
+    fn accept(&mut self, now: Instant, call: NetworkCall, exchange: Exchange, public: Vec<u8>, version: String) {
+        if self.calls.command(call, Step::Receive) {
+            let body = wire::CallReceived { call: id_of(call) };
+            self.send(now, call, Kind::Vital, Request::CallReceived(body));
+        }
+        let offered = self.calls.offered(call, exchange, &version);
+        let parts = wire::PublicValue::new(public)
+            .zip(Version::new(version).ok())
+            .filter(|_| offered);
+        let Some((public, library_version)) = parts else {
+            return self.fail(now, call, "the answer does not fit the request");
+        };
+        if self.calls.command(call, Step::Accept) {
+            let exchange = ExchangeName::from(exchange);
+            let body = wire::CallAccept {
+                call: id_of(call),
+                exchange,
+                library_version,
+                public,
+            };
+            self.send(now, call, Kind::Vital, Request::CallAccept(body));
+        }
+    }
+}
+
+impl Network for Adapter {
+    fn handle_command(&mut self, now: Instant, command: NetworkCommand) {
+        match command {
+            NetworkCommand::Request {
+                call,
+                from,
+                to,
+                offers,
+                versions,
+                p2p,
+            } => {
+                self.request(now, call, (from, to), offers, versions, p2p);
+            }
+            NetworkCommand::Received { call } => {
+                if self.calls.command(call, Step::Receive) {
+                    let body = wire::CallReceived { call: id_of(call) };
+                    self.send(now, call, Kind::Vital, Request::CallReceived(body));
+                }
+            }
+            NetworkCommand::Accept {
+                call,
+                exchange,
+                public,
+                version,
+            } => {
+                self.accept(now, call, exchange, public, version);
+            }
+            NetworkCommand::Confirm {
+                call,
+                public,
+                fingerprint,
+            } => {
+                let Some(public) = wire::PublicValue::new(public) else {
+                    return self.fail(now, call, "the public value has no fitting size");
+                };
+                if self.calls.command(call, Step::Confirm) {
+                    let body = wire::CallConfirm {
+                        call: id_of(call),
+                        public,
+                        fingerprint,
+                    };
+                    self.send(now, call, Kind::Vital, Request::CallConfirm(body));
+                }
+            }
+            NetworkCommand::Signal { call, packet } => {
+                let Some(packet) = wire::Packet::new(packet) else {
+                    tracing::warn!(%call, "a signalling packet has no fitting size and is not sent");
+                    return;
+                };
+                if self.calls.command(call, Step::Signal) {
+                    let body = wire::CallSignal {
+                        call: id_of(call),
+                        packet,
+                    };
+                    self.send(now, call, Kind::Signal, Request::CallSignal(body));
+                }
+            }
+            NetworkCommand::Discard { call, reason, duration } => {
+                if self.calls.end(call) {
+                    self.send_discard(now, call, reason, duration);
+                }
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(entry) = self.pending.first_entry()
+            && entry.get().deadline <= now
+        {
+            let pending = entry.remove();
+            if matches!(pending.kind, Kind::Request | Kind::Vital) {
+                self.fail(now, pending.call, "the hub does not answer");
+            }
+        }
+    }
+
+    fn poll_event(&mut self) -> Option<NetworkEvent> {
+        self.events.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        // Ids and deadlines grow together.
+        self.pending.first_key_value().map(|(_, pending)| pending.deadline)
+    }
+}
+
+fn id_of(call: NetworkCall) -> wire::CallId {
+    wire::CallId(call.0)
+}
+
+fn refusal(failure: Failure) -> Refusal {
+    match failure.code {
+        ErrorCode::UnknownUser => Refusal::UnknownUser,
+        ErrorCode::Offline => Refusal::Offline,
+        ErrorCode::Forbidden | ErrorCode::Unauthorized => Refusal::Forbidden,
+        ErrorCode::RateLimited | ErrorCode::Limit => {
+            let seconds = failure.retry_after.unwrap_or(30);
+            Refusal::RateLimited {
+                retry_after: Duration::from_secs(seconds.into()),
+            }
+        }
+        code => Refusal::Protocol(code.as_str().to_owned()),
+    }
+}
+
+impl From<DiscardReason> for wire::DiscardReason {
+    fn from(reason: DiscardReason) -> Self {
+        match reason {
+            DiscardReason::Missed => Self::Missed,
+            DiscardReason::Disconnect => Self::Disconnect,
+            DiscardReason::Hangup => Self::Hangup,
+            DiscardReason::Busy => Self::Busy,
+            DiscardReason::Declined => Self::Declined,
+        }
+    }
+}
+
+impl From<wire::DiscardReason> for DiscardReason {
+    fn from(reason: wire::DiscardReason) -> Self {
+        match reason {
+            wire::DiscardReason::Missed => Self::Missed,
+            wire::DiscardReason::Disconnect => Self::Disconnect,
+            wire::DiscardReason::Hangup => Self::Hangup,
+            wire::DiscardReason::Busy => Self::Busy,
+            wire::DiscardReason::Declined => Self::Declined,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
