@@ -62,6 +62,11 @@ impl Pattern {
         }
     }
 
+    /// Says whether it matches every number.
+    pub fn is_any(&self) -> bool {
+        self.pieces.is_none()
+    }
+
     /// Says whether a capture of this name exists.
     pub fn has(&self, name: &str) -> bool {
         self.pieces.iter().flatten().any(|piece| match piece {

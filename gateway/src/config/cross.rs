@@ -1,0 +1,201 @@
+//! Checks that need more than one value: duplicates, references to something that is not there, missing files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::check::{Block, Checked, Values};
+use super::kind::{Raw, quoted};
+use super::nearest::nearest;
+use super::problem::{Place, Problem};
+use crate::route::{Callers, Pattern, Target};
+
+/// Checks the values of quartet.conf, with the environment, against each other and against the disk.
+pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Problem>) {
+    let mut problem = |at: &Checked, sentence: String| {
+        // A default is right by itself; if it clashes, the value that was said is named.
+        problems.extend(at.place.clone().map(|place| Problem { place, sentence }));
+    };
+    if let Some(addresses) = values.get("media.addresses") {
+        let words = addresses.value.texts(0);
+        if words.len() > 1 && words.iter().any(|(_, word)| *word == "auto") {
+            problem(
+                addresses,
+                "addresses must be \"auto\" alone or IP addresses, not both".to_owned(),
+            );
+        }
+    }
+    if let (Some(slow), Some(lock)) = (values.get("limits.failures_slow"), values.get("limits.failures_lock"))
+        && let (Raw::Integer(Some(slow_at)), Raw::Integer(Some(lock_at))) = (&slow.value, &lock.value)
+        && slow_at > lock_at
+    {
+        let at = if lock.place.is_some() { lock } else { slow };
+        problem(
+            at,
+            format!("failures_lock is {lock_at}, below failures_slow {slow_at}; slow down first, then lock"),
+        );
+    }
+    let exists = |name: &str| folder.join(name).is_dir();
+    if let Some(prompts) = values.get("ivr.prompts")
+        && let Some(name) = prompts.value.text()
+        && name != "builtin"
+        && !exists(name)
+    {
+        problem(
+            prompts,
+            format!("prompts names the folder {}; {}", quoted(name), missing(folder, name)),
+        );
+    }
+    if let Some(path) = values.get("plugins.path") {
+        for (line, name) in path.value.texts(0) {
+            if !exists(name) {
+                let place = match &path.place {
+                    Some(Place::Line(file, _)) if line > 0 => Some(Place::Line(file.clone(), line)),
+                    place => place.clone(),
+                };
+                let at = Checked {
+                    place,
+                    value: Raw::Flag(true),
+                };
+                problem(
+                    &at,
+                    format!("path names the folder {}; {}", quoted(name), missing(folder, name)),
+                );
+            }
+        }
+    }
+}
+
+fn missing(folder: &Path, name: &str) -> String {
+    format!(
+        "there is no folder {}, make it or correct the line",
+        folder.join(name).display()
+    )
+}
+
+/// Checks that no two blocks have the same value under `key`.
+pub(super) fn check_unique(section: &str, key: &str, blocks: &[Block], problems: &mut Vec<Problem>) {
+    let mut seen = BTreeMap::<&str, &Place>::new();
+    for block in blocks {
+        let Some((value, place)) = text_at(block, key) else {
+            continue;
+        };
+        match (seen.get(value), place) {
+            (Some(Place::Line(_, line)), _) => problems.push(Problem {
+                place: place.clone(),
+                sentence: format!(
+                    "{section} {} stands already in line {line}; give each {section} its own {key}",
+                    quoted(value)
+                ),
+            }),
+            _ => {
+                seen.insert(value, place);
+            }
+        }
+    }
+}
+
+/// Checks what routes refer to. `phones` is `None` if phones.conf is too broken to know them all.
+pub(super) fn check_routes(blocks: &[Block], phones: Option<&[&str]>, problems: &mut Vec<Problem>) {
+    for block in blocks {
+        check_route(block, phones, problems);
+    }
+}
+
+fn check_route(block: &Block, phones: Option<&[&str]>, problems: &mut Vec<Problem>) {
+    let mut problem = |place: &Place, sentence: String| {
+        problems.push(Problem {
+            place: place.clone(),
+            sentence,
+        })
+    };
+    let from = text_at(block, "from").and_then(|(text, place)| Some((text.parse::<Callers>().ok()?, place)));
+    match &from {
+        Some((Callers::Phone(user), place)) => {
+            if let Some(sentence) = no_phone(user, phones) {
+                problem(place, format!("from {sentence}"));
+            }
+        }
+        Some((Callers::Network(name), place)) if name != "hub" => {
+            problem(
+                place,
+                format!(
+                    "from names the network {}; the only one is \"network:hub\"",
+                    quoted(name)
+                ),
+            );
+        }
+        Some((Callers::Phones | Callers::Network(_), _)) | None => {}
+    }
+    // A number that was said and is wrong says nothing about its captures.
+    let number = match text_at(block, "number") {
+        None => Some(Pattern::any()),
+        Some((text, _)) => text.parse::<Pattern>().ok(),
+    };
+    let Some(to) = block.values.get("to") else { return };
+    let Some(Place::Line(file, line)) = &to.place else {
+        return;
+    };
+    let targets: Vec<(Place, Target)> = to
+        .value
+        .texts(*line)
+        .into_iter()
+        .filter_map(|(line, text)| Some((Place::Line(file.clone(), line), text.parse().ok()?)))
+        .collect();
+    if targets.len() > 1
+        && let Some((place, target)) = targets.iter().find(|(_, target)| matches!(target, Target::Hub(_)))
+    {
+        problem(
+            place,
+            format!(
+                "to has {} in a list; a hub user stands alone, only phones ring together",
+                quoted(&target.to_string())
+            ),
+        );
+    }
+    for (place, target) in &targets {
+        if let Some(number) = &number {
+            for name in target.user().names().filter(|name| !number.has(name)) {
+                let sentence = format!("to uses {{{name}}}, which number does not capture; write {{{name}}} in number");
+                problem(place, sentence);
+            }
+        }
+        match (target, &from) {
+            (Target::Phone(_), Some((Callers::Phones | Callers::Phone(_), _))) => {
+                problem(
+                    place,
+                    "to sends a phone to a phone; calls between phones come later, use \"hub:USER\"".to_owned(),
+                );
+            }
+            (Target::Hub(_), Some((Callers::Network(_), _))) => {
+                problem(
+                    place,
+                    "to sends a call from a network back to the hub; use \"phone:USER\"".to_owned(),
+                );
+            }
+            (Target::Phone(user), _) => {
+                if let Some(sentence) = user.literal().and_then(|user| no_phone(user, phones)) {
+                    problem(place, format!("to {sentence}"));
+                }
+            }
+            (Target::Hub(_), _) => {}
+        }
+    }
+}
+
+/// Says that a phone does not exist, and which one was probably meant.
+fn no_phone(user: &str, phones: Option<&[&str]>) -> Option<String> {
+    let phones = phones.filter(|phones| !phones.contains(&user))?;
+    let advice = match nearest(user, phones.iter().copied()) {
+        Some(near) => format!("did you mean \"phone:{near}\"?"),
+        None => "add a [[phone]] there or correct the route".to_owned(),
+    };
+    Some(format!(
+        "names the phone {}, which phones.conf does not have; {advice}",
+        quoted(user)
+    ))
+}
+
+fn text_at<'a>(block: &'a Block, key: &str) -> Option<(&'a str, &'a Place)> {
+    let checked = block.values.get(key)?;
+    Some((checked.value.text()?, checked.place.as_ref()?))
+}

@@ -1,0 +1,280 @@
+//! The texts that are made from the option table: `conf/quartet.conf`, `docs/configuration.md`, `quartet check --effective`.
+
+use std::fmt::Write as _;
+
+use super::kind::quoted;
+use super::load::Loaded;
+use super::options::{ConfFile, Preset, ROWS, Row, SECTIONS};
+use super::problem::Place;
+
+/// Width of the generated files.
+const WIDTH: usize = 100;
+
+/// The defaults of quartet.conf as TOML.
+pub(super) fn defaults() -> String {
+    let mut text = String::new();
+    for (section, _) in sections_of(ConfFile::Quartet) {
+        let _ = writeln!(text, "[{section}]");
+        for row in rows_of(section) {
+            if let Preset::Value(toml) = row.preset {
+                let _ = writeln!(text, "{} = {toml}", row.name);
+            }
+        }
+    }
+    text
+}
+
+/// `conf/quartet.conf`: every option, commented out, at its default.
+pub fn quartet_conf() -> String {
+    let mut text = String::from(
+        "# quartet.conf: how the gateway runs. Phones are in phones.conf, routes in routes.conf.\n\
+         #\n\
+         # Every option stands here at its default, commented out: remove the # to change one. Relative paths begin at\n\
+         # this folder. `quartet check` says what is wrong, file and line; `quartet check --effective` shows what is in\n\
+         # force. A variable QUARTET__SIP__REALM=example.org goes before the file. docs/configuration.md has it all.\n\
+         #\n\
+         # This file is generated from the option table in gateway/src/config/options.rs.\n",
+    );
+    for (section, about) in sections_of(ConfFile::Quartet) {
+        let _ = write!(text, "\n# {about}\n[{section}]\n");
+        for row in rows_of(section) {
+            for line in wrapped(row.help, WIDTH - 2) {
+                let _ = writeln!(text, "# {line}");
+            }
+            if let Preset::Value(toml) = row.preset {
+                let _ = writeln!(text, "#{} = {toml}", row.name);
+            }
+        }
+    }
+    text.push_str(
+        "\n# Options of a plugin stand in a section of its own; `quartet plugin inspect FILE` lists them.\n\
+         #[plugins.options.codec-opus]\n#bitrate = 24000\n",
+    );
+    text
+}
+
+/// `docs/configuration.md`: the manual page of the conf files.
+pub fn manual() -> String {
+    let mut text = String::from(MANUAL_HEAD);
+    for file in ConfFile::ALL {
+        let _ = write!(text, "\n## {}\n", file.name());
+        for (section, about) in sections_of(file) {
+            let heading = if file == ConfFile::Quartet {
+                format!("[{section}]")
+            } else {
+                format!("[[{section}]]")
+            };
+            let _ = write!(text, "\n### `{heading}`\n\n{about}\n\n");
+            text.push_str("| option | type | default | takes effect | meaning |\n|---|---|---|---|---|\n");
+            for row in rows_of(section) {
+                text.push_str(&manual_row(row));
+            }
+        }
+        text.push_str(match file {
+            ConfFile::Quartet => MANUAL_PLUGINS,
+            ConfFile::Phones => MANUAL_PHONES,
+            ConfFile::Routes => MANUAL_ROUTES,
+        });
+    }
+    text
+}
+
+fn manual_row(row: &Row) -> String {
+    let preset = match row.preset {
+        Preset::Value(toml) => format!("`{toml}`"),
+        Preset::Words(words, example) => format!("{words}; as `{example}`"),
+        Preset::Required(example) => format!("must be said; as `{example}`"),
+    };
+    let effect = if row.reload { "at once" } else { "at the next start" };
+    let cell = |text: &str| text.replace('|', "\\|");
+    format!(
+        "| `{}` | {} | {} | {effect} | {} |\n",
+        row.name,
+        cell(&row.kind.described()),
+        cell(&preset),
+        cell(row.help)
+    )
+}
+
+impl Loaded {
+    /// What is in force, as TOML with where each value came from; password hashes are left out.
+    pub fn effective(&self) -> String {
+        let mut text = String::new();
+        for (section, _) in sections_of(ConfFile::Quartet) {
+            let _ = writeln!(text, "[{section}]");
+            for row in rows_of(section) {
+                if let Some(checked) = self.values.get(&format!("{section}.{}", row.name)) {
+                    let line = format!("{} = {}", row.name, checked.value.to_toml());
+                    let _ = writeln!(text, "{line:<50}  # {}", origin(checked.place.as_ref()));
+                }
+            }
+            if section == "plugins" {
+                self.effective_plugin_options(&mut text);
+            }
+            text.push('\n');
+        }
+        self.effective_phones(&mut text);
+        self.effective_routes(&mut text);
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+        text
+    }
+
+    fn effective_plugin_options(&self, text: &mut String) {
+        let mut last = "";
+        for (path, checked) in &self.values {
+            let Some((id, key)) = path
+                .strip_prefix("plugins.options.")
+                .and_then(|option| option.split_once('.'))
+            else {
+                continue;
+            };
+            if id != last {
+                let _ = writeln!(text, "\n[plugins.options.{id}]");
+                last = id;
+            }
+            let line = format!("{key} = {}", checked.value.to_toml());
+            let _ = writeln!(text, "{line:<50}  # {}", origin(checked.place.as_ref()));
+        }
+    }
+
+    fn effective_phones(&self, text: &mut String) {
+        for phone in &self.settings.phones {
+            let hashes: Vec<&str> = [
+                phone.password_hash.md5.as_ref().map(|_| "md5"),
+                phone.password_hash.sha256.as_ref().map(|_| "sha256"),
+            ]
+            .into_iter()
+            .flatten()
+            .collect();
+            let _ = writeln!(text, "[[phone]]\nuser = {}", quoted(&phone.user));
+            let _ = writeln!(text, "# password_hash: {}", hashes.join(", "));
+            if let Some(name) = &phone.name {
+                let _ = writeln!(text, "name = {}", quoted(name));
+            }
+            let _ = writeln!(text, "codecs = {}", list(&phone.codecs));
+            let _ = writeln!(text, "language = {}", quoted(&phone.language));
+            let _ = writeln!(
+                text,
+                "verify = {}",
+                quoted(&format!("{:?}", phone.verify).to_lowercase())
+            );
+            let _ = writeln!(text, "max_contacts = {}\n", phone.max_contacts);
+        }
+    }
+
+    fn effective_routes(&self, text: &mut String) {
+        for route in &self.settings.routes {
+            let _ = writeln!(text, "[[route]]\nname = {}", quoted(&route.name));
+            let _ = writeln!(text, "from = {}", quoted(&route.from.to_string()));
+            if !route.number.is_any() {
+                let _ = writeln!(text, "number = {}", quoted(&route.number.to_string()));
+            }
+            let _ = writeln!(text, "to = {}", list(&route.to));
+            let _ = writeln!(text, "ring_timeout = \"{}\"", route.ring_timeout);
+            let _ = writeln!(
+                text,
+                "strategy = {}\n",
+                quoted(&format!("{:?}", route.strategy).to_lowercase())
+            );
+        }
+    }
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    format!(
+        "[{}]",
+        items
+            .iter()
+            .map(|item| quoted(&item.to_string()))
+            .collect::<Vec<_>>()
+            .join(", ")
+    )
+}
+
+fn origin(place: Option<&Place>) -> String {
+    match place {
+        None => "default".to_owned(),
+        Some(Place::Line(file, line)) => {
+            format!(
+                "{}:{line}",
+                file.file_name().unwrap_or(file.as_os_str()).to_string_lossy()
+            )
+        }
+        Some(Place::File(file)) => file.display().to_string(),
+        Some(Place::Variable(name)) => name.clone(),
+    }
+}
+
+fn sections_of(file: ConfFile) -> impl Iterator<Item = (&'static str, &'static str)> {
+    SECTIONS
+        .iter()
+        .copied()
+        .filter(move |(section, _)| ConfFile::of_section(section) == file)
+}
+
+fn rows_of(section: &str) -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().filter(move |row| row.section == section)
+}
+
+/// Breaks a text at spaces.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last_mut().expect("there is always a line");
+        if !last.is_empty() && last.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.to_owned());
+        } else {
+            if !last.is_empty() {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    lines
+}
+
+const MANUAL_HEAD: &str = "\
+# Configuration
+
+<!-- Generated from the option table in gateway/src/config/options.rs: run `UPDATE=1 cargo test -p quartet config`. -->
+
+Three files in one folder, in TOML: `quartet.conf` (how the gateway runs), `phones.conf` (who may register), `routes.conf`
+(who reaches whom). The folder is the one given as `--conf DIR`, else `$QUARTET_CONF`, `./conf`, `/etc/quartet`. A missing
+`phones.conf` or `routes.conf` means no phones or no routes; `quartet.conf` must exist and may be empty.
+
+- `quartet check` reads all three and prints every mistake at once as `file:line: sentence`; its exit code is 1 if there is
+  one. Unknown keys are mistakes. `quartet check --effective` prints what is in force and where each value came from.
+- An option of `quartet.conf` can be overridden from the environment: `QUARTET__SIP__REALM=example.org` is `realm` of `[sip]`,
+  `QUARTET__NETWORK__HUB__LISTEN` is `listen` of `[network.hub]`. Lists are separated by commas; in the id of a plugin `_`
+  stands for `-`: `QUARTET__PLUGINS__OPTIONS__CODEC_OPUS__BITRATE=24000`.
+- Relative paths begin at the conf folder, also those from the environment.
+- A time is a whole number and a unit: `\"500ms\"`, `\"10s\"`, `\"2m\"`, `\"1h\"`.
+- Changes take effect at the next start.
+";
+
+const MANUAL_PLUGINS: &str = "
+### `[plugins.options.ID]`
+
+Options of the plugin with this id, as `bitrate = 24000` under `[plugins.options.codec-opus]`. Each plugin has its own;
+`quartet plugin inspect FILE` lists them, and an unknown one is refused when the plugin is loaded.
+";
+
+const MANUAL_PHONES: &str = "
+There is no default password: `quartet passwd 100` asks for one and prints the line for the file. The hash is made for the
+`realm` of `[sip]` and the user; if one of them changes, it must be made again.
+";
+
+const MANUAL_ROUTES: &str = "
+A `number` must match as a whole:
+
+| in the pattern | matches |
+|---|---|
+| `tg*` | these characters, `*` among them |
+| `[0-9]`, `[0-9*#]{4}` | one character of the class, four of them |
+| `{user}` | one character or more, as few as the rest allows; `{user}` in `to` is what it matched |
+| `{room:[0-9]{3}}` | three digits, captured |
+
+The first route that matches decides, also when it leads to a phone that does not exist. A call without a route is refused
+as unknown.
+";

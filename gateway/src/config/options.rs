@@ -1,0 +1,476 @@
+//! The option table: one row per option of the three conf files.
+//!
+//! The check of the files, the defaults, `conf/quartet.conf`, `docs/configuration.md` and `quartet check --effective` are
+//! all made from it. An option is added here, in [`super::settings`], and nowhere else.
+
+use super::kind::Kind;
+use super::words;
+
+/// One option.
+pub(super) struct Row {
+    /// The section, without brackets.
+    pub(super) section: &'static str,
+    /// The key.
+    pub(super) name: &'static str,
+    /// Type, unit and range.
+    pub(super) kind: Kind,
+    /// What it is when nobody says.
+    pub(super) preset: Preset,
+    /// Whether a running gateway can take a new value over; if not, it takes effect at the next start.
+    pub(super) reload: bool,
+    /// What it does, for the conf file and the manual.
+    pub(super) help: &'static str,
+}
+
+/// What an option is when nobody says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Preset {
+    /// This, as TOML.
+    Value(&'static str),
+    /// Something that depends on other options, in words; an example as TOML.
+    Words(&'static str, &'static str),
+    /// It must be said; an example as TOML.
+    Required(&'static str),
+}
+
+/// A conf file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ConfFile {
+    /// quartet.conf
+    Quartet,
+    /// phones.conf
+    Phones,
+    /// routes.conf
+    Routes,
+}
+
+impl ConfFile {
+    /// All of them, in the order in which they are read.
+    pub(super) const ALL: [Self; 3] = [Self::Quartet, Self::Phones, Self::Routes];
+
+    /// The name within the conf folder.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Quartet => "quartet.conf",
+            Self::Phones => "phones.conf",
+            Self::Routes => "routes.conf",
+        }
+    }
+
+    /// The file that a section belongs to.
+    pub(super) fn of_section(section: &str) -> Self {
+        match section {
+            "phone" => Self::Phones,
+            "route" => Self::Routes,
+            _ => Self::Quartet,
+        }
+    }
+}
+
+/// A section with a line of explanation, in the order of the file.
+pub(super) const SECTIONS: &[(&str, &str)] = &[
+    ("sip", "Where phones reach the gateway."),
+    ("media", "Where audio flows."),
+    ("call", "What a call does; a phone or a route may say otherwise."),
+    ("limits", "What one source, one account or all of them may do."),
+    ("ivr", "What is spoken in the handset."),
+    (
+        "network.hub",
+        "The embedded hub, where people with a browser or another gateway are called.",
+    ),
+    (
+        "plugins",
+        "Codecs and transports. Plugins are trusted code in the same process.",
+    ),
+    ("cdr", "Call records, one JSON line per call; they never hold keys."),
+    (
+        "control",
+        "The UNIX socket through which the other commands reach a running gateway; its mode is 0600.",
+    ),
+    ("store", "What outlives the process: hub accounts and invitations."),
+    ("log", "What is logged, to standard error."),
+    ("phone", "A phone that may register."),
+    (
+        "route",
+        "A row of routes.conf; the first that matches wins, and a call without a route is refused.",
+    ),
+];
+
+/// Things of the design that are not served yet: refused with a sentence instead of a guess at a typing mistake.
+pub(super) const LATER: &[(&str, &str)] = &[
+    (
+        "network.telegram",
+        "the telegram network comes later; remove the section",
+    ),
+    (
+        "network.hub.url",
+        "a hub elsewhere comes later; the embedded one listens at [network.hub] listen",
+    ),
+    (
+        "network.hub.token_file",
+        "a hub elsewhere comes later; the embedded one needs no token",
+    ),
+    (
+        "trunk",
+        "trunks come later; remove the section, or register the PBX as a [[phone]]",
+    ),
+    ("phone.srtp", "SRTP towards phones comes later; remove the line"),
+    ("phone.require_srtp", "SRTP towards phones comes later; remove the line"),
+];
+
+/// Any number of events or things that is still a limit.
+const MANY: i64 = 1_000_000;
+
+/// The table.
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        section: "sip",
+        name: "listen",
+        kind: Kind::Words {
+            bare: false,
+            empty: false,
+            each: words::sip_listen,
+        },
+        preset: Preset::Value(r#"["udp:0.0.0.0:5060"]"#),
+        reload: false,
+        help: "Sockets for phones, as \"udp:ADDRESS:PORT\". Port 0 lets the system choose; `quartet status` shows it.",
+    },
+    Row {
+        section: "sip",
+        name: "realm",
+        kind: Kind::Text(words::realm),
+        preset: Preset::Value(r#""quartet""#),
+        reload: false,
+        help: "The name that passwords are made for. If it changes, every password hash must be made again with \
+               `quartet passwd`.",
+    },
+    Row {
+        section: "media",
+        name: "addresses",
+        kind: Kind::Words {
+            bare: true,
+            empty: false,
+            each: words::media_address,
+        },
+        preset: Preset::Value(r#"["auto"]"#),
+        reload: false,
+        help: "IP addresses that are offered for audio. \"auto\": those of this machine.",
+    },
+    Row {
+        section: "media",
+        name: "ports",
+        kind: Kind::Text(words::ports),
+        preset: Preset::Value(r#""20000-24999""#),
+        reload: false,
+        help: "UDP ports for audio; a call takes up to four. Open them in the firewall. \"0\": chosen by the system.",
+    },
+    Row {
+        section: "media",
+        name: "workers",
+        kind: Kind::Integer(0, 256),
+        preset: Preset::Value("0"),
+        reload: false,
+        help: "Threads that move audio. 0: one a core.",
+    },
+    Row {
+        section: "call",
+        name: "verify",
+        kind: Kind::OneOf(&["announce", "confirm", "off"]),
+        preset: Preset::Value(r#""announce""#),
+        reload: false,
+        help: "How the four emojis are checked. announce: they are spoken once, *1 repeats them. confirm: they are spoken, \
+               then 1 says that they match, 2 repeats, 9 says that they differ and ends the call. off: nothing is spoken.",
+    },
+    Row {
+        section: "call",
+        name: "confirm_timeout",
+        kind: Kind::Period("1s", "5m"),
+        preset: Preset::Value(r#""10s""#),
+        reload: false,
+        help: "How long confirm waits for a key; then the call goes on as unverified.",
+    },
+    Row {
+        section: "call",
+        name: "rtp_timeout",
+        kind: Kind::Period("1s", "1h"),
+        preset: Preset::Value(r#""10s""#),
+        reload: false,
+        help: "A call ends when a side has sent no audio for so long.",
+    },
+    Row {
+        section: "call",
+        name: "ring_timeout",
+        kind: Kind::Period("1s", "10m"),
+        preset: Preset::Value(r#""60s""#),
+        reload: false,
+        help: "How long a call rings before it counts as missed.",
+    },
+    Row {
+        section: "call",
+        name: "codecs",
+        kind: Kind::Words {
+            bare: false,
+            empty: false,
+            each: words::codec,
+        },
+        preset: Preset::Value(r#"["opus", "pcma", "pcmu"]"#),
+        reload: false,
+        help: "Codecs for phones by their SDP name, most wanted first.",
+    },
+    Row {
+        section: "limits",
+        name: "failures_slow",
+        kind: Kind::Integer(1, MANY),
+        preset: Preset::Value("5"),
+        reload: false,
+        help: "Failed logins for one account from one source after which the answers slow down.",
+    },
+    Row {
+        section: "limits",
+        name: "failures_lock",
+        kind: Kind::Integer(1, MANY),
+        preset: Preset::Value("10"),
+        reload: false,
+        help: "Failed logins for one account from one source after which it is locked out; not less than failures_slow.",
+    },
+    Row {
+        section: "limits",
+        name: "failures_window",
+        kind: Kind::Period("1s", "24h"),
+        preset: Preset::Value(r#""60s""#),
+        reload: false,
+        help: "How long a failed login counts, and how long a lock lasts.",
+    },
+    Row {
+        section: "limits",
+        name: "calls",
+        kind: Kind::Integer(1, MANY),
+        preset: Preset::Value("100"),
+        reload: false,
+        help: "Calls at the same time.",
+    },
+    Row {
+        section: "limits",
+        name: "calls_per_phone",
+        kind: Kind::Integer(1, MANY),
+        preset: Preset::Value("4"),
+        reload: false,
+        help: "Calls of one phone at the same time.",
+    },
+    Row {
+        section: "limits",
+        name: "hub_requests_per_minute",
+        kind: Kind::Integer(1, MANY),
+        preset: Preset::Value("30"),
+        reload: false,
+        help: "Calls that one hub account, or one source address, may ask for in a minute.",
+    },
+    Row {
+        section: "limits",
+        name: "hub_sessions",
+        kind: Kind::Integer(1, MANY),
+        preset: Preset::Value("1000"),
+        reload: false,
+        help: "Open connections to the hub.",
+    },
+    Row {
+        section: "ivr",
+        name: "prompts",
+        kind: Kind::Text(words::prompts),
+        preset: Preset::Value(r#""builtin""#),
+        reload: false,
+        help: "The recordings: \"builtin\", or a folder with one folder per language.",
+    },
+    Row {
+        section: "network.hub",
+        name: "listen",
+        kind: Kind::Text(words::http_listen),
+        preset: Preset::Value(r#""http:127.0.0.1:8080""#),
+        reload: false,
+        help: "Where the hub serves WebSockets, as \"http:ADDRESS:PORT\". Beyond this machine put a reverse proxy with TLS \
+               in front.",
+    },
+    Row {
+        section: "network.hub",
+        name: "account",
+        kind: Kind::Text(words::user),
+        preset: Preset::Value(r#""gw""#),
+        reload: false,
+        help: "The gateway's own account: phone 100 is 100@gw there.",
+    },
+    Row {
+        section: "plugins",
+        name: "path",
+        kind: Kind::Words {
+            bare: false,
+            empty: true,
+            each: words::path,
+        },
+        preset: Preset::Value("[]"),
+        reload: false,
+        help: "Folders with plugins, searched before the one of the program and /usr/lib/quartet/plugins.",
+    },
+    Row {
+        section: "plugins",
+        name: "required",
+        kind: Kind::Words {
+            bare: false,
+            empty: true,
+            each: words::plugin,
+        },
+        preset: Preset::Value(r#"["codec-g711", "codec-opus", "transport-rtp", "transport-webrtc"]"#),
+        reload: false,
+        help: "Without these the gateway does not start.",
+    },
+    Row {
+        section: "cdr",
+        name: "path",
+        kind: Kind::Text(words::path),
+        preset: Preset::Value(r#""state/cdr.jsonl""#),
+        reload: false,
+        help: "The file that records are appended to.",
+    },
+    Row {
+        section: "control",
+        name: "path",
+        kind: Kind::Text(words::path),
+        preset: Preset::Value(r#""state/quartet.sock""#),
+        reload: false,
+        help: "Where the socket is made.",
+    },
+    Row {
+        section: "store",
+        name: "path",
+        kind: Kind::Text(words::path),
+        preset: Preset::Value(r#""state/quartet.db""#),
+        reload: false,
+        help: "A SQLite file; it is made if it is missing.",
+    },
+    Row {
+        section: "log",
+        name: "level",
+        kind: Kind::OneOf(&["error", "warn", "info", "debug", "trace"]),
+        preset: Preset::Value(r#""info""#),
+        reload: false,
+        help: "The least important level that is written; debug shows numbers and names. $RUST_LOG goes before it.",
+    },
+    Row {
+        section: "phone",
+        name: "user",
+        kind: Kind::Text(words::user),
+        preset: Preset::Required(r#""100""#),
+        reload: false,
+        help: "The login name, which is also the extension.",
+    },
+    Row {
+        section: "phone",
+        name: "password_hash",
+        kind: Kind::PasswordHash,
+        preset: Preset::Required(r#"{ md5 = "…", sha256 = "…" }"#),
+        reload: false,
+        help: "As `quartet passwd USER` prints it. The phone is asked only for what stands here: some fail at any other.",
+    },
+    Row {
+        section: "phone",
+        name: "name",
+        kind: Kind::Text(words::label),
+        preset: Preset::Words("the user", r#""Anna, desk""#),
+        reload: false,
+        help: "Shown to the people it calls.",
+    },
+    Row {
+        section: "phone",
+        name: "codecs",
+        kind: Kind::Words {
+            bare: false,
+            empty: false,
+            each: words::codec,
+        },
+        preset: Preset::Words("those of [call]", r#"["opus", "pcma"]"#),
+        reload: false,
+        help: "Codecs by their SDP name, most wanted first.",
+    },
+    Row {
+        section: "phone",
+        name: "language",
+        kind: Kind::Text(words::language),
+        preset: Preset::Value(r#""en""#),
+        reload: false,
+        help: "The language that it is spoken to in.",
+    },
+    Row {
+        section: "phone",
+        name: "verify",
+        kind: Kind::OneOf(&["announce", "confirm", "off"]),
+        preset: Preset::Words("that of [call]", r#""confirm""#),
+        reload: false,
+        help: "How the four emojis are checked.",
+    },
+    Row {
+        section: "phone",
+        name: "max_contacts",
+        kind: Kind::Integer(1, 16),
+        preset: Preset::Value("4"),
+        reload: false,
+        help: "Devices that may be registered at the same time; all of them ring.",
+    },
+    Row {
+        section: "route",
+        name: "name",
+        kind: Kind::Text(words::label),
+        preset: Preset::Required(r#""people on the hub""#),
+        reload: false,
+        help: "Unique; stands in logs and call records.",
+    },
+    Row {
+        section: "route",
+        name: "from",
+        kind: Kind::Text(words::callers),
+        preset: Preset::Required(r#""phones""#),
+        reload: false,
+        help: "Whose calls it is for: \"phones\", \"phone:USER\" or \"network:hub\".",
+    },
+    Row {
+        section: "route",
+        name: "number",
+        kind: Kind::Text(words::pattern),
+        preset: Preset::Words("every number", r#""tg*{user}""#),
+        reload: false,
+        help: "Which numbers it is for: what the phone dials, or the extension that a network's caller asks for (100 of \
+               100@gw, nothing of gw). {name} captures one character or more, [0-9]{3} is three digits, {name:[0-9]{3}} \
+               captures them.",
+    },
+    Row {
+        section: "route",
+        name: "to",
+        kind: Kind::Words {
+            bare: true,
+            empty: false,
+            each: words::target,
+        },
+        preset: Preset::Required(r#""hub:{user}""#),
+        reload: false,
+        help: "Where the call goes: \"hub:USER\", \"phone:USER\" or a list of phones; {name} is what the number captured.",
+    },
+    Row {
+        section: "route",
+        name: "ring_timeout",
+        kind: Kind::Period("1s", "10m"),
+        preset: Preset::Words("that of [call]", r#""60s""#),
+        reload: false,
+        help: "How long it rings.",
+    },
+    Row {
+        section: "route",
+        name: "strategy",
+        kind: Kind::Text(words::strategy),
+        preset: Preset::Value(r#""all""#),
+        reload: false,
+        help: "all: several phones ring at the same time, the first to answer has the call.",
+    },
+];
+
+/// Finds a row.
+pub(super) fn row(section: &str, name: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.section == section && row.name == name)
+}

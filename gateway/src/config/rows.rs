@@ -1,0 +1,158 @@
+//! What serde makes of the merged files, before phones and routes take over what `[call]` says.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::options::{Preset, row};
+use super::secret::{Hash, PasswordHash};
+use super::settings::{
+    Call, Cdr, Control, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Route, Sip, Store, Strategy, Verify,
+};
+use super::units::{Period, Prompts};
+use crate::route::Pattern;
+
+/// quartet.conf.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QuartetFile {
+    pub(super) sip: Sip,
+    pub(super) media: Media,
+    pub(super) call: Call,
+    pub(super) limits: Limits,
+    pub(super) ivr: Ivr,
+    pub(super) network: Networks,
+    pub(super) plugins: Plugins,
+    pub(super) cdr: Cdr,
+    pub(super) control: Control,
+    pub(super) store: Store,
+    pub(super) log: Log,
+}
+
+impl QuartetFile {
+    /// Makes the paths start at the conf folder.
+    pub(super) fn resolve_paths(&mut self, folder: &Path) {
+        let files = [&mut self.cdr.path, &mut self.control.path, &mut self.store.path];
+        for path in files.into_iter().chain(&mut self.plugins.path) {
+            *path = folder.join(&*path);
+        }
+        if let Prompts::Folder(path) = &mut self.ivr.prompts {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+/// phones.conf.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PhonesFile {
+    #[serde(default)]
+    pub(super) phone: Vec<PhoneRow>,
+}
+
+/// A `[[phone]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PhoneRow {
+    user: String,
+    password_hash: HashRow,
+    name: Option<String>,
+    codecs: Option<Vec<String>>,
+    language: Option<String>,
+    verify: Option<Verify>,
+    max_contacts: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HashRow {
+    md5: Option<String>,
+    sha256: Option<String>,
+}
+
+impl PhoneRow {
+    /// Fills in what the file leaves open.
+    pub(super) fn complete(self, call: &Call) -> Phone {
+        Phone {
+            user: self.user,
+            password_hash: PasswordHash {
+                md5: self.password_hash.md5.as_deref().and_then(Hash::from_hex),
+                sha256: self.password_hash.sha256.as_deref().and_then(Hash::from_hex),
+            },
+            name: self.name,
+            codecs: self.codecs.unwrap_or_else(|| call.codecs.clone()),
+            language: self
+                .language
+                .unwrap_or_else(|| preset("phone", "language").trim_matches('"').to_owned()),
+            verify: self.verify.unwrap_or(call.verify),
+            max_contacts: self.max_contacts.unwrap_or_else(|| {
+                preset("phone", "max_contacts")
+                    .parse()
+                    .expect("a test reads every default of the option table")
+            }),
+        }
+    }
+}
+
+/// routes.conf.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RoutesFile {
+    #[serde(default)]
+    pub(super) route: Vec<RouteRow>,
+}
+
+/// A `[[route]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteRow {
+    name: String,
+    from: String,
+    number: Option<String>,
+    to: OneOrMany,
+    ring_timeout: Option<Period>,
+    strategy: Option<Strategy>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl RouteRow {
+    /// Fills in what the file leaves open.
+    ///
+    /// # Errors
+    /// A sentence, if a part was not checked before.
+    pub(super) fn complete(self, call: &Call) -> Result<Route, String> {
+        let to = match self.to {
+            OneOrMany::One(target) => vec![target],
+            OneOrMany::Many(targets) => targets,
+        };
+        Ok(Route {
+            from: self.from.parse().map_err(|error| format!("from {error}"))?,
+            number: match self.number {
+                None => Pattern::any(),
+                Some(number) => number.parse().map_err(|error| format!("number {error}"))?,
+            },
+            to: to
+                .iter()
+                .map(|target| target.parse())
+                .collect::<Result<_, _>>()
+                .map_err(|error| format!("to {error}"))?,
+            ring_timeout: self.ring_timeout.unwrap_or(call.ring_timeout),
+            strategy: self.strategy.unwrap_or(Strategy::All),
+            name: self.name,
+        })
+    }
+}
+
+/// The default of an option, as TOML.
+fn preset(section: &str, name: &str) -> &'static str {
+    match row(section, name).map(|row| row.preset) {
+        Some(Preset::Value(toml)) => toml,
+        Some(Preset::Words(..) | Preset::Required(_)) | None => "",
+    }
+}

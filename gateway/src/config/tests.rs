@@ -1,0 +1,552 @@
+//! The conf files as an operator meets them: what is refused and how, what is taken over.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+
+use super::options::{ConfFile, Preset, ROWS};
+use super::tree::Tree;
+use super::*;
+use crate::route::Callers;
+
+const MD5: &str = "0123456789abcdef0123456789abcdef";
+const SHA256: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// A conf folder that is gone after the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!(
+            "quartet-conf-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let folder = Self(std::env::temp_dir().join(name));
+        fs::create_dir_all(&folder.0).unwrap();
+        for (name, text) in files {
+            fs::write(folder.0.join(name), text).unwrap();
+        }
+        folder
+    }
+
+    fn load(&self, variables: &[(&str, &str)]) -> Result<Loaded, Problems> {
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect();
+        load(&self.0, &variables)
+    }
+
+    /// The problems, with the folder left out of the paths.
+    fn problems(&self, variables: &[(&str, &str)]) -> Vec<String> {
+        let problems = self
+            .load(variables)
+            .err()
+            .map(|problems| problems.to_string())
+            .unwrap_or_default();
+        let folder = format!("{}/", self.0.display());
+        problems.lines().map(|line| line.replace(&folder, "")).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[track_caller]
+fn refused(quartet: &str, expected: &[&str]) {
+    assert_eq!(Folder::new(&[("quartet.conf", quartet)]).problems(&[]), expected);
+}
+
+#[track_caller]
+fn refused_phones(phones: &str, expected: &[&str]) {
+    assert_eq!(
+        Folder::new(&[("quartet.conf", ""), ("phones.conf", phones)]).problems(&[]),
+        expected
+    );
+}
+
+#[track_caller]
+fn refused_routes(routes: &str, expected: &[&str]) {
+    let phones = format!("[[phone]]\nuser = \"100\"\npassword_hash = {{ md5 = \"{MD5}\" }}\n");
+    let folder = Folder::new(&[("quartet.conf", ""), ("phones.conf", &phones), ("routes.conf", routes)]);
+    assert_eq!(folder.problems(&[]), expected);
+}
+
+#[test]
+fn an_empty_file_means_all_defaults() {
+    let folder = Folder::new(&[("quartet.conf", "")]);
+    let settings = folder.load(&[]).unwrap().settings;
+    assert_eq!(settings.sip.listen, ["udp:0.0.0.0:5060".parse().unwrap()]);
+    assert_eq!(settings.sip.realm, "quartet");
+    assert_eq!(settings.media.addresses, Addresses::Auto);
+    assert_eq!(
+        settings.media.ports,
+        Ports::Range {
+            first: 20000,
+            last: 24999
+        }
+    );
+    assert_eq!(settings.call.verify, Verify::Announce);
+    assert_eq!(settings.call.confirm_timeout.duration(), Duration::from_secs(10));
+    assert_eq!(settings.limits.calls, 100);
+    assert_eq!(settings.ivr.prompts, Prompts::Builtin);
+    assert_eq!(settings.network.hub.account, "gw");
+    assert!(settings.plugins.path.is_empty() && settings.plugins.options.is_empty());
+    assert_eq!(settings.store.path, folder.0.join("state/quartet.db"));
+    assert_eq!(settings.log.level, Level(tracing::Level::INFO));
+    assert!(settings.phones.is_empty() && settings.routes.is_empty());
+}
+
+#[test]
+fn everything_said_is_taken_over() {
+    let quartet = r#"
+[sip]
+listen = ["udp:127.0.0.1:0", "udp:[::1]:5060"]
+realm = "example.org"
+[media]
+addresses = "192.0.2.1"
+ports = "0"
+workers = 2
+[call]
+verify = "confirm"
+confirm_timeout = "500s"
+[call.x]
+"#
+    .replace("500s", "90s")
+    .replace("[call.x]\n", "ring_timeout = \"2m\"\n");
+    let quartet = format!(
+        "{quartet}[ivr]\nprompts = \"voices\"\n[plugins]\npath = [\"voices\", \".\"]\nrequired = []\n\
+         [plugins.options.codec-opus]\nbitrate = 24000\nfec = true\nshare = 0.5\nmode = \"voip\"\n[cdr]\npath = \"/x/cdr\"\n"
+    );
+    let phones = format!(
+        "[[phone]]\nuser = \"100\"\npassword_hash = {{ md5 = \"{MD5}\", sha256 = \"{SHA256}\" }}\nname = \"Anna, desk\"\n\
+         codecs = [\"pcma\"]\nlanguage = \"de\"\nverify = \"off\"\nmax_contacts = 1\n\
+         [[phone]]\nuser = \"101\"\npassword_hash.md5 = \"{MD5}\"\n"
+    );
+    let routes = "[[route]]\nname = \"a\"\nfrom = \"phone:100\"\nnumber = \"tg*{user}\"\nto = \"hub:{user}\"\n\
+                  ring_timeout = \"5s\"\n[[route]]\nname = \"b\"\nfrom = \"network:hub\"\nto = [\"phone:100\", \"phone:101\"]\n\
+                  strategy = \"all\"\n";
+    let folder = Folder::new(&[
+        ("quartet.conf", &quartet),
+        ("phones.conf", &phones),
+        ("routes.conf", routes),
+    ]);
+    fs::create_dir(folder.0.join("voices")).unwrap();
+    let settings = folder.load(&[]).unwrap().settings;
+    assert_eq!(settings.sip.listen.len(), 2);
+    assert_eq!(
+        settings.media.addresses,
+        Addresses::Listed(vec!["192.0.2.1".parse().unwrap()])
+    );
+    assert_eq!(settings.media.ports, Ports::System);
+    assert_eq!(settings.ivr.prompts, Prompts::Folder(folder.0.join("voices")));
+    assert_eq!(settings.cdr.path, Path::new("/x/cdr"));
+    let options = &settings.plugins.options["codec-opus"];
+    let options: Vec<_> = options
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(
+        options,
+        [
+            ("bitrate", "24000"),
+            ("fec", "true"),
+            ("mode", "voip"),
+            ("share", "0.5")
+        ]
+    );
+    let [anna, second] = settings.phones.as_slice() else {
+        panic!("two phones")
+    };
+    assert_eq!(anna.name.as_deref(), Some("Anna, desk"));
+    assert_eq!(
+        (anna.codecs.as_slice(), anna.language.as_str()),
+        (["pcma".to_owned()].as_slice(), "de")
+    );
+    assert_eq!((anna.verify, anna.max_contacts), (Verify::Off, 1));
+    assert_eq!(anna.password_hash.sha256.as_ref().unwrap().hex().as_str(), SHA256);
+    assert_eq!(
+        (second.verify, second.max_contacts, second.language.as_str()),
+        (Verify::Confirm, 4, "en")
+    );
+    assert_eq!(second.codecs, ["opus", "pcma", "pcmu"]);
+    assert!(second.password_hash.sha256.is_none());
+    let [first, second] = settings.routes.as_slice() else {
+        panic!("two routes")
+    };
+    assert_eq!(first.from, Callers::Phone("100".to_owned()));
+    assert_eq!(first.ring_timeout.duration(), Duration::from_secs(5));
+    assert_eq!(
+        (second.ring_timeout.duration(), second.to.len()),
+        (Duration::from_secs(120), 2)
+    );
+    assert!(!format!("{settings:?}").contains(&MD5[..8]), "hashes are not for logs");
+}
+
+#[test]
+fn every_mistake_is_reported_in_one_run() {
+    let quartet =
+        "[sip]\nrelm = \"x\"\nlisten = [\"tcp:0.0.0.0:5060\"]\n\n[limits]\ncalls = 0\ncalls_per_phone = \"4\"\n";
+    let phones = "[[phone]]\nuser = \"100\"\n\n[[phone]]\nuser = \"100\"\npassword_hash = { md5 = \"12\" }\n";
+    let routes =
+        "[[route]]\nname = \"x\"\nfrom = \"phone:105\"\nnumber = \"{a}\"\nto = \"hub:{b}\"\nstrategy = \"in-order\"\n";
+    let folder = Folder::new(&[
+        ("quartet.conf", quartet),
+        ("phones.conf", phones),
+        ("routes.conf", routes),
+    ]);
+    let problems = folder.problems(&[("QUARTET__MEDIA__WORKERS", "many"), ("QUARTET__SIP__RELM", "x")]);
+    let expected = r#"
+quartet.conf:2: unknown key "relm" in [sip]; did you mean "realm"?
+quartet.conf:3: listen names "tcp", which is not served yet; listen on "udp:0.0.0.0:5060"
+quartet.conf:6: calls must be from 1 to 1000000
+quartet.conf:7: calls_per_phone must be a whole number from 1 to 1000000 without quotes, not text
+phones.conf:1: [[phone]] has no password_hash; add a line password_hash = { md5 = "…", sha256 = "…" }
+phones.conf:5: phone "100" stands already in line 2; give each phone its own user
+phones.conf:6: password_hash must have 32 hex digits as md5; run `quartet passwd USER` to make it
+routes.conf:3: from names the phone "105", which phones.conf does not have; did you mean "phone:100"?
+routes.conf:5: to uses {b}, which number does not capture; write {b} in number
+routes.conf:6: strategy is "in-order", which comes later; write "all" to ring them at the same time
+environment variable QUARTET__MEDIA__WORKERS: workers must be a whole number from 0 to 256 without quotes, not text
+environment variable QUARTET__SIP__RELM: sets no option; did you mean QUARTET__SIP__REALM?"#;
+    assert_eq!(problems.join("\n"), expected.trim_start());
+}
+
+#[test]
+fn all_mistakes_of_syntax_and_the_rest_of_the_file() {
+    refused(
+        "[sip]\nrealm = exam ple\n[media]\nports = \n[limits]\ncals = 3\n[log]\nlevel = \"info\nx = 1\n",
+        &[
+            "quartet.conf:2: not valid TOML: string values must be quoted, expected literal string; write text as \"text\"",
+        ],
+    );
+}
+
+#[test]
+fn unknown_keys_and_sections() {
+    refused(
+        "realm = \"x\"\n[spi]\n[phone]\n[media]\nrealm = \"x\"\n[zzzzzzzz]\n[log]\nzzzzzz = 1\n",
+        &[],
+    );
+    refused(
+        "[network.telegram.main]\napi_id = 1\n[network.hub]\nurl = \"wss://x\"\n[network.hbu]\n",
+        &[],
+    );
+    refused("[[phone]]\nuser = \"100\"\n[[route]]\n[[trunk]]\n", &[]);
+}
+
+#[test]
+fn wrong_types() {
+    refused(
+        "sip = 3\n[media]\nports = 5060\nworkers = 1.5\naddresses = [1, 2]\n[call]\ncodecs = \"opus\"\n",
+        &[],
+    );
+    refused(
+        "[call]\nverify = true\nrtp_timeout = 10\nring_timeout = \"10\"\n[plugins]\noptions = 3\n",
+        &[],
+    );
+    refused(
+        "[plugins.options.codec-opus]\nbitrate = [1]\n[plugins.options.\"Codec Opus\"]\nx = 1\n",
+        &[],
+    );
+}
+
+#[test]
+fn out_of_range() {
+    refused(
+        "[media]\nports = \"1-2\"\nworkers = 257\n[call]\nverify = \"announc\"\nconfirm_timeout = \"1h\"\n",
+        &[],
+    );
+    refused("[limits]\ncalls = 99999999999999999999\nfailures_slow = 20\n", &[]);
+    refused(
+        "[sip]\nlisten = []\nrealm = \"\"\n[log]\nlevel = \"loud\"\n[network.hub]\nlisten = \"https:1.2.3.4:1\"\n",
+        &[],
+    );
+}
+
+#[test]
+fn duplicates() {
+    refused("[sip]\nrealm = \"a\"\nrealm = \"b\"\n[media]\n[sip]\n", &[]);
+    refused(
+        "[call]\ncodecs = [\n  \"opus\",\n  \"opus\",\n]\n[media]\naddresses = [\"auto\", \"192.0.2.1\"]\n",
+        &[],
+    );
+    let route = "[[route]]\nname = \"a\"\nfrom = \"phones\"\nto = \"hub:a\"\n";
+    refused_routes(&format!("{route}{route}"), &[]);
+}
+
+#[test]
+fn dangling_references_and_routes_that_cannot_be() {
+    refused_routes(
+        "[[route]]\nname = \"a\"\nfrom = \"network:telgram\"\nto = [\n  \"phone:100\",\n  \"phone:9999\",\n]\n\
+         [[route]]\nname = \"b\"\nfrom = \"phones\"\nto = \"phone:100\"\n\
+         [[route]]\nname = \"c\"\nfrom = \"network:hub\"\nto = \"hub:x\"\n\
+         [[route]]\nname = \"d\"\nfrom = \"phones\"\nto = [\"hub:x\", \"hub:y\"]\nnumber = \"{a\"\n\
+         [[route]]\nname = \"e\"\nfrom = \"trunk:pbx\"\nto = \"telegram:main/@x\"\nnumbr = \"1\"\n",
+        &[],
+    );
+}
+
+#[test]
+fn missing_files() {
+    let folder = Folder::new(&[]);
+    assert_eq!(
+        folder.problems(&[]),
+        ["quartet.conf: is missing; an empty file means all defaults, conf/quartet.conf shows them"]
+    );
+    let folder = Folder::new(&[(
+        "quartet.conf",
+        "[ivr]\nprompts = \"voices\"\n[plugins]\npath = [\n\"a\",\n\"/b\"]\n",
+    )]);
+    let at = folder.0.display();
+    let problems = folder.load(&[]).err().unwrap().to_string();
+    let expected = format!(
+        "{at}/quartet.conf:2: prompts names the folder \"voices\"; there is no folder {at}/voices, make it or correct the line\n\
+         {at}/quartet.conf:5: path names the folder \"a\"; there is no folder {at}/a, make it or correct the line\n\
+         {at}/quartet.conf:6: path names the folder \"/b\"; there is no folder /b, make it or correct the line"
+    );
+    assert_eq!(problems, expected);
+    let gone = find_folder(Some(Path::new("no/such/folder"))).unwrap_err().to_string();
+    assert_eq!(
+        gone,
+        "no/such/folder: there is no such folder; give the one with quartet.conf as --conf DIR or in $QUARTET_CONF"
+    );
+}
+
+#[test]
+fn phones_with_mistakes() {
+    refused_phones(
+        &format!(
+            "[[phone]]\nuser = \"a b\"\npassword_hash = \"secret\"\nsrtp = \"off\"\nmax_contacts = 0\n\
+             [[phone]]\nuser = \"1\"\npassword_hash = {{ md6 = \"{MD5}\" }}\nlanguage = \"English\"\nname = \"\"\n\
+             [[phone]]\nuser = \"2\"\npassword_hash = {{}}\npasswrd = \"x\"\n\
+             [[trunk]]\nname = \"pbx\"\n[[phones]]\n[phone2]\n"
+        ),
+        &[],
+    );
+    refused_phones("[phone]\nuser = \"100\"\n", &[]);
+    refused_phones("phone = [1]\n", &[]);
+}
+
+#[test]
+fn a_file_that_is_no_text() {
+    let folder = Folder::new(&[("quartet.conf", "")]);
+    fs::write(folder.0.join("phones.conf"), b"# one\n# \xff\n").unwrap();
+    assert_eq!(
+        folder.problems(&[]),
+        ["phones.conf:2: is not UTF-8 here; save the file as UTF-8"]
+    );
+}
+
+#[test]
+fn variables_go_before_the_file() {
+    let folder = Folder::new(&[(
+        "quartet.conf",
+        "[sip]\nrealm = \"file\"\nlisten = [\"udp:127.0.0.1:1\"]\n",
+    )]);
+    let loaded = folder
+        .load(&[
+            ("QUARTET__SIP__REALM", "1e5"),
+            ("QUARTET__SIP__LISTEN", "udp:127.0.0.1:0, udp:[::1]:0"),
+            ("QUARTET__MEDIA__WORKERS", "3"),
+            ("QUARTET__MEDIA__ADDRESSES", "192.0.2.1"),
+            ("QUARTET__CALL__RTP_TIMEOUT", "1m"),
+            ("QUARTET__NETWORK__HUB__LISTEN", "http:127.0.0.1:0"),
+            ("QUARTET__PLUGINS__REQUIRED", ""),
+            ("QUARTET__PLUGINS__OPTIONS__CODEC_OPUS__BITRATE", "16000"),
+            ("QUARTET_CONF", "elsewhere"),
+            ("PATH", "/bin"),
+        ])
+        .unwrap();
+    let settings = &loaded.settings;
+    assert_eq!(settings.sip.realm, "1e5");
+    assert_eq!(settings.sip.listen.len(), 2);
+    assert_eq!(settings.media.workers, 3);
+    assert_eq!(
+        settings.media.addresses,
+        Addresses::Listed(vec!["192.0.2.1".parse().unwrap()])
+    );
+    assert_eq!(settings.call.rtp_timeout.duration(), Duration::from_secs(60));
+    assert_eq!(settings.network.hub.listen.address.port(), 0);
+    assert!(settings.plugins.required.is_empty());
+    assert_eq!(settings.plugins.options["codec-opus"]["bitrate"], "16000");
+    let effective = loaded.effective();
+    for line in [
+        "realm = \"1e5\"                                      # QUARTET__SIP__REALM",
+        "workers = 3                                         # QUARTET__MEDIA__WORKERS",
+        "verify = \"announce\"                                # default",
+        "bitrate = \"16000\"                                  # QUARTET__PLUGINS__OPTIONS__CODEC_OPUS__BITRATE",
+    ] {
+        assert!(effective.lines().any(|have| have == line), "{line}\n{effective}");
+    }
+}
+
+#[test]
+fn variables_with_mistakes() {
+    let folder = Folder::new(&[("quartet.conf", "")]);
+    let problems = folder.problems(&[
+        ("QUARTET__SIP__LISTEN", "tcp:1.2.3.4:5060"),
+        ("QUARTET__PHONE__USER", "100"),
+        ("QUARTET__", "x"),
+        ("QUARTET__IVR__PROMPTS", "nowhere-at-all"),
+        ("QUARTET__NETWORK__HUB__URL", "wss://x"),
+        ("QUARTET__PLUGINS__OPTIONS__CODEC_OPUS", "1"),
+        ("QUARTET__LOG__LEVEL", "DEBUG"),
+    ]);
+    assert_eq!(problems, [""; 0]);
+}
+
+#[test]
+fn effective_settings_load_again() {
+    let phones = format!("[[phone]]\nuser = \"100\"\npassword_hash = {{ md5 = \"{MD5}\" }}\n");
+    let routes = "[[route]]\nname = \"a\"\nfrom = \"phones\"\nnumber = \"{u}\"\nto = \"hub:{u}\"\n";
+    let folder = Folder::new(&[
+        (
+            "quartet.conf",
+            "[sip]\nrealm = \"a\\\"b\"\n".replace("\\\"", "").as_str(),
+        ),
+        ("phones.conf", &phones),
+        ("routes.conf", routes),
+    ]);
+    let effective = folder.load(&[]).unwrap().effective();
+    assert!(!effective.contains(MD5), "{effective}");
+    let quartet = effective.split("[[phone]]").next().unwrap();
+    Folder::new(&[("quartet.conf", quartet)]).load(&[]).unwrap();
+    assert!(effective.contains("realm = \"ab\""), "{effective}");
+    assert!(effective.contains("# quartet.conf:2\n"), "{effective}");
+    assert!(
+        effective.ends_with("to = [\"hub:{u}\"]\nring_timeout = \"1m\"\nstrategy = \"all\"\n"),
+        "{effective}"
+    );
+}
+
+#[test]
+fn presets_and_examples_pass_their_own_check() {
+    for row in ROWS {
+        let (Preset::Value(toml) | Preset::Words(_, toml) | Preset::Required(toml)) = row.preset;
+        let mut problems = Vec::new();
+        let tree = Tree::parse(Path::new("x"), ConfFile::Quartet, &format!("x = {toml}"), &mut problems);
+        assert_eq!(problems, [], "{}.{}", row.section, row.name);
+        if !toml.contains('…') {
+            assert_eq!(row.kind.faults(&tree.root[0].2), [], "{}.{}", row.section, row.name);
+        }
+        assert!(row.help.ends_with('.'), "{}.{}", row.section, row.name);
+    }
+}
+
+/// The repository, where generated files are compared.
+fn repository(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(file)
+}
+
+#[track_caller]
+fn compare(file: &str, expected: &str) {
+    let path = repository(file);
+    if std::env::var_os("UPDATE").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, expected).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == expected,
+        "{file} is not what the option table makes; run UPDATE=1 cargo test -p quartet config"
+    );
+}
+
+#[test]
+fn the_conf_file_and_the_manual_are_those_of_the_table() {
+    compare("conf/quartet.conf", &quartet_conf());
+    compare("docs/configuration.md", &manual());
+}
+
+#[test]
+fn the_shipped_conf_folder_loads_and_lets_nobody_in() {
+    let loaded = load(&repository("conf"), &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(loaded.settings.phones.is_empty(), "no default password");
+}
+
+#[test]
+fn the_shipped_conf_file_uncommented_is_its_defaults() {
+    let uncommented: String = quartet_conf()
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(option) if !option.starts_with(' ') => format!("{option}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let all = Folder::new(&[("quartet.conf", &uncommented)]);
+    let none = Folder::new(&[("quartet.conf", "")]);
+    let (mut all, none) = (all.load(&[]).unwrap().settings, none.load(&[]).unwrap().settings);
+    assert_eq!(all.plugins.options.len(), 1, "the example of a plugin's options");
+    all.plugins.options.clear();
+    assert_eq!(
+        (all.sip, all.media, all.call, all.limits),
+        (none.sip, none.media, none.call, none.limits)
+    );
+    assert_eq!(
+        (all.ivr, all.network, all.plugins, all.log),
+        (none.ivr, none.network, none.plugins, none.log)
+    );
+}
+
+#[test]
+fn the_shipped_examples_load_when_uncommented() {
+    let uncomment = |file: &str| -> String {
+        let text = fs::read_to_string(repository(file)).unwrap();
+        let lines = text.lines().map(|line| match line.strip_prefix('#') {
+            Some(option) if !option.starts_with(' ') => format!("{option}\n"),
+            _ => format!("{line}\n"),
+        });
+        lines
+            .collect::<String>()
+            .replace("MD5_OF_QUARTET_PASSWD", MD5)
+            .replace("SHA256_OF_QUARTET_PASSWD", SHA256)
+    };
+    let folder = Folder::new(&[
+        ("quartet.conf", ""),
+        ("phones.conf", &uncomment("conf/phones.conf")),
+        ("routes.conf", &uncomment("conf/routes.conf")),
+    ]);
+    let settings = folder
+        .load(&[])
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .settings;
+    assert_eq!(settings.phones.len(), 2);
+    assert!(settings.routes.len() >= 3);
+}
+
+#[test]
+fn mutated_files_never_panic() {
+    let phones = format!("[[phone]]\nuser = \"100\"\npassword_hash = {{ md5 = \"{MD5}\" }}\ncodecs = [\"opus\"]\n");
+    let routes = "[[route]]\nname = \"a\"\nfrom = \"phones\"\nnumber = \"tg*{user}\"\nto = [\"hub:{user}\"]\n";
+    let quartet = quartet_conf().replace("\n#", "\n").replace("\n ", "\n# ");
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    for round in 0..1500 {
+        let mut texts = [
+            quartet.clone().into_bytes(),
+            phones.clone().into_bytes(),
+            routes.as_bytes().to_vec(),
+        ];
+        let text = &mut texts[round % 3];
+        for _ in 0..1 + rng.next_u32() % 4 {
+            let at = rng.next_u32() as usize % text.len();
+            match rng.next_u32() % 4 {
+                0 => text[at] = rng.next_u32() as u8,
+                1 => drop(text.remove(at)),
+                2 => text.insert(at, b"[]{}=\"'\n#.,"[rng.next_u32() as usize % 11]),
+                _ => text.truncate(at.max(1)),
+            }
+        }
+        let [quartet, phones, routes] = texts.map(|text| String::from_utf8_lossy(&text).into_owned());
+        let _ = fuzz_texts(&quartet, &phones, &routes);
+    }
+}

@@ -1,0 +1,127 @@
+//! The syntax of the words in the conf files: names, ids, codecs.
+//!
+//! Each check returns the rest of a sentence that begins with the option's name.
+
+use super::units::{Addresses, HttpListen, Ports, Prompts, SipListen};
+use crate::route::{Callers, Pattern, Target};
+
+/// A login name or an account: what can stand in an address without escapes.
+pub(super) fn user(text: &str) -> Result<(), String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
+    if (1..=64).contains(&text.len()) && text.chars().all(good) {
+        return Ok(());
+    }
+    Err("must be 1 to 64 letters, digits or any of . _ - +".to_owned())
+}
+
+/// A digest realm: it stands in a quoted string of a header.
+pub(super) fn realm(text: &str) -> Result<(), String> {
+    if (1..=128).contains(&text.len()) && text.chars().all(|c| !c.is_control() && !matches!(c, '"' | '\\')) {
+        return Ok(());
+    }
+    Err("must be 1 to 128 characters without quotes and backslashes".to_owned())
+}
+
+/// A name for people.
+pub(super) fn label(text: &str) -> Result<(), String> {
+    if (1..=128).contains(&text.chars().count()) && text.chars().all(|c| !c.is_control()) {
+        return Ok(());
+    }
+    Err("must be 1 to 128 characters on one line".to_owned())
+}
+
+/// An SDP name of a codec. Whether a plugin has it is known when the plugins are loaded.
+pub(super) fn codec(text: &str) -> Result<(), String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if (1..=32).contains(&text.len()) && text.chars().all(good) {
+        return Ok(());
+    }
+    Err(format!(
+        "names \"{}\", which is no codec; names are as \"opus\" or \"pcma\"",
+        text.escape_debug()
+    ))
+}
+
+/// A language tag: `en`, `pt-BR`.
+pub(super) fn language(text: &str) -> Result<(), String> {
+    let mut parts = text.split('-');
+    let first = parts.next().unwrap_or_default();
+    let good = (2..=3).contains(&first.len())
+        && first.chars().all(|c| c.is_ascii_lowercase())
+        && parts.all(|part| (2..=8).contains(&part.len()) && part.chars().all(|c| c.is_ascii_alphanumeric()));
+    if good && text.len() <= 35 {
+        Ok(())
+    } else {
+        Err("must be a language tag, as \"en\" or \"pt-BR\"".to_owned())
+    }
+}
+
+/// A plugin id.
+pub(super) fn plugin(text: &str) -> Result<(), String> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=63).contains(&text.len()) && text.chars().all(good) {
+        return Ok(());
+    }
+    Err(format!(
+        "names \"{}\", which is no plugin id; ids are as \"codec-opus\"",
+        text.escape_debug()
+    ))
+}
+
+/// A file or a folder, which need not exist.
+pub(super) fn path(text: &str) -> Result<(), String> {
+    if text.is_empty() || text.contains('\0') {
+        Err("must be a path".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+/// `udp:ADDRESS:PORT`.
+pub(super) fn sip_listen(text: &str) -> Result<(), String> {
+    text.parse::<SipListen>().map(drop)
+}
+
+/// `http:ADDRESS:PORT`.
+pub(super) fn http_listen(text: &str) -> Result<(), String> {
+    text.parse::<HttpListen>().map(drop)
+}
+
+/// `auto` or an IP address; that `auto` stands alone is checked over the whole list.
+pub(super) fn media_address(text: &str) -> Result<(), String> {
+    Addresses::from_words(&[text]).map(drop)
+}
+
+/// `FIRST-LAST` or `0`.
+pub(super) fn ports(text: &str) -> Result<(), String> {
+    text.parse::<Ports>().map(drop)
+}
+
+/// `builtin` or a folder.
+pub(super) fn prompts(text: &str) -> Result<(), String> {
+    text.parse::<Prompts>().map(drop)
+}
+
+/// Whose calls a route is for.
+pub(super) fn callers(text: &str) -> Result<(), String> {
+    text.parse::<Callers>().map(drop).map_err(|error| error.to_string())
+}
+
+/// A pattern of numbers.
+pub(super) fn pattern(text: &str) -> Result<(), String> {
+    text.parse::<Pattern>().map(drop).map_err(|error| error.to_string())
+}
+
+/// Where a route leads.
+pub(super) fn target(text: &str) -> Result<(), String> {
+    text.parse::<Target>().map(drop).map_err(|error| error.to_string())
+}
+
+/// The order in which phones ring.
+pub(super) fn strategy(text: &str) -> Result<(), String> {
+    match text {
+        "all" => Ok(()),
+        "in-order" => Err("is \"in-order\", which comes later; write \"all\" to ring them at the same time".to_owned()),
+        _ => Err(format!("must be \"all\", not \"{}\"", text.escape_debug())),
+    }
+}
