@@ -59,12 +59,13 @@ pub(super) fn check_blocks(tree: &Tree, section: &'static str, problems: &mut Ve
             continue;
         };
         for (line, item) in items {
-            match item {
-                Raw::Table(entries) => blocks.push(check.block(section, *line, entries)),
-                _ => check.problem(
+            if let Raw::Table(entries) = item {
+                blocks.push(check.block(section, *line, entries));
+            } else {
+                check.problem(
                     *line,
                     format!("must be written [[{section}]], with two brackets on each side"),
-                ),
+                );
             }
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
         let at = if lock.place.is_some() { lock } else { slow };
         problem(
             at,
-            format!("failures_lock is {lock_at}, below failures_slow {slow_at}; slow down first, then lock"),
+            format!("failures_lock is {lock_at}, below failures_slow {slow_at}; raise the first or lower the second"),
         );
     }
     let exists = |name: &str| folder.join(name).is_dir();

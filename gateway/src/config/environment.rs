@@ -59,7 +59,7 @@ fn check_variable(rest: &str, text: &str) -> Result<(String, Raw), Vec<String>> 
     let Some(row) = found.filter(|row| ConfFile::of_section(row.section) == ConfFile::Quartet) else {
         return Err(vec![unknown(rest)]);
     };
-    let value = row.kind.from_variable(text);
+    let value = row.kind.variable_value(text);
     let faults = row.kind.faults(&value);
     if faults.is_empty() {
         return Ok((path, value));

@@ -176,7 +176,7 @@ impl Kind {
     }
 
     /// Reads what an environment variable says; words of a list are separated by commas.
-    pub(super) fn from_variable(&self, text: &str) -> Raw {
+    pub(super) fn variable_value(&self, text: &str) -> Raw {
         match self {
             Self::Integer(..) => match text.trim().parse() {
                 Ok(number) => Raw::Integer(Some(number)),

@@ -80,6 +80,29 @@ pub fn environment() -> Vec<(String, String)> {
 pub fn load(folder: &Path, variables: &[(String, String)]) -> Result<Loaded, Problems> {
     let mut problems = Vec::new();
     let texts = ConfFile::ALL.map(|file| read(folder, file, &mut problems));
+    check_and_build(folder, texts, variables, problems)
+}
+
+/// Does what [`load`] does with the texts of quartet.conf, phones.conf and routes.conf, in this order, instead of files.
+///
+/// # Errors
+/// Everything that is wrong, all at once.
+pub fn load_texts(folder: &Path, texts: [&str; 3], variables: &[(String, String)]) -> Result<Loaded, Problems> {
+    check_and_build(
+        folder,
+        texts.map(|text| Some(Zeroizing::new(text.to_owned()))),
+        variables,
+        Vec::new(),
+    )
+}
+
+/// Checks the texts of the three files; `None` is one that could not be read, which is already among the problems.
+fn check_and_build(
+    folder: &Path,
+    texts: [Option<Zeroizing<String>>; 3],
+    variables: &[(String, String)],
+    mut problems: Vec<Problem>,
+) -> Result<Loaded, Problems> {
     let trees = ConfFile::ALL.map(|file| {
         let text = texts[file as usize].as_deref().map_or("", String::as_str);
         Tree::parse(&folder.join(file.name()), file, text, &mut problems)
@@ -100,7 +123,7 @@ pub fn load(folder: &Path, variables: &[(String, String)]) -> Result<Loaded, Pro
     cross::check_routes(&route_blocks, complete.then_some(known.as_slice()), &mut problems);
 
     if !problems.is_empty() {
-        problems.sort_by(|a, b| order(&a.place).cmp(&order(&b.place)));
+        problems.sort_by_key(|problem| order(&problem.place));
         problems.dedup();
         return Err(Problems(problems));
     }

@@ -24,7 +24,7 @@ mod units;
 mod words;
 
 pub use generate::{manual, quartet_conf};
-pub use load::{Loaded, environment, find_folder, load};
+pub use load::{Loaded, environment, find_folder, load, load_texts};
 pub use problem::{Place, Problem, Problems};
 pub use secret::{Hash, PasswordHash};
 pub use settings::{

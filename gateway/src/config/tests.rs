@@ -227,6 +227,10 @@ fn all_mistakes_of_syntax_and_the_rest_of_the_file() {
         "[sip]\nrealm = exam ple\n[media]\nports = \n[limits]\ncals = 3\n[log]\nlevel = \"info\nx = 1\n",
         &[
             "quartet.conf:2: not valid TOML: string values must be quoted, expected literal string; write text as \"text\"",
+            "quartet.conf:4: not valid TOML: string values must be quoted, expected literal string; write text as \"text\"",
+            "quartet.conf:6: unknown key \"cals\" in [limits]; did you mean \"calls\"?",
+            "quartet.conf:8: not valid TOML: invalid basic string, expected `\"`; check the quotes and brackets of this line and the one before",
+            "quartet.conf:9: unknown key \"x\" in [log]; valid here: level",
         ],
     );
 }
@@ -235,28 +239,60 @@ fn all_mistakes_of_syntax_and_the_rest_of_the_file() {
 fn unknown_keys_and_sections() {
     refused(
         "realm = \"x\"\n[spi]\n[phone]\n[media]\nrealm = \"x\"\n[zzzzzzzz]\n[log]\nzzzzzz = 1\n",
-        &[],
+        &[
+            "quartet.conf:1: unknown key \"realm\"; it belongs under [sip]",
+            "quartet.conf:2: unknown section or key \"spi\"; did you mean [sip]?",
+            "quartet.conf:3: [[phone]] belongs in phones.conf; move it there",
+            "quartet.conf:5: unknown key \"realm\" in [media]; it belongs under [sip]",
+            "quartet.conf:6: unknown section or key \"zzzzzzzz\"; valid here: [sip], [media], [call], [limits], [ivr], [network.hub], [plugins], [cdr], [control], [store], [log]",
+            "quartet.conf:8: unknown key \"zzzzzz\" in [log]; valid here: level",
+        ],
     );
     refused(
         "[network.telegram.main]\napi_id = 1\n[network.hub]\nurl = \"wss://x\"\n[network.hbu]\n",
-        &[],
+        &[
+            "quartet.conf:1: the telegram network comes later; remove the section",
+            "quartet.conf:4: a hub elsewhere comes later; the embedded one listens at [network.hub] listen",
+            "quartet.conf:5: unknown key \"hbu\" in [network]; did you mean \"hub\"?",
+        ],
     );
-    refused("[[phone]]\nuser = \"100\"\n[[route]]\n[[trunk]]\n", &[]);
+    refused(
+        "[[phone]]\nuser = \"100\"\n[[route]]\n[[trunk]]\n",
+        &[
+            "quartet.conf:1: [[phone]] belongs in phones.conf; move it there",
+            "quartet.conf:3: [[route]] belongs in routes.conf; move it there",
+            "quartet.conf:4: trunks come later; remove the section, or register the PBX as a [[phone]]",
+        ],
+    );
 }
 
 #[test]
 fn wrong_types() {
     refused(
         "sip = 3\n[media]\nports = 5060\nworkers = 1.5\naddresses = [1, 2]\n[call]\ncodecs = \"opus\"\n",
-        &[],
+        &[
+            "quartet.conf:1: sip must be a section, written [sip]",
+            "quartet.conf:3: ports must be text in quotes, not a number",
+            "quartet.conf:4: workers must be a whole number from 0 to 256 without quotes, not a fraction or a date",
+            "quartet.conf:5: addresses must hold texts in quotes, not a number",
+            "quartet.conf:7: codecs must be a list of texts, as [\"one\", \"two\"], not text",
+        ],
     );
     refused(
         "[call]\nverify = true\nrtp_timeout = 10\nring_timeout = \"10\"\n[plugins]\noptions = 3\n",
-        &[],
+        &[
+            "quartet.conf:2: verify must be \"announce\", \"confirm\" or \"off\" in quotes, not true or false",
+            "quartet.conf:3: rtp_timeout must be a length of time in quotes, as \"10s\", not a number",
+            "quartet.conf:4: ring_timeout must be a whole number and a unit, as \"500ms\", \"10s\", \"2m\" or \"1h\"",
+            "quartet.conf:6: options must be written in a section of the plugin, as [plugins.options.codec-opus]",
+        ],
     );
     refused(
         "[plugins.options.codec-opus]\nbitrate = [1]\n[plugins.options.\"Codec Opus\"]\nx = 1\n",
-        &[],
+        &[
+            "quartet.conf:2: bitrate must be a text, a number, true or false",
+            "quartet.conf:4: \"Codec Opus\" is no plugin id; ids are as [plugins.options.codec-opus]",
+        ],
     );
 }
 
@@ -264,24 +300,52 @@ fn wrong_types() {
 fn out_of_range() {
     refused(
         "[media]\nports = \"1-2\"\nworkers = 257\n[call]\nverify = \"announc\"\nconfirm_timeout = \"1h\"\n",
-        &[],
+        &[
+            "quartet.conf:2: ports begins at 1; media ports must be 1024 or higher",
+            "quartet.conf:3: workers must be from 0 to 256",
+            "quartet.conf:5: verify must be \"announce\", \"confirm\" or \"off\", not \"announc\"; did you mean \"announce\"?",
+            "quartet.conf:6: confirm_timeout must be from 1s to 5m",
+        ],
     );
-    refused("[limits]\ncalls = 99999999999999999999\nfailures_slow = 20\n", &[]);
+    refused(
+        "[limits]\ncalls = 99999999999999999999\nfailures_slow = 20\n",
+        &[
+            "quartet.conf:2: calls must be from 1 to 1000000",
+            "quartet.conf:3: failures_lock is 10, below failures_slow 20; raise the first or lower the second",
+        ],
+    );
     refused(
         "[sip]\nlisten = []\nrealm = \"\"\n[log]\nlevel = \"loud\"\n[network.hub]\nlisten = \"https:1.2.3.4:1\"\n",
-        &[],
+        &[
+            "quartet.conf:2: listen must not be empty",
+            "quartet.conf:3: realm must be 1 to 128 characters without quotes and backslashes",
+            "quartet.conf:5: level must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\", not \"loud\"",
+            "quartet.conf:7: listen names \"https\", which is not served yet; listen on \"http:127.0.0.1:8080\" and put a reverse proxy with TLS in front",
+        ],
     );
 }
 
 #[test]
 fn duplicates() {
-    refused("[sip]\nrealm = \"a\"\nrealm = \"b\"\n[media]\n[sip]\n", &[]);
+    refused(
+        "[sip]\nrealm = \"a\"\nrealm = \"b\"\n[media]\n[sip]\n",
+        &[
+            "quartet.conf:3: not valid TOML: duplicate key; a key or a [section] may stand only once, remove one",
+            "quartet.conf:5: not valid TOML: duplicate key; a key or a [section] may stand only once, remove one",
+        ],
+    );
     refused(
         "[call]\ncodecs = [\n  \"opus\",\n  \"opus\",\n]\n[media]\naddresses = [\"auto\", \"192.0.2.1\"]\n",
-        &[],
+        &[
+            "quartet.conf:4: codecs names \"opus\" twice; name it once",
+            "quartet.conf:7: addresses must be \"auto\" alone or IP addresses, not both",
+        ],
     );
     let route = "[[route]]\nname = \"a\"\nfrom = \"phones\"\nto = \"hub:a\"\n";
-    refused_routes(&format!("{route}{route}"), &[]);
+    refused_routes(
+        &format!("{route}{route}"),
+        &["routes.conf:6: route \"a\" stands already in line 2; give each route its own name"],
+    );
 }
 
 #[test]
@@ -292,7 +356,17 @@ fn dangling_references_and_routes_that_cannot_be() {
          [[route]]\nname = \"c\"\nfrom = \"network:hub\"\nto = \"hub:x\"\n\
          [[route]]\nname = \"d\"\nfrom = \"phones\"\nto = [\"hub:x\", \"hub:y\"]\nnumber = \"{a\"\n\
          [[route]]\nname = \"e\"\nfrom = \"trunk:pbx\"\nto = \"telegram:main/@x\"\nnumbr = \"1\"\n",
-        &[],
+        &[
+            "routes.conf:3: from names the network \"telgram\"; the only one is \"network:hub\"",
+            "routes.conf:6: to names the phone \"9999\", which phones.conf does not have; add a [[phone]] there or correct the route",
+            "routes.conf:11: to sends a phone to a phone; calls between phones come later, use \"hub:USER\"",
+            "routes.conf:15: to sends a call from a network back to the hub; use \"phone:USER\"",
+            "routes.conf:19: to has \"hub:x\" in a list; a hub user stands alone, only phones ring together",
+            "routes.conf:20: number has a \"{\" that is never closed; a capture is written {name}, a class [0-9]{3}",
+            "routes.conf:23: from names a trunk; trunks come later, use \"phones\" or \"phone:USER\"",
+            "routes.conf:24: to names the telegram network, which comes later; use \"hub:USER\"",
+            "routes.conf:25: unknown key \"numbr\" in [[route]]; did you mean \"number\"?",
+        ],
     );
 }
 
@@ -331,10 +405,29 @@ fn phones_with_mistakes() {
              [[phone]]\nuser = \"2\"\npassword_hash = {{}}\npasswrd = \"x\"\n\
              [[trunk]]\nname = \"pbx\"\n[[phones]]\n[phone2]\n"
         ),
-        &[],
+        &[
+            "phones.conf:2: user must be 1 to 64 letters, digits or any of . _ - +",
+            "phones.conf:3: password_hash must be { md5 = \"…\", sha256 = \"…\" } as `quartet passwd` prints it, not text",
+            "phones.conf:4: SRTP towards phones comes later; remove the line",
+            "phones.conf:5: max_contacts must be from 1 to 16",
+            "phones.conf:8: password_hash has the unknown key \"md6\"; valid here: md5, sha256",
+            "phones.conf:9: language must be a language tag, as \"en\" or \"pt-BR\"",
+            "phones.conf:10: name must be 1 to 128 characters on one line",
+            "phones.conf:13: password_hash must have md5, sha256 or both; run `quartet passwd USER` to make it",
+            "phones.conf:14: unknown key \"passwrd\" in [[phone]]; valid here: user, password_hash, name, codecs, language, verify, max_contacts",
+            "phones.conf:15: trunks come later; remove the section, or register the PBX as a [[phone]]",
+            "phones.conf:17: unknown section or key \"phones\"; did you mean [[phone]]?",
+            "phones.conf:18: unknown section or key \"phone2\"; did you mean [[phone]]?",
+        ],
     );
-    refused_phones("[phone]\nuser = \"100\"\n", &[]);
-    refused_phones("phone = [1]\n", &[]);
+    refused_phones(
+        "[phone]\nuser = \"100\"\n",
+        &["phones.conf:1: must be written [[phone]], with two brackets on each side"],
+    );
+    refused_phones(
+        "phone = [1]\n",
+        &["phones.conf:1: must be written [[phone]], with two brackets on each side"],
+    );
 }
 
 #[test]
@@ -381,10 +474,10 @@ fn variables_go_before_the_file() {
     assert_eq!(settings.plugins.options["codec-opus"]["bitrate"], "16000");
     let effective = loaded.effective();
     for line in [
-        "realm = \"1e5\"                                      # QUARTET__SIP__REALM",
+        "realm = \"1e5\"                                       # QUARTET__SIP__REALM",
         "workers = 3                                         # QUARTET__MEDIA__WORKERS",
-        "verify = \"announce\"                                # default",
-        "bitrate = \"16000\"                                  # QUARTET__PLUGINS__OPTIONS__CODEC_OPUS__BITRATE",
+        "verify = \"announce\"                                 # default",
+        "bitrate = \"16000\"                                   # QUARTET__PLUGINS__OPTIONS__CODEC_OPUS__BITRATE",
     ] {
         assert!(effective.lines().any(|have| have == line), "{line}\n{effective}");
     }
@@ -402,7 +495,18 @@ fn variables_with_mistakes() {
         ("QUARTET__PLUGINS__OPTIONS__CODEC_OPUS", "1"),
         ("QUARTET__LOG__LEVEL", "DEBUG"),
     ]);
-    assert_eq!(problems, [""; 0]);
+    assert_eq!(
+        problems,
+        [
+            "environment variable QUARTET__: sets no option of quartet.conf; names are as QUARTET__SIP__REALM",
+            "environment variable QUARTET__IVR__PROMPTS: prompts names the folder \"nowhere-at-all\"; there is no folder nowhere-at-all, make it or correct the line",
+            "environment variable QUARTET__LOG__LEVEL: level must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\", not \"DEBUG\"; did you mean \"debug\"?",
+            "environment variable QUARTET__NETWORK__HUB__URL: a hub elsewhere comes later; the embedded one listens at [network.hub] listen",
+            "environment variable QUARTET__PHONE__USER: sets no option of quartet.conf; names are as QUARTET__SIP__REALM",
+            "environment variable QUARTET__PLUGINS__OPTIONS__CODEC_OPUS: \"\" is no option of a plugin; names are as bitrate = 24000",
+            "environment variable QUARTET__SIP__LISTEN: listen names \"tcp\", which is not served yet; listen on \"udp:1.2.3.4:5060\"",
+        ]
+    );
 }
 
 #[test]
@@ -547,6 +651,6 @@ fn mutated_files_never_panic() {
             }
         }
         let [quartet, phones, routes] = texts.map(|text| String::from_utf8_lossy(&text).into_owned());
-        let _ = fuzz_texts(&quartet, &phones, &routes);
+        let _ = load_texts(Path::new("/nonexistent"), [&quartet, &phones, &routes], &[]);
     }
 }

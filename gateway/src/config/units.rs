@@ -71,9 +71,9 @@ impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.0.as_millis();
         match ms {
-            _ if ms % 1000 != 0 => write!(f, "{ms}ms"),
-            _ if ms == 0 || ms % 60_000 != 0 => write!(f, "{}s", ms / 1000),
-            _ if ms % 3_600_000 != 0 => write!(f, "{}m", ms / 60_000),
+            _ if !ms.is_multiple_of(1000) => write!(f, "{ms}ms"),
+            _ if ms == 0 || !ms.is_multiple_of(60_000) => write!(f, "{}s", ms / 1000),
+            _ if !ms.is_multiple_of(3_600_000) => write!(f, "{}m", ms / 60_000),
             _ => write!(f, "{}h", ms / 3_600_000),
         }
     }
@@ -248,7 +248,7 @@ impl FromStr for Ports {
             return Err(format!("begins at {first}; media ports must be 1024 or higher"));
         }
         // A call without rtcp-mux takes two ports on each side.
-        if last < first.saturating_add(3) {
+        if u32::from(last) < u32::from(first) + 3 {
             return Err(format!(
                 "has too few ports from {first} to {last}; a call takes up to four"
             ));
