@@ -22,6 +22,7 @@ pub struct Reason {
 ///
 /// All texts may hold anything: control characters never reach the wire.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // a few per call, moved once
 pub enum SipCommand {
     /// As callee: a provisional answer. Out of range or too late: refused.
     Ring {

@@ -8,11 +8,16 @@ use thiserror::Error;
 
 pub mod auth;
 pub mod command;
+mod dialog;
 pub mod endpoint;
 pub mod event;
 pub mod limits;
 pub mod message;
+mod outgoing;
 pub mod registrar;
+mod reply;
+mod timers;
+mod transaction;
 
 pub use auth::{Account, Credentials, Ha1};
 pub use command::{Reason, SipCommand};

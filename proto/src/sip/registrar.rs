@@ -1,8 +1,11 @@
-//! The registrar.
+//! The registrar: which phone of an account can be reached where, until when (RFC 3261 §10.3). No words, only bindings.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::RegistrationChange;
+use super::message::Uri;
 use crate::net::Protocol;
 
 /// Where an account can be reached: one binding of the registrar.
@@ -20,4 +23,244 @@ pub struct Contact {
     pub expires: Instant,
     /// The phone's `User-Agent`, if it told.
     pub user_agent: Option<String>,
+}
+
+/// One contact that a REGISTER asks for.
+#[derive(Clone, Debug)]
+pub(in crate::sip) struct Wish {
+    /// The contact, without parameters of the header.
+    pub(in crate::sip) uri: Uri,
+    /// `+sip.instance`: the same phone, whatever its address.
+    pub(in crate::sip) phone: Option<String>,
+    /// Zero takes it back.
+    pub(in crate::sip) expires: Duration,
+    /// Where to send.
+    pub(in crate::sip) destination: SocketAddr,
+}
+
+/// A REGISTER of an account that has logged in.
+#[derive(Clone, Debug)]
+pub(in crate::sip) struct Update<'a> {
+    pub(in crate::sip) user: &'a str,
+    pub(in crate::sip) call_id: &'a str,
+    pub(in crate::sip) cseq: u32,
+    pub(in crate::sip) local: SocketAddr,
+    pub(in crate::sip) source: SocketAddr,
+    pub(in crate::sip) protocol: Protocol,
+    pub(in crate::sip) user_agent: Option<&'a str>,
+    pub(in crate::sip) max_contacts: usize,
+}
+
+/// Why nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sip) enum Refused {
+    /// An older REGISTER of the same Call-ID, overtaken by a newer: 500.
+    OutOfOrder,
+    /// More contacts than the account may have: 403.
+    TooMany,
+}
+
+/// A change, the account and the contact.
+pub(in crate::sip) type Change = (RegistrationChange, String, Contact, SocketAddr);
+
+#[derive(Clone, Debug)]
+struct Binding {
+    id: u64,
+    contact: Contact,
+    uri: Uri,
+    phone: Option<String>,
+    source: SocketAddr,
+    call_id: String,
+    cseq: u32,
+}
+
+/// All bindings.
+#[derive(Default)]
+pub(in crate::sip) struct Registrar {
+    bindings: BTreeMap<String, Vec<Binding>>,
+    deadlines: BTreeSet<(Instant, u64, String)>,
+    next: u64,
+}
+
+impl Registrar {
+    /// Adds, refreshes and removes contacts: all or none.
+    pub(in crate::sip) fn update(
+        &mut self,
+        now: Instant,
+        update: &Update<'_>,
+        wishes: &[Wish],
+    ) -> Result<Vec<Change>, Refused> {
+        let mut bindings = self.bindings.get(update.user).cloned().unwrap_or_default();
+        let (mut changes, before) = (Vec::new(), self.next);
+        for wish in wishes {
+            let same = |b: &Binding| b.uri.same_as(&wish.uri) || (wish.phone.is_some() && b.phone == wish.phone);
+            let found = bindings.iter().position(same);
+            // Not two contacts of this one request: those count as one, the later wins.
+            let old = found.and_then(|at| bindings.get(at)).filter(|b| b.id <= before);
+            if old.is_some_and(|b| b.call_id == update.call_id && update.cseq <= b.cseq) {
+                return Err(Refused::OutOfOrder);
+            }
+            let change = match (found, wish.expires.is_zero()) {
+                (Some(_), true) => RegistrationChange::Removed,
+                (Some(_), false) => RegistrationChange::Refreshed,
+                (None, true) => continue,
+                (None, false) => RegistrationChange::Added,
+            };
+            let old = found.map(|at| bindings.remove(at));
+            let binding = self.binding(now, update, wish, old);
+            changes.push((change, update.user.to_owned(), binding.contact.clone(), update.source));
+            if change != RegistrationChange::Removed {
+                bindings.push(binding);
+            }
+        }
+        if bindings.len() > update.max_contacts {
+            // A phone that came back at the same address with another contact makes room for itself.
+            let mine: Vec<u64> = changes.iter().filter_map(|(_, _, c, _)| find(&bindings, c)).collect();
+            let (user, source) = (update.user.to_owned(), update.source);
+            bindings.retain(|b| {
+                let stays = b.source != source || mine.contains(&b.id);
+                if !stays {
+                    changes.push((RegistrationChange::Removed, user.clone(), b.contact.clone(), source));
+                }
+                stays
+            });
+        }
+        if bindings.len() > update.max_contacts && changes.iter().any(|(c, ..)| *c == RegistrationChange::Added) {
+            return Err(Refused::TooMany);
+        }
+        self.store(update.user, bindings);
+        Ok(changes)
+    }
+
+    /// Removes all contacts of an account (`Contact: *`).
+    pub(in crate::sip) fn remove_all(&mut self, update: &Update<'_>) -> Result<Vec<Change>, Refused> {
+        let bindings = self.bindings.get(update.user).map(Vec::as_slice).unwrap_or_default();
+        if bindings
+            .iter()
+            .any(|b| b.call_id == update.call_id && update.cseq <= b.cseq)
+        {
+            return Err(Refused::OutOfOrder);
+        }
+        let removed = |b: &Binding| {
+            (
+                RegistrationChange::Removed,
+                update.user.to_owned(),
+                b.contact.clone(),
+                update.source,
+            )
+        };
+        let changes = bindings.iter().map(removed).collect();
+        self.store(update.user, Vec::new());
+        Ok(changes)
+    }
+
+    /// Removes the bindings of accounts that are no more.
+    pub(in crate::sip) fn keep_accounts(&mut self, exists: impl Fn(&str) -> bool) -> Vec<Change> {
+        let gone: Vec<String> = self.bindings.keys().filter(|user| !exists(user)).cloned().collect();
+        let mut changes = Vec::new();
+        for user in gone {
+            let bindings = self.bindings.get(&user).cloned().unwrap_or_default();
+            self.store(&user, Vec::new());
+            changes.extend(
+                bindings
+                    .into_iter()
+                    .map(|b| (RegistrationChange::Removed, user.clone(), b.contact, b.source)),
+            );
+        }
+        changes
+    }
+
+    /// Removes what has expired.
+    pub(in crate::sip) fn handle_timeout(&mut self, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
+        while let Some((_, id, user)) = self.deadlines.first().filter(|(at, ..)| *at <= now).cloned() {
+            let mut bindings = self.bindings.get(&user).cloned().unwrap_or_default();
+            if let Some(at) = bindings.iter().position(|b| b.id == id) {
+                let gone = bindings.remove(at);
+                changes.push((RegistrationChange::Expired, user.clone(), gone.contact, gone.source));
+            }
+            self.store(&user, bindings);
+        }
+        changes
+    }
+
+    /// When the next binding expires.
+    pub(in crate::sip) fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, ..)| *at)
+    }
+
+    /// Contacts of an account, the one registered last first.
+    pub(in crate::sip) fn contacts(&self, now: Instant, user: &str) -> Vec<Contact> {
+        let bindings = self.bindings.get(user).map(Vec::as_slice).unwrap_or_default();
+        bindings
+            .iter()
+            .rev()
+            .filter(|b| b.contact.expires > now)
+            .map(|b| b.contact.clone())
+            .collect()
+    }
+
+    /// All accounts with contacts.
+    pub(in crate::sip) fn all(&self, now: Instant) -> Vec<(String, Vec<Contact>)> {
+        let all = self
+            .bindings
+            .keys()
+            .map(|user| (user.clone(), self.contacts(now, user)));
+        all.filter(|(_, contacts)| !contacts.is_empty()).collect()
+    }
+
+    /// Whether some phone is reached at this address (by this account, if one is named).
+    pub(in crate::sip) fn reaches(&self, address: SocketAddr, user: Option<&str>) -> bool {
+        let at = |bindings: &Vec<Binding>| {
+            bindings
+                .iter()
+                .any(|b| b.contact.destination == address || b.source == address)
+        };
+        match user {
+            Some(user) => self.bindings.get(user).is_some_and(at),
+            None => self.bindings.values().any(at),
+        }
+    }
+
+    fn binding(&mut self, now: Instant, update: &Update<'_>, wish: &Wish, old: Option<Binding>) -> Binding {
+        self.next += 1;
+        let was = |old: Option<Binding>| old.map_or(now, |b| b.contact.expires);
+        let expires = if wish.expires.is_zero() {
+            was(old)
+        } else {
+            now + wish.expires
+        };
+        Binding {
+            id: self.next,
+            contact: Contact {
+                uri: wish.uri.to_string(),
+                destination: wish.destination,
+                local: update.local,
+                protocol: update.protocol,
+                expires,
+                user_agent: update.user_agent.map(str::to_owned),
+            },
+            uri: wish.uri.clone(),
+            phone: wish.phone.clone(),
+            source: update.source,
+            call_id: update.call_id.to_owned(),
+            cseq: update.cseq,
+        }
+    }
+
+    fn store(&mut self, user: &str, bindings: Vec<Binding>) {
+        for b in self.bindings.remove(user).unwrap_or_default() {
+            self.deadlines.remove(&(b.contact.expires, b.id, user.to_owned()));
+        }
+        for b in &bindings {
+            self.deadlines.insert((b.contact.expires, b.id, user.to_owned()));
+        }
+        if !bindings.is_empty() {
+            self.bindings.insert(user.to_owned(), bindings);
+        }
+    }
+}
+
+fn find(bindings: &[Binding], contact: &Contact) -> Option<u64> {
+    bindings.iter().find(|b| b.contact == *contact).map(|b| b.id)
 }

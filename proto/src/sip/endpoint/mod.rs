@@ -1,12 +1,42 @@
-//! The endpoint: the one machine in front.
+//! The endpoint: the one machine in front of messages, transactions, dialogs, digest and registrar.
+//!
+//! Feed it [`Endpoint::handle_input`], [`Endpoint::handle_command`] and [`Endpoint::handle_timeout`]; after each, drain
+//! [`Endpoint::poll_transmit`] and [`Endpoint::poll_event`], and sleep until [`Endpoint::poll_timeout`]. `now` never goes
+//! backwards. Whatever arrives, it neither panics nor grows beyond its [`Limits`].
+//!
+//! Reading order: `receive` (which message belongs where), `admit` (who may), `callee` and `caller` (INVITE both ways),
+//! `within` (requests within a dialog), `hangup`, `registration` (both sides of REGISTER), `due` (timers).
 
-use std::net::SocketAddr;
+mod admit;
+mod callee;
+mod caller;
+mod due;
+mod hangup;
+mod receive;
+mod registration;
+mod send;
+#[cfg(test)]
+mod tests;
+mod within;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
-use super::{Account, Contact, DialogKey, Limits, SipCommand, SipError, SipEvent};
+use super::auth::{Account, Guard};
+use super::command::SipCommand;
+use super::dialog::Dialogs;
+use super::registrar::{Change, Contact, Registrar};
+use super::timers::Timers;
+use super::transaction::{Clients, Servers};
+use super::{DialogKey, Limits, SipError, SipEvent};
 use crate::net::{Protocol, Receive, Transmit};
+
+/// What we take; told in 405 and in answers to OPTIONS and INVITE.
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
 
 /// What an endpoint is told once.
 #[derive(Clone, Debug)]
@@ -21,40 +51,199 @@ pub struct EndpointConfig {
     pub limits: Limits,
 }
 
-/// A SIP endpoint.
+/// A SIP endpoint: registrar, callee and caller in one.
 pub struct Endpoint {
-    next: u64,
+    config: EndpointConfig,
+    rng: Box<dyn CryptoRng + Send>,
+    /// Makes the tags of answers that leave no memory.
+    tag_key: Zeroizing<[u8; 32]>,
+    accounts: BTreeMap<String, Account>,
+    local: Vec<(Protocol, SocketAddr)>,
+    timers: Timers,
+    servers: Servers,
+    clients: Clients,
+    dialogs: Dialogs,
+    guard: Guard,
+    registrar: Registrar,
+    /// Our own registrations elsewhere.
+    registrations: BTreeMap<u64, registration::Registration>,
+    /// OPTIONS answered in the current second, by source.
+    options: BTreeMap<IpAddr, (Instant, u32)>,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<SipEvent>,
+    /// The last transaction number and the last dialog key.
+    last_transaction: u64,
+    last_dialog: u64,
 }
 
-#[allow(unused_variables, clippy::needless_pass_by_ref_mut, missing_docs)]
 impl Endpoint {
-    pub fn new(config: EndpointConfig, rng: Box<dyn CryptoRng + Send>) -> Self {
-        Self { next: 0 }
+    /// An endpoint without accounts: everybody is refused.
+    #[must_use]
+    pub fn new(config: EndpointConfig, mut rng: Box<dyn CryptoRng + Send>) -> Self {
+        let guard = Guard::new(config.realm.clone(), config.limits.clone(), &mut *rng);
+        let mut tag_key = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *tag_key);
+        Self {
+            config,
+            rng,
+            tag_key,
+            accounts: BTreeMap::new(),
+            local: Vec::new(),
+            timers: Timers::default(),
+            servers: Servers::default(),
+            clients: Clients::default(),
+            dialogs: Dialogs::default(),
+            guard,
+            registrar: Registrar::default(),
+            registrations: BTreeMap::new(),
+            options: BTreeMap::new(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            last_transaction: 0,
+            last_dialog: 0,
+        }
     }
-    pub fn set_accounts(&mut self, accounts: Vec<Account>) {}
-    pub fn set_local(&mut self, local: Vec<(Protocol, SocketAddr)>) {}
-    pub fn handle_input(&mut self, now: Instant, input: Receive<'_>) {}
-    pub fn handle_timeout(&mut self, now: Instant) {}
+
+    /// Replaces all accounts; contacts of accounts that are gone are removed, calls go on.
+    pub fn set_accounts(&mut self, accounts: Vec<Account>) {
+        self.accounts = accounts.into_iter().map(|a| (a.user.clone(), a)).collect();
+        let accounts = &self.accounts;
+        let changes = self.registrar.keep_accounts(|user| accounts.contains_key(user));
+        self.tell(changes);
+    }
+
+    /// Tells the addresses really bound; requests that arrive elsewhere are answered all the same.
+    pub fn set_local(&mut self, local: Vec<(Protocol, SocketAddr)>) {
+        self.local = local;
+    }
+
+    /// The addresses told.
+    #[must_use]
+    pub fn local(&self) -> &[(Protocol, SocketAddr)] {
+        &self.local
+    }
+
+    /// Takes one datagram; what is no SIP is ignored, what is broken SIP is answered with 400.
+    pub fn handle_input(&mut self, now: Instant, input: Receive<'_>) {
+        self.receive(now, input);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.due(now);
+    }
+
+    /// Does what the calls above want.
+    ///
+    /// # Errors
+    /// Nothing was sent and nothing changed; [`SipError`] says why. A command may cross an event: `UnknownDialog` and
+    /// `WrongState` are then no mistake.
     pub fn handle_command(&mut self, now: Instant, command: SipCommand) -> Result<(), SipError> {
-        Ok(())
+        match command {
+            SipCommand::Ring { dialog, status, body } => self.ring(now, dialog, status, body.as_deref()),
+            SipCommand::Answer { dialog, body, identity } => {
+                self.answer_call(now, dialog, body.as_deref(), identity.as_ref())
+            }
+            SipCommand::Reject {
+                dialog,
+                status,
+                reason,
+                retry_after,
+            } => self.reject(now, dialog, status, reason.as_ref(), retry_after),
+            SipCommand::Hangup { dialog, reason } => self.hangup(now, dialog, reason),
+            SipCommand::Invite {
+                dialog,
+                request_uri,
+                destination,
+                local,
+                from,
+                to,
+                identity,
+                body,
+                credentials,
+            } => {
+                let call = caller::Call {
+                    dialog,
+                    destination,
+                    local,
+                    from,
+                    to,
+                    identity,
+                    body,
+                    credentials,
+                };
+                self.invite(now, &request_uri, call)
+            }
+            SipCommand::Ack { dialog, body } => self.acknowledge(dialog, body),
+            SipCommand::Info {
+                dialog,
+                content_type,
+                body,
+            } => self.info(now, dialog, content_type, body),
+            SipCommand::Register {
+                registration,
+                aor,
+                registrar,
+                local,
+                credentials,
+                expires,
+            } => self.register(now, registration, &aor, registrar, local, credentials, expires),
+        }
     }
+
+    /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        None
+        self.transmits.pop_front()
     }
+
+    /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<SipEvent> {
-        None
+        self.events.pop_front()
     }
+
+    /// When [`Endpoint::handle_timeout`] is wanted.
+    #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.timers
+            .next()
+            .into_iter()
+            .chain(self.registrar.poll_timeout())
+            .min()
     }
+
+    /// Contacts of an account, the one registered last first.
+    #[must_use]
     pub fn contacts(&self, now: Instant, user: &str) -> Vec<Contact> {
-        Vec::new()
+        self.registrar.contacts(now, user)
     }
+
+    /// All accounts with contacts, in order of their names.
+    #[must_use]
     pub fn registrations(&self, now: Instant) -> Vec<(String, Vec<Contact>)> {
-        Vec::new()
+        self.registrar.all(now)
     }
+
+    /// A key for a call of ours.
     pub fn next_dialog(&mut self) -> DialogKey {
-        self.next += 1;
-        DialogKey(self.next)
+        self.last_dialog += 1;
+        DialogKey(self.last_dialog)
+    }
+
+    /// How many dialogs there are, those included that only wait for the answer to their BYE.
+    #[must_use]
+    pub fn dialogs(&self) -> usize {
+        self.dialogs.len()
+    }
+
+    /// Reports changes of the registrar.
+    fn tell(&mut self, changes: Vec<Change>) {
+        for (change, user, contact, source) in changes {
+            self.events.push_back(SipEvent::Registration {
+                user,
+                change,
+                contact,
+                source,
+            });
+        }
     }
 }

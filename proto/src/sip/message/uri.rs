@@ -161,7 +161,7 @@ fn sip_rest(scheme: Scheme, rest: &str) -> Result<Uri, SipError> {
         None => (None, rest),
     };
     let user = user.map(|u| u.split(':').next().unwrap_or_default());
-    if user.is_some_and(|u| u.is_empty() || u.contains(['"', '@', ','])) {
+    if user.is_some_and(|u| u.is_empty() || u.contains(['"', '@'])) {
         return Err(SipError::BadUri);
     }
     let (rest, headers) = match rest.split_once('?') {
@@ -175,7 +175,7 @@ fn sip_rest(scheme: Scheme, rest: &str) -> Result<Uri, SipError> {
     let (host, port) = host_port_of(host_port).ok_or(SipError::BadUri)?;
     Ok(Uri {
         scheme,
-        user: user.map(|u| escape_wire(u)),
+        user: user.map(escape_wire),
         host,
         port,
         params,
@@ -315,9 +315,10 @@ impl fmt::Display for Uri {
             (Scheme::Sip, _) => f.write_str("sip:")?,
             (Scheme::Sips, _) => f.write_str("sips:")?,
             (Scheme::Tel, user) => write!(f, "tel:{}", user.as_deref().unwrap_or_default())?,
-            (Scheme::Other(name), user) => {
+            (Scheme::Other(name), _) => {
                 let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
-                write!(f, "{name}:{}", user.as_deref().unwrap_or_default())?;
+                let rest = self.user.as_deref().unwrap_or_default();
+                write!(f, "{name}:{}", escape(rest, |c| is_user(c) || "%;?#:@".contains(c)))?;
             }
         }
         if matches!(self.scheme, Scheme::Sip | Scheme::Sips) {

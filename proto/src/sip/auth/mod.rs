@@ -1,8 +1,15 @@
-//! Digest.
+//! Digest authentication, RFC 3261 §22 and RFC 7616: as server (`guard`) and as client (`answer`). MD5 and SHA-256, qop=auth.
+
+mod answer;
+mod digest;
+mod guard;
 
 use std::fmt;
 
 use zeroize::Zeroizing;
+
+pub(in crate::sip) use answer::answer;
+pub(in crate::sip) use guard::{Guard, Verdict};
 
 /// Hashes of `user:realm:password`, one per algorithm: what a password file holds instead of the password.
 #[derive(Clone, Default)]
@@ -11,6 +18,17 @@ pub struct Ha1 {
     pub md5: Option<Zeroizing<[u8; 16]>>,
     /// SHA-256, 32 bytes.
     pub sha256: Option<Zeroizing<[u8; 32]>>,
+}
+
+impl Ha1 {
+    /// Hashes a password for an account of a realm, both ways.
+    #[must_use]
+    pub fn of(user: &str, realm: &str, password: &str) -> Self {
+        Self {
+            md5: Some(digest::md5_ha1(user, realm, password)),
+            sha256: Some(digest::sha256_ha1(user, realm, password)),
+        }
+    }
 }
 
 impl fmt::Debug for Ha1 {

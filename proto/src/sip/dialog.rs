@@ -1,0 +1,242 @@
+//! Dialogs, RFC 3261 §12: what both ends of a call agree on. States, sequence numbers, routes; sends nothing itself.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::DialogKey;
+use super::auth::Credentials;
+use super::command::Reason;
+use super::message::{Headers, Method, NameAddr, Request, Response, Uri};
+use super::outgoing::Outgoing;
+
+/// Where a dialog stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sip) enum State {
+    /// As callee: no final answer given.
+    Proceeding,
+    /// As callee: 2xx sent, no ACK yet.
+    Accepted,
+    /// As caller: no final answer heard.
+    Calling,
+    /// As caller: our user hung up, no final answer heard.
+    Cancelling,
+    /// As caller: 2xx heard, our ACK waits for the SDP answer.
+    Answered,
+    /// Both ends know.
+    Confirmed,
+    /// Our BYE is on its way.
+    Ending,
+}
+
+impl State {
+    /// For errors.
+    pub(in crate::sip) fn name(self) -> &'static str {
+        match self {
+            Self::Proceeding => "Proceeding",
+            Self::Accepted => "Accepted",
+            Self::Calling => "Calling",
+            Self::Cancelling => "Cancelling",
+            Self::Answered => "Answered",
+            Self::Confirmed => "Confirmed",
+            Self::Ending => "Ending",
+        }
+    }
+}
+
+/// A 2xx of ours that is repeated until its ACK comes.
+#[derive(Clone, Debug)]
+pub(in crate::sip) struct Repeated {
+    pub(in crate::sip) wire: Vec<u8>,
+    pub(in crate::sip) to: SocketAddr,
+    pub(in crate::sip) interval: Duration,
+    /// CSeq number of the INVITE: the ACK has the same.
+    pub(in crate::sip) cseq: u32,
+}
+
+/// One dialog.
+#[derive(Clone, Debug)]
+pub(in crate::sip) struct Dialog {
+    pub(in crate::sip) key: DialogKey,
+    pub(in crate::sip) state: State,
+    pub(in crate::sip) call_id: String,
+    pub(in crate::sip) local_tag: String,
+    pub(in crate::sip) remote_tag: Option<String>,
+    /// Our address, without tag.
+    pub(in crate::sip) local: NameAddr,
+    /// The peer's address, without tag.
+    pub(in crate::sip) remote: NameAddr,
+    pub(in crate::sip) local_cseq: u32,
+    pub(in crate::sip) remote_cseq: Option<u32>,
+    /// The peer's Contact.
+    pub(in crate::sip) target: Uri,
+    /// Proxies between, nearest first.
+    pub(in crate::sip) routes: Vec<NameAddr>,
+    /// Our address.
+    pub(in crate::sip) bound: SocketAddr,
+    /// Where the peer's last request came from, or where our INVITE went.
+    pub(in crate::sip) peer: SocketAddr,
+    /// The peer is a registered phone: it is reached where it was last heard, whatever its Contact says.
+    pub(in crate::sip) is_phone: bool,
+    /// The INVITE that is not finally answered: our transaction (caller) or the peer's (callee, re-INVITE).
+    pub(in crate::sip) invite: Option<u64>,
+    /// As caller: CSeq number of the INVITE, for the ACK.
+    pub(in crate::sip) invite_cseq: u32,
+    /// As caller: the INVITE held the offer.
+    pub(in crate::sip) offered: bool,
+    pub(in crate::sip) answer: Option<Repeated>,
+    /// Our user hung up before the ACK came: BYE follows it.
+    pub(in crate::sip) hangup: Option<Option<Reason>>,
+    pub(in crate::sip) credentials: Option<Credentials>,
+}
+
+impl Dialog {
+    /// Whether a request within a dialog is this dialog's.
+    pub(in crate::sip) fn owns(&self, request: &Request) -> bool {
+        self.call_id == request.call_id
+            && match (&self.remote_tag, request.from.tag()) {
+                (Some(ours), Some(theirs)) => ours == theirs,
+                (None, _) => true,
+                (Some(_), None) => false,
+            }
+    }
+
+    /// Takes a peer's request into account: its number, its Contact, its address. `false`: it comes too late.
+    ///
+    /// RFC 3261 §12.2.2.
+    pub(in crate::sip) fn on_request(&mut self, request: &Request, source: SocketAddr) -> bool {
+        if request.method != Method::Ack {
+            if self.remote_cseq.is_some_and(|last| request.cseq <= last) {
+                return false;
+            }
+            self.remote_cseq = Some(request.cseq);
+        }
+        self.peer = source;
+        let refreshes = matches!(request.method, Method::Invite | Method::Update);
+        if let Some(contact) = contact_of(&request.headers).filter(|_| refreshes) {
+            self.target = contact;
+        }
+        true
+    }
+
+    /// Takes a response to our INVITE into account: tag, Contact, routes. RFC 3261 §12.1.2.
+    pub(in crate::sip) fn on_response(&mut self, response: &Response) {
+        self.remote_tag = response.to.tag().map(str::to_owned).or_else(|| self.remote_tag.take());
+        if let Some(contact) = contact_of(&response.headers) {
+            self.target = contact;
+        }
+        self.routes = routes_of(&response.headers);
+        self.routes.reverse();
+    }
+
+    /// A request of ours within the dialog. RFC 3261 §12.2.1.1.
+    pub(in crate::sip) fn request(&mut self, method: Method, extra: Vec<(&'static str, String)>) -> Outgoing {
+        let cseq = if method == Method::Ack {
+            self.invite_cseq
+        } else {
+            self.local_cseq += 1;
+            self.local_cseq
+        };
+        Outgoing {
+            method,
+            uri: self.target.to_string(),
+            from: self.local.clone().with_tag(Some(&self.local_tag)).to_string(),
+            to: self.remote.clone().with_tag(self.remote_tag.as_deref()).to_string(),
+            call_id: self.call_id.clone(),
+            cseq,
+            routes: self.routes.iter().map(NameAddr::to_string).collect(),
+            extra,
+            body: None,
+            local: self.bound,
+            destination: self.next_hop(),
+        }
+    }
+
+    /// Where requests go: the phone's last address, else the first proxy or the Contact where those are addresses that
+    /// can be meant, else where the peer was heard.
+    fn next_hop(&self) -> SocketAddr {
+        let hop = self
+            .routes
+            .first()
+            .map_or(&self.target, |route| &route.uri)
+            .socket_addr();
+        match hop {
+            Some(hop) if !self.is_phone && hop.is_ipv4() == self.bound.is_ipv4() => {
+                let behind_nat = hop.ip() != self.peer.ip() && is_private(hop.ip());
+                if behind_nat && self.routes.is_empty() {
+                    self.peer
+                } else {
+                    hop
+                }
+            }
+            Some(_) | None => self.peer,
+        }
+    }
+}
+
+/// The URI of the first Contact.
+pub(in crate::sip) fn contact_of(headers: &Headers) -> Option<Uri> {
+    headers.list("Contact").next()?.parse::<NameAddr>().ok().map(|c| c.uri)
+}
+
+/// The proxies of Record-Route, in the order of the message; unreadable ones are left out.
+pub(in crate::sip) fn routes_of(headers: &Headers) -> Vec<NameAddr> {
+    headers
+        .list("Record-Route")
+        .filter_map(|r| r.parse().ok())
+        .take(32)
+        .collect()
+}
+
+/// Addresses that mean something else on either side of a NAT.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || shared
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+/// All dialogs, by key and by our tag.
+#[derive(Default)]
+pub(in crate::sip) struct Dialogs {
+    all: BTreeMap<DialogKey, Dialog>,
+    by_tag: BTreeMap<String, DialogKey>,
+}
+
+impl Dialogs {
+    pub(in crate::sip) fn insert(&mut self, dialog: Dialog) {
+        self.by_tag.insert(dialog.local_tag.clone(), dialog.key);
+        self.all.insert(dialog.key, dialog);
+    }
+
+    pub(in crate::sip) fn remove(&mut self, key: DialogKey) -> Option<Dialog> {
+        let dialog = self.all.remove(&key)?;
+        self.by_tag.remove(&dialog.local_tag);
+        Some(dialog)
+    }
+
+    pub(in crate::sip) fn get_mut(&mut self, key: DialogKey) -> Option<&mut Dialog> {
+        self.all.get_mut(&key)
+    }
+
+    pub(in crate::sip) fn get(&self, key: DialogKey) -> Option<&Dialog> {
+        self.all.get(&key)
+    }
+
+    /// The dialog a request with a To tag belongs to.
+    pub(in crate::sip) fn of(&self, request: &Request) -> Option<DialogKey> {
+        let key = self.by_tag.get(request.to.tag()?)?;
+        self.all.get(key).filter(|d| d.owns(request)).map(|d| d.key)
+    }
+
+    pub(in crate::sip) fn contains(&self, key: DialogKey) -> bool {
+        self.all.contains_key(&key)
+    }
+
+    pub(in crate::sip) fn len(&self) -> usize {
+        self.all.len()
+    }
+}

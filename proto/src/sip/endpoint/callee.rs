@@ -1,0 +1,278 @@
+//! INVITE as callee: the call that comes, its CANCEL, its ACK, and what our user answers. RFC 3261 §13.3.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{ALLOW, Endpoint};
+use crate::sip::command::Reason;
+use crate::sip::dialog::{Dialog, Repeated, State, contact_of, routes_of};
+use crate::sip::message::{Headers, NameAddr, Request, quote};
+use crate::sip::reply::{Head, Reply};
+use crate::sip::timers::{Owner, T1, TRYING, Timer};
+use crate::sip::transaction::{ServerKey, ServerMachine};
+use crate::sip::{DialogKey, SipError, SipEvent};
+
+impl Endpoint {
+    /// A call comes.
+    pub(super) fn on_invite(&mut self, now: Instant, request: &Request, head: Head) {
+        if self.servers.is_merged(request) {
+            return self.refuse(&head, 482, Some("Merged Request"), Vec::new());
+        }
+        if self.is_overloaded(&head) {
+            return;
+        }
+        let Some(user) = self.admit(now, request, &head) else {
+            return;
+        };
+        if self.is_body_refused(request, &head) {
+            return;
+        }
+        let Some(target) = contact_of(&request.headers) else {
+            return self.refuse(&head, 400, Some("Missing Or Bad Contact"), Vec::new());
+        };
+        let (key, local_tag) = (self.next_dialog(), self.token());
+        let (local, source) = (head.local, head.source);
+        let is_phone = self.registrar.reaches(source, Some(&user));
+        let id = self.keep(request, head, Some(key));
+        self.answer_plain(now, id, 100, "");
+        self.dialogs.insert(Dialog {
+            key,
+            state: State::Proceeding,
+            call_id: request.call_id.clone(),
+            local_tag,
+            remote_tag: request.from.tag().map(str::to_owned),
+            local: request.to.clone(),
+            remote: request.from.clone(),
+            local_cseq: 0,
+            remote_cseq: Some(request.cseq),
+            target,
+            routes: routes_of(&request.headers),
+            bound: local,
+            peer: source,
+            is_phone,
+            invite: Some(id),
+            invite_cseq: 0,
+            offered: false,
+            answer: None,
+            hangup: None,
+            credentials: None,
+        });
+        self.events.push_back(SipEvent::Incoming {
+            dialog: key,
+            user,
+            from: request.from.clone(),
+            target: request.uri.user_unescaped(),
+            call_id: request.call_id.clone(),
+            body: body_of(&request.body),
+            source,
+            local,
+        });
+    }
+
+    /// Refuses bodies that are no SDP in clear.
+    pub(super) fn is_body_refused(&mut self, request: &Request, head: &Head) -> bool {
+        let kind = content_type(&request.headers);
+        let encoded = request
+            .headers
+            .list("Content-Encoding")
+            .any(|e| !e.eq_ignore_ascii_case("identity"));
+        let refused = !request.body.is_empty() && (kind != "application/sdp" || encoded);
+        if refused {
+            self.refuse(head, 415, None, vec![("Accept", "application/sdp".to_owned())]);
+        }
+        refused
+    }
+
+    /// The caller gives up, perhaps too late. RFC 3261 §9.2.
+    pub(super) fn on_cancel(&mut self, now: Instant, request: &Request, head: &Head) {
+        let Some(id) = self.servers.find(&ServerKey::cancelled(request)) else {
+            return self.refuse(head, 481, None, Vec::new());
+        };
+        self.refuse(head, 200, None, Vec::new());
+        let Some(transaction) = self.servers.get(id) else {
+            return;
+        };
+        let pending = matches!(&transaction.machine, ServerMachine::Invite(machine) if machine.is_proceeding());
+        let Some(dialog) = transaction
+            .dialog
+            .filter(|_| pending)
+            .and_then(|key| self.dialogs.get_mut(key))
+        else {
+            return;
+        };
+        let (key, tag, is_call) = (dialog.key, dialog.local_tag.clone(), dialog.state == State::Proceeding);
+        dialog.invite = None;
+        self.answer_plain(now, id, 487, &tag);
+        if is_call {
+            self.drop_dialog(key);
+            self.events.push_back(SipEvent::Cancelled { dialog: key });
+        }
+    }
+
+    /// The caller has our 2xx.
+    pub(super) fn on_ack(&mut self, now: Instant, request: &Request, source: SocketAddr) {
+        let Some(key) = self.dialogs.of(request) else { return };
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return;
+        };
+        if dialog.answer.as_ref().is_none_or(|a| a.cseq != request.cseq) {
+            return;
+        }
+        dialog.answer = None;
+        dialog.on_request(request, source);
+        self.timers.clear(Owner::Dialog(key), Timer::Answer);
+        self.timers.clear(Owner::Dialog(key), Timer::AnswerLost);
+        if dialog.state == State::Accepted {
+            dialog.state = State::Confirmed;
+        }
+        if let Some(reason) = dialog.hangup.take() {
+            return self.bye(now, key, reason.as_ref());
+        }
+        if dialog.state == State::Confirmed {
+            self.events.push_back(SipEvent::Confirmed {
+                dialog: key,
+                body: body_of(&request.body),
+            });
+        }
+    }
+
+    /// Our user: 101-199.
+    pub(super) fn ring(
+        &mut self,
+        now: Instant,
+        key: DialogKey,
+        status: u16,
+        body: Option<&[u8]>,
+    ) -> Result<(), SipError> {
+        if !(101..200).contains(&status) {
+            return Err(SipError::BadStatus(status));
+        }
+        let (id, tag, bound) = self.pending(key)?;
+        let extra = vec![("Contact", self.contact(key, bound, None)), ("Allow", ALLOW.to_owned())];
+        self.answer(
+            now,
+            id,
+            &Reply {
+                status,
+                reason: None,
+                tag: &tag,
+                extra,
+                body,
+            },
+        );
+        Ok(())
+    }
+
+    /// Our user: 200, repeated until the ACK comes.
+    pub(super) fn answer_call(
+        &mut self,
+        now: Instant,
+        key: DialogKey,
+        body: Option<&[u8]>,
+        identity: Option<&NameAddr>,
+    ) -> Result<(), SipError> {
+        let (id, tag, bound) = self.pending(key)?;
+        let display = identity.and_then(|i| i.display.as_deref());
+        let mut extra = vec![
+            ("Contact", self.contact(key, bound, display)),
+            ("Allow", ALLOW.to_owned()),
+        ];
+        extra.extend(identity.map(|i| ("P-Asserted-Identity", i.to_string())));
+        let reply = Reply {
+            status: 200,
+            reason: None,
+            tag: &tag,
+            extra,
+            body,
+        };
+        let wire = self.answer(now, id, &reply).ok_or(SipError::WrongState("answered"))?;
+        let head = self.servers.get(id).map(|t| (t.head.reply_to, t.head.number));
+        let Some((dialog, (to, cseq))) = self.dialogs.get_mut(key).zip(head) else {
+            return Err(SipError::UnknownDialog);
+        };
+        dialog.invite = None;
+        dialog.answer = Some(Repeated {
+            wire,
+            to,
+            interval: T1,
+            cseq,
+        });
+        if dialog.state == State::Proceeding {
+            dialog.state = State::Accepted;
+        }
+        self.timers.set(now + T1, Owner::Dialog(key), Timer::Answer);
+        self.timers.set(now + TRYING, Owner::Dialog(key), Timer::AnswerLost);
+        Ok(())
+    }
+
+    /// Our user: 300-699.
+    pub(super) fn reject(
+        &mut self,
+        now: Instant,
+        key: DialogKey,
+        status: u16,
+        reason: Option<&Reason>,
+        retry_after: Option<u32>,
+    ) -> Result<(), SipError> {
+        if !(300..700).contains(&status) {
+            return Err(SipError::BadStatus(status));
+        }
+        let (id, tag, _) = self.pending(key)?;
+        let mut extra: Vec<_> = reason.map(reason_field).into_iter().collect();
+        extra.extend(retry_after.map(|seconds| ("Retry-After", seconds.to_string())));
+        self.answer(
+            now,
+            id,
+            &Reply {
+                status,
+                reason: None,
+                tag: &tag,
+                extra,
+                body: None,
+            },
+        );
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return Ok(());
+        };
+        dialog.invite = None;
+        if dialog.state == State::Proceeding {
+            self.drop_dialog(key);
+        }
+        Ok(())
+    }
+
+    /// The INVITE of a dialog that our user may answer: its transaction, our tag, our address.
+    fn pending(&self, key: DialogKey) -> Result<(u64, String, SocketAddr), SipError> {
+        let dialog = self.dialogs.get(key).ok_or(SipError::UnknownDialog)?;
+        match dialog.state {
+            State::Proceeding | State::Confirmed => {
+                let id = dialog.invite.ok_or(SipError::WrongState(dialog.state.name()))?;
+                Ok((id, dialog.local_tag.clone(), dialog.bound))
+            }
+            State::Accepted | State::Calling | State::Cancelling | State::Answered | State::Ending => {
+                Err(SipError::WrongState(dialog.state.name()))
+            }
+        }
+    }
+}
+
+/// A `Reason` field, RFC 3326.
+pub(super) fn reason_field(reason: &Reason) -> (&'static str, String) {
+    let token = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    let protocol: String = reason.protocol.chars().filter(token).collect();
+    (
+        "Reason",
+        format!("{protocol};cause={};text={}", reason.cause, quote(&reason.text)),
+    )
+}
+
+/// A body, if there is one.
+pub(super) fn body_of(body: &[u8]) -> Option<Vec<u8>> {
+    (!body.is_empty()).then(|| body.to_vec())
+}
+
+/// `Content-Type` without parameters, lower case; SDP if a body comes without.
+pub(super) fn content_type(headers: &Headers) -> String {
+    let value = headers.get("Content-Type").unwrap_or("application/sdp");
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}

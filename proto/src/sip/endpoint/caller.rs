@@ -1,0 +1,299 @@
+//! INVITE as caller: our call, its answers, its ACKs. RFC 3261 §13.2.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::callee::body_of;
+use super::{ALLOW, Endpoint};
+use crate::sip::auth::{Credentials, answer};
+use crate::sip::dialog::{Dialog, State};
+use crate::sip::message::{Method, NameAddr, Response, Uri};
+use crate::sip::outgoing::Outgoing;
+use crate::sip::timers::{Owner, Timer};
+use crate::sip::transaction::Purpose;
+use crate::sip::{DialogKey, SipError, SipEvent};
+
+/// Tags of one call that answer with 2xx; further ones are ignored.
+const MAX_FORKS: usize = 8;
+
+/// Challenges answered for one request: one, and one more if the nonce was stale.
+const MAX_TRIES: u8 = 2;
+
+/// A call of ours, as commanded.
+pub(super) struct Call {
+    pub(super) dialog: DialogKey,
+    pub(super) destination: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) from: NameAddr,
+    pub(super) to: NameAddr,
+    pub(super) identity: Option<NameAddr>,
+    pub(super) body: Option<Vec<u8>>,
+    pub(super) credentials: Option<Credentials>,
+}
+
+impl Endpoint {
+    /// Our user calls.
+    pub(super) fn invite(&mut self, now: Instant, request_uri: &str, call: Call) -> Result<(), SipError> {
+        let target: Uri = request_uri.parse()?;
+        if self.dialogs.contains(call.dialog) {
+            return Err(SipError::DialogInUse);
+        }
+        if self.dialogs.len() >= self.config.limits.dialogs {
+            return Err(SipError::TooMany("dialogs"));
+        }
+        let (key, local_tag) = (call.dialog, self.token());
+        let mut extra = vec![
+            ("Contact", self.contact(key, call.local, call.from.display.as_deref())),
+            ("Allow", ALLOW.to_owned()),
+        ];
+        extra.extend(call.identity.map(|i| ("P-Asserted-Identity", i.to_string())));
+        let offered = call.body.is_some();
+        let request = Outgoing {
+            method: Method::Invite,
+            uri: target.to_string(),
+            from: call.from.clone().with_tag(Some(&local_tag)).to_string(),
+            to: call.to.clone().with_tag(None).to_string(),
+            call_id: self.token(),
+            cseq: 1,
+            routes: Vec::new(),
+            extra,
+            body: call.body.map(|body| ("application/sdp".to_owned(), body)),
+            local: call.local,
+            destination: call.destination,
+        };
+        let call_id = request.call_id.clone();
+        let id = self.start(now, request, Purpose::Invite(key), call.credentials.clone(), 0)?;
+        self.dialogs.insert(Dialog {
+            key,
+            state: State::Calling,
+            call_id,
+            local_tag,
+            remote_tag: None,
+            local: call.from,
+            remote: call.to,
+            local_cseq: 1,
+            remote_cseq: None,
+            target,
+            routes: Vec::new(),
+            bound: call.local,
+            peer: call.destination,
+            is_phone: self.registrar.reaches(call.destination, None),
+            invite: Some(id),
+            invite_cseq: 1,
+            offered,
+            answer: None,
+            hangup: None,
+            credentials: call.credentials,
+        });
+        Ok(())
+    }
+
+    /// An answer to our INVITE that is news.
+    pub(super) fn on_invite_response(&mut self, now: Instant, id: u64, key: DialogKey, response: &Response) {
+        match response.status {
+            100..=199 => self.on_provisional(now, id, key, response),
+            200..=299 => self.on_success(now, id, key, response),
+            _ => self.on_refusal(now, id, key, response),
+        }
+    }
+
+    fn on_provisional(&mut self, now: Instant, id: u64, key: DialogKey, response: &Response) {
+        self.send_cancel(now, id, key);
+        let Some(dialog) = self.dialogs.get_mut(key).filter(|d| d.state == State::Calling) else {
+            return;
+        };
+        if response.status > 100 {
+            if response.to.tag().is_some() {
+                dialog.on_response(response);
+            }
+            let (status, body) = (response.status, body_of(&response.body));
+            self.events.push_back(SipEvent::Provisional {
+                dialog: key,
+                status,
+                body,
+            });
+        }
+    }
+
+    fn on_success(&mut self, now: Instant, id: u64, key: DialogKey, response: &Response) {
+        let tag = response.to.tag().unwrap_or_default();
+        let Some(transaction) = self.clients.get(id) else {
+            return;
+        };
+        if let Some((_, wire, to)) = transaction.acks.iter().find(|(t, ..)| t == tag) {
+            let (local, to, wire) = (transaction.request.local, *to, wire.clone());
+            return self.transmit(local, to, wire);
+        }
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return self.end_fork(now, id, response);
+        };
+        match dialog.state {
+            State::Calling | State::Cancelling => {
+                dialog.on_response(response);
+                dialog.invite = Some(id);
+                self.timers.clear(Owner::Dialog(key), Timer::Cancel);
+                if dialog.state == State::Cancelling {
+                    // Our CANCEL crossed it.
+                    dialog.state = State::Answered;
+                    let reason = self.clients.get_mut(id).and_then(|t| t.cancel.take()).flatten();
+                    self.send_ack(key, None);
+                    return self.bye(now, key, reason.as_ref());
+                }
+                dialog.state = State::Answered;
+                if dialog.offered {
+                    self.send_ack(key, None);
+                }
+                self.events.push_back(SipEvent::Answered {
+                    dialog: key,
+                    body: body_of(&response.body),
+                });
+            }
+            // Our user still owes the ACK.
+            State::Answered if dialog.remote_tag.as_deref() == response.to.tag() => {}
+            State::Answered | State::Confirmed | State::Ending | State::Proceeding | State::Accepted => {
+                self.end_fork(now, id, response);
+            }
+        }
+    }
+
+    /// Another phone answered as well, or too late: ACK, then BYE. RFC 3261 §13.2.2.4.
+    fn end_fork(&mut self, now: Instant, id: u64, response: &Response) {
+        let Some(transaction) = self.clients.get(id).filter(|t| t.acks.len() < MAX_FORKS) else {
+            return;
+        };
+        let request = &transaction.request;
+        let (Ok(local), Ok(target)) = (request.from.parse::<NameAddr>(), request.uri.parse()) else {
+            return;
+        };
+        let mut fork = Dialog {
+            key: DialogKey(0),
+            state: State::Answered,
+            call_id: request.call_id.clone(),
+            local_tag: local.tag().unwrap_or_default().to_owned(),
+            remote_tag: None,
+            local,
+            remote: response.to.clone(),
+            local_cseq: request.cseq,
+            remote_cseq: None,
+            target,
+            routes: Vec::new(),
+            bound: request.local,
+            peer: request.destination,
+            is_phone: self.registrar.reaches(request.destination, None),
+            invite: None,
+            invite_cseq: request.cseq,
+            offered: true,
+            answer: None,
+            hangup: None,
+            credentials: None,
+        };
+        fork.on_response(response);
+        let ack = fork.request(Method::Ack, Vec::new());
+        let (wire, to) = self.send_once(&ack);
+        if let Some(transaction) = self.clients.get_mut(id) {
+            transaction
+                .acks
+                .push((response.to.tag().unwrap_or_default().to_owned(), wire, to));
+        }
+        let bye = fork.request(Method::Bye, Vec::new());
+        if let Err(error) = self.start(now, bye, Purpose::StrayBye, None, 0) {
+            tracing::debug!(%error, "no BYE for a fork");
+        }
+    }
+
+    fn on_refusal(&mut self, now: Instant, id: u64, key: DialogKey, response: &Response) {
+        self.timers.clear(Owner::Dialog(key), Timer::Cancel);
+        let wanted = self.dialogs.get(key).is_some_and(|d| d.state == State::Calling);
+        if wanted && let Some((again, cseq)) = self.retry(now, id, response) {
+            if let Some(dialog) = self.dialogs.get_mut(key) {
+                (dialog.invite, dialog.invite_cseq, dialog.local_cseq) = (Some(again), cseq, cseq);
+            }
+            return;
+        }
+        let reason = if response.reason.is_empty() {
+            "Rejected".to_owned()
+        } else {
+            response.reason.clone()
+        };
+        let retry_after = response.headers.get("Retry-After").and_then(leading_number);
+        self.refused(key, response.status, reason, retry_after);
+    }
+
+    /// Ends a call of ours that was not answered.
+    pub(super) fn refused(&mut self, key: DialogKey, status: u16, reason: String, retry_after: Option<u32>) {
+        if self.dialogs.contains(key) {
+            self.drop_dialog(key);
+            self.events.push_back(SipEvent::Rejected {
+                dialog: key,
+                status,
+                reason,
+                retry_after,
+            });
+        }
+    }
+
+    /// Sends a refused request again with an answer to its challenge; gives the new transaction and its number.
+    pub(super) fn retry(&mut self, now: Instant, id: u64, response: &Response) -> Option<(u64, u32)> {
+        let (challenge, field) = match response.status {
+            401 => ("WWW-Authenticate", "Authorization"),
+            407 => ("Proxy-Authenticate", "Proxy-Authorization"),
+            _ => return None,
+        };
+        let transaction = self.clients.get(id)?;
+        let is_stale = response
+            .headers
+            .all(challenge)
+            .any(|c| c.to_ascii_lowercase().contains("stale=true"));
+        if transaction.tries >= MAX_TRIES || (transaction.tries > 0 && !is_stale) {
+            return None;
+        }
+        let credentials = transaction.credentials.clone()?;
+        let (mut request, purpose, tries) = (transaction.request.clone(), transaction.purpose, transaction.tries + 1);
+        let challenges = response.headers.all(challenge);
+        let value = answer(
+            challenges,
+            &credentials,
+            request.method.name(),
+            &request.uri,
+            &mut *self.rng,
+        )?;
+        request.cseq += 1;
+        request.extra.retain(|(name, _)| *name != field);
+        request.extra.push((field, value));
+        let cseq = request.cseq;
+        self.start(now, request, purpose, Some(credentials), tries)
+            .ok()
+            .map(|id| (id, cseq))
+    }
+
+    /// Our user: the ACK to a 2xx that held the offer.
+    pub(super) fn acknowledge(&mut self, key: DialogKey, body: Option<Vec<u8>>) -> Result<(), SipError> {
+        let dialog = self.dialogs.get(key).ok_or(SipError::UnknownDialog)?;
+        if dialog.state != State::Answered {
+            return Err(SipError::WrongState(dialog.state.name()));
+        }
+        self.send_ack(key, body);
+        Ok(())
+    }
+
+    /// Acknowledges the 2xx of a dialog, which is confirmed by that.
+    pub(super) fn send_ack(&mut self, key: DialogKey, body: Option<Vec<u8>>) {
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return;
+        };
+        let mut ack = dialog.request(Method::Ack, Vec::new());
+        ack.body = body.map(|body| ("application/sdp".to_owned(), body));
+        let (tag, id) = (dialog.remote_tag.clone().unwrap_or_default(), dialog.invite.take());
+        dialog.state = State::Confirmed;
+        let (wire, to) = self.send_once(&ack);
+        if let Some(transaction) = id.and_then(|id| self.clients.get_mut(id)) {
+            transaction.acks.push((tag, wire, to));
+        }
+    }
+}
+
+/// `Retry-After: 5 (comment);duration=3`.
+fn leading_number(text: &str) -> Option<u32> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text.get(..end)?.parse().ok()
+}

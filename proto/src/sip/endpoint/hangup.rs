@@ -1,0 +1,154 @@
+//! Ending by our user: CANCEL, BYE, or a refusal, whatever fits; and INFO, the other request of ours within a dialog.
+
+use std::time::Instant;
+
+use super::Endpoint;
+use super::callee::reason_field;
+use crate::sip::command::Reason;
+use crate::sip::dialog::State;
+use crate::sip::message::{Method, Response};
+use crate::sip::reply::Reply;
+use crate::sip::timers::{Owner, TRYING, Timer};
+use crate::sip::transaction::{ClientMachine, Purpose};
+use crate::sip::{DialogKey, SipError, SipEvent};
+
+impl Endpoint {
+    /// Our user hangs up.
+    pub(super) fn hangup(&mut self, now: Instant, key: DialogKey, reason: Option<Reason>) -> Result<(), SipError> {
+        let dialog = self.dialogs.get_mut(key).ok_or(SipError::UnknownDialog)?;
+        let (invite, tag) = (dialog.invite, dialog.local_tag.clone());
+        match dialog.state {
+            State::Proceeding => {
+                let extra = reason.as_ref().map(reason_field).into_iter().collect();
+                if let Some(id) = invite {
+                    self.answer(
+                        now,
+                        id,
+                        &Reply {
+                            status: 480,
+                            tag: &tag,
+                            extra,
+                            ..Reply::default()
+                        },
+                    );
+                }
+                self.drop_dialog(key);
+                self.events.push_back(SipEvent::Ended { dialog: key });
+            }
+            // No BYE before the ACK, RFC 3261 §15.
+            State::Accepted => dialog.hangup = Some(reason),
+            State::Calling => {
+                dialog.state = State::Cancelling;
+                if let Some(transaction) = invite.and_then(|id| self.clients.get_mut(id)) {
+                    transaction.cancel = Some(reason);
+                }
+                if let Some(id) = invite {
+                    self.send_cancel(now, id, key);
+                }
+            }
+            State::Answered => {
+                self.send_ack(key, None);
+                self.bye(now, key, reason.as_ref());
+            }
+            State::Confirmed => {
+                if let Some(id) = invite {
+                    self.answer_plain(now, id, 487, &tag);
+                }
+                self.bye(now, key, reason.as_ref());
+            }
+            State::Cancelling | State::Ending => {}
+        }
+        Ok(())
+    }
+
+    /// Sends the CANCEL that waits for a provisional answer, if that has come. RFC 3261 §9.1.
+    pub(super) fn send_cancel(&mut self, now: Instant, id: u64, key: DialogKey) {
+        let Some(transaction) = self.clients.get_mut(id) else {
+            return;
+        };
+        let proceeding = matches!(&transaction.machine, ClientMachine::Invite(m) if m.is_proceeding());
+        let Some(reason) = transaction
+            .cancel
+            .clone()
+            .filter(|_| proceeding && !transaction.cancel_sent)
+        else {
+            return;
+        };
+        transaction.cancel_sent = true;
+        let extra = reason.as_ref().map(reason_field).into_iter().collect();
+        let cancel = transaction
+            .request
+            .sibling(Method::Cancel, &transaction.request.to, extra);
+        let branch = transaction.branch.clone();
+        self.start_on(now, cancel, branch, Purpose::Cancel);
+        self.timers.set(now + TRYING, Owner::Dialog(key), Timer::Cancel);
+    }
+
+    /// Ends a dialog that both ends know.
+    pub(super) fn bye(&mut self, now: Instant, key: DialogKey, reason: Option<&Reason>) {
+        self.send_bye(now, key, reason, Purpose::Bye(key));
+    }
+
+    /// Ends a dialog whose end our user need not wait for.
+    pub(super) fn stray_bye(&mut self, now: Instant, key: DialogKey) {
+        self.send_bye(now, key, None, Purpose::StrayBye);
+    }
+
+    fn send_bye(&mut self, now: Instant, key: DialogKey, reason: Option<&Reason>, purpose: Purpose) {
+        self.timers.clear_all(Owner::Dialog(key));
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return;
+        };
+        (dialog.state, dialog.invite, dialog.answer) = (State::Ending, None, None);
+        let bye = dialog.request(Method::Bye, reason.map(reason_field).into_iter().collect());
+        let credentials = dialog.credentials.clone();
+        if self.start(now, bye.clone(), purpose, credentials, 0).is_err() {
+            // No room to wait for the answer: say it once.
+            self.send_once(&bye);
+            self.ended(key);
+        }
+    }
+
+    /// An answer to our BYE; any final one ends the dialog.
+    pub(super) fn on_bye_response(&mut self, now: Instant, id: u64, key: DialogKey, response: &Response) {
+        if response.status < 200 || self.retry(now, id, response).is_some() {
+            return;
+        }
+        self.ended(key);
+    }
+
+    /// The dialog our user hung up is gone.
+    pub(super) fn ended(&mut self, key: DialogKey) {
+        if self.dialogs.contains(key) {
+            self.drop_dialog(key);
+            self.events.push_back(SipEvent::Ended { dialog: key });
+        }
+    }
+
+    /// Our user: INFO.
+    pub(super) fn info(
+        &mut self,
+        now: Instant,
+        key: DialogKey,
+        content_type: String,
+        body: Vec<u8>,
+    ) -> Result<(), SipError> {
+        let dialog = self.dialogs.get_mut(key).ok_or(SipError::UnknownDialog)?;
+        if dialog.state != State::Confirmed {
+            return Err(SipError::WrongState(dialog.state.name()));
+        }
+        let mut request = dialog.request(Method::Info, Vec::new());
+        request.body = Some((content_type, body));
+        let credentials = dialog.credentials.clone();
+        self.start(now, request, Purpose::Info(key), credentials, 0).map(|_| ())
+    }
+
+    /// An answer to our INFO: the peer may have forgotten the dialog. RFC 3261 §12.2.1.2.
+    pub(super) fn on_info_response(&mut self, key: DialogKey, status: u16) {
+        let live = self.dialogs.get(key).is_some_and(|d| d.state == State::Confirmed);
+        if live && matches!(status, 408 | 481) {
+            self.drop_dialog(key);
+            self.events.push_back(SipEvent::Lost { dialog: key });
+        }
+    }
+}

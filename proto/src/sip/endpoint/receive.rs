@@ -1,0 +1,187 @@
+//! Which message belongs where: broken ones, repetitions, ACK and CANCEL, within a dialog, or new.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tracing::trace;
+
+use super::{ALLOW, Endpoint};
+use crate::net::Receive;
+use crate::sip::message::{Malformed, Message, Method, Request, Response, Scheme};
+use crate::sip::reply::Head;
+use crate::sip::timers::{Alarm, Owner};
+use crate::sip::transaction::{ClientMachine, Heard, Purpose, ServerKey, ServerMachine};
+
+/// Sources of OPTIONS remembered for a second.
+const OPTIONS_SOURCES: usize = 1024;
+
+impl Endpoint {
+    pub(super) fn receive(&mut self, now: Instant, input: Receive<'_>) {
+        match Message::parse(input.payload) {
+            Ok(Message::Request(request)) => self.on_request(now, &request, input.local, input.remote),
+            Ok(Message::Response(response)) => self.on_response(now, &response),
+            Err(Malformed::Silence) => trace!(source = %input.remote, "not a SIP message"),
+            Err(Malformed::Refuse {
+                status,
+                reason,
+                headers,
+            }) => {
+                if let Some(head) = Head::of_broken(&headers, input.local, input.remote) {
+                    self.refuse(&head, status, reason, Vec::new());
+                }
+            }
+        }
+    }
+
+    fn on_request(&mut self, now: Instant, request: &Request, local: SocketAddr, source: SocketAddr) {
+        if let Some(id) = self.servers.find(&ServerKey::of(request))
+            && !self.on_repetition(now, id, request.method)
+        {
+            return;
+        }
+        if request.method == Method::Ack {
+            return self.on_ack(now, request, source);
+        }
+        let head = Head::of(request, local, source);
+        if self.is_refused(request, &head) {
+            return;
+        }
+        let is_within = request.to.tag().is_some();
+        match request.method {
+            Method::Cancel => self.on_cancel(now, request, &head),
+            Method::Register => self.on_register(now, request, head),
+            Method::Invite if !is_within => self.on_invite(now, request, head),
+            Method::Options if !is_within => self.on_options(now, &head),
+            Method::Invite | Method::Bye | Method::Info | Method::Update | Method::Options => {
+                self.on_within(now, request, head);
+            }
+            Method::Ack | Method::NotAllowed | Method::Unknown => {}
+        }
+    }
+
+    /// Takes a request of a transaction that exists; `true`: it is an ACK that belongs to a dialog.
+    fn on_repetition(&mut self, now: Instant, id: u64, method: Method) -> bool {
+        let Some(transaction) = self.servers.get_mut(id) else {
+            return false;
+        };
+        let mut alarm = Alarm {
+            timers: &mut self.timers,
+            owner: Owner::Server(id),
+            now,
+        };
+        let repeats = match &mut transaction.machine {
+            ServerMachine::Invite(machine) if method == Method::Ack => return !machine.on_ack(&mut alarm),
+            ServerMachine::Invite(machine) => machine.on_repetition(),
+            ServerMachine::Other(machine) => machine.on_repetition(),
+        };
+        let (local, remote) = (transaction.head.local, transaction.head.reply_to);
+        if let Some(wire) = transaction.last.clone().filter(|_| repeats) {
+            self.transmit(local, remote, wire);
+        }
+        false
+    }
+
+    /// Refuses what no endpoint of our kind could take. RFC 3261 §8.2.
+    fn is_refused(&mut self, request: &Request, head: &Head) -> bool {
+        let hops_left = request.headers.get("Max-Forwards") != Some("0");
+        let required = |name| {
+            request
+                .headers
+                .list(name)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let wanted = if request.method == Method::Cancel {
+            String::new()
+        } else {
+            required("Require")
+        };
+        let scheme_known = matches!(request.uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel);
+        let (status, extra) = match request.method {
+            Method::NotAllowed => (405, vec![("Allow", ALLOW.to_owned())]),
+            Method::Unknown => (501, vec![("Allow", ALLOW.to_owned())]),
+            _ if !scheme_known => (416, Vec::new()),
+            Method::Invite | Method::Bye | Method::Register | Method::Info | Method::Update if !hops_left => {
+                (483, Vec::new())
+            }
+            _ if !wanted.is_empty() => (420, vec![("Unsupported", wanted)]),
+            Method::Invite
+            | Method::Ack
+            | Method::Bye
+            | Method::Cancel
+            | Method::Options
+            | Method::Register
+            | Method::Info
+            | Method::Update => return false,
+        };
+        self.refuse(head, status, None, extra);
+        true
+    }
+
+    /// OPTIONS outside a dialog: a sign of life for everybody, so many a second.
+    fn on_options(&mut self, now: Instant, head: &Head) {
+        if self.options.len() >= OPTIONS_SOURCES {
+            self.options
+                .retain(|_, (since, _)| now.saturating_duration_since(*since) < Duration::from_secs(1));
+            if self.options.len() >= OPTIONS_SOURCES {
+                return;
+            }
+        }
+        let (since, count) = self.options.entry(head.source.ip()).or_insert((now, 0));
+        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        if *count <= self.config.limits.options_per_second {
+            self.refuse(head, 200, None, abilities());
+        }
+    }
+
+    fn on_response(&mut self, now: Instant, response: &Response) {
+        let Some(id) = response
+            .via
+            .branch()
+            .and_then(|b| self.clients.find(b, response.method))
+        else {
+            return trace!(status = response.status, "response to nothing of ours");
+        };
+        let Some(transaction) = self.clients.get_mut(id) else {
+            return;
+        };
+        if transaction.request.cseq != response.cseq {
+            return;
+        }
+        let mut alarm = Alarm {
+            timers: &mut self.timers,
+            owner: Owner::Client(id),
+            now,
+        };
+        let Heard { report, acknowledge } = match &mut transaction.machine {
+            ClientMachine::Invite(machine) => machine.on_response(response.status, &mut alarm),
+            ClientMachine::Other(machine) => machine.on_response(response.status, &mut alarm),
+        };
+        let purpose = transaction.purpose;
+        if acknowledge {
+            let to = response.headers.get("To").unwrap_or_default();
+            let ack = transaction.request.sibling(Method::Ack, to, Vec::new());
+            let wire = ack.write(&transaction.branch, &self.config.user_agent);
+            self.transmit(ack.local, ack.destination, wire);
+        }
+        if !report {
+            return;
+        }
+        match purpose {
+            Purpose::Invite(key) => self.on_invite_response(now, id, key, response),
+            Purpose::Bye(key) => self.on_bye_response(now, id, key, response),
+            Purpose::Info(key) => self.on_info_response(key, response.status),
+            Purpose::Register(registration) => self.on_register_response(now, id, registration, response),
+            Purpose::Cancel | Purpose::StrayBye => {}
+        }
+    }
+}
+
+/// What an answer to OPTIONS tells.
+pub(super) fn abilities() -> Vec<(&'static str, String)> {
+    vec![("Allow", ALLOW.to_owned()), ("Accept", "application/sdp".to_owned())]
+}

@@ -1,0 +1,266 @@
+//! REGISTER, both sides: phones at our registrar, and ourselves at another (our test phone, later trunks).
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::Endpoint;
+use crate::net::Protocol;
+use crate::sip::auth::Credentials;
+use crate::sip::message::{Method, NameAddr, Request, Response, Scheme, Uri, host_of};
+use crate::sip::outgoing::Outgoing;
+use crate::sip::registrar::{Contact, Refused, Update, Wish};
+use crate::sip::reply::{Head, Reply};
+use crate::sip::transaction::Purpose;
+use crate::sip::{SipError, SipEvent};
+
+/// Registrations of ours at once.
+const MAX_REGISTRATIONS: usize = 10_000;
+
+/// A registration of ours: all its REGISTERs share these.
+pub(super) struct Registration {
+    aor: String,
+    registrar: SocketAddr,
+    /// User part of our Contact: nobody else knows it, so a call to it comes from the registrar.
+    contact_user: String,
+    call_id: String,
+    tag: String,
+    cseq: u32,
+    wanted: Duration,
+}
+
+/// A status, a reason and fields: why a REGISTER is refused.
+type Refusal = (u16, Option<&'static str>, Vec<(&'static str, String)>);
+
+impl Endpoint {
+    /// A phone registers.
+    pub(super) fn on_register(&mut self, now: Instant, request: &Request, head: Head) {
+        if self.is_overloaded(&head) {
+            return;
+        }
+        let Some(user) = self.admit(now, request, &head) else {
+            return;
+        };
+        let (local, source) = (head.local, head.source);
+        let id = self.keep(request, head, None);
+        let tag = self.token();
+        match self.bind(now, request, &user, local, source) {
+            Ok(contacts) => {
+                let contact = |c: &Contact| {
+                    let left = c.expires.saturating_duration_since(now).as_secs();
+                    ("Contact", format!("<{}>;expires={left}", c.uri))
+                };
+                let extra = contacts.iter().map(contact).collect();
+                self.answer(
+                    now,
+                    id,
+                    &Reply {
+                        status: 200,
+                        tag: &tag,
+                        extra,
+                        ..Reply::default()
+                    },
+                );
+            }
+            Err((status, reason, extra)) => {
+                self.answer(
+                    now,
+                    id,
+                    &Reply {
+                        status,
+                        reason,
+                        tag: &tag,
+                        extra,
+                        body: None,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Does what a REGISTER wants; gives all contacts there are then.
+    fn bind(
+        &mut self,
+        now: Instant,
+        request: &Request,
+        user: &str,
+        local: SocketAddr,
+        source: SocketAddr,
+    ) -> Result<Vec<Contact>, Refusal> {
+        let update = Update {
+            user,
+            call_id: &request.call_id,
+            cseq: request.cseq,
+            local,
+            source,
+            protocol: Protocol::Udp,
+            user_agent: request.headers.get("User-Agent"),
+            max_contacts: self.accounts.get(user).map_or(0, |a| a.max_contacts),
+        };
+        let contacts: Vec<&str> = request.headers.list("Contact").collect();
+        let changes = if contacts.contains(&"*") {
+            if contacts.len() != 1 || request.headers.get("Expires").map(seconds) != Some(Some(0)) {
+                return Err((400, Some("Contact * Needs Expires 0"), Vec::new()));
+            }
+            self.registrar.remove_all(&update)
+        } else {
+            let wishes = self.wishes(request, &contacts, source)?;
+            self.registrar.update(now, &update, &wishes)
+        };
+        match changes {
+            Ok(changes) => self.tell(changes),
+            Err(Refused::OutOfOrder) => return Err((500, Some("CSeq Out Of Order"), Vec::new())),
+            Err(Refused::TooMany) => return Err((403, Some("Too Many Contacts"), Vec::new())),
+        }
+        Ok(self.registrar.contacts(now, user))
+    }
+
+    fn wishes(&self, request: &Request, contacts: &[&str], source: SocketAddr) -> Result<Vec<Wish>, Refusal> {
+        let limits = &self.config.limits;
+        let common = request.headers.get("Expires").and_then(seconds);
+        let mut wishes = Vec::new();
+        for text in contacts {
+            let contact: NameAddr = text.parse().map_err(|_| (400, Some("Bad Contact"), Vec::new()))?;
+            if !matches!(contact.uri.scheme, Scheme::Sip | Scheme::Sips) {
+                return Err((400, Some("Bad Contact"), Vec::new()));
+            }
+            let own = contact.param("expires").and_then(seconds);
+            let wanted = own.or(common).map_or(limits.default_expires, Duration::from_secs);
+            if !wanted.is_zero() && wanted < limits.min_expires {
+                return Err((
+                    423,
+                    None,
+                    vec![("Min-Expires", limits.min_expires.as_secs().to_string())],
+                ));
+            }
+            wishes.push(Wish {
+                phone: contact
+                    .param("+sip.instance")
+                    .map(|i| format!("{i} {}", contact.param("reg-id").unwrap_or_default())),
+                expires: wanted.min(limits.max_expires),
+                destination: destination(request, &contact.uri, source),
+                uri: contact.uri,
+            });
+        }
+        Ok(wishes)
+    }
+
+    /// Whether a call comes from a registrar of ours, to the Contact that only it knows; gives the account there.
+    pub(super) fn called_by_registrar(&self, request: &Request, source: SocketAddr) -> Option<String> {
+        let called = request.uri.user_unescaped();
+        let mut all = self.registrations.values();
+        all.find(|r| r.registrar == source && r.contact_user == called)
+            .map(|r| r.aor.clone())
+    }
+
+    /// Our user: registers elsewhere.
+    #[allow(clippy::too_many_arguments)] // the fields of one command
+    pub(super) fn register(
+        &mut self,
+        now: Instant,
+        registration: u64,
+        aor: &str,
+        registrar: SocketAddr,
+        local: SocketAddr,
+        credentials: Option<Credentials>,
+        expires: Duration,
+    ) -> Result<(), SipError> {
+        let same = self
+            .registrations
+            .get(&registration)
+            .is_some_and(|r| r.aor == aor && r.registrar == registrar);
+        if !same {
+            if self.registrations.len() >= MAX_REGISTRATIONS {
+                return Err(SipError::TooMany("registrations"));
+            }
+            let (contact_user, call_id, tag) = (self.token(), self.token(), self.token());
+            let (aor, wanted) = (aor.to_owned(), expires);
+            let new = Registration {
+                aor,
+                registrar,
+                contact_user,
+                call_id,
+                tag,
+                cseq: 0,
+                wanted,
+            };
+            self.registrations.insert(registration, new);
+        }
+        let Some(known) = self.registrations.get_mut(&registration) else {
+            return Ok(());
+        };
+        known.cseq += 1;
+        known.wanted = expires;
+        let address = NameAddr::new(None, Uri::sip_host(aor, &host_of(registrar.ip())));
+        let contact = NameAddr::new(None, Uri::sip(&known.contact_user, local));
+        let request = Outgoing {
+            method: Method::Register,
+            uri: Uri::sip("", registrar).to_string(),
+            from: address.clone().with_tag(Some(&known.tag)).to_string(),
+            to: address.to_string(),
+            call_id: known.call_id.clone(),
+            cseq: known.cseq,
+            routes: Vec::new(),
+            extra: vec![
+                ("Contact", contact.to_string()),
+                ("Expires", expires.as_secs().to_string()),
+            ],
+            body: None,
+            local,
+            destination: registrar,
+        };
+        self.start(now, request, Purpose::Register(registration), credentials, 0)
+            .map(|_| ())
+    }
+
+    /// An answer to our REGISTER.
+    pub(super) fn on_register_response(&mut self, now: Instant, id: u64, registration: u64, response: &Response) {
+        if response.status < 200 {
+            return;
+        }
+        if let Some((_, cseq)) = self.retry(now, id, response) {
+            if let Some(known) = self.registrations.get_mut(&registration) {
+                known.cseq = cseq;
+            }
+            return;
+        }
+        let Some(known) = self.registrations.get(&registration) else {
+            return;
+        };
+        let status = response.status;
+        if status >= 300 {
+            return self.events.push_back(SipEvent::RegisterFailed { registration, status });
+        }
+        let mine = response
+            .headers
+            .list("Contact")
+            .filter_map(|c| c.parse::<NameAddr>().ok());
+        let granted = mine
+            .filter(|c| c.uri.user_unescaped() == known.contact_user)
+            .find_map(|c| c.param("expires").and_then(seconds));
+        let granted = granted
+            .or_else(|| response.headers.get("Expires").and_then(seconds))
+            .map(Duration::from_secs);
+        let expires = if known.wanted.is_zero() {
+            Duration::ZERO
+        } else {
+            granted.unwrap_or(known.wanted)
+        };
+        self.events.push_back(SipEvent::Registered { registration, expires });
+    }
+}
+
+/// Where a contact is reached: at its own address if the sender plainly is where it says it is, else where the REGISTER
+/// came from, since the Contact then is an address behind a NAT.
+fn destination(request: &Request, contact: &Uri, source: SocketAddr) -> SocketAddr {
+    match contact.socket_addr() {
+        Some(address) if request.via.names(source) && address.ip() == source.ip() && address.port() != 0 => address,
+        Some(_) | None => source,
+    }
+}
+
+/// Seconds of `Expires`; too many digits mean very long, RFC 4475 §3.1.2.4.
+fn seconds(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    digits.then(|| text.parse::<u32>().unwrap_or(u32::MAX).into())
+}

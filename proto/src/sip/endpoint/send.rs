@@ -1,0 +1,217 @@
+//! Sending: tags, branches, Contacts, answers through a transaction or without memory, requests of ours.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::Endpoint;
+use crate::net::{Protocol, Transmit};
+use crate::sip::auth::Credentials;
+use crate::sip::message::{MAGIC_COOKIE, Method, NameAddr, Request, Uri};
+use crate::sip::outgoing::Outgoing;
+use crate::sip::reply::{Head, Reply};
+use crate::sip::timers::{Alarm, Owner};
+use crate::sip::transaction::{
+    Client, ClientMachine, ClientTransaction, InviteClient, InviteServer, Purpose, Server, ServerKey, ServerMachine,
+    ServerTransaction,
+};
+use crate::sip::{DialogKey, SipError};
+
+impl Endpoint {
+    /// Random text for a tag, a Call-ID or a branch; begins with the instance.
+    pub(super) fn token(&mut self) -> String {
+        let mut bytes = [0; 12];
+        self.rng.fill_bytes(&mut bytes);
+        format!("{}-{}", self.config.instance, hex(&bytes))
+    }
+
+    fn branch(&mut self) -> String {
+        format!("{MAGIC_COOKIE}{}", self.token())
+    }
+
+    /// Our Contact in a dialog.
+    pub(super) fn contact(&self, key: DialogKey, local: SocketAddr, display: Option<&str>) -> String {
+        let user = format!("{}-{}", self.config.instance, key.0);
+        NameAddr::new(display, Uri::sip(&user, local)).to_string()
+    }
+
+    pub(super) fn transmit(&mut self, local: SocketAddr, remote: SocketAddr, payload: Vec<u8>) {
+        self.transmits.push_back(Transmit {
+            protocol: Protocol::Udp,
+            local,
+            remote,
+            payload,
+        });
+    }
+
+    /// Answers without memory: a repetition of the request gets the same answer again. RFC 3261 §8.2.7.
+    pub(super) fn refuse(
+        &mut self,
+        head: &Head,
+        status: u16,
+        reason: Option<&str>,
+        extra: Vec<(&'static str, String)>,
+    ) {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&*self.tag_key).expect("HMAC takes keys of any length");
+        mac.update(head.fingerprint().as_bytes());
+        let tag = format!("{}-{}", self.config.instance, hex(&mac.finalize().into_bytes()[..8]));
+        let reply = Reply {
+            status,
+            reason,
+            tag: &tag,
+            extra,
+            body: None,
+        };
+        let wire = head.write(&reply, &self.config.user_agent);
+        self.transmit(head.local, head.reply_to, wire);
+    }
+
+    /// Keeps a request so that its repetitions are known.
+    pub(super) fn keep(&mut self, request: &Request, head: Head, dialog: Option<DialogKey>) -> u64 {
+        self.last_transaction += 1;
+        let machine = match request.method {
+            Method::Invite => ServerMachine::Invite(InviteServer::new()),
+            Method::Ack
+            | Method::Bye
+            | Method::Cancel
+            | Method::Options
+            | Method::Register
+            | Method::Info
+            | Method::Update
+            | Method::NotAllowed
+            | Method::Unknown => ServerMachine::Other(Server::new()),
+        };
+        let key = ServerKey::of(request);
+        let transaction = ServerTransaction {
+            machine,
+            key,
+            head,
+            dialog,
+            last: None,
+            slowed: None,
+        };
+        self.servers.insert(self.last_transaction, transaction);
+        self.last_transaction
+    }
+
+    /// Answers a kept request; gives the bytes, or `None` if it was answered finally before.
+    pub(super) fn answer(&mut self, now: Instant, id: u64, reply: &Reply<'_>) -> Option<Vec<u8>> {
+        let wire = self.servers.get(id)?.head.write(reply, &self.config.user_agent);
+        self.answer_with(now, id, reply.status, wire)
+    }
+
+    /// As [`Self::answer`], with bytes made before.
+    pub(super) fn answer_with(&mut self, now: Instant, id: u64, status: u16, wire: Vec<u8>) -> Option<Vec<u8>> {
+        let transaction = self.servers.get_mut(id)?;
+        let mut alarm = Alarm {
+            timers: &mut self.timers,
+            owner: Owner::Server(id),
+            now,
+        };
+        let sends = match &mut transaction.machine {
+            ServerMachine::Invite(machine) => machine.on_reply(status, &mut alarm),
+            ServerMachine::Other(machine) => machine.on_reply(&mut alarm),
+        };
+        if !sends {
+            return None;
+        }
+        transaction.last = Some(wire.clone());
+        let (local, remote) = (transaction.head.local, transaction.head.reply_to);
+        self.transmit(local, remote, wire.clone());
+        Some(wire)
+    }
+
+    /// Answers a kept request by its status alone.
+    pub(super) fn answer_plain(&mut self, now: Instant, id: u64, status: u16, tag: &str) {
+        self.answer(
+            now,
+            id,
+            &Reply {
+                status,
+                tag,
+                ..Reply::default()
+            },
+        );
+    }
+
+    /// Sends a request of ours and sees it through.
+    pub(super) fn start(
+        &mut self,
+        now: Instant,
+        request: Outgoing,
+        purpose: Purpose,
+        credentials: Option<Credentials>,
+        tries: u8,
+    ) -> Result<u64, SipError> {
+        if self.clients.is_full(&self.config.limits) {
+            return Err(SipError::TooMany("requests"));
+        }
+        let branch = self.branch();
+        let id = self.start_on(now, request, branch, purpose);
+        if let Some(transaction) = self.clients.get_mut(id) {
+            (transaction.credentials, transaction.tries) = (credentials, tries);
+        }
+        Ok(id)
+    }
+
+    /// As [`Self::start`] on a branch that exists, and always: a CANCEL has that of its INVITE.
+    pub(super) fn start_on(&mut self, now: Instant, request: Outgoing, branch: String, purpose: Purpose) -> u64 {
+        self.last_transaction += 1;
+        let id = self.last_transaction;
+        let mut alarm = Alarm {
+            timers: &mut self.timers,
+            owner: Owner::Client(id),
+            now,
+        };
+        let machine = if request.method == Method::Invite {
+            ClientMachine::Invite(InviteClient::new(&mut alarm))
+        } else {
+            ClientMachine::Other(Client::new(&mut alarm))
+        };
+        let wire = request.write(&branch, &self.config.user_agent);
+        self.transmit(request.local, request.destination, wire.clone());
+        self.clients.insert(
+            id,
+            ClientTransaction {
+                machine,
+                branch,
+                request,
+                wire,
+                purpose,
+                credentials: None,
+                tries: 0,
+                acks: Vec::new(),
+                cancel: None,
+                cancel_sent: false,
+            },
+        );
+        id
+    }
+
+    /// Sends a request that has no transaction: an ACK to a 2xx. Gives what was sent, for repetition.
+    pub(super) fn send_once(&mut self, request: &Outgoing) -> (Vec<u8>, SocketAddr) {
+        let branch = self.branch();
+        let wire = request.write(&branch, &self.config.user_agent);
+        self.transmit(request.local, request.destination, wire.clone());
+        (wire, request.destination)
+    }
+
+    /// Forgets a request of ours.
+    pub(super) fn drop_client(&mut self, id: u64) -> Option<ClientTransaction> {
+        self.timers.clear_all(Owner::Client(id));
+        self.clients.remove(id)
+    }
+
+    /// Forgets a dialog.
+    pub(super) fn drop_dialog(&mut self, key: DialogKey) {
+        self.timers.clear_all(Owner::Dialog(key));
+        self.dialogs.remove(key);
+    }
+}
+
+/// Lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

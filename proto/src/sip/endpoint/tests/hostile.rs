@@ -1,0 +1,364 @@
+//! Hostile bytes and hostile words: mutated messages, injected headers, floods, strangers in dialogs.
+
+use super::*;
+
+/// What honest endpoints send, as material for mutation.
+fn corpus() -> Vec<Vec<u8>> {
+    let mut world = World::new(70);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    let (ours, _) = world.confirmed();
+    world.hangup(PHONE, ours);
+    let early = world.ring_phone(None);
+    world.second();
+    world.hangup(GATEWAY, early);
+    world.second();
+    let extra = "REGISTER sip:x SIP/2.0\r\nv: SIP/2.0/UDP [::1];branch=z9hG4bKq\r\nf: <tel:+1>;tag=1\r\nt: <sip:100@x>\r\n\
+        i: 1\r\nCSeq: 1 REGISTER\r\nm: <sip:a@b>;+sip.instance=\"<urn:uuid:1>\", *\r\nl: 0\r\n\r\n";
+    world
+        .packets
+        .iter()
+        .map(|p| p.clone().into_bytes())
+        .chain([extra.as_bytes().to_vec()])
+        .collect()
+}
+
+fn mutate(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], rng: &mut ChaCha8Rng) {
+    const WORDS: [&str; 12] = [
+        "\r\n",
+        "\r\n\r\n",
+        "\"",
+        "<",
+        ">",
+        ";",
+        ",",
+        ":",
+        "%0",
+        "\u{1F436}",
+        "99999999999999999999",
+        "\r\n ",
+    ];
+    let mut pick = |below: usize| usize::try_from(rng.next_u64() % (below.max(1) as u64)).unwrap();
+    for _ in 0..=pick(6) {
+        let at = pick(bytes.len() + 1).min(bytes.len());
+        match pick(6) {
+            0 if !bytes.is_empty() => {
+                let byte = u8::try_from(pick(256)).unwrap();
+                let at = at.min(bytes.len() - 1);
+                bytes[at] = byte;
+            }
+            1 => bytes.truncate(at),
+            2 => drop(bytes.drain(at..(at + pick(20)).min(bytes.len()))),
+            3 => drop(bytes.splice(at..at, WORDS[pick(WORDS.len())].bytes())),
+            4 => {
+                let other = &corpus[pick(corpus.len())];
+                let from = pick(other.len());
+                let part = other[from..(from + pick(80)).min(other.len())].to_vec();
+                drop(bytes.splice(at..at, part));
+            }
+            _ => {
+                let line = pick(40);
+                let text = String::from_utf8_lossy(bytes).into_owned();
+                let lines: Vec<&str> = text
+                    .split("\r\n")
+                    .enumerate()
+                    .filter(|(n, _)| *n != line)
+                    .map(|(_, l)| l)
+                    .collect();
+                *bytes = lines.join("\r\n").into_bytes();
+            }
+        }
+    }
+}
+
+#[test]
+fn twenty_thousand_mutations_never_panic_nor_fill_the_tables() {
+    let corpus = corpus();
+    let mut world = World::new(71);
+    let limits = Limits {
+        server_transactions: 200,
+        dialogs: 50,
+        nonces: 50,
+        failures: 50,
+        ..Limits::default()
+    };
+    let config = EndpointConfig {
+        limits,
+        ..config("gw01")
+    };
+    world.nodes[GATEWAY].endpoint = Endpoint::new(config, Box::new(ChaCha8Rng::seed_from_u64(70)));
+    world.gateway().set_accounts(vec![account("100", "secret")]);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    let mut rng = ChaCha8Rng::seed_from_u64(72);
+    for round in 0..20_000 {
+        let mut bytes = corpus[usize::try_from(rng.next_u64()).unwrap() % corpus.len()].clone();
+        mutate(&mut bytes, &corpus, &mut rng);
+        let node = if round % 4 == 0 { PHONE } else { GATEWAY };
+        world.inject(node, "198.51.100.7:5060", &bytes);
+        if round % 50 == 0 {
+            world.second();
+            let e = &world.nodes[GATEWAY].endpoint;
+            assert!(e.servers.len() <= 200 && e.dialogs.len() <= 50 && e.options.len() <= 1024);
+            assert!(e.guard.len().0 <= 50 && e.guard.len().1 <= 50);
+            world.packets.clear();
+            world.ladder.clear();
+        }
+    }
+    for key in 0..30_000 {
+        for node in [GATEWAY, PHONE] {
+            let _ = world.command(
+                node,
+                SipCommand::Hangup {
+                    dialog: DialogKey(key),
+                    reason: None,
+                },
+            );
+        }
+    }
+    world.run(Duration::from_secs(700));
+    world.assert_empty();
+}
+
+#[test]
+fn no_text_of_a_command_can_start_a_header() {
+    let evil = "x\r\nX-Evil: 1\r\n\r\nbody\0\u{1b}\u{85}";
+    let mut world = World::new(73);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    world.packets.clear();
+    let name = NameAddr {
+        display: Some(evil.to_owned()),
+        uri: Uri {
+            user: Some(evil.to_owned()),
+            host: evil.to_owned(),
+            headers: Some(evil.to_owned()),
+            ..Uri::sip_host("a", "b")
+        },
+        params: vec![
+            crate::sip::Param {
+                name: evil.to_owned(),
+                value: Some(evil.to_owned()),
+            },
+            crate::sip::Param {
+                name: "ok".to_owned(),
+                value: Some(evil.to_owned()),
+            },
+        ],
+    };
+    let (destination, local) = (world.nodes[PHONE].address, world.nodes[GATEWAY].address);
+    let reason = || {
+        Some(Reason {
+            protocol: evil.to_owned(),
+            cause: 1,
+            text: evil.to_owned(),
+        })
+    };
+    let dialog = world.gateway().next_dialog();
+    let invite = |request_uri: &str| SipCommand::Invite {
+        dialog,
+        request_uri: request_uri.to_owned(),
+        destination,
+        local,
+        from: name.clone(),
+        to: name.clone(),
+        identity: Some(name.clone()),
+        body: None,
+        credentials: None,
+    };
+    assert_eq!(
+        world.command(GATEWAY, invite("sip:a@b\r\nX-Evil: 1")),
+        Err(SipError::BadUri)
+    );
+    world.command(GATEWAY, invite("sip:a@b")).unwrap();
+    world
+        .command(
+            GATEWAY,
+            SipCommand::Hangup {
+                dialog,
+                reason: reason(),
+            },
+        )
+        .unwrap();
+    world.second();
+    world.dial("200", None);
+    world.second();
+    let called = world.incoming(GATEWAY);
+    let answer = SipCommand::Answer {
+        dialog: called,
+        body: None,
+        identity: Some(name.clone()),
+    };
+    world.command(GATEWAY, answer).unwrap();
+    world.second();
+    let info = SipCommand::Info {
+        dialog: called,
+        content_type: evil.to_owned(),
+        body: b"x".to_vec(),
+    };
+    let _ = world.command(GATEWAY, info);
+    world
+        .command(
+            GATEWAY,
+            SipCommand::Hangup {
+                dialog: called,
+                reason: reason(),
+            },
+        )
+        .unwrap();
+    world.second();
+    assert!(world.packets.len() > 8);
+    for packet in &world.packets {
+        let head = packet.split("\r\n\r\n").next().unwrap();
+        assert!(head.split("\r\n").all(|l| !l.starts_with("X-Evil")), "{packet}");
+        assert!(
+            head.split("\r\n").all(|l| l.chars().all(|c| !c.is_control())),
+            "{packet:?}"
+        );
+    }
+}
+
+/// A lone CR in what we repeat of a request must not split our answer for lenient readers.
+#[test]
+fn nothing_repeated_from_a_request_splits_our_answer() {
+    let mut world = World::new(74);
+    let message = "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\rX-Evil: 1\r\nFrom: <sip:a@b>;tag=1\rX-Evil: 1\r\n\
+        To: <sip:a@b>\rX-Evil: 1\r\nCall-ID: 1\rX-Evil: 1\r\nCSeq: 1 OPTIONS\r\nTimestamp: 1\rX-Evil: 1\r\n\r\n";
+    world.inject(GATEWAY, "198.51.100.7:5060", message.as_bytes());
+    let answer = world.packets.last().unwrap().replace("\r\n", "\n");
+    assert!(!answer.contains('\r'), "{answer:?}");
+}
+
+#[test]
+fn strangers_cannot_touch_a_dialog() {
+    let mut world = World::new(75);
+    let (ours, theirs) = world.confirmed();
+    world.hangup(PHONE, ours);
+    let bye = world.packets.last().unwrap().clone();
+    world.wire.clear();
+    let attack = |change: &dyn Fn(&str) -> String| change(&bye).replace("branch=z9hG4bK", "branch=z9hG4bKx");
+    let wrong_from = attack(&|b| {
+        b.replace(
+            "From: \"Anna\" <sip:100@quartet.example>;tag=",
+            "From: <sip:1@x>;tag=no",
+        )
+    });
+    let wrong_call = attack(&|b| b.replace("Call-ID: ", "Call-ID: no"));
+    let no_tag = attack(&|b| b.replace(";tag=gw01-", ";tag=gw02-"));
+    for message in [wrong_from, wrong_call, no_tag] {
+        world.inject(GATEWAY, "198.51.100.7:5060", message.as_bytes());
+        assert!(world.packets.last().unwrap().starts_with("SIP/2.0 481"), "{message}");
+    }
+    assert_eq!(world.events(GATEWAY), []);
+    world.run(Duration::from_secs(1));
+    assert_eq!(
+        world.events(GATEWAY),
+        [SipEvent::Bye {
+            dialog: theirs,
+            reason: None
+        }]
+    );
+}
+
+#[test]
+fn a_caller_must_be_who_it_says_and_a_merged_call_is_one_call() {
+    let mut world = World::new(76);
+    let (destination, local) = (world.nodes[GATEWAY].address, world.nodes[PHONE].address);
+    let dialog = world.nodes[PHONE].endpoint.next_dialog();
+    let command = SipCommand::Invite {
+        dialog,
+        request_uri: "sip:200@192.0.2.1".to_owned(),
+        destination,
+        local,
+        from: address("<sip:101@quartet.example>"),
+        to: address("<sip:200@quartet.example>"),
+        identity: None,
+        body: None,
+        credentials: credentials("100", "secret"),
+    };
+    world.command(PHONE, command).unwrap();
+    world.second();
+    assert!(matches!(
+        world.events(PHONE)[..],
+        [SipEvent::Rejected { status: 403, .. }]
+    ));
+    assert_eq!(world.events(GATEWAY), []);
+    world.dial("200", Some(b"offer"));
+    world.second();
+    let invite = world.packets.iter().rfind(|p| p.starts_with("INVITE")).unwrap().clone();
+    world.inject(
+        GATEWAY,
+        "192.0.2.9:5060",
+        invite.replace("branch=z9hG4bK", "branch=z9hG4bKother").as_bytes(),
+    );
+    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 482"));
+    let merged = world.incoming(GATEWAY);
+    world.hangup(GATEWAY, merged);
+    world.second();
+    world.assert_empty();
+}
+
+#[test]
+fn full_tables_say_when_to_come_back() {
+    let mut world = World::new(77);
+    let limits = Limits {
+        dialogs: 1,
+        ..Limits::default()
+    };
+    let config = EndpointConfig {
+        limits,
+        ..config("gw01")
+    };
+    world.nodes[GATEWAY].endpoint = Endpoint::new(config, Box::new(ChaCha8Rng::seed_from_u64(70)));
+    world.gateway().set_accounts(vec![account("100", "secret")]);
+    world.dial("200", Some(b"offer"));
+    world.second();
+    let second = world.dial("201", Some(b"offer"));
+    world.second();
+    let rejected = SipEvent::Rejected {
+        dialog: second,
+        status: 503,
+        reason: "Service Unavailable".to_owned(),
+        retry_after: Some(5),
+    };
+    assert_eq!(world.events(PHONE), [rejected]);
+}
+
+#[test]
+fn options_of_strangers_are_answered_so_many_a_second() {
+    let mut world = World::new(78);
+    let options = |n: u32| {
+        format!(
+            "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 1.1.1.1;branch=z9hG4bK{n}\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\n\
+             Call-ID: {n}\r\nCSeq: 1 OPTIONS\r\n\r\n"
+        )
+    };
+    (0..100).for_each(|n| world.inject(GATEWAY, "198.51.100.7:5060", options(n).as_bytes()));
+    assert_eq!(world.packets.len(), 20);
+    world.second();
+    world.inject(GATEWAY, "198.51.100.7:5060", options(200).as_bytes());
+    assert_eq!(world.packets.len(), 21);
+}
+
+#[test]
+fn behind_a_nat_requests_follow_the_phone_not_its_contact() {
+    let mut world = World::new(79);
+    let (_, theirs) = world.confirmed();
+    if let Some(dialog) = world.gateway().dialogs.get_mut(theirs) {
+        dialog.target = "sip:x@10.0.0.5:5060".parse().unwrap();
+    }
+    world.hangup(GATEWAY, theirs);
+    assert_eq!(world.ladder(), "gateway -> phone: BYE");
+    // With a proxy between, the route decides.
+    let (_, theirs) = world.confirmed();
+    if let Some(dialog) = world.gateway().dialogs.get_mut(theirs) {
+        dialog.routes = vec![address("<sip:192.0.2.3;lr>"), address("<sip:proxy.example;lr>")];
+    }
+    world.hangup(GATEWAY, theirs);
+    assert_eq!(world.ladder(), "gateway -> other: BYE");
+    let bye = world.packets.last().unwrap();
+    assert!(
+        bye.contains("Route: <sip:192.0.2.3;lr>\r\nRoute: <sip:proxy.example;lr>\r\n"),
+        "{bye}"
+    );
+}

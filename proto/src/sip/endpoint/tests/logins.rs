@@ -1,0 +1,357 @@
+//! REGISTER and digest: who gets in, who does not, and for how long.
+
+use super::*;
+
+fn changes(events: &[SipEvent]) -> Vec<RegistrationChange> {
+    events
+        .iter()
+        .filter_map(|e| {
+            if let SipEvent::Registration { change, .. } = e {
+                Some(*change)
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+fn failures(events: &[SipEvent]) -> Vec<(LoginFailure, u32)> {
+    events
+        .iter()
+        .filter_map(|e| {
+            if let SipEvent::LoginFailed { why, failures, .. } = e {
+                Some((*why, *failures))
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn a_phone_registers_refreshes_and_takes_back() {
+    let mut world = World::new(1);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    assert_eq!(
+        world.ladder(),
+        "phone -> gateway: REGISTER\ngateway -> phone: 401 Unauthorized\nphone -> gateway: REGISTER\ngateway -> phone: 200 OK"
+    );
+    assert!(
+        world.packets[2].contains("algorithm=SHA-256"),
+        "the better hash is taken: {}",
+        world.packets[2]
+    );
+    let contacts = world.nodes[GATEWAY].endpoint.contacts(world.now, "100");
+    assert_eq!(contacts.len(), 1);
+    assert_eq!(contacts[0].destination, world.nodes[PHONE].address);
+    assert!(contacts[0].uri.starts_with("sip:ph01-"), "{}", contacts[0].uri);
+    let expires = Duration::from_secs(600);
+    assert_eq!(
+        world.events(PHONE),
+        [SipEvent::Registered {
+            registration: 1,
+            expires
+        }]
+    );
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    world.register(PHONE, "100", "secret", 0);
+    world.second();
+    use RegistrationChange::{Added, Refreshed, Removed};
+    assert_eq!(changes(&world.events(GATEWAY)), [Added, Refreshed, Removed]);
+    assert!(world.gateway().registrations.is_empty());
+    let now = world.now;
+    assert!(world.gateway().registrations(now).is_empty());
+    world.assert_empty();
+}
+
+#[test]
+fn only_the_hashes_an_account_has_are_asked_for() {
+    let mut world = World::new(2);
+    let mut old = account("100", "secret");
+    old.ha1.sha256 = None;
+    world.gateway().set_accounts(vec![old]);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    assert!(!world.packets[1].contains("SHA-256") && world.packets[1].contains("MD5"));
+    assert_eq!(changes(&world.events(GATEWAY)), [RegistrationChange::Added]);
+    world.packets.clear();
+    world.register(OTHER, "nobody", "secret", 600);
+    world.second();
+    let challenge = &world.packets[1];
+    let (sha, md5) = (challenge.find("SHA-256").unwrap(), challenge.find("MD5").unwrap());
+    assert!(sha < md5, "an unknown user looks like one with both, the better first");
+    assert_eq!(failures(&world.events(GATEWAY)), [(LoginFailure::UnknownUser, 1)]);
+    assert_eq!(
+        world.events(OTHER),
+        [SipEvent::RegisterFailed {
+            registration: 1,
+            status: 401
+        }]
+    );
+}
+
+#[test]
+fn a_binding_expires_unless_refreshed() {
+    let mut world = World::new(3);
+    world.register(PHONE, "100", "secret", 60);
+    world.run(Duration::from_secs(59));
+    assert_eq!(world.nodes[GATEWAY].endpoint.contacts(world.now, "100").len(), 1);
+    world.run(Duration::from_secs(2));
+    assert_eq!(
+        changes(&world.events(GATEWAY)),
+        [RegistrationChange::Added, RegistrationChange::Expired]
+    );
+    world.register(PHONE, "100", "secret", 59);
+    world.second();
+    let events = world.events(PHONE);
+    assert_eq!(
+        events.last(),
+        Some(&SipEvent::RegisterFailed {
+            registration: 1,
+            status: 423
+        })
+    );
+    assert!(world.packets.last().unwrap().contains("Min-Expires: 60"));
+}
+
+#[test]
+fn wrong_passwords_are_counted_slowed_and_locked() {
+    let mut world = World::new(4);
+    for attempt in 1..=12 {
+        world.register(PHONE, "100", "wrong", 600);
+        world.run(Duration::from_millis(100));
+        let answered = !world.events(PHONE).is_empty();
+        assert_eq!(answered, !(5..10).contains(&attempt), "attempt {attempt}");
+        world.run(Duration::from_millis(1400));
+        world.events(PHONE);
+    }
+    let mut expected: Vec<_> = (1..=10).map(|n| (LoginFailure::WrongPassword, n)).collect();
+    expected.extend([(LoginFailure::Locked, 10), (LoginFailure::Locked, 10)]);
+    assert_eq!(failures(&world.events(GATEWAY)), expected);
+    assert!(world.packets.last().unwrap().contains("403 Forbidden"));
+    assert!(world.packets.last().unwrap().contains("Retry-After: "));
+    // The right password does not help while locked, but another source is not hurt.
+    world.register(PHONE, "100", "secret", 600);
+    world.register(OTHER, "100", "secret", 600);
+    world.second();
+    assert_eq!(
+        world.events(PHONE),
+        [SipEvent::RegisterFailed {
+            registration: 1,
+            status: 403
+        }]
+    );
+    assert!(matches!(world.events(OTHER)[..], [SipEvent::Registered { .. }]));
+    world.run(Duration::from_secs(60));
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    assert!(matches!(world.events(PHONE)[..], [SipEvent::Registered { .. }]));
+}
+
+/// The second REGISTER of a login, with another branch.
+fn recorded(world: &World, branch: &str) -> String {
+    let packet = world
+        .packets
+        .iter()
+        .find(|p| p.contains("Authorization: "))
+        .expect("a login")
+        .clone();
+    let start = packet.find("branch=").unwrap() + 7;
+    let end = start + packet[start..].find(';').unwrap();
+    format!("{}z9hG4bK{branch}{}", &packet[..start], &packet[end..])
+}
+
+#[test]
+fn a_recorded_login_is_worth_nothing() {
+    let mut world = World::new(5);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    let login = recorded(&world, "replay");
+    world.events(GATEWAY);
+    world.inject(GATEWAY, "198.51.100.66:5060", login.as_bytes());
+    assert_eq!(failures(&world.events(GATEWAY)), [(LoginFailure::Replayed, 1)]);
+    let answer = world.packets.last().unwrap();
+    assert!(
+        answer.contains("401 Unauthorized") && !answer.contains("stale"),
+        "{answer}"
+    );
+    // Much later the nonce itself is too old: that is no failure, only a new challenge.
+    world.run(Duration::from_secs(301));
+    let login = recorded(&world, "late");
+    world.inject(GATEWAY, "198.51.100.66:5060", login.as_bytes());
+    assert!(world.packets.last().unwrap().contains("stale=true"));
+    assert_eq!(failures(&world.events(GATEWAY)), []);
+}
+
+#[test]
+fn a_nonce_of_another_life_is_stale_not_wrong() {
+    let mut world = World::new(6);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    let login = recorded(&world, "other");
+    world.nodes[GATEWAY].endpoint = World::new(7).nodes.remove(GATEWAY).endpoint;
+    world.inject(GATEWAY, "192.0.2.2:5060", login.as_bytes());
+    assert!(world.packets.last().unwrap().contains("stale=true"));
+    assert_eq!(failures(&world.events(GATEWAY)), []);
+}
+
+/// A REGISTER with an answer to the challenge in `answer`, as phones write it.
+fn logged_in(world: &mut World, cseq: u32, fields: &str) -> String {
+    let plain = |auth: &str, branch: &str| {
+        format!(
+            "REGISTER sip:quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{branch}{cseq};rport\r\n\
+             From: <sip:100@quartet.example>;tag=t\r\nTo: <sip:100@quartet.example>\r\nCall-ID: reg-1\r\n\
+             CSeq: {cseq} REGISTER\r\nMax-Forwards: 70\r\n{auth}{fields}Content-Length: 0\r\n\r\n"
+        )
+    };
+    world.inject(GATEWAY, "192.0.2.9:5060", plain("", "a").as_bytes());
+    let challenge = world.packets.last().unwrap().clone();
+    let value = challenge
+        .lines()
+        .find_map(|l| l.strip_prefix("WWW-Authenticate: "))
+        .expect("a challenge");
+    let mut rng = ChaCha8Rng::seed_from_u64(cseq.into());
+    let credentials = credentials("100", "secret").unwrap();
+    let answer = crate::sip::auth::answer(
+        std::iter::once(value),
+        &credentials,
+        "REGISTER",
+        "sip:quartet.example",
+        &mut rng,
+    )
+    .unwrap();
+    let login = plain(&format!("Authorization: {answer}\r\n"), "b");
+    world.inject(GATEWAY, "192.0.2.9:5060", login.as_bytes());
+    world.packets.last().unwrap().clone()
+}
+
+#[test]
+fn several_contacts_and_the_star() {
+    let mut world = World::new(8);
+    let both = "Contact: <sip:a@192.0.2.9:5060>;+sip.instance=\"<urn:uuid:1>\", \"B, b\" <sip:b@192.0.2.9:5070>;expires=120\r\n";
+    let answer = logged_in(&mut world, 2, both);
+    assert!(answer.starts_with("SIP/2.0 200 OK"), "{answer}");
+    assert!(answer.contains("Contact: <sip:a@192.0.2.9:5060>;expires=3600"));
+    assert!(answer.contains("Contact: <sip:b@192.0.2.9:5070>;expires=120"));
+    let contacts = world.nodes[GATEWAY].endpoint.contacts(world.now, "100");
+    assert_eq!(contacts[0].destination, "192.0.2.9:5070".parse().unwrap());
+    // An overtaken one changes nothing.
+    assert!(logged_in(&mut world, 1, "Contact: <sip:a@192.0.2.9:5060>;expires=0\r\n").starts_with("SIP/2.0 500"));
+    // The same phone at another address replaces itself; asking without Contact lists.
+    let moved = "m: <sip:a2@192.0.2.9:5099>;+sip.instance=\"<urn:uuid:1>\"\r\n";
+    let answer = logged_in(&mut world, 3, moved);
+    assert!(answer.contains("a2@") && !answer.contains("sip:a@"), "{answer}");
+    assert_eq!(logged_in(&mut world, 4, "").matches("Contact: ").count(), 2);
+    assert!(logged_in(&mut world, 5, "Contact: *\r\n").starts_with("SIP/2.0 400 Contact * Needs Expires 0"));
+    assert_eq!(
+        logged_in(&mut world, 6, "Contact: *\r\nExpires: 0\r\n")
+            .matches("Contact: ")
+            .count(),
+        0
+    );
+    use RegistrationChange::{Added, Refreshed, Removed};
+    assert_eq!(
+        changes(&world.events(GATEWAY)),
+        [Added, Added, Refreshed, Removed, Removed]
+    );
+}
+
+#[test]
+fn too_many_contacts_are_refused_all_at_once() {
+    let mut world = World::new(9);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    let four = "Contact: <sip:a@192.0.2.9>, <sip:b@192.0.2.9>, <sip:c@192.0.2.9>, <sip:d@192.0.2.9>\r\n";
+    assert!(logged_in(&mut world, 2, four).starts_with("SIP/2.0 403 Too Many Contacts"));
+    assert_eq!(world.nodes[GATEWAY].endpoint.contacts(world.now, "100").len(), 1);
+    let huge = "Contact: <sip:a@192.0.2.9>\r\nExpires: 100000000000000000000\r\n";
+    assert!(logged_in(&mut world, 3, huge).contains("expires=7200"));
+}
+
+#[test]
+fn a_phone_behind_a_nat_is_reached_where_it_came_from() {
+    let mut world = World::new(10);
+    let answer = logged_in(&mut world, 2, "Contact: <sip:a@10.0.0.5:5060>\r\n");
+    assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+    let contacts = world.nodes[GATEWAY].endpoint.contacts(world.now, "100");
+    assert_eq!(contacts[0].destination, "192.0.2.9:5060".parse().unwrap());
+    assert_eq!(contacts[0].uri, "sip:a@10.0.0.5:5060");
+}
+
+#[test]
+fn an_account_that_is_removed_loses_its_contacts() {
+    let mut world = World::new(11);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    world.events(GATEWAY);
+    world.gateway().set_accounts(vec![account("101", "secret")]);
+    world.drain(GATEWAY);
+    assert_eq!(changes(&world.events(GATEWAY)), [RegistrationChange::Removed]);
+}
+
+#[test]
+fn the_tables_of_strangers_are_bounded() {
+    let mut world = World::new(12);
+    let mut limits = Limits {
+        nonces: 10,
+        failures: 10,
+        ..Limits::default()
+    };
+    limits.failures_slow = 1000;
+    limits.failures_lock = 1000;
+    let config = EndpointConfig {
+        limits,
+        ..config("gw01")
+    };
+    world.nodes[GATEWAY].endpoint = Endpoint::new(config, Box::new(ChaCha8Rng::seed_from_u64(1)));
+    world.gateway().set_accounts(vec![account("100", "secret")]);
+    for n in 0..50 {
+        world.register(PHONE, "100", "secret", 600);
+        world.register(OTHER, &format!("user{n}"), "guess", 600);
+        world.second();
+    }
+    let (nonces, failures) = world.gateway().guard.len();
+    assert!(nonces <= 10 && failures <= 10, "{nonces} nonces, {failures} failures");
+    let registered = world
+        .events(PHONE)
+        .iter()
+        .filter(|e| matches!(e, SipEvent::Registered { .. }))
+        .count();
+    assert_eq!(registered, 50, "and the honest phone never noticed");
+}
+
+#[test]
+fn a_phone_without_nonce_counts_still_gets_in_once_per_nonce() {
+    let mut world = World::new(13);
+    let mut login = String::new();
+    for round in 0..2 {
+        let branch = format!("old{round}");
+        let plain = |auth: &str| {
+            format!(
+                "REGISTER sip:quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{branch}{};rport\r\n\
+                 From: <sip:100@x>;tag=t\r\nTo: <sip:100@x>\r\nCall-ID: old\r\nCSeq: {} REGISTER\r\n{auth}\r\n",
+                auth.len(),
+                10 + round
+            )
+        };
+        if round == 0 {
+            world.inject(GATEWAY, "192.0.2.9:5060", plain("").as_bytes());
+            let challenge = world.packets.last().unwrap().clone();
+            let value = challenge.lines().find(|l| l.contains("MD5")).unwrap();
+            let value = value
+                .strip_prefix("WWW-Authenticate: ")
+                .unwrap()
+                .replace(", qop=\"auth\"", "");
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            let (one, who) = (std::iter::once(value.as_str()), credentials("100", "secret").unwrap());
+            let answer = crate::sip::auth::answer(one, &who, "REGISTER", "sip:quartet.example", &mut rng).unwrap();
+            assert!(!answer.contains("qop"));
+            login = format!("Authorization: {answer}\r\n");
+        }
+        world.inject(GATEWAY, "192.0.2.9:5060", plain(&login).as_bytes());
+        let expected = if round == 0 { "200 OK" } else { "stale=true" };
+        assert!(world.packets.last().unwrap().contains(expected));
+    }
+}

@@ -1,0 +1,331 @@
+//! Endpoints against each other over a simulated net, under virtual time: loss, doubles and disorder, all seeded.
+
+mod calls;
+mod hostile;
+mod logins;
+mod loss;
+mod torture;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use zeroize::Zeroizing;
+
+use crate::net::{Protocol, Receive};
+use crate::sip::message::{NameAddr, Uri};
+use crate::sip::{
+    Account, Credentials, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, LoginFailure, Reason, RegistrationChange,
+    SipCommand, SipError, SipEvent,
+};
+
+const REALM: &str = "quartet.example";
+const GATEWAY: usize = 0;
+const PHONE: usize = 1;
+const OTHER: usize = 2;
+
+/// One way through the simulated net.
+const DELAY: Duration = Duration::from_millis(10);
+
+/// Chooses datagrams by their text.
+type Filter = Box<dyn Fn(&str) -> bool>;
+
+struct Node {
+    name: &'static str,
+    endpoint: Endpoint,
+    address: SocketAddr,
+    events: Vec<SipEvent>,
+}
+
+/// Some endpoints and the net between them.
+struct World {
+    now: Instant,
+    nodes: Vec<Node>,
+    wire: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
+    sent: u64,
+    rng: ChaCha8Rng,
+    /// Percent.
+    loss: u64,
+    doubled: u64,
+    /// Further delay of up to so many milliseconds: disorder.
+    jitter: u64,
+    /// Datagrams that hold this are lost.
+    filter: Option<Filter>,
+    ladder: Vec<String>,
+    /// Everything that was sent.
+    packets: Vec<String>,
+}
+
+fn config(instance: &str) -> EndpointConfig {
+    EndpointConfig {
+        instance: instance.to_owned(),
+        user_agent: "Test".to_owned(),
+        realm: REALM.to_owned(),
+        limits: Limits::default(),
+    }
+}
+
+fn account(user: &str, password: &str) -> Account {
+    Account {
+        user: user.to_owned(),
+        display: None,
+        ha1: Ha1::of(user, REALM, password),
+        max_contacts: 3,
+    }
+}
+
+fn credentials(user: &str, password: &str) -> Option<Credentials> {
+    Some(Credentials {
+        user: user.to_owned(),
+        password: Zeroizing::new(password.to_owned()),
+    })
+}
+
+fn address(text: &str) -> NameAddr {
+    text.parse().unwrap()
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut names = [("gateway", "gw01"), ("phone", "ph01"), ("other", "ot01")]
+            .into_iter()
+            .enumerate();
+        let nodes = names.by_ref().map(|(at, (name, instance))| {
+            let rng = ChaCha8Rng::seed_from_u64(seed * 100 + at as u64);
+            let mut endpoint = Endpoint::new(config(instance), Box::new(rng));
+            let address: SocketAddr = format!("192.0.2.{}:5060", at + 1).parse().unwrap();
+            endpoint.set_local(vec![(Protocol::Udp, address)]);
+            Node {
+                name,
+                endpoint,
+                address,
+                events: Vec::new(),
+            }
+        });
+        #[allow(clippy::disallowed_methods)] // virtual time needs some instant to count from
+        let now = Instant::now();
+        let mut world = Self {
+            now,
+            nodes: nodes.collect(),
+            wire: BTreeMap::new(),
+            sent: 0,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            loss: 0,
+            doubled: 0,
+            jitter: 0,
+            filter: None,
+            ladder: Vec::new(),
+            packets: Vec::new(),
+        };
+        world.nodes[GATEWAY]
+            .endpoint
+            .set_accounts(vec![account("100", "secret"), account("101", "secret")]);
+        world
+    }
+
+    fn gateway(&mut self) -> &mut Endpoint {
+        &mut self.nodes[GATEWAY].endpoint
+    }
+
+    fn command(&mut self, node: usize, command: SipCommand) -> Result<(), SipError> {
+        let result = self.nodes[node].endpoint.handle_command(self.now, command);
+        self.drain(node);
+        result
+    }
+
+    /// Gives a node bytes out of the blue.
+    fn inject(&mut self, node: usize, source: &str, bytes: &[u8]) {
+        let local = self.nodes[node].address;
+        let input = Receive {
+            protocol: Protocol::Udp,
+            local,
+            remote: source.parse().unwrap(),
+            payload: bytes,
+        };
+        self.nodes[node].endpoint.handle_input(self.now, input);
+        self.drain(node);
+    }
+
+    fn drain(&mut self, node: usize) {
+        while let Some(transmit) = self.nodes[node].endpoint.poll_transmit() {
+            let text = String::from_utf8_lossy(&transmit.payload).into_owned();
+            let lost = self.rng.next_u64() % 100 < self.loss || self.filter.as_ref().is_some_and(|f| f(&text));
+            let to = self
+                .nodes
+                .iter()
+                .find(|n| n.address == transmit.remote)
+                .map_or("?", |n| n.name);
+            let line = text.lines().next().unwrap_or_default().replace("SIP/2.0 ", "");
+            let line = line.split(" sip:").next().unwrap_or_default();
+            let mark = if lost { " (lost)" } else { "" };
+            self.ladder
+                .push(format!("{} -> {to}: {line}{mark}", self.nodes[node].name));
+            self.packets.push(text);
+            let copies = if lost {
+                0
+            } else {
+                1 + u64::from(self.rng.next_u64() % 100 < self.doubled)
+            };
+            for _ in 0..copies {
+                self.sent += 1;
+                let late = Duration::from_millis(if self.jitter > 0 {
+                    self.rng.next_u64() % self.jitter
+                } else {
+                    0
+                });
+                let packet = (transmit.local, transmit.remote, transmit.payload.clone());
+                self.wire.insert((self.now + DELAY + late, self.sent), packet);
+            }
+        }
+        while let Some(event) = self.nodes[node].endpoint.poll_event() {
+            self.nodes[node].events.push(event);
+        }
+    }
+
+    /// Runs until nothing happens for this long, at most.
+    fn run(&mut self, length: Duration) {
+        let end = self.now + length;
+        loop {
+            let timers = self.nodes.iter().filter_map(|n| n.endpoint.poll_timeout());
+            let next = timers.chain(self.wire.keys().next().map(|(at, _)| *at)).min();
+            let Some(next) = next.filter(|n| *n <= end) else { break };
+            self.now = self.now.max(next);
+            while let Some(entry) = self.wire.first_entry().filter(|e| e.key().0 <= self.now) {
+                let (from, to, payload) = entry.remove();
+                if let Some(at) = self.nodes.iter().position(|n| n.address == to) {
+                    let input = Receive {
+                        protocol: Protocol::Udp,
+                        local: to,
+                        remote: from,
+                        payload: &payload,
+                    };
+                    self.nodes[at].endpoint.handle_input(self.now, input);
+                    self.drain(at);
+                }
+            }
+            for at in 0..self.nodes.len() {
+                if self.nodes[at].endpoint.poll_timeout().is_some_and(|t| t <= self.now) {
+                    self.nodes[at].endpoint.handle_timeout(self.now);
+                    self.drain(at);
+                }
+            }
+        }
+        self.now = end;
+    }
+
+    fn second(&mut self) {
+        self.run(Duration::from_secs(1));
+    }
+
+    fn events(&mut self, node: usize) -> Vec<SipEvent> {
+        std::mem::take(&mut self.nodes[node].events)
+    }
+
+    fn ladder(&mut self) -> String {
+        std::mem::take(&mut self.ladder).join("\n")
+    }
+
+    fn register(&mut self, node: usize, user: &str, password: &str, expires: u64) {
+        let (registrar, local) = (self.nodes[GATEWAY].address, self.nodes[node].address);
+        let command = SipCommand::Register {
+            registration: 1,
+            aor: user.to_owned(),
+            registrar,
+            local,
+            credentials: credentials(user, password),
+            expires: Duration::from_secs(expires),
+        };
+        self.command(node, command).unwrap();
+    }
+
+    /// A call from the phone to the gateway.
+    fn dial(&mut self, target: &str, body: Option<&[u8]>) -> DialogKey {
+        let (destination, local) = (self.nodes[GATEWAY].address, self.nodes[PHONE].address);
+        let dialog = self.nodes[PHONE].endpoint.next_dialog();
+        let command = SipCommand::Invite {
+            dialog,
+            request_uri: format!("sip:{target}@192.0.2.1"),
+            destination,
+            local,
+            from: address("\"Anna\" <sip:100@quartet.example>"),
+            to: address(&format!("<sip:{target}@quartet.example>")),
+            identity: None,
+            body: body.map(<[u8]>::to_vec),
+            credentials: credentials("100", "secret"),
+        };
+        self.command(PHONE, command).unwrap();
+        dialog
+    }
+
+    /// A call from the gateway to the registered phone.
+    fn ring_phone(&mut self, body: Option<&[u8]>) -> DialogKey {
+        let contact = self.nodes[GATEWAY].endpoint.contacts(self.now, "100").remove(0);
+        let dialog = self.gateway().next_dialog();
+        let command = SipCommand::Invite {
+            dialog,
+            request_uri: contact.uri,
+            destination: contact.destination,
+            local: contact.local,
+            from: NameAddr::new(Some("puppy dog 🐶"), Uri::sip_host("200", REALM)),
+            to: NameAddr::new(None, Uri::sip_host("100", REALM)),
+            identity: Some(NameAddr::new(Some("puppy dog 🐶"), Uri::sip_host("200", REALM))),
+            body: body.map(<[u8]>::to_vec),
+            credentials: None,
+        };
+        self.command(GATEWAY, command).unwrap();
+        dialog
+    }
+
+    /// The dialog of the last call that came to a node.
+    fn incoming(&self, node: usize) -> DialogKey {
+        self.called(node).expect("a call came")
+    }
+
+    fn called(&self, node: usize) -> Option<DialogKey> {
+        let mut last_first = self.nodes[node].events.iter().rev();
+        last_first.find_map(|e| {
+            if let SipEvent::Incoming { dialog, .. } = e {
+                Some(*dialog)
+            } else {
+                None
+            }
+        })
+    }
+
+    fn answer(&mut self, node: usize, dialog: DialogKey) {
+        let command = SipCommand::Answer {
+            dialog,
+            body: Some(b"answer".to_vec()),
+            identity: None,
+        };
+        self.command(node, command).unwrap();
+    }
+
+    fn hangup(&mut self, node: usize, dialog: DialogKey) {
+        self.command(node, SipCommand::Hangup { dialog, reason: None }).unwrap();
+    }
+
+    /// A confirmed call from phone to gateway; dialogs of the phone and of the gateway.
+    fn confirmed(&mut self) -> (DialogKey, DialogKey) {
+        let ours = self.dial("200", Some(b"offer"));
+        self.second();
+        let theirs = self.incoming(GATEWAY);
+        self.answer(GATEWAY, theirs);
+        self.second();
+        self.nodes.iter_mut().for_each(|n| n.events.clear());
+        self.ladder.clear();
+        (ours, theirs)
+    }
+
+    /// Nothing is left of any call, once all timers have run out.
+    fn assert_empty(&mut self) {
+        self.run(Duration::from_secs(200));
+        for node in &self.nodes {
+            let e = &node.endpoint;
+            let left = (e.servers.len(), e.clients.len(), e.dialogs.len(), e.timers.len());
+            assert_eq!(left, (0, 0, 0, 0), "{}: transactions, dialogs, timers", node.name);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Requests of the peer within a dialog: BYE, re-INVITE, INFO, UPDATE, OPTIONS. RFC 3261 §12.2.2, §14.2, §15.1.2.
+
+use std::time::Instant;
+
+use super::callee::{body_of, content_type};
+use super::receive::abilities;
+use super::{ALLOW, Endpoint};
+use crate::sip::dialog::State;
+use crate::sip::message::{Method, Request};
+use crate::sip::reply::{Head, Reply};
+use crate::sip::{DialogKey, SipEvent};
+
+impl Endpoint {
+    pub(super) fn on_within(&mut self, now: Instant, request: &Request, head: Head) {
+        let Some(key) = self.dialogs.of(request) else {
+            return self.refuse(&head, 481, None, Vec::new());
+        };
+        if self.servers.is_full(&self.config.limits) {
+            let seconds = self.config.limits.retry_after.to_string();
+            return self.refuse(&head, 503, None, vec![("Retry-After", seconds)]);
+        }
+        if request.method == Method::Invite && (self.is_crossed(key, &head) || self.is_body_refused(request, &head)) {
+            return;
+        }
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return;
+        };
+        if !dialog.on_request(request, head.source) {
+            return self.refuse(&head, 500, Some("CSeq Out Of Order"), Vec::new());
+        }
+        match request.method {
+            Method::Bye => self.on_bye(now, key, request, head),
+            Method::Invite => self.on_reinvite(now, key, request, head),
+            Method::Info => {
+                let id = self.keep(request, head, None);
+                self.answer_plain(now, id, 200, "");
+                let content_type = content_type(&request.headers);
+                self.events.push_back(SipEvent::Info {
+                    dialog: key,
+                    content_type,
+                    body: request.body.clone(),
+                });
+            }
+            Method::Update => {
+                let contact = self.contact(key, head.local, None);
+                let id = self.keep(request, head, None);
+                // A new offer would need our user; the peer can make it by re-INVITE.
+                let status = if request.body.is_empty() { 200 } else { 488 };
+                let extra = vec![("Contact", contact), ("Allow", ALLOW.to_owned())];
+                self.answer(
+                    now,
+                    id,
+                    &Reply {
+                        status,
+                        extra,
+                        ..Reply::default()
+                    },
+                );
+            }
+            Method::Options => self.refuse(&head, 200, None, abilities()),
+            Method::Ack | Method::Cancel | Method::Register | Method::NotAllowed | Method::Unknown => {}
+        }
+    }
+
+    /// Refuses an INVITE that meets another one.
+    fn is_crossed(&mut self, key: DialogKey, head: &Head) -> bool {
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return false;
+        };
+        let (status, extra) = match dialog.state {
+            State::Calling | State::Cancelling | State::Answered | State::Accepted => (491, Vec::new()),
+            State::Ending => (481, Vec::new()),
+            State::Proceeding | State::Confirmed if dialog.invite.is_some() => {
+                let mut seconds = [0];
+                self.rng.fill_bytes(&mut seconds);
+                (500, vec![("Retry-After", (seconds[0] % 11).to_string())])
+            }
+            State::Confirmed if dialog.answer.is_some() => (491, Vec::new()),
+            State::Proceeding | State::Confirmed => return false,
+        };
+        self.refuse(head, status, None, extra);
+        true
+    }
+
+    fn on_reinvite(&mut self, now: Instant, key: DialogKey, request: &Request, head: Head) {
+        let id = self.keep(request, head, Some(key));
+        self.answer_plain(now, id, 100, "");
+        if let Some(dialog) = self.dialogs.get_mut(key) {
+            dialog.invite = Some(id);
+        }
+        self.events.push_back(SipEvent::Reinvite {
+            dialog: key,
+            body: body_of(&request.body),
+        });
+    }
+
+    fn on_bye(&mut self, now: Instant, key: DialogKey, request: &Request, head: Head) {
+        let id = self.keep(request, head, None);
+        self.answer_plain(now, id, 200, "");
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return;
+        };
+        let (state, tag) = (dialog.state, dialog.local_tag.clone());
+        let hung_up = dialog.hangup.is_some();
+        // An INVITE of the peer that is still open ends with the dialog.
+        let open = dialog
+            .invite
+            .filter(|_| matches!(state, State::Proceeding | State::Confirmed));
+        if let Some(invite) = open {
+            self.answer_plain(now, invite, 487, &tag);
+        }
+        match state {
+            // The answer to our INVITE, or to our BYE, ends it.
+            State::Calling | State::Cancelling | State::Ending => {}
+            State::Proceeding => {
+                self.drop_dialog(key);
+                self.events.push_back(SipEvent::Cancelled { dialog: key });
+            }
+            State::Accepted | State::Answered | State::Confirmed => {
+                self.drop_dialog(key);
+                let reason = request.headers.get("Reason").map(str::to_owned);
+                let event = if hung_up {
+                    SipEvent::Ended { dialog: key }
+                } else {
+                    SipEvent::Bye { dialog: key, reason }
+                };
+                self.events.push_back(event);
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Bytes to start line, header fields and body. Our own, since rsip refuses or misreads folded lines, compact names,
+//! leading CRLF, bare LF and Content-Length.
+
+use super::headers::Headers;
+
+/// Fields looked at; a message with more is refused.
+const MAX_FIELDS: usize = 256;
+
+/// The first line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// `INVITE sip:… SIP/2.0`
+    Request {
+        /// As written.
+        method: String,
+        /// As written; may be no URI at all.
+        uri: String,
+        /// `SIP/2.0`, or not.
+        version: String,
+    },
+    /// `SIP/2.0 200 OK`
+    Response {
+        /// 100..=699.
+        status: u16,
+        /// For people.
+        reason: String,
+        /// `SIP/2.0`, or not.
+        version: String,
+    },
+}
+
+/// What the scanner found; with a fault, the rest is what could be read in spite of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scanned {
+    /// The first line.
+    pub(super) start: Start,
+    /// The fields.
+    pub(super) headers: Headers,
+    /// As long as Content-Length says.
+    pub(super) body: Vec<u8>,
+    /// The first thing wrong, as a reason phrase.
+    pub(super) fault: Option<&'static str>,
+}
+
+/// Scans one datagram; `None` if it is no SIP at all (a keep-alive, noise).
+pub(super) fn scan(bytes: &[u8]) -> Option<Scanned> {
+    let begin = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n'))?;
+    let mut rest = bytes.get(begin..)?;
+    let start = start_line(&text_of(take_line(&mut rest)?))?;
+    let mut scanned = Scanned {
+        start,
+        headers: Headers::default(),
+        body: Vec::new(),
+        fault: None,
+    };
+    let mut pending: Option<String> = None;
+    let mut fields = 0;
+    loop {
+        let Some(line) = take_line(&mut rest) else {
+            scanned.fault.get_or_insert("Missing Empty Line");
+            break;
+        };
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            match &mut pending {
+                Some(field) => {
+                    field.push(' ');
+                    field.push_str(text_of(line).trim());
+                }
+                None => _ = scanned.fault.get_or_insert("Bad Header Line"),
+            }
+            continue;
+        }
+        if let Some(field) = pending.take() {
+            push_field(&mut scanned, &field);
+        }
+        if line.is_empty() {
+            break;
+        }
+        fields += 1;
+        if fields > MAX_FIELDS {
+            scanned.fault.get_or_insert("Too Many Header Fields");
+            break;
+        }
+        pending = Some(text_of(line));
+    }
+    if let Some(field) = pending.take() {
+        push_field(&mut scanned, &field);
+    }
+    take_body(&mut scanned, rest);
+    Some(scanned)
+}
+
+/// Cuts one line off; `None` if no line end follows.
+fn take_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let end = rest.iter().position(|b| *b == b'\n')?;
+    let (line, after) = rest.split_at(end);
+    *rest = after.get(1..).unwrap_or_default();
+    Some(line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+/// Text of a line: bad UTF-8 is marked, control characters (a lone CR could split headers) become spaces.
+fn text_of(line: &[u8]) -> String {
+    String::from_utf8_lossy(line)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+fn start_line(line: &str) -> Option<Start> {
+    let line = line.trim();
+    let is_version = |v: &str| v.get(..4).is_some_and(|v| v.eq_ignore_ascii_case("SIP/"));
+    let (first, rest) = line.split_once(' ')?;
+    if is_version(first) {
+        let rest = rest.trim_start();
+        let (status, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+        let status = status.parse().ok().filter(|s| (100..=699).contains(s))?;
+        return Some(Start::Response {
+            status,
+            reason: reason.trim().to_owned(),
+            version: first.to_owned(),
+        });
+    }
+    let (uri, version) = rest.rsplit_once(' ')?;
+    if !is_version(version) || !super::address::is_token(first) {
+        return None;
+    }
+    Some(Start::Request {
+        method: first.to_owned(),
+        uri: uri.trim().to_owned(),
+        version: version.to_owned(),
+    })
+}
+
+fn push_field(scanned: &mut Scanned, field: &str) {
+    match field.split_once(':') {
+        Some((name, value)) if super::address::is_token(name.trim_end()) => {
+            scanned.headers.push(name.trim_end(), value.trim());
+        }
+        Some(_) | None => _ = scanned.fault.get_or_insert("Bad Header Line"),
+    }
+}
+
+/// Compares Content-Length with what is there, RFC 3261 §18.3: more than announced is cut, less is an error.
+fn take_body(scanned: &mut Scanned, rest: &[u8]) {
+    let mut lengths = scanned.headers.all("Content-Length");
+    let first = lengths.next().map(str::to_owned);
+    let differs = lengths.any(|l| Some(l) != first.as_deref());
+    let length = match first.map(|l| l.parse::<usize>()) {
+        None => Some(rest.len()),
+        Some(Ok(length)) if !differs && length <= rest.len() => Some(length),
+        Some(Ok(_) | Err(_)) => None,
+    };
+    match length.and_then(|l| rest.get(..l)) {
+        Some(body) => scanned.body = body.to_vec(),
+        None => _ = scanned.fault.get_or_insert("Bad Content-Length"),
+    }
+}

@@ -1,0 +1,117 @@
+//! `Via`: who sent a request and where its response goes (RFC 3261 §18.2, RFC 3581). Ours, since rsip reads no IPv6 here.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use super::Headers;
+use super::address::{header_params, is_token, quote};
+use super::uri::{Param, host_port_of, param};
+
+/// Begins every branch since RFC 3261.
+pub(in crate::sip) const MAGIC_COOKIE: &str = "z9hG4bK";
+
+/// One `Via` element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// `UDP` and its like, upper case.
+    pub transport: String,
+    /// Host the sender believes to have.
+    pub host: String,
+    /// Its port, if told.
+    pub port: Option<u16>,
+    /// `branch`, `rport`, `received` and others.
+    pub params: Vec<Param>,
+}
+
+impl Via {
+    /// Reads one element; blanks are allowed around the slashes and the colon.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (name, rest) = text.split_once('/')?;
+        let (version, rest) = rest.split_once('/')?;
+        if !name.trim().eq_ignore_ascii_case("SIP") || version.trim() != "2.0" {
+            return None;
+        }
+        let rest = rest.trim_start();
+        let (transport, rest) = rest.split_at(rest.find(char::is_whitespace)?);
+        let (sent_by, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+        let sent_by: String = sent_by.split_whitespace().collect();
+        let (host, port) = host_port_of(&sent_by)?;
+        let transport = Some(transport.to_ascii_uppercase()).filter(|t| is_token(t))?;
+        Some(Self {
+            transport,
+            host,
+            port,
+            params: header_params(params),
+        })
+    }
+
+    /// The topmost of a message.
+    pub(in crate::sip) fn first(headers: &Headers) -> Option<Self> {
+        Self::parse(headers.list("Via").next()?)
+    }
+
+    /// The transaction's name.
+    #[must_use]
+    pub fn branch(&self) -> Option<&str> {
+        param(&self.params, "branch").filter(|b| !b.is_empty())
+    }
+
+    /// Whether the sender names the address it really sent from.
+    #[must_use]
+    pub fn names(&self, source: SocketAddr) -> bool {
+        self.ip() == Some(source.ip()) && self.port.unwrap_or(5060) == source.port()
+    }
+
+    fn ip(&self) -> Option<IpAddr> {
+        self.host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    }
+
+    /// Where the response goes: back to the source, and to its port if the sender asked for that or sits behind a NAT.
+    #[must_use]
+    pub(in crate::sip) fn reply_to(&self, source: SocketAddr) -> SocketAddr {
+        let symmetric = param(&self.params, "rport").is_some() || self.ip() != Some(source.ip());
+        SocketAddr::new(
+            source.ip(),
+            if symmetric {
+                source.port()
+            } else {
+                self.port.unwrap_or(5060)
+            },
+        )
+    }
+
+    /// The element as it stands in our response.
+    #[must_use]
+    pub(in crate::sip) fn received_from(mut self, source: SocketAddr) -> Self {
+        let asked = param(&self.params, "rport").is_some();
+        self.params.retain(|p| p.name != "received");
+        for p in self.params.iter_mut().filter(|p| p.name == "rport") {
+            p.value = Some(source.port().to_string());
+        }
+        if asked || self.ip() != Some(source.ip()) {
+            self.params.push(Param {
+                name: "received".to_owned(),
+                value: Some(source.ip().to_string()),
+            });
+        }
+        self
+    }
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SIP/2.0/{} {}", self.transport, self.host)?;
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        let plain = |v: &str| !v.is_empty() && v.chars().all(|c| c == ':' || is_token(c.encode_utf8(&mut [0; 4])));
+        for p in self.params.iter().filter(|p| is_token(&p.name)) {
+            match &p.value {
+                None => write!(f, ";{}", p.name)?,
+                Some(value) if plain(value) => write!(f, ";{}={value}", p.name)?,
+                Some(value) => write!(f, ";{}={}", p.name, quote(value))?,
+            }
+        }
+        Ok(())
+    }
+}

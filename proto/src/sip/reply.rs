@@ -1,0 +1,145 @@
+//! What every answer to a request repeats of it, and how the answer is written.
+
+use std::net::SocketAddr;
+
+use super::message::{Headers, Method, Request, Via, Writer};
+
+/// The fields of a request that its answers repeat, and where they go.
+#[derive(Clone, Debug)]
+pub(in crate::sip) struct Head {
+    pub(in crate::sip) method: Method,
+    pub(in crate::sip) local: SocketAddr,
+    pub(in crate::sip) source: SocketAddr,
+    /// Where the answer goes.
+    pub(in crate::sip) reply_to: SocketAddr,
+    vias: Vec<String>,
+    record_routes: Vec<String>,
+    from: Option<String>,
+    to: Option<String>,
+    has_to_tag: bool,
+    from_tag: String,
+    pub(in crate::sip) call_id: String,
+    cseq: Option<String>,
+    pub(in crate::sip) number: u32,
+    timestamp: Option<String>,
+}
+
+/// An answer to be.
+#[derive(Clone, Debug, Default)]
+pub(in crate::sip) struct Reply<'a> {
+    pub(in crate::sip) status: u16,
+    pub(in crate::sip) reason: Option<&'a str>,
+    /// Our tag, where the request has none.
+    pub(in crate::sip) tag: &'a str,
+    pub(in crate::sip) extra: Vec<(&'static str, String)>,
+    pub(in crate::sip) body: Option<&'a [u8]>,
+}
+
+impl Head {
+    /// Of a good request.
+    pub(in crate::sip) fn of(request: &Request, local: SocketAddr, source: SocketAddr) -> Self {
+        let mut head = Self::of_fields(&request.headers, &request.via, local, source);
+        head.method = request.method;
+        head.has_to_tag = request.to.tag().is_some();
+        head.from_tag = request.from.tag().unwrap_or_default().to_owned();
+        head.number = request.cseq;
+        head
+    }
+
+    /// Of the fields that could be read of a broken request; `None` if it cannot be answered.
+    pub(in crate::sip) fn of_broken(headers: &Headers, local: SocketAddr, source: SocketAddr) -> Option<Self> {
+        let via = Via::first(headers)?;
+        let mut head = Self::of_fields(headers, &via, local, source);
+        head.has_to_tag = head
+            .to
+            .as_deref()
+            .is_some_and(|to| to.to_ascii_lowercase().contains(";tag="));
+        Some(head)
+    }
+
+    fn of_fields(headers: &Headers, via: &Via, local: SocketAddr, source: SocketAddr) -> Self {
+        let text = |name: &str| headers.get(name).map(str::to_owned);
+        let mut vias: Vec<String> = headers.list("Via").map(str::to_owned).collect();
+        if let Some(first) = vias.first_mut() {
+            *first = via.clone().received_from(source).to_string();
+        }
+        Self {
+            method: Method::Unknown,
+            local,
+            source,
+            reply_to: via.reply_to(source),
+            vias,
+            record_routes: headers.all("Record-Route").map(str::to_owned).collect(),
+            from: text("From"),
+            to: text("To"),
+            has_to_tag: false,
+            from_tag: String::new(),
+            call_id: text("Call-ID").unwrap_or_default(),
+            cseq: text("CSeq"),
+            number: 0,
+            timestamp: text("Timestamp"),
+        }
+    }
+
+    /// Whether it opens a call.
+    pub(in crate::sip) fn is_initial_invite(&self) -> bool {
+        self.method == Method::Invite && !self.has_to_tag
+    }
+
+    /// From tag, Call-ID, CSeq: the same for all copies of one request, RFC 3261 §8.2.2.2.
+    pub(in crate::sip) fn origin(&self) -> (String, String, u32) {
+        (self.from_tag.clone(), self.call_id.clone(), self.number)
+    }
+
+    /// What a tag without memory is made from: repetitions get the same one.
+    pub(in crate::sip) fn fingerprint(&self) -> String {
+        format!(
+            "{}\n{}\n{}",
+            self.vias.first().map_or("", |v| v),
+            self.call_id,
+            self.from_tag
+        )
+    }
+
+    /// The answer as bytes.
+    pub(in crate::sip) fn write(&self, reply: &Reply<'_>, server: &str) -> Vec<u8> {
+        let mut writer = Writer::response(reply.status, reply.reason);
+        for via in &self.vias {
+            writer.header("Via", via);
+        }
+        // A dialog is made by 101..=299 to INVITE, RFC 3261 §12.1.1.
+        if self.method == Method::Invite && (101..300).contains(&reply.status) {
+            for route in &self.record_routes {
+                writer.header("Record-Route", route);
+            }
+        }
+        if let Some(from) = &self.from {
+            writer.header("From", from);
+        }
+        if let Some(to) = &self.to {
+            let tagless = self.has_to_tag || reply.tag.is_empty() || reply.status == 100;
+            writer.header(
+                "To",
+                &if tagless {
+                    to.clone()
+                } else {
+                    format!("{to};tag={}", reply.tag)
+                },
+            );
+        }
+        if !self.call_id.is_empty() {
+            writer.header("Call-ID", &self.call_id);
+        }
+        if let Some(cseq) = &self.cseq {
+            writer.header("CSeq", cseq);
+        }
+        if let Some(timestamp) = &self.timestamp {
+            writer.header("Timestamp", timestamp);
+        }
+        for (name, value) in &reply.extra {
+            writer.header(name, value);
+        }
+        writer.header("Server", server);
+        writer.finish(reply.body.map(|b| ("application/sdp", b)))
+    }
+}

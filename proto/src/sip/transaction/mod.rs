@@ -1,0 +1,255 @@
+//! Transactions, RFC 3261 §17: four machines that decide, and the tables that know which message belongs to which.
+
+mod client;
+mod invite_client;
+mod invite_server;
+mod server;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::auth::Credentials;
+use super::command::Reason;
+use super::message::{MAGIC_COOKIE, Method, Request};
+use super::outgoing::Outgoing;
+use super::reply::Head;
+use super::{DialogKey, Limits};
+
+pub(in crate::sip) use client::Client;
+pub(in crate::sip) use invite_client::InviteClient;
+pub(in crate::sip) use invite_server::InviteServer;
+pub(in crate::sip) use server::Server;
+
+/// What to do with a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sip) struct Heard {
+    /// It is news for the user of the transaction.
+    pub(in crate::sip) report: bool,
+    /// It wants an ACK from the transaction.
+    pub(in crate::sip) acknowledge: bool,
+}
+
+/// What to do when a timer is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sip) enum Due {
+    /// It was overtaken.
+    Nothing,
+    /// Send the last message again.
+    Resend,
+    /// Nobody answered: tell the user, forget the transaction.
+    TimedOut,
+    /// Forget the transaction.
+    Over,
+}
+
+/// What makes two requests the same: RFC 3261 §17.2.3. An ACK belongs to its INVITE.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::sip) struct ServerKey {
+    branch: String,
+    sent_by: String,
+    method: Method,
+}
+
+impl ServerKey {
+    /// The transaction a request belongs to; `None` for methods that have none.
+    pub(in crate::sip) fn of(request: &Request) -> Self {
+        let method = if request.method == Method::Ack {
+            Method::Invite
+        } else {
+            request.method
+        };
+        Self::with_method(request, method)
+    }
+
+    /// The INVITE that a CANCEL means.
+    pub(in crate::sip) fn cancelled(request: &Request) -> Self {
+        Self::with_method(request, Method::Invite)
+    }
+
+    fn with_method(request: &Request, method: Method) -> Self {
+        let via = &request.via;
+        let branch = match via
+            .branch()
+            .filter(|b| b.starts_with(MAGIC_COOKIE) && b.len() > MAGIC_COOKIE.len())
+        {
+            Some(branch) => branch.to_owned(),
+            // Before RFC 3261: all that an INVITE, its CANCEL and its ACK have in common.
+            None => format!(
+                "{} {:?} {} {}",
+                request.uri,
+                request.from.tag(),
+                request.call_id,
+                request.cseq
+            ),
+        };
+        Self {
+            branch,
+            sent_by: format!("{}:{}", via.host, via.port.unwrap_or(5060)),
+            method,
+        }
+    }
+}
+
+/// A server machine of either kind.
+#[derive(Clone, Debug)]
+pub(in crate::sip) enum ServerMachine {
+    Invite(InviteServer),
+    Other(Server),
+}
+
+/// A request that came, and our answer to it.
+#[derive(Clone, Debug)]
+pub(in crate::sip) struct ServerTransaction {
+    pub(in crate::sip) machine: ServerMachine,
+    pub(in crate::sip) key: ServerKey,
+    /// What every answer repeats.
+    pub(in crate::sip) head: Head,
+    /// The dialog an INVITE made, or changes.
+    pub(in crate::sip) dialog: Option<DialogKey>,
+    /// The last answer.
+    pub(in crate::sip) last: Option<Vec<u8>>,
+    /// An answer that waits, for a failed login.
+    pub(in crate::sip) slowed: Option<(u16, Vec<u8>)>,
+}
+
+/// The server side's table.
+#[derive(Default)]
+pub(in crate::sip) struct Servers {
+    all: BTreeMap<u64, ServerTransaction>,
+    by_key: BTreeMap<ServerKey, u64>,
+    /// INVITEs outside dialogs by From tag, Call-ID and CSeq, to see merged ones (RFC 3261 §8.2.2.2).
+    by_origin: BTreeMap<(String, String, u32), u64>,
+}
+
+impl Servers {
+    pub(in crate::sip) fn insert(&mut self, id: u64, transaction: ServerTransaction) {
+        self.by_key.insert(transaction.key.clone(), id);
+        if transaction.head.is_initial_invite() {
+            self.by_origin.insert(transaction.head.origin(), id);
+        }
+        self.all.insert(id, transaction);
+    }
+
+    pub(in crate::sip) fn remove(&mut self, id: u64) {
+        if let Some(transaction) = self.all.remove(&id) {
+            self.by_key.remove(&transaction.key);
+            let origin = transaction.head.origin();
+            if self.by_origin.get(&origin) == Some(&id) {
+                self.by_origin.remove(&origin);
+            }
+        }
+    }
+
+    pub(in crate::sip) fn find(&self, key: &ServerKey) -> Option<u64> {
+        self.by_key.get(key).copied()
+    }
+
+    /// Whether the same INVITE came by another way.
+    pub(in crate::sip) fn is_merged(&self, request: &Request) -> bool {
+        let tag = request.from.tag().unwrap_or_default().to_owned();
+        self.by_origin
+            .contains_key(&(tag, request.call_id.clone(), request.cseq))
+    }
+
+    pub(in crate::sip) fn get_mut(&mut self, id: u64) -> Option<&mut ServerTransaction> {
+        self.all.get_mut(&id)
+    }
+
+    pub(in crate::sip) fn get(&self, id: u64) -> Option<&ServerTransaction> {
+        self.all.get(&id)
+    }
+
+    pub(in crate::sip) fn is_full(&self, limits: &Limits) -> bool {
+        self.all.len() >= limits.server_transactions
+    }
+
+    #[cfg(test)]
+    pub(in crate::sip) fn len(&self) -> usize {
+        self.all.len().max(self.by_key.len()).max(self.by_origin.len())
+    }
+}
+
+/// A client machine of either kind.
+#[derive(Clone, Debug)]
+pub(in crate::sip) enum ClientMachine {
+    Invite(InviteClient),
+    Other(Client),
+}
+
+/// What a request of ours is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sip) enum Purpose {
+    /// A call.
+    Invite(DialogKey),
+    /// To take a call back.
+    Cancel,
+    /// To end a dialog that our user still waits for.
+    Bye(DialogKey),
+    /// To end a dialog nobody waits for.
+    StrayBye,
+    /// Something within a dialog.
+    Info(DialogKey),
+    /// A registration.
+    Register(u64),
+}
+
+/// A request of ours, and what became of it.
+#[derive(Clone, Debug)]
+pub(in crate::sip) struct ClientTransaction {
+    pub(in crate::sip) machine: ClientMachine,
+    pub(in crate::sip) branch: String,
+    pub(in crate::sip) request: Outgoing,
+    pub(in crate::sip) wire: Vec<u8>,
+    pub(in crate::sip) purpose: Purpose,
+    pub(in crate::sip) credentials: Option<Credentials>,
+    /// Challenges answered so far.
+    pub(in crate::sip) tries: u8,
+    /// ACKs sent to 2xx, by the peer's tag.
+    pub(in crate::sip) acks: Vec<(String, Vec<u8>, SocketAddr)>,
+    /// A CANCEL was sent, or shall be as soon as something provisional comes.
+    pub(in crate::sip) cancel: Option<Option<Reason>>,
+    pub(in crate::sip) cancel_sent: bool,
+}
+
+/// The client side's table.
+#[derive(Default)]
+pub(in crate::sip) struct Clients {
+    all: BTreeMap<u64, ClientTransaction>,
+    by_branch: BTreeMap<(String, Method), u64>,
+}
+
+impl Clients {
+    pub(in crate::sip) fn insert(&mut self, id: u64, transaction: ClientTransaction) {
+        self.by_branch
+            .insert((transaction.branch.clone(), transaction.request.method), id);
+        self.all.insert(id, transaction);
+    }
+
+    pub(in crate::sip) fn remove(&mut self, id: u64) -> Option<ClientTransaction> {
+        let transaction = self.all.remove(&id)?;
+        self.by_branch
+            .remove(&(transaction.branch.clone(), transaction.request.method));
+        Some(transaction)
+    }
+
+    pub(in crate::sip) fn find(&self, branch: &str, method: Method) -> Option<u64> {
+        self.by_branch.get(&(branch.to_owned(), method)).copied()
+    }
+
+    pub(in crate::sip) fn get_mut(&mut self, id: u64) -> Option<&mut ClientTransaction> {
+        self.all.get_mut(&id)
+    }
+
+    pub(in crate::sip) fn get(&self, id: u64) -> Option<&ClientTransaction> {
+        self.all.get(&id)
+    }
+
+    pub(in crate::sip) fn is_full(&self, limits: &Limits) -> bool {
+        self.all.len() >= limits.client_transactions
+    }
+
+    #[cfg(test)]
+    pub(in crate::sip) fn len(&self) -> usize {
+        self.all.len().max(self.by_branch.len())
+    }
+}
