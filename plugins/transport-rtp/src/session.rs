@@ -1,0 +1,223 @@
+//! One session of plain RTP: nothing is changed in a packet; what matters is whose packets count and where ours go.
+//!
+//! Text lines. PATHS: `component 1` for RTP, `component 2` for RTCP (without it RTCP goes with RTP). REMOTE: `c:`, `port:`,
+//! `rtcp-port:` or `rtcp-mux`, `ssrc:`. LOCAL: `c:`, `port:`, `rtcp-port:` or `rtcp-mux`, of the first path.
+//!
+//! CONNECTED comes as soon as a path and the far side's address are known, without waiting for a packet: a phone that only
+//! listens is connected too. No packet is accepted before REMOTE has named an address. There is no deadline and no failure:
+//! whether silence ends a call is the host's decision. Nothing allocates for a packet.
+
+use core::ffi::CStr;
+use core::net::{IpAddr, SocketAddr};
+
+use quartet_plugin::{About, Error, Event, Kind, Outcome, Output, Packet, Transport, TransportConfig};
+use quartet_proto::rtp::latch::Latch;
+use quartet_proto::rtp::packet::{Packet as RtpPacket, is_rtcp};
+use quartet_proto::rtp::path::{self, PathLine};
+
+/// Most paths: an address of each family for each component, and as many again while they change.
+const MAX_PATHS: usize = 8;
+/// Most streams that REMOTE may announce.
+const MAX_STREAMS: usize = 16;
+/// RTCP header with an SSRC.
+const SHORTEST_RTCP: usize = 8;
+
+/// A session of plain RTP.
+#[derive(Default)]
+pub struct Rtp {
+    paths: Vec<OwnPath>,
+    address: Option<IpAddr>,
+    port: u16,
+    rtcp_port: Option<u16>,
+    mux: bool,
+    streams: Vec<u32>,
+    rtp: Latch,
+    rtcp: Latch,
+    lines: String,
+    local_event: bool,
+    connected: bool,
+    connected_event: bool,
+    closed: bool,
+}
+
+#[derive(Clone, Copy)]
+struct OwnPath {
+    path: u32,
+    component: u8,
+    address: SocketAddr,
+}
+
+impl Transport for Rtp {
+    const NAME: &'static CStr = c"rtp";
+    const HEADROOM: u32 = 0;
+    const TAILROOM: u32 = 0;
+
+    fn create(_: &TransportConfig<'_>) -> Result<Self, Error> {
+        Ok(Rtp::default())
+    }
+
+    fn local(&mut self, _: u64, out: &mut String) -> Result<(), Error> {
+        out.push_str(&core::mem::take(&mut self.lines));
+        self.local_event = false;
+        Ok(())
+    }
+
+    fn tell(&mut self, _: u64, about: About, lines: &str) -> Result<(), Error> {
+        match about {
+            About::Remote => self.remote(lines),
+            About::Paths => self.own_paths(lines),
+            About::Control => self.closed |= lines.lines().any(|line| line.trim() == "close"),
+        }
+        if !self.connected && self.rtp.destination().is_some() && self.paths.iter().any(|path| path.component == 1) {
+            self.connected = true;
+            self.connected_event = true;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, _: u64, packet: &mut Packet<'_>) -> Result<Outcome, Error> {
+        let (Some(source), Some(component)) = (packet.src(), self.component_of(packet.path())) else {
+            return Ok(Outcome::Kept);
+        };
+        if self.closed {
+            return Ok(Outcome::Kept);
+        }
+        let bytes = packet.bytes();
+        if is_rtcp(bytes) {
+            // With RTP, the latch is that of RTP; reports do not decide it.
+            let accepted = bytes.len() >= SHORTEST_RTCP
+                && if component == 2 {
+                    self.rtcp.accept(source)
+                } else {
+                    self.is_rtp_source(source)
+                };
+            return Ok(if accepted { Outcome::Rtcp } else { Outcome::Kept });
+        }
+        let parsed = RtpPacket::parse(bytes).map_err(|_| Error::Malformed)?;
+        let announced = self.streams.is_empty() || self.streams.contains(&parsed.ssrc);
+        let accepted = component == 1 && announced && self.rtp.accept(source);
+        Ok(if accepted { Outcome::Rtp } else { Outcome::Kept })
+    }
+
+    fn send(&mut self, _: u64, packet: &mut Packet<'_>) -> Result<Outcome, Error> {
+        if self.closed {
+            return Err(Error::State);
+        }
+        let (component, destination) = match packet.kind() {
+            Some(Kind::Rtp) => (1, self.rtp.destination()),
+            Some(Kind::Rtcp) if self.rtcp_goes_with_rtp() => (1, self.rtp.destination()),
+            Some(Kind::Rtcp) => (2, self.rtcp.destination()),
+            Some(Kind::Data | Kind::Datagram) | None => return Err(Error::Unsupported),
+        };
+        let destination = destination.ok_or(Error::State)?;
+        let fits = |path: &&OwnPath| path.component == component && path.address.is_ipv4() == destination.is_ipv4();
+        let path = self.paths.iter().find(fits).ok_or(Error::State)?;
+        packet.set_path(path.path);
+        packet.set_dst(destination);
+        Ok(Outcome::Transmit)
+    }
+
+    fn timeout(&mut self, _: u64) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Output<'_> {
+        if core::mem::take(&mut self.local_event) {
+            return Output::Event(Event::Local);
+        }
+        if core::mem::take(&mut self.connected_event) {
+            return Output::Event(Event::Connected);
+        }
+        Output::None { deadline_ns: None }
+    }
+}
+
+impl Rtp {
+    fn remote(&mut self, lines: &str) {
+        for line in lines.lines().map(str::trim) {
+            if let Some(address) = line.strip_prefix("c:") {
+                // "IN IP4 192.0.2.1" and "192.0.2.1" alike; a name, or the zero address of an old hold, changes nothing.
+                let ip = address
+                    .split_ascii_whitespace()
+                    .next_back()
+                    .and_then(|word| word.parse::<IpAddr>().ok());
+                self.address = ip
+                    .filter(|ip| !ip.is_unspecified() && !ip.is_multicast())
+                    .or(self.address);
+            } else if let Some(port) = line.strip_prefix("port:") {
+                // Port 0 is a refused stream: the old place stays.
+                self.port = port.trim().parse().ok().filter(|port| *port != 0).unwrap_or(self.port);
+            } else if let Some(port) = line.strip_prefix("rtcp-port:") {
+                self.rtcp_port = port.trim().parse().ok().filter(|port| *port != 0).or(self.rtcp_port);
+                self.mux = false;
+            } else if line == "rtcp-mux" {
+                self.mux = true;
+            } else if let Some(stream) = line.strip_prefix("ssrc:") {
+                let ssrc = stream
+                    .split_ascii_whitespace()
+                    .next()
+                    .and_then(|word| word.parse().ok());
+                let room = self.streams.len() < MAX_STREAMS;
+                self.streams
+                    .extend(ssrc.filter(|ssrc| room && !self.streams.contains(ssrc)));
+            }
+        }
+        if let (Some(ip), 1..) = (self.address, self.port) {
+            self.rtp.signal(SocketAddr::new(ip, self.port));
+            // RFC 3550 §11: the next port, where nothing else is said.
+            if let Some(port) = self.rtcp_port.or(self.port.checked_add(1)) {
+                self.rtcp.signal(SocketAddr::new(ip, port));
+            }
+        }
+    }
+
+    fn own_paths(&mut self, lines: &str) {
+        for line in lines.lines().filter_map(path::parse) {
+            match line {
+                PathLine::Added {
+                    path,
+                    component: component @ 1..=2,
+                    address,
+                    ..
+                } => {
+                    if self.paths.len() < MAX_PATHS && self.component_of(path).is_none() {
+                        self.paths.push(OwnPath {
+                            path,
+                            component,
+                            address,
+                        });
+                    }
+                }
+                PathLine::Added { .. } => {}
+                PathLine::Gone { path } => self.paths.retain(|own| own.path != path),
+            }
+        }
+        let first = |component| {
+            self.paths
+                .iter()
+                .find(|path| path.component == component)
+                .map(|path| path.address)
+        };
+        let Some(rtp) = first(1) else {
+            return;
+        };
+        let rtcp = first(2).map_or("rtcp-mux\n".to_owned(), |rtcp| format!("rtcp-port:{}\n", rtcp.port()));
+        let lines = format!("c:{}\nport:{}\n{rtcp}", rtp.ip(), rtp.port());
+        if self.lines != lines {
+            self.lines = lines;
+            self.local_event = true;
+        }
+    }
+
+    fn component_of(&self, path: u32) -> Option<u8> {
+        self.paths.iter().find(|own| own.path == path).map(|own| own.component)
+    }
+
+    fn rtcp_goes_with_rtp(&self) -> bool {
+        self.mux || !self.paths.iter().any(|path| path.component == 2)
+    }
+
+    fn is_rtp_source(&self, source: SocketAddr) -> bool {
+        self.rtp.latched().or(self.rtp.destination()) == Some(source)
+    }
+}
