@@ -4,12 +4,18 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use quartet_plugin::Kind;
 
+/// How wide the guard of a checked packet is, and what is in it.
+const RIM: usize = 256;
+const RIM_PATTERN: u8 = 0xa5;
+
 const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 /// A buffer with a packet in it; headroom before and tailroom behind let a transport add to it without a copy.
 #[derive(Debug)]
 pub struct Packet {
     buffer: Box<[u8]>,
+    /// Bytes at both ends of the buffer that belong to no packet: 0, or a guard of the checks.
+    rim: usize,
     headroom: usize,
     start: usize,
     len: usize,
@@ -31,6 +37,7 @@ impl Packet {
     pub fn new(capacity: usize, headroom: usize) -> Self {
         Self {
             buffer: vec![0; capacity].into_boxed_slice(),
+            rim: 0,
             headroom: headroom.min(capacity),
             start: headroom.min(capacity),
             len: 0,
@@ -40,6 +47,32 @@ impl Packet {
             kind: None,
             ecn: 0,
         }
+    }
+
+    /// The same with a guard on both sides, for checks of plugins; see [`Packet::rim_untouched`].
+    pub(super) fn rimmed(capacity: usize, headroom: usize) -> Self {
+        let mut packet = Self::new(capacity + 2 * RIM, headroom.min(capacity));
+        packet.buffer.fill(RIM_PATTERN);
+        packet.rim = RIM;
+        packet
+    }
+
+    /// Says whether nobody has written beside the packet's room.
+    pub(super) fn rim_untouched(&self) -> bool {
+        let behind = self.buffer.len() - self.rim;
+        self.buffer[..self.rim]
+            .iter()
+            .chain(&self.buffer[behind..])
+            .all(|byte| *byte == RIM_PATTERN)
+    }
+
+    fn room(&self) -> &[u8] {
+        &self.buffer[self.rim..self.buffer.len() - self.rim]
+    }
+
+    fn room_mut(&mut self) -> &mut [u8] {
+        let behind = self.buffer.len() - self.rim;
+        &mut self.buffer[self.rim..behind]
     }
 
     /// Empties the packet: begins at the headroom again, addresses and kind forgotten.
@@ -64,24 +97,26 @@ impl Packet {
     /// [`set_len`]: Self::set_len
     pub fn buffer_mut(&mut self) -> &mut [u8] {
         self.clear();
-        &mut self.buffer[self.start..]
+        let start = self.start;
+        &mut self.room_mut()[start..]
     }
 
     /// Says how many bytes are the packet, at most as many as there is room.
     pub fn set_len(&mut self, len: usize) {
-        self.len = len.min(self.buffer.len() - self.start);
+        self.len = len.min(self.room().len() - self.start);
     }
 
     /// Returns the packet.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.buffer[self.start..self.start + self.len]
+        &self.room()[self.start..self.start + self.len]
     }
 
     /// Returns the packet.
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.start..self.start + self.len]
+        let (start, len) = (self.start, self.len);
+        &mut self.room_mut()[start..start + len]
     }
 
     /// Returns how many bytes the packet has.
@@ -105,7 +140,7 @@ impl Packet {
     /// Returns how many bytes are free behind the packet.
     #[must_use]
     pub fn tailroom(&self) -> usize {
-        self.buffer.len() - self.start - self.len
+        self.room().len() - self.start - self.len
     }
 
     /// Returns the number of the data channel and whether the message is text.
@@ -125,14 +160,15 @@ impl Packet {
 
     /// Moves the packet inside its buffer; `false`, and empty, if the new place is not inside.
     pub(super) fn place(&mut self, start: usize, len: usize) -> bool {
-        let inside = start <= self.buffer.len() && len <= self.buffer.len() - start;
+        let inside = start <= self.room().len() && len <= self.room().len() - start;
         (self.start, self.len) = if inside { (start, len) } else { (self.headroom, 0) };
         inside
     }
 
     /// Returns the whole buffer and where the packet begins, for the border.
     pub(super) fn whole_mut(&mut self) -> (&mut [u8], usize) {
-        (&mut self.buffer, self.start)
+        let start = self.start;
+        (self.room_mut(), start)
     }
 }
 

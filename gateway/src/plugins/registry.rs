@@ -421,13 +421,18 @@ impl Registry {
         for plugin in plugins {
             let image = loader::open_static(&plugin.0).expect("the macros write complete tables");
             let health = Arc::new(Health::new(&image.id));
-            let shared = Arc::new(Shared { options: CString::default(), health: Arc::clone(&health) });
+            let shared = Arc::new(Shared {
+                options: CString::default(),
+                health: Arc::clone(&health),
+            });
             registry.health.push(health);
             match image.tables {
                 Tables::Codecs(tables) => {
-                    registry
-                        .codecs
-                        .extend(tables.into_iter().map(|table| CodecTable::new(table, image.id.clone(), Arc::clone(&shared))));
+                    registry.codecs.extend(
+                        tables
+                            .into_iter()
+                            .map(|table| CodecTable::new(table, image.id.clone(), Arc::clone(&shared))),
+                    );
                 }
                 Tables::Sessions(tables) => {
                     let add = |table| TransportTable::new(table, image.id.clone(), Arc::clone(&shared));

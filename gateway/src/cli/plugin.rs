@@ -1,0 +1,480 @@
+//! `quartet plugin list | inspect FILE | test FILE`.
+//!
+//! `inspect` and `test` load a stranger's file, whose code may end the process at once: they do it in a child, which is
+//! this program again with a hidden verb.
+
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::plugins::conformance::{self, Check};
+use crate::plugins::{CodecReport, CodecTable, FmtpRole, Kind, Loaded, PluginSettings, Registry, read_facts};
+
+/// The arguments of `quartet plugin`.
+#[derive(Debug, Args)]
+pub struct PluginArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show which plugins are in use, and why others are not.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a plugin's file is and whether it passes the self-check.
+    Inspect {
+        /// The plugin's file.
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put a plugin to the proof, a line a check.
+    Test {
+        /// The plugin's file.
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Repeats the random checks of an earlier run.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Runs only the check of this number.
+        #[arg(long)]
+        check: Option<u32>,
+    },
+    /// What the two above run in a child.
+    #[command(hide = true)]
+    Child {
+        file: PathBuf,
+        /// Without it: inspect.
+        #[arg(long)]
+        check: Option<u32>,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+/// Runs the verb; returns the exit code: 0 fine, 1 a plugin is refused or fails a check.
+///
+/// # Errors
+/// If this program cannot be started again as a child.
+pub fn run(args: PluginArgs, search: &PluginSettings) -> anyhow::Result<u8> {
+    match args.verb {
+        Verb::List { json } => list(search, json),
+        Verb::Inspect { file, json } => inspect(&file, json),
+        Verb::Test {
+            file,
+            json,
+            seed,
+            check,
+        } => test(&file, json, seed, check),
+        Verb::Child { file, check, seed } => child(&file, check, seed),
+    }
+}
+
+/// Writes to the standard output; a reader that has gone away is no error.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn print_json(value: &Value) {
+    print(&format!("{value:#}\n"));
+}
+
+fn list(search: &PluginSettings, json: bool) -> anyhow::Result<u8> {
+    let settings = PluginSettings {
+        required: Vec::new(),
+        ..search.clone()
+    };
+    let registry = Registry::load(&settings)?;
+    let missing: Vec<&String> = search
+        .required
+        .iter()
+        .filter(|id| registry.loaded().iter().all(|loaded| loaded.id != **id))
+        .collect();
+    if json {
+        let loaded: Vec<Value> = registry
+            .loaded()
+            .iter()
+            .map(|plugin| {
+                json!({ "id": plugin.id, "version": plugin.version, "kind": plugin.kind.word(), "licence": plugin.licence,
+                        "summary": plugin.summary, "file": plugin.file })
+            })
+            .collect();
+        let refused: Vec<Value> = registry
+            .refused()
+            .iter()
+            .map(|refusal| json!({ "file": refusal.file, "sentence": refusal.sentence }))
+            .collect();
+        print_json(&json!({ "loaded": loaded, "refused": refused, "missing": missing }));
+    } else {
+        let mut text = String::new();
+        let width = registry
+            .loaded()
+            .iter()
+            .map(|plugin| plugin.id.len())
+            .max()
+            .unwrap_or(0);
+        for plugin in registry.loaded() {
+            let _ = writeln!(
+                text,
+                "{:width$}  {:9}  {:8}  {}",
+                plugin.id,
+                plugin.kind.word(),
+                plugin.version,
+                plugin.file.display()
+            );
+        }
+        if registry.loaded().is_empty() {
+            let folders: Vec<String> = crate::plugins::search_folders(search)
+                .iter()
+                .map(|folder| folder.display().to_string())
+                .collect();
+            let _ = writeln!(text, "no plugin in {}", folders.join(", "));
+        }
+        for refusal in registry.refused() {
+            let _ = writeln!(text, "{}", refusal.sentence);
+        }
+        for id in &missing {
+            let _ = writeln!(text, "required plugin {id} is missing");
+        }
+        print(&text);
+    }
+    Ok(u8::from(!missing.is_empty()))
+}
+
+fn inspect(file: &Path, json: bool) -> anyhow::Result<u8> {
+    // What the file says by itself needs no child.
+    if let Err(reason) = read_facts(file) {
+        return Ok(refused(
+            &format!("plugin {} is not used: {reason}.", file.display()),
+            json,
+        ));
+    }
+    let ended = start_child(file, None, 1)?;
+    let Some(report) = ended.report else {
+        return Ok(refused(
+            &format!("plugin {} is not used: {}.", file.display(), ended.death("loading it")),
+            json,
+        ));
+    };
+    if let Some(sentence) = report["refused"].as_str() {
+        return Ok(refused(sentence, json));
+    }
+    if json {
+        print_json(&report);
+    } else {
+        print(report["text"].as_str().unwrap_or_default());
+    }
+    Ok(0)
+}
+
+fn refused(sentence: &str, json: bool) -> u8 {
+    if json {
+        print_json(&json!({ "refused": sentence }));
+    } else {
+        print(&format!("{sentence}\n"));
+    }
+    1
+}
+
+fn test(file: &Path, json: bool, seed: u64, only: Option<u32>) -> anyhow::Result<u8> {
+    let facts = match read_facts(file) {
+        Ok(facts) => facts,
+        Err(reason) => {
+            return Ok(refused(
+                &format!("plugin {} is not used: {reason}.", file.display()),
+                json,
+            ));
+        }
+    };
+    let kind = if facts.kind == quartet_plugin::abi::KIND_CODEC {
+        Kind::Codec
+    } else {
+        Kind::Session
+    };
+    let (mut lines, mut failed) = (Vec::new(), 0);
+    for check in conformance::checks(kind)
+        .iter()
+        .filter(|check| only.is_none_or(|only| only == check.number))
+    {
+        for (table, verdict) in run_check(file, *check, seed)? {
+            let (word, seen) = match &verdict {
+                Ok(seen) => ("ok  ", seen),
+                Err(seen) => ("FAIL", seen),
+            };
+            failed += u32::from(verdict.is_err());
+            if json {
+                lines.push(json!({ "check": check.number, "name": check.name, "table": table,
+                                   "ok": verdict.is_ok(), "seen": seen }));
+            } else {
+                print(&format!(
+                    "{word} {:2} {:35} {table}: {seen}\n",
+                    check.number, check.name
+                ));
+            }
+        }
+    }
+    if json {
+        print_json(&json!({ "file": file, "seed": seed, "failed": failed, "checks": lines }));
+    } else {
+        print(&match failed {
+            0 => "all checks passed\n".to_owned(),
+            _ => format!("{failed} failed; --seed {seed} repeats them\n"),
+        });
+    }
+    Ok(u8::from(failed > 0))
+}
+
+type Verdicts = Vec<(String, Result<String, String>)>;
+
+fn run_check(file: &Path, check: Check, seed: u64) -> anyhow::Result<Verdicts> {
+    let ended = start_child(file, Some(check.number), seed)?;
+    let Some(report) = ended.report else {
+        return Ok(vec![(
+            "the process".to_owned(),
+            Err(format!("{}; seed {seed}", ended.death("the check"))),
+        )]);
+    };
+    if let Some(sentence) = report["refused"].as_str() {
+        return Ok(vec![("loading".to_owned(), Err(sentence.to_owned()))]);
+    }
+    let findings = report["findings"].as_array().cloned().unwrap_or_default();
+    Ok(findings
+        .iter()
+        .map(|finding| {
+            let text = |key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+            let verdict = if finding["ok"] == json!(true) {
+                Ok(text("seen"))
+            } else {
+                Err(text("seen"))
+            };
+            (text("table"), verdict)
+        })
+        .collect())
+}
+
+/// How a child ended: with a report, or not.
+struct Ended {
+    report: Option<Value>,
+    status: ExitStatus,
+    late: bool,
+}
+
+impl Ended {
+    /// Says how the child ended without a report.
+    fn death(&self, what: &str) -> String {
+        use std::os::unix::process::ExitStatusExt as _;
+        if self.late {
+            return format!("{what} did not end within {} s", conformance::ALARM.as_secs());
+        }
+        match (self.status.signal(), self.status.code()) {
+            (Some(11), _) => format!("{what} ended the process by signal 11, an access outside its memory"),
+            (Some(6), _) => format!("{what} ended the process by signal 6, an abort"),
+            (Some(signal), _) => format!("{what} ended the process by signal {signal}"),
+            (None, code) => format!("{what} ended the process with code {}", code.unwrap_or_default()),
+        }
+    }
+}
+
+/// Starts this program as a child for one file; ends it when the alarm rings.
+fn start_child(file: &Path, check: Option<u32>, seed: u64) -> anyhow::Result<Ended> {
+    let program = std::env::current_exe().context("this program does not know where it lies")?;
+    let mut command = Command::new(program);
+    command
+        .args(["plugin", "child"])
+        .arg(file)
+        .arg("--seed")
+        .arg(seed.to_string());
+    if let Some(check) = check {
+        command.arg("--check").arg(check.to_string());
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .context("this program cannot be started again")?;
+    let mut pipe = child.stdout.take().context("the child has no output")?;
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let begin = Instant::now();
+    let mut late = false;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if begin.elapsed() > conformance::ALARM {
+            late = true;
+            child.kill()?;
+            break child.wait()?;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let bytes = reader.join().ok().and_then(Result::ok).unwrap_or_default();
+    // A plugin may have printed something: the report is the last line.
+    let text = String::from_utf8_lossy(&bytes);
+    let report = text.lines().last().and_then(|line| serde_json::from_str(line).ok());
+    Ok(Ended {
+        report: if late || !status.success() { None } else { report },
+        status,
+        late,
+    })
+}
+
+/// The child's side: loads the file and prints one line of JSON.
+fn child(file: &Path, check: Option<u32>, seed: u64) -> anyhow::Result<u8> {
+    let registry = match Registry::load_file(file, &PluginSettings::default()) {
+        Ok(registry) => registry,
+        Err(refusal) => {
+            print(&format!("{}\n", json!({ "refused": refusal.sentence })));
+            return Ok(0);
+        }
+    };
+    let report = match check {
+        Some(number) => {
+            let findings: Vec<Value> = conformance::run(&registry, number, seed)
+                .into_iter()
+                .map(|finding| {
+                    let ok = finding.verdict.is_ok();
+                    let (Ok(seen) | Err(seen)) = finding.verdict;
+                    json!({ "table": finding.table, "ok": ok, "seen": seen })
+                })
+                .collect();
+            json!({ "findings": findings })
+        }
+        None => match registry.loaded().first() {
+            Some(loaded) => description(loaded, &registry),
+            None => json!({}),
+        },
+    };
+    print(&format!("{report}\n"));
+    Ok(0)
+}
+
+/// What `inspect` prints, for eyes and for programs.
+fn description(loaded: &Loaded, registry: &Registry) -> Value {
+    let facts = &loaded.facts;
+    let glibc = facts.glibc.map(|(major, minor)| format!("{major}.{minor}"));
+    let version = |(major, minor): (u16, u16)| format!("{major}.{minor}");
+    let host = version((quartet_plugin::abi::ABI_MAJOR, quartet_plugin::abi::ABI_MINOR));
+    let mut text = format!(
+        "{} {} ({})  {}, plugin ABI {} (this gateway {host})   needs {}, glibc {}; exports {} symbol{}\n  {}\n",
+        loaded.id,
+        loaded.version,
+        loaded.licence,
+        loaded.kind.word(),
+        version(facts.abi),
+        if facts.libraries.is_empty() {
+            "no library".to_owned()
+        } else {
+            facts.libraries.join(" ")
+        },
+        glibc.as_deref().unwrap_or("any"),
+        facts.exports,
+        if facts.exports == 1 { "" } else { "s" },
+        loaded.summary,
+    );
+    let codecs: Vec<Value> = registry
+        .codecs()
+        .iter()
+        .zip(&loaded.reports)
+        .map(|(codec, report)| {
+            text.push_str(&codec_lines(codec, report));
+            codec_json(codec, report)
+        })
+        .collect();
+    let transports: Vec<Value> = registry
+        .transports()
+        .iter()
+        .map(|transport| {
+            let (name, head, tail) = (transport.name(), transport.headroom(), transport.tailroom());
+            let _ = writeln!(text, "  {name}  session  room {head} before, {tail} behind");
+            json!({ "name": name, "headroom": head, "tailroom": tail })
+        })
+        .collect();
+    for (at, option) in loaded.options.iter().enumerate() {
+        let word = if at == 0 { "options" } else { "" };
+        let (name, kind, preset, help) = (&option.name, &option.kind, &option.preset, &option.help);
+        let _ = writeln!(text, "  {word:11} {name:12} {kind:5} {preset:8} {help}");
+    }
+    let mut warnings = Vec::new();
+    if facts.exports > 1 {
+        warnings.push("exports more than its descriptor: build with -fvisibility=hidden and -Wl,--exclude-libs,ALL");
+    }
+    if loaded.fast_math {
+        warnings.push("linked with -ffast-math, which changes how the thread that loads it reckons");
+    }
+    for warning in &warnings {
+        let _ = writeln!(text, "  warning     {warning}");
+    }
+    let options: Vec<Value> = loaded
+        .options
+        .iter()
+        .map(|row| json!({ "name": row.name, "type": row.kind, "preset": row.preset, "help": row.help }))
+        .collect();
+    json!({
+        "id": loaded.id, "version": loaded.version, "licence": loaded.licence, "summary": loaded.summary,
+        "kind": loaded.kind.word(), "abi": version(facts.abi), "host_abi": host, "libraries": facts.libraries,
+        "glibc": glibc, "exports": facts.exports, "symbol": facts.symbol, "codecs": codecs, "transports": transports,
+        "options": options, "warnings": warnings, "text": text,
+    })
+}
+
+fn codec_lines(codec: &CodecTable, report: &CodecReport) -> String {
+    let number = codec
+        .payload_type()
+        .map_or("dynamic".to_owned(), |number| format!("static {number}"));
+    let rates: Vec<String> = codec
+        .rates()
+        .iter()
+        .map(|rate| format!("{}", f64::from(*rate) / 1000.0))
+        .collect();
+    let ms = |us: Option<&u32>| f64::from(us.copied().unwrap_or_default()) / 1000.0;
+    let (least, most) = (ms(codec.frame_us().iter().min()), ms(codec.frame_us().iter().max()));
+    let offer = codec.fmtp(FmtpRole::Offer, "").unwrap_or_default();
+    let offer = if offer.is_empty() { "none".to_owned() } else { offer };
+    let sample = match report.sample_difference {
+        None => "none".to_owned(),
+        Some(0) => "exact".to_owned(),
+        Some(difference) => format!("off by {difference}"),
+    };
+    let us = |time: Duration| time.as_nanos() as f64 / 1000.0;
+    let share = us(report.encode + report.decode) / f64::from(report.frame_us) * 100.0;
+    format!(
+        "  {}/{}/{}  {number}  pcm {} kHz  packets {least}..{most} ms  offer: {offer}\n  \
+         self-check  tone {:.4}   sample: {sample}   {} ms frame at {} kHz: encode {:.1} us, decode {:.1} us  ({share:.2} % of a core both ways)\n",
+        codec.name(),
+        codec.clock(),
+        codec.channels(),
+        rates.join(" "),
+        report.tone,
+        f64::from(report.frame_us) / 1000.0,
+        f64::from(report.sample_rate) / 1000.0,
+        us(report.encode),
+        us(report.decode),
+    )
+}
+
+fn codec_json(codec: &CodecTable, report: &CodecReport) -> Value {
+    json!({
+        "name": codec.name(), "clock": codec.clock(), "channels": codec.channels(), "payload_type": codec.payload_type(),
+        "rates": codec.rates(), "frame_us": codec.frame_us(), "max_packet": codec.max_packet(),
+        "offer": codec.fmtp(FmtpRole::Offer, "").unwrap_or_default(), "tone": report.tone,
+        "sample_difference": report.sample_difference, "encode_ns": report.encode.as_nanos() as u64,
+        "decode_ns": report.decode.as_nanos() as u64, "timed_frame_us": report.frame_us, "timed_rate": report.sample_rate,
+    })
+}
