@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quartet_proto::e2ee::Exchange;
 use quartet_proto::hub::{
     CallAccept, CallConfirm, CallDiscard, CallId, CallReceived, CallRequest, CallSignal, ClientFrame, ClientName,
-    Commitment, DiscardReason, ErrorCode, Event, Exchange, ExchangeName, Hello, Later, Name, OfferedExchange, PROTOCOL,
-    Packet, ProtocolRange, PublicValue, Reply, Request, ServerFrame, Token, Version, Welcome,
+    Commitment, DiscardReason, ErrorCode, Event, ExchangeName, Hello, Later, Name, OfferedExchange, PROTOCOL, Packet,
+    ProtocolRange, PublicValue, Reply, Request, ServerFrame, Token, Version, Welcome,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-pub use quartet_proto::hub::Exchange;
+pub use quartet_proto::e2ee::Exchange;
 
 pub mod hub;
 

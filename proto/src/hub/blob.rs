@@ -165,16 +165,23 @@ impl<'de> Deserialize<'de> for Packet {
     }
 }
 
+/// The number that base64url writes as `-`.
+const MINUS: u8 = 62;
+
 /// What a client proves its account with: 256 random bits, shown once, kept by the hub only as SHA-256.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Token([u8; 32]);
 
 impl Token {
-    /// Draws a fresh token.
+    /// Draws a fresh token. Its text never begins with `-`, which a command line would take for an option.
     pub fn generate<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
-        let mut bytes = [0; 32];
-        rng.fill_bytes(&mut bytes);
-        Self(bytes)
+        let mut token = Self([0; 32]);
+        loop {
+            rng.fill_bytes(&mut token.0);
+            if token.0[0] >> 2 != MINUS {
+                return token;
+            }
+        }
     }
 
     /// Reads the text a person was given; `None` if it is not 32 bytes of base64url.

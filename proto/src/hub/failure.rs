@@ -56,7 +56,6 @@ pub struct Rejected {
 /// An error's code on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
-#[non_exhaustive]
 pub enum ErrorCode {
     /// The frame or a field cannot be read.
     Malformed,

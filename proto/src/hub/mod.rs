@@ -8,17 +8,19 @@
 //! the text for people.
 
 mod blob;
+mod body;
 mod failure;
 mod message;
 mod name;
 
 pub use blob::{CallId, Commitment, Packet, PublicValue, Token};
-pub use failure::{ErrorCode, Failure, MessageError, Rejected};
-pub use message::{
-    CallAccept, CallConfirm, CallDiscard, CallReceived, CallRequest, CallSignal, CallTaken, ClientFrame, DiscardReason,
-    Event, Hello, IceServer, Later, OfferedExchange, ProtocolRange, Reply, Request, ServerFrame, Welcome, WireLimits,
+pub use body::{
+    CallAccept, CallConfirm, CallDiscard, CallReceived, CallRequest, CallSignal, CallTaken, DiscardReason, Hello,
+    IceServer, OfferedExchange, ProtocolRange, Welcome, WireLimits,
 };
-pub use name::{ClientName, Exchange, ExchangeName, Name, NameError, Version};
+pub use failure::{ErrorCode, Failure, MessageError, Rejected};
+pub use message::{ClientFrame, Event, Later, Reply, Request, ServerFrame};
+pub use name::{ClientName, ExchangeName, Name, NameError, Version};
 
 /// Largest text frame either side accepts, in bytes.
 pub const MAX_FRAME: usize = 256 * 1024;

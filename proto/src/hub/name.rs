@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::MAX_NAME;
+use crate::e2ee::Exchange;
 
 /// Why a text is not a name. The other side, or whoever typed it, is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -94,15 +95,6 @@ impl From<Name> for String {
     }
 }
 
-/// A key exchange that this program knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Exchange {
-    /// `x25519`: Curve25519, preferred.
-    X25519,
-    /// `dh2048`: the 2048-bit group of Telegram-style calls.
-    Dh2048,
-}
-
 /// A key exchange's name on the wire, known to us or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -131,23 +123,13 @@ impl ExchangeName {
     /// The exchange of that name; `None` if this program does not know it.
     #[must_use]
     pub fn known(&self) -> Option<Exchange> {
-        match self.0.as_str() {
-            "x25519" => Some(Exchange::X25519),
-            "dh2048" => Some(Exchange::Dh2048),
-            _ => None,
-        }
+        Exchange::from_name(&self.0)
     }
 }
 
 impl From<Exchange> for ExchangeName {
     fn from(exchange: Exchange) -> Self {
-        Self(
-            match exchange {
-                Exchange::X25519 => "x25519",
-                Exchange::Dh2048 => "dh2048",
-            }
-            .to_owned(),
-        )
+        Self(exchange.name().to_owned())
     }
 }
 

@@ -4,6 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 use super::*;
+use crate::e2ee::Exchange;
 
 const CALL: &str = "AAECAwQFBgcICQoLDA0ODw";
 
@@ -331,6 +332,12 @@ fn errors_and_debug_never_repeat_a_token() {
         panic!("the first is the hello")
     };
     assert!(!format!("{hello:?}").contains(&*inner.token.to_text()));
+}
+
+#[test]
+fn a_token_is_no_option_of_a_command_line() {
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    assert!((0..2000).all(|_| !Token::generate(&mut rng).to_text().starts_with('-')));
 }
 
 #[test]

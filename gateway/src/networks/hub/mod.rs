@@ -5,6 +5,7 @@
 //! the key exchange are passed on unread; `call::e2ee_leg` checks them.
 
 mod order;
+mod words;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use quartet_proto::hub::{ClientFrame, ErrorCode, Event, ExchangeName, Failure, N
 
 use super::{DiscardReason, Exchange, Network, NetworkCall, NetworkCommand, NetworkEvent, Offer, Refusal};
 use order::{Call, Calls, Step, Verdict};
+use words::{id_of, refusal};
 
 /// How long the hub may take to answer a request.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -463,49 +465,6 @@ impl Network for Adapter {
     fn poll_timeout(&self) -> Option<Instant> {
         // Ids and deadlines grow together.
         self.pending.first_key_value().map(|(_, pending)| pending.deadline)
-    }
-}
-
-fn id_of(call: NetworkCall) -> wire::CallId {
-    wire::CallId(call.0)
-}
-
-fn refusal(failure: Failure) -> Refusal {
-    match failure.code {
-        ErrorCode::UnknownUser => Refusal::UnknownUser,
-        ErrorCode::Offline => Refusal::Offline,
-        ErrorCode::Forbidden | ErrorCode::Unauthorized => Refusal::Forbidden,
-        ErrorCode::RateLimited | ErrorCode::Limit => {
-            let seconds = failure.retry_after.unwrap_or(30);
-            Refusal::RateLimited {
-                retry_after: Duration::from_secs(seconds.into()),
-            }
-        }
-        code => Refusal::Protocol(code.as_str().to_owned()),
-    }
-}
-
-impl From<DiscardReason> for wire::DiscardReason {
-    fn from(reason: DiscardReason) -> Self {
-        match reason {
-            DiscardReason::Missed => Self::Missed,
-            DiscardReason::Disconnect => Self::Disconnect,
-            DiscardReason::Hangup => Self::Hangup,
-            DiscardReason::Busy => Self::Busy,
-            DiscardReason::Declined => Self::Declined,
-        }
-    }
-}
-
-impl From<wire::DiscardReason> for DiscardReason {
-    fn from(reason: wire::DiscardReason) -> Self {
-        match reason {
-            wire::DiscardReason::Missed => Self::Missed,
-            wire::DiscardReason::Disconnect => Self::Disconnect,
-            wire::DiscardReason::Hangup => Self::Hangup,
-            wire::DiscardReason::Busy => Self::Busy,
-            wire::DiscardReason::Declined => Self::Declined,
-        }
     }
 }
 

@@ -1,0 +1,150 @@
+//! What a connection may ask after its hello: rates first, then the call it is about.
+
+use std::time::{Duration, Instant};
+
+use quartet_proto::hub::{CallRequest, ErrorCode, Failure, Name, Request};
+
+use super::{ConnKey, Rendezvous};
+use crate::hub::Account;
+use crate::hub::calls::Relays;
+use crate::hub::limits::Rate;
+
+impl Rendezvous {
+    /// One request of a connection that has said hello.
+    pub(super) fn request(
+        &mut self,
+        now: Instant,
+        conn: ConnKey,
+        account: &Account,
+        request: Request,
+    ) -> Result<Relays, Failure> {
+        self.pace(now, conn, account, &request)?;
+        let limits = self.config.limits;
+        let outcome = match request {
+            Request::Hello(_) => Err(ErrorCode::Order),
+            Request::CallRequest(body) => return self.call_request(now, conn, account, body),
+            Request::CallReceived(body) => self.calls.received(conn, body),
+            Request::CallAccept(body) => self.calls.accept(now, conn, body, &limits),
+            Request::CallConfirm(body) => self.calls.confirm(conn, body),
+            Request::CallSignal(body) => self.calls.signal(conn, body),
+            Request::CallDiscard(body) => self.calls.discard(conn, body),
+            Request::Ping => Ok(Relays::new()),
+            Request::Later(_) => Err(ErrorCode::Unsupported),
+        };
+        outcome.map_err(failure)
+    }
+
+    /// Keeps connections from outside to their rates.
+    fn pace(&mut self, now: Instant, conn: ConnKey, account: &Account, request: &Request) -> Result<(), Failure> {
+        let limits = self.config.limits;
+        let Some(session) = self.sessions.get_mut(&conn) else {
+            return Ok(());
+        };
+        let Some(source) = session.source else { return Ok(()) };
+        let Some(owner) = self.owners.get_mut(&account.user) else {
+            return Ok(());
+        };
+        let minute = Duration::from_secs(60);
+        match request {
+            Request::CallSignal(_) => {
+                let rate = Rate::new(limits.signals_per_second.saturating_mul(4), Duration::from_secs(4));
+                session.signals.take(now, rate, 1)
+            }
+            Request::CallRequest(_) => {
+                let rate = Rate::new(limits.call_requests_per_minute, minute);
+                owner
+                    .calls
+                    .take(now, rate, 1)
+                    .and_then(|()| self.sources.take_call(now, source, rate))
+            }
+            // A call can always be ended.
+            Request::CallDiscard(_) => Ok(()),
+            Request::Hello(_)
+            | Request::CallReceived(_)
+            | Request::CallAccept(_)
+            | Request::CallConfirm(_)
+            | Request::Ping
+            | Request::Later(_) => owner
+                .requests
+                .take(now, Rate::new(limits.requests_per_minute, minute), 1),
+        }
+        .map_err(limited)
+    }
+
+    fn call_request(
+        &mut self,
+        now: Instant,
+        conn: ConnKey,
+        account: &Account,
+        mut body: CallRequest,
+    ) -> Result<Relays, Failure> {
+        let limits = self.config.limits;
+        let from = body.from.take().unwrap_or_else(|| account.user.clone());
+        let own_extension = account.extensions && from.extension().is_some() && from.account() == account.user.as_str();
+        if from != account.user && !own_extension {
+            return Err(Failure::new(ErrorCode::Forbidden, "`from` is not this account"));
+        }
+        body.from = Some(from);
+        let callee = Name::new(body.to.account()).map_err(|_| failure(ErrorCode::UnknownUser))?;
+        let gateway = callee == self.config.gateway;
+        if !gateway && (body.to.extension().is_some() || !self.accounts.exists(callee.as_str())) {
+            return Err(failure(ErrorCode::UnknownUser));
+        }
+        let local = |conn: &ConnKey| self.sessions.get(conn).is_some_and(|session| session.source.is_none());
+        let free = |conn: &ConnKey| local(conn) || self.calls.of(*conn) < limits.calls_per_session;
+        if !free(&conn) || self.calls.len() >= limits.calls {
+            return Err(Failure::new(ErrorCode::Limit, "too many calls"));
+        }
+        let devices = self.owners.get(&callee).map(|owner| &owner.devices);
+        let devices: Vec<ConnKey> = devices
+            .into_iter()
+            .flatten()
+            .copied()
+            .filter(|device| *device != conn)
+            .collect();
+        if devices.is_empty() {
+            return Err(failure(ErrorCode::Offline));
+        }
+        let devices: Vec<ConnKey> = devices.into_iter().filter(free).collect();
+        if devices.is_empty() {
+            return Err(Failure::new(ErrorCode::Limit, "the callee has too many calls"));
+        }
+        self.calls.request(now, conn, &devices, body, &limits).map_err(failure)
+    }
+}
+
+/// The answer to what came too often.
+pub(super) fn limited(wait: Duration) -> Failure {
+    let seconds = u32::try_from(wait.as_millis().div_ceil(1000))
+        .unwrap_or(u32::MAX)
+        .max(1);
+    let message = format!("too many requests; try again in {seconds} s");
+    Failure {
+        code: ErrorCode::RateLimited,
+        message,
+        retry_after: Some(seconds),
+    }
+}
+
+/// The sentence that goes with a code.
+fn failure(code: ErrorCode) -> Failure {
+    let message = match &code {
+        ErrorCode::Order => "not in this state",
+        ErrorCode::UnknownUser => "nobody of that name",
+        ErrorCode::Offline => "no device of the callee is connected",
+        ErrorCode::UnknownCall => "no such call of this connection",
+        ErrorCode::RepeatedCall => "this call id was used before",
+        ErrorCode::NotOffered => "the caller did not offer that",
+        ErrorCode::Unsupported => "this hub does not offer that verb yet",
+        ErrorCode::Malformed
+        | ErrorCode::TooLarge
+        | ErrorCode::UnknownVerb
+        | ErrorCode::Protocol
+        | ErrorCode::Unauthorized
+        | ErrorCode::Forbidden
+        | ErrorCode::RateLimited
+        | ErrorCode::Limit
+        | ErrorCode::Other(_) => "refused",
+    };
+    Failure::new(code, message)
+}

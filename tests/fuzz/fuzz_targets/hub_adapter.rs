@@ -1,0 +1,22 @@
+//! A hostile hub against the gateway's adapter, a frame a line: no panic, and nothing waits for ever.
+#![no_main]
+
+use std::time::{Duration, Instant};
+
+use libfuzzer_sys::fuzz_target;
+use quartet::networks::Network as _;
+use quartet::networks::hub::Adapter;
+use quartet_proto::hub::Name;
+
+fuzz_target!(|text: &str| {
+    let mut now = Instant::now();
+    let mut adapter = Adapter::new(Name::new("gw").expect("a valid name"));
+    for frame in text.lines() {
+        adapter.handle_input(now, frame);
+        now += Duration::from_secs(1);
+        adapter.handle_timeout(now);
+        while adapter.poll_transmit().is_some() || adapter.poll_event().is_some() {}
+    }
+    adapter.disconnected();
+    assert_eq!((adapter.calls(), adapter.pending()), (0, 0));
+});
