@@ -149,12 +149,11 @@ impl Driver {
             // SAFETY: our handle, and a place for the answer.
             let code = unsafe { self.table.poll.unwrap()(self.handle, &raw mut out) };
             let bytes = |data: *const u8, len: u32| {
-                // SAFETY: the plugin's memory is valid to the next call, which comes after the copy.
                 if len == 0 {
-                    Vec::new()
-                } else {
-                    unsafe { core::slice::from_raw_parts(data, len as usize).to_vec() }
+                    return Vec::new();
                 }
+                // SAFETY: the plugin's memory is valid to the next call, which comes after the copy.
+                unsafe { core::slice::from_raw_parts(data, len as usize).to_vec() }
             };
             let packet = out.packet;
             all.push(match code {

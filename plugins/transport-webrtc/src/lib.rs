@@ -142,7 +142,7 @@ fn refusal(error: SendError) -> Error {
         SendError::Srtp(SrtpError::Malformed) | SendError::Sctp(SctpError::TooLarge) => Error::Argument,
         SendError::Sctp(SctpError::Full) | SendError::Srtp(SrtpError::Exhausted) => Error::Resources,
         // The others of these enums come from receiving; they may grow.
-        _ => Error::State,
+        SendError::Srtp(_) | SendError::Sctp(_) | _ => Error::State,
     }
 }
 

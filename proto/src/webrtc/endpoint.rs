@@ -88,7 +88,7 @@ impl Endpoint {
         Ok(Endpoint {
             role,
             state: State::Connecting,
-            ice: Ice::new(role == Role::Offer, &mut *rng),
+            ice: Ice::new(now, role == Role::Offer, &mut *rng),
             rng,
             dtls,
             srtp: None,

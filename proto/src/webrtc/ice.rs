@@ -14,6 +14,8 @@ use zeroize::Zeroize;
 
 /// Most candidates of the peer's that are used in one generation; the pairs are bounded by the agent (100).
 const MAX_CANDIDATES: usize = 64;
+/// Longest candidate line; those of browsers have some 150 bytes.
+const MAX_LINE: usize = 512;
 /// Most paths of ours.
 const MAX_PATHS: usize = 16;
 /// Most address pairs that are remembered as checked.
@@ -108,12 +110,17 @@ impl std::fmt::Debug for Ice {
 
 impl Ice {
     /// An agent with fresh credentials.
-    pub fn new<R: CryptoRng + ?Sized>(controlling: bool, rng: &mut R) -> Self {
+    pub fn new<R: CryptoRng + ?Sized>(now: Instant, controlling: bool, rng: &mut R) -> Self {
         let mut agent = IceAgent::new(credentials(rng));
         agent.set_controlling(controlling);
         agent.set_control_tie_breaker(rng.next_u64());
         agent.set_max_stun_rto(SLOWEST_CHECK);
         agent.set_max_stun_retransmits(PATIENCE_CONNECTING);
+        // The first timeout announces our credentials as an event; nobody needs it.
+        unlogged(|| {
+            agent.handle_timeout(now);
+            while agent.poll_event().is_some() {}
+        });
         let mut ice = Ice {
             agent,
             paths: BTreeMap::new(),
@@ -321,10 +328,11 @@ impl Ice {
             self.renew(rng);
         }
         self.awaiting = false;
-        self.agent.set_remote_credentials(IceCreds {
+        let credentials = IceCreds {
             ufrag: remote.fragment.clone(),
             pass: remote.password.clone(),
-        });
+        };
+        unlogged(|| self.agent.set_remote_credentials(credentials));
         self.remote = Some(remote);
         // A peer that answers our restart with its old credentials keeps its old candidates too.
         let old = std::mem::take(&mut self.candidates);
@@ -335,7 +343,10 @@ impl Ice {
     }
 
     fn renew<R: CryptoRng + ?Sized>(&mut self, rng: &mut R) {
-        self.agent.ice_restart(credentials(rng), true);
+        unlogged(|| {
+            self.agent.ice_restart(credentials(rng), true);
+            while self.agent.poll_event().is_some() {}
+        });
         self.agent.set_max_stun_retransmits(PATIENCE_CONNECTING);
         self.write_credentials();
         for candidate in self.agent.local_candidates() {
@@ -354,6 +365,9 @@ impl Ice {
 
     /// Unresolvable names, TCP, other components and nonsense are ignored.
     fn remote_candidate(&mut self, line: &str) {
+        if line.len() > MAX_LINE {
+            return;
+        }
         let Ok(candidate) = Candidate::from_sdp_string(line) else {
             tracing::debug!("candidate ignored");
             return;
@@ -384,6 +398,11 @@ impl Ice {
             self.agent.add_remote_candidate(candidate);
         }
     }
+}
+
+/// Runs what the crate would log with a password in it, at TRACE and at DEBUG.
+fn unlogged<T>(run: impl FnOnce() -> T) -> T {
+    tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), run)
 }
 
 /// The candidate as a line of our description. Without its `ufrag`, which not every peer reads.

@@ -547,3 +547,67 @@ fn random_datagrams_in_each_state_do_no_harm() {
         }
     }
 }
+
+/// Keeps every field of every event as text.
+#[derive(Clone, Default)]
+struct Capture(std::sync::Arc<std::sync::RwLock<String>>);
+
+impl tracing::field::Visit for Capture {
+    fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        use std::fmt::Write;
+        write!(self.0.write().unwrap(), "{value:?}\n").unwrap();
+    }
+}
+
+impl tracing::Subscriber for Capture {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, attributes: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        attributes.record(&mut self.clone());
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
+        values.record(&mut self.clone());
+    }
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut self.clone());
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn no_log_line_at_any_level_has_a_password() {
+    let capture = Capture::default();
+    let passwords = std::cell::RefCell::new(Vec::new());
+    let note = |lines: &str| {
+        let found = lines
+            .lines()
+            .filter_map(|line| line.strip_prefix("ice-pwd:"))
+            .map(str::to_owned);
+        passwords.borrow_mut().extend(found);
+    };
+    tracing::subscriber::with_default(capture.clone(), || {
+        let mut pair = Pair::new(0, 21);
+        pair.signal(|_, lines| {
+            note(&lines);
+            lines
+        });
+        pair.run(Duration::from_secs(3), |_| false);
+        assert!(pair.both_connected());
+        pair.ends[0].restart(pair.now);
+        pair.signal(|_, lines| {
+            note(&lines);
+            lines
+        });
+        pair.run(Duration::from_secs(3), |_| false);
+    });
+    let log = capture.0.read().unwrap();
+    assert!(log.len() > 1000, "something was logged");
+    assert!(passwords.borrow().len() >= 3);
+    for password in passwords.borrow().iter() {
+        assert!(!log.contains(password.as_str()));
+    }
+}
