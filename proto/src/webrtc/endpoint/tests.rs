@@ -555,7 +555,7 @@ struct Capture(std::sync::Arc<std::sync::RwLock<String>>);
 impl tracing::field::Visit for Capture {
     fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
         use std::fmt::Write;
-        write!(self.0.write().unwrap(), "{value:?}\n").unwrap();
+        writeln!(self.0.write().unwrap(), "{value:?}").unwrap();
     }
 }
 
