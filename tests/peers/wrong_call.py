@@ -1,6 +1,7 @@
 """A peer that breaks the key exchange or stays silent after it, on purpose. It has no media."""
 
 import asyncio
+import hashlib
 import os
 
 from exchange import P_BYTES, Secret, emoji_indices, fingerprint
@@ -33,7 +34,6 @@ class WrongCall:
     async def begin(self):
         """Caller: the commitment."""
         if self._wrong in ("small", "large"):
-            import hashlib
             return hashlib.sha256(self._public()).digest()
         return self._secret.commitment()
 
