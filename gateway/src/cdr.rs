@@ -1,1 +1,419 @@
-//! Call records as JSON lines.
+//! Call records as JSON lines: one per call, written when it has ended.
+//!
+//! A record says who, when, how it ended and how well it was heard. It holds no key and not the emojis either: the four of a
+//! call are for the two people in it. [`Record::to_line`] is pure; [`Writer`] is the thread that appends.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+
+use serde::{Serialize, Serializer};
+use tracing::{error, info};
+
+/// Records that wait for the disk. A gateway ends far fewer calls while a disk stalls for seconds.
+const WAITING: usize = 1024;
+
+/// What is kept of a call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Record {
+    /// Our own key of the call, as `quartet calls` and the log show it.
+    pub call: String,
+    /// When the first side asked for it.
+    #[serde(serialize_with = "time")]
+    pub start: SystemTime,
+    /// When it was answered; `None` if nobody did.
+    #[serde(serialize_with = "optional_time")]
+    pub answer: Option<SystemTime>,
+    /// When it was over on both sides.
+    #[serde(serialize_with = "time")]
+    pub end: SystemTime,
+    /// Who called: a phone's user, or a user of the network.
+    pub from: String,
+    /// Who was called, as it was dialled.
+    pub to: String,
+    /// Which way it went.
+    pub direction: Direction,
+    /// The network, as in routes.conf; `None` if no route was found.
+    pub network: Option<String>,
+    /// The route that decided; `None` if none did.
+    pub route: Option<String>,
+    /// How it ended: a word of the table of causes.
+    pub cause: &'static str,
+    /// What became of the four emojis.
+    pub verdict: Verdict,
+    /// The sides that had media, the phone first.
+    pub legs: Vec<Leg>,
+}
+
+/// Which way a call went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// From a phone to a network.
+    Outgoing,
+    /// From a network to phones.
+    Incoming,
+}
+
+/// What became of the four emojis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// They were spoken; whether they match, nobody was asked.
+    Announced,
+    /// The person said that they match.
+    Verified,
+    /// The person was asked and said nothing, or the call ended before.
+    Unverified,
+    /// The person said that they differ.
+    Mismatch,
+    /// Nothing was spoken.
+    Off,
+}
+
+/// One side of a call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Leg {
+    /// Which one it is.
+    pub side: Side,
+    /// The SDP name of the codec; `None` if none was agreed.
+    pub codec: Option<String>,
+    /// Packets that arrived.
+    pub received: u64,
+    /// Packets that did not.
+    pub lost: u64,
+    /// Interarrival jitter at the end of the call.
+    pub jitter_ms: u32,
+}
+
+/// Which side of a call a leg is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The telephone.
+    Phone,
+    /// The end-to-end encrypted one.
+    Network,
+}
+
+impl Record {
+    /// How long the people could talk: from the answer to the end.
+    pub fn duration(&self) -> Duration {
+        self.answer
+            .and_then(|answer| self.end.duration_since(answer).ok())
+            .unwrap_or_default()
+    }
+
+    /// The record as one line of JSON with its end.
+    pub fn to_line(&self) -> String {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            #[serde(flatten)]
+            record: &'a Record,
+            duration_ms: u64,
+        }
+        let duration_ms = u64::try_from(self.duration().as_millis()).unwrap_or(u64::MAX);
+        let line = serde_json::to_string(&Line {
+            record: self,
+            duration_ms,
+        });
+        line.expect("every field is a text, a number or a list of them") + "\n"
+    }
+}
+
+fn time<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339(*time))
+}
+
+fn optional_time<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(rfc3339).serialize(serializer)
+}
+
+/// Writes a time in UTC with milliseconds: `2026-11-24T13:51:17.042Z`.
+///
+/// Times before year 0 or after 9999 become the nearest that has four digits. RFC 3339 §5.6.
+pub fn rfc3339(time: SystemTime) -> String {
+    let ms = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+    };
+    // 0000-01-01 and 9999-12-31T23:59:59.999.
+    let ms = ms.clamp(-62_167_219_200_000, 253_402_300_799_999);
+    let (days, ms) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
+    // The civil calendar in eras of 400 years that begin on the first of March, so that a leap day is the last of a year.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    format!(
+        "{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+        ms % 1000
+    )
+}
+
+/// The thread that appends records to the file.
+///
+/// The file is opened for each record, so that it may be rotated by renaming it. A full disk or a full queue is logged once
+/// as ERROR and once more when it is over; calls go on, the records in between are lost. Dropped, it writes what waits.
+#[derive(Debug)]
+pub struct Writer {
+    sender: Option<SyncSender<Record>>,
+    thread: Option<JoinHandle<()>>,
+    overflowing: bool,
+}
+
+impl Writer {
+    /// Makes the folder and the file if they are missing, and starts the thread.
+    ///
+    /// # Errors
+    /// If the file cannot be opened for appending: our configuration or our disk.
+    pub fn start(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        open(path)?;
+        let (sender, receiver) = sync_channel(WAITING);
+        let path = path.to_owned();
+        let thread = thread::Builder::new()
+            .name("cdr".to_owned())
+            .spawn(move || append_all(&path, &receiver))?;
+        Ok(Self {
+            sender: Some(sender),
+            thread: Some(thread),
+            overflowing: false,
+        })
+    }
+
+    /// Hands a record over; never blocks.
+    pub fn write(&mut self, record: Record) {
+        let Some(sender) = &self.sender else { return };
+        match sender.try_send(record) {
+            Ok(()) => self.overflowing = false,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) if self.overflowing => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.overflowing = true;
+                error!("call records wait for the disk, and new ones are lost");
+            }
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.sender.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was printed when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn append_all(path: &Path, receiver: &Receiver<Record>) {
+    let mut appender = Appender::default();
+    for record in receiver {
+        match appender.append(|| open(path), &record.to_line()) {
+            Change::None => {}
+            Change::Failed(error) => error!(file = %path.display(), %error, "call records cannot be written"),
+            Change::Recovered => info!(file = %path.display(), "call records are written again"),
+        }
+    }
+}
+
+/// Opens the file for appending; only its owner may read it.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+/// Appends lines, and notices when that begins to fail and when it works again.
+#[derive(Debug, Default)]
+struct Appender {
+    failing: bool,
+}
+
+/// What there is to say after a line.
+#[derive(Debug)]
+enum Change {
+    /// It is as before.
+    None,
+    /// This is the first line that failed.
+    Failed(io::Error),
+    /// This is the first line after failures.
+    Recovered,
+}
+
+impl Appender {
+    /// Writes a line. After a failure, part of a line may stand at the end of the file, so the next begins with a new one.
+    fn append<W: Write>(&mut self, open: impl FnOnce() -> io::Result<W>, line: &str) -> Change {
+        let separator = if self.failing { "\n" } else { "" };
+        let written = open().and_then(|mut file| {
+            file.write_all(format!("{separator}{line}").as_bytes())?;
+            file.flush()
+        });
+        match (written, std::mem::take(&mut self.failing)) {
+            (Ok(()), false) => Change::None,
+            (Ok(()), true) => Change::Recovered,
+            (Err(error), before) => {
+                self.failing = true;
+                if before { Change::None } else { Change::Failed(error) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
+    }
+
+    fn record() -> Record {
+        Record {
+            call: "q7".to_owned(),
+            start: at(1_795_528_277_042),
+            answer: Some(at(1_795_528_280_000)),
+            end: at(1_795_528_342_500),
+            from: "100".to_owned(),
+            to: "anna \"a\"\n".to_owned(),
+            direction: Direction::Outgoing,
+            network: Some("hub".to_owned()),
+            route: Some("people on the hub".to_owned()),
+            cause: "answered",
+            verdict: Verdict::Announced,
+            legs: vec![
+                Leg {
+                    side: Side::Phone,
+                    codec: Some("pcma".to_owned()),
+                    received: 3125,
+                    lost: 2,
+                    jitter_ms: 3,
+                },
+                Leg {
+                    side: Side::Network,
+                    codec: Some("opus".to_owned()),
+                    received: 3120,
+                    lost: 0,
+                    jitter_ms: 0,
+                },
+            ],
+        }
+    }
+
+    #[test]
+    fn a_record_is_one_line_of_json() {
+        let expected = concat!(
+            r#"{"call":"q7","start":"2026-11-24T13:51:17.042Z","answer":"2026-11-24T13:51:20.000Z","#,
+            r#""end":"2026-11-24T13:52:22.500Z","from":"100","to":"anna \"a\"\n","direction":"outgoing","network":"hub","#,
+            r#""route":"people on the hub","cause":"answered","verdict":"announced","#,
+            r#""legs":[{"side":"phone","codec":"pcma","received":3125,"lost":2,"jitter_ms":3},"#,
+            r#"{"side":"network","codec":"opus","received":3120,"lost":0,"jitter_ms":0}],"duration_ms":62500}"#,
+            "\n"
+        );
+        assert_eq!(record().to_line(), expected);
+        let missed = Record {
+            answer: None,
+            network: None,
+            route: None,
+            legs: Vec::new(),
+            cause: "missed",
+            ..record()
+        };
+        let line = missed.to_line();
+        assert!(
+            line.contains(r#""answer":null"#) && line.contains(r#""legs":[],"duration_ms":0}"#),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn times_are_utc() {
+        for (ms, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_799_999, "2000-02-29T23:59:59.999Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (1_798_761_599_001, "2026-12-31T23:59:59.001Z"),
+            (u64::MAX / 4, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(rfc3339(at(ms)), expected);
+        }
+        let before = SystemTime::UNIX_EPOCH - Duration::from_millis(1);
+        assert_eq!(rfc3339(before), "1969-12-31T23:59:59.999Z");
+    }
+
+    /// A disk with room for so many bytes.
+    struct Disk<'a>(&'a mut Vec<u8>, usize);
+
+    impl Write for Disk<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let room = self.1.saturating_sub(self.0.len()).min(bytes.len());
+            if room == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.0.extend(&bytes[..room]);
+            Ok(room)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_said_once_and_lines_stay_whole() {
+        let mut bytes = Vec::new();
+        let mut appender = Appender::default();
+        let mut said = Vec::new();
+        for (room, line) in [
+            (100, "one\n"),
+            (6, "two\n"),
+            (6, "three\n"),
+            (100, "four\n"),
+            (100, "five\n"),
+        ] {
+            said.push(match appender.append(|| Ok(Disk(&mut bytes, room)), line) {
+                Change::None => "-",
+                Change::Failed(_) => "failed",
+                Change::Recovered => "recovered",
+            });
+        }
+        assert_eq!(said, ["-", "failed", "-", "recovered", "-"]);
+        assert_eq!(String::from_utf8(bytes).unwrap(), "one\ntw\nfour\nfive\n");
+        assert!(matches!(
+            appender.append(|| Err::<File, _>(io::ErrorKind::NotFound.into()), "x\n"),
+            Change::Failed(_)
+        ));
+    }
+
+    #[test]
+    fn the_thread_appends_and_writes_what_waits() {
+        let folder = std::env::temp_dir().join(format!("quartet-cdr-{}", std::process::id()));
+        let path = folder.join("state/cdr.jsonl");
+        for _ in 0..2 {
+            let mut writer = Writer::start(&path).unwrap();
+            for _ in 0..10 {
+                writer.write(record());
+            }
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, record().to_line().repeat(20));
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        fs::remove_dir_all(folder).unwrap();
+        assert!(Writer::start(Path::new("/proc/no/such/file")).is_err());
+    }
+}

@@ -96,6 +96,17 @@ pub fn load_texts(folder: &Path, texts: [&str; 3], variables: &[(String, String)
     )
 }
 
+/// Finds the realm, also while phones.conf or routes.conf have mistakes.
+///
+/// # Errors
+/// Everything that is wrong with quartet.conf and the environment.
+pub fn realm(folder: &Path, variables: &[(String, String)]) -> Result<String, Problems> {
+    let mut problems = Vec::new();
+    let quartet = read(folder, ConfFile::Quartet, &mut problems);
+    let texts = [quartet, Some(Zeroizing::default()), Some(Zeroizing::default())];
+    check_and_build(folder, texts, variables, problems).map(|loaded| loaded.settings.sip.realm)
+}
+
 /// Checks the texts of the three files; `None` is one that could not be read, which is already among the problems.
 fn check_and_build(
     folder: &Path,

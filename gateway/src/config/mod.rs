@@ -24,7 +24,7 @@ mod units;
 mod words;
 
 pub use generate::{manual, quartet_conf};
-pub use load::{Loaded, environment, find_folder, load, load_texts};
+pub use load::{Loaded, environment, find_folder, load, load_texts, realm};
 pub use problem::{Place, Problem, Problems};
 pub use secret::{Hash, PasswordHash};
 pub use settings::{
@@ -32,6 +32,7 @@ pub use settings::{
     Verify,
 };
 pub use units::{Addresses, HttpListen, Level, Period, Ports, Prompts, SipListen};
+pub(crate) use words::{realm as check_realm, user as check_user};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use super::units::{Addresses, HttpListen, Ports, Prompts, SipListen};
 use crate::route::{Callers, Pattern, Target};
 
 /// A login name or an account: what can stand in an address without escapes.
-pub(super) fn user(text: &str) -> Result<(), String> {
+pub(crate) fn user(text: &str) -> Result<(), String> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
     if (1..=64).contains(&text.len()) && text.chars().all(good) {
         return Ok(());
@@ -15,7 +15,7 @@ pub(super) fn user(text: &str) -> Result<(), String> {
 }
 
 /// A digest realm: it stands in a quoted string of a header.
-pub(super) fn realm(text: &str) -> Result<(), String> {
+pub(crate) fn realm(text: &str) -> Result<(), String> {
     if (1..=128).contains(&text.len()) && text.chars().all(|c| !c.is_control() && !matches!(c, '"' | '\\')) {
         return Ok(());
     }
