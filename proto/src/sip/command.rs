@@ -39,7 +39,7 @@ pub enum SipCommand {
         dialog: DialogKey,
         /// SDP answer, or offer if the caller's is late.
         body: Option<Vec<u8>>,
-        /// `P-Asserted-Identity`, and display name of our `Contact`.
+        /// `P-Asserted-Identity`: what the phone may show instead of the number dialled.
         identity: Option<NameAddr>,
     },
     /// As callee: a final refusal of the INVITE (no further event), or of a `Reinvite` (the dialog stays).

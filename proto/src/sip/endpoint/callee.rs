@@ -148,7 +148,7 @@ impl Endpoint {
             return Err(SipError::BadStatus(status));
         }
         let (id, tag, bound) = self.pending(key)?;
-        let extra = vec![("Contact", self.contact(key, bound, None)), ("Allow", ALLOW.to_owned())];
+        let extra = vec![("Contact", self.contact(key, bound)), ("Allow", ALLOW.to_owned())];
         self.answer(
             now,
             id,
@@ -172,11 +172,7 @@ impl Endpoint {
         identity: Option<&NameAddr>,
     ) -> Result<(), SipError> {
         let (id, tag, bound) = self.pending(key)?;
-        let display = identity.and_then(|i| i.display.as_deref());
-        let mut extra = vec![
-            ("Contact", self.contact(key, bound, display)),
-            ("Allow", ALLOW.to_owned()),
-        ];
+        let mut extra = vec![("Contact", self.contact(key, bound)), ("Allow", ALLOW.to_owned())];
         extra.extend(identity.map(|i| ("P-Asserted-Identity", i.to_string())));
         let reply = Reply {
             status: 200,

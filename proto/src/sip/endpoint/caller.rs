@@ -42,10 +42,7 @@ impl Endpoint {
             return Err(SipError::TooMany("dialogs"));
         }
         let (key, local_tag) = (call.dialog, self.token());
-        let mut extra = vec![
-            ("Contact", self.contact(key, call.local, call.from.display.as_deref())),
-            ("Allow", ALLOW.to_owned()),
-        ];
+        let mut extra = vec![("Contact", self.contact(key, call.local)), ("Allow", ALLOW.to_owned())];
         extra.extend(call.identity.map(|i| ("P-Asserted-Identity", i.to_string())));
         let offered = call.body.is_some();
         let request = Outgoing {

@@ -31,10 +31,10 @@ impl Endpoint {
         format!("{MAGIC_COOKIE}{}", self.token())
     }
 
-    /// Our Contact in a dialog.
-    pub(super) fn contact(&self, key: DialogKey, local: SocketAddr, display: Option<&str>) -> String {
+    /// Our Contact in a dialog. Without a display name: SIPp takes the whole field for the request URI then.
+    pub(super) fn contact(&self, key: DialogKey, local: SocketAddr) -> String {
         let user = format!("{}-{}", self.config.instance, key.0);
-        NameAddr::new(display, Uri::sip(&user, local)).to_string()
+        NameAddr::new(None, Uri::sip(&user, local)).to_string()
     }
 
     pub(super) fn transmit(&mut self, local: SocketAddr, remote: SocketAddr, payload: Vec<u8>) {

@@ -42,7 +42,7 @@ impl Endpoint {
                 });
             }
             Method::Update => {
-                let contact = self.contact(key, head.local, None);
+                let contact = self.contact(key, head.local);
                 let id = self.keep(request, head, None);
                 // A new offer would need our user; the peer can make it by re-INVITE.
                 let status = if request.body.is_empty() { 200 } else { 488 };

@@ -355,3 +355,43 @@ fn a_phone_without_nonce_counts_still_gets_in_once_per_nonce() {
         assert!(world.packets.last().unwrap().contains(expected));
     }
 }
+
+/// Seen with SIPp, whose digest URI has no user; one made for somebody else's URI is still refused.
+#[test]
+fn a_digest_uri_without_user_will_do_but_another_user_will_not() {
+    for (uri, expected) in [
+        ("sip:192.0.2.1", "SIP/2.0 100"),
+        ("sip:200@192.0.2.1", "SIP/2.0 100"),
+        ("sip:201@192.0.2.1", "SIP/2.0 400 Digest URI Mismatch"),
+        ("sip:192.0.2.9", "SIP/2.0 400 Digest URI Mismatch"),
+    ] {
+        let mut world = World::new(14);
+        let invite = |auth: &str| {
+            format!(
+                "INVITE sip:200@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{}\r\n\
+                 From: <sip:100@x>;tag=t\r\nTo: <sip:200@x>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
+                 Contact: <sip:100@192.0.2.9>\r\n{auth}\r\n",
+                auth.len()
+            )
+        };
+        world.inject(GATEWAY, "192.0.2.9:5060", invite("").as_bytes());
+        let challenge = world.packets.last().unwrap().clone();
+        let value = challenge
+            .lines()
+            .find_map(|l| l.strip_prefix("WWW-Authenticate: "))
+            .unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let (one, who) = (std::iter::once(value), credentials("100", "secret").unwrap());
+        let answer = crate::sip::auth::answer(one, &who, "INVITE", uri, &mut rng).unwrap();
+        world.inject(
+            GATEWAY,
+            "192.0.2.9:5060",
+            invite(&format!("Authorization: {answer}\r\n")).as_bytes(),
+        );
+        assert!(
+            world.packets.last().unwrap().starts_with(expected),
+            "{uri}: {}",
+            world.packets.last().unwrap()
+        );
+    }
+}
