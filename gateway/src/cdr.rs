@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Serialize, Serializer};
 use tracing::{error, info};
 
+use crate::call::Verdict;
+
 /// Records that wait for the disk. A gateway ends far fewer calls while a disk stalls for seconds.
 const WAITING: usize = 1024;
 
@@ -57,22 +59,6 @@ pub enum Direction {
     Outgoing,
     /// From a network to phones.
     Incoming,
-}
-
-/// What became of the four emojis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// They were spoken; whether they match, nobody was asked.
-    Announced,
-    /// The person said that they match.
-    Verified,
-    /// The person was asked and said nothing, or the call ended before.
-    Unverified,
-    /// The person said that they differ.
-    Mismatch,
-    /// Nothing was spoken.
-    Off,
 }
 
 /// One side of a call.

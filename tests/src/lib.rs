@@ -1,1 +1,12 @@
-//! Support for the stories.
+//! Support for the stories and for the tests with real peers: namespaces, phones, E2EE clients, recordings.
+//!
+//! Everything that is started here ends when its value is dropped, also when the test fails.
+#![allow(missing_docs, reason = "test support; names say what it is")]
+
+pub mod baresip;
+pub mod house;
+pub mod namespace;
+pub mod ntgcalls;
+pub mod peers;
+pub mod recording;
+pub mod wait;

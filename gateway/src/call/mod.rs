@@ -1,1 +1,494 @@
-//! The core: a call, its legs, verification, causes.
+//! The core: a call is a list of legs, at most one bridged pair of them, and what becomes of both.
+//!
+//! [`Call`] is sans-IO. It is fed with what its legs see and with time; it is drained of [`Action`]s. It knows neither
+//! SIP nor the E2EE protocol: `sip_leg` and `e2ee_leg` translate, each for its own side, into one vocabulary
+//! ([`LegEvent`], [`LegCommand`]). Every call ends in one [`Cause`].
+
+mod cause;
+mod e2ee_leg;
+mod leg;
+mod sip_leg;
+mod verify;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+use quartet_proto::e2ee::fingerprint::Emoji;
+
+pub use cause::Cause;
+pub use e2ee_leg::{E2eeLeg, Incoming as E2eeIncoming, Means as E2eeMeans, Outgoing as E2eeOutgoing};
+pub use leg::{Action, Leg, LegCommand, LegEvent, Power, PowerDone};
+pub use sip_leg::{Means as SipMeans, SipLeg, e2ee_codecs, offered_codecs};
+pub use verify::{Mode, Output as VerifyOutput, Say, Verdict, Verify};
+
+use crate::cdr::{self, Direction, Side};
+use crate::ivr::prompts::Prompts;
+use crate::ivr::script;
+use crate::media::{LegKey, MediaCommand, PlayKey, Report};
+
+/// Our own name of a call; never reused while the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallKey(pub u64);
+
+/// The times and rules of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// How it is verified.
+    pub verify: Mode,
+    /// How long the question of [`Mode::Confirm`] waits.
+    pub confirm_timeout: Duration,
+    /// How long a phone may be silent (no RTP, no RTCP) before the call ends.
+    pub rtp_timeout: Duration,
+    /// How long the callee may ring.
+    pub ring_timeout: Duration,
+    /// How long key exchange and media may take after somebody took the call.
+    pub connect_timeout: Duration,
+}
+
+/// Who calls whom, as the record and `quartet calls` show it.
+#[derive(Clone, Debug)]
+pub struct Parties {
+    /// The caller.
+    pub from: String,
+    /// What was dialled.
+    pub to: String,
+    /// The name of the route that was taken.
+    pub route: String,
+    /// Which way.
+    pub direction: Direction,
+    /// The network of the E2EE user.
+    pub network: &'static str,
+}
+
+/// Where a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nobody took it yet.
+    Ringing,
+    /// Somebody took it; keys and media are on their way.
+    Connecting,
+    /// Both hear each other.
+    Talking,
+    /// It is over; media and dialogs are being closed.
+    Ended(Cause),
+}
+
+impl State {
+    /// The word for `quartet calls`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ringing => "ringing",
+            Self::Connecting => "connecting",
+            Self::Talking => "talking",
+            Self::Ended(_) => "ended",
+        }
+    }
+}
+
+/// A call.
+///
+/// `legs[0]` is the caller. Drain [`poll_action`](Self::poll_action) after each `handle_*`; drop the call once
+/// [`is_over`](Self::is_over).
+#[derive(Debug)]
+pub struct Call {
+    key: CallKey,
+    parties: Parties,
+    policy: Policy,
+    legs: Vec<Leg>,
+    /// The callee's leg that took the call.
+    taken: Option<LegKey>,
+    connected: Vec<LegKey>,
+    /// Media legs that are not closed yet.
+    open_media: Vec<LegKey>,
+    state: State,
+    /// When ringing, or connecting, has taken too long.
+    deadline: Option<Instant>,
+    verify: Verify,
+    emojis: Option<[Emoji; 4]>,
+    play: Option<PlayKey>,
+    plays: u64,
+    /// What the callees that refused said, the most telling one.
+    refusal: Option<Cause>,
+    reports: Vec<(LegKey, Report)>,
+    times: Times,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Debug)]
+struct Times {
+    start: SystemTime,
+    answer: Option<SystemTime>,
+    answered_at: Option<Instant>,
+}
+
+impl Call {
+    /// Makes a call from its caller and all that are called, at least one.
+    pub fn new(now: Instant, wall: SystemTime, key: CallKey, parties: Parties, policy: Policy, legs: Vec<Leg>) -> Self {
+        let mut call = Self {
+            key,
+            parties,
+            policy,
+            legs,
+            taken: None,
+            connected: Vec::new(),
+            open_media: Vec::new(),
+            state: State::Ringing,
+            deadline: Some(now + policy.ring_timeout),
+            verify: Verify::new(policy.verify, policy.confirm_timeout),
+            emojis: None,
+            play: None,
+            plays: 0,
+            refusal: None,
+            reports: Vec::new(),
+            times: Times { start: wall, answer: None, answered_at: None },
+            actions: VecDeque::new(),
+        };
+        call.collect();
+        call
+    }
+
+    /// The call's key.
+    pub fn key(&self) -> CallKey {
+        self.key
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Who calls whom.
+    pub fn parties(&self) -> &Parties {
+        &self.parties
+    }
+
+    /// The emojis, once there is a key.
+    pub fn emojis(&self) -> Option<&[Emoji; 4]> {
+        self.emojis.as_ref()
+    }
+
+    /// What is known about them.
+    pub fn verdict(&self) -> Verdict {
+        self.verify.verdict()
+    }
+
+    /// How long the two have been talking.
+    pub fn talked(&self, now: Instant) -> Option<Duration> {
+        self.times.answered_at.map(|at| now.saturating_duration_since(at))
+    }
+
+    /// The keys of all legs that the call still has.
+    pub fn legs(&self) -> impl Iterator<Item = LegKey> + '_ {
+        self.legs.iter().map(Leg::key)
+    }
+
+    /// The leg of that key.
+    pub fn leg_mut(&mut self, key: LegKey) -> Option<&mut Leg> {
+        self.legs.iter_mut().find(|leg| leg.key() == key)
+    }
+
+    /// Whether all is closed and the call may be dropped.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Ended(_)) && self.open_media.is_empty()
+    }
+
+    /// A leg was fed; what it has to say is heard now.
+    pub fn handle_legs(&mut self, now: Instant, wall: SystemTime, prompts: &mut Prompts) {
+        while let Some((key, event)) = self.next_event() {
+            self.on_event(now, wall, key, event, prompts);
+        }
+        self.collect();
+    }
+
+    /// Media has a word about a leg that the leg itself does not need.
+    pub fn handle_report(&mut self, now: Instant, wall: SystemTime, key: LegKey, report: Report) {
+        let phone = self.legs.iter().any(|leg| leg.key() == key && matches!(leg, Leg::Sip(leg) if !leg.on_hold()));
+        if phone && self.state == State::Talking && report.silent >= self.policy.rtp_timeout {
+            self.end(now, wall, Cause::Media);
+        }
+        self.reports.retain(|(leg, _)| *leg != key);
+        self.reports.push((key, report));
+        self.collect();
+    }
+
+    /// Media has closed a leg.
+    pub fn handle_closed(&mut self, key: LegKey) {
+        self.open_media.retain(|leg| *leg != key);
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant, wall: SystemTime, prompts: &mut Prompts) {
+        for leg in &mut self.legs {
+            if let Leg::E2ee(leg) = leg {
+                leg.handle_timeout(now);
+            }
+        }
+        if self.deadline.is_some_and(|at| now >= at) {
+            let cause = if self.state == State::Ringing { Cause::Missed } else { Cause::Media };
+            self.end(now, wall, cause);
+        }
+        self.verify.handle_timeout(now);
+        self.follow_verify(now, wall, prompts);
+        self.handle_legs(now, wall, prompts);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let legs = self.legs.iter().filter_map(|leg| if let Leg::E2ee(leg) = leg { leg.poll_timeout() } else { None });
+        legs.chain(self.deadline).chain(self.verify.poll_timeout()).min()
+    }
+
+    /// The operator, or the end of the process, ends the call.
+    pub fn hang_up(&mut self, now: Instant, wall: SystemTime, cause: Cause) {
+        self.end(now, wall, cause);
+        self.collect();
+    }
+
+    /// What the call wants done.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn next_event(&mut self) -> Option<(LegKey, LegEvent)> {
+        self.legs.iter_mut().find_map(|leg| leg.poll_event().map(|event| (leg.key(), event)))
+    }
+
+    fn caller(&self) -> LegKey {
+        self.legs[0].key()
+    }
+
+    fn on_event(&mut self, now: Instant, wall: SystemTime, key: LegKey, event: LegEvent, prompts: &mut Prompts) {
+        if matches!(self.state, State::Ended(_)) {
+            return;
+        }
+        match event {
+            LegEvent::Ringing => self.tell(now, self.caller(), LegCommand::Ring),
+            LegEvent::Taken => self.on_taken(now, key),
+            LegEvent::Emojis(emojis) => self.emojis = Some(emojis),
+            LegEvent::Connected => self.on_connected(now, wall, key, prompts),
+            LegEvent::Key(digit) => {
+                self.verify.handle_key(now, digit);
+                self.follow_verify(now, wall, prompts);
+            }
+            LegEvent::Played(play) => {
+                if self.play == Some(play) {
+                    self.play = None;
+                    self.verify.handle_played(now);
+                    self.follow_verify(now, wall, prompts);
+                }
+            }
+            LegEvent::Ended(cause) => self.on_ended(now, wall, key, cause),
+        }
+    }
+
+    /// The first callee who takes the call has it; the others stop ringing.
+    fn on_taken(&mut self, now: Instant, key: LegKey) {
+        if self.taken.is_some() || key == self.caller() {
+            return;
+        }
+        self.taken = Some(key);
+        self.state = State::Connecting;
+        self.deadline = Some(now + self.policy.connect_timeout);
+        let caller = self.caller();
+        let others: Vec<_> = self.legs().filter(|leg| *leg != key && *leg != caller).collect();
+        for other in others {
+            self.tell(now, other, LegCommand::End(Cause::Answered));
+            self.close_media(other);
+        }
+        self.legs.retain(|leg| leg.key() == key || leg.key() == caller);
+        self.tell(now, caller, LegCommand::Accept);
+    }
+
+    fn on_connected(&mut self, now: Instant, wall: SystemTime, key: LegKey, prompts: &mut Prompts) {
+        if !self.connected.contains(&key) {
+            self.connected.push(key);
+        }
+        let caller = self.caller();
+        let Some(callee) = self.taken else { return };
+        if key == callee {
+            let display = self.emojis.as_ref().map(display_of);
+            self.tell(now, caller, LegCommand::Answer { display });
+        }
+        if self.connected.len() == 2 && self.state == State::Connecting {
+            self.state = State::Talking;
+            self.deadline = None;
+            self.times.answer = Some(wall);
+            self.times.answered_at = Some(now);
+            self.actions.push_back(Action::Media(MediaCommand::Bridge { a: caller, b: callee }));
+            if self.emojis.is_some() {
+                self.verify.begin();
+            }
+            self.follow_verify(now, wall, prompts);
+        }
+    }
+
+    fn on_ended(&mut self, now: Instant, wall: SystemTime, key: LegKey, cause: Cause) {
+        let waiting = self.taken.is_none() && key != self.caller();
+        if !waiting {
+            return self.end(now, wall, cause);
+        }
+        self.refusal = Some(self.refusal.map_or(cause, |known| more_telling(known, cause)));
+        self.close_media(key);
+        self.collect();
+        self.legs.retain(|leg| leg.key() != key);
+        if self.legs.len() == 1 {
+            let cause = self.refusal.unwrap_or(cause);
+            self.end(now, wall, cause);
+        }
+    }
+
+    fn follow_verify(&mut self, now: Instant, wall: SystemTime, prompts: &mut Prompts) {
+        while let Some(output) = self.verify.poll_output() {
+            match output {
+                VerifyOutput::Say(say) => self.say(say, prompts),
+                VerifyOutput::Mismatch => {
+                    tracing::warn!(call = self.key.0, "the person at the handset says that the emojis differ: call ended");
+                    self.end(now, wall, Cause::Mismatch);
+                }
+            }
+        }
+    }
+
+    /// Plays to the handset. What cannot be played is not counted as heard.
+    fn say(&mut self, say: Say, prompts: &mut Prompts) {
+        let handset = self.legs.iter().find_map(|leg| match leg {
+            Leg::Sip(leg) => Some((leg.key(), leg.language().to_owned())),
+            Leg::E2ee(_) => None,
+        });
+        let (Some((leg, language)), Some(emojis)) = (handset, self.emojis.as_ref()) else { return };
+        let script = match say {
+            Say::Announcement => script::announcement(emojis),
+            Say::Repeat => script::repeat(emojis),
+            Say::Question => script::confirm(emojis),
+            Say::QuestionAgain => script::confirm_again(emojis),
+            Say::Verified => script::verified(),
+            Say::NotVerified => script::not_verified(),
+            Say::Invalid => script::invalid_choice(),
+        };
+        match prompts.clips(&language, &script) {
+            Ok(clips) => {
+                self.plays += 1;
+                let play = PlayKey(self.plays);
+                self.play = Some(play);
+                self.actions.push_back(Action::Media(MediaCommand::Play { leg, play, clips }));
+            }
+            Err(error) => {
+                tracing::error!(call = self.key.0, %error, "the announcement cannot be spoken");
+                self.verify.handle_unheard();
+            }
+        }
+    }
+
+    fn tell(&mut self, now: Instant, key: LegKey, command: LegCommand) {
+        if let Some(leg) = self.leg_mut(key) {
+            leg.command(now, command);
+        }
+        self.collect();
+    }
+
+    fn end(&mut self, now: Instant, wall: SystemTime, cause: Cause) {
+        if matches!(self.state, State::Ended(_)) {
+            return;
+        }
+        self.state = State::Ended(cause);
+        self.deadline = None;
+        let keys: Vec<_> = self.legs().collect();
+        for key in keys {
+            self.tell(now, key, LegCommand::End(cause));
+            self.close_media(key);
+        }
+        let record = self.record(wall, cause);
+        self.actions.push_back(Action::Record(Box::new(record)));
+    }
+
+    fn close_media(&mut self, leg: LegKey) {
+        if !self.open_media.contains(&leg) {
+            return;
+        }
+        self.actions.push_back(Action::Media(MediaCommand::Close { leg }));
+    }
+
+    /// Moves what the legs want done into our own queue, in order.
+    fn collect(&mut self) {
+        for leg in &mut self.legs {
+            while let Some(action) = leg.poll_action() {
+                if let Action::Media(MediaCommand::Open { leg, .. }) = action {
+                    self.open_media.push(leg);
+                }
+                self.actions.push_back(action);
+            }
+        }
+    }
+
+    /// What each side's media was like, the phone first.
+    fn sides(&self) -> Vec<cdr::Leg> {
+        let mut sides: Vec<_> = self
+            .legs
+            .iter()
+            .map(|leg| {
+                let (side, codec) = match leg {
+                    Leg::Sip(leg) => (Side::Phone, leg.codec()),
+                    Leg::E2ee(leg) => (Side::Network, leg.codec()),
+                };
+                let report = self.reports.iter().find(|(key, _)| *key == leg.key()).map(|(_, report)| *report);
+                let report = report.unwrap_or_default();
+                cdr::Leg {
+                    side,
+                    codec: codec.map(str::to_owned),
+                    received: report.received,
+                    lost: report.lost,
+                    jitter_ms: report.jitter_ms as u32,
+                }
+            })
+            .collect();
+        sides.sort_by_key(|leg| leg.side == Side::Network);
+        sides
+    }
+
+    fn record(&self, wall: SystemTime, cause: Cause) -> cdr::Record {
+        cdr::Record {
+            call: self.key.0.to_string(),
+            start: self.times.start,
+            answer: self.times.answer,
+            end: wall,
+            from: self.parties.from.clone(),
+            to: self.parties.to.clone(),
+            direction: self.parties.direction,
+            network: Some(self.parties.network.to_owned()),
+            route: Some(self.parties.route.clone()),
+            cause: cause.word(),
+            verdict: self.verify.verdict(),
+            legs: self.sides(),
+        }
+    }
+}
+
+/// What a phone's display shows: the emojis, and their words for displays that have no pictures.
+fn display_of(emojis: &[Emoji; 4]) -> String {
+    let symbols: String = emojis.iter().map(|e| e.symbol()).collect();
+    let words = emojis.iter().map(|e| e.word()).collect::<Vec<_>>().join(", ");
+    format!("{symbols} {words}")
+}
+
+/// Of two refusals, the one that tells the caller more.
+fn more_telling(a: Cause, b: Cause) -> Cause {
+    let rank = |cause: Cause| match cause {
+        Cause::Declined => 0,
+        Cause::Busy => 1,
+        Cause::Missed => 2,
+        Cause::Answered
+        | Cause::Hangup
+        | Cause::Unknown
+        | Cause::Forbidden
+        | Cause::Incompatible
+        | Cause::KeyExchange
+        | Cause::Fingerprint
+        | Cause::Dtls
+        | Cause::Signalling
+        | Cause::Network
+        | Cause::Media
+        | Cause::Mismatch
+        | Cause::Limit { .. } => 3,
+    };
+    if rank(b) < rank(a) { b } else { a }
+}

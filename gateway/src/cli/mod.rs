@@ -1,5 +1,106 @@
-//! The command line: a file per verb.
+//! The command line: a file per verb, one place that names them all.
+//!
+//! Exit codes: 0 fine, 1 refused by the user's input, 2 usage, 70 internal.
 
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+use crate::io::signalling::search;
+use crate::plugins::PluginSettings;
+
+mod ask;
 pub mod check;
+pub mod demo;
 pub mod passwd;
 pub mod plugin;
+mod run;
+
+/// A call gateway that joins SIP phones to end-to-end encrypted calls.
+#[derive(Debug, Parser)]
+#[command(name = "quartet", version, about, arg_required_else_help = true)]
+struct Arguments {
+    /// The folder of the conf files [default: $QUARTET_CONF, ./conf, /etc/quartet]
+    #[arg(long, global = true, value_name = "DIR")]
+    conf: Option<PathBuf>,
+    /// Print JSON instead of text, where there is something to print
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the gateway
+    Run,
+    /// Place a call through a gateway of its own, on this machine, and show it
+    Demo(demo::DemoArguments),
+    /// Check the conf files
+    Check {
+        /// Print the settings in force as well
+        #[arg(long)]
+        effective: bool,
+    },
+    /// Make the password_hash of a phone
+    Passwd {
+        /// The user of the phone
+        user: String,
+        /// The realm of the gateway [default: that of the conf files]
+        #[arg(long)]
+        realm: Option<String>,
+        /// Leave SHA-256 out, for phones that fail at it
+        #[arg(long)]
+        md5_only: bool,
+    },
+    /// Show what a running gateway does
+    Status,
+    /// List the calls of a running gateway
+    Calls,
+    /// List the phones that are registered
+    Phones,
+    /// End a call
+    Hangup {
+        /// Its number, as `quartet calls` shows it
+        id: u64,
+    },
+    /// Make an account on the hub and print its token, once
+    Invite {
+        /// The name of the account
+        user: String,
+        /// Take back every token of the account instead
+        #[arg(long)]
+        revoke: bool,
+    },
+    /// Look at plugins
+    Plugin(plugin::PluginArgs),
+}
+
+/// Does what the arguments of this process say; the value is the exit code.
+pub fn main() -> u8 {
+    let Arguments { conf, json, verb } = Arguments::parse();
+    let done = match verb {
+        Verb::Run => run::run(conf.as_deref()),
+        Verb::Demo(arguments) => demo::run(&arguments, json),
+        Verb::Check { effective } => check::run(conf.as_deref(), effective),
+        Verb::Passwd { user, realm, md5_only } => passwd::run(conf.as_deref(), &user, realm.as_deref(), md5_only),
+        Verb::Status => ask::status(conf.as_deref(), json),
+        Verb::Calls => ask::calls(conf.as_deref(), json),
+        Verb::Phones => ask::phones(conf.as_deref(), json),
+        Verb::Hangup { id } => ask::hangup(conf.as_deref(), id),
+        Verb::Invite { user, revoke } => ask::invite(conf.as_deref(), json, user, revoke),
+        Verb::Plugin(arguments) => plugins(conf.as_deref(), json, arguments),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("quartet: {error:#}");
+        1
+    })
+}
+
+fn plugins(conf: Option<&Path>, json: bool, arguments: plugin::PluginArgs) -> anyhow::Result<u8> {
+    if !arguments.needs_settings() {
+        return plugin::run(arguments, json, &PluginSettings::default());
+    }
+    let Some(settings) = run::load(conf)? else { return Ok(1) };
+    plugin::run(arguments, json, &search(&settings))
+}

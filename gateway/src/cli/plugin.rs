@@ -26,26 +26,16 @@ pub struct PluginArgs {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Show which plugins are in use, and why others are not.
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    List,
     /// Show what a plugin's file is and whether it passes the self-check.
     Inspect {
         /// The plugin's file.
         file: PathBuf,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Put a plugin to the proof, a line a check.
     Test {
         /// The plugin's file.
         file: PathBuf,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
         /// Repeats the random checks of an earlier run.
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -65,20 +55,22 @@ enum Verb {
     },
 }
 
+impl PluginArgs {
+    /// Whether the verb needs to know what the conf files say.
+    pub fn needs_settings(&self) -> bool {
+        matches!(self.verb, Verb::List)
+    }
+}
+
 /// Runs the verb; returns the exit code: 0 fine, 1 a plugin is refused or fails a check.
 ///
 /// # Errors
 /// If this program cannot be started again as a child.
-pub fn run(args: PluginArgs, search: &PluginSettings) -> anyhow::Result<u8> {
+pub fn run(args: PluginArgs, json: bool, search: &PluginSettings) -> anyhow::Result<u8> {
     match args.verb {
-        Verb::List { json } => list(search, json),
-        Verb::Inspect { file, json } => inspect(&file, json),
-        Verb::Test {
-            file,
-            json,
-            seed,
-            check,
-        } => test(&file, json, seed, check),
+        Verb::List => list(search, json),
+        Verb::Inspect { file } => inspect(&file, json),
+        Verb::Test { file, seed, check } => test(&file, json, seed, check),
         Verb::Child { file, check, seed } => child(&file, check, seed),
     }
 }

@@ -1,1 +1,302 @@
-//! The composition root, sans-IO: the SIP endpoint, the routes, every call by its key.
+//! The composition root, sans-IO: the SIP endpoint, the routes, and every call by its key.
+//!
+//! One signalling task feeds it: datagrams, hub messages, media events, results of powers, time. After each `handle_*` it
+//! drains every `poll_*`. Nothing here waits, reads a socket or a clock; nothing here knows what a call does with an
+//! event, only which call it is for.
+
+mod admit;
+mod report;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use quartet_proto::hub::Name;
+use quartet_proto::net::{Receive, Transmit};
+use quartet_proto::sip::{DialogKey, Endpoint, SipEvent};
+use rand_core::CryptoRng;
+
+use crate::config::Addresses;
+use crate::call::{Action, Call, CallKey, Cause, Leg, Power, PowerDone};
+use crate::cdr;
+use crate::ivr::prompts::Prompts;
+use crate::media::{LegKey, MediaCommand, MediaEvent};
+use crate::networks::hub::Adapter;
+use crate::networks::{Network, NetworkCall, NetworkEvent};
+use crate::plugins::Registry;
+use crate::route::Routes;
+
+pub use report::{CallRow, PhoneRow};
+
+/// A generator for a part that keeps its own.
+pub type Rng32 = Box<dyn CryptoRng + Send>;
+
+/// What the exchange is made of.
+pub struct Parts {
+    /// The settings, checked.
+    pub settings: Arc<crate::config::Settings>,
+    /// The plugins that are loaded.
+    pub registry: Arc<Registry>,
+    /// What can be said.
+    pub prompts: Prompts,
+    /// The SIP addresses really bound.
+    pub sip: Vec<SocketAddr>,
+    /// The addresses of this machine, for `[media] addresses = "auto"`.
+    pub machine: Vec<IpAddr>,
+    /// Makes a generator for each part that draws secrets.
+    pub rng: Box<dyn FnMut() -> Rng32 + Send>,
+}
+
+/// Every call of this gateway.
+///
+/// After each `handle_*`, drain [`poll_transmit`](Self::poll_transmit), [`poll_media`](Self::poll_media),
+/// [`poll_hub`](Self::poll_hub), [`poll_power`](Self::poll_power) and [`poll_record`](Self::poll_record).
+pub struct Exchange {
+    settings: Arc<crate::config::Settings>,
+    registry: Arc<Registry>,
+    routes: Routes,
+    prompts: Prompts,
+    endpoint: Endpoint,
+    hub: Adapter,
+    rng: Box<dyn FnMut() -> Rng32 + Send>,
+    calls: BTreeMap<CallKey, Call>,
+    by_leg: BTreeMap<LegKey, CallKey>,
+    by_dialog: BTreeMap<DialogKey, LegKey>,
+    by_network: BTreeMap<NetworkCall, LegKey>,
+    next: u64,
+    media: VecDeque<MediaCommand>,
+    powers: VecDeque<(LegKey, Power)>,
+    records: VecDeque<cdr::Record>,
+    stopping: bool,
+    /// Where phones' media is bound; empty: where the phone's signalling arrives.
+    media_addresses: Vec<IpAddr>,
+    /// What is offered to E2EE users.
+    ice_addresses: Vec<IpAddr>,
+}
+
+impl Exchange {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { settings, registry, prompts, sip, machine, mut rng } = parts;
+        let (media_addresses, ice_addresses) = match &settings.media.addresses {
+            Addresses::Auto => (Vec::new(), machine),
+            Addresses::Listed(listed) => (listed.clone(), listed.clone()),
+        };
+        let account = Name::new(settings.network.hub.account.clone()).expect("the settings were checked");
+        let endpoint = admit::endpoint(&settings, &sip, rng());
+        let hub = Adapter::new(account);
+        Self {
+            routes: Routes::new(&settings),
+            settings,
+            registry,
+            prompts,
+            endpoint,
+            hub,
+            rng,
+            calls: BTreeMap::new(),
+            by_leg: BTreeMap::new(),
+            by_dialog: BTreeMap::new(),
+            by_network: BTreeMap::new(),
+            next: 0,
+            media: VecDeque::new(),
+            powers: VecDeque::new(),
+            records: VecDeque::new(),
+            stopping: false,
+            media_addresses,
+            ice_addresses,
+        }
+    }
+
+    /// One datagram from a phone.
+    pub fn handle_sip(&mut self, now: Instant, wall: SystemTime, datagram: Receive<'_>) {
+        self.endpoint.handle_input(now, datagram);
+        self.settle(now, wall);
+    }
+
+    /// One message of the hub.
+    pub fn handle_hub(&mut self, now: Instant, wall: SystemTime, text: &str) {
+        self.hub.handle_input(now, text);
+        self.settle(now, wall);
+    }
+
+    /// One word from the media workers.
+    pub fn handle_media(&mut self, now: Instant, wall: SystemTime, event: MediaEvent) {
+        let leg = event.leg();
+        if let Some(call) = self.by_leg.get(&leg).and_then(|key| self.calls.get_mut(key)) {
+            match &event {
+                MediaEvent::Report { report, .. } => call.handle_report(now, wall, leg, *report),
+                MediaEvent::Closed { .. } => call.handle_closed(leg),
+                MediaEvent::Local { .. }
+                | MediaEvent::Connected { .. }
+                | MediaEvent::Failed { .. }
+                | MediaEvent::Played { .. }
+                | MediaEvent::Dtmf { .. }
+                | MediaEvent::Data { .. } => {}
+            }
+            match call.leg_mut(leg) {
+                Some(Leg::Sip(leg)) => leg.handle_media(event),
+                Some(Leg::E2ee(leg)) => leg.handle_media(now, event),
+                None => {}
+            }
+        }
+        self.attend(now, wall, leg);
+    }
+
+    /// A power of a key exchange is done.
+    pub fn handle_power(&mut self, now: Instant, wall: SystemTime, leg: LegKey, done: PowerDone) {
+        if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
+            leg.handle_power(now, done);
+        }
+        self.attend(now, wall, leg);
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant, wall: SystemTime) {
+        self.endpoint.handle_timeout(now);
+        self.hub.handle_timeout(now);
+        let due: Vec<_> =
+            self.calls.iter().filter(|(_, call)| call.poll_timeout().is_some_and(|at| at <= now)).map(|(k, _)| *k).collect();
+        for key in due {
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.handle_timeout(now, wall, &mut self.prompts);
+            }
+            self.follow(now, key);
+        }
+        self.settle(now, wall);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let calls = self.calls.values().filter_map(Call::poll_timeout).min();
+        [self.endpoint.poll_timeout(), self.hub.poll_timeout(), calls].into_iter().flatten().min()
+    }
+
+    /// A datagram for a phone.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.endpoint.poll_transmit()
+    }
+
+    /// A command for the media workers.
+    pub fn poll_media(&mut self) -> Option<MediaCommand> {
+        self.media.pop_front()
+    }
+
+    /// A message for the hub.
+    pub fn poll_hub(&mut self) -> Option<String> {
+        self.hub.poll_transmit()
+    }
+
+    /// A power to compute elsewhere, for this leg.
+    pub fn poll_power(&mut self) -> Option<(LegKey, Power)> {
+        self.powers.pop_front()
+    }
+
+    /// A call record to write.
+    pub fn poll_record(&mut self) -> Option<cdr::Record> {
+        self.records.pop_front()
+    }
+
+    /// Takes no new call and ends all there are; the caller goes on until [`calls`](Self::call_count) is 0.
+    pub fn stop(&mut self, now: Instant, wall: SystemTime) {
+        self.stopping = true;
+        let keys: Vec<_> = self.calls.keys().copied().collect();
+        for key in keys {
+            self.hang_up(now, wall, key);
+        }
+    }
+
+    /// The operator ends a call; false if there is none of that key.
+    pub fn hang_up(&mut self, now: Instant, wall: SystemTime, key: CallKey) -> bool {
+        let Some(call) = self.calls.get_mut(&key) else { return false };
+        call.hang_up(now, wall, Cause::Answered);
+        self.follow(now, key);
+        self.settle(now, wall);
+        true
+    }
+
+    /// Hands what endpoint and hub have to say to the calls it is for, until both are quiet.
+    fn settle(&mut self, now: Instant, wall: SystemTime) {
+        loop {
+            if let Some(event) = self.endpoint.poll_event() {
+                self.on_sip(now, wall, event);
+            } else if let Some(event) = self.hub.poll_event() {
+                self.on_network(now, wall, event);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn on_sip(&mut self, now: Instant, wall: SystemTime, event: SipEvent) {
+        let Some(dialog) = event.dialog() else { return admit::note(&event) };
+        if let SipEvent::Incoming { .. } = event {
+            return self.admit_phone(now, wall, event);
+        }
+        let Some(leg) = self.by_dialog.get(&dialog).copied() else { return };
+        if let SipEvent::Ended { .. } = event {
+            self.by_dialog.remove(&dialog);
+        }
+        if let Some(Leg::Sip(leg)) = self.leg_mut(leg) {
+            leg.handle_sip(event);
+        }
+        self.attend(now, wall, leg);
+    }
+
+    fn on_network(&mut self, now: Instant, wall: SystemTime, event: NetworkEvent) {
+        if let NetworkEvent::Requested { .. } = event {
+            return self.admit_user(now, wall, event);
+        }
+        let Some(leg) = self.by_network.get(&event.call()).copied() else { return };
+        if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
+            leg.handle_network(now, event);
+        }
+        self.attend(now, wall, leg);
+    }
+
+    fn leg_mut(&mut self, leg: LegKey) -> Option<&mut Leg> {
+        let key = self.by_leg.get(&leg)?;
+        self.calls.get_mut(key)?.leg_mut(leg)
+    }
+
+    /// A leg was fed: its call hears it and acts.
+    fn attend(&mut self, now: Instant, wall: SystemTime, leg: LegKey) {
+        let Some(key) = self.by_leg.get(&leg).copied() else { return };
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.handle_legs(now, wall, &mut self.prompts);
+        }
+        self.follow(now, key);
+    }
+
+    /// Carries out what a call wants, and forgets it once it is over.
+    fn follow(&mut self, now: Instant, key: CallKey) {
+        while let Some(action) = self.calls.get_mut(&key).and_then(Call::poll_action) {
+            match action {
+                Action::Sip(command) => {
+                    if let Err(error) = self.endpoint.handle_command(now, command) {
+                        tracing::debug!(call = key.0, %error, "the dialog is gone already");
+                    }
+                }
+                Action::Media(command) => self.media.push_back(command),
+                Action::Network(command) => self.hub.handle_command(now, command),
+                Action::Compute(leg, power) => self.powers.push_back((leg, power)),
+                Action::Record(record) => {
+                    tracing::info!(call = key.0, cause = record.cause, verdict = record.verdict.word(), "call ended");
+                    self.records.push_back(*record);
+                }
+            }
+        }
+        if self.calls.get(&key).is_some_and(Call::is_over) {
+            self.calls.remove(&key);
+            self.by_leg.retain(|_, call| *call != key);
+            let live = &self.by_leg;
+            self.by_dialog.retain(|_, leg| live.contains_key(leg));
+            self.by_network.retain(|_, leg| live.contains_key(leg));
+        }
+    }
+
+    fn next_key(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}

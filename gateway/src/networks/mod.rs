@@ -178,6 +178,22 @@ pub enum NetworkEvent {
     },
 }
 
+impl NetworkEvent {
+    /// The call that it is about.
+    #[must_use]
+    pub fn call(&self) -> NetworkCall {
+        match self {
+            Self::Requested { call, .. }
+            | Self::Received { call }
+            | Self::Accepted { call, .. }
+            | Self::Confirmed { call, .. }
+            | Self::Signal { call, .. }
+            | Self::Discarded { call, .. }
+            | Self::Refused { call, .. } => *call,
+        }
+    }
+}
+
 /// Why a network refused a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {

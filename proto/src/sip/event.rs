@@ -164,3 +164,27 @@ pub enum SipEvent {
         status: u16,
     },
 }
+
+impl SipEvent {
+    /// The dialog that it is about; none for what concerns logins and registrations.
+    #[must_use]
+    pub fn dialog(&self) -> Option<DialogKey> {
+        match self {
+            Self::Incoming { dialog, .. }
+            | Self::Provisional { dialog, .. }
+            | Self::Answered { dialog, .. }
+            | Self::Rejected { dialog, .. }
+            | Self::Confirmed { dialog, .. }
+            | Self::Cancelled { dialog }
+            | Self::Bye { dialog, .. }
+            | Self::Lost { dialog }
+            | Self::Ended { dialog }
+            | Self::Info { dialog, .. }
+            | Self::Reinvite { dialog, .. } => Some(*dialog),
+            Self::Registration { .. }
+            | Self::LoginFailed { .. }
+            | Self::Registered { .. }
+            | Self::RegisterFailed { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,502 @@
+//! The E2EE side of a call: key exchange, encrypted signalling, and the media leg that carries it.
+//!
+//! One leg for every network: a network only carries opaque bytes ([`crate::networks`]). The powers of the key exchange
+//! leave as [`Action::Compute`] and come back as [`PowerDone`]. The order commit, accept, reveal is kept by the types of
+//! `quartet_proto::e2ee::key_exchange`, whatever the network delivers.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::time::{Duration, Instant};
+
+use quartet_proto::e2ee::key_exchange::{self, Agreed, Answered, Binding, Committed, KeyExchangeError, NO_SERVER_RANDOM};
+use quartet_proto::e2ee::{self, Exchange, LocalMedia, Negotiation, NegotiationEvent, Role, Version};
+use quartet_proto::sdp::Codec;
+use rand_core::CryptoRng;
+
+use super::leg::{Action, LegCommand, LegEvent, Power, PowerDone};
+use super::Cause;
+use super::sip_leg::telephone_event;
+use crate::media::{self as command, Bind, LegCodec, LegKey, MediaCommand, MediaEvent};
+use crate::networks::{NetworkCall, NetworkCommand, NetworkEvent, Offer};
+
+/// The exchanges we offer, best first.
+const EXCHANGES: [Exchange; 2] = [Exchange::X25519, Exchange::Dh2048];
+
+/// The packet duration that E2EE users are sent.
+const PTIME_MS: u32 = 20;
+
+/// How an E2EE leg meets the world.
+#[derive(Clone, Debug)]
+pub struct Means {
+    /// Its key, here and in media.
+    pub key: LegKey,
+    /// Where its sockets are bound.
+    pub bind: Bind,
+    /// The codecs we send, best first; empty if no plugin serves one.
+    pub codecs: Vec<Codec>,
+    /// The stream that we announce.
+    pub ssrc: u32,
+    /// The leg whose worker it shares.
+    pub beside: Option<LegKey>,
+}
+
+/// What a leg that calls a user needs to know.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The call's name on the network, fresh and random.
+    pub call: NetworkCall,
+    /// Who calls: an extension of ours.
+    pub from: String,
+    /// Whom.
+    pub to: String,
+}
+
+/// What a leg that a user opened needs to know; the fields of [`NetworkEvent::Requested`].
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// The call's name on the network.
+    pub call: NetworkCall,
+    /// Who calls.
+    pub from: String,
+    /// Which of our extensions.
+    pub to: String,
+    /// What the caller offers, its best first.
+    pub offers: Vec<Offer>,
+    /// The signalling versions that the caller speaks.
+    pub versions: Vec<String>,
+}
+
+/// Where the leg stands; each state holds only what the next step needs.
+#[derive(Debug)]
+enum State {
+    /// Caller: the secrets are being drawn.
+    Drawing { missing: usize, drawn: Vec<Committed> },
+    /// Caller: the commitments are out.
+    Requested { drawn: Vec<Committed> },
+    /// Callee: it rings here.
+    Offered { offer: Offer, version: Version },
+    /// Callee: somebody took the call, our secret is being drawn.
+    Answering { version: Version },
+    /// Callee: our public value is out, the caller has to reveal its own.
+    Accepted { answered: Box<Answered>, version: Version },
+    /// The shared key is being computed.
+    Agreeing { version: Version },
+    /// There is a key.
+    Negotiating,
+    /// Over.
+    Ended,
+}
+
+/// An E2EE user's leg.
+///
+/// Drain [`poll_event`](Self::poll_event) and [`poll_action`](Self::poll_action) after each `handle_*`.
+pub struct E2eeLeg {
+    means: Means,
+    call: NetworkCall,
+    role: Role,
+    binding: Binding,
+    state: State,
+    negotiation: Option<Negotiation>,
+    /// Media lines that came before the key.
+    early_lines: String,
+    started: bool,
+    channels: bool,
+    codec: Option<String>,
+    transport_up: bool,
+    connected: Option<Instant>,
+    /// Handed on to the negotiation.
+    rng: Option<Box<dyn CryptoRng + Send>>,
+    events: VecDeque<LegEvent>,
+    actions: VecDeque<Action>,
+}
+
+impl std::fmt::Debug for E2eeLeg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("E2eeLeg").field("call", &self.call).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+impl E2eeLeg {
+    /// Begins to call a user: draws a secret for each exchange.
+    pub fn call(means: Means, outgoing: Outgoing, mut rng: Box<dyn CryptoRng + Send>) -> Self {
+        let binding = Binding { call_id: outgoing.call.0, caller: outgoing.from, callee: outgoing.to };
+        let powers: Vec<_> =
+            EXCHANGES.iter().map(|e| Power::Begin(key_exchange::begin(*e, &mut *rng, &NO_SERVER_RANDOM))).collect();
+        let state = State::Drawing { missing: powers.len(), drawn: Vec::new() };
+        let mut leg = Self::new(means, outgoing.call, Role::Caller, binding, state, rng);
+        for power in powers {
+            leg.actions.push_back(Action::Compute(leg.means.key, power));
+        }
+        leg
+    }
+
+    /// Takes a user's request; nothing is answered before somebody takes the call.
+    pub fn answer(means: Means, incoming: Incoming, rng: Box<dyn CryptoRng + Send>) -> Self {
+        let offer = incoming.offers.into_iter().find(|offer| EXCHANGES.contains(&offer.exchange));
+        let version = e2ee::choose(e2ee::versions(), &incoming.versions).filter(|_| !means.codecs.is_empty());
+        let binding = Binding { call_id: incoming.call.0, caller: incoming.from, callee: incoming.to };
+        let mut leg = Self::new(means, incoming.call, Role::Callee, binding, State::Ended, rng);
+        if let (Some(offer), Some(version)) = (offer, version) {
+            leg.state = State::Offered { offer, version };
+            leg.network(NetworkCommand::Received { call: leg.call });
+        } else {
+            leg.fail(Cause::Incompatible);
+        }
+        leg
+    }
+
+    fn new(
+        means: Means,
+        call: NetworkCall,
+        role: Role,
+        binding: Binding,
+        state: State,
+        rng: Box<dyn CryptoRng + Send>,
+    ) -> Self {
+        Self {
+            means,
+            call,
+            role,
+            binding,
+            state,
+            negotiation: None,
+            early_lines: String::new(),
+            started: false,
+            channels: false,
+            codec: None,
+            transport_up: false,
+            connected: None,
+            rng: Some(rng),
+            events: VecDeque::new(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// The leg's key.
+    pub fn key(&self) -> LegKey {
+        self.means.key
+    }
+
+    /// The call's name on its network.
+    pub fn network_call(&self) -> NetworkCall {
+        self.call
+    }
+
+    /// The codec in use, for the call record.
+    pub fn codec(&self) -> Option<&str> {
+        self.codec.as_deref()
+    }
+
+    /// What the call wants.
+    pub fn handle_command(&mut self, now: Instant, command: LegCommand) {
+        match command {
+            LegCommand::Ring | LegCommand::Answer { .. } => {}
+            LegCommand::Accept => self.accept(),
+            LegCommand::End(cause) => self.end(now, cause),
+        }
+    }
+
+    /// What the network says of this call.
+    pub fn handle_network(&mut self, now: Instant, event: NetworkEvent) {
+        if matches!(self.state, State::Ended) {
+            return;
+        }
+        match event {
+            NetworkEvent::Received { .. } => self.events.push_back(LegEvent::Ringing),
+            NetworkEvent::Accepted { exchange, public, version, .. } => self.on_accepted(exchange, &public, &version),
+            NetworkEvent::Confirmed { public, fingerprint, .. } => self.on_confirmed(&public, fingerprint),
+            NetworkEvent::Signal { packet, .. } => {
+                if let Some(negotiation) = &mut self.negotiation {
+                    negotiation.handle_input(now, &packet);
+                    self.follow_negotiation(now);
+                }
+            }
+            NetworkEvent::Discarded { reason, .. } => {
+                let calling = self.role == Role::Callee;
+                self.over(match self.connected {
+                    Some(_) => Cause::from_discard(reason),
+                    None => Cause::from_early_discard(reason, calling),
+                });
+            }
+            NetworkEvent::Refused { why, .. } => self.over(Cause::from_refusal(&why)),
+            NetworkEvent::Requested { .. } => {}
+        }
+    }
+
+    /// A power of the key exchange is done.
+    pub fn handle_power(&mut self, now: Instant, done: PowerDone) {
+        match (done, mem::replace(&mut self.state, State::Ended)) {
+            (PowerDone::Begun(committed), State::Drawing { missing, mut drawn }) => {
+                drawn.push(committed);
+                if drawn.len() < missing {
+                    self.state = State::Drawing { missing, drawn };
+                } else {
+                    self.request(drawn);
+                }
+            }
+            (PowerDone::Answered(answered), State::Answering { version }) => {
+                self.network(NetworkCommand::Accept {
+                    call: self.call,
+                    exchange: answered.exchange(),
+                    public: answered.public().to_vec(),
+                    version: version.name().to_owned(),
+                });
+                self.state = State::Accepted { answered: Box::new(answered), version };
+            }
+            (PowerDone::Agreed(Ok(agreed)), State::Agreeing { version }) => self.on_key(now, agreed, version),
+            (PowerDone::Agreed(Err(error)), state @ State::Agreeing { .. }) => {
+                self.state = state;
+                self.fail_exchange(&error);
+            }
+            (_, state) => self.state = state,
+        }
+    }
+
+    /// What media says of this leg.
+    pub fn handle_media(&mut self, now: Instant, event: MediaEvent) {
+        match event {
+            MediaEvent::Local { lines, .. } => {
+                if self.started {
+                    if let Some(negotiation) = &mut self.negotiation {
+                        negotiation.add_local(now, &lines);
+                    }
+                } else {
+                    self.early_lines.push_str(&lines);
+                    self.early_lines.push('\n');
+                    self.start(now);
+                }
+                self.follow_negotiation(now);
+            }
+            MediaEvent::Connected { .. } => {
+                self.transport_up = true;
+                self.check_connected(now);
+            }
+            MediaEvent::Failed { cause, .. } => self.fail(Cause::from_transport(&cause)),
+            MediaEvent::Dtmf { .. }
+            | MediaEvent::Played { .. }
+            | MediaEvent::Report { .. }
+            | MediaEvent::Data { .. }
+            | MediaEvent::Closed { .. } => {}
+        }
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(negotiation) = &mut self.negotiation {
+            negotiation.handle_timeout(now);
+            self.follow_negotiation(now);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.negotiation.as_ref().and_then(Negotiation::poll_timeout)
+    }
+
+    /// What the leg tells its call.
+    pub fn poll_event(&mut self) -> Option<LegEvent> {
+        self.events.pop_front()
+    }
+
+    /// What the leg wants done.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Caller: all secrets are drawn; their commitments go out.
+    fn request(&mut self, mut drawn: Vec<Committed>) {
+        if self.means.codecs.is_empty() {
+            return self.over(Cause::Incompatible);
+        }
+        drawn.sort_by_key(|committed| EXCHANGES.iter().position(|e| *e == committed.exchange()));
+        let offers =
+            drawn.iter().map(|c| Offer { exchange: c.exchange(), commitment: c.commitment() }).collect();
+        self.network(NetworkCommand::Request {
+            call: self.call,
+            from: self.binding.caller.clone(),
+            to: self.binding.callee.clone(),
+            offers,
+            versions: e2ee::versions().iter().map(|v| (*v).to_owned()).collect(),
+            p2p: true,
+        });
+        self.state = State::Requested { drawn };
+    }
+
+    /// Caller: the callee's device took the call.
+    fn on_accepted(&mut self, exchange: Exchange, public: &[u8], version: &str) {
+        let State::Requested { drawn } = mem::replace(&mut self.state, State::Ended) else {
+            return self.break_order("an accept that answers no request of ours");
+        };
+        // What is not chosen is dropped here, and wiped.
+        let chosen = drawn.into_iter().find(|committed| committed.exchange() == exchange);
+        let (Some(chosen), Some(version)) = (chosen, Version::from_name(version)) else {
+            return self.break_order("an accept with an exchange or version that we did not offer");
+        };
+        self.state = State::Agreeing { version };
+        match chosen.on_accept(public, &self.binding) {
+            Ok(job) => {
+                self.actions.push_back(Action::Compute(self.means.key, Power::Agree(job)));
+                self.events.push_back(LegEvent::Taken);
+                self.open_media();
+            }
+            Err(error) => self.fail_exchange(&error),
+        }
+    }
+
+    /// Callee: somebody here took the call.
+    fn accept(&mut self) {
+        let State::Offered { offer, version } = mem::replace(&mut self.state, State::Ended) else { return };
+        let Some(rng) = &mut self.rng else { return };
+        let job = key_exchange::answer(offer.exchange, offer.commitment, &mut **rng, &NO_SERVER_RANDOM);
+        self.actions.push_back(Action::Compute(self.means.key, Power::Answer(job)));
+        self.state = State::Answering { version };
+        self.open_media();
+    }
+
+    /// Callee: the caller reveals its public value.
+    fn on_confirmed(&mut self, public: &[u8], fingerprint: i64) {
+        let State::Accepted { answered, version } = mem::replace(&mut self.state, State::Ended) else {
+            return self.break_order("a confirm that answers no accept of ours");
+        };
+        self.state = State::Agreeing { version };
+        match answered.on_confirm(public, fingerprint, &self.binding) {
+            Ok(job) => self.actions.push_back(Action::Compute(self.means.key, Power::Agree(job))),
+            Err(error) => self.fail_exchange(&error),
+        }
+    }
+
+    /// There is a key: the caller reveals, both begin to negotiate.
+    fn on_key(&mut self, now: Instant, agreed: Agreed, version: Version) {
+        self.state = State::Negotiating;
+        if self.role == Role::Caller {
+            self.network(NetworkCommand::Confirm {
+                call: self.call,
+                public: agreed.public.clone(),
+                fingerprint: agreed.fingerprint,
+            });
+        }
+        self.events.push_back(LegEvent::Emojis(agreed.emojis));
+        let Some(rng) = self.rng.take() else { return };
+        self.negotiation = Some(Negotiation::new(self.role, version, agreed.key, rng));
+        self.start(now);
+        self.follow_negotiation(now);
+    }
+
+    fn open_media(&mut self) {
+        let role = match self.role {
+            Role::Caller => command::Role::Offer,
+            Role::Callee => command::Role::Answer,
+        };
+        self.actions.push_back(Action::Media(MediaCommand::Open {
+            leg: self.means.key,
+            beside: self.means.beside,
+            transport: "webrtc".into(),
+            role,
+            bind: self.means.bind.clone(),
+            options: String::new(),
+        }));
+    }
+
+    /// Begins the negotiation once there are both a key and our description of media.
+    fn start(&mut self, now: Instant) {
+        let Some(negotiation) = &mut self.negotiation else { return };
+        if self.started || !self.early_lines.contains("ice-ufrag:") {
+            return;
+        }
+        self.started = true;
+        let lines = mem::take(&mut self.early_lines);
+        negotiation.start(now, LocalMedia { lines, codecs: self.means.codecs.clone(), ssrc: self.means.ssrc });
+    }
+
+    fn follow_negotiation(&mut self, now: Instant) {
+        let Some(negotiation) = &mut self.negotiation else { return };
+        let (mut packets, mut events) = (Vec::new(), Vec::new());
+        while let Some(packet) = negotiation.poll_transmit() {
+            packets.push(packet);
+        }
+        while let Some(event) = negotiation.poll_event() {
+            events.push(event);
+        }
+        for packet in packets {
+            self.network(NetworkCommand::Signal { call: self.call, packet });
+        }
+        for event in events {
+            self.on_negotiation(now, event);
+        }
+    }
+
+    fn on_negotiation(&mut self, now: Instant, event: NegotiationEvent) {
+        let leg = self.means.key;
+        match event {
+            NegotiationEvent::Remote { lines } => {
+                self.actions.push_back(Action::Media(MediaCommand::Remote { leg, lines }));
+            }
+            NegotiationEvent::Channels { send, receive, telephone_event: event, .. } => {
+                self.codec = Some(send.name.clone());
+                let codec = LegCodec {
+                    name: send.name,
+                    send_pt: send.payload_type,
+                    receive_pt: receive.payload_type,
+                    send_fmtp: send.fmtp,
+                    local_fmtp: receive.fmtp,
+                    ptime_ms: PTIME_MS,
+                    telephone_event: event.map(telephone_event),
+                    ssrc: self.means.ssrc,
+                };
+                self.actions.push_back(Action::Media(MediaCommand::Codec { leg, codec }));
+                self.channels = true;
+                self.check_connected(now);
+            }
+            NegotiationEvent::MediaState { .. } => {}
+            NegotiationEvent::Failed(error) => {
+                tracing::debug!(call = %self.call, %error, "negotiation failed");
+                self.fail(Cause::Signalling);
+            }
+        }
+    }
+
+    fn check_connected(&mut self, now: Instant) {
+        if self.transport_up && self.channels && self.connected.is_none() {
+            self.connected = Some(now);
+            self.events.push_back(LegEvent::Connected);
+        }
+    }
+
+    fn fail_exchange(&mut self, error: &KeyExchangeError) {
+        tracing::warn!(call = %self.call, %error, "key exchange refused");
+        self.fail(if matches!(error, KeyExchangeError::Fingerprint) { Cause::Fingerprint } else { Cause::KeyExchange });
+    }
+
+    fn break_order(&mut self, what: &str) {
+        tracing::warn!(call = %self.call, what, "the network delivered something out of order");
+        self.fail(Cause::KeyExchange);
+    }
+
+    /// Ends the leg by our own fault finding: the network is told.
+    fn fail(&mut self, cause: Cause) {
+        self.network(NetworkCommand::Discard { call: self.call, reason: cause.discard(), duration: Duration::ZERO });
+        self.over(cause);
+    }
+
+    /// The call ends this leg.
+    fn end(&mut self, now: Instant, cause: Cause) {
+        if matches!(self.state, State::Ended) {
+            return;
+        }
+        let duration = self.connected.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        self.network(NetworkCommand::Discard { call: self.call, reason: cause.discard(), duration });
+        self.state = State::Ended;
+        self.negotiation = None;
+    }
+
+    /// The leg is over by its own side.
+    fn over(&mut self, cause: Cause) {
+        self.state = State::Ended;
+        self.negotiation = None;
+        self.events.push_back(LegEvent::Ended(cause));
+    }
+
+    fn network(&mut self, command: NetworkCommand) {
+        self.actions.push_back(Action::Network(command));
+    }
+}

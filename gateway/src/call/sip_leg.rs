@@ -1,0 +1,502 @@
+//! The phone's side of a call: one dialog, one media leg over plain RTP, one offer and answer.
+//!
+//! Translates once: SIP events and media events into [`LegEvent`], [`LegCommand`] into SIP and media commands. It knows
+//! neither who is at the other end nor what the call is for.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use quartet_proto::sdp::{self, Agreed, Codec, Direction, LocalCodec, Origin, SessionDescription, offer_answer};
+use quartet_proto::sip::{Contact, DialogKey, NameAddr, SipCommand, SipEvent, Uri};
+
+use super::Cause;
+use super::leg::{Action, LegCommand, LegEvent};
+use crate::media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role, TelephoneEvent};
+use crate::plugins::{FmtpRole, Registry};
+
+/// The packet duration that phones are asked for.
+const PTIME_MS: u32 = 20;
+
+/// How a phone's leg meets the world.
+#[derive(Clone, Debug)]
+pub struct Means {
+    /// Its key, here and in media.
+    pub key: LegKey,
+    /// Where its sockets are bound.
+    pub bind: Bind,
+    /// The codecs of the phone, best first, that a plugin serves.
+    pub codecs: Vec<LocalCodec>,
+    /// Our stream.
+    pub ssrc: u32,
+    /// Makes our descriptions unique.
+    pub session_id: u64,
+    /// The leg whose worker it shares.
+    pub beside: Option<LegKey>,
+    /// The language of its prompts.
+    pub language: String,
+    /// The address of the person at the other end, for displays.
+    pub peer: Uri,
+    /// Knows what codecs make of each other's parameters.
+    pub registry: Arc<Registry>,
+}
+
+/// Where the leg stands.
+#[derive(Debug)]
+enum State {
+    /// The phone called; it waits for ringing or an answer.
+    Waiting { offer: Option<SessionDescription> },
+    /// We answered; the ACK is on its way. With a late offer it brings the phone's answer.
+    Answered { ours: Option<SessionDescription> },
+    /// We are about to call the phone.
+    Opening { contact: Contact, from: NameAddr, to: NameAddr },
+    /// We called the phone.
+    Calling { offer: SessionDescription },
+    /// The dialog stands.
+    Confirmed,
+    /// Over.
+    Ended,
+}
+
+/// A phone's leg.
+///
+/// Drain [`poll_event`](Self::poll_event) and [`poll_action`](Self::poll_action) after each `handle_*`.
+#[derive(Debug)]
+pub struct SipLeg {
+    means: Means,
+    dialog: DialogKey,
+    state: State,
+    /// What our transport says of itself, once it does.
+    lines: Option<String>,
+    /// The answer that waits for our transport.
+    pending: Option<Option<NameAddr>>,
+    agreed: Option<Agreed>,
+    version: u64,
+    hold: bool,
+    events: VecDeque<LegEvent>,
+    actions: VecDeque<Action>,
+}
+
+impl SipLeg {
+    /// Takes an INVITE.
+    ///
+    /// # Errors
+    /// [`Cause::Incompatible`] if its offer cannot be answered, whatever happens later.
+    pub fn incoming(means: Means, dialog: DialogKey, body: Option<&[u8]>) -> Result<Self, Cause> {
+        let offer = match body {
+            Some(body) => Some(SessionDescription::parse(body).map_err(|error| {
+                tracing::debug!(%error, "offer");
+                Cause::Incompatible
+            })?),
+            None => None,
+        };
+        let mut leg = Self::new(means, dialog, State::Waiting { offer });
+        if let State::Waiting { offer: Some(offer) } = &leg.state {
+            // A trial answer, so that a hopeless call is refused before anybody's phone rings.
+            leg.answer_to(offer, "c:192.0.2.1\nport:9\n")?;
+        }
+        if leg.means.codecs.is_empty() {
+            return Err(Cause::Incompatible);
+        }
+        leg.open(Role::Answer);
+        Ok(leg)
+    }
+
+    /// Calls a phone.
+    pub fn outgoing(means: Means, dialog: DialogKey, contact: Contact, from: NameAddr, to: NameAddr) -> Self {
+        let mut leg = Self::new(means, dialog, State::Opening { contact, from, to });
+        leg.open(Role::Offer);
+        leg
+    }
+
+    fn new(means: Means, dialog: DialogKey, state: State) -> Self {
+        Self {
+            means,
+            dialog,
+            state,
+            lines: None,
+            pending: None,
+            agreed: None,
+            version: 1,
+            hold: false,
+            events: VecDeque::new(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// The leg's key.
+    pub fn key(&self) -> LegKey {
+        self.means.key
+    }
+
+    /// The language of the person at this phone.
+    pub fn language(&self) -> &str {
+        &self.means.language
+    }
+
+    /// Whether the phone has put the call on hold, and so may be silent.
+    pub fn on_hold(&self) -> bool {
+        self.hold
+    }
+
+    /// The codec in use, for the call record.
+    pub fn codec(&self) -> Option<&str> {
+        self.agreed.as_ref().map(|agreed| agreed.send.name.as_str())
+    }
+
+    /// What the call wants.
+    pub fn handle_command(&mut self, command: LegCommand) {
+        match command {
+            LegCommand::Ring => {
+                if let State::Waiting { .. } = self.state {
+                    self.sip(SipCommand::Ring { dialog: self.dialog, status: 180, body: None });
+                }
+            }
+            LegCommand::Accept => {}
+            LegCommand::Answer { display } => {
+                if let State::Waiting { .. } = self.state {
+                    let peer = self.means.peer.clone();
+                    self.pending = Some(display.map(|display| NameAddr::new(Some(&display), peer)));
+                    self.answer();
+                }
+            }
+            LegCommand::End(cause) => self.end(cause),
+        }
+    }
+
+    /// What the endpoint says of this dialog.
+    pub fn handle_sip(&mut self, event: SipEvent) {
+        match event {
+            SipEvent::Provisional { status, .. } => {
+                if matches!(self.state, State::Calling { .. }) && status >= 180 {
+                    self.events.push_back(LegEvent::Ringing);
+                }
+            }
+            SipEvent::Answered { body, .. } => self.on_answered(body.as_deref()),
+            SipEvent::Confirmed { body, .. } => self.on_confirmed(body.as_deref()),
+            SipEvent::Rejected { status, .. } => self.over(Cause::from_status(status)),
+            SipEvent::Cancelled { .. } => self.over(Cause::Hangup),
+            SipEvent::Bye { .. } => {
+                let answered = matches!(self.state, State::Confirmed | State::Answered { .. });
+                self.over(if answered { Cause::Answered } else { Cause::Hangup });
+            }
+            SipEvent::Lost { .. } => self.over(Cause::Network),
+            SipEvent::Ended { .. } => {
+                if !matches!(self.state, State::Ended) {
+                    self.over(Cause::Network);
+                }
+            }
+            SipEvent::Info { content_type, body, .. } => self.on_info(&content_type, &body),
+            SipEvent::Reinvite { body, .. } => self.on_reinvite(body.as_deref()),
+            SipEvent::Incoming { .. }
+            | SipEvent::Registration { .. }
+            | SipEvent::LoginFailed { .. }
+            | SipEvent::Registered { .. }
+            | SipEvent::RegisterFailed { .. } => {}
+        }
+    }
+
+    /// What media says of this leg.
+    pub fn handle_media(&mut self, event: MediaEvent) {
+        match event {
+            MediaEvent::Local { lines, .. } => {
+                self.lines.get_or_insert_default().push_str(&format!("{lines}\n"));
+                match self.state {
+                    State::Waiting { .. } => self.answer(),
+                    State::Opening { .. } => self.invite(),
+                    State::Answered { .. } | State::Calling { .. } | State::Confirmed | State::Ended => {}
+                }
+            }
+            MediaEvent::Failed { cause, .. } => self.fail(Cause::from_transport(&cause)),
+            MediaEvent::Dtmf { digit, .. } => self.events.push_back(LegEvent::Key(digit)),
+            MediaEvent::Played { play, .. } => self.events.push_back(LegEvent::Played(play)),
+            MediaEvent::Connected { .. }
+            | MediaEvent::Report { .. }
+            | MediaEvent::Data { .. }
+            | MediaEvent::Closed { .. } => {}
+        }
+    }
+
+    /// What the leg tells its call.
+    pub fn poll_event(&mut self) -> Option<LegEvent> {
+        self.events.pop_front()
+    }
+
+    /// What the leg wants done.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn open(&mut self, role: Role) {
+        let Means { key: leg, beside, bind, .. } = self.means.clone();
+        let (transport, options) = ("rtp".into(), String::new());
+        self.media(MediaCommand::Open { leg, beside, transport, role, bind, options });
+    }
+
+    /// Answers the phone once both the call and our transport are ready.
+    fn answer(&mut self) {
+        let (Some(lines), Some(identity)) = (self.lines.clone(), self.pending.clone()) else { return };
+        let State::Waiting { offer } = std::mem::replace(&mut self.state, State::Ended) else { return };
+        let (body, ours) = match &offer {
+            Some(offer) => match self.answer_to(offer, &lines) {
+                Ok(answered) => {
+                    self.agree(answered.agreed);
+                    (answered.description.to_bytes(), None)
+                }
+                Err(cause) => {
+                    self.state = State::Waiting { offer: None };
+                    return self.fail(cause);
+                }
+            },
+            None => {
+                let ours = offer_answer::offer(&self.local(&lines));
+                (ours.to_bytes(), Some(ours))
+            }
+        };
+        self.sip(SipCommand::Answer { dialog: self.dialog, body: Some(body), identity });
+        self.state = State::Answered { ours };
+    }
+
+    /// Calls the phone once our transport has told its address.
+    fn invite(&mut self) {
+        let Some(lines) = self.lines.clone() else { return };
+        let offer = offer_answer::offer(&self.local(&lines));
+        let State::Opening { contact, from, to } = std::mem::replace(&mut self.state, State::Ended) else { return };
+        self.sip(SipCommand::Invite {
+            dialog: self.dialog,
+            request_uri: contact.uri,
+            destination: contact.destination,
+            local: contact.local,
+            from,
+            to,
+            identity: None,
+            body: Some(offer.to_bytes()),
+            credentials: None,
+        });
+        self.state = State::Calling { offer };
+    }
+
+    /// The phone took our call.
+    fn on_answered(&mut self, body: Option<&[u8]>) {
+        let State::Calling { offer } = std::mem::replace(&mut self.state, State::Confirmed) else { return };
+        match accept(&offer, body) {
+            Ok(agreed) => {
+                self.agree(agreed);
+                self.events.push_back(LegEvent::Taken);
+                self.events.push_back(LegEvent::Connected);
+            }
+            Err(cause) => self.fail(cause),
+        }
+    }
+
+    /// The phone confirmed our answer.
+    fn on_confirmed(&mut self, body: Option<&[u8]>) {
+        let State::Answered { ours } = std::mem::replace(&mut self.state, State::Confirmed) else { return };
+        if let Some(ours) = ours {
+            match accept(&ours, body) {
+                Ok(agreed) => self.agree(agreed),
+                Err(cause) => return self.fail(cause),
+            }
+        }
+        self.events.push_back(LegEvent::Connected);
+    }
+
+    /// The phone changes the session: hold, resume, another address or codec.
+    fn on_reinvite(&mut self, body: Option<&[u8]>) {
+        let lines = self.lines.clone().unwrap_or_default();
+        self.version += 1;
+        let offer = body.and_then(|body| SessionDescription::parse(body).ok());
+        let answered = match (&offer, body) {
+            (Some(offer), _) => self.answer_to(offer, &lines),
+            (None, Some(_)) => Err(Cause::Incompatible),
+            (None, None) => {
+                let ours = offer_answer::offer(&self.local(&lines));
+                self.sip(SipCommand::Answer { dialog: self.dialog, body: Some(ours.to_bytes()), identity: None });
+                self.state = State::Answered { ours: Some(ours) };
+                return;
+            }
+        };
+        match answered {
+            Ok(answered) => {
+                self.agree(answered.agreed);
+                let body = Some(answered.description.to_bytes());
+                self.sip(SipCommand::Answer { dialog: self.dialog, body, identity: None });
+            }
+            // The session stays as it was (RFC 3261 §14.2).
+            Err(cause) => self.sip(SipCommand::Reject {
+                dialog: self.dialog,
+                status: cause.status(),
+                reason: cause.reason(),
+                retry_after: None,
+            }),
+        }
+    }
+
+    /// A key by SIP INFO, in either of the two common forms.
+    fn on_info(&mut self, content_type: &str, body: &[u8]) {
+        let text = String::from_utf8_lossy(body);
+        let key = if content_type.eq_ignore_ascii_case("application/dtmf-relay") {
+            text.lines().find_map(|line| line.trim().strip_prefix("Signal=")).map(str::trim)
+        } else if content_type.eq_ignore_ascii_case("application/dtmf") {
+            Some(text.trim())
+        } else {
+            None
+        };
+        let key = match key {
+            Some("10") => Some('*'),
+            Some("11") => Some('#'),
+            Some(key) if key.len() == 1 => key.chars().next().filter(|c| "0123456789*#ABCD".contains(*c)),
+            Some(_) | None => None,
+        };
+        if let Some(key) = key {
+            self.events.push_back(LegEvent::Key(key));
+        }
+    }
+
+    /// Puts an agreement into force.
+    fn agree(&mut self, agreed: Agreed) {
+        let leg = self.means.key;
+        if self.agreed.as_ref() == Some(&agreed) {
+            return;
+        }
+        let telephone_event = agreed.telephone_event.map(telephone_event);
+        let codec = LegCodec {
+            name: agreed.send.name.clone(),
+            send_pt: agreed.send.payload_type,
+            receive_pt: agreed.receive.payload_type,
+            send_fmtp: agreed.send.fmtp.clone(),
+            local_fmtp: agreed.receive.fmtp.clone(),
+            ptime_ms: agreed.ptime_ms,
+            telephone_event,
+            ssrc: self.means.ssrc,
+        };
+        self.media(MediaCommand::Codec { leg, codec });
+        self.media(MediaCommand::Remote { leg, lines: agreed.remote_lines.clone() });
+        let hold = agreed.direction != Direction::SendRecv;
+        if hold != self.hold {
+            self.hold = hold;
+            self.media(MediaCommand::Hold { leg, on: hold });
+        }
+        self.agreed = Some(agreed);
+    }
+
+    fn local<'a>(&'a self, lines: &'a str) -> sdp::Local<'a> {
+        let address = lines.lines().find_map(|line| line.strip_prefix("c:")).unwrap_or("0.0.0.0");
+        sdp::Local {
+            origin: Origin {
+                user: "quartet".into(),
+                session_id: self.means.session_id,
+                version: self.version,
+                address: address.to_owned(),
+            },
+            codecs: &self.means.codecs,
+            lines,
+            profiles: sdp::Local::PLAIN,
+            direction: Direction::SendRecv,
+            ptime_ms: Some(PTIME_MS),
+            telephone_event: true,
+            comfort_noise: false,
+            rtcp_mux: false,
+        }
+    }
+
+    fn answer_to(&self, offer: &SessionDescription, lines: &str) -> Result<sdp::Answered, Cause> {
+        let registry = &self.means.registry;
+        let mut fmtp = |codec: &LocalCodec, remote: &str| {
+            registry.codec(&codec.name)?.fmtp(FmtpRole::Answer, remote).ok()
+        };
+        offer_answer::answer(offer, &self.local(lines), &mut fmtp).map_err(|error| {
+            tracing::debug!(%error, "offer");
+            Cause::Incompatible
+        })
+    }
+
+    /// Ends the leg by a fault that we found: the phone is told.
+    fn fail(&mut self, cause: Cause) {
+        self.end(cause);
+        self.events.push_back(LegEvent::Ended(cause));
+    }
+
+    /// The call ends this leg.
+    fn end(&mut self, cause: Cause) {
+        let dialog = self.dialog;
+        let command = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Waiting { .. } => SipCommand::Reject {
+                dialog,
+                status: cause.status(),
+                reason: cause.reason(),
+                retry_after: cause.retry_after().map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX)),
+            },
+            State::Answered { .. } | State::Calling { .. } | State::Confirmed => {
+                SipCommand::Hangup { dialog, reason: cause.reason() }
+            }
+            State::Opening { .. } | State::Ended => return,
+        };
+        self.sip(command);
+    }
+
+    /// The leg is over by its own side.
+    fn over(&mut self, cause: Cause) {
+        self.state = State::Ended;
+        self.events.push_back(LegEvent::Ended(cause));
+    }
+
+    fn sip(&mut self, command: SipCommand) {
+        self.actions.push_back(Action::Sip(command));
+    }
+
+    fn media(&mut self, command: MediaCommand) {
+        self.actions.push_back(Action::Media(command));
+    }
+}
+
+/// What media calls the events that both ends agreed on.
+pub(super) fn telephone_event(event: sdp::TelephoneEvent) -> TelephoneEvent {
+    TelephoneEvent { send_pt: event.send, receive_pt: event.receive, clock: event.clock }
+}
+
+fn accept(offer: &SessionDescription, body: Option<&[u8]>) -> Result<Agreed, Cause> {
+    let answer = SessionDescription::parse(body.unwrap_or_default());
+    let agreed = answer.map_err(|error| error.to_string()).and_then(|answer| {
+        offer_answer::accept(offer, &answer).map_err(|error| error.to_string())
+    });
+    agreed.map_err(|error| {
+        tracing::debug!(error, "answer");
+        Cause::Incompatible
+    })
+}
+
+/// The codecs of a list that a plugin serves, in its order, as SDP offers them.
+pub fn offered_codecs(names: &[String], registry: &Registry) -> Vec<LocalCodec> {
+    names
+        .iter()
+        .filter_map(|name| {
+            let codec = registry.codec(sdp_name(name))?;
+            Some(LocalCodec {
+                name: codec.name().to_owned(),
+                clock: codec.clock(),
+                channels: u8::try_from(codec.channels()).ok()?,
+                payload_type: codec.payload_type(),
+                fmtp: codec.fmtp(FmtpRole::Offer, "").unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+/// What we offer to E2EE users: Opus and events, with the numbers that such clients know.
+pub fn e2ee_codecs(registry: &Registry) -> Vec<Codec> {
+    let Some(opus) = registry.codec("opus") else { return Vec::new() };
+    let fmtp = opus.fmtp(FmtpRole::Offer, "").unwrap_or_default();
+    vec![
+        Codec { payload_type: 111, name: "opus".into(), clock: 48_000, channels: 2, fmtp },
+        Codec { payload_type: 110, name: "telephone-event".into(), clock: 48_000, channels: 1, fmtp: String::new() },
+    ]
+}
+
+/// Operators write names in lower case; SDP knows G.711 by other ones.
+fn sdp_name(name: &str) -> &str {
+    match name {
+        "pcmu" | "ulaw" => "PCMU",
+        "pcma" | "alaw" => "PCMA",
+        other => other,
+    }
+}

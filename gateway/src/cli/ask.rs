@@ -1,0 +1,103 @@
+//! `quartet status`, `calls`, `phones`, `hangup`, `invite`: questions to a running gateway, through its control socket.
+#![allow(clippy::print_stdout, reason = "a verb of the command line prints its answer")]
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use super::run;
+use crate::io::control::{self, Question};
+
+/// What the gateway does now.
+pub(super) fn status(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
+    let answer = ask(conf, &Question::Status)?;
+    if json {
+        return print_json(&answer);
+    }
+    for (name, value) in answer.as_object().context("status is not an object")? {
+        println!("{name:<14} {}", plain(value));
+    }
+    Ok(0)
+}
+
+/// The calls there are.
+pub(super) fn calls(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
+    let answer = ask(conf, &Question::Calls)?;
+    table(&answer, json, &["id", "from", "to", "state", "seconds", "verdict", "emojis"], "no calls")
+}
+
+/// The phones that are registered.
+pub(super) fn phones(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
+    let answer = ask(conf, &Question::Phones)?;
+    table(&answer, json, &["user", "contact", "source", "expires_s", "user_agent"], "no phone is registered")
+}
+
+/// Ends a call.
+pub(super) fn hangup(conf: Option<&Path>, id: u64) -> anyhow::Result<u8> {
+    ask(conf, &Question::Hangup { id })?;
+    Ok(0)
+}
+
+/// Makes an account and a token for it, or takes its tokens back.
+pub(super) fn invite(conf: Option<&Path>, json: bool, user: String, revoke: bool) -> anyhow::Result<u8> {
+    if revoke {
+        let answer = ask(conf, &Question::Revoke { user })?;
+        if json {
+            return print_json(&answer);
+        }
+        println!("{} revoked", plain(&answer["revoked"]));
+        return Ok(0);
+    }
+    let answer = ask(conf, &Question::Invite { user })?;
+    if json {
+        return print_json(&answer);
+    }
+    println!("user   {}", plain(&answer["user"]));
+    println!("hub    {}", plain(&answer["hub"]));
+    println!("token  {}", plain(&answer["token"]));
+    println!("Keep the token secret: whoever has it is this user. It is not shown again.");
+    Ok(0)
+}
+
+fn ask(conf: Option<&Path>, question: &Question) -> anyhow::Result<Value> {
+    let Some(settings) = run::load(conf)? else { bail!("the conf files have errors") };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(control::ask(&settings.control.path, question))
+}
+
+fn print_json(answer: &Value) -> anyhow::Result<u8> {
+    println!("{answer}");
+    Ok(0)
+}
+
+/// Prints rows in aligned columns.
+fn table(answer: &Value, json: bool, columns: &[&str], none: &str) -> anyhow::Result<u8> {
+    if json {
+        return print_json(answer);
+    }
+    let rows = answer.as_array().context("the gateway's answer is not a list")?;
+    if rows.is_empty() {
+        println!("{none}");
+        return Ok(0);
+    }
+    let mut lines = vec![columns.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>()];
+    lines.extend(rows.iter().map(|row| columns.iter().map(|c| plain(&row[*c])).collect()));
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns.len()).map(width).collect();
+    for line in &lines {
+        let cells: Vec<_> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        println!("{}", cells.join("  ").trim_end());
+    }
+    Ok(0)
+}
+
+/// A value as a person reads it.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
+}

@@ -1,0 +1,90 @@
+//! `quartet demo`: the visible main job, once, or staying up for a person's softphone.
+#![allow(clippy::print_stdout, reason = "a verb of the command line prints its answer")]
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::demo::line::Source;
+use crate::demo::{Stage, e2ee_peer, symbols};
+
+/// Options of `quartet demo`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct DemoArguments {
+    /// After the call, stay up with the user `echo`, for a softphone of yours
+    #[arg(long)]
+    stay: bool,
+}
+
+/// Shows a call.
+///
+/// # Errors
+/// If the call does not come about, or what the two ends saw and heard does not agree.
+pub(super) fn run(arguments: &DemoArguments, json: bool) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(show(*arguments, json))
+}
+
+async fn show(arguments: DemoArguments, json: bool) -> anyhow::Result<u8> {
+    let program = std::env::current_exe().context("where this program stands")?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut print = |line: &str| {
+        if !json {
+            println!("{line}");
+        }
+    };
+    // 5060 is what a softphone expects; a demo that ends by itself takes any port.
+    let port = if arguments.stay && UdpSocket::bind("127.0.0.1:5060").is_ok() { 5060 } else { 0 };
+    let mut stage = Stage::build(&program, port).await?;
+    let heard = tokio::select! {
+        heard = stage.call(&mut print) => heard?,
+        _ = interrupt.recv() => return Ok(1),
+        _ = terminate.recv() => return Ok(1),
+    };
+    print("");
+    print(&format!("emojis at the gateway    {}", heard.emojis_caller.join(" ")));
+    print(&format!("emojis at the E2EE user  {}", heard.emojis_callee.join(" ")));
+    print(&format!("spoken to the handset    {}", heard.spoken.join(", ")));
+    print(&format!("tone at the handset      {} Hz", heard.tone_at_phone_hz));
+    print(&format!("tone at the E2EE user    {} Hz", heard.tone_at_peer_hz));
+    print(&format!("set up in                {} ms", heard.setup_ms));
+    if json {
+        println!("{}", serde_json::to_string(&heard)?);
+    }
+    if !arguments.stay {
+        return Ok(0);
+    }
+    stage.peer.line().say(Source::Echo);
+    let sip = stage.gateway.sip()?;
+    println!("\nThe gateway stays up. Enter this account into a softphone on this machine:\n");
+    println!("  user      100");
+    println!("  password  {}", stage.password);
+    println!("  server    {sip}   (UDP)\n");
+    println!("and dial  echo  (sip:echo@{sip}): an encrypted user that sends back what it hears.");
+    println!("The words in your ear must be those of the emojis shown here. Ctrl-C ends.\n");
+    loop {
+        tokio::select! {
+            event = stage.peer.next(Duration::from_secs(3600)) => if let Some(event) = event { tell(&event) },
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        }
+    }
+    println!("\nstopping");
+    Ok(0)
+}
+
+fn tell(event: &e2ee_peer::Event) {
+    match event {
+        e2ee_peer::Event::Called(from) => println!("echo: {from} calls"),
+        e2ee_peer::Event::Emojis(emojis) => {
+            let words: Vec<_> = emojis.iter().map(|emoji| emoji.word()).collect();
+            println!("echo: {}   {}", symbols(emojis).join(" "), words.join(", "));
+        }
+        e2ee_peer::Event::Connected => println!("echo: connected"),
+        e2ee_peer::Event::Ended(cause) => println!("echo: ended ({cause})"),
+        e2ee_peer::Event::Ringing => {}
+    }
+}

@@ -1,0 +1,48 @@
+//! `quartet run`: the gateway, until it is told to stop.
+
+use std::path::Path;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{self, Settings};
+use crate::io::signalling::Signalling;
+use crate::log;
+
+/// Runs the gateway until SIGINT or SIGTERM.
+pub(super) fn run(conf: Option<&Path>) -> anyhow::Result<u8> {
+    let Some(settings) = load(conf)? else { return Ok(1) };
+    log::init(settings.log.level.0)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let control = settings.control.path.clone();
+        let signalling = Signalling::start(settings).await.context("the gateway cannot start")?;
+        let (sip, hub) = signalling.addresses();
+        let sip: Vec<_> = sip.iter().map(|address| format!("udp:{address}")).collect();
+        tracing::info!(sip = sip.join(" "), hub = format!("http:{hub}"), "gateway is up");
+        signalling
+            .run(async {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                tracing::info!("stopping");
+            })
+            .await?;
+        std::fs::remove_file(control).ok();
+        Ok(0)
+    })
+}
+
+/// Reads the conf files; if they have errors, prints all of them and gives none.
+pub(super) fn load(conf: Option<&Path>) -> anyhow::Result<Option<Settings>> {
+    let loaded = config::find_folder(conf).and_then(|folder| config::load(&folder, &config::environment()));
+    match loaded {
+        Ok(loaded) => Ok(Some(loaded.settings)),
+        Err(problems) => {
+            eprintln!("{problems}");
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! An E2EE user: a client of the hub with the same key exchange and signalling as the gateway, and a [`Line`] for media.
+//!
+//! It answers calls or places one. For tests it can also be in the wrong, in the ways that a gateway must refuse
+//! ([`Fault`]).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use futures_util::{SinkExt, StreamExt};
+use quartet_proto::e2ee::fingerprint::Emoji;
+use quartet_proto::hub::{ClientFrame, ClientName, Hello, Name, PROTOCOL, Reply, Request, ServerFrame, Token};
+use rand_core::Rng;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::line::{Line, Source};
+use crate::call::{Action, Cause, E2eeIncoming, E2eeLeg, E2eeMeans, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
+use crate::io::signalling::generator;
+use crate::media::{Bind, LegKey, MediaCommand, MediaEvent};
+use crate::networks::hub::Adapter;
+use crate::networks::{DiscardReason, Network, NetworkCall, NetworkCommand, NetworkEvent};
+use crate::plugins::Registry;
+
+/// What the peer does when it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answering {
+    /// It takes the call.
+    Take,
+    /// It rings and nobody comes.
+    Ring,
+    /// It is in another call.
+    Busy,
+    /// It refuses.
+    Decline,
+}
+
+/// How the peer breaks the rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// It does not.
+    #[default]
+    None,
+    /// As caller: the revealed public value is not the one it committed to.
+    OtherPublic,
+    /// As caller: the fingerprint is another key's.
+    OtherFingerprint,
+    /// The certificate of its media is not the one that it announces.
+    OtherCertificate,
+    /// The signalling packet of this number, its own or the gateway's, is altered in one bit; counted from 0.
+    AlteredPacket(usize),
+    /// Every signalling packet is altered in one bit.
+    AlteredPackets,
+}
+
+/// How a peer is set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The hub: `ws://…`.
+    pub hub: String,
+    /// The token of its account.
+    pub token: String,
+    /// Its address for media.
+    pub address: IpAddr,
+    /// What it says.
+    pub source: Source,
+    /// What it does when it is called.
+    pub answering: Answering,
+    /// How it breaks the rules.
+    pub fault: Fault,
+}
+
+/// What happens to the peer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A call comes in from this user.
+    Called(String),
+    /// Our call rings.
+    Ringing,
+    /// The call's emojis.
+    Emojis([Emoji; 4]),
+    /// Both hear each other.
+    Connected,
+    /// The call is over.
+    Ended(&'static str),
+}
+
+enum Order {
+    Dial(String),
+    HangUp,
+    Leave,
+    Vanish,
+}
+
+/// A peer on the hub; it leaves when dropped.
+#[derive(Debug)]
+pub struct E2eePeer {
+    orders: mpsc::UnboundedSender<Order>,
+    events: mpsc::UnboundedReceiver<Event>,
+    line: Arc<Line>,
+    account: String,
+}
+
+impl E2eePeer {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// If the hub cannot be reached or refuses the token.
+    pub async fn join(registry: Arc<Registry>, setup: Setup) -> anyhow::Result<Self> {
+        let (mut socket, _) = connect_async(&setup.hub).await.with_context(|| format!("cannot reach the hub {}", setup.hub))?;
+        let token = Token::from_text(&setup.token).context("that is no token of a hub")?;
+        let client = ClientName::new("quartet-demo")?;
+        let hello = ClientFrame { id: 0, request: Request::Hello(Hello { protocol: PROTOCOL, client, token }) };
+        socket.send(Message::text(hello.to_text())).await?;
+        let answer = loop {
+            let message = socket.next().await.context("the hub closed the connection")??;
+            if let Message::Text(text) = message {
+                break text;
+            }
+        };
+        let welcome = match ServerFrame::parse(&answer)? {
+            ServerFrame::Answer { outcome: Ok(Reply::Welcome(welcome)), .. } => welcome,
+            ServerFrame::Answer { outcome: Err(failure), .. } => bail!("the hub refuses: {failure:?}"),
+            ServerFrame::Answer { .. } | ServerFrame::Event(_) => bail!("the hub does not answer hello"),
+        };
+        let (order_in, orders) = mpsc::unbounded_channel();
+        let (event_in, events) = mpsc::unbounded_channel();
+        let (media_in, media) = mpsc::unbounded_channel();
+        let line = Arc::new(Line::start(Arc::clone(&registry), move |event| {
+            media_in.send(event).ok();
+        })?);
+        line.say(setup.source);
+        let account = welcome.account.as_str().to_owned();
+        let task = Task {
+            adapter: Adapter::new(Name::new(account.clone())?),
+            registry,
+            setup,
+            line: Arc::clone(&line),
+            events: event_in,
+            leg: None,
+            packets: 0,
+            account: account.clone(),
+        };
+        tokio::spawn(task.run(socket, orders, media));
+        Ok(Self { orders: order_in, events, line, account })
+    }
+
+    /// The name of its account.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// Calls somebody.
+    pub fn dial(&self, to: &str) {
+        self.orders.send(Order::Dial(to.to_owned())).ok();
+    }
+
+    /// Ends the call.
+    pub fn hang_up(&self) {
+        self.orders.send(Order::HangUp).ok();
+    }
+
+    /// The process is gone: the connection breaks, media stops, nobody says a word.
+    pub fn vanish(self) {
+        self.orders.send(Order::Vanish).ok();
+    }
+
+    /// Its media.
+    pub fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// The next thing that happens, none if nothing does in time.
+    pub async fn next(&mut self, limit: Duration) -> Option<Event> {
+        tokio::time::timeout(limit, self.events.recv()).await.ok().flatten()
+    }
+
+    /// Waits for an event of that kind; what comes before it is passed over.
+    ///
+    /// # Errors
+    /// If it does not come in time.
+    pub async fn wait<T>(&mut self, what: &str, limit: Duration, mut pick: impl FnMut(&Event) -> Option<T>) -> anyhow::Result<T> {
+        let end = Instant::now() + limit;
+        let mut seen = Vec::new();
+        while let Some(event) = self.next(end.saturating_duration_since(Instant::now())).await {
+            if let Some(found) = pick(&event) {
+                return Ok(found);
+            }
+            seen.push(event);
+        }
+        bail!("the E2EE user waited {limit:?} in vain for {what}; it saw {seen:?}")
+    }
+}
+
+impl Drop for E2eePeer {
+    fn drop(&mut self) {
+        self.orders.send(Order::Leave).ok();
+    }
+}
+
+struct Task {
+    adapter: Adapter,
+    registry: Arc<Registry>,
+    setup: Setup,
+    line: Arc<Line>,
+    events: mpsc::UnboundedSender<Event>,
+    leg: Option<E2eeLeg>,
+    packets: usize,
+    account: String,
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+impl Task {
+    async fn run(
+        mut self,
+        mut socket: Socket,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+        mut media: mpsc::UnboundedReceiver<MediaEvent>,
+    ) {
+        loop {
+            let leg = self.leg.as_ref().and_then(E2eeLeg::poll_timeout);
+            let wake = [leg, self.adapter.poll_timeout()].into_iter().flatten().min();
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Dial(to)) => self.dial(to),
+                    Some(Order::HangUp) => self.end(Cause::Answered),
+                    Some(Order::Vanish) => return,
+                    Some(Order::Leave) | None => {
+                        self.end(Cause::Answered);
+                        self.settle();
+                        self.flush(&mut socket).await.ok();
+                        socket.close(None).await.ok();
+                        return;
+                    }
+                },
+                message = socket.next() => match message {
+                    Some(Ok(Message::Text(text))) => self.adapter.handle_input(Instant::now(), &text),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => self.adapter.disconnected(),
+                },
+                Some(event) = media.recv() => self.on_media(event),
+                () = sleep_until(wake) => {
+                    self.adapter.handle_timeout(Instant::now());
+                    if let Some(leg) = &mut self.leg {
+                        leg.handle_timeout(Instant::now());
+                    }
+                }
+            }
+            self.settle();
+            if self.flush(&mut socket).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn flush(&mut self, socket: &mut Socket) -> anyhow::Result<()> {
+        while let Some(text) = self.adapter.poll_transmit() {
+            socket.send(Message::text(text)).await?;
+        }
+        Ok(())
+    }
+
+    fn means(&self) -> E2eeMeans {
+        let bind = Bind { addresses: vec![self.setup.address], components: 1 };
+        let (codecs, ssrc) = (e2ee_codecs(&self.registry), rand::rng().next_u32());
+        E2eeMeans { key: LegKey(1), bind, codecs, ssrc, beside: None }
+    }
+
+    fn dial(&mut self, to: String) {
+        let mut id = [0; 16];
+        rand::rng().fill_bytes(&mut id);
+        let outgoing = E2eeOutgoing { call: NetworkCall(id), from: self.account.clone(), to };
+        self.packets = 0;
+        self.leg = Some(E2eeLeg::call(self.means(), outgoing, generator()));
+    }
+
+    fn end(&mut self, cause: Cause) {
+        if let Some(leg) = &mut self.leg {
+            leg.handle_command(Instant::now(), LegCommand::End(cause));
+            self.tell(Event::Ended(cause.word()));
+            self.close();
+        }
+    }
+
+    fn on_media(&mut self, mut event: MediaEvent) {
+        if let (MediaEvent::Local { lines, .. }, Fault::OtherCertificate) = (&mut event, self.setup.fault) {
+            *lines = lines.lines().map(other_certificate).collect::<Vec<_>>().join("\n");
+        }
+        if let Some(leg) = &mut self.leg {
+            leg.handle_media(Instant::now(), event);
+        }
+    }
+
+    /// Carries everything that is waiting to where it belongs, until nothing is.
+    fn settle(&mut self) {
+        loop {
+            let now = Instant::now();
+            if let Some(event) = self.adapter.poll_event() {
+                self.on_network(now, event);
+            } else if let Some(action) = self.leg.as_mut().and_then(E2eeLeg::poll_action) {
+                self.act(now, action);
+            } else if let Some(event) = self.leg.as_mut().and_then(E2eeLeg::poll_event) {
+                match event {
+                    LegEvent::Ringing => self.tell(Event::Ringing),
+                    LegEvent::Emojis(emojis) => self.tell(Event::Emojis(emojis)),
+                    LegEvent::Connected => self.tell(Event::Connected),
+                    LegEvent::Ended(cause) => {
+                        self.tell(Event::Ended(cause.word()));
+                        self.close();
+                    }
+                    LegEvent::Taken | LegEvent::Key(_) | LegEvent::Played(_) => {}
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Forgets the call, once what its leg still wants is done.
+    fn close(&mut self) {
+        let now = Instant::now();
+        while let Some(action) = self.leg.as_mut().and_then(E2eeLeg::poll_action) {
+            self.act(now, action);
+        }
+        self.line.command(MediaCommand::Close { leg: LegKey(1) });
+        self.leg = None;
+    }
+
+    fn on_network(&mut self, now: Instant, mut event: NetworkEvent) {
+        if let NetworkEvent::Requested { call, from, to, offers, versions, .. } = event {
+            self.tell(Event::Called(from.clone()));
+            let refuse = match self.setup.answering {
+                _ if self.leg.is_some() => Some(DiscardReason::Busy),
+                Answering::Busy => Some(DiscardReason::Busy),
+                Answering::Decline => Some(DiscardReason::Declined),
+                Answering::Take | Answering::Ring => None,
+            };
+            if let Some(reason) = refuse {
+                return self.adapter.handle_command(now, NetworkCommand::Discard { call, reason, duration: Duration::ZERO });
+            }
+            self.packets = 0;
+            let incoming = E2eeIncoming { call, from, to, offers, versions };
+            let mut leg = E2eeLeg::answer(self.means(), incoming, generator());
+            if self.setup.answering == Answering::Take {
+                leg.handle_command(now, LegCommand::Accept);
+            }
+            self.leg = Some(leg);
+            return;
+        }
+        if let NetworkEvent::Signal { packet, .. } = &mut event {
+            self.alter(packet);
+        }
+        if let Some(leg) = &mut self.leg {
+            leg.handle_network(now, event);
+        }
+    }
+
+    fn act(&mut self, now: Instant, action: Action) {
+        match action {
+            Action::Network(mut command) => {
+                match &mut command {
+                    NetworkCommand::Confirm { public, .. } if self.setup.fault == Fault::OtherPublic => public[31] ^= 1,
+                    NetworkCommand::Confirm { fingerprint, .. } if self.setup.fault == Fault::OtherFingerprint => {
+                        *fingerprint ^= 1;
+                    }
+                    NetworkCommand::Signal { packet, .. } => self.alter(packet),
+                    NetworkCommand::Confirm { .. }
+                    | NetworkCommand::Request { .. }
+                    | NetworkCommand::Received { .. }
+                    | NetworkCommand::Accept { .. }
+                    | NetworkCommand::Discard { .. } => {}
+                }
+                self.adapter.handle_command(now, command);
+            }
+            Action::Media(command) => self.line.command(command),
+            Action::Compute(_, power) => {
+                let done = power.run();
+                if let Some(leg) = &mut self.leg {
+                    leg.handle_power(now, done);
+                }
+            }
+            Action::Sip(_) | Action::Record(_) => {}
+        }
+    }
+
+    fn alter(&mut self, packet: &mut [u8]) {
+        let altered = match self.setup.fault {
+            Fault::AlteredPackets => true,
+            Fault::AlteredPacket(number) => number == self.packets,
+            Fault::None | Fault::OtherPublic | Fault::OtherFingerprint | Fault::OtherCertificate => false,
+        };
+        self.packets += 1;
+        if altered && let Some(byte) = packet.last_mut() {
+            *byte ^= 0x10;
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        self.events.send(event).ok();
+    }
+}
+
+/// A fingerprint line with its last digit changed; any other line as it is.
+fn other_certificate(line: &str) -> String {
+    if !line.starts_with("fingerprint:") {
+        return line.to_owned();
+    }
+    let (rest, last) = line.split_at(line.len() - 1);
+    format!("{rest}{}", if last == "0" { '1' } else { '0' })
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,160 @@
+//! A gateway of our own: a real `quartet run` in a process of its own, with conf files in a folder of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use crate::io::control::{self, Question};
+
+/// How long a gateway may take to load its plugins and bind its sockets.
+const START: Duration = Duration::from_secs(10);
+
+/// What the conf files of a gateway say; everything else is at its default.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Where phones register, port 0 for any.
+    pub sip: SocketAddr,
+    /// Where the hub listens, port 0 for any.
+    pub hub: SocketAddr,
+    /// Where the plugins are.
+    pub plugins: PathBuf,
+    /// Further lines of quartet.conf.
+    pub more: String,
+    /// phones.conf.
+    pub phones: String,
+    /// routes.conf.
+    pub routes: String,
+}
+
+/// A running gateway; dropping it stops it and removes its folder.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    folder: PathBuf,
+    status: Value,
+}
+
+impl Gateway {
+    /// Writes the conf files into a fresh folder and starts `program run`; returns once it answers.
+    ///
+    /// # Errors
+    /// If it does not come up; its log stands in the text.
+    pub async fn start(program: &Path, setup: &Setup) -> anyhow::Result<Self> {
+        let folder = fresh_folder()?;
+        let plugins = setup.plugins.display().to_string();
+        let main = format!(
+            "[sip]\nlisten = [\"udp:{}\"]\nrealm = \"quartet\"\n[media]\nports = \"0\"\n[network.hub]\nlisten = \"http:{}\"\n\
+             [plugins]\npath = [{plugins:?}]\nrequired = [\"codec-g711\", \"codec-opus\", \"transport-rtp\", \"transport-webrtc\"]\n\
+             {}\n",
+            setup.sip, setup.hub, setup.more
+        );
+        std::fs::write(folder.join("quartet.conf"), main)?;
+        std::fs::write(folder.join("phones.conf"), &setup.phones)?;
+        std::fs::write(folder.join("routes.conf"), &setup.routes)?;
+        let log = std::fs::File::create(folder.join("log"))?;
+        let child = Command::new(program)
+            .args(["run", "--conf"])
+            .arg(&folder)
+            .env_remove("QUARTET_CONF")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let mut gateway = Self { child, folder, status: Value::Null };
+        let until = Instant::now() + START;
+        loop {
+            if let Ok(status) = gateway.ask(&Question::Status).await {
+                gateway.status = status;
+                return Ok(gateway);
+            }
+            let ended = gateway.child.try_wait()?;
+            if ended.is_some() || Instant::now() > until {
+                bail!("the gateway did not come up:\n{}", gateway.log());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Asks it over its control socket.
+    ///
+    /// # Errors
+    /// If it does not answer, or refuses.
+    pub async fn ask(&self, question: &Question) -> anyhow::Result<Value> {
+        control::ask(&self.folder.join("state/quartet.sock"), question).await
+    }
+
+    /// Where phones register.
+    ///
+    /// # Errors
+    /// If the gateway did not say.
+    pub fn sip(&self) -> anyhow::Result<SocketAddr> {
+        let text = self.status["sip"][0].as_str().and_then(|text| text.strip_prefix("udp:"));
+        Ok(text.context("the gateway names no SIP address")?.parse()?)
+    }
+
+    /// Where the hub listens.
+    ///
+    /// # Errors
+    /// If the gateway did not say.
+    pub fn hub(&self) -> anyhow::Result<SocketAddr> {
+        let text = self.status["hub"].as_str().and_then(|text| text.strip_prefix("http:"));
+        Ok(text.context("the gateway names no hub address")?.parse()?)
+    }
+
+    /// Its folder: conf files, log, state.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// Its call records, one JSON value each.
+    pub fn records(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.join("state/cdr.jsonl")).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // A polite end first, so that calls are ended and sockets removed.
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            terminate(pid);
+        }
+        let until = Instant::now() + Duration::from_secs(5);
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.child.kill().ok();
+        self.child.wait().ok();
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+#[allow(unsafe_code, reason = "the standard library has no way to send SIGTERM")]
+fn terminate(pid: i32) {
+    // SAFETY: kill takes plain integers; the process is our own child, not yet waited for, so the id is still its own.
+    unsafe {
+        libc::kill(pid, libc::SIGTERM);
+    }
+}
+
+fn fresh_folder() -> anyhow::Result<PathBuf> {
+    let name = format!("quartet-{}-{:08x}", std::process::id(), rand::random::<u32>());
+    let folder = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}

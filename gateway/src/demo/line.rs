@@ -1,0 +1,450 @@
+//! A media end that sends a tone, or an echo, and remembers all it hears: the ear and the mouth of the demo's two ends.
+//!
+//! It takes the same commands and tells the same events as the media workers, and uses the same plugins, but for one leg
+//! and with no buffer: what arrives is put where its timestamp says, so that a hole in the media is a hole in the
+//! recording.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::mpsc::{Receiver, Sender as Queue, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use quartet_proto::rtp::dtmf::Press;
+use quartet_proto::rtp::packet::{HEADER, Packet as RtpView};
+use quartet_proto::rtp::sender::Sender;
+
+use super::hear;
+use crate::media::{LegCodec, LegKey, MediaCommand, MediaEvent};
+use crate::plugins::{
+    About, CodecSettings, Decoder, Encoder, Outcome, Output, Packet, PacketKind, Registry, Role, Transport,
+    TransportEvent,
+};
+
+/// Duration of a packet that we send.
+const FRAME: Duration = Duration::from_millis(20);
+
+/// Samples of such a packet.
+const FRAME_SAMPLES: usize = hear::RATE as usize / 50;
+
+/// The longest wait for a packet before timers and commands are looked at.
+const NAP: Duration = Duration::from_millis(2);
+
+/// What is remembered at most: five minutes.
+const MOST_HEARD: usize = hear::RATE as usize * 300;
+
+/// Room for the longest packet in samples (120 ms).
+const MOST_SAMPLES: usize = hear::RATE as usize * 120 / 1000;
+
+/// What is said into the line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Source {
+    /// Nothing is sent.
+    Silent,
+    /// A sine.
+    Tone {
+        /// Its frequency.
+        hz: f32,
+    },
+    /// What is heard.
+    Echo,
+}
+
+enum Order {
+    Media(MediaCommand),
+    Say(Source),
+    Key(char),
+    Quit,
+}
+
+/// A media end; it is closed when dropped.
+#[derive(Debug)]
+pub struct Line {
+    orders: Queue<Order>,
+    heard: Arc<Mutex<Vec<i16>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Line {
+    /// Starts one. `events` is called on the line's own thread.
+    ///
+    /// # Errors
+    /// The system's, if it has no thread left.
+    pub fn start(registry: Arc<Registry>, events: impl FnMut(MediaEvent) + Send + 'static) -> io::Result<Self> {
+        let (orders, queue) = channel();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = Arc::clone(&heard);
+        let thread = std::thread::Builder::new().name("line".into()).spawn(move || {
+            End { registry, events: Box::new(events), heard: ear, origin: Instant::now(), source: Source::Silent }.run(&queue);
+        })?;
+        Ok(Self { orders, heard, thread: Some(thread) })
+    }
+
+    /// Does what a leg wants of media.
+    pub fn command(&self, command: MediaCommand) {
+        self.orders.send(Order::Media(command)).ok();
+    }
+
+    /// Says something else from now on.
+    pub fn say(&self, source: Source) {
+        self.orders.send(Order::Say(source)).ok();
+    }
+
+    /// Presses a key (RFC 4733).
+    pub fn key(&self, key: char) {
+        self.orders.send(Order::Key(key)).ok();
+    }
+
+    /// All that was heard so far, at [`hear::RATE`], silence where nothing arrived.
+    pub fn heard(&self) -> Vec<i16> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.orders.send(Order::Quit).ok();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+struct End {
+    registry: Arc<Registry>,
+    events: Box<dyn FnMut(MediaEvent) + Send>,
+    heard: Arc<Mutex<Vec<i16>>>,
+    origin: Instant,
+    source: Source,
+}
+
+/// A leg that is open.
+struct Session {
+    leg: LegKey,
+    transport: Transport,
+    sockets: Vec<UdpSocket>,
+    packet: Packet,
+    stream: Option<Stream>,
+    up: bool,
+    deadline_ns: Option<u64>,
+    origin: Instant,
+}
+
+/// A leg whose codec is agreed.
+struct Stream {
+    codec: LegCodec,
+    clock: u32,
+    encoder: Encoder,
+    decoder: Decoder,
+    sender: Sender,
+    phase: f32,
+    next: Instant,
+    echo: Vec<i16>,
+    keys: Vec<Press>,
+    key_stamp: Option<u32>,
+    /// Timestamp of the first packet, and where its samples stand in the recording.
+    first: Option<(u32, usize)>,
+    pcm: Vec<i16>,
+}
+
+impl End {
+    fn run(mut self, orders: &Receiver<Order>) {
+        let mut session: Option<Session> = None;
+        loop {
+            loop {
+                match orders.try_recv() {
+                    Ok(Order::Media(command)) => session = self.obey(session, command),
+                    Ok(Order::Say(source)) => self.source = source,
+                    Ok(Order::Key(key)) => press(session.as_mut(), key),
+                    Ok(Order::Quit) | Err(TryRecvError::Disconnected) => return,
+                    Err(TryRecvError::Empty) => break,
+                }
+            }
+            match &mut session {
+                Some(session) => self.turn(session),
+                None => std::thread::sleep(NAP),
+            }
+        }
+    }
+
+    fn now_ns(&self) -> u64 {
+        ns_since(self.origin)
+    }
+
+    fn obey(&mut self, session: Option<Session>, command: MediaCommand) -> Option<Session> {
+        let now = self.now_ns();
+        match (command, session) {
+            (MediaCommand::Open { leg, transport, role, bind, options, .. }, _) => {
+                let opened = self.open(leg, &transport, role, &bind.addresses, bind.components, &options);
+                if opened.is_none() {
+                    (self.events)(MediaEvent::Failed { leg, cause: "sockets".into() });
+                }
+                opened
+            }
+            (MediaCommand::Close { leg }, _) => {
+                (self.events)(MediaEvent::Closed { leg });
+                None
+            }
+            (MediaCommand::Remote { lines, .. }, Some(mut session)) => {
+                session.transport.tell(now, About::Remote, &lines).ok();
+                self.drain(&mut session);
+                Some(session)
+            }
+            (MediaCommand::Codec { codec, .. }, Some(mut session)) => {
+                session.stream = self.stream(codec);
+                Some(session)
+            }
+            (
+                MediaCommand::Play { .. }
+                | MediaCommand::StopPlay { .. }
+                | MediaCommand::Bridge { .. }
+                | MediaCommand::Unbridge { .. }
+                | MediaCommand::Hold { .. }
+                | MediaCommand::SendDtmf { .. }
+                | MediaCommand::Remote { .. }
+                | MediaCommand::Codec { .. },
+                session,
+            ) => session,
+        }
+    }
+
+    fn open(
+        &mut self,
+        leg: LegKey,
+        transport: &str,
+        role: Role,
+        addresses: &[IpAddr],
+        components: u8,
+        options: &str,
+    ) -> Option<Session> {
+        let now = self.now_ns();
+        let table = self.registry.transport(transport)?.clone();
+        let mut transport = table.create(role, now, options).ok()?;
+        let (mut sockets, mut paths) = (Vec::new(), String::new());
+        for address in addresses {
+            for component in 1..=components {
+                let socket = UdpSocket::bind((*address, 0)).ok()?;
+                // The first is waited for, the others are only looked at.
+                socket.set_nonblocking(!sockets.is_empty()).ok()?;
+                socket.set_read_timeout(Some(NAP)).ok()?;
+                let port = socket.local_addr().ok()?.port();
+                sockets.push(socket);
+                paths.push_str(&format!("path:{} component {component} host {address} {port} mtu 1200\n", sockets.len()));
+            }
+        }
+        transport.tell(now, About::Paths, &paths).ok()?;
+        let headroom = table.headroom() + 16;
+        let packet = Packet::new(2048 + headroom + table.tailroom(), headroom);
+        let mut session =
+            Session { leg, transport, sockets, packet, stream: None, up: false, deadline_ns: None, origin: self.origin };
+        if let Ok(lines) = session.transport.local(now)
+            && !lines.is_empty()
+        {
+            (self.events)(MediaEvent::Local { leg, lines });
+        }
+        self.drain(&mut session);
+        Some(session)
+    }
+
+    fn stream(&mut self, codec: LegCodec) -> Option<Stream> {
+        let table = self.registry.codec(&codec.name)?;
+        let settings = CodecSettings {
+            sample_rate: hear::RATE,
+            channels: 1,
+            frame_us: 20_000,
+            local_fmtp: &codec.local_fmtp,
+            remote_fmtp: &codec.send_fmtp,
+        };
+        Some(Stream {
+            clock: table.clock(),
+            encoder: table.encoder(&settings).ok()?,
+            decoder: table.decoder(&settings).ok()?,
+            sender: Sender::new(codec.ssrc, &mut rand::rng()),
+            codec,
+            phase: 0.0,
+            next: Instant::now(),
+            echo: Vec::new(),
+            keys: Vec::new(),
+            key_stamp: None,
+            first: None,
+            pcm: vec![0; MOST_SAMPLES],
+        })
+    }
+
+    /// Reads what has come, sends what is due.
+    fn turn(&mut self, session: &mut Session) {
+        for index in 0..session.sockets.len() {
+            while let Ok((length, from)) = session.sockets[index].recv_from(session.packet.buffer_mut()) {
+                session.packet.set_len(length);
+                session.packet.path = index as u32 + 1;
+                session.packet.src = from;
+                self.on_datagram(session);
+                if index == 0 {
+                    break;
+                }
+            }
+        }
+        if session.deadline_ns.is_some_and(|at| self.now_ns() >= at) {
+            session.transport.timeout(self.now_ns()).ok();
+            self.drain(session);
+        }
+        self.speak(session);
+    }
+
+    fn on_datagram(&mut self, session: &mut Session) {
+        let outcome = session.transport.receive(self.now_ns(), &mut session.packet);
+        match outcome {
+            Ok(Outcome::Rtp) => self.hear(session),
+            Ok(Outcome::Transmit) => transmit(session),
+            Ok(Outcome::Data) => {
+                let (leg, bytes) = (session.leg, session.packet.bytes().to_vec());
+                (self.events)(MediaEvent::Data { leg, bytes });
+            }
+            Ok(Outcome::Kept | Outcome::Rtcp | Outcome::Datagram) | Err(_) => {}
+        }
+        self.drain(session);
+    }
+
+    fn hear(&mut self, session: &mut Session) {
+        let Some(stream) = &mut session.stream else { return };
+        let Ok(view) = RtpView::parse(session.packet.bytes()) else { return };
+        if view.payload_type != stream.codec.receive_pt {
+            return;
+        }
+        let Ok(count) = stream.decoder.decode(view.payload, &mut stream.pcm) else { return };
+        let samples = &stream.pcm[..count.min(MOST_SAMPLES)];
+        if self.source == Source::Echo && stream.echo.len() < hear::RATE as usize {
+            stream.echo.extend_from_slice(samples);
+        }
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let (first, start) = *stream.first.get_or_insert((view.timestamp, heard.len()));
+        let ticks = view.timestamp.wrapping_sub(first) as i32;
+        let Ok(ticks) = usize::try_from(ticks) else { return };
+        let at = start + ticks * hear::RATE as usize / stream.clock as usize;
+        let end = at + samples.len();
+        if end > MOST_HEARD {
+            return;
+        }
+        if heard.len() < end {
+            heard.resize(end, 0);
+        }
+        heard[at..end].copy_from_slice(samples);
+    }
+
+    /// Sends one frame when it is due; a key that is pressed replaces the tone.
+    fn speak(&mut self, session: &mut Session) {
+        let now = Instant::now();
+        let Some(stream) = session.stream.as_mut().filter(|stream| session.up && stream.next <= now) else { return };
+        stream.next = (stream.next + FRAME).max(now - 5 * FRAME);
+        let ticks = stream.clock / 50;
+        if !stream.keys.is_empty() && stream.codec.telephone_event.is_some() {
+            return press_on(session);
+        }
+        let mut pcm = [0i16; FRAME_SAMPLES];
+        match self.source {
+            Source::Silent => return stream.sender.skip(ticks),
+            Source::Tone { hz } => {
+                for sample in &mut pcm {
+                    *sample = (9_000.0 * stream.phase.sin()) as i16;
+                    stream.phase = (stream.phase + std::f32::consts::TAU * hz / hear::RATE as f32) % std::f32::consts::TAU;
+                }
+            }
+            Source::Echo => {
+                let have = stream.echo.len().min(FRAME_SAMPLES);
+                pcm[..have].copy_from_slice(&stream.echo[..have]);
+                stream.echo.drain(..have);
+            }
+        }
+        let mut payload = [0u8; 1400];
+        let Ok(length) = stream.encoder.encode(&pcm, &mut payload) else { return };
+        let pt = stream.codec.send_pt;
+        send(session, &payload[..length], |sender, packet| sender.next(ticks, pt, false, packet).is_ok());
+    }
+
+    fn drain(&mut self, session: &mut Session) {
+        let leg = session.leg;
+        loop {
+            match session.transport.poll() {
+                Output::Transmit { path, dst, data } => {
+                    if let Some(socket) = (path as usize).checked_sub(1).and_then(|path| session.sockets.get(path)) {
+                        socket.send_to(data, dst).ok();
+                    }
+                }
+                Output::Data { data, .. } => {
+                    let bytes = data.to_vec();
+                    (self.events)(MediaEvent::Data { leg, bytes });
+                }
+                Output::Rtp(_) | Output::Rtcp(_) => {}
+                Output::Event { event } => match event {
+                    TransportEvent::Connected => {
+                        session.up = true;
+                        (self.events)(MediaEvent::Connected { leg });
+                    }
+                    TransportEvent::Failed(cause) => (self.events)(MediaEvent::Failed { leg, cause }),
+                    TransportEvent::Local => {
+                        let now = ns_since(session.origin);
+                        if let Ok(lines) = session.transport.local(now) {
+                            (self.events)(MediaEvent::Local { leg, lines });
+                        }
+                    }
+                    TransportEvent::Address(_) | TransportEvent::Stats(_) => {}
+                },
+                Output::None { deadline_ns } => {
+                    session.deadline_ns = deadline_ns;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Puts a key in the line of those to press.
+fn press(session: Option<&mut Session>, key: char) {
+    if let Some(stream) = session.and_then(|session| session.stream.as_mut())
+        && let Some(event) = stream.codec.telephone_event
+    {
+        let interval = u16::try_from(event.clock / 50).unwrap_or(160);
+        stream.keys.extend(Press::new(key, interval, interval * 5));
+    }
+}
+
+/// Sends the next packet of the key that is pressed.
+fn press_on(session: &mut Session) {
+    let Some(stream) = &mut session.stream else { return };
+    let Some(event) = stream.codec.telephone_event else { return };
+    let stamp = *stream.key_stamp.get_or_insert(stream.sender.timestamp());
+    let Some(step) = stream.keys[0].next() else {
+        let scale = stream.clock / event.clock.max(1);
+        stream.sender.skip(stream.keys[0].total() * scale.max(1));
+        stream.keys.remove(0);
+        stream.key_stamp = None;
+        return;
+    };
+    send(session, &step.payload, |sender, packet| sender.event(stamp, event.send_pt, step.marker, packet).is_ok());
+}
+
+fn send(session: &mut Session, payload: &[u8], header: impl FnOnce(&mut Sender, &mut [u8]) -> bool) {
+    let Some(stream) = &mut session.stream else { return };
+    let mut bytes = vec![0; HEADER + payload.len()];
+    bytes[HEADER..].copy_from_slice(payload);
+    if !header(&mut stream.sender, &mut bytes) || !session.packet.fill(&bytes) {
+        return;
+    }
+    session.packet.kind = Some(PacketKind::Rtp);
+    if let Ok(Outcome::Transmit) = session.transport.send(ns_since(session.origin), &mut session.packet) {
+        transmit(session);
+    }
+}
+
+fn transmit(session: &Session) {
+    let path = (session.packet.path as usize).checked_sub(1);
+    if let Some(socket) = path.and_then(|path| session.sockets.get(path)) {
+        let to: SocketAddr = session.packet.dst;
+        socket.send_to(session.packet.bytes(), to).ok();
+    }
+}
+
+fn ns_since(origin: Instant) -> u64 {
+    u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,354 @@
+//! A SIP phone: registers, dials or answers, presses keys, hears. The same SIP machines as the gateway, as a client.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use quartet_proto::net::{Protocol, Receive};
+use quartet_proto::sip::{
+    Contact, Credentials, DialogKey, Endpoint, EndpointConfig, NameAddr, SipCommand, SipEvent, Uri,
+};
+use rand_core::Rng;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use super::line::{Line, Source};
+use crate::call::{Action, Cause, LegCommand, LegEvent, SipLeg, SipMeans, offered_codecs};
+use crate::io::signalling::generator;
+use crate::media::{Bind, LegKey, MediaCommand, MediaEvent};
+use crate::plugins::Registry;
+
+/// The number under which the phone's only registration is kept.
+const REGISTRATION: u64 = 1;
+
+/// How a phone is set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The gateway.
+    pub gateway: SocketAddr,
+    /// The account.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+    /// Its codecs, best first.
+    pub codecs: Vec<String>,
+    /// What is said into it.
+    pub source: Source,
+    /// Whether it takes calls.
+    pub answers: bool,
+}
+
+/// What happens to the phone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The registrar took it.
+    Registered,
+    /// The registrar refused, with this status.
+    Refused(u16),
+    /// A call comes in.
+    Called(String),
+    /// The other side rings.
+    Ringing,
+    /// The call stands; what the display shows.
+    Connected,
+    /// The call is over.
+    Ended(&'static str),
+}
+
+enum Order {
+    Dial(String),
+    HangUp,
+    Leave,
+    Vanish,
+}
+
+/// A phone; it unregisters when dropped.
+#[derive(Debug)]
+pub struct Phone {
+    orders: mpsc::UnboundedSender<Order>,
+    events: mpsc::UnboundedReceiver<Event>,
+    line: Arc<Line>,
+}
+
+impl Phone {
+    /// Switches the phone on; it registers by itself.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn start(registry: Arc<Registry>, setup: Setup) -> anyhow::Result<Self> {
+        let address: IpAddr = if setup.gateway.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+        let address = if setup.gateway.ip().is_loopback() { address } else { setup.gateway.ip() };
+        let socket = UdpSocket::bind((address, 0)).await?;
+        let local = socket.local_addr()?;
+        let config = EndpointConfig {
+            instance: format!("d{:07x}", rand::rng().next_u32() >> 4),
+            user_agent: "quartet-demo".into(),
+            realm: String::new(),
+            limits: quartet_proto::sip::Limits::default(),
+        };
+        let mut endpoint = Endpoint::new(config, generator());
+        endpoint.set_local(vec![(Protocol::Udp, local)]);
+        endpoint.set_accounts(Vec::new());
+        let (order_in, orders) = mpsc::unbounded_channel();
+        let (event_in, events) = mpsc::unbounded_channel();
+        let (media_in, media) = mpsc::unbounded_channel();
+        let line = Arc::new(Line::start(Arc::clone(&registry), move |event| {
+            media_in.send(event).ok();
+        })?);
+        line.say(setup.source);
+        let mut task = Task { endpoint, registry, setup, local, line: Arc::clone(&line), events: event_in, leg: None, registered: false };
+        task.register(Duration::from_secs(300))?;
+        tokio::spawn(task.run(socket, orders, media));
+        Ok(Self { orders: order_in, events, line })
+    }
+
+    /// Dials a number or name.
+    pub fn dial(&self, number: &str) {
+        self.orders.send(Order::Dial(number.to_owned())).ok();
+    }
+
+    /// Hangs up.
+    pub fn hang_up(&self) {
+        self.orders.send(Order::HangUp).ok();
+    }
+
+    /// The phone is unplugged: it says nothing more, not even goodbye.
+    pub fn vanish(self) {
+        self.orders.send(Order::Vanish).ok();
+    }
+
+    /// Its media.
+    pub fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// The next thing that happens, none if nothing does in time.
+    pub async fn next(&mut self, limit: Duration) -> Option<Event> {
+        tokio::time::timeout(limit, self.events.recv()).await.ok().flatten()
+    }
+
+    /// Waits for an event; what comes before it is passed over.
+    ///
+    /// # Errors
+    /// If it does not come in time, or the call ends before it.
+    pub async fn wait(&mut self, wanted: &Event, limit: Duration) -> anyhow::Result<()> {
+        let end = Instant::now() + limit;
+        let mut seen = Vec::new();
+        while let Some(event) = self.next(end.saturating_duration_since(Instant::now())).await {
+            if event == *wanted {
+                return Ok(());
+            }
+            seen.push(event);
+        }
+        bail!("the phone waited {limit:?} in vain for {wanted:?}; it saw {seen:?}")
+    }
+}
+
+impl Drop for Phone {
+    fn drop(&mut self) {
+        self.orders.send(Order::Leave).ok();
+    }
+}
+
+struct Task {
+    endpoint: Endpoint,
+    registry: Arc<Registry>,
+    setup: Setup,
+    local: SocketAddr,
+    line: Arc<Line>,
+    events: mpsc::UnboundedSender<Event>,
+    leg: Option<(DialogKey, SipLeg)>,
+    registered: bool,
+}
+
+impl Task {
+    async fn run(
+        mut self,
+        socket: UdpSocket,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+        mut media: mpsc::UnboundedReceiver<MediaEvent>,
+    ) {
+        let mut buffer = vec![0; 65_535];
+        let mut leaving: Option<Instant> = None;
+        loop {
+            self.settle();
+            while let Some(transmit) = self.endpoint.poll_transmit() {
+                socket.send_to(&transmit.payload, transmit.remote).await.ok();
+            }
+            if leaving.is_some_and(|at| Instant::now() >= at) {
+                return;
+            }
+            let wake = [self.endpoint.poll_timeout(), leaving].into_iter().flatten().min();
+            tokio::select! {
+                order = orders.recv(), if leaving.is_none() => match order {
+                    Some(Order::Dial(number)) => self.dial(&number),
+                    Some(Order::HangUp) => self.end(),
+                    Some(Order::Vanish) => return,
+                    Some(Order::Leave) | None => {
+                        self.end();
+                        if self.registered {
+                            self.register(Duration::ZERO).ok();
+                        }
+                        // Long enough for BYE and REGISTER to be answered on this machine.
+                        leaving = Some(Instant::now() + Duration::from_millis(500));
+                    }
+                },
+                received = socket.recv_from(&mut buffer) => if let Ok((length, remote)) = received {
+                    let payload = &buffer[..length];
+                    self.endpoint.handle_input(Instant::now(), Receive { protocol: Protocol::Udp, local: self.local, remote, payload });
+                },
+                Some(event) = media.recv() => if let Some((_, leg)) = &mut self.leg {
+                    leg.handle_media(event);
+                },
+                () = sleep_until(wake) => self.endpoint.handle_timeout(Instant::now()),
+            }
+        }
+    }
+
+    fn credentials(&self) -> Credentials {
+        Credentials { user: self.setup.user.clone(), password: self.setup.password.clone().into() }
+    }
+
+    fn register(&mut self, expires: Duration) -> anyhow::Result<()> {
+        let command = SipCommand::Register {
+            registration: REGISTRATION,
+            aor: self.setup.user.clone(),
+            registrar: self.setup.gateway,
+            local: self.local,
+            credentials: Some(self.credentials()),
+            expires,
+        };
+        self.endpoint.handle_command(Instant::now(), command).context("REGISTER")
+    }
+
+    fn means(&self) -> SipMeans {
+        let mut rng = rand::rng();
+        SipMeans {
+            key: LegKey(1),
+            bind: Bind { addresses: vec![self.local.ip()], components: 2 },
+            codecs: offered_codecs(&self.setup.codecs, &self.registry),
+            ssrc: rng.next_u32(),
+            session_id: u64::from(rng.next_u32()),
+            beside: None,
+            language: "en".into(),
+            peer: Uri::sip("demo", self.setup.gateway),
+            registry: Arc::clone(&self.registry),
+        }
+    }
+
+    fn dial(&mut self, number: &str) {
+        let dialog = self.endpoint.next_dialog();
+        let at = self.setup.gateway;
+        let contact = Contact {
+            uri: Uri::sip(number, at).to_string(),
+            destination: at,
+            local: self.local,
+            protocol: Protocol::Udp,
+            expires: Instant::now(),
+            user_agent: None,
+        };
+        let from = NameAddr::new(None, Uri::sip(&self.setup.user, at));
+        let to = NameAddr::new(None, Uri::sip(number, at));
+        self.leg = Some((dialog, SipLeg::outgoing(self.means(), dialog, contact, from, to)));
+    }
+
+    fn end(&mut self) {
+        if let Some((_, leg)) = &mut self.leg {
+            leg.handle_command(LegCommand::End(Cause::Answered));
+            self.tell(Event::Ended(Cause::Answered.word()));
+            self.close();
+        }
+    }
+
+    /// Carries everything that is waiting to where it belongs, until nothing is.
+    fn settle(&mut self) {
+        loop {
+            if let Some(event) = self.endpoint.poll_event() {
+                self.on_sip(event);
+            } else if let Some(action) = self.leg.as_mut().and_then(|(_, leg)| leg.poll_action()) {
+                self.act(action);
+            } else if let Some(event) = self.leg.as_mut().and_then(|(_, leg)| leg.poll_event()) {
+                match event {
+                    LegEvent::Ringing => self.tell(Event::Ringing),
+                    LegEvent::Connected => self.tell(Event::Connected),
+                    LegEvent::Ended(cause) => {
+                        self.tell(Event::Ended(cause.word()));
+                        self.close();
+                    }
+                    LegEvent::Taken | LegEvent::Emojis(_) | LegEvent::Key(_) | LegEvent::Played(_) => {}
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn on_sip(&mut self, event: SipEvent) {
+        match event {
+            SipEvent::Registered { .. } => {
+                self.registered = true;
+                self.tell(Event::Registered);
+            }
+            SipEvent::RegisterFailed { status, .. } => self.tell(Event::Refused(status)),
+            SipEvent::Incoming { dialog, from, body, .. } => self.on_call(dialog, &from, body.as_deref()),
+            event => {
+                if let Some((dialog, leg)) = &mut self.leg
+                    && event.dialog() == Some(*dialog)
+                {
+                    leg.handle_sip(event);
+                }
+            }
+        }
+    }
+
+    fn on_call(&mut self, dialog: DialogKey, from: &NameAddr, body: Option<&[u8]>) {
+        self.tell(Event::Called(from.uri.user_unescaped()));
+        let leg = if self.leg.is_some() { Err(Cause::Busy) } else { SipLeg::incoming(self.means(), dialog, body) };
+        match leg {
+            Ok(mut leg) => {
+                leg.handle_command(LegCommand::Ring);
+                if self.setup.answers {
+                    leg.handle_command(LegCommand::Answer { display: None });
+                }
+                self.leg = Some((dialog, leg));
+            }
+            Err(cause) => {
+                let command = SipCommand::Reject { dialog, status: cause.status(), reason: None, retry_after: None };
+                self.endpoint.handle_command(Instant::now(), command).ok();
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Sip(mut command) => {
+                if let SipCommand::Invite { credentials, .. } = &mut command {
+                    *credentials = Some(self.credentials());
+                }
+                self.endpoint.handle_command(Instant::now(), command).ok();
+            }
+            Action::Media(command) => self.line.command(command),
+            Action::Network(_) | Action::Compute(..) | Action::Record(_) => {}
+        }
+    }
+
+    fn close(&mut self) {
+        while let Some(action) = self.leg.as_mut().and_then(|(_, leg)| leg.poll_action()) {
+            self.act(action);
+        }
+        self.line.command(MediaCommand::Close { leg: LegKey(1) });
+        self.leg = None;
+    }
+
+    fn tell(&self, event: Event) {
+        self.events.send(event).ok();
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,259 @@
+//! Who may call whom: limits, routes, and the making of a call from an INVITE or a request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use quartet_proto::net::Protocol;
+use quartet_proto::sip::{Account, Contact, Endpoint, EndpointConfig, Ha1, NameAddr, SipCommand, SipEvent, Uri};
+use rand_core::Rng;
+use zeroize::Zeroizing;
+
+use super::{Exchange, Rng32};
+use crate::call::{Call, CallKey, Cause, E2eeIncoming, E2eeLeg, E2eeMeans, E2eeOutgoing, Leg, Mode, Parties, Policy, SipLeg, SipMeans, e2ee_codecs, offered_codecs};
+use crate::cdr::Direction;
+use crate::config;
+use crate::media::{Bind, LegKey};
+use crate::networks::{NetworkCall, NetworkCommand, NetworkEvent, Network};
+use crate::route::{DestinationKind, Origin};
+
+/// How long key exchange and media may take; the official clients' figure.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a caller is told to wait when a limit is reached.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// The endpoint as the settings want it.
+pub(super) fn endpoint(settings: &config::Settings, sip: &[SocketAddr], mut rng: Rng32) -> Endpoint {
+    let instance = format!("q{:07x}", rng.next_u32() & 0xfff_ffff);
+    let limits = quartet_proto::sip::Limits {
+        failures_slow: settings.limits.failures_slow,
+        failures_lock: settings.limits.failures_lock,
+        window: settings.limits.failures_window.duration(),
+        ..Default::default()
+    };
+    let config = EndpointConfig {
+        instance,
+        user_agent: concat!("quartet/", env!("CARGO_PKG_VERSION")).into(),
+        realm: settings.sip.realm.clone(),
+        limits,
+    };
+    let mut endpoint = Endpoint::new(config, rng);
+    endpoint.set_local(sip.iter().map(|address| (Protocol::Udp, *address)).collect());
+    endpoint.set_accounts(settings.phones.iter().map(account).collect());
+    endpoint
+}
+
+fn account(phone: &config::Phone) -> Account {
+    Account {
+        user: phone.user.clone(),
+        display: phone.name.clone(),
+        ha1: Ha1 {
+            md5: phone.password_hash.md5.as_ref().map(|hash| Zeroizing::new(*hash.bytes())),
+            sha256: phone.password_hash.sha256.as_ref().map(|hash| Zeroizing::new(*hash.bytes())),
+        },
+        max_contacts: phone.max_contacts,
+    }
+}
+
+/// Logs what no call is concerned with.
+pub(super) fn note(event: &SipEvent) {
+    match event {
+        SipEvent::Registration { user, change, source, .. } => {
+            tracing::info!(user, ?change, %source, "phone");
+        }
+        // One line, always the same shape: fail2ban reads it.
+        SipEvent::LoginFailed { user, source, why, failures } => {
+            tracing::warn!("login failed: user={user:?} source={} why={why:?} failures={failures}", source.ip());
+        }
+        SipEvent::Incoming { .. }
+        | SipEvent::Provisional { .. }
+        | SipEvent::Answered { .. }
+        | SipEvent::Rejected { .. }
+        | SipEvent::Confirmed { .. }
+        | SipEvent::Cancelled { .. }
+        | SipEvent::Bye { .. }
+        | SipEvent::Lost { .. }
+        | SipEvent::Ended { .. }
+        | SipEvent::Info { .. }
+        | SipEvent::Reinvite { .. }
+        | SipEvent::Registered { .. }
+        | SipEvent::RegisterFailed { .. } => {}
+    }
+}
+
+impl Exchange {
+    /// A phone calls.
+    pub(super) fn admit_phone(&mut self, now: Instant, wall: SystemTime, event: SipEvent) {
+        let SipEvent::Incoming { dialog, user, target, body, local, .. } = event else { return };
+        let refuse = |exchange: &mut Self, cause: Cause| {
+            tracing::info!(from = user, cause = cause.word(), "call refused");
+            let retry_after = cause.retry_after().map(|after| after.as_secs() as u32);
+            let command = SipCommand::Reject { dialog, status: cause.status(), reason: cause.reason(), retry_after };
+            if let Err(error) = exchange.endpoint.handle_command(now, command) {
+                tracing::debug!(%error, "refused a call that is gone");
+            }
+        };
+        if self.is_full(&user) {
+            return refuse(self, Cause::Limit { retry_after: RETRY_AFTER });
+        }
+        let destination = match self.routes.find(&Origin::Phone(user.clone()), &target) {
+            Ok(destination) => destination,
+            Err(error) => {
+                tracing::debug!(%error, "no destination");
+                return refuse(self, Cause::Unknown);
+            }
+        };
+        let DestinationKind::Hub(callee) = destination.kind else {
+            // From phone to phone is a PBX's business; routes.conf refuses it, so this is never reached by a call.
+            return refuse(self, Cause::Forbidden);
+        };
+        let Some(phone) = self.phone(&user) else { return refuse(self, Cause::Forbidden) };
+        let (caller_key, callee_key) = (LegKey(self.next_key()), LegKey(self.next_key()));
+        let means = self.sip_means(caller_key, &phone, local, &callee, None);
+        let caller = match SipLeg::incoming(means, dialog, body.as_deref()) {
+            Ok(leg) => leg,
+            Err(cause) => return refuse(self, cause),
+        };
+        let mut id = [0; 16];
+        let mut rng = (self.rng)();
+        rng.fill_bytes(&mut id);
+        let from = format!("{user}@{}", self.settings.network.hub.account);
+        let outgoing = E2eeOutgoing { call: NetworkCall(id), from, to: callee.clone() };
+        let callee_leg = E2eeLeg::call(self.e2ee_means(callee_key, Some(caller_key)), outgoing, rng);
+        self.by_dialog.insert(dialog, caller_key);
+        self.by_network.insert(NetworkCall(id), callee_key);
+        let parties = Parties { from: user.clone(), to: callee, route: destination.route, direction: Direction::Outgoing, network: "hub" };
+        let policy = self.policy(phone.verify, destination.ring_timeout);
+        self.begin(now, wall, parties, policy, vec![Leg::Sip(caller), Leg::E2ee(callee_leg)]);
+    }
+
+    /// An E2EE user calls.
+    pub(super) fn admit_user(&mut self, now: Instant, wall: SystemTime, event: NetworkEvent) {
+        let NetworkEvent::Requested { call, from, to, offers, versions, .. } = event else { return };
+        let refuse = |exchange: &mut Self, cause: Cause| {
+            tracing::info!(cause = cause.word(), "call refused");
+            let command = NetworkCommand::Discard { call, reason: cause.discard(), duration: Duration::ZERO };
+            exchange.hub.handle_command(now, command);
+        };
+        if self.by_network.contains_key(&call) {
+            return;
+        }
+        if self.is_full("") {
+            return refuse(self, Cause::Busy);
+        }
+        let number = to.split_once('@').map_or("", |(extension, _)| extension);
+        let destination = match self.routes.find(&Origin::Network("hub".into()), number) {
+            Ok(destination) => destination,
+            Err(error) => {
+                tracing::debug!(%error, "no destination");
+                return refuse(self, Cause::Declined);
+            }
+        };
+        let DestinationKind::Phones(users) = destination.kind else { return refuse(self, Cause::Declined) };
+        let contacts: Vec<_> = users
+            .iter()
+            .filter_map(|user| self.phone(user))
+            .flat_map(|phone| self.endpoint.contacts(now, &phone.user).into_iter().map(move |c| (phone.clone(), c)))
+            .collect();
+        if contacts.is_empty() {
+            return refuse(self, Cause::Missed);
+        }
+        let caller_key = LegKey(self.next_key());
+        let incoming = E2eeIncoming { call, from: from.clone(), to: to.clone(), offers, versions };
+        let caller = E2eeLeg::answer(self.e2ee_means(caller_key, None), incoming, (self.rng)());
+        self.by_network.insert(call, caller_key);
+        let mut legs = vec![Leg::E2ee(caller)];
+        for (phone, contact) in &contacts {
+            legs.push(Leg::Sip(self.ring(phone, contact, &from, caller_key)));
+        }
+        let parties = Parties { from, to, route: destination.route, direction: Direction::Incoming, network: "hub" };
+        let verify = contacts[0].0.verify;
+        let policy = self.policy(verify, destination.ring_timeout);
+        self.begin(now, wall, parties, policy, legs);
+    }
+
+    /// A leg that rings one contact of a phone.
+    fn ring(&mut self, phone: &config::Phone, contact: &Contact, from: &str, beside: LegKey) -> SipLeg {
+        let key = LegKey(self.next_key());
+        let dialog = self.endpoint.next_dialog();
+        self.by_dialog.insert(dialog, key);
+        let means = self.sip_means(key, phone, contact.local, from, Some(beside));
+        let host = contact.local;
+        let from = NameAddr::new(Some(from), Uri::sip(from, host));
+        let to = NameAddr::new(phone.name.as_deref(), Uri::sip(&phone.user, host));
+        SipLeg::outgoing(means, dialog, contact.clone(), from, to)
+    }
+
+    fn begin(&mut self, now: Instant, wall: SystemTime, parties: Parties, policy: Policy, legs: Vec<Leg>) {
+        let key = CallKey(self.next_key());
+        tracing::info!(call = key.0, from = parties.from, to = parties.to, route = parties.route, "call");
+        for leg in &legs {
+            self.by_leg.insert(leg.key(), key);
+        }
+        let call = Call::new(now, wall, key, parties, policy, legs);
+        self.calls.insert(key, call);
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.handle_legs(now, wall, &mut self.prompts);
+        }
+        self.follow(now, key);
+    }
+
+    fn sip_means(
+        &mut self,
+        key: LegKey,
+        phone: &config::Phone,
+        local: SocketAddr,
+        peer: &str,
+        beside: Option<LegKey>,
+    ) -> SipMeans {
+        let mut rng = (self.rng)();
+        let addresses = match self.media_addresses.as_slice() {
+            [] => vec![local.ip()],
+            fixed => fixed.iter().copied().filter(|ip| ip.is_ipv4() == local.is_ipv4()).take(1).collect(),
+        };
+        SipMeans {
+            key,
+            bind: Bind { addresses, components: 2 },
+            codecs: offered_codecs(&phone.codecs, &self.registry),
+            ssrc: rng.next_u32(),
+            session_id: u64::from(rng.next_u32()),
+            beside,
+            language: phone.language.clone(),
+            peer: Uri::sip(peer, local),
+            registry: Arc::clone(&self.registry),
+        }
+    }
+
+    fn e2ee_means(&mut self, key: LegKey, beside: Option<LegKey>) -> E2eeMeans {
+        let ssrc = (self.rng)().next_u32();
+        let addresses = self.ice_addresses.clone();
+        E2eeMeans { key, bind: Bind { addresses, components: 1 }, codecs: e2ee_codecs(&self.registry), ssrc, beside }
+    }
+
+    fn is_full(&self, user: &str) -> bool {
+        let limits = &self.settings.limits;
+        let own = self.calls.values().filter(|call| call.parties().from == user).count();
+        self.stopping || self.calls.len() >= limits.calls as usize || own >= limits.calls_per_phone as usize
+    }
+
+    fn phone(&self, user: &str) -> Option<config::Phone> {
+        self.settings.phones.iter().find(|phone| phone.user == user).cloned()
+    }
+
+    fn policy(&self, verify: config::Verify, ring_timeout: Duration) -> Policy {
+        let verify = match verify {
+            config::Verify::Announce => Mode::Announce,
+            config::Verify::Confirm => Mode::Confirm,
+            config::Verify::Off => Mode::Off,
+        };
+        let call = &self.settings.call;
+        Policy {
+            verify,
+            confirm_timeout: call.confirm_timeout.duration(),
+            rtp_timeout: call.rtp_timeout.duration(),
+            ring_timeout,
+            connect_timeout: CONNECT_TIMEOUT,
+        }
+    }
+}

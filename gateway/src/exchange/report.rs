@@ -1,0 +1,86 @@
+//! What an operator sees of the exchange: rows for `quartet calls` and `quartet phones`.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::Exchange;
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CallRow {
+    /// Its number.
+    pub id: u64,
+    /// The caller.
+    pub from: String,
+    /// What was dialled.
+    pub to: String,
+    /// `ringing`, `connecting`, `talking`, `ended`.
+    pub state: &'static str,
+    /// How long the two have been talking.
+    pub seconds: Option<u64>,
+    /// What is known about the emojis.
+    pub verdict: &'static str,
+    /// The emojis, once there is a key.
+    pub emojis: Option<[&'static str; 4]>,
+    /// Their words.
+    pub words: Option<[&'static str; 4]>,
+}
+
+/// One contact of a phone.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PhoneRow {
+    /// The login name.
+    pub user: String,
+    /// Where it says it is.
+    pub contact: String,
+    /// Where it really is.
+    pub source: String,
+    /// Seconds until it has to register again.
+    pub expires_s: u64,
+    /// What it says it is.
+    pub user_agent: Option<String>,
+}
+
+impl Exchange {
+    /// How many calls there are, those that are being closed included.
+    pub fn call_count(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether no call and no dialog is left.
+    pub fn is_idle(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// The calls, oldest first.
+    pub fn calls(&self, now: Instant) -> Vec<CallRow> {
+        self.calls
+            .values()
+            .map(|call| CallRow {
+                id: call.key().0,
+                from: call.parties().from.clone(),
+                to: call.parties().to.clone(),
+                state: call.state().word(),
+                seconds: call.talked(now).map(|talked| talked.as_secs()),
+                verdict: call.verdict().word(),
+                emojis: call.emojis().map(|emojis| [0, 1, 2, 3].map(|i| emojis[i].symbol())),
+                words: call.emojis().map(|emojis| [0, 1, 2, 3].map(|i| emojis[i].word())),
+            })
+            .collect()
+    }
+
+    /// The contacts of all phones.
+    pub fn phones(&self, now: Instant) -> Vec<PhoneRow> {
+        let rows = |(user, contacts): (String, Vec<quartet_proto::sip::Contact>)| {
+            contacts.into_iter().map(move |contact| PhoneRow {
+                user: user.clone(),
+                contact: contact.uri.to_string(),
+                source: contact.destination.to_string(),
+                expires_s: contact.expires.saturating_duration_since(now).as_secs(),
+                user_agent: contact.user_agent,
+            })
+        };
+        self.endpoint.registrations(now).into_iter().flat_map(rows).collect()
+    }
+}

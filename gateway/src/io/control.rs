@@ -1,0 +1,181 @@
+//! The control socket: one JSON line asks, one JSON line answers. Mode 0600, so only the operator's user may ask.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+
+/// The longest question; anything longer is not one of ours.
+const LONGEST: u64 = 4096;
+
+/// How long a client may take to ask, and we to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What an operator asks a running gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Question {
+    /// Counters and the addresses really bound.
+    Status,
+    /// The calls there are.
+    Calls,
+    /// The phones that are registered.
+    Phones,
+    /// An account on the hub, made if need be, and a new token for it.
+    Invite {
+        /// Its name.
+        user: String,
+    },
+    /// Takes all tokens of an account back.
+    Revoke {
+        /// Its name.
+        user: String,
+    },
+    /// Ends a call.
+    Hangup {
+        /// Its number, as `calls` shows it.
+        id: u64,
+    },
+}
+
+/// What the gateway says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// What was asked for.
+    Ok(serde_json::Value),
+    /// Why there is no answer.
+    Error(String),
+}
+
+/// A question on its way to the signalling task.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is asked.
+    pub question: Question,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// Binds the socket; a stale file of a dead gateway is replaced, a living one's is not.
+///
+/// # Errors
+/// If another gateway answers there, or the folder cannot be written.
+pub async fn bind(path: &Path) -> anyhow::Result<UnixListener> {
+    if path.exists() {
+        if UnixStream::connect(path).await.is_ok() {
+            bail!("a gateway already runs with the control socket {}: stop it, or set another [control] path", path.display());
+        }
+        std::fs::remove_file(path).with_context(|| format!("cannot replace the old control socket {}", path.display()))?;
+    }
+    let listener = UnixListener::bind(path)
+        .with_context(|| format!("cannot make the control socket {}; see [control] path", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves the socket until the signalling task is gone.
+pub async fn serve(listener: UnixListener, asked: mpsc::Sender<Asked>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        if asked.is_closed() {
+            break;
+        }
+        let asked = asked.clone();
+        tokio::spawn(async move {
+            if let Err(error) = tokio::time::timeout(PATIENCE, answer(stream, asked)).await.unwrap_or(Ok(())) {
+                tracing::debug!(%error, "control connection");
+            }
+        });
+    }
+}
+
+async fn answer(stream: UnixStream, asked: mpsc::Sender<Asked>) -> anyhow::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(read.take(LONGEST)).read_line(&mut line).await?;
+    let answer = match serde_json::from_str(&line) {
+        Ok(question) => {
+            let (reply, answer) = oneshot::channel();
+            asked.send(Asked { question, reply }).await.ok();
+            answer.await.unwrap_or_else(|_| Reply::Error("the gateway is stopping".into()))
+        }
+        Err(error) => Reply::Error(format!("not a question of this version: {error}")),
+    };
+    let mut text = serde_json::to_vec(&answer)?;
+    text.push(b'\n');
+    write.write_all(&text).await?;
+    Ok(())
+}
+
+/// Asks a running gateway.
+///
+/// # Errors
+/// If none runs there, or it refuses.
+pub async fn ask(path: &Path, question: &Question) -> anyhow::Result<serde_json::Value> {
+    let mut stream = UnixStream::connect(path).await.with_context(|| {
+        format!("no gateway answers at {}: start one with `quartet run`, or name its folder with --conf", path.display())
+    })?;
+    let mut text = serde_json::to_vec(question)?;
+    text.push(b'\n');
+    stream.write_all(&text).await?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).await?;
+    match serde_json::from_str(&line).context("the gateway closed the control socket without an answer")? {
+        Reply::Ok(value) => Ok(value),
+        Reply::Error(error) => bail!(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(name: &str) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("quartet-control-{}-{name}.sock", std::process::id()))
+    }
+
+    #[tokio::test]
+    async fn a_question_is_answered_and_nonsense_refused() {
+        let path = socket("ask");
+        let listener = bind(&path).await.unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let (asked, mut questions) = mpsc::channel(1);
+        let server = tokio::spawn(serve(listener, asked));
+        tokio::spawn(async move {
+            while let Some(Asked { question, reply }) = questions.recv().await {
+                let answer = match question {
+                    Question::Invite { user } => Reply::Ok(serde_json::json!({ "token": user })),
+                    _ => Reply::Error("no".into()),
+                };
+                reply.send(answer).unwrap();
+            }
+        });
+        let ok = ask(&path, &Question::Invite { user: "anna".into() }).await.unwrap();
+        assert_eq!(ok["token"], "anna");
+        let error = ask(&path, &Question::Status).await.unwrap_err();
+        assert_eq!(error.to_string(), "no");
+        let mut raw = UnixStream::connect(&path).await.unwrap();
+        raw.write_all(b"hello\n").await.unwrap();
+        let mut line = String::new();
+        BufReader::new(raw).read_line(&mut line).await.unwrap();
+        assert!(line.contains("not a question"), "{line}");
+        assert!(bind(&path).await.unwrap_err().to_string().contains("already runs"));
+        server.abort();
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_a_missing_gateway_named() {
+        let path = socket("stale");
+        drop(bind(&path).await.unwrap());
+        assert!(path.exists());
+        assert!(ask(&path, &Question::Status).await.unwrap_err().to_string().contains("no gateway answers"));
+        drop(bind(&path).await.unwrap());
+        std::fs::remove_file(path).unwrap();
+    }
+}

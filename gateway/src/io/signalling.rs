@@ -1,0 +1,361 @@
+//! The signalling task: it owns the exchange and the hub, and carries everything between them and the world.
+//!
+//! Every arm of its loop feeds one machine; then all machines are drained. No media passes here.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use quartet_proto::hub::Name;
+use quartet_proto::net::{Protocol, Receive};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::compute::Compute;
+use super::control::{self, Asked, Question, Reply};
+use super::media_worker::Media;
+use super::sip::{Datagram, SipSockets, machine_addresses};
+use super::websocket::{self, Connections, HubInput, LOCAL};
+use crate::call::{CallKey, PowerDone};
+use crate::cdr;
+use crate::config::{self, Settings};
+use crate::exchange::{Exchange, Parts, Rng32};
+use crate::hub::{self, Invitations, Rendezvous, RendezvousConfig};
+use crate::ivr::prompts::{OpenDecoder, Prompts};
+use crate::ivr::recording;
+use crate::media::{LegKey, MediaEvent};
+use crate::plugins::{CodecSettings, PluginSettings, Registry};
+use crate::store::Store;
+
+/// How many inputs of one kind may wait. A flood fills its own queue, not another's.
+const WAITING: usize = 1024;
+
+/// How long the calls get to end when the gateway stops.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// A running gateway, before its loop.
+pub struct Signalling {
+    exchange: Exchange,
+    rendezvous: Rendezvous,
+    invitations: Arc<Invitations>,
+    revoked: mpsc::UnboundedSender<String>,
+    sip: SipSockets,
+    hub_address: SocketAddr,
+    connections: Connections,
+    media: Media,
+    compute: Compute,
+    records: cdr::Writer,
+    started: Instant,
+    inputs: Inputs,
+}
+
+/// Everything that can arrive.
+struct Inputs {
+    datagrams: mpsc::Receiver<Datagram>,
+    hub: mpsc::Receiver<HubInput>,
+    media: mpsc::UnboundedReceiver<MediaEvent>,
+    powers: mpsc::UnboundedReceiver<(LegKey, PowerDone)>,
+    asked: mpsc::Receiver<Asked>,
+    revoked: mpsc::UnboundedReceiver<String>,
+}
+
+/// What woke the loop.
+enum Input {
+    Datagram(Datagram),
+    Hub(HubInput),
+    Media(MediaEvent),
+    Power(LegKey, PowerDone),
+    Asked(Asked),
+    Revoked(String),
+    Timeout,
+    Stop,
+}
+
+/// A generator seeded by the system, for one part that keeps its own.
+pub fn generator() -> Rng32 {
+    Box::new(ChaCha20Rng::from_rng(&mut rand::rng()))
+}
+
+impl Signalling {
+    /// Loads the plugins, binds every socket, starts the threads.
+    ///
+    /// # Errors
+    /// Whatever keeps the gateway from starting, with what to change.
+    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let settings = Arc::new(settings);
+        for file in [&settings.store.path, &settings.cdr.path, &settings.control.path] {
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+            }
+        }
+        let registry = Arc::new(Registry::load(&search(&settings))?);
+        let prompts = prompts(&settings.ivr.prompts, &registry)?;
+        let account = Name::new(settings.network.hub.account.clone())?;
+        let invitations = Arc::new(Invitations::load(Store::open(&settings.store.path)?, account.clone())?);
+        let records = cdr::Writer::start(&settings.cdr.path)?;
+        let listen: Vec<_> = settings.sip.listen.iter().map(|listen| listen.address).collect();
+        let sip = SipSockets::bind(&listen).await?;
+        let hub_listen = settings.network.hub.listen.address;
+        let hub_listener = TcpListener::bind(hub_listen)
+            .await
+            .with_context(|| format!("the hub cannot listen on http:{hub_listen}; see [network.hub] listen"))?;
+        let hub_address = hub_listener.local_addr()?;
+        let control = control::bind(&settings.control.path).await?;
+
+        let (datagram_in, datagrams) = mpsc::channel(WAITING);
+        let (hub_in, hub) = mpsc::channel(WAITING);
+        // Bounded by their makers: a leg reports once a second, a call has three powers.
+        let (media_in, media_events) = mpsc::unbounded_channel();
+        let (power_in, powers) = mpsc::unbounded_channel();
+        let (asked_in, asked) = mpsc::channel(16);
+        sip.read(&datagram_in);
+        tokio::spawn(async move {
+            if let Err(error) = websocket::serve(hub_listener, hub_in).await {
+                tracing::error!(%error, "the hub stopped listening");
+            }
+        });
+        tokio::spawn(control::serve(control, asked_in));
+        let media = Media::start(settings.media.workers, Arc::clone(&registry), ports(settings.media.ports), move |event| {
+            media_in.send(event).ok();
+        })?;
+        let compute = Compute::start(move |leg, done| {
+            power_in.send((leg, done)).ok();
+        })?;
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let config = RendezvousConfig {
+            gateway: account,
+            limits: hub_limits(&settings),
+            ice_servers: Vec::new(),
+            epoch: (now, unix_seconds(wall)),
+        };
+        let mut rendezvous = Rendezvous::new(config, invitations.directory());
+        rendezvous.connect_local(LOCAL);
+        let sip_addresses = sip.addresses().collect();
+        let exchange = Exchange::new(Parts {
+            settings: Arc::clone(&settings),
+            registry,
+            prompts,
+            sip: sip_addresses,
+            machine: machine_addresses()?,
+            rng: Box::new(generator),
+        });
+        let (revoked, revoked_out) = mpsc::unbounded_channel();
+        let inputs = Inputs { datagrams, hub, media: media_events, powers, asked, revoked: revoked_out };
+        Ok(Self {
+            exchange,
+            rendezvous,
+            invitations,
+            revoked,
+            sip,
+            hub_address,
+            connections: Connections::new(),
+            media,
+            compute,
+            records,
+            started: now,
+            inputs,
+        })
+    }
+
+    /// The SIP addresses and the hub's, as really bound.
+    pub fn addresses(&self) -> (Vec<SocketAddr>, SocketAddr) {
+        (self.sip.addresses().collect(), self.hub_address)
+    }
+
+    /// Runs until `stop` is done, then ends all calls.
+    ///
+    /// # Errors
+    /// None today; the loop ends only when it is told to.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        tokio::pin!(stop);
+        let mut farewell: Option<Instant> = None;
+        loop {
+            let wake = [self.exchange.poll_timeout(), self.rendezvous.poll_timeout(), farewell].into_iter().flatten().min();
+            let input = tokio::select! {
+                biased;
+                () = &mut stop, if farewell.is_none() => Input::Stop,
+                Some(asked) = self.inputs.asked.recv() => Input::Asked(asked),
+                Some(user) = self.inputs.revoked.recv() => Input::Revoked(user),
+                Some((leg, done)) = self.inputs.powers.recv() => Input::Power(leg, done),
+                Some(event) = self.inputs.media.recv() => Input::Media(event),
+                Some(input) = self.inputs.hub.recv() => Input::Hub(input),
+                Some(datagram) = self.inputs.datagrams.recv() => Input::Datagram(datagram),
+                () = sleep_until(wake) => Input::Timeout,
+            };
+            let (now, wall) = (Instant::now(), SystemTime::now());
+            match input {
+                Input::Datagram(d) => self.exchange.handle_sip(
+                    now,
+                    wall,
+                    Receive { protocol: Protocol::Udp, local: d.local, remote: d.remote, payload: &d.payload },
+                ),
+                Input::Hub(input) => self.connections.handle_input(now, input, &mut self.rendezvous),
+                Input::Media(event) => self.exchange.handle_media(now, wall, event),
+                Input::Power(leg, done) => self.exchange.handle_power(now, wall, leg, done),
+                Input::Asked(asked) => self.answer(now, wall, asked),
+                Input::Revoked(user) => self.rendezvous.close_account(now, &user),
+                Input::Timeout => {
+                    self.exchange.handle_timeout(now, wall);
+                    self.rendezvous.handle_timeout(now);
+                }
+                Input::Stop => {
+                    farewell = Some(now + FAREWELL);
+                    self.exchange.stop(now, wall);
+                }
+            }
+            self.drain(now, wall);
+            if farewell.is_some_and(|at| now >= at || self.exchange.is_idle()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Carries out what the machines want, until all are quiet.
+    fn drain(&mut self, now: Instant, wall: SystemTime) {
+        loop {
+            while let Some(text) = self.exchange.poll_hub() {
+                self.rendezvous.handle_input(now, LOCAL, &text);
+            }
+            let mut for_us = Vec::new();
+            self.connections.flush(now, &mut self.rendezvous, &mut |text| for_us.push(text));
+            if for_us.is_empty() {
+                break;
+            }
+            for text in for_us {
+                self.exchange.handle_hub(now, wall, &text);
+            }
+        }
+        while let Some(transmit) = self.exchange.poll_transmit() {
+            self.sip.send(&transmit);
+        }
+        while let Some(command) = self.exchange.poll_media() {
+            self.media.command(command);
+        }
+        while let Some((leg, power)) = self.exchange.poll_power() {
+            if !self.compute.run(leg, power) {
+                tracing::warn!("more key exchanges than this machine computes: a call will fail");
+            }
+        }
+        while let Some(record) = self.exchange.poll_record() {
+            self.records.write(record);
+        }
+    }
+
+    fn answer(&mut self, now: Instant, wall: SystemTime, asked: Asked) {
+        let Asked { question, reply } = asked;
+        let answer = match question {
+            Question::Status => Reply::Ok(serde_json::json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "uptime_s": self.started.elapsed().as_secs(),
+                "calls": self.exchange.call_count(),
+                "legs": self.media.legs(),
+                "media_sockets": self.media.sockets(),
+                "phones": self.exchange.phones(now).len(),
+                "hub_sessions": self.rendezvous.sessions(),
+                "sip": self.sip.addresses().map(|a| format!("udp:{a}")).collect::<Vec<_>>(),
+                "hub": format!("http:{}", self.hub_address),
+            })),
+            Question::Calls => Reply::Ok(serde_json::json!(self.exchange.calls(now))),
+            Question::Phones => Reply::Ok(serde_json::json!(self.exchange.phones(now))),
+            Question::Hangup { id } => {
+                if self.exchange.hang_up(now, wall, CallKey(id)) {
+                    Reply::Ok(serde_json::json!({ "id": id }))
+                } else {
+                    Reply::Error(format!("there is no call {id}; `quartet calls` lists them"))
+                }
+            }
+            // The disk is waited for elsewhere.
+            Question::Invite { user } => {
+                let (invitations, hub) = (Arc::clone(&self.invitations), format!("ws://{}/hub/v1", self.hub_address));
+                tokio::task::spawn_blocking(move || {
+                    let answer = match invitations.invite(&user, unix_seconds(wall), &mut *generator()) {
+                        Ok(token) => Reply::Ok(serde_json::json!({ "user": user, "token": *token.to_text(), "hub": hub })),
+                        Err(error) => Reply::Error(error.to_string()),
+                    };
+                    reply.send(answer).ok();
+                });
+                return;
+            }
+            Question::Revoke { user } => {
+                let (invitations, revoked) = (Arc::clone(&self.invitations), self.revoked.clone());
+                tokio::task::spawn_blocking(move || {
+                    let answer = match invitations.revoke(&user, unix_seconds(wall)) {
+                        Ok(count) => Reply::Ok(serde_json::json!({ "user": user, "revoked": count })),
+                        Err(error) => Reply::Error(error.to_string()),
+                    };
+                    revoked.send(user).ok();
+                    reply.send(answer).ok();
+                });
+                return;
+            }
+        };
+        reply.send(answer).ok();
+    }
+}
+
+/// Where the loader looks, and what it needs.
+pub fn search(settings: &Settings) -> PluginSettings {
+    let config::Plugins { path, required, options } = settings.plugins.clone();
+    PluginSettings { path, required, options }
+}
+
+fn ports(ports: config::Ports) -> Option<RangeInclusive<u16>> {
+    match ports {
+        config::Ports::System => None,
+        config::Ports::Range { first, last } => Some(first..=last),
+    }
+}
+
+fn unix_seconds(wall: SystemTime) -> u64 {
+    wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// The hub's bounds: those that the settings name, the others at their defaults.
+fn hub_limits(settings: &Settings) -> hub::Limits {
+    let limits = &settings.limits;
+    hub::Limits {
+        sessions: limits.hub_sessions as usize,
+        call_requests_per_minute: limits.hub_requests_per_minute,
+        ..hub::Limits::default()
+    }
+}
+
+/// The recordings that the settings name, decoded by the Opus plugin as any packet is.
+fn prompts(choice: &config::Prompts, registry: &Arc<Registry>) -> anyhow::Result<Prompts> {
+    match choice {
+        config::Prompts::Builtin => Ok(Prompts::builtin(opus_decoder(Arc::clone(registry)))),
+        config::Prompts::Folder(folder) => {
+            Prompts::load(folder, opus_decoder(Arc::clone(registry))).map_err(|errors| {
+                let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                anyhow::anyhow!("[ivr] prompts cannot be used:\n{}", all.join("\n"))
+            })
+        }
+    }
+}
+
+/// Opens the Opus plugin's decoder for recordings.
+pub fn opus_decoder(registry: Arc<Registry>) -> Box<OpenDecoder> {
+    Box::new(move || {
+        let codec = registry.codec("opus").ok_or("the plugin codec-opus is not loaded, and recordings are Opus")?;
+        let settings = CodecSettings {
+            sample_rate: recording::OPUS_RATE,
+            channels: 1,
+            frame_us: 20_000,
+            local_fmtp: "",
+            remote_fmtp: "",
+        };
+        let mut decoder = codec.decoder(&settings)?;
+        Ok(Box::new(move |packet: &[u8], pcm: &mut [i16]| decoder.decode(packet, pcm).map_err(Into::into)))
+    })
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

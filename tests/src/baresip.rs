@@ -1,0 +1,192 @@
+//! baresip, a real SIP phone from Debian, without a sound card: it plays a tone and records what it hears.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::recording::Recording;
+use crate::{peers, wait};
+
+/// A running baresip; it is ended and its folder removed when dropped.
+#[derive(Debug)]
+pub struct Baresip {
+    child: Child,
+    folder: PathBuf,
+    control: TcpStream,
+    buffer: Vec<u8>,
+    /// Every event so far.
+    pub events: Vec<Value>,
+}
+
+/// How a phone is set up.
+#[derive(Clone, Debug)]
+pub struct Setup<'a> {
+    /// Account and password.
+    pub user: &'a str,
+    pub password: &'a str,
+    /// The gateway.
+    pub gateway: SocketAddr,
+    /// baresip's names: `pcmu`, `pcma`, `opus`, `L16/16000/1`.
+    pub codecs: &'a str,
+    /// Whether it answers calls by itself.
+    pub auto_answer: bool,
+    /// The tone it plays.
+    pub tone_hz: u32,
+}
+
+impl Baresip {
+    /// Starts it, or none (with a visible line) where it is not installed. It registers by itself.
+    pub fn start(setup: &Setup<'_>) -> Option<Self> {
+        let program = peers::program("baresip")?;
+        let folder = std::env::temp_dir().join(format!("q-baresip-{}-{}", std::process::id(), free_port()));
+        std::fs::create_dir_all(folder.join("rec")).expect("a temporary folder can be made");
+        let (sip, control) = (free_port(), free_port());
+        std::fs::write(folder.join("config"), config(&folder, sip, control, setup.tone_hz)).expect("config");
+        std::fs::write(folder.join("contacts"), "").expect("contacts");
+        let account = format!(
+            "<sip:{}@{}>;auth_user={};auth_pass={};regint=60;audio_codecs={}{}\n",
+            setup.user,
+            setup.gateway,
+            setup.user,
+            setup.password,
+            setup.codecs,
+            if setup.auto_answer { ";answermode=auto" } else { "" }
+        );
+        std::fs::write(folder.join("accounts"), account).expect("accounts");
+        let log = std::fs::File::create(folder.join("log")).expect("log");
+        let child = Command::new(program)
+            .arg("-f")
+            .arg(&folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("log"))
+            .stderr(log)
+            .spawn()
+            .expect("baresip starts");
+        let control = wait::until("baresip's control port", Duration::from_secs(10), || {
+            TcpStream::connect(("127.0.0.1", control)).ok()
+        });
+        control.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout can be set");
+        Some(Self { child, folder, control, buffer: Vec::new(), events: Vec::new() })
+    }
+
+    /// Gives a command, as its menu knows it.
+    pub fn command(&mut self, command: &str, parameters: &str) {
+        let text = json!({ "command": command, "params": parameters, "token": "1" }).to_string();
+        write!(self.control, "{}:{text},", text.len()).expect("baresip takes commands");
+    }
+
+    /// Dials.
+    pub fn dial(&mut self, target: &str) {
+        self.command("dial", target);
+    }
+
+    /// Sends keys as telephone events.
+    pub fn keys(&mut self, keys: &str) {
+        for key in keys.chars() {
+            self.command("sndcode", &key.to_string());
+        }
+    }
+
+    /// Waits for an event of that type.
+    pub fn wait_for(&mut self, kind: &str, limit: Duration) -> Value {
+        self.wait(kind, limit, |event| event["type"] == kind)
+    }
+
+    /// Waits for an event, old or new.
+    pub fn wait(&mut self, what: &str, limit: Duration, matches: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(found) = self.events.iter().find(|event| matches(event)) {
+                return found.clone();
+            }
+            assert!(Instant::now() < end, "baresip: no {what} within {limit:?}; events {:#?}\n{}", self.events, self.log());
+            self.read();
+        }
+    }
+
+    /// Forgets the events so far.
+    pub fn forget(&mut self) {
+        self.read();
+        self.events.clear();
+    }
+
+    /// Reads what has come.
+    pub fn read(&mut self) {
+        let mut chunk = [0; 65_536];
+        if let Ok(length) = self.control.read(&mut chunk) {
+            self.buffer.extend(&chunk[..length]);
+        }
+        while let Some(colon) = self.buffer.iter().position(|byte| *byte == b':') {
+            let length: usize = String::from_utf8_lossy(&self.buffer[..colon]).parse().expect("a netstring's length");
+            if self.buffer.len() < colon + length + 2 {
+                break;
+            }
+            let text = self.buffer[colon + 1..colon + 1 + length].to_vec();
+            self.buffer.drain(..colon + length + 2);
+            let value: Value = serde_json::from_slice(&text).expect("baresip speaks JSON");
+            if value["event"] == true {
+                self.events.push(value);
+            }
+        }
+    }
+
+    /// What the person at this phone has heard in the latest call.
+    pub fn heard(&self) -> Recording {
+        let newest = std::fs::read_dir(self.folder.join("rec"))
+            .expect("the recordings' folder")
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.to_string_lossy().ends_with("-dec.wav"))
+            .max_by_key(|path| path.metadata().and_then(|m| m.modified()).ok())
+            .expect("baresip has recorded");
+        Recording::read(&newest)
+    }
+
+    /// What it has printed.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// Kills it without a word.
+    pub fn kill(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Drop for Baresip {
+    fn drop(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+/// A port free for UDP and TCP, and the one after it too (baresip takes TCP port + 1).
+fn free_port() -> u16 {
+    loop {
+        let Ok(udp) = UdpSocket::bind("127.0.0.1:0") else { continue };
+        let Ok(port) = udp.local_addr().map(|address| address.port()) else { continue };
+        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if port < 65_000 && free(port) && free(port + 1) {
+            return port;
+        }
+    }
+}
+
+fn config(folder: &Path, sip: u16, control: u16, tone: u32) -> String {
+    let modules = "/usr/lib/baresip/modules";
+    let rec = folder.join("rec");
+    format!(
+        "poll_method epoll\nsip_listen 127.0.0.1:{sip}\nnet_interface 127.0.0.1\nmodule_path {modules}\n\
+         module opus.so\nmodule g711.so\nmodule l16.so\nmodule ausine.so\nmodule aubridge.so\nmodule sndfile.so\n\
+         module_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{control}\n\
+         audio_source ausine,{tone}\naudio_player aubridge,sink\naudio_alert aubridge,alert\naudio_level no\n\
+         ausrc_srate 48000\nauplay_srate 48000\nausrc_channels 2\nauplay_channels 2\n\
+         ausrc_format s16\nauplay_format s16\nauenc_format s16\naudec_format s16\naudio_txmode thread\n\
+         audio_buffer 20-160\njitter_buffer_delay 5-10\nsnd_path {}\n",
+        rec.display()
+    )
+}

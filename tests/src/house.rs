@@ -1,0 +1,175 @@
+//! A house: a real gateway process, its phones, and E2EE users on its hub, all on loopback.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
+use quartet::demo::gateway::{self, Gateway};
+use quartet::demo::line::Source;
+use quartet::demo::phone::{self, Phone};
+use quartet::demo::{PEER_HZ, PHONE_HZ, phone_row};
+use quartet::io::control::Question;
+use quartet::plugins::{PluginSettings, Registry};
+use serde_json::Value;
+
+/// How long anything on this machine may take.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// The password of every phone.
+pub const PASSWORD: &str = "correct horse";
+
+/// A running gateway with phones 100, 101 and 102, and what its tests need.
+pub struct House {
+    pub registry: Arc<Registry>,
+    pub gateway: Gateway,
+}
+
+/// The folder where cargo has put the plugins: beside the test's own program.
+pub fn plugin_folder() -> PathBuf {
+    let program = std::env::current_exe().expect("a test has a program");
+    program.parent().expect("which stands in a folder").to_owned()
+}
+
+/// The first-party plugins.
+pub fn registry() -> Arc<Registry> {
+    let required = ["codec-g711", "codec-opus", "transport-rtp", "transport-webrtc"].map(str::to_owned).to_vec();
+    let settings = PluginSettings { path: vec![plugin_folder()], required, ..PluginSettings::default() };
+    Arc::new(Registry::load(&settings).expect("the first-party plugins load"))
+}
+
+/// Routes: phones call users of the hub; users call phones 100 and 101, or the phone that they name.
+pub const ROUTES: &str = r#"
+[[route]]
+name = "people on the hub"
+from = "phones"
+number = "{user}"
+to = "hub:{user}"
+ring_timeout = "3s"
+[[route]]
+name = "the front desk"
+from = "network:hub"
+number = ""
+to = ["phone:100", "phone:101"]
+ring_timeout = "3s"
+[[route]]
+name = "a phone by its number"
+from = "network:hub"
+number = "{user}"
+to = "phone:{user}"
+ring_timeout = "3s"
+"#;
+
+impl House {
+    /// Starts the gateway; `more` are further lines of quartet.conf.
+    pub async fn new(program: &str, more: &str) -> Self {
+        Self::at(program, more, [127, 0, 0, 1].into(), "codecs = [\"pcmu\", \"opus\"]").await
+    }
+
+    /// The same with the hub at another address, and phones with other settings.
+    pub async fn at(program: &str, more: &str, hub: std::net::IpAddr, phone: &str) -> Self {
+        let phones: String = ["100", "101", "102"].iter().map(|user| phone_row(user, PASSWORD, phone)).collect();
+        // The plugins are in the folder of this test; the gateway looks beside its own program, which is another.
+        let more = format!("[log]\nlevel = \"debug\"\n{more}");
+        let setup = gateway::Setup {
+            sip: ([127, 0, 0, 1], 0).into(),
+            hub: (hub, 0).into(),
+            plugins: plugin_folder(),
+            more,
+            phones,
+            routes: ROUTES.into(),
+        };
+        let gateway = Gateway::start(Path::new(program), &setup).await.expect("the gateway starts");
+        Self { registry: registry(), gateway }
+    }
+
+    /// A hub account's token.
+    pub async fn invite(&self, user: &str) -> String {
+        let answer = self.gateway.ask(&Question::Invite { user: user.into() }).await.expect("invite");
+        answer["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// The hub's address for clients.
+    pub fn hub(&self) -> String {
+        format!("ws://{}/hub/v1", self.gateway.hub().expect("the hub's address"))
+    }
+
+    /// An E2EE user who says 600 Hz.
+    pub async fn user(&self, name: &str, answering: Answering, fault: Fault) -> E2eePeer {
+        let setup = e2ee_peer::Setup {
+            hub: self.hub(),
+            token: self.invite(name).await,
+            address: [127, 0, 0, 1].into(),
+            source: Source::Tone { hz: PEER_HZ },
+            answering,
+            fault,
+        };
+        E2eePeer::join(Arc::clone(&self.registry), setup).await.expect("the user joins the hub")
+    }
+
+    /// A phone that says 440 Hz, registered.
+    pub async fn phone(&self, user: &str, answers: bool) -> Phone {
+        let setup = phone::Setup {
+            gateway: self.gateway.sip().expect("the SIP address"),
+            user: user.into(),
+            password: PASSWORD.into(),
+            codecs: vec!["pcmu".into()],
+            source: Source::Tone { hz: PHONE_HZ },
+            answers,
+        };
+        let mut phone = Phone::start(Arc::clone(&self.registry), setup).await.expect("the phone starts");
+        phone.wait(&phone::Event::Registered, SOON).await.expect("the phone registers");
+        phone
+    }
+
+    /// What `quartet status` says.
+    pub async fn status(&self) -> Value {
+        self.gateway.ask(&Question::Status).await.expect("status")
+    }
+
+    /// Waits until nothing of any call is left.
+    pub async fn wait_idle(&self) {
+        let end = std::time::Instant::now() + SOON;
+        loop {
+            let status = self.status().await;
+            if ["calls", "legs", "media_sockets"].iter().all(|name| status[name] == 0) {
+                return;
+            }
+            assert!(std::time::Instant::now() < end, "something of a call is left: {status}\n{}", self.gateway.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The record of the latest of `count` calls, once there are so many.
+    pub async fn record(&self, count: usize) -> Value {
+        let end = std::time::Instant::now() + SOON;
+        loop {
+            let records = self.gateway.records();
+            if records.len() >= count {
+                return records[count - 1].clone();
+            }
+            assert!(std::time::Instant::now() < end, "only {} records\n{}", records.len(), self.gateway.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until a column of the only call has this value.
+    pub async fn wait_calls(&self, column: &str, value: &str, limit: Duration) {
+        let end = std::time::Instant::now() + limit;
+        loop {
+            let calls = self.gateway.ask(&Question::Calls).await.expect("calls");
+            if calls[0][column] == value {
+                return;
+            }
+            assert!(std::time::Instant::now() < end, "{column} is not {value}: {calls}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Resident memory of the gateway, in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.gateway.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells");
+        line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+    }
+}

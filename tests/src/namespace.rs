@@ -1,0 +1,88 @@
+//! A network namespace of the test's own, joined to ours by a pair of virtual cables.
+//!
+//! WebRTC-based peers do not use loopback, so the E2EE client lives at the far end of the cable.
+
+use std::ffi::OsStr;
+use std::net::Ipv4Addr;
+use std::process::Command;
+
+/// A namespace with one address; ours at the near end of the cable is [`near`](Self::near).
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+    near: Ipv4Addr,
+    far: Ipv4Addr,
+}
+
+impl Namespace {
+    /// Makes one, with a name and a subnet that nobody uses.
+    pub fn new() -> Self {
+        for _ in 0..50 {
+            let draw = rand_u32();
+            let [_, a, b, _] = draw.to_be_bytes();
+            let name = format!("q{draw:08x}");
+            let (near, far) = (Ipv4Addr::new(10, a, b, 1), Ipv4Addr::new(10, a, b, 2));
+            if ip(["netns", "add", &name]).is_err() {
+                continue;
+            }
+            let namespace = Self { name, near, far };
+            if namespace.wire().is_ok() {
+                return namespace;
+            }
+        }
+        panic!("cannot make a network namespace: {:?}", ip(["netns", "list"]));
+    }
+
+    fn wire(&self) -> Result<(), String> {
+        let (outer, inner) = (format!("{}o", self.name), format!("{}i", self.name));
+        let n = self.name.as_str();
+        ip(["link", "add", &outer, "type", "veth", "peer", "name", &inner, "netns", n])?;
+        ip(["addr", "add", &format!("{}/30", self.near), "dev", &outer])?;
+        ip(["link", "set", &outer, "up"])?;
+        ip(["-n", n, "addr", "add", &format!("{}/30", self.far), "dev", &inner])?;
+        ip(["-n", n, "link", "set", &inner, "up"])?;
+        ip(["-n", n, "link", "set", "lo", "up"])
+    }
+
+    /// Our address on the cable.
+    pub fn near(&self) -> Ipv4Addr {
+        self.near
+    }
+
+    /// The address inside.
+    pub fn far(&self) -> Ipv4Addr {
+        self.far
+    }
+
+    /// A command that will run inside.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program);
+        command
+    }
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        ip(["link", "del", &format!("{}o", self.name)]).ok();
+        ip(["netns", "del", &self.name]).ok();
+    }
+}
+
+fn ip<const N: usize>(arguments: [&str; N]) -> Result<(), String> {
+    let out = Command::new("ip").args(arguments).output().map_err(|error| error.to_string())?;
+    if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).into_owned()) }
+}
+
+fn rand_u32() -> u32 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = std::hash::RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.finish() as u32
+}

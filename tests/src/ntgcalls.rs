@@ -1,0 +1,124 @@
+//! An unmodified native client of Telegram-style calls as an E2EE user, in a process and a namespace of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::namespace::Namespace;
+use crate::peers;
+use crate::recording::Recording;
+
+/// A running client; it is ended when dropped.
+#[derive(Debug)]
+pub struct Ntgcalls {
+    child: Child,
+    lines: Receiver<Value>,
+    /// Every event so far.
+    pub events: Vec<Value>,
+    record: PathBuf,
+}
+
+impl Ntgcalls {
+    /// Starts it inside a namespace; none, with a visible line, where it is not installed.
+    pub fn start(namespace: &Namespace, hub: &str, token: &str, more: &[&str]) -> Option<Self> {
+        let python = peers::python()?;
+        let record = std::env::temp_dir().join(format!("q-ntgcalls-{}-{:x}.wav", std::process::id(), hash(token)));
+        let mut command: Command = namespace.command(python);
+        command
+            .arg(peers::root().join("tests/peers/hub_peer.py"))
+            .args(["--hub", hub, &format!("--token={token}"), "--max-time", "180", "--record"])
+            .arg(&record)
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the namespace runs a program");
+        let (sender, lines) = channel();
+        let (out, err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+        let also = sender.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                if sender.send(value).is_err() {
+                    return;
+                }
+            }
+        });
+        std::thread::spawn(move || {
+            for line in BufReader::new(err).lines().map_while(Result::ok) {
+                if also.send(Value::String(line)).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut client = Self { child, lines, events: Vec::new(), record };
+        client.wait_for("registered", Duration::from_secs(20));
+        Some(client)
+    }
+
+    /// Waits for an event of that name, old or new.
+    pub fn wait_for(&mut self, name: &str, limit: Duration) -> Value {
+        self.wait(name, limit, |event| event["event"] == name)
+    }
+
+    /// Waits for an event, old or new.
+    pub fn wait(&mut self, what: &str, limit: Duration, matches: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(found) = self.events.iter().find(|event| matches(event)) {
+                return found.clone();
+            }
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(event) => self.events.push(event),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("ntgcalls: no {what} within {limit:?}; it said {:#?}", self.events)
+                }
+            }
+        }
+    }
+
+    /// Reads what has come.
+    pub fn read(&mut self) {
+        self.events.extend(self.lines.try_iter());
+    }
+
+    /// Asks it to hang up and end, and waits until it has; then its recording is whole.
+    pub fn end(&mut self) {
+        let pid = self.child.id().to_string();
+        // `ip netns exec` becomes the program itself, so this is Python's own process.
+        Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
+        let end = Instant::now() + Duration::from_secs(10);
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Kills it without a word (SIGKILL).
+    pub fn kill(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// What it has heard; whole once it has ended.
+    pub fn heard(&self) -> Recording {
+        Recording::read(&self.record)
+    }
+}
+
+impl Drop for Ntgcalls {
+    fn drop(&mut self) {
+        self.kill();
+        std::fs::remove_file(&self.record).ok();
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,14 @@
+//! What a user could tell: one file for each story, a real gateway process in each.
+#![allow(missing_docs, reason = "tests")]
+
+mod dial_e2ee_user;
+mod e2ee_user_calls;
+mod hostile_peer;
+mod leave_nothing;
+mod many_calls;
+mod register_desk_phone;
+mod verify_emoji;
+mod why_it_ended;
+
+/// The product, as cargo built it for these tests.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_quartet-under-test");

@@ -1,0 +1,94 @@
+//! Calls end for many reasons; both sides and the record say the same one.
+
+use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
+use quartet::demo::phone::{self, Phone};
+use quartet_tests::house::{House, SOON};
+
+use crate::PROGRAM;
+
+async fn stands(house: &House) -> (Phone, E2eePeer) {
+    let mut anna = house.user("anna", Answering::Take, Fault::None).await;
+    let mut desk = house.phone("100", false).await;
+    desk.dial("anna");
+    desk.wait(&phone::Event::Connected, SOON).await.expect("the call stands");
+    anna.wait("media", SOON, |event| (*event == e2ee_peer::Event::Connected).then_some(())).await.expect("media");
+    (desk, anna)
+}
+
+async fn ends(anna: &mut E2eePeer) -> &'static str {
+    anna.wait("the end", SOON, |event| if let e2ee_peer::Event::Ended(c) = event { Some(*c) } else { None })
+        .await
+        .expect("anna is told")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_phone_gives_up_before_the_answer() {
+    let house = House::new(PROGRAM, "").await;
+    let mut anna = house.user("anna", Answering::Ring, Fault::None).await;
+    let mut desk = house.phone("100", false).await;
+    desk.dial("anna");
+    desk.wait(&phone::Event::Ringing, SOON).await.expect("it rings");
+    desk.hang_up();
+    assert_eq!(ends(&mut anna).await, "declined");
+    assert_eq!(house.record(1).await["cause"], "hangup");
+    house.wait_idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_user_is_busy_declines_does_not_answer_or_does_not_exist() {
+    let house = House::new(PROGRAM, "").await;
+    let mut desk = house.phone("100", false).await;
+    for (count, (answering, seen, cause)) in [
+        (Answering::Busy, "busy", "busy"),
+        (Answering::Decline, "declined", "declined"),
+        (Answering::Ring, "missed", "missed"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("user{count}");
+        let _user = house.user(&name, answering, Fault::None).await;
+        desk.dial(&name);
+        desk.wait(&phone::Event::Ended(seen), SOON).await.expect(cause);
+        assert_eq!(house.record(count + 1).await["cause"], cause);
+    }
+    desk.dial("nobody");
+    desk.wait(&phone::Event::Ended("unknown"), SOON).await.expect("404");
+    assert_eq!(house.record(4).await["cause"], "unknown");
+    house.wait_idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn either_side_hangs_up_during_the_announcement() {
+    let house = House::new(PROGRAM, "").await;
+    let (desk, mut anna) = stands(&house).await;
+    desk.hang_up();
+    assert_eq!(ends(&mut anna).await, "answered");
+    drop((desk, anna));
+    house.wait_idle().await;
+    let (mut desk, anna) = stands(&house).await;
+    anna.hang_up();
+    desk.wait(&phone::Event::Ended("answered"), SOON).await.expect("a BYE");
+    assert_eq!(house.record(2).await["cause"], "answered");
+    house.wait_idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_user_vanishes_from_the_hub() {
+    let house = House::new(PROGRAM, "[call]\nverify = \"off\"").await;
+    let (mut desk, anna) = stands(&house).await;
+    anna.vanish();
+    desk.wait(&phone::Event::Ended("answered"), SOON).await.expect("the phone gets a BYE");
+    assert_eq!(house.record(1).await["cause"], "network");
+    house.wait_idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_phone_vanishes_in_conversation() {
+    let house = House::new(PROGRAM, "[call]\nverify = \"off\"\nrtp_timeout = \"2s\"").await;
+    let (desk, mut anna) = stands(&house).await;
+    desk.vanish();
+    assert_eq!(ends(&mut anna).await, "network");
+    assert_eq!(house.record(1).await["cause"], "media");
+    house.wait_idle().await;
+}
