@@ -46,20 +46,25 @@ impl DepthRule {
         self.long.add(step);
     }
 
-    /// The depth to aim at, chosen anew ten times a second.
+    /// Chooses the depth to aim at anew, ten times a second at most.
     ///
     /// `loss` is the share of packets lost on the way, `packet_ns` the packet's duration, `round_trip_ns` as measured.
-    pub(crate) fn target(&mut self, now_ns: u64, loss: f32, packet_ns: u64, round_trip_ns: Option<u64>) -> u64 {
+    pub(crate) fn choose_at(&mut self, now_ns: u64, loss: f32, packet_ns: u64, round_trip_ns: Option<u64>) {
         if now_ns >= self.next_ns {
             self.next_ns = now_ns + EVERY_NS;
             self.chosen_ns = self.choose(loss, packet_ns, round_trip_ns);
         }
-        self.chosen_ns
     }
 
     /// The depth chosen last.
     pub(crate) fn chosen(&self) -> u64 {
         self.chosen_ns
+    }
+
+    /// Share of the packets of late that were this much later than the fastest.
+    pub(crate) fn late(&self, ns: u64) -> f32 {
+        let from = usize::try_from(ns / STEP_NS).unwrap_or(STEPS).min(STEPS);
+        (from..STEPS).map(|step| self.short.share(step)).sum()
     }
 
     fn choose(&self, loss: f32, packet_ns: u64, round_trip_ns: Option<u64>) -> u64 {
@@ -146,6 +151,11 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
+    fn target(rule: &mut DepthRule, now_ns: u64, loss: f32, packet_ns: u64, round_trip_ns: Option<u64>) -> u64 {
+        rule.choose_at(now_ns, loss, packet_ns, round_trip_ns);
+        rule.chosen()
+    }
+
     #[test]
     fn the_delay_impairment_is_that_of_the_standard() {
         assert_eq!(delay_impairment(80.0), 0.0);
@@ -163,22 +173,25 @@ mod tests {
         for packet in 0..500 {
             rule.observe(packet % 3 * MS);
         }
-        assert_eq!(rule.target(0, 0.0, 20 * MS, None), 10 * MS);
+        assert_eq!(target(&mut rule, 0, 0.0, 20 * MS, None), 10 * MS);
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         for _ in 0..1_000 {
             rule.observe(u64::from(rng.next_u32() % 60) * MS);
         }
         assert_eq!(
-            rule.target(50 * MS, 0.0, 20 * MS, None),
+            target(&mut rule, 50 * MS, 0.0, 20 * MS, None),
             10 * MS,
             "chosen ten times a second"
         );
-        let deep = rule.target(200 * MS, 0.0, 20 * MS, None);
+        let deep = target(&mut rule, 200 * MS, 0.0, 20 * MS, None);
         assert!((40 * MS..=60 * MS).contains(&deep), "{deep}");
+        assert!(rule.late(20 * MS) > 0.5);
         for packet in 0..3_000 {
             rule.observe(packet % 3 * MS);
         }
-        assert!(rule.target(400 * MS, 0.0, 20 * MS, None) <= 20 * MS);
+        // Up to 100 ms in all, delay costs next to nothing, and what the long memory holds is worth it.
+        assert!(target(&mut rule, 400 * MS, 0.0, 20 * MS, None) <= 60 * MS);
+        assert!(rule.late(20 * MS) < 0.001);
     }
 
     #[test]
@@ -187,7 +200,7 @@ mod tests {
         for _ in 0..2_000 {
             rule.observe(MS);
         }
-        assert_eq!(rule.target(0, 0.2, 20 * MS, None), 30 * MS);
+        assert_eq!(target(&mut rule, 0, 0.2, 20 * MS, None), 30 * MS);
     }
 
     #[test]
@@ -196,10 +209,10 @@ mod tests {
         for packet in 0..2_000 {
             rule.observe(if packet % 100 == 0 { 450 * MS } else { MS });
         }
-        assert!(rule.target(0, 0.0, 20 * MS, Some(800 * MS)) <= 20 * MS);
+        assert!(target(&mut rule, 0, 0.0, 20 * MS, Some(800 * MS)) <= 20 * MS);
         for _ in 0..100_000 {
             rule.observe(u64::MAX);
         }
-        assert!(rule.target(MS * 1_000, 1.0, u64::MAX, Some(u64::MAX)) <= 490 * MS);
+        assert!(target(&mut rule, MS * 1_000, 1.0, u64::MAX, Some(u64::MAX)) <= 490 * MS);
     }
 }

@@ -1,9 +1,11 @@
 //! One direction of a bridge, from the packets of its source to the frames for its sink: put in order, decode, conceal,
 //! stretch, change the rate.
 //!
-//! It is clocked by its source: a packet's sound is due at the packet's timestamp plus the buffer's depth, and at depth 0
-//! when it arrives. A frame that is missing then is made up then. A packet longer than the sink's frames leaves as several
-//! frames, spaced. While the source is silent nothing is due and nothing leaves.
+//! It is clocked by its source, in one of two ways. *On arrival* (depth 0): a packet's sound leaves when the packet comes; a
+//! gap in the numbers is made up then. *Paced*: the first frame leaves the depth after its packet, the others follow at the
+//! sink's even pace, and what is missing when its turn comes is made up; the distance to the source is measured with every
+//! packet and held at the depth by stretching, which takes the drift of the source's clock as well. Either way a packet longer
+//! than the sink's frames leaves as several, spaced, and while the source is silent nothing is due and nothing leaves.
 
 #[cfg(test)]
 mod tests;
@@ -31,12 +33,15 @@ const FIRST_DEPTH_NS: u64 = 40_000_000;
 /// Such a flow is never shallower than this: one step of the rule.
 const LEAST_DEPTH_NS: u64 = 10_000_000;
 const MOST_DEPTH_NS: u64 = 500_000_000;
-/// A sink with a good buffer gets packets as they come, until the rule asks for this depth ...
-const JITTERS_NS: u64 = 30_000_000;
+/// For so long a new stream is only watched.
+const WATCH_NS: u64 = 1_000_000_000;
+/// A sink with a good buffer gets packets as they come, until more than one in so many is later than a packet of 20 ms ...
+const LATE_NS: u64 = 20_000_000;
+const JITTERS: f32 = 0.05;
 /// ... and again from here down.
-const CALM_NS: u64 = 10_000_000;
-/// The depth is moved when it is this far from where it should be.
-const TOLERANCE_NS: u64 = 9_000_000;
+const CALM: f32 = 0.01;
+/// The longest period that stretching drops: with so much waiting behind the buffer, dropping one makes nothing late.
+const SPARE_NS: u64 = 10_000_000;
 /// Farther than this on the deep side is far too deep: three times as fast.
 const FAR_NS: u64 = 60_000_000;
 /// Stretching moves at most this share of time, in percent.
@@ -88,6 +93,8 @@ pub(crate) struct Flow {
     buffer: Buffer,
     rule: DepthRule,
     lazy: bool,
+    /// Paced rather than on arrival.
+    paced: bool,
     decoder: Decoder,
     rate: u32,
     clock: u32,
@@ -105,7 +112,7 @@ pub(crate) struct Flow {
     out: Box<[i16]>,
     sink_rate: u32,
     frame_ns: u64,
-    /// When the next whole frame in the fifo leaves.
+    /// When the next frame leaves; on arrival, the next of a long packet.
     next_out_ns: u64,
     /// Samples of the last packet, at the decoder's rate.
     packet_samples: usize,
@@ -118,6 +125,8 @@ pub(crate) struct Flow {
     /// The source is silent: nothing is due until it speaks.
     resting: bool,
     fresh: bool,
+    /// How far behind its fastest packets the source is heard, paced.
+    depth_ns: u64,
     stretch_after_ns: u64,
     late: u64,
     concealed: u64,
@@ -144,12 +153,11 @@ impl Flow {
         let longest = per_ms(rate, LONGEST_MS + PERIOD_MS);
         let resampled = resampler.as_ref().map_or(0, |resampler| resampler.most(longest));
         let frame = (u64::from(sink_rate) * u64::from(sink_frame_us) / 1_000_000) as usize;
-        let mut buffer = Buffer::new(SLOTS, clock);
-        buffer.set_depth(if lazy { 0 } else { FIRST_DEPTH_NS });
         Some(Self {
-            buffer,
+            buffer: Buffer::new(SLOTS, clock),
             rule: DepthRule::new(),
             lazy,
+            paced: !lazy,
             decoder,
             rate,
             clock,
@@ -170,6 +178,7 @@ impl Flow {
             made_up_ns: 0,
             resting: true,
             fresh: true,
+            depth_ns: if lazy { 0 } else { FIRST_DEPTH_NS },
             stretch_after_ns: 0,
             late: 0,
             concealed: 0,
@@ -185,18 +194,27 @@ impl Flow {
             }
             self.latest = Some((packet.timestamp, now_ns));
         }
-        let before = self.buffer.expected();
         match self.buffer.push(packet, now_ns) {
             Pushed::Stored { delay_ns } if speech => self.rule.observe(delay_ns),
             Pushed::Late { delay_ns } if speech => {
                 self.late += 1;
                 self.rule.observe(delay_ns);
             }
-            Pushed::Restarted => self.expected = None,
+            Pushed::Restarted => {
+                self.expected = None;
+                self.resting = true;
+                self.stretch_after_ns = now_ns + WATCH_NS;
+            }
             Pushed::Stored { .. } | Pushed::Late { .. } | Pushed::Duplicate | Pushed::Refused => {}
         }
-        self.hold_schedule(before);
-        self.choose_depth(now_ns, path);
+        self.rule
+            .choose_at(now_ns, path.loss, self.packet_ns(), path.round_trip_ns);
+        if self.lazy {
+            self.choose_way(now_ns);
+        }
+        if self.paced && self.resting && !self.buffer.is_empty() {
+            self.begin(now_ns);
+        }
     }
 
     /// The next frame whose time has come, or `None` until the next push or the deadline.
@@ -206,14 +224,18 @@ impl Flow {
     pub(crate) fn poll(&mut self, now_ns: u64) -> Result<Option<Heard<'_>>, PluginError> {
         loop {
             if self.fifo.len() >= self.out.len() {
-                // A packet that is due does not wait for the rest of the one before.
-                if now_ns < self.next_out_ns && self.source_due().is_none_or(|due| due > now_ns) {
+                // On arrival, a packet does not wait for the rest of the one before.
+                let crowded = !self.paced && !self.buffer.is_empty();
+                if now_ns < self.next_out_ns && !crowded {
                     return Ok(None);
                 }
                 self.next_out_ns = self.next_out_ns.min(now_ns) + self.frame_ns;
                 self.fifo.pop(&mut self.out);
                 let fresh = std::mem::take(&mut self.fresh);
                 return Ok(Some(Heard { pcm: &self.out, fresh }));
+            }
+            if self.paced && (self.resting || now_ns < self.next_out_ns) {
+                return Ok(None);
             }
             if !self.take(now_ns)? {
                 return Ok(None);
@@ -223,13 +245,13 @@ impl Flow {
 
     /// When to poll again without a packet; `None` while nothing is due.
     pub(crate) fn deadline(&self) -> Option<u64> {
-        let frame = (self.fifo.len() >= self.out.len()).then_some(self.next_out_ns);
-        [frame, self.source_due()].into_iter().flatten().min()
+        let due = self.fifo.len() >= self.out.len() || (self.paced && !self.resting);
+        due.then_some(self.next_out_ns)
     }
 
-    /// How long packets wait now.
+    /// How far behind its fastest packets the source is heard now.
     pub(crate) fn depth_ns(&self) -> u64 {
-        self.buffer.depth()
+        self.depth_ns
     }
 
     /// Packets that came too late.
@@ -242,35 +264,56 @@ impl Flow {
         self.concealed
     }
 
-    /// When the source's next packet is due, here or not.
-    fn source_due(&self) -> Option<u64> {
-        match self.buffer.due() {
-            Some(due) => Some(due),
-            None if self.resting || self.buffer.depth() == 0 => None,
-            None => self.buffer.expected(),
+    /// The source speaks after silence: its first frame leaves the depth after this packet.
+    fn begin(&mut self, now_ns: u64) {
+        let known = self.stretch_after_ns <= now_ns;
+        let depth = if known {
+            self.rule.chosen()
+        } else {
+            self.rule.chosen().max(FIRST_DEPTH_NS)
+        };
+        self.depth_ns = depth.clamp(LEAST_DEPTH_NS, MOST_DEPTH_NS);
+        self.next_out_ns = now_ns + self.depth_ns;
+        self.resting = false;
+        self.made_up_ns = 0;
+        self.fresh = true;
+    }
+
+    /// On arrival or paced: towards a sink with a good buffer that depends on the source's jitter.
+    fn choose_way(&mut self, now_ns: u64) {
+        let late = self.rule.late(LATE_NS);
+        if !self.paced && late > JITTERS {
+            self.paced = true;
+            if !self.resting {
+                self.begin(now_ns);
+                self.fresh = false;
+            }
+        } else if self.paced && late < CALM {
+            self.paced = false;
+            self.depth_ns = 0;
         }
     }
 
-    /// Takes one packet, or makes one up; false if none is due.
+    /// Takes one packet, or makes one up; false if there is nothing to take.
     fn take(&mut self, now_ns: u64) -> Result<bool, PluginError> {
-        match self.buffer.pop(now_ns) {
-            Pop::Packet(frame) if frame.payload_type != self.payload_type => return Ok(true),
+        // The turn of a packet is decided here: for the buffer all that it has is due.
+        match self.buffer.pop(u64::MAX) {
+            Pop::Packet(frame) if frame.payload_type != self.payload_type => {}
             Pop::Packet(frame) => {
+                let timestamp = frame.timestamp;
                 let ticks = self
                     .expected
-                    .map_or(0, |expected| frame.timestamp.wrapping_sub(expected) as i32);
-                // A pause of the source of 5 ms and more; less is rounding.
-                self.fresh |= frame.first || self.resting || ticks >= (self.clock / 200) as i32;
+                    .map_or(0, |expected| timestamp.wrapping_sub(expected) as i32);
+                // A pause of the source of 5 ms and more; less is rounding. Paced, the pace goes on through it.
+                self.fresh |= frame.first || self.resting || (!self.paced && ticks >= (self.clock / 200) as i32);
                 let samples = match self.decoder.decode(frame.payload, &mut self.scratch) {
                     Ok(samples) => samples.min(self.scratch.len()),
                     Err(error) if is_fault(error) => return Err(error),
                     Err(_) => 0,
                 };
-                let timestamp = frame.timestamp;
                 if samples == 0 {
-                    // A broken packet, or one that says "silence": nobody heard it.
-                    let made_up = self.packet_samples;
-                    self.expected = Some(timestamp.wrapping_add(self.ticks(made_up)));
+                    // A broken packet: as good as lost.
+                    self.expected = Some(timestamp.wrapping_add(self.ticks(self.packet_samples)));
                     self.conceal(now_ns, None)?;
                     return Ok(true);
                 }
@@ -281,7 +324,11 @@ impl Flow {
                 if self.codec_conceals != Some(true) {
                     self.concealer.heard(&mut self.scratch[..samples]);
                 }
-                let samples = self.stretch(samples, now_ns);
+                let samples = if self.paced {
+                    self.stretch(samples, now_ns)
+                } else {
+                    samples
+                };
                 self.append(samples, now_ns);
             }
             Pop::Missing { next, .. } => {
@@ -299,14 +346,13 @@ impl Flow {
                 self.follow_missing();
                 self.conceal(now_ns, made)?;
             }
-            Pop::Early => return Ok(false),
-            Pop::Empty => {
-                if self.source_due().is_none_or(|due| due > now_ns) {
-                    return Ok(false);
-                }
+            Pop::Early | Pop::Empty if !self.paced => return Ok(false),
+            Pop::Early | Pop::Empty => {
+                // Should it come after all, it is too late.
                 self.buffer.skip();
                 self.follow_missing();
                 self.conceal(now_ns, None)?;
+                return Ok(!self.resting);
             }
         }
         Ok(true)
@@ -351,7 +397,7 @@ impl Flow {
 
     /// Brings the first samples of the scratch to the sink's rate and queues them.
     fn append(&mut self, samples: usize, now_ns: u64) {
-        if self.fifo.len() < self.out.len() {
+        if !self.paced && self.fifo.len() < self.out.len() {
             self.next_out_ns = now_ns;
         }
         match &mut self.resampler {
@@ -363,65 +409,37 @@ impl Flow {
         }
     }
 
-    /// Brings the depth nearer to where it should be by one period of the voice, if it is time.
+    /// Measures the depth, and brings it nearer to where it should be by one period of the voice if it is time.
     fn stretch(&mut self, samples: usize, now_ns: u64) -> usize {
-        if self.lazy || now_ns < self.stretch_after_ns {
+        // This packet was taken now; the fastest packet of its place would have come when the next one is expected, less a
+        // packet. It is heard after what waits, but had to be here before.
+        let taken_ns = self.next_out_ns + self.packet_ns();
+        let have = taken_ns
+            .saturating_sub(self.buffer.expected().unwrap_or(taken_ns))
+            .min(MOST_DEPTH_NS);
+        let waiting_ns = self.fifo.len() as u64 * 1_000_000_000 / u64::from(self.sink_rate.max(1));
+        self.depth_ns = have + waiting_ns;
+        if now_ns < self.stretch_after_ns {
             return samples;
         }
-        let want = self.rule.chosen().max(LEAST_DEPTH_NS);
-        let depth = self.buffer.depth();
-        let have = depth + self.fifo.len() as u64 * 1_000_000_000 / u64::from(self.sink_rate.max(1));
-        let (changed, percent) = if have > want + TOLERANCE_NS && depth > LEAST_DEPTH_NS {
+        let want = self.rule.chosen().clamp(LEAST_DEPTH_NS, MOST_DEPTH_NS);
+        // What is dropped comes out of what waits; when that is used up, packets are taken a frame earlier from then on.
+        let (changed, percent) = if have >= want + self.frame_ns || (have >= want && waiting_ns >= SPARE_NS) {
             let percent = if have > want + FAR_NS {
                 3 * STRETCH_PERCENT
             } else {
                 STRETCH_PERCENT
             };
             (dsp::shrink(&mut self.scratch[..samples], self.rate), percent)
-        } else if have + TOLERANCE_NS < want {
+        } else if have < want {
             (dsp::grow(&mut self.scratch, samples, self.rate), STRETCH_PERCENT)
         } else {
-            (None, STRETCH_PERCENT)
+            return samples;
         };
         let Some(changed) = changed else { return samples };
         let moved_ns = self.ns(samples.abs_diff(changed));
-        let depth = if changed < samples {
-            depth.saturating_sub(moved_ns)
-        } else {
-            depth + moved_ns
-        };
-        self.buffer.set_depth(depth.clamp(LEAST_DEPTH_NS, MOST_DEPTH_NS));
         self.stretch_after_ns = now_ns + moved_ns * 100 / percent;
         changed
-    }
-
-    /// Keeps the time of the next packet as it was when the fastest packet of late becomes another one: the depth is what
-    /// changes. At depth 0 there is no schedule to keep.
-    fn hold_schedule(&mut self, before: Option<u64>) {
-        let depth = self.buffer.depth();
-        let (Some(before), Some(after), false) = (before, self.buffer.expected(), depth == 0) else {
-            return;
-        };
-        if before.abs_diff(after) < CLOCK_SET_NS {
-            let depth = (depth + before).saturating_sub(after);
-            self.buffer.set_depth(depth.clamp(LEAST_DEPTH_NS, MOST_DEPTH_NS));
-        }
-    }
-
-    /// Towards a sink with a good buffer the depth is set at once: a burst or a pause is no trouble there.
-    fn choose_depth(&mut self, now_ns: u64, path: Path) {
-        let target = self
-            .rule
-            .target(now_ns, path.loss, self.packet_ns(), path.round_trip_ns);
-        if !self.lazy {
-            return;
-        }
-        let depth = self.buffer.depth();
-        if target >= JITTERS_NS && target > depth {
-            self.buffer.set_depth(target);
-        } else if target <= CALM_NS && depth > 0 {
-            self.buffer.set_depth(0);
-        }
     }
 
     fn clock_was_set(&self, timestamp: u32, now_ns: u64) -> bool {

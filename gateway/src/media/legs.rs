@@ -155,7 +155,13 @@ impl Legs {
             MediaCommand::Play { play, clips, .. } => {
                 self.serve(now_ns, slot, outside, |legs, _| {
                     if let Some(leg) = legs.leg(slot).filter(|leg| leg.is_alive()) {
-                        leg.play = Some(Play::new(play, clips));
+                        let running = leg.play.take().and_then(|running| running.due());
+                        let mut play = Play::new(play, clips);
+                        if let Some(due) = running {
+                            // In step with the one it replaces.
+                            play.start(due);
+                        }
+                        leg.play = Some(play);
                         leg.interrupted = true;
                     }
                     Ok(())

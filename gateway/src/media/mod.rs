@@ -17,7 +17,7 @@ mod legs;
 mod outgoing;
 mod play;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use command::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, PlayKey, Report, Role, TelephoneEvent};
 pub(crate) use leg::{Outside, Slot};

@@ -415,11 +415,13 @@ fn option_lines(id: &str, rows: &[PluginOption], settings: &PluginSettings) -> R
 
 #[cfg(test)]
 impl Registry {
-    /// Takes in plugins that are linked into the test, without self-check and options.
-    pub(crate) fn from_static(plugins: &[&'static quartet_plugin::abi::Shared<quartet_plugin::abi::Plugin>]) -> Self {
+    /// Takes in plugins that are linked into the test, by their symbols, without self-check and options.
+    pub(crate) fn from_static(
+        plugins: &[(&str, &'static quartet_plugin::abi::Shared<quartet_plugin::abi::Plugin>)],
+    ) -> Self {
         let mut registry = Self::default();
-        for plugin in plugins {
-            let image = loader::open_static(&plugin.0).expect("the macros write complete tables");
+        for (symbol, plugin) in plugins {
+            let image = loader::open_static(symbol, &plugin.0).expect("the macros write complete tables");
             let health = Arc::new(Health::new(&image.id));
             let shared = Arc::new(Shared {
                 options: CString::default(),

@@ -1,1 +1,139 @@
+//! Real sockets on the loopback.
 
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::mpsc::{Receiver, channel},
+    time::Duration,
+};
+
+use quartet_plugin::Role;
+use quartet_proto::rtp::packet::{Packet as Rtp, is_rtcp};
+
+use super::*;
+use crate::media::{
+    dsp::tones::strength,
+    testing::{Room, Speaker, codec, registry},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn start(ports: Option<RangeInclusive<u16>>) -> (Media, Receiver<MediaEvent>) {
+    let (sender, events) = channel();
+    let media = Media::start(2, registry(), ports, move |event| drop(sender.send(event))).unwrap();
+    (media, events)
+}
+
+fn open(media: &Media, leg: u64, beside: Option<u64>) {
+    media.command(MediaCommand::Open {
+        leg: LegKey(leg),
+        beside: beside.map(LegKey),
+        transport: if leg % 2 == 1 { "rtp" } else { "mux" }.to_owned(),
+        role: Role::Offer,
+        bind: Room::bind(),
+        options: String::new(),
+    });
+}
+
+fn until(events: &Receiver<MediaEvent>, what: impl Fn(&MediaEvent) -> bool) -> MediaEvent {
+    loop {
+        let event = events.recv_timeout(PATIENCE).unwrap();
+        if what(&event) {
+            return event;
+        }
+    }
+}
+
+/// The port of a leg, which the transport of the tests says in its description.
+fn port_of(events: &Receiver<MediaEvent>) -> SocketAddr {
+    let MediaEvent::Local { lines, .. } = until(events, |event| matches!(event, MediaEvent::Local { .. })) else {
+        unreachable!("only a description was waited for");
+    };
+    let port = lines.split(' ').nth(5).and_then(|port| port.parse().ok());
+    SocketAddr::from(([127, 0, 0, 1], port.unwrap()))
+}
+
+#[test]
+fn a_tone_crosses_two_legs_and_everything_is_freed() {
+    let (media, events) = start(None);
+    let phones: Vec<UdpSocket> = (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    let mut ports = Vec::new();
+    for (leg, phone) in [(1, &phones[0]), (2, &phones[1])] {
+        phone.set_read_timeout(Some(PATIENCE)).unwrap();
+        open(&media, leg, (leg == 2).then_some(1));
+        ports.push(port_of(&events));
+        let lines = format!("port:{}\n", phone.local_addr().unwrap().port());
+        media.command(MediaCommand::Remote {
+            leg: LegKey(leg),
+            lines,
+        });
+        media.command(MediaCommand::Codec {
+            leg: LegKey(leg),
+            codec: codec("T-NARROW", leg as u32),
+        });
+        until(&events, |event| *event == MediaEvent::Connected { leg: LegKey(leg) });
+    }
+    assert_eq!((media.legs(), media.sockets()), (2, 2));
+    media.command(MediaCommand::Bridge {
+        a: LegKey(1),
+        b: LegKey(2),
+    });
+    assert_ne!(ports[0], ports[1]);
+    let mut speaker = Speaker::new(8_000, 20, 440.0);
+    let mut heard = Vec::new();
+    let mut bytes = [0; 2_000];
+    // One goes in, one comes out: no clock is needed.
+    while heard.len() < 160 * 50 {
+        phones[0].send_to(&speaker.packet(), ports[0]).unwrap();
+        loop {
+            let length = phones[1].recv(&mut bytes).unwrap();
+            let speech = Rtp::parse(&bytes[..length])
+                .ok()
+                .filter(|rtp| !is_rtcp(&bytes) && rtp.payload_type == 96);
+            let Some(rtp) = speech else { continue };
+            heard.extend(
+                rtp.payload
+                    .chunks_exact(2)
+                    .map(|pair| i16::from_le_bytes([pair[0], pair[1]])),
+            );
+            break;
+        }
+    }
+    assert!(strength(&heard, 8_000, 440.0) > 0.98);
+    for leg in [1, 2] {
+        media.command(MediaCommand::Close { leg: LegKey(leg) });
+        until(&events, |event| *event == MediaEvent::Closed { leg: LegKey(leg) });
+    }
+    assert_eq!((media.legs(), media.sockets()), (0, 0));
+}
+
+#[test]
+fn no_socket_is_a_failure_and_closing_is_still_answered() {
+    let (media, events) = start(Some(45_001..=45_000 + 1));
+    open(&media, 1, None);
+    until(&events, |event| matches!(event, MediaEvent::Local { .. }));
+    open(&media, 3, Some(1));
+    let failed = MediaEvent::Failed {
+        leg: LegKey(3),
+        cause: "sockets".to_owned(),
+    };
+    until(&events, |event| *event == failed);
+    for leg in [3, 1] {
+        media.command(MediaCommand::Close { leg: LegKey(leg) });
+        until(&events, |event| *event == MediaEvent::Closed { leg: LegKey(leg) });
+    }
+    assert_eq!((media.legs(), media.sockets()), (0, 0));
+}
+
+#[test]
+fn dropping_the_handle_ends_the_threads_and_orders_for_strangers_are_dropped() {
+    let (media, events) = start(None);
+    media.command(MediaCommand::Close { leg: LegKey(99) });
+    media.command(MediaCommand::StopPlay { leg: LegKey(99) });
+    open(&media, 1, Some(98));
+    until(&events, |event| matches!(event, MediaEvent::Local { .. }));
+    drop(media);
+    assert!(
+        events.iter().all(|event| event.leg() == LegKey(1)),
+        "the channel is closed: nobody holds the other end"
+    );
+}

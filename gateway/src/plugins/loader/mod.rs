@@ -96,8 +96,8 @@ pub(super) fn open(path: &Path, facts: &elf::FileFacts) -> Result<Image, Reason>
 
 /// Reads the descriptor of a plugin that is linked into the test.
 #[cfg(test)]
-pub(super) fn open_static(plugin: &'static abi::Plugin) -> Result<Image, Reason> {
-    adopt(plugin, "linked in")
+pub(super) fn open_static(symbol: &str, plugin: &'static abi::Plugin) -> Result<Image, Reason> {
+    adopt(plugin, symbol)
 }
 
 /// Calls the plugin's `init`, once.
