@@ -319,10 +319,17 @@ pub(crate) struct World {
     pub(crate) now_ns: u64,
     pub(crate) sent: Vec<Sent>,
     pub(crate) events: Vec<MediaEvent>,
+    /// Packets are only counted, where time is measured.
+    pub(crate) forget: bool,
+    pub(crate) forgotten: u64,
 }
 
 impl Outside for World {
     fn transmit(&mut self, leg: Slot, _: u32, _: SocketAddr, bytes: &[u8]) -> bool {
+        if self.forget {
+            self.forgotten += 1;
+            return true;
+        }
         self.sent.push(Sent {
             at_ns: self.now_ns,
             leg,

@@ -603,3 +603,32 @@ fn random_orders_and_datagrams_never_panic() {
             .any(|event| matches!(event, MediaEvent::Failed { cause, .. } if cause == "internal"))
     );
 }
+
+/// `cargo test --release -p quartet --lib cost_of -- --ignored --nocapture`
+#[test]
+#[ignore = "measures, and only an optimised build is worth measuring"]
+fn cost_of_a_bridged_packet() {
+    let mut room = bridged();
+    room.world.forget = true;
+    let mut speaker = Speaker::new(8_000, 20, 440.0);
+    let mut peer = Speaker::new(8_000, 20, 1_000.0);
+    let mut packets = || {
+        let bytes = (speaker.packet(), peer.packet());
+        peer.pause(20);
+        bytes
+    };
+    let minute: Vec<_> = (0..3_000).map(|_| packets()).collect();
+    let begin = std::time::Instant::now();
+    for (handset, peer) in &minute {
+        room.receive(HANDSET, handset);
+        room.receive(PEER, peer);
+        room.wait(20 * MS);
+    }
+    let took = begin.elapsed();
+    println!(
+        "{took:?} for a call-minute, {} packets out: {:?} each",
+        room.world.forgotten,
+        took / room.world.forgotten as u32
+    );
+    assert!(took < Duration::from_millis(50));
+}
