@@ -69,8 +69,16 @@ impl Baresip {
         let control = wait::until("baresip's control port", Duration::from_secs(10), || {
             TcpStream::connect(("127.0.0.1", control)).ok()
         });
-        control.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout can be set");
-        Some(Self { child, folder, control, buffer: Vec::new(), events: Vec::new() })
+        control
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .expect("a timeout can be set");
+        Some(Self {
+            child,
+            folder,
+            control,
+            buffer: Vec::new(),
+            events: Vec::new(),
+        })
     }
 
     /// Gives a command, as its menu knows it.
@@ -103,7 +111,12 @@ impl Baresip {
             if let Some(found) = self.events.iter().find(|event| matches(event)) {
                 return found.clone();
             }
-            assert!(Instant::now() < end, "baresip: no {what} within {limit:?}; events {:#?}\n{}", self.events, self.log());
+            assert!(
+                Instant::now() < end,
+                "baresip: no {what} within {limit:?}; events {:#?}\n{}",
+                self.events,
+                self.log()
+            );
             self.read();
         }
     }
@@ -121,7 +134,9 @@ impl Baresip {
             self.buffer.extend(&chunk[..length]);
         }
         while let Some(colon) = self.buffer.iter().position(|byte| *byte == b':') {
-            let length: usize = String::from_utf8_lossy(&self.buffer[..colon]).parse().expect("a netstring's length");
+            let length: usize = String::from_utf8_lossy(&self.buffer[..colon])
+                .parse()
+                .expect("a netstring's length");
             if self.buffer.len() < colon + length + 2 {
                 break;
             }
@@ -167,8 +182,12 @@ impl Drop for Baresip {
 /// A port free for UDP and TCP, and the one after it too (baresip takes TCP port + 1).
 fn free_port() -> u16 {
     loop {
-        let Ok(udp) = UdpSocket::bind("127.0.0.1:0") else { continue };
-        let Ok(port) = udp.local_addr().map(|address| address.port()) else { continue };
+        let Ok(udp) = UdpSocket::bind("127.0.0.1:0") else {
+            continue;
+        };
+        let Ok(port) = udp.local_addr().map(|address| address.port()) else {
+            continue;
+        };
         let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
         if port < 65_000 && free(port) && free(port + 1) {
             return port;

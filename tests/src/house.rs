@@ -8,7 +8,7 @@ use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
 use quartet::demo::gateway::{self, Gateway};
 use quartet::demo::line::Source;
 use quartet::demo::phone::{self, Phone};
-use quartet::demo::{PEER_HZ, PHONE_HZ, phone_row};
+use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ, phone_row};
 use quartet::io::control::Question;
 use quartet::plugins::{PluginSettings, Registry};
 use serde_json::Value;
@@ -17,7 +17,7 @@ use serde_json::Value;
 pub const SOON: Duration = Duration::from_secs(10);
 
 /// The password of every phone.
-pub const PASSWORD: &str = "correct horse";
+pub const PASSWORD: &str = "correct-horse";
 
 /// A running gateway with phones 100, 101 and 102, and what its tests need.
 pub struct House {
@@ -33,8 +33,14 @@ pub fn plugin_folder() -> PathBuf {
 
 /// The first-party plugins.
 pub fn registry() -> Arc<Registry> {
-    let required = ["codec-g711", "codec-opus", "transport-rtp", "transport-webrtc"].map(str::to_owned).to_vec();
-    let settings = PluginSettings { path: vec![plugin_folder()], required, ..PluginSettings::default() };
+    let required = ["codec-g711", "codec-opus", "transport-rtp", "transport-webrtc"]
+        .map(str::to_owned)
+        .to_vec();
+    let settings = PluginSettings {
+        path: vec![plugin_folder()],
+        required,
+        ..PluginSettings::default()
+    };
     Arc::new(Registry::load(&settings).expect("the first-party plugins load"))
 }
 
@@ -63,12 +69,22 @@ ring_timeout = "3s"
 impl House {
     /// Starts the gateway; `more` are further lines of quartet.conf.
     pub async fn new(program: &str, more: &str) -> Self {
-        Self::at(program, more, [127, 0, 0, 1].into(), "codecs = [\"pcmu\", \"opus\"]").await
+        Self::at(
+            program,
+            more,
+            [127, 0, 0, 1].into(),
+            Hashes::Md5AndSha256,
+            "codecs = [\"pcmu\", \"opus\"]",
+        )
+        .await
     }
 
     /// The same with the hub at another address, and phones with other settings.
-    pub async fn at(program: &str, more: &str, hub: std::net::IpAddr, phone: &str) -> Self {
-        let phones: String = ["100", "101", "102"].iter().map(|user| phone_row(user, PASSWORD, phone)).collect();
+    pub async fn at(program: &str, more: &str, hub: std::net::IpAddr, hashes: Hashes, phone: &str) -> Self {
+        let phones: String = ["100", "101", "102"]
+            .iter()
+            .map(|user| phone_row(user, PASSWORD, hashes, phone))
+            .collect();
         // The plugins are in the folder of this test; the gateway looks beside its own program, which is another.
         let more = format!("[log]\nlevel = \"debug\"\n{more}");
         let setup = gateway::Setup {
@@ -79,13 +95,22 @@ impl House {
             phones,
             routes: ROUTES.into(),
         };
-        let gateway = Gateway::start(Path::new(program), &setup).await.expect("the gateway starts");
-        Self { registry: registry(), gateway }
+        let gateway = Gateway::start(Path::new(program), &setup)
+            .await
+            .expect("the gateway starts");
+        Self {
+            registry: registry(),
+            gateway,
+        }
     }
 
     /// A hub account's token.
     pub async fn invite(&self, user: &str) -> String {
-        let answer = self.gateway.ask(&Question::Invite { user: user.into() }).await.expect("invite");
+        let answer = self
+            .gateway
+            .ask(&Question::Invite { user: user.into() })
+            .await
+            .expect("invite");
         answer["token"].as_str().expect("a token").to_owned()
     }
 
@@ -104,7 +129,9 @@ impl House {
             answering,
             fault,
         };
-        E2eePeer::join(Arc::clone(&self.registry), setup).await.expect("the user joins the hub")
+        E2eePeer::join(Arc::clone(&self.registry), setup)
+            .await
+            .expect("the user joins the hub")
     }
 
     /// A phone that says 440 Hz, registered.
@@ -117,8 +144,13 @@ impl House {
             source: Source::Tone { hz: PHONE_HZ },
             answers,
         };
-        let mut phone = Phone::start(Arc::clone(&self.registry), setup).await.expect("the phone starts");
-        phone.wait(&phone::Event::Registered, SOON).await.expect("the phone registers");
+        let mut phone = Phone::start(Arc::clone(&self.registry), setup)
+            .await
+            .expect("the phone starts");
+        phone
+            .wait(&phone::Event::Registered, SOON)
+            .await
+            .expect("the phone registers");
         phone
     }
 
@@ -135,7 +167,11 @@ impl House {
             if ["calls", "legs", "media_sockets"].iter().all(|name| status[name] == 0) {
                 return;
             }
-            assert!(std::time::Instant::now() < end, "something of a call is left: {status}\n{}", self.gateway.log());
+            assert!(
+                std::time::Instant::now() < end,
+                "something of a call is left: {status}\n{}",
+                self.gateway.log()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -148,7 +184,12 @@ impl House {
             if records.len() >= count {
                 return records[count - 1].clone();
             }
-            assert!(std::time::Instant::now() < end, "only {} records\n{}", records.len(), self.gateway.log());
+            assert!(
+                std::time::Instant::now() < end,
+                "only {} records\n{}",
+                records.len(),
+                self.gateway.log()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -169,7 +210,10 @@ impl House {
     /// Resident memory of the gateway, in KiB.
     pub fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.gateway.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("Linux tells");
         line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
     }
 }

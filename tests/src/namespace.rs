@@ -36,7 +36,9 @@ impl Namespace {
     fn wire(&self) -> Result<(), String> {
         let (outer, inner) = (format!("{}o", self.name), format!("{}i", self.name));
         let n = self.name.as_str();
-        ip(["link", "add", &outer, "type", "veth", "peer", "name", &inner, "netns", n])?;
+        ip([
+            "link", "add", &outer, "type", "veth", "peer", "name", &inner, "netns", n,
+        ])?;
         ip(["addr", "add", &format!("{}/30", self.near), "dev", &outer])?;
         ip(["link", "set", &outer, "up"])?;
         ip(["-n", n, "addr", "add", &format!("{}/30", self.far), "dev", &inner])?;
@@ -76,8 +78,15 @@ impl Drop for Namespace {
 }
 
 fn ip<const N: usize>(arguments: [&str; N]) -> Result<(), String> {
-    let out = Command::new("ip").args(arguments).output().map_err(|error| error.to_string())?;
-    if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).into_owned()) }
+    let out = Command::new("ip")
+        .args(arguments)
+        .output()
+        .map_err(|error| error.to_string())?;
+    if out.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&out.stderr).into_owned())
+    }
 }
 
 fn rand_u32() -> u32 {

@@ -30,7 +30,14 @@ impl Ntgcalls {
         let mut command: Command = namespace.command(python);
         command
             .arg(peers::root().join("tests/peers/hub_peer.py"))
-            .args(["--hub", hub, &format!("--token={token}"), "--max-time", "180", "--record"])
+            .args([
+                "--hub",
+                hub,
+                &format!("--token={token}"),
+                "--max-time",
+                "180",
+                "--record",
+            ])
             .arg(&record)
             .args(more)
             .stdin(Stdio::null())
@@ -55,7 +62,12 @@ impl Ntgcalls {
                 }
             }
         });
-        let mut client = Self { child, lines, events: Vec::new(), record };
+        let mut client = Self {
+            child,
+            lines,
+            events: Vec::new(),
+            record,
+        };
         client.wait_for("registered", Duration::from_secs(20));
         Some(client)
     }

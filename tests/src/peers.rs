@@ -4,30 +4,50 @@ use std::path::{Path, PathBuf};
 
 /// The program of that name, or none with a visible line; in CI a missing peer fails the test.
 pub fn program(name: &str) -> Option<PathBuf> {
-    let found = std::env::var_os("PATH")
-        .and_then(|path| std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()));
+    let found = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path)
+            .map(|folder| folder.join(name))
+            .find(|file| file.is_file())
+    });
     found.or_else(|| missing(name))
 }
 
 /// The Python in which tests/setup installed the E2EE clients.
 pub fn python() -> Option<PathBuf> {
     let python = root().join("target/peers/bin/python");
-    if python.is_file() { Some(python) } else { missing("target/peers (ntgcalls)") }
+    if python.is_file() {
+        Some(python)
+    } else {
+        missing("target/peers (ntgcalls)")
+    }
 }
 
 /// Whether this process may make network namespaces.
 pub fn may_make_namespaces() -> Option<()> {
-    let root = std::process::Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout == b"0\n");
-    if root { program("ip").map(|_| ()) } else { missing("the right to make network namespaces (root)") }
+    let root = std::process::Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|out| out.stdout == b"0\n");
+    if root {
+        program("ip").map(|_| ())
+    } else {
+        missing("the right to make network namespaces (root)")
+    }
 }
 
 /// The folder of the project.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ has a parent")
+        .to_owned()
 }
 
 fn missing<T>(name: &str) -> Option<T> {
-    assert!(std::env::var_os("CI").is_none(), "{name} is missing; tests/setup installs it");
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "{name} is missing; tests/setup installs it"
+    );
     eprintln!("SKIPPED: {name} is missing; tests/setup installs it");
     None
 }

@@ -17,10 +17,16 @@ impl Recording {
         let field16 = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let channels = usize::from(field16(22)).max(1);
         let rate = u32::from_le_bytes([bytes[24], bytes[25], bytes[26], bytes[27]]);
-        let data = bytes.windows(4).position(|w| w == b"data").expect("a WAV file has data") + 8;
+        let data = bytes
+            .windows(4)
+            .position(|w| w == b"data")
+            .expect("a WAV file has data")
+            + 8;
         let frames = bytes[data..].chunks_exact(2 * channels);
         let samples: Vec<i16> = frames.map(|frame| i16::from_le_bytes([frame[0], frame[1]])).collect();
-        Self { samples: to_telephone(&samples, rate) }
+        Self {
+            samples: to_telephone(&samples, rate),
+        }
     }
 
     /// The strongest tone of a stretch, in seconds from the start.
@@ -38,5 +44,8 @@ impl Recording {
 /// Averages down; the rates are whole multiples of a telephone's.
 fn to_telephone(samples: &[i16], rate: u32) -> Vec<i16> {
     let factor = (rate / hear::RATE).max(1) as usize;
-    samples.chunks(factor).map(|c| (c.iter().map(|s| i32::from(*s)).sum::<i32>() / c.len() as i32) as i16).collect()
+    samples
+        .chunks(factor)
+        .map(|c| (c.iter().map(|s| i32::from(*s)).sum::<i32>() / c.len() as i32) as i16)
+        .collect()
 }

@@ -17,15 +17,27 @@ async fn the_handset_hears_the_four_words_and_both_hear_each_other() {
     let mut desk = house.phone("100", false).await;
     desk.dial("anna");
     let emojis = anna
-        .wait("emojis", SOON, |event| if let e2ee_peer::Event::Emojis(e) = event { Some(*e) } else { None })
+        .wait("emojis", SOON, |event| {
+            if let e2ee_peer::Event::Emojis(e) = event {
+                Some(*e)
+            } else {
+                None
+            }
+        })
         .await
         .expect("a key");
-    desk.wait(&phone::Event::Connected, SOON).await.expect("the call stands");
+    desk.wait(&phone::Event::Connected, SOON)
+        .await
+        .expect("the call stands");
     let ears = Ears::new(house.registry.clone()).expect("the recordings");
     let words: Vec<_> = emojis.iter().map(|emoji| emoji.word()).collect();
     let end = std::time::Instant::now() + Duration::from_secs(15);
     while ears.words(&desk.line().heard()) != words {
-        assert!(std::time::Instant::now() < end, "heard {:?}, not {words:?}", ears.words(&desk.line().heard()));
+        assert!(
+            std::time::Instant::now() < end,
+            "heard {:?}, not {words:?}",
+            ears.words(&desk.line().heard())
+        );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     // Two seconds of talk after the announcement.
@@ -40,13 +52,22 @@ async fn the_handset_hears_the_four_words_and_both_hear_each_other() {
     let at_anna = anna.line().heard();
     let tone = hear::tone(&at_anna[at_anna.len() - hear::RATE as usize..], hear::RATE).expect("a tone at anna");
     assert!((tone.hz - PHONE_HZ).abs() <= 5.0 && tone.share > 0.9, "{tone:?}");
-    assert!(ears.words(&at_anna).is_empty(), "the far end hears nothing of the announcement");
+    assert!(
+        ears.words(&at_anna).is_empty(),
+        "the far end hears nothing of the announcement"
+    );
     desk.hang_up();
-    anna.wait("the end", SOON, |event| matches!(event, e2ee_peer::Event::Ended("answered")).then_some(()))
-        .await
-        .expect("anna is told");
+    anna.wait("the end", SOON, |event| {
+        matches!(event, e2ee_peer::Event::Ended("answered")).then_some(())
+    })
+    .await
+    .expect("anna is told");
     let record = house.record(1).await;
-    assert_eq!((&record["cause"], &record["verdict"]), (&"answered".into(), &"announced".into()), "{record}");
+    assert_eq!(
+        (&record["cause"], &record["verdict"]),
+        (&"answered".into(), &"announced".into()),
+        "{record}"
+    );
     house.wait_idle().await;
     assert!(!house.gateway.log().contains(" ERROR "), "{}", house.gateway.log());
 }

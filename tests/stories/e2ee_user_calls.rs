@@ -13,25 +13,51 @@ async fn two_phones_ring_one_answers_the_other_stops() {
     let mut desk = house.phone("101", true).await;
     let mut anna = house.user("anna", Answering::Take, Fault::None).await;
     anna.dial("gw");
-    anna.wait("ringing", SOON, |event| (*event == e2ee_peer::Event::Ringing).then_some(())).await.expect("it rings");
+    anna.wait("ringing", SOON, |event| {
+        (*event == e2ee_peer::Event::Ringing).then_some(())
+    })
+    .await
+    .expect("it rings");
     let emojis = anna
-        .wait("emojis", SOON, |event| if let e2ee_peer::Event::Emojis(e) = event { Some(*e) } else { None })
+        .wait("emojis", SOON, |event| {
+            if let e2ee_peer::Event::Emojis(e) = event {
+                Some(*e)
+            } else {
+                None
+            }
+        })
         .await
         .expect("a key");
-    desk.wait(&phone::Event::Connected, SOON).await.expect("the call stands");
-    quiet.wait(&phone::Event::Called("anna".into()), SOON).await.expect("the other rang");
-    quiet.wait(&phone::Event::Ended("hangup"), SOON).await.expect("the other stops ringing");
+    desk.wait(&phone::Event::Connected, SOON)
+        .await
+        .expect("the call stands");
+    quiet
+        .wait(&phone::Event::Called("anna".into()), SOON)
+        .await
+        .expect("the other rang");
+    quiet
+        .wait(&phone::Event::Ended("hangup"), SOON)
+        .await
+        .expect("the other stops ringing");
     let ears = Ears::new(house.registry.clone()).expect("the recordings");
     let words: Vec<_> = emojis.iter().map(|emoji| emoji.word()).collect();
     let end = std::time::Instant::now() + 2 * SOON;
     while ears.words(&desk.line().heard()) != words {
-        assert!(std::time::Instant::now() < end, "heard {:?}, not {words:?}", ears.words(&desk.line().heard()));
+        assert!(
+            std::time::Instant::now() < end,
+            "heard {:?}, not {words:?}",
+            ears.words(&desk.line().heard())
+        );
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
     anna.hang_up();
     desk.wait(&phone::Event::Ended("answered"), SOON).await.expect("a BYE");
     let record = house.record(1).await;
-    assert_eq!((&record["cause"], &record["direction"]), (&"answered".into(), &"incoming".into()), "{record}");
+    assert_eq!(
+        (&record["cause"], &record["direction"]),
+        (&"answered".into(), &"incoming".into()),
+        "{record}"
+    );
     house.wait_idle().await;
 }
 
@@ -40,10 +66,23 @@ async fn refused(house: &House, to: &str) -> (&'static str, serde_json::Value) {
     let mut anna = house.user("anna", Answering::Take, Fault::None).await;
     anna.dial(to);
     let seen = anna
-        .wait("the end", SOON, |event| if let e2ee_peer::Event::Ended(c) = event { Some(*c) } else { None })
+        .wait("the end", SOON, |event| {
+            if let e2ee_peer::Event::Ended(c) = event {
+                Some(*c)
+            } else {
+                None
+            }
+        })
         .await
         .expect("the end");
-    (seen, house.gateway.records().last().map_or(serde_json::Value::Null, |record| record["cause"].clone()))
+    (
+        seen,
+        house
+            .gateway
+            .records()
+            .last()
+            .map_or(serde_json::Value::Null, |record| record["cause"].clone()),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,8 +101,14 @@ async fn a_busy_phone_is_busy() {
     let mut desk = house.phone("102", true).await;
     let mut ben = house.user("ben", Answering::Take, Fault::None).await;
     ben.dial("102@gw");
-    desk.wait(&phone::Event::Connected, SOON).await.expect("the first call stands");
-    ben.wait("media", SOON, |event| (*event == e2ee_peer::Event::Connected).then_some(())).await.expect("media");
+    desk.wait(&phone::Event::Connected, SOON)
+        .await
+        .expect("the first call stands");
+    ben.wait("media", SOON, |event| {
+        (*event == e2ee_peer::Event::Connected).then_some(())
+    })
+    .await
+    .expect("media");
     let (seen, _) = refused(&house, "102@gw").await;
     assert_eq!(seen, "busy");
     assert_eq!(house.record(1).await["cause"], "busy");

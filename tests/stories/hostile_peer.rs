@@ -12,12 +12,17 @@ async fn calls_in(fault: Fault) -> serde_json::Value {
     let desk = house.phone("102", true).await;
     let mut anna = house.user("anna", Answering::Take, fault).await;
     anna.dial("102@gw");
-    anna.wait("the end", 4 * SOON, |event| matches!(event, e2ee_peer::Event::Ended(_)).then_some(()))
-        .await
-        .expect("the call ends");
+    anna.wait("the end", 4 * SOON, |event| {
+        matches!(event, e2ee_peer::Event::Ended(_)).then_some(())
+    })
+    .await
+    .expect("the call ends");
     let record = house.record(1).await;
     assert!(anna.line().heard().is_empty(), "the hostile peer hears nothing");
-    assert!(desk.line().heard().iter().all(|sample| sample.unsigned_abs() < 50), "the handset hears nothing");
+    assert!(
+        desk.line().heard().iter().all(|sample| sample.unsigned_abs() < 50),
+        "the handset hears nothing"
+    );
     house.wait_idle().await;
     record["cause"].clone()
 }
@@ -49,7 +54,11 @@ async fn one_signalling_packet_altered_is_repeated_and_the_call_connects() {
         let mut desk = house.phone("102", true).await;
         let mut anna = house.user("anna", Answering::Take, Fault::AlteredPacket(number)).await;
         anna.dial("102@gw");
-        anna.wait("media", 2 * SOON, |event| (*event == e2ee_peer::Event::Connected).then_some(())).await.expect("media");
+        anna.wait("media", 2 * SOON, |event| {
+            (*event == e2ee_peer::Event::Connected).then_some(())
+        })
+        .await
+        .expect("media");
         desk.wait(&phone::Event::Connected, SOON).await.expect("the phone");
         house.wait_calls("state", "talking", SOON).await;
         anna.hang_up();
@@ -63,7 +72,9 @@ async fn a_phone_that_dials_a_peer_with_another_certificate_hears_nothing() {
     let mut desk = house.phone("100", false).await;
     let _anna = house.user("anna", Answering::Take, Fault::OtherCertificate).await;
     desk.dial("anna");
-    desk.wait(&phone::Event::Ended("network"), 4 * SOON).await.expect("a refusal with 500");
+    desk.wait(&phone::Event::Ended("network"), 4 * SOON)
+        .await
+        .expect("a refusal with 500");
     assert_eq!(house.record(1).await["cause"], "dtls");
     assert!(desk.line().heard().is_empty());
     house.wait_idle().await;

@@ -24,13 +24,29 @@ async fn a_hundred_calls_leave_no_call_no_leg_no_socket_and_no_memory() {
                 desk.dial("ringer");
                 desk.wait(&phone::Event::Ringing, SOON).await.expect("it rings");
                 desk.hang_up();
-                ringer.wait("the end", SOON, |e| matches!(e, e2ee_peer::Event::Ended(_)).then_some(())).await.expect("end");
+                ringer
+                    .wait("the end", SOON, |e| {
+                        matches!(e, e2ee_peer::Event::Ended(_)).then_some(())
+                    })
+                    .await
+                    .expect("end");
             }
             kind => {
                 desk.dial("taker");
-                desk.wait(&phone::Event::Connected, SOON).await.expect("the call stands");
-                if kind == 2 { taker.hang_up() } else { desk.hang_up() }
-                taker.wait("the end", SOON, |e| matches!(e, e2ee_peer::Event::Ended(_)).then_some(())).await.expect("end");
+                desk.wait(&phone::Event::Connected, SOON)
+                    .await
+                    .expect("the call stands");
+                if kind == 2 {
+                    taker.hang_up()
+                } else {
+                    desk.hang_up()
+                }
+                taker
+                    .wait("the end", SOON, |e| {
+                        matches!(e, e2ee_peer::Event::Ended(_)).then_some(())
+                    })
+                    .await
+                    .expect("end");
             }
         }
         if count == 50 {

@@ -1,6 +1,7 @@
 //! What a user could tell: one file for each story, a real gateway process in each.
 #![allow(missing_docs, reason = "tests")]
 
+mod check_the_conf_files;
 mod dial_e2ee_user;
 mod e2ee_user_calls;
 mod hostile_peer;

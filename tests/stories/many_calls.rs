@@ -1,14 +1,22 @@
 //! Twenty calls at once, all with audio both ways.
 
 use quartet::demo::e2ee_peer::{Answering, Fault};
-use quartet::demo::{PEER_HZ, PHONE_HZ, hear, phone};
+use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ, hear, phone};
 use quartet_tests::house::{House, SOON};
 
 use crate::PROGRAM;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_calls_at_once_all_with_audio_both_ways() {
-    let house = House::new(PROGRAM, "[call]\nverify = \"off\"\n[limits]\ncalls_per_phone = 20").await;
+    let more = "[call]\nverify = \"off\"\n[limits]\ncalls_per_phone = 20";
+    let house = House::at(
+        PROGRAM,
+        more,
+        [127, 0, 0, 1].into(),
+        Hashes::Md5,
+        "codecs = [\"pcmu\"]\nmax_contacts = 20",
+    )
+    .await;
     let mut pairs = Vec::new();
     for count in 0..20 {
         let user = house.user(&format!("user{count}"), Answering::Take, Fault::None).await;
@@ -19,7 +27,9 @@ async fn twenty_calls_at_once_all_with_audio_both_ways() {
         desk.dial(&format!("user{count}"));
     }
     for (desk, _) in &mut pairs {
-        desk.wait(&phone::Event::Connected, 2 * SOON).await.expect("the call stands");
+        desk.wait(&phone::Event::Connected, 2 * SOON)
+            .await
+            .expect("the call stands");
     }
     assert_eq!(house.status().await["calls"], 20);
     for (desk, user) in &pairs {

@@ -18,7 +18,9 @@ async fn try_password(house: &House, password: &str) -> phone::Event {
         source: Source::Silent,
         answers: false,
     };
-    let mut phone = Phone::start(Arc::clone(&house.registry), setup).await.expect("the phone starts");
+    let mut phone = Phone::start(Arc::clone(&house.registry), setup)
+        .await
+        .expect("the phone starts");
     phone.next(SOON).await.expect("an answer")
 }
 
@@ -36,9 +38,16 @@ async fn wrong_passwords_are_refused_then_slowed_then_locked() {
         }
     }
     assert!(slow >= 4, "failures 5 to 9 are answered after a second; {slow} were");
-    assert_eq!(try_password(&house, PASSWORD).await, phone::Event::Refused(403), "locked for the right password too");
+    assert_eq!(
+        try_password(&house, PASSWORD).await,
+        phone::Event::Refused(403),
+        "locked for the right password too"
+    );
     let log = house.gateway.log();
-    assert!(log.contains("login failed: user=\"100\" source=127.0.0.1 why=WrongPassword failures=1"), "{log}");
+    assert!(
+        log.contains("login failed: user=\"100\" source=127.0.0.1 why=WrongPassword failures=1"),
+        "{log}"
+    );
     assert!(!log.contains("wrong\""), "no password in a log");
 }
 
@@ -47,7 +56,80 @@ async fn the_right_password_registers_and_the_phone_is_listed() {
     let house = House::new(PROGRAM, "").await;
     assert_eq!(try_password(&house, PASSWORD).await, phone::Event::Registered);
     let _desk = house.phone("101", false).await;
-    let phones = house.gateway.ask(&quartet::io::control::Question::Phones).await.expect("phones");
-    let users: Vec<_> = phones.as_array().expect("a list").iter().map(|row| row["user"].clone()).collect();
+    let phones = house
+        .gateway
+        .ask(&quartet::io::control::Question::Phones)
+        .await
+        .expect("phones");
+    let users: Vec<_> = phones
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|row| row["user"].clone())
+        .collect();
     assert!(users.contains(&"101".into()), "{phones}");
+}
+
+fn md5(text: &str) -> String {
+    use md5::{Digest, Md5};
+    Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Sends a REGISTER by hand; returns the whole answer.
+fn register(socket: &std::net::UdpSocket, gateway: std::net::SocketAddr, cseq: u32, authorization: &str) -> String {
+    let local = socket.local_addr().expect("bound");
+    let message = format!(
+        "REGISTER sip:{gateway} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKreplay{cseq};rport\r\nMax-Forwards: 70\r\n\
+         From: <sip:100@{gateway}>;tag=t\r\nTo: <sip:100@{gateway}>\r\nCall-ID: replay\r\nCSeq: {cseq} REGISTER\r\n\
+         Contact: <sip:100@{local}>\r\nExpires: 300\r\n{authorization}Content-Length: 0\r\n\r\n"
+    );
+    socket.send_to(message.as_bytes(), gateway).expect("sent");
+    let mut buffer = [0; 4096];
+    let (length, _) = socket.recv_from(&mut buffer).expect("an answer");
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_register_replayed_with_an_old_nonce_count_is_refused() {
+    let house = House::new(PROGRAM, "").await;
+    let gateway = house.gateway.sip().expect("the SIP address");
+    tokio::task::spawn_blocking(move || {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.set_read_timeout(Some(SOON)).expect("a timeout");
+        let challenge = register(&socket, gateway, 1, "");
+        assert!(challenge.starts_with("SIP/2.0 401"), "{challenge}");
+        let nonce_of = |text: &str| {
+            let line = text
+                .lines()
+                .find(|line| line.contains("algorithm=MD5"))
+                .expect("an MD5 challenge")
+                .to_owned();
+            line.split("nonce=\"")
+                .nth(1)
+                .and_then(|rest| rest.split('"').next())
+                .expect("a nonce")
+                .to_owned()
+        };
+        let nonce = nonce_of(&challenge);
+        let uri = format!("sip:{gateway}");
+        let ha1 = md5(&format!("100:quartet:{PASSWORD}"));
+        let ha2 = md5(&format!("REGISTER:{uri}"));
+        let response = md5(&format!("{ha1}:{nonce}:00000001:abc:auth:{ha2}"));
+        let authorization = format!(
+            "Authorization: Digest username=\"100\", realm=\"quartet\", nonce=\"{nonce}\", uri=\"{uri}\", \
+             response=\"{response}\", algorithm=MD5, qop=auth, nc=00000001, cnonce=\"abc\"\r\n"
+        );
+        let welcome = register(&socket, gateway, 2, &authorization);
+        assert!(welcome.starts_with("SIP/2.0 200"), "{welcome}");
+        let replayed = register(&socket, gateway, 3, &authorization);
+        assert!(replayed.starts_with("SIP/2.0 401"), "{replayed}");
+        assert!(
+            !replayed.contains("stale=true"),
+            "the count was used, the nonce is not old: {replayed}"
+        );
+        assert_ne!(nonce_of(&replayed), nonce, "a new nonce");
+    })
+    .await
+    .expect("the phone by hand");
+    assert!(house.gateway.log().contains("why=Replayed"), "{}", house.gateway.log());
 }

@@ -16,10 +16,18 @@ async fn call(house: &House) -> (Phone, E2eePeer, [Emoji; 4]) {
     let mut desk = house.phone("100", false).await;
     desk.dial("anna");
     let emojis = anna
-        .wait("emojis", SOON, |event| if let e2ee_peer::Event::Emojis(e) = event { Some(*e) } else { None })
+        .wait("emojis", SOON, |event| {
+            if let e2ee_peer::Event::Emojis(e) = event {
+                Some(*e)
+            } else {
+                None
+            }
+        })
         .await
         .expect("a key");
-    desk.wait(&phone::Event::Connected, SOON).await.expect("the call stands");
+    desk.wait(&phone::Event::Connected, SOON)
+        .await
+        .expect("the call stands");
     (desk, anna, emojis)
 }
 
@@ -30,7 +38,11 @@ async fn hear_words(ears: &Ears, desk: &Phone, emojis: &[Emoji; 4], from: usize,
     loop {
         let audio = desk.line().heard();
         let audio = &audio[from.min(audio.len())..];
-        let heard = if again { ears.words_again(audio) } else { ears.words(audio) };
+        let heard = if again {
+            ears.words_again(audio)
+        } else {
+            ears.words(audio)
+        };
         if heard == words {
             return;
         }
@@ -40,10 +52,16 @@ async fn hear_words(ears: &Ears, desk: &Phone, emojis: &[Emoji; 4], from: usize,
 }
 
 async fn ended(anna: &mut E2eePeer, cause: &str) {
-    anna.wait("the end", SOON, |event| if let e2ee_peer::Event::Ended(c) = event { Some(*c) } else { None })
-        .await
-        .map(|seen| assert_eq!(seen, cause))
-        .expect("anna is told");
+    anna.wait("the end", SOON, |event| {
+        if let e2ee_peer::Event::Ended(c) = event {
+            Some(*c)
+        } else {
+            None
+        }
+    })
+    .await
+    .map(|seen| assert_eq!(seen, cause))
+    .expect("anna is told");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,13 +75,22 @@ async fn star_one_repeats_to_the_handset_only_and_star_nine_ends_the_call() {
     desk.line().key('1');
     hear_words(&ears, &desk, &emojis, before, true).await;
     let at_anna = anna.line().heard();
-    assert!(ears.words(&at_anna).is_empty() && ears.words_again(&at_anna).is_empty(), "the far end hears none of it");
+    assert!(
+        ears.words(&at_anna).is_empty() && ears.words_again(&at_anna).is_empty(),
+        "the far end hears none of it"
+    );
     desk.line().key('*');
     desk.line().key('9');
-    desk.wait(&phone::Event::Ended("answered"), SOON).await.expect("the handset gets a BYE");
+    desk.wait(&phone::Event::Ended("answered"), SOON)
+        .await
+        .expect("the handset gets a BYE");
     ended(&mut anna, "network").await;
     let record = house.record(1).await;
-    assert_eq!((&record["cause"], &record["verdict"]), (&"mismatch".into(), &"mismatch".into()), "{record}");
+    assert_eq!(
+        (&record["cause"], &record["verdict"]),
+        (&"mismatch".into(), &"mismatch".into()),
+        "{record}"
+    );
     assert!(house.gateway.log().contains("emojis differ"), "an operator is warned");
     house.wait_idle().await;
 }

@@ -10,15 +10,27 @@ async fn stands(house: &House) -> (Phone, E2eePeer) {
     let mut anna = house.user("anna", Answering::Take, Fault::None).await;
     let mut desk = house.phone("100", false).await;
     desk.dial("anna");
-    desk.wait(&phone::Event::Connected, SOON).await.expect("the call stands");
-    anna.wait("media", SOON, |event| (*event == e2ee_peer::Event::Connected).then_some(())).await.expect("media");
+    desk.wait(&phone::Event::Connected, SOON)
+        .await
+        .expect("the call stands");
+    anna.wait("media", SOON, |event| {
+        (*event == e2ee_peer::Event::Connected).then_some(())
+    })
+    .await
+    .expect("media");
     (desk, anna)
 }
 
 async fn ends(anna: &mut E2eePeer) -> &'static str {
-    anna.wait("the end", SOON, |event| if let e2ee_peer::Event::Ended(c) = event { Some(*c) } else { None })
-        .await
-        .expect("anna is told")
+    anna.wait("the end", SOON, |event| {
+        if let e2ee_peer::Event::Ended(c) = event {
+            Some(*c)
+        } else {
+            None
+        }
+    })
+    .await
+    .expect("anna is told")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,7 +41,7 @@ async fn the_phone_gives_up_before_the_answer() {
     desk.dial("anna");
     desk.wait(&phone::Event::Ringing, SOON).await.expect("it rings");
     desk.hang_up();
-    assert_eq!(ends(&mut anna).await, "declined");
+    assert_eq!(ends(&mut anna).await, "hangup");
     assert_eq!(house.record(1).await["cause"], "hangup");
     house.wait_idle().await;
 }
@@ -78,7 +90,9 @@ async fn the_user_vanishes_from_the_hub() {
     let house = House::new(PROGRAM, "[call]\nverify = \"off\"").await;
     let (mut desk, anna) = stands(&house).await;
     anna.vanish();
-    desk.wait(&phone::Event::Ended("answered"), SOON).await.expect("the phone gets a BYE");
+    desk.wait(&phone::Event::Ended("answered"), SOON)
+        .await
+        .expect("the phone gets a BYE");
     assert_eq!(house.record(1).await["cause"], "network");
     house.wait_idle().await;
 }

@@ -62,7 +62,12 @@ struct Row {
 
 impl Cause {
     fn row(self) -> Row {
-        let row = |word, status, reason, discard| Row { word, status, reason, discard };
+        let row = |word, status, reason, discard| Row {
+            word,
+            status,
+            reason,
+            discard,
+        };
         match self {
             Self::Answered => row("answered", 480, None, DiscardReason::Hangup),
             Self::Busy => row("busy", 486, None, DiscardReason::Busy),
@@ -71,18 +76,42 @@ impl Cause {
             Self::Hangup => row("hangup", 487, None, DiscardReason::Hangup),
             Self::Unknown => row("unknown", 404, None, DiscardReason::Disconnect),
             Self::Forbidden => row("forbidden", 403, None, DiscardReason::Disconnect),
-            Self::Incompatible => {
-                row("incompatible", 488, Some((88, "No version or codec in common")), DiscardReason::Disconnect)
-            }
-            Self::KeyExchange => row("key_exchange", 488, Some((88, "Key exchange failed")), DiscardReason::Disconnect),
-            Self::Fingerprint => {
-                row("fingerprint", 488, Some((88, "Key fingerprint differs")), DiscardReason::Disconnect)
-            }
-            Self::Dtls => row("dtls", 500, Some((127, "Media encryption failed")), DiscardReason::Disconnect),
-            Self::Signalling => {
-                row("signalling", 500, Some((127, "Encrypted signalling failed")), DiscardReason::Disconnect)
-            }
-            Self::Network => row("network", 503, Some((38, "Network out of order")), DiscardReason::Disconnect),
+            Self::Incompatible => row(
+                "incompatible",
+                488,
+                Some((88, "No version or codec in common")),
+                DiscardReason::Disconnect,
+            ),
+            Self::KeyExchange => row(
+                "key_exchange",
+                488,
+                Some((88, "Key exchange failed")),
+                DiscardReason::Disconnect,
+            ),
+            Self::Fingerprint => row(
+                "fingerprint",
+                488,
+                Some((88, "Key fingerprint differs")),
+                DiscardReason::Disconnect,
+            ),
+            Self::Dtls => row(
+                "dtls",
+                500,
+                Some((127, "Media encryption failed")),
+                DiscardReason::Disconnect,
+            ),
+            Self::Signalling => row(
+                "signalling",
+                500,
+                Some((127, "Encrypted signalling failed")),
+                DiscardReason::Disconnect,
+            ),
+            Self::Network => row(
+                "network",
+                503,
+                Some((38, "Network out of order")),
+                DiscardReason::Disconnect,
+            ),
             Self::Media => row("media", 500, Some((41, "Media failed")), DiscardReason::Disconnect),
             Self::Mismatch => row("mismatch", 488, Some((88, "Emojis differ")), DiscardReason::Disconnect),
             Self::Limit { .. } => row("limit", 503, Some((42, "Limit reached")), DiscardReason::Busy),
@@ -101,7 +130,11 @@ impl Cause {
 
     /// The Reason header for a refusal or a BYE (RFC 3326), if the cause needs one.
     pub fn reason(self) -> Option<Reason> {
-        self.row().reason.map(|(cause, text)| Reason { protocol: "Q.850".into(), cause, text: text.into() })
+        self.row().reason.map(|(cause, text)| Reason {
+            protocol: "Q.850".into(),
+            cause,
+            text: text.into(),
+        })
     }
 
     /// What an E2EE network is told when this ends the call.
@@ -111,7 +144,11 @@ impl Cause {
 
     /// When a phone may try again, for Retry-After.
     pub fn retry_after(self) -> Option<Duration> {
-        if let Self::Limit { retry_after } = self { Some(retry_after) } else { None }
+        if let Self::Limit { retry_after } = self {
+            Some(retry_after)
+        } else {
+            None
+        }
     }
 
     /// Reads a phone's refusal of our INVITE (status 300 to 699).
@@ -130,14 +167,20 @@ impl Cause {
 
     /// Reads what the E2EE user said when it ended a call in which both had heard each other.
     pub fn from_discard(reason: DiscardReason) -> Self {
-        if reason == DiscardReason::Disconnect { Self::Network } else { Self::Answered }
+        if reason == DiscardReason::Disconnect {
+            Self::Network
+        } else {
+            Self::Answered
+        }
     }
 
     /// Reads what the E2EE user said when it ended a call before that; `calling` tells whether it was the user who called.
     pub fn from_early_discard(reason: DiscardReason, calling: bool) -> Self {
         match reason {
             DiscardReason::Disconnect => Self::Network,
-            DiscardReason::Missed | DiscardReason::Busy | DiscardReason::Declined | DiscardReason::Hangup if calling => {
+            DiscardReason::Missed | DiscardReason::Busy | DiscardReason::Declined | DiscardReason::Hangup
+                if calling =>
+            {
                 Self::Hangup
             }
             DiscardReason::Missed => Self::Missed,
@@ -153,7 +196,9 @@ impl Cause {
             Refusal::Offline => Self::Missed,
             Refusal::Busy => Self::Busy,
             Refusal::Forbidden => Self::Forbidden,
-            Refusal::RateLimited { retry_after } => Self::Limit { retry_after: *retry_after },
+            Refusal::RateLimited { retry_after } => Self::Limit {
+                retry_after: *retry_after,
+            },
             Refusal::Protocol(_) => Self::Network,
         }
     }
@@ -187,7 +232,9 @@ mod tests {
         Cause::Network,
         Cause::Media,
         Cause::Mismatch,
-        Cause::Limit { retry_after: Duration::from_secs(5) },
+        Cause::Limit {
+            retry_after: Duration::from_secs(5),
+        },
     ];
 
     #[test]
@@ -199,7 +246,13 @@ mod tests {
 
     #[test]
     fn a_security_failure_always_says_why() {
-        for cause in [Cause::KeyExchange, Cause::Fingerprint, Cause::Dtls, Cause::Mismatch, Cause::Signalling] {
+        for cause in [
+            Cause::KeyExchange,
+            Cause::Fingerprint,
+            Cause::Dtls,
+            Cause::Mismatch,
+            Cause::Signalling,
+        ] {
             assert!(cause.reason().is_some(), "{cause:?}");
             assert_eq!(cause.discard(), DiscardReason::Disconnect);
         }
@@ -210,7 +263,11 @@ mod tests {
         assert_eq!(Cause::from_status(486).discard(), DiscardReason::Busy);
         assert_eq!(Cause::from_early_discard(DiscardReason::Busy, false).status(), 486);
         assert_eq!(Cause::from_early_discard(DiscardReason::Missed, false).status(), 480);
-        assert_eq!(Cause::from_early_discard(DiscardReason::Missed, true), Cause::Hangup, "the caller gave up");
+        assert_eq!(
+            Cause::from_early_discard(DiscardReason::Missed, true),
+            Cause::Hangup,
+            "the caller gave up"
+        );
         assert_eq!(Cause::from_discard(DiscardReason::Hangup), Cause::Answered);
     }
 }

@@ -8,13 +8,15 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use quartet_proto::e2ee::key_exchange::{self, Agreed, Answered, Binding, Committed, KeyExchangeError, NO_SERVER_RANDOM};
+use quartet_proto::e2ee::key_exchange::{
+    self, Agreed, Answered, Binding, Committed, KeyExchangeError, NO_SERVER_RANDOM,
+};
 use quartet_proto::e2ee::{self, Exchange, LocalMedia, Negotiation, NegotiationEvent, Role, Version};
 use quartet_proto::sdp::Codec;
 use rand_core::CryptoRng;
 
-use super::leg::{Action, LegCommand, LegEvent, Power, PowerDone};
 use super::Cause;
+use super::leg::{Action, LegCommand, LegEvent, Power, PowerDone};
 use super::sip_leg::telephone_event;
 use crate::media::{self as command, Bind, LegCodec, LegKey, MediaCommand, MediaEvent};
 use crate::networks::{NetworkCall, NetworkCommand, NetworkEvent, Offer};
@@ -112,17 +114,29 @@ pub struct E2eeLeg {
 
 impl std::fmt::Debug for E2eeLeg {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("E2eeLeg").field("call", &self.call).field("role", &self.role).finish_non_exhaustive()
+        f.debug_struct("E2eeLeg")
+            .field("call", &self.call)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
     }
 }
 
 impl E2eeLeg {
     /// Begins to call a user: draws a secret for each exchange.
     pub fn call(means: Means, outgoing: Outgoing, mut rng: Box<dyn CryptoRng + Send>) -> Self {
-        let binding = Binding { call_id: outgoing.call.0, caller: outgoing.from, callee: outgoing.to };
-        let powers: Vec<_> =
-            EXCHANGES.iter().map(|e| Power::Begin(key_exchange::begin(*e, &mut *rng, &NO_SERVER_RANDOM))).collect();
-        let state = State::Drawing { missing: powers.len(), drawn: Vec::new() };
+        let binding = Binding {
+            call_id: outgoing.call.0,
+            caller: outgoing.from,
+            callee: outgoing.to,
+        };
+        let powers: Vec<_> = EXCHANGES
+            .iter()
+            .map(|e| Power::Begin(key_exchange::begin(*e, &mut *rng, &NO_SERVER_RANDOM)))
+            .collect();
+        let state = State::Drawing {
+            missing: powers.len(),
+            drawn: Vec::new(),
+        };
         let mut leg = Self::new(means, outgoing.call, Role::Caller, binding, state, rng);
         for power in powers {
             leg.actions.push_back(Action::Compute(leg.means.key, power));
@@ -132,9 +146,16 @@ impl E2eeLeg {
 
     /// Takes a user's request; nothing is answered before somebody takes the call.
     pub fn answer(means: Means, incoming: Incoming, rng: Box<dyn CryptoRng + Send>) -> Self {
-        let offer = incoming.offers.into_iter().find(|offer| EXCHANGES.contains(&offer.exchange));
+        let offer = incoming
+            .offers
+            .into_iter()
+            .find(|offer| EXCHANGES.contains(&offer.exchange));
         let version = e2ee::choose(e2ee::versions(), &incoming.versions).filter(|_| !means.codecs.is_empty());
-        let binding = Binding { call_id: incoming.call.0, caller: incoming.from, callee: incoming.to };
+        let binding = Binding {
+            call_id: incoming.call.0,
+            caller: incoming.from,
+            callee: incoming.to,
+        };
         let mut leg = Self::new(means, incoming.call, Role::Callee, binding, State::Ended, rng);
         if let (Some(offer), Some(version)) = (offer, version) {
             leg.state = State::Offered { offer, version };
@@ -203,8 +224,15 @@ impl E2eeLeg {
         }
         match event {
             NetworkEvent::Received { .. } => self.events.push_back(LegEvent::Ringing),
-            NetworkEvent::Accepted { exchange, public, version, .. } => self.on_accepted(exchange, &public, &version),
-            NetworkEvent::Confirmed { public, fingerprint, .. } => self.on_confirmed(&public, fingerprint),
+            NetworkEvent::Accepted {
+                exchange,
+                public,
+                version,
+                ..
+            } => self.on_accepted(exchange, &public, &version),
+            NetworkEvent::Confirmed {
+                public, fingerprint, ..
+            } => self.on_confirmed(&public, fingerprint),
             NetworkEvent::Signal { packet, .. } => {
                 if let Some(negotiation) = &mut self.negotiation {
                     negotiation.handle_input(now, &packet);
@@ -241,7 +269,10 @@ impl E2eeLeg {
                     public: answered.public().to_vec(),
                     version: version.name().to_owned(),
                 });
-                self.state = State::Accepted { answered: Box::new(answered), version };
+                self.state = State::Accepted {
+                    answered: Box::new(answered),
+                    version,
+                };
             }
             (PowerDone::Agreed(Ok(agreed)), State::Agreeing { version }) => self.on_key(now, agreed, version),
             (PowerDone::Agreed(Err(error)), state @ State::Agreeing { .. }) => {
@@ -309,8 +340,13 @@ impl E2eeLeg {
             return self.over(Cause::Incompatible);
         }
         drawn.sort_by_key(|committed| EXCHANGES.iter().position(|e| *e == committed.exchange()));
-        let offers =
-            drawn.iter().map(|c| Offer { exchange: c.exchange(), commitment: c.commitment() }).collect();
+        let offers = drawn
+            .iter()
+            .map(|c| Offer {
+                exchange: c.exchange(),
+                commitment: c.commitment(),
+            })
+            .collect();
         self.network(NetworkCommand::Request {
             call: self.call,
             from: self.binding.caller.clone(),
@@ -335,7 +371,8 @@ impl E2eeLeg {
         self.state = State::Agreeing { version };
         match chosen.on_accept(public, &self.binding) {
             Ok(job) => {
-                self.actions.push_back(Action::Compute(self.means.key, Power::Agree(job)));
+                self.actions
+                    .push_back(Action::Compute(self.means.key, Power::Agree(job)));
                 self.events.push_back(LegEvent::Taken);
                 self.open_media();
             }
@@ -345,10 +382,13 @@ impl E2eeLeg {
 
     /// Callee: somebody here took the call.
     fn accept(&mut self) {
-        let State::Offered { offer, version } = mem::replace(&mut self.state, State::Ended) else { return };
+        let State::Offered { offer, version } = mem::replace(&mut self.state, State::Ended) else {
+            return;
+        };
         let Some(rng) = &mut self.rng else { return };
         let job = key_exchange::answer(offer.exchange, offer.commitment, &mut **rng, &NO_SERVER_RANDOM);
-        self.actions.push_back(Action::Compute(self.means.key, Power::Answer(job)));
+        self.actions
+            .push_back(Action::Compute(self.means.key, Power::Answer(job)));
         self.state = State::Answering { version };
         self.open_media();
     }
@@ -360,7 +400,9 @@ impl E2eeLeg {
         };
         self.state = State::Agreeing { version };
         match answered.on_confirm(public, fingerprint, &self.binding) {
-            Ok(job) => self.actions.push_back(Action::Compute(self.means.key, Power::Agree(job))),
+            Ok(job) => self
+                .actions
+                .push_back(Action::Compute(self.means.key, Power::Agree(job))),
             Err(error) => self.fail_exchange(&error),
         }
     }
@@ -399,17 +441,28 @@ impl E2eeLeg {
 
     /// Begins the negotiation once there are both a key and our description of media.
     fn start(&mut self, now: Instant) {
-        let Some(negotiation) = &mut self.negotiation else { return };
+        let Some(negotiation) = &mut self.negotiation else {
+            return;
+        };
         if self.started || !self.early_lines.contains("ice-ufrag:") {
             return;
         }
         self.started = true;
         let lines = mem::take(&mut self.early_lines);
-        negotiation.start(now, LocalMedia { lines, codecs: self.means.codecs.clone(), ssrc: self.means.ssrc });
+        negotiation.start(
+            now,
+            LocalMedia {
+                lines,
+                codecs: self.means.codecs.clone(),
+                ssrc: self.means.ssrc,
+            },
+        );
     }
 
     fn follow_negotiation(&mut self, now: Instant) {
-        let Some(negotiation) = &mut self.negotiation else { return };
+        let Some(negotiation) = &mut self.negotiation else {
+            return;
+        };
         let (mut packets, mut events) = (Vec::new(), Vec::new());
         while let Some(packet) = negotiation.poll_transmit() {
             packets.push(packet);
@@ -418,7 +471,10 @@ impl E2eeLeg {
             events.push(event);
         }
         for packet in packets {
-            self.network(NetworkCommand::Signal { call: self.call, packet });
+            self.network(NetworkCommand::Signal {
+                call: self.call,
+                packet,
+            });
         }
         for event in events {
             self.on_negotiation(now, event);
@@ -429,9 +485,15 @@ impl E2eeLeg {
         let leg = self.means.key;
         match event {
             NegotiationEvent::Remote { lines } => {
-                self.actions.push_back(Action::Media(MediaCommand::Remote { leg, lines }));
+                self.actions
+                    .push_back(Action::Media(MediaCommand::Remote { leg, lines }));
             }
-            NegotiationEvent::Channels { send, receive, telephone_event: event, .. } => {
+            NegotiationEvent::Channels {
+                send,
+                receive,
+                telephone_event: event,
+                ..
+            } => {
                 self.codec = Some(send.name.clone());
                 let codec = LegCodec {
                     name: send.name,
@@ -443,7 +505,8 @@ impl E2eeLeg {
                     telephone_event: event.map(telephone_event),
                     ssrc: self.means.ssrc,
                 };
-                self.actions.push_back(Action::Media(MediaCommand::Codec { leg, codec }));
+                self.actions
+                    .push_back(Action::Media(MediaCommand::Codec { leg, codec }));
                 self.channels = true;
                 self.check_connected(now);
             }
@@ -464,7 +527,11 @@ impl E2eeLeg {
 
     fn fail_exchange(&mut self, error: &KeyExchangeError) {
         tracing::warn!(call = %self.call, %error, "key exchange refused");
-        self.fail(if matches!(error, KeyExchangeError::Fingerprint) { Cause::Fingerprint } else { Cause::KeyExchange });
+        self.fail(if matches!(error, KeyExchangeError::Fingerprint) {
+            Cause::Fingerprint
+        } else {
+            Cause::KeyExchange
+        });
     }
 
     fn break_order(&mut self, what: &str) {
@@ -474,7 +541,11 @@ impl E2eeLeg {
 
     /// Ends the leg by our own fault finding: the network is told.
     fn fail(&mut self, cause: Cause) {
-        self.network(NetworkCommand::Discard { call: self.call, reason: cause.discard(), duration: Duration::ZERO });
+        self.network(NetworkCommand::Discard {
+            call: self.call,
+            reason: cause.discard(),
+            duration: Duration::ZERO,
+        });
         self.over(cause);
     }
 
@@ -483,8 +554,14 @@ impl E2eeLeg {
         if matches!(self.state, State::Ended) {
             return;
         }
-        let duration = self.connected.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        self.network(NetworkCommand::Discard { call: self.call, reason: cause.discard(), duration });
+        let duration = self
+            .connected
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        self.network(NetworkCommand::Discard {
+            call: self.call,
+            reason: cause.discard(),
+            duration,
+        });
         self.state = State::Ended;
         self.negotiation = None;
     }

@@ -140,7 +140,11 @@ impl Call {
             plays: 0,
             refusal: None,
             reports: Vec::new(),
-            times: Times { start: wall, answer: None, answered_at: None },
+            times: Times {
+                start: wall,
+                answer: None,
+                answered_at: None,
+            },
             actions: VecDeque::new(),
         };
         call.collect();
@@ -202,7 +206,10 @@ impl Call {
 
     /// Media has a word about a leg that the leg itself does not need.
     pub fn handle_report(&mut self, now: Instant, wall: SystemTime, key: LegKey, report: Report) {
-        let phone = self.legs.iter().any(|leg| leg.key() == key && matches!(leg, Leg::Sip(leg) if !leg.on_hold()));
+        let phone = self
+            .legs
+            .iter()
+            .any(|leg| leg.key() == key && matches!(leg, Leg::Sip(leg) if !leg.on_hold()));
         if phone && self.state == State::Talking && report.silent >= self.policy.rtp_timeout {
             self.end(now, wall, Cause::Media);
         }
@@ -224,7 +231,11 @@ impl Call {
             }
         }
         if self.deadline.is_some_and(|at| now >= at) {
-            let cause = if self.state == State::Ringing { Cause::Missed } else { Cause::Media };
+            let cause = if self.state == State::Ringing {
+                Cause::Missed
+            } else {
+                Cause::Media
+            };
             self.end(now, wall, cause);
         }
         self.verify.handle_timeout(now);
@@ -234,7 +245,13 @@ impl Call {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let legs = self.legs.iter().filter_map(|leg| if let Leg::E2ee(leg) = leg { leg.poll_timeout() } else { None });
+        let legs = self.legs.iter().filter_map(|leg| {
+            if let Leg::E2ee(leg) = leg {
+                leg.poll_timeout()
+            } else {
+                None
+            }
+        });
         legs.chain(self.deadline).chain(self.verify.poll_timeout()).min()
     }
 
@@ -250,7 +267,9 @@ impl Call {
     }
 
     fn next_event(&mut self) -> Option<(LegKey, LegEvent)> {
-        self.legs.iter_mut().find_map(|leg| leg.poll_event().map(|event| (leg.key(), event)))
+        self.legs
+            .iter_mut()
+            .find_map(|leg| leg.poll_event().map(|event| (leg.key(), event)))
     }
 
     fn caller(&self) -> LegKey {
@@ -314,7 +333,8 @@ impl Call {
             self.deadline = None;
             self.times.answer = Some(wall);
             self.times.answered_at = Some(now);
-            self.actions.push_back(Action::Media(MediaCommand::Bridge { a: caller, b: callee }));
+            self.actions
+                .push_back(Action::Media(MediaCommand::Bridge { a: caller, b: callee }));
             if self.emojis.is_some() {
                 self.verify.begin();
             }
@@ -342,7 +362,10 @@ impl Call {
             match output {
                 VerifyOutput::Say(say) => self.say(say, prompts),
                 VerifyOutput::Mismatch => {
-                    tracing::warn!(call = self.key.0, "the person at the handset says that the emojis differ: call ended");
+                    tracing::warn!(
+                        call = self.key.0,
+                        "the person at the handset says that the emojis differ: call ended"
+                    );
                     self.end(now, wall, Cause::Mismatch);
                 }
             }
@@ -355,7 +378,9 @@ impl Call {
             Leg::Sip(leg) => Some((leg.key(), leg.language().to_owned())),
             Leg::E2ee(_) => None,
         });
-        let (Some((leg, language)), Some(emojis)) = (handset, self.emojis.as_ref()) else { return };
+        let (Some((leg, language)), Some(emojis)) = (handset, self.emojis.as_ref()) else {
+            return;
+        };
         let script = match say {
             Say::Announcement => script::announcement(emojis),
             Say::Repeat => script::repeat(emojis),
@@ -370,7 +395,8 @@ impl Call {
                 self.plays += 1;
                 let play = PlayKey(self.plays);
                 self.play = Some(play);
-                self.actions.push_back(Action::Media(MediaCommand::Play { leg, play, clips }));
+                self.actions
+                    .push_back(Action::Media(MediaCommand::Play { leg, play, clips }));
             }
             Err(error) => {
                 tracing::error!(call = self.key.0, %error, "the announcement cannot be spoken");
@@ -430,7 +456,11 @@ impl Call {
                     Leg::Sip(leg) => (Side::Phone, leg.codec()),
                     Leg::E2ee(leg) => (Side::Network, leg.codec()),
                 };
-                let report = self.reports.iter().find(|(key, _)| *key == leg.key()).map(|(_, report)| *report);
+                let report = self
+                    .reports
+                    .iter()
+                    .find(|(key, _)| *key == leg.key())
+                    .map(|(_, report)| *report);
                 let report = report.unwrap_or_default();
                 cdr::Leg {
                     side,

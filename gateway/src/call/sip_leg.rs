@@ -48,7 +48,11 @@ enum State {
     /// We answered; the ACK is on its way. With a late offer it brings the phone's answer.
     Answered { ours: Option<SessionDescription> },
     /// We are about to call the phone.
-    Opening { contact: Contact, from: NameAddr, to: NameAddr },
+    Opening {
+        contact: Contact,
+        from: NameAddr,
+        to: NameAddr,
+    },
     /// We called the phone.
     Calling { offer: SessionDescription },
     /// The dialog stands.
@@ -148,7 +152,11 @@ impl SipLeg {
         match command {
             LegCommand::Ring => {
                 if let State::Waiting { .. } = self.state {
-                    self.sip(SipCommand::Ring { dialog: self.dialog, status: 180, body: None });
+                    self.sip(SipCommand::Ring {
+                        dialog: self.dialog,
+                        status: 180,
+                        body: None,
+                    });
                 }
             }
             LegCommand::Accept => {}
@@ -227,15 +235,28 @@ impl SipLeg {
     }
 
     fn open(&mut self, role: Role) {
-        let Means { key: leg, beside, bind, .. } = self.means.clone();
+        let Means {
+            key: leg, beside, bind, ..
+        } = self.means.clone();
         let (transport, options) = ("rtp".into(), String::new());
-        self.media(MediaCommand::Open { leg, beside, transport, role, bind, options });
+        self.media(MediaCommand::Open {
+            leg,
+            beside,
+            transport,
+            role,
+            bind,
+            options,
+        });
     }
 
     /// Answers the phone once both the call and our transport are ready.
     fn answer(&mut self) {
-        let (Some(lines), Some(identity)) = (self.lines.clone(), self.pending.clone()) else { return };
-        let State::Waiting { offer } = std::mem::replace(&mut self.state, State::Ended) else { return };
+        let (Some(lines), Some(identity)) = (self.lines.clone(), self.pending.clone()) else {
+            return;
+        };
+        let State::Waiting { offer } = std::mem::replace(&mut self.state, State::Ended) else {
+            return;
+        };
         let (body, ours) = match &offer {
             Some(offer) => match self.answer_to(offer, &lines) {
                 Ok(answered) => {
@@ -252,7 +273,11 @@ impl SipLeg {
                 (ours.to_bytes(), Some(ours))
             }
         };
-        self.sip(SipCommand::Answer { dialog: self.dialog, body: Some(body), identity });
+        self.sip(SipCommand::Answer {
+            dialog: self.dialog,
+            body: Some(body),
+            identity,
+        });
         self.state = State::Answered { ours };
     }
 
@@ -260,7 +285,9 @@ impl SipLeg {
     fn invite(&mut self) {
         let Some(lines) = self.lines.clone() else { return };
         let offer = offer_answer::offer(&self.local(&lines));
-        let State::Opening { contact, from, to } = std::mem::replace(&mut self.state, State::Ended) else { return };
+        let State::Opening { contact, from, to } = std::mem::replace(&mut self.state, State::Ended) else {
+            return;
+        };
         self.sip(SipCommand::Invite {
             dialog: self.dialog,
             request_uri: contact.uri,
@@ -277,7 +304,9 @@ impl SipLeg {
 
     /// The phone took our call.
     fn on_answered(&mut self, body: Option<&[u8]>) {
-        let State::Calling { offer } = std::mem::replace(&mut self.state, State::Confirmed) else { return };
+        let State::Calling { offer } = std::mem::replace(&mut self.state, State::Confirmed) else {
+            return;
+        };
         match accept(&offer, body) {
             Ok(agreed) => {
                 self.agree(agreed);
@@ -290,7 +319,9 @@ impl SipLeg {
 
     /// The phone confirmed our answer.
     fn on_confirmed(&mut self, body: Option<&[u8]>) {
-        let State::Answered { ours } = std::mem::replace(&mut self.state, State::Confirmed) else { return };
+        let State::Answered { ours } = std::mem::replace(&mut self.state, State::Confirmed) else {
+            return;
+        };
         if let Some(ours) = ours {
             match accept(&ours, body) {
                 Ok(agreed) => self.agree(agreed),
@@ -310,7 +341,11 @@ impl SipLeg {
             (None, Some(_)) => Err(Cause::Incompatible),
             (None, None) => {
                 let ours = offer_answer::offer(&self.local(&lines));
-                self.sip(SipCommand::Answer { dialog: self.dialog, body: Some(ours.to_bytes()), identity: None });
+                self.sip(SipCommand::Answer {
+                    dialog: self.dialog,
+                    body: Some(ours.to_bytes()),
+                    identity: None,
+                });
                 self.state = State::Answered { ours: Some(ours) };
                 return;
             }
@@ -319,7 +354,11 @@ impl SipLeg {
             Ok(answered) => {
                 self.agree(answered.agreed);
                 let body = Some(answered.description.to_bytes());
-                self.sip(SipCommand::Answer { dialog: self.dialog, body, identity: None });
+                self.sip(SipCommand::Answer {
+                    dialog: self.dialog,
+                    body,
+                    identity: None,
+                });
             }
             // The session stays as it was (RFC 3261 §14.2).
             Err(cause) => self.sip(SipCommand::Reject {
@@ -335,7 +374,9 @@ impl SipLeg {
     fn on_info(&mut self, content_type: &str, body: &[u8]) {
         let text = String::from_utf8_lossy(body);
         let key = if content_type.eq_ignore_ascii_case("application/dtmf-relay") {
-            text.lines().find_map(|line| line.trim().strip_prefix("Signal=")).map(str::trim)
+            text.lines()
+                .find_map(|line| line.trim().strip_prefix("Signal="))
+                .map(str::trim)
         } else if content_type.eq_ignore_ascii_case("application/dtmf") {
             Some(text.trim())
         } else {
@@ -370,7 +411,10 @@ impl SipLeg {
             ssrc: self.means.ssrc,
         };
         self.media(MediaCommand::Codec { leg, codec });
-        self.media(MediaCommand::Remote { leg, lines: agreed.remote_lines.clone() });
+        self.media(MediaCommand::Remote {
+            leg,
+            lines: agreed.remote_lines.clone(),
+        });
         let hold = agreed.direction != Direction::SendRecv;
         if hold != self.hold {
             self.hold = hold;
@@ -380,7 +424,10 @@ impl SipLeg {
     }
 
     fn local<'a>(&'a self, lines: &'a str) -> sdp::Local<'a> {
-        let address = lines.lines().find_map(|line| line.strip_prefix("c:")).unwrap_or("0.0.0.0");
+        let address = lines
+            .lines()
+            .find_map(|line| line.strip_prefix("c:"))
+            .unwrap_or("0.0.0.0");
         sdp::Local {
             origin: Origin {
                 user: "quartet".into(),
@@ -401,9 +448,8 @@ impl SipLeg {
 
     fn answer_to(&self, offer: &SessionDescription, lines: &str) -> Result<sdp::Answered, Cause> {
         let registry = &self.means.registry;
-        let mut fmtp = |codec: &LocalCodec, remote: &str| {
-            registry.codec(&codec.name)?.fmtp(FmtpRole::Answer, remote).ok()
-        };
+        let mut fmtp =
+            |codec: &LocalCodec, remote: &str| registry.codec(&codec.name)?.fmtp(FmtpRole::Answer, remote).ok();
         offer_answer::answer(offer, &self.local(lines), &mut fmtp).map_err(|error| {
             tracing::debug!(%error, "offer");
             Cause::Incompatible
@@ -424,11 +470,14 @@ impl SipLeg {
                 dialog,
                 status: cause.status(),
                 reason: cause.reason(),
-                retry_after: cause.retry_after().map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX)),
+                retry_after: cause
+                    .retry_after()
+                    .map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX)),
             },
-            State::Answered { .. } | State::Calling { .. } | State::Confirmed => {
-                SipCommand::Hangup { dialog, reason: cause.reason() }
-            }
+            State::Answered { .. } | State::Calling { .. } | State::Confirmed => SipCommand::Hangup {
+                dialog,
+                reason: cause.reason(),
+            },
             State::Opening { .. } | State::Ended => return,
         };
         self.sip(command);
@@ -451,14 +500,18 @@ impl SipLeg {
 
 /// What media calls the events that both ends agreed on.
 pub(super) fn telephone_event(event: sdp::TelephoneEvent) -> TelephoneEvent {
-    TelephoneEvent { send_pt: event.send, receive_pt: event.receive, clock: event.clock }
+    TelephoneEvent {
+        send_pt: event.send,
+        receive_pt: event.receive,
+        clock: event.clock,
+    }
 }
 
 fn accept(offer: &SessionDescription, body: Option<&[u8]>) -> Result<Agreed, Cause> {
     let answer = SessionDescription::parse(body.unwrap_or_default());
-    let agreed = answer.map_err(|error| error.to_string()).and_then(|answer| {
-        offer_answer::accept(offer, &answer).map_err(|error| error.to_string())
-    });
+    let agreed = answer
+        .map_err(|error| error.to_string())
+        .and_then(|answer| offer_answer::accept(offer, &answer).map_err(|error| error.to_string()));
     agreed.map_err(|error| {
         tracing::debug!(error, "answer");
         Cause::Incompatible
@@ -484,11 +537,25 @@ pub fn offered_codecs(names: &[String], registry: &Registry) -> Vec<LocalCodec> 
 
 /// What we offer to E2EE users: Opus and events, with the numbers that such clients know.
 pub fn e2ee_codecs(registry: &Registry) -> Vec<Codec> {
-    let Some(opus) = registry.codec("opus") else { return Vec::new() };
+    let Some(opus) = registry.codec("opus") else {
+        return Vec::new();
+    };
     let fmtp = opus.fmtp(FmtpRole::Offer, "").unwrap_or_default();
     vec![
-        Codec { payload_type: 111, name: "opus".into(), clock: 48_000, channels: 2, fmtp },
-        Codec { payload_type: 110, name: "telephone-event".into(), clock: 48_000, channels: 1, fmtp: String::new() },
+        Codec {
+            payload_type: 111,
+            name: "opus".into(),
+            clock: 48_000,
+            channels: 2,
+            fmtp,
+        },
+        Codec {
+            payload_type: 110,
+            name: "telephone-event".into(),
+            clock: 48_000,
+            channels: 1,
+            fmtp: String::new(),
+        },
     ]
 }
 

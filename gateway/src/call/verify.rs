@@ -110,7 +110,14 @@ impl Verify {
     /// Makes the machine; `confirm_timeout` counts from the end of the question.
     pub fn new(mode: Mode, confirm_timeout: Duration) -> Self {
         let (state, verdict, out) = (State::Idle, Verdict::Off, VecDeque::new());
-        Self { mode, confirm_timeout, state, verdict, star_until: None, out }
+        Self {
+            mode,
+            confirm_timeout,
+            state,
+            verdict,
+            star_until: None,
+            out,
+        }
     }
 
     /// Both people are connected: the handset is told.
@@ -140,7 +147,9 @@ impl Verify {
                 if self.verdict == Verdict::Off {
                     self.verdict = Verdict::Unverified;
                 }
-                self.state = State::Awaiting { until: now + self.confirm_timeout };
+                self.state = State::Awaiting {
+                    until: now + self.confirm_timeout,
+                };
             }
             State::Idle | State::Awaiting { .. } | State::Done => {}
         }
@@ -178,7 +187,11 @@ impl Verify {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let awaiting = if let State::Awaiting { until } = self.state { Some(until) } else { None };
+        let awaiting = if let State::Awaiting { until } = self.state {
+            Some(until)
+        } else {
+            None
+        };
         [self.star_until, awaiting].into_iter().flatten().min()
     }
 
@@ -243,7 +256,11 @@ mod tests {
     fn announce_speaks_once_and_repeats_on_star_one() {
         let (mut v, t) = begun(Mode::Announce);
         assert_eq!(outputs(&mut v), [Output::Say(Say::Announcement)]);
-        assert_eq!(v.verdict(), Verdict::Off, "not announced before it was heard to its end");
+        assert_eq!(
+            v.verdict(),
+            Verdict::Off,
+            "not announced before it was heard to its end"
+        );
         v.handle_played(t);
         assert_eq!(v.verdict(), Verdict::Announced);
         v.handle_key(t, '1');

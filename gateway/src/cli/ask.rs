@@ -24,13 +24,23 @@ pub(super) fn status(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
 /// The calls there are.
 pub(super) fn calls(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
     let answer = ask(conf, &Question::Calls)?;
-    table(&answer, json, &["id", "from", "to", "state", "seconds", "verdict", "emojis"], "no calls")
+    table(
+        &answer,
+        json,
+        &["id", "from", "to", "state", "seconds", "verdict", "emojis"],
+        "no calls",
+    )
 }
 
 /// The phones that are registered.
 pub(super) fn phones(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
     let answer = ask(conf, &Question::Phones)?;
-    table(&answer, json, &["user", "contact", "source", "expires_s", "user_agent"], "no phone is registered")
+    table(
+        &answer,
+        json,
+        &["user", "contact", "source", "expires_s", "user_agent"],
+        "no phone is registered",
+    )
 }
 
 /// Ends a call.
@@ -61,7 +71,9 @@ pub(super) fn invite(conf: Option<&Path>, json: bool, user: String, revoke: bool
 }
 
 fn ask(conf: Option<&Path>, question: &Question) -> anyhow::Result<Value> {
-    let Some(settings) = run::load(conf)? else { bail!("the conf files have errors") };
+    let Some(settings) = run::load(conf)? else {
+        bail!("the conf files have errors")
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(control::ask(&settings.control.path, question))
 }
@@ -86,7 +98,11 @@ fn table(answer: &Value, json: bool, columns: &[&str], none: &str) -> anyhow::Re
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..columns.len()).map(width).collect();
     for line in &lines {
-        let cells: Vec<_> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<_> = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         println!("{}", cells.join("  ").trim_end());
     }
     Ok(0)

@@ -23,7 +23,10 @@ pub struct DemoArguments {
 /// # Errors
 /// If the call does not come about, or what the two ends saw and heard does not agree.
 pub(super) fn run(arguments: &DemoArguments, json: bool) -> anyhow::Result<u8> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(show(*arguments, json))
 }
 
@@ -37,7 +40,11 @@ async fn show(arguments: DemoArguments, json: bool) -> anyhow::Result<u8> {
         }
     };
     // 5060 is what a softphone expects; a demo that ends by itself takes any port.
-    let port = if arguments.stay && UdpSocket::bind("127.0.0.1:5060").is_ok() { 5060 } else { 0 };
+    let port = if arguments.stay && UdpSocket::bind("127.0.0.1:5060").is_ok() {
+        5060
+    } else {
+        0
+    };
     let mut stage = Stage::build(&program, port).await?;
     let heard = tokio::select! {
         heard = stage.call(&mut print) => heard?,

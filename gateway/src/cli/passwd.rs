@@ -71,7 +71,7 @@ pub fn hash(user: &str, realm: &str, password: &str, md5_only: bool) -> Password
 }
 
 /// The line for phones.conf.
-fn line(hash: &PasswordHash) -> Zeroizing<String> {
+pub fn line(hash: &PasswordHash) -> Zeroizing<String> {
     let md5 = hash.md5.as_ref().map(|hash| format!("md5 = \"{}\"", *hash.hex()));
     let sha256 = hash.sha256.as_ref().map(|hash| format!("sha256 = \"{}\"", *hash.hex()));
     let parts: Vec<String> = [md5, sha256].into_iter().flatten().collect();

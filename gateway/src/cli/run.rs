@@ -13,7 +13,10 @@ use crate::log;
 pub(super) fn run(conf: Option<&Path>) -> anyhow::Result<u8> {
     let Some(settings) = load(conf)? else { return Ok(1) };
     log::init(settings.log.level.0)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let control = settings.control.path.clone();

@@ -110,10 +110,19 @@ impl E2eePeer {
     /// # Errors
     /// If the hub cannot be reached or refuses the token.
     pub async fn join(registry: Arc<Registry>, setup: Setup) -> anyhow::Result<Self> {
-        let (mut socket, _) = connect_async(&setup.hub).await.with_context(|| format!("cannot reach the hub {}", setup.hub))?;
+        let (mut socket, _) = connect_async(&setup.hub)
+            .await
+            .with_context(|| format!("cannot reach the hub {}", setup.hub))?;
         let token = Token::from_text(&setup.token).context("that is no token of a hub")?;
         let client = ClientName::new("quartet-demo")?;
-        let hello = ClientFrame { id: 0, request: Request::Hello(Hello { protocol: PROTOCOL, client, token }) };
+        let hello = ClientFrame {
+            id: 0,
+            request: Request::Hello(Hello {
+                protocol: PROTOCOL,
+                client,
+                token,
+            }),
+        };
         socket.send(Message::text(hello.to_text())).await?;
         let answer = loop {
             let message = socket.next().await.context("the hub closed the connection")??;
@@ -122,8 +131,13 @@ impl E2eePeer {
             }
         };
         let welcome = match ServerFrame::parse(&answer)? {
-            ServerFrame::Answer { outcome: Ok(Reply::Welcome(welcome)), .. } => welcome,
-            ServerFrame::Answer { outcome: Err(failure), .. } => bail!("the hub refuses: {failure:?}"),
+            ServerFrame::Answer {
+                outcome: Ok(Reply::Welcome(welcome)),
+                ..
+            } => welcome,
+            ServerFrame::Answer {
+                outcome: Err(failure), ..
+            } => bail!("the hub refuses: {failure:?}"),
             ServerFrame::Answer { .. } | ServerFrame::Event(_) => bail!("the hub does not answer hello"),
         };
         let (order_in, orders) = mpsc::unbounded_channel();
@@ -145,7 +159,12 @@ impl E2eePeer {
             account: account.clone(),
         };
         tokio::spawn(task.run(socket, orders, media));
-        Ok(Self { orders: order_in, events, line, account })
+        Ok(Self {
+            orders: order_in,
+            events,
+            line,
+            account,
+        })
     }
 
     /// The name of its account.
@@ -182,7 +201,12 @@ impl E2eePeer {
     ///
     /// # Errors
     /// If it does not come in time.
-    pub async fn wait<T>(&mut self, what: &str, limit: Duration, mut pick: impl FnMut(&Event) -> Option<T>) -> anyhow::Result<T> {
+    pub async fn wait<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut pick: impl FnMut(&Event) -> Option<T>,
+    ) -> anyhow::Result<T> {
         let end = Instant::now() + limit;
         let mut seen = Vec::new();
         while let Some(event) = self.next(end.saturating_duration_since(Instant::now())).await {
@@ -265,15 +289,28 @@ impl Task {
     }
 
     fn means(&self) -> E2eeMeans {
-        let bind = Bind { addresses: vec![self.setup.address], components: 1 };
+        let bind = Bind {
+            addresses: vec![self.setup.address],
+            components: 1,
+        };
         let (codecs, ssrc) = (e2ee_codecs(&self.registry), rand::rng().next_u32());
-        E2eeMeans { key: LegKey(1), bind, codecs, ssrc, beside: None }
+        E2eeMeans {
+            key: LegKey(1),
+            bind,
+            codecs,
+            ssrc,
+            beside: None,
+        }
     }
 
     fn dial(&mut self, to: String) {
         let mut id = [0; 16];
         rand::rng().fill_bytes(&mut id);
-        let outgoing = E2eeOutgoing { call: NetworkCall(id), from: self.account.clone(), to };
+        let outgoing = E2eeOutgoing {
+            call: NetworkCall(id),
+            from: self.account.clone(),
+            to,
+        };
         self.packets = 0;
         self.leg = Some(E2eeLeg::call(self.means(), outgoing, generator()));
     }
@@ -331,7 +368,15 @@ impl Task {
     }
 
     fn on_network(&mut self, now: Instant, mut event: NetworkEvent) {
-        if let NetworkEvent::Requested { call, from, to, offers, versions, .. } = event {
+        if let NetworkEvent::Requested {
+            call,
+            from,
+            to,
+            offers,
+            versions,
+            ..
+        } = event
+        {
             self.tell(Event::Called(from.clone()));
             let refuse = match self.setup.answering {
                 _ if self.leg.is_some() => Some(DiscardReason::Busy),
@@ -340,10 +385,23 @@ impl Task {
                 Answering::Take | Answering::Ring => None,
             };
             if let Some(reason) = refuse {
-                return self.adapter.handle_command(now, NetworkCommand::Discard { call, reason, duration: Duration::ZERO });
+                return self.adapter.handle_command(
+                    now,
+                    NetworkCommand::Discard {
+                        call,
+                        reason,
+                        duration: Duration::ZERO,
+                    },
+                );
             }
             self.packets = 0;
-            let incoming = E2eeIncoming { call, from, to, offers, versions };
+            let incoming = E2eeIncoming {
+                call,
+                from,
+                to,
+                offers,
+                versions,
+            };
             let mut leg = E2eeLeg::answer(self.means(), incoming, generator());
             if self.setup.answering == Answering::Take {
                 leg.handle_command(now, LegCommand::Accept);
@@ -363,6 +421,8 @@ impl Task {
         match action {
             Action::Network(mut command) => {
                 match &mut command {
+                    // Whoever alters every packet drops the goodbye as well.
+                    NetworkCommand::Discard { .. } if self.setup.fault == Fault::AlteredPackets => return,
                     NetworkCommand::Confirm { public, .. } if self.setup.fault == Fault::OtherPublic => public[31] ^= 1,
                     NetworkCommand::Confirm { fingerprint, .. } if self.setup.fault == Fault::OtherFingerprint => {
                         *fingerprint ^= 1;

@@ -65,7 +65,11 @@ impl Gateway {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        let mut gateway = Self { child, folder, status: Value::Null };
+        let mut gateway = Self {
+            child,
+            folder,
+            status: Value::Null,
+        };
         let until = Instant::now() + START;
         loop {
             if let Ok(status) = gateway.ask(&Question::Status).await {
@@ -93,7 +97,9 @@ impl Gateway {
     /// # Errors
     /// If the gateway did not say.
     pub fn sip(&self) -> anyhow::Result<SocketAddr> {
-        let text = self.status["sip"][0].as_str().and_then(|text| text.strip_prefix("udp:"));
+        let text = self.status["sip"][0]
+            .as_str()
+            .and_then(|text| text.strip_prefix("udp:"));
         Ok(text.context("the gateway names no SIP address")?.parse()?)
     }
 
@@ -124,7 +130,9 @@ impl Gateway {
     /// Its call records, one JSON value each.
     pub fn records(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.folder.join("state/cdr.jsonl")).unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 }
 

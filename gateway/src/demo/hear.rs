@@ -35,7 +35,10 @@ pub fn tone(samples: &[i16], rate: u32) -> Option<Tone> {
     (20..=700u16)
         .map(|step| {
             let hz = f32::from(step) * 5.0;
-            Tone { hz, share: (power_at(samples, rate, hz) / total) as f32 }
+            Tone {
+                hz,
+                share: (power_at(samples, rate, hz) / total) as f32,
+            }
         })
         .max_by(|a, b| a.share.total_cmp(&b.share))
 }
@@ -93,7 +96,9 @@ pub fn find(audio: &[i16], known: &[i16]) -> Option<Found> {
 ///
 /// Returns nothing if the lead is not heard.
 pub fn words_after<'a>(audio: &[i16], lead: &[i16], gap: usize, words: &'a [Known], most: usize) -> Vec<&'a str> {
-    let Some(found) = find(audio, lead).filter(|found| found.likeness >= ALIKE) else { return Vec::new() };
+    let Some(found) = find(audio, lead).filter(|found| found.likeness >= ALIKE) else {
+        return Vec::new();
+    };
     let mut expected = found.at + lead.len() + gap;
     let mut heard = Vec::new();
     while heard.len() < most {
@@ -111,7 +116,9 @@ pub fn words_after<'a>(audio: &[i16], lead: &[i16], gap: usize, words: &'a [Know
             .take(CLOSE)
             .map(|(found, word)| (around(audio, &word.samples, found.at), word))
             .max_by(|a, b| a.0.likeness.total_cmp(&b.0.likeness));
-        let Some((found, word)) = best.filter(|(found, _)| found.likeness >= ALIKE) else { break };
+        let Some((found, word)) = best.filter(|(found, _)| found.likeness >= ALIKE) else {
+            break;
+        };
         heard.push(word.text.as_str());
         expected = found.at + word.samples.len() + gap;
     }
@@ -129,16 +136,25 @@ fn refine(audio: &[i16], known: &[i16], first: usize, last: usize) -> Option<Fou
 /// Searches every [`COARSE`] samples, comparing every [`COARSE`] samples of the low-passed audio.
 fn coarse(audio: &[i16], known: &[i16], first: usize, last: usize) -> Found {
     let thin = |samples: &[i16]| -> Vec<f32> {
-        samples.chunks(COARSE).map(|c| c.iter().map(|s| f32::from(*s)).sum::<f32>() / COARSE as f32).collect()
+        samples
+            .chunks(COARSE)
+            .map(|c| c.iter().map(|s| f32::from(*s)).sum::<f32>() / COARSE as f32)
+            .collect()
     };
     let piece = thin(&audio[first..(last + known.len()).min(audio.len())]);
     let known = thin(known);
     let energy: f32 = known.iter().map(|k| k * k).sum();
     let places = piece.len().saturating_sub(known.len());
     let best = (0..=places)
-        .map(|at| Found { at: first + at * COARSE, likeness: likeness(&piece[at..], &known, energy) })
+        .map(|at| Found {
+            at: first + at * COARSE,
+            likeness: likeness(&piece[at..], &known, energy),
+        })
         .max_by(|a, b| a.likeness.total_cmp(&b.likeness));
-    best.unwrap_or(Found { at: first, likeness: 0.0 })
+    best.unwrap_or(Found {
+        at: first,
+        likeness: 0.0,
+    })
 }
 
 /// Searches each sample near a rough place.
@@ -148,7 +164,10 @@ fn around(audio: &[i16], known: &[i16], at: usize) -> Found {
     let known = float(known);
     let energy: f32 = known.iter().map(|k| k * k).sum();
     (at.saturating_sub(2 * COARSE)..=(at + 2 * COARSE).min(last))
-        .map(|at| Found { at, likeness: likeness(&float(&audio[at..(at + known.len()).min(audio.len())]), &known, energy) })
+        .map(|at| Found {
+            at,
+            likeness: likeness(&float(&audio[at..(at + known.len()).min(audio.len())]), &known, energy),
+        })
         .max_by(|a, b| a.likeness.total_cmp(&b.likeness))
         .unwrap_or(Found { at, likeness: 0.0 })
 }
@@ -159,7 +178,11 @@ fn likeness(piece: &[f32], known: &[f32], energy: f32) -> f32 {
         dot += a * b;
         power += a * a;
     }
-    if power <= 0.0 || energy <= 0.0 { 0.0 } else { dot / (power * energy).sqrt() }
+    if power <= 0.0 || energy <= 0.0 {
+        0.0
+    } else {
+        dot / (power * energy).sqrt()
+    }
 }
 
 #[cfg(test)]
@@ -169,7 +192,9 @@ mod tests {
     use rand_core::{Rng, SeedableRng};
 
     fn sine(hz: f32, length: usize, level: f32) -> Vec<i16> {
-        (0..length).map(|i| (level * (2.0 * std::f32::consts::PI * hz * i as f32 / 8000.0).sin()) as i16).collect()
+        (0..length)
+            .map(|i| (level * (2.0 * std::f32::consts::PI * hz * i as f32 / 8000.0).sin()) as i16)
+            .collect()
     }
 
     /// Coloured noise, as unlike another seed's as two words are.
@@ -204,8 +229,12 @@ mod tests {
     #[test]
     fn words_are_found_in_order_even_when_noisy_and_shifted() {
         let lead = speech(100, 9000);
-        let words: Vec<_> =
-            (0..20).map(|i| Known { text: format!("w{i}"), samples: speech(i, 5000 + 100 * i as usize) }).collect();
+        let words: Vec<_> = (0..20)
+            .map(|i| Known {
+                text: format!("w{i}"),
+                samples: speech(i, 5000 + 100 * i as usize),
+            })
+            .collect();
         let mut audio = vec![0i16; 3001];
         audio.extend(&lead);
         for (word, slip) in [(7, 0), (3, 160), (3, 0), (19, 37)] {
@@ -222,7 +251,10 @@ mod tests {
     #[test]
     fn nothing_is_heard_where_nothing_is_said() {
         let lead = speech(100, 9000);
-        let words = [Known { text: "w".into(), samples: speech(1, 5000) }];
+        let words = [Known {
+            text: "w".into(),
+            samples: speech(1, 5000),
+        }];
         assert!(words_after(&speech(3, 60_000), &lead, 3200, &words, 4).is_empty());
         assert!(words_after(&[], &lead, 3200, &words, 4).is_empty());
     }

@@ -76,9 +76,20 @@ impl Line {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let ear = Arc::clone(&heard);
         let thread = std::thread::Builder::new().name("line".into()).spawn(move || {
-            End { registry, events: Box::new(events), heard: ear, origin: Instant::now(), source: Source::Silent }.run(&queue);
+            End {
+                registry,
+                events: Box::new(events),
+                heard: ear,
+                origin: Instant::now(),
+                source: Source::Silent,
+            }
+            .run(&queue);
         })?;
-        Ok(Self { orders, heard, thread: Some(thread) })
+        Ok(Self {
+            orders,
+            heard,
+            thread: Some(thread),
+        })
     }
 
     /// Does what a leg wants of media.
@@ -175,10 +186,23 @@ impl End {
     fn obey(&mut self, session: Option<Session>, command: MediaCommand) -> Option<Session> {
         let now = self.now_ns();
         match (command, session) {
-            (MediaCommand::Open { leg, transport, role, bind, options, .. }, _) => {
+            (
+                MediaCommand::Open {
+                    leg,
+                    transport,
+                    role,
+                    bind,
+                    options,
+                    ..
+                },
+                _,
+            ) => {
                 let opened = self.open(leg, &transport, role, &bind.addresses, bind.components, &options);
                 if opened.is_none() {
-                    (self.events)(MediaEvent::Failed { leg, cause: "sockets".into() });
+                    (self.events)(MediaEvent::Failed {
+                        leg,
+                        cause: "sockets".into(),
+                    });
                 }
                 opened
             }
@@ -230,14 +254,25 @@ impl End {
                 socket.set_read_timeout(Some(NAP)).ok()?;
                 let port = socket.local_addr().ok()?.port();
                 sockets.push(socket);
-                paths.push_str(&format!("path:{} component {component} host {address} {port} mtu 1200\n", sockets.len()));
+                paths.push_str(&format!(
+                    "path:{} component {component} host {address} {port} mtu 1200\n",
+                    sockets.len()
+                ));
             }
         }
         transport.tell(now, About::Paths, &paths).ok()?;
         let headroom = table.headroom() + 16;
         let packet = Packet::new(2048 + headroom + table.tailroom(), headroom);
-        let mut session =
-            Session { leg, transport, sockets, packet, stream: None, up: false, deadline_ns: None, origin: self.origin };
+        let mut session = Session {
+            leg,
+            transport,
+            sockets,
+            packet,
+            stream: None,
+            up: false,
+            deadline_ns: None,
+            origin: self.origin,
+        };
         if let Ok(lines) = session.transport.local(now)
             && !lines.is_empty()
         {
@@ -308,11 +343,15 @@ impl End {
 
     fn hear(&mut self, session: &mut Session) {
         let Some(stream) = &mut session.stream else { return };
-        let Ok(view) = RtpView::parse(session.packet.bytes()) else { return };
+        let Ok(view) = RtpView::parse(session.packet.bytes()) else {
+            return;
+        };
         if view.payload_type != stream.codec.receive_pt {
             return;
         }
-        let Ok(count) = stream.decoder.decode(view.payload, &mut stream.pcm) else { return };
+        let Ok(count) = stream.decoder.decode(view.payload, &mut stream.pcm) else {
+            return;
+        };
         let samples = &stream.pcm[..count.min(MOST_SAMPLES)];
         if self.source == Source::Echo && stream.echo.len() < hear::RATE as usize {
             stream.echo.extend_from_slice(samples);
@@ -335,7 +374,13 @@ impl End {
     /// Sends one frame when it is due; a key that is pressed replaces the tone.
     fn speak(&mut self, session: &mut Session) {
         let now = Instant::now();
-        let Some(stream) = session.stream.as_mut().filter(|stream| session.up && stream.next <= now) else { return };
+        let Some(stream) = session
+            .stream
+            .as_mut()
+            .filter(|stream| session.up && stream.next <= now)
+        else {
+            return;
+        };
         stream.next = (stream.next + FRAME).max(now - 5 * FRAME);
         let ticks = stream.clock / 50;
         if !stream.keys.is_empty() && stream.codec.telephone_event.is_some() {
@@ -347,7 +392,8 @@ impl End {
             Source::Tone { hz } => {
                 for sample in &mut pcm {
                     *sample = (9_000.0 * stream.phase.sin()) as i16;
-                    stream.phase = (stream.phase + std::f32::consts::TAU * hz / hear::RATE as f32) % std::f32::consts::TAU;
+                    stream.phase =
+                        (stream.phase + std::f32::consts::TAU * hz / hear::RATE as f32) % std::f32::consts::TAU;
                 }
             }
             Source::Echo => {
@@ -357,9 +403,13 @@ impl End {
             }
         }
         let mut payload = [0u8; 1400];
-        let Ok(length) = stream.encoder.encode(&pcm, &mut payload) else { return };
+        let Ok(length) = stream.encoder.encode(&pcm, &mut payload) else {
+            return;
+        };
         let pt = stream.codec.send_pt;
-        send(session, &payload[..length], |sender, packet| sender.next(ticks, pt, false, packet).is_ok());
+        send(session, &payload[..length], |sender, packet| {
+            sender.next(ticks, pt, false, packet).is_ok()
+        });
     }
 
     fn drain(&mut self, session: &mut Session) {
@@ -367,7 +417,10 @@ impl End {
         loop {
             match session.transport.poll() {
                 Output::Transmit { path, dst, data } => {
-                    if let Some(socket) = (path as usize).checked_sub(1).and_then(|path| session.sockets.get(path)) {
+                    if let Some(socket) = (path as usize)
+                        .checked_sub(1)
+                        .and_then(|path| session.sockets.get(path))
+                    {
                         socket.send_to(data, dst).ok();
                     }
                 }
@@ -412,7 +465,9 @@ fn press(session: Option<&mut Session>, key: char) {
 /// Sends the next packet of the key that is pressed.
 fn press_on(session: &mut Session) {
     let Some(stream) = &mut session.stream else { return };
-    let Some(event) = stream.codec.telephone_event else { return };
+    let Some(event) = stream.codec.telephone_event else {
+        return;
+    };
     let stamp = *stream.key_stamp.get_or_insert(stream.sender.timestamp());
     let Some(step) = stream.keys[0].next() else {
         let scale = stream.clock / event.clock.max(1);
@@ -421,7 +476,9 @@ fn press_on(session: &mut Session) {
         stream.key_stamp = None;
         return;
     };
-    send(session, &step.payload, |sender, packet| sender.event(stamp, event.send_pt, step.marker, packet).is_ok());
+    send(session, &step.payload, |sender, packet| {
+        sender.event(stamp, event.send_pt, step.marker, packet).is_ok()
+    });
 }
 
 fn send(session: &mut Session, payload: &[u8], header: impl FnOnce(&mut Sender, &mut [u8]) -> bool) {

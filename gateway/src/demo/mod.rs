@@ -14,16 +14,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use md5::{Digest, Md5};
 use quartet_proto::e2ee::fingerprint::Emoji;
 use serde::Serialize;
-use sha2::Sha256;
 
 use self::e2ee_peer::{Answering, E2eePeer, Fault};
 use self::gateway::Gateway;
 use self::hear::Known;
 use self::line::Source;
 use self::phone::Phone;
+use crate::cli::passwd;
 use crate::io::control::Question;
 use crate::io::signalling::opus_decoder;
 use crate::ivr::phrase::{Phrase, PromptId};
@@ -72,10 +71,16 @@ impl Heard {
             faults.push(format!("spoken were {:?} instead of {words:?}", self.spoken));
         }
         if (self.tone_at_phone_hz - PEER_HZ).abs() > 5.0 {
-            faults.push(format!("the phone hears {} Hz instead of {PEER_HZ}", self.tone_at_phone_hz));
+            faults.push(format!(
+                "the phone hears {} Hz instead of {PEER_HZ}",
+                self.tone_at_phone_hz
+            ));
         }
         if (self.tone_at_peer_hz - PHONE_HZ).abs() > 5.0 {
-            faults.push(format!("the E2EE user hears {} Hz instead of {PHONE_HZ}", self.tone_at_peer_hz));
+            faults.push(format!(
+                "the E2EE user hears {} Hz instead of {PHONE_HZ}",
+                self.tone_at_peer_hz
+            ));
         }
         faults
     }
@@ -87,17 +92,30 @@ impl Heard {
 /// If one of the four that a call needs is missing; the text says how to build them.
 pub fn plugins_beside(program: &Path) -> anyhow::Result<Arc<Registry>> {
     let folder = program.parent().context("the program has no folder")?;
-    let required = ["codec-g711", "codec-opus", "transport-rtp", "transport-webrtc"].map(str::to_owned).to_vec();
-    let settings = PluginSettings { path: vec![folder.to_owned()], required, ..PluginSettings::default() };
+    let required = ["codec-g711", "codec-opus", "transport-rtp", "transport-webrtc"]
+        .map(str::to_owned)
+        .to_vec();
+    let settings = PluginSettings {
+        path: vec![folder.to_owned()],
+        required,
+        ..PluginSettings::default()
+    };
     Ok(Arc::new(Registry::load(&settings)?))
 }
 
-/// The line of phones.conf for an account of the demo.
-pub fn phone_row(user: &str, password: &str, more: &str) -> String {
-    let ha1 = format!("{user}:{REALM}:{password}");
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let (md5, sha256) = (hex(&Md5::digest(&ha1)), hex(&Sha256::digest(&ha1)));
-    format!("[[phone]]\nuser = \"{user}\"\npassword_hash = {{ md5 = \"{md5}\", sha256 = \"{sha256}\" }}\n{more}\n")
+/// Which hashes of a password an account has; a phone is challenged for what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hashes {
+    /// For phones that fail at anything but MD5.
+    Md5,
+    /// Both.
+    Md5AndSha256,
+}
+
+/// The rows of phones.conf for an account of the demo; `more` are further lines.
+pub fn phone_row(user: &str, password: &str, hashes: Hashes, more: &str) -> String {
+    let hash = passwd::hash(user, REALM, password, hashes == Hashes::Md5);
+    format!("[[phone]]\nuser = \"{user}\"\n{}\n{more}\n", *passwd::line(&hash))
 }
 
 /// Ears that know every word of the announcement.
@@ -124,7 +142,12 @@ impl Ears {
         let again = known(PromptId::Phrase(Phrase::Again))?;
         let words = (0..)
             .map_while(Emoji::new)
-            .map(|emoji| Ok(Known { text: emoji.word().to_owned(), samples: known(PromptId::Emoji(emoji))? }))
+            .map(|emoji| {
+                Ok(Known {
+                    text: emoji.word().to_owned(),
+                    samples: known(PromptId::Emoji(emoji))?,
+                })
+            })
             .collect::<anyhow::Result<_>>()?;
         Ok(Self { lead, again, words })
     }
@@ -172,9 +195,20 @@ impl Stage {
             hub: ([127, 0, 0, 1], 0).into(),
             plugins: program.parent().context("the program has no folder")?.to_owned(),
             more: String::new(),
-            phones: phone_row("100", &password, "name = \"You\"\ncodecs = [\"opus\", \"pcma\", \"pcmu\"]")
-                + &phone_row("101", &demo_password, "name = \"Demo\"\ncodecs = [\"pcmu\"]"),
-            routes: "[[route]]\nname = \"people on the hub\"\nfrom = \"phones\"\nnumber = \"{user}\"\nto = \"hub:{user}\"\n".into(),
+            phones: phone_row(
+                "100",
+                &password,
+                Hashes::Md5,
+                "name = \"You\"\ncodecs = [\"opus\", \"pcma\", \"pcmu\"]",
+            ) + &phone_row(
+                "101",
+                &demo_password,
+                Hashes::Md5AndSha256,
+                "name = \"Demo\"\ncodecs = [\"pcmu\"]",
+            ),
+            routes:
+                "[[route]]\nname = \"people on the hub\"\nfrom = \"phones\"\nnumber = \"{user}\"\nto = \"hub:{user}\"\n"
+                    .into(),
         };
         let gateway = Gateway::start(program, &setup).await?;
         let token = gateway.ask(&Question::Invite { user: "echo".into() }).await?;
@@ -190,7 +224,13 @@ impl Stage {
             },
         )
         .await?;
-        Ok(Self { registry, gateway, peer, password, demo_password })
+        Ok(Self {
+            registry,
+            gateway,
+            peer,
+            password,
+            demo_password,
+        })
     }
 
     /// Places the call and listens at both ends; `show` gets each step as a line of text.
@@ -224,13 +264,28 @@ impl Stage {
             _ => None,
         });
         let from = called.await?;
-        step(&format!("            gateway ─► E2EE user  call from {from}, with the commitment to its public value"));
+        step(&format!(
+            "            gateway ─► E2EE user  call from {from}, with the commitment to its public value"
+        ));
         let emojis = self
             .peer
-            .wait("emojis", limit, |event| if let e2ee_peer::Event::Emojis(emojis) = event { Some(*emojis) } else { None })
+            .wait("emojis", limit, |event| {
+                if let e2ee_peer::Event::Emojis(emojis) = event {
+                    Some(*emojis)
+                } else {
+                    None
+                }
+            })
             .await?;
-        step(&format!("            gateway ◄► E2EE user  key agreed: {}", symbols(&emojis).join(" ")));
-        self.peer.wait("media", limit, |event| (*event == e2ee_peer::Event::Connected).then_some(())).await?;
+        step(&format!(
+            "            gateway ◄► E2EE user  key agreed: {}",
+            symbols(&emojis).join(" ")
+        ));
+        self.peer
+            .wait("media", limit, |event| {
+                (*event == e2ee_peer::Event::Connected).then_some(())
+            })
+            .await?;
         step("            gateway ◄► E2EE user  ICE, DTLS, SRTP: media is up");
         phone.wait(&phone::Event::Connected, limit).await?;
         let setup_ms = dialled.elapsed().as_millis() as u64;
@@ -246,13 +301,24 @@ impl Stage {
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         };
-        step(&format!("phone    ◄─ gateway             the handset hears: {}", spoken.join(", ")));
+        step(&format!(
+            "phone    ◄─ gateway             the handset hears: {}",
+            spoken.join(", ")
+        ));
         let tone_at_phone = tone_within(phone.line(), PEER_HZ, Duration::from_secs(3)).await;
-        step(&format!("phone    ◄─────────── E2EE user  the handset hears {tone_at_phone} Hz"));
+        step(&format!(
+            "phone    ◄─────────── E2EE user  the handset hears {tone_at_phone} Hz"
+        ));
         let tone_at_peer = tone_within(self.peer.line(), PHONE_HZ, Duration::from_secs(3)).await;
-        step(&format!("phone    ───────────► E2EE user  the E2EE user hears {tone_at_peer} Hz"));
+        step(&format!(
+            "phone    ───────────► E2EE user  the E2EE user hears {tone_at_peer} Hz"
+        ));
         phone.hang_up();
-        self.peer.wait("the end", limit, |event| matches!(event, e2ee_peer::Event::Ended(_)).then_some(())).await?;
+        self.peer
+            .wait("the end", limit, |event| {
+                matches!(event, e2ee_peer::Event::Ended(_)).then_some(())
+            })
+            .await?;
         step("phone    ─► gateway ─► E2EE user  BYE, discard");
         let heard = Heard {
             emojis_caller,
@@ -276,7 +342,10 @@ pub fn symbols(emojis: &[Emoji; 4]) -> [String; 4] {
 /// The emojis of the only call that the gateway has.
 fn caller_emojis(calls: &serde_json::Value) -> anyhow::Result<[String; 4]> {
     let list = calls[0]["emojis"].as_array().context("the gateway shows no emojis")?;
-    let all: Vec<_> = list.iter().filter_map(|emoji| emoji.as_str().map(str::to_owned)).collect();
+    let all: Vec<_> = list
+        .iter()
+        .filter_map(|emoji| emoji.as_str().map(str::to_owned))
+        .collect();
     all.try_into().ok().context("the gateway does not show four emojis")
 }
 
@@ -298,5 +367,7 @@ async fn tone_within(line: &line::Line, wanted: f32, limit: Duration) -> f32 {
 /// A password that a person can type: 12 letters and digits without look-alikes, from the system's generator.
 fn password() -> String {
     const SIGNS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
-    (0..12).map(|_| char::from(SIGNS[rand::random_range(0..SIGNS.len())])).collect()
+    (0..12)
+        .map(|_| char::from(SIGNS[rand::random_range(0..SIGNS.len())]))
+        .collect()
 }

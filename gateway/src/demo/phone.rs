@@ -77,8 +77,16 @@ impl Phone {
     /// # Errors
     /// The system's.
     pub async fn start(registry: Arc<Registry>, setup: Setup) -> anyhow::Result<Self> {
-        let address: IpAddr = if setup.gateway.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
-        let address = if setup.gateway.ip().is_loopback() { address } else { setup.gateway.ip() };
+        let address: IpAddr = if setup.gateway.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        };
+        let address = if setup.gateway.ip().is_loopback() {
+            address
+        } else {
+            setup.gateway.ip()
+        };
         let socket = UdpSocket::bind((address, 0)).await?;
         let local = socket.local_addr()?;
         let config = EndpointConfig {
@@ -97,10 +105,23 @@ impl Phone {
             media_in.send(event).ok();
         })?);
         line.say(setup.source);
-        let mut task = Task { endpoint, registry, setup, local, line: Arc::clone(&line), events: event_in, leg: None, registered: false };
+        let mut task = Task {
+            endpoint,
+            registry,
+            setup,
+            local,
+            line: Arc::clone(&line),
+            events: event_in,
+            leg: None,
+            registered: false,
+        };
         task.register(Duration::from_secs(300))?;
         tokio::spawn(task.run(socket, orders, media));
-        Ok(Self { orders: order_in, events, line })
+        Ok(Self {
+            orders: order_in,
+            events,
+            line,
+        })
     }
 
     /// Dials a number or name.
@@ -207,7 +228,10 @@ impl Task {
     }
 
     fn credentials(&self) -> Credentials {
-        Credentials { user: self.setup.user.clone(), password: self.setup.password.clone().into() }
+        Credentials {
+            user: self.setup.user.clone(),
+            password: self.setup.password.clone().into(),
+        }
     }
 
     fn register(&mut self, expires: Duration) -> anyhow::Result<()> {
@@ -219,14 +243,19 @@ impl Task {
             credentials: Some(self.credentials()),
             expires,
         };
-        self.endpoint.handle_command(Instant::now(), command).context("REGISTER")
+        self.endpoint
+            .handle_command(Instant::now(), command)
+            .context("REGISTER")
     }
 
     fn means(&self) -> SipMeans {
         let mut rng = rand::rng();
         SipMeans {
             key: LegKey(1),
-            bind: Bind { addresses: vec![self.local.ip()], components: 2 },
+            bind: Bind {
+                addresses: vec![self.local.ip()],
+                components: 2,
+            },
             codecs: offered_codecs(&self.setup.codecs, &self.registry),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),
@@ -304,7 +333,11 @@ impl Task {
 
     fn on_call(&mut self, dialog: DialogKey, from: &NameAddr, body: Option<&[u8]>) {
         self.tell(Event::Called(from.uri.user_unescaped()));
-        let leg = if self.leg.is_some() { Err(Cause::Busy) } else { SipLeg::incoming(self.means(), dialog, body) };
+        let leg = if self.leg.is_some() {
+            Err(Cause::Busy)
+        } else {
+            SipLeg::incoming(self.means(), dialog, body)
+        };
         match leg {
             Ok(mut leg) => {
                 leg.handle_command(LegCommand::Ring);
@@ -314,7 +347,12 @@ impl Task {
                 self.leg = Some((dialog, leg));
             }
             Err(cause) => {
-                let command = SipCommand::Reject { dialog, status: cause.status(), reason: None, retry_after: None };
+                let command = SipCommand::Reject {
+                    dialog,
+                    status: cause.status(),
+                    reason: None,
+                    retry_after: None,
+                };
                 self.endpoint.handle_command(Instant::now(), command).ok();
             }
         }

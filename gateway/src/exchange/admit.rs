@@ -10,11 +10,14 @@ use rand_core::Rng;
 use zeroize::Zeroizing;
 
 use super::{Exchange, Rng32};
-use crate::call::{Call, CallKey, Cause, E2eeIncoming, E2eeLeg, E2eeMeans, E2eeOutgoing, Leg, Mode, Parties, Policy, SipLeg, SipMeans, e2ee_codecs, offered_codecs};
+use crate::call::{
+    Call, CallKey, Cause, E2eeIncoming, E2eeLeg, E2eeMeans, E2eeOutgoing, Leg, Mode, Parties, Policy, SipLeg, SipMeans,
+    e2ee_codecs, offered_codecs,
+};
 use crate::cdr::Direction;
 use crate::config;
 use crate::media::{Bind, LegKey};
-use crate::networks::{NetworkCall, NetworkCommand, NetworkEvent, Network};
+use crate::networks::{Network, NetworkCall, NetworkCommand, NetworkEvent};
 use crate::route::{DestinationKind, Origin};
 
 /// How long key exchange and media may take; the official clients' figure.
@@ -49,8 +52,16 @@ fn account(phone: &config::Phone) -> Account {
         user: phone.user.clone(),
         display: phone.name.clone(),
         ha1: Ha1 {
-            md5: phone.password_hash.md5.as_ref().map(|hash| Zeroizing::new(*hash.bytes())),
-            sha256: phone.password_hash.sha256.as_ref().map(|hash| Zeroizing::new(*hash.bytes())),
+            md5: phone
+                .password_hash
+                .md5
+                .as_ref()
+                .map(|hash| Zeroizing::new(*hash.bytes())),
+            sha256: phone
+                .password_hash
+                .sha256
+                .as_ref()
+                .map(|hash| Zeroizing::new(*hash.bytes())),
         },
         max_contacts: phone.max_contacts,
     }
@@ -59,12 +70,22 @@ fn account(phone: &config::Phone) -> Account {
 /// Logs what no call is concerned with.
 pub(super) fn note(event: &SipEvent) {
     match event {
-        SipEvent::Registration { user, change, source, .. } => {
+        SipEvent::Registration {
+            user, change, source, ..
+        } => {
             tracing::info!(user, ?change, %source, "phone");
         }
         // One line, always the same shape: fail2ban reads it.
-        SipEvent::LoginFailed { user, source, why, failures } => {
-            tracing::warn!("login failed: user={user:?} source={} why={why:?} failures={failures}", source.ip());
+        SipEvent::LoginFailed {
+            user,
+            source,
+            why,
+            failures,
+        } => {
+            tracing::warn!(
+                "login failed: user={user:?} source={} why={why:?} failures={failures}",
+                source.ip()
+            );
         }
         SipEvent::Incoming { .. }
         | SipEvent::Provisional { .. }
@@ -85,17 +106,37 @@ pub(super) fn note(event: &SipEvent) {
 impl Exchange {
     /// A phone calls.
     pub(super) fn admit_phone(&mut self, now: Instant, wall: SystemTime, event: SipEvent) {
-        let SipEvent::Incoming { dialog, user, target, body, local, .. } = event else { return };
+        let SipEvent::Incoming {
+            dialog,
+            user,
+            target,
+            body,
+            local,
+            ..
+        } = event
+        else {
+            return;
+        };
         let refuse = |exchange: &mut Self, cause: Cause| {
             tracing::info!(from = user, cause = cause.word(), "call refused");
             let retry_after = cause.retry_after().map(|after| after.as_secs() as u32);
-            let command = SipCommand::Reject { dialog, status: cause.status(), reason: cause.reason(), retry_after };
+            let command = SipCommand::Reject {
+                dialog,
+                status: cause.status(),
+                reason: cause.reason(),
+                retry_after,
+            };
             if let Err(error) = exchange.endpoint.handle_command(now, command) {
                 tracing::debug!(%error, "refused a call that is gone");
             }
         };
         if self.is_full(&user) {
-            return refuse(self, Cause::Limit { retry_after: RETRY_AFTER });
+            return refuse(
+                self,
+                Cause::Limit {
+                    retry_after: RETRY_AFTER,
+                },
+            );
         }
         let destination = match self.routes.find(&Origin::Phone(user.clone()), &target) {
             Ok(destination) => destination,
@@ -108,7 +149,9 @@ impl Exchange {
             // From phone to phone is a PBX's business; routes.conf refuses it, so this is never reached by a call.
             return refuse(self, Cause::Forbidden);
         };
-        let Some(phone) = self.phone(&user) else { return refuse(self, Cause::Forbidden) };
+        let Some(phone) = self.phone(&user) else {
+            return refuse(self, Cause::Forbidden);
+        };
         let (caller_key, callee_key) = (LegKey(self.next_key()), LegKey(self.next_key()));
         let means = self.sip_means(caller_key, &phone, local, &callee, None);
         let caller = match SipLeg::incoming(means, dialog, body.as_deref()) {
@@ -119,21 +162,51 @@ impl Exchange {
         let mut rng = (self.rng)();
         rng.fill_bytes(&mut id);
         let from = format!("{user}@{}", self.settings.network.hub.account);
-        let outgoing = E2eeOutgoing { call: NetworkCall(id), from, to: callee.clone() };
+        let outgoing = E2eeOutgoing {
+            call: NetworkCall(id),
+            from,
+            to: callee.clone(),
+        };
         let callee_leg = E2eeLeg::call(self.e2ee_means(callee_key, Some(caller_key)), outgoing, rng);
         self.by_dialog.insert(dialog, caller_key);
         self.by_network.insert(NetworkCall(id), callee_key);
-        let parties = Parties { from: user.clone(), to: callee, route: destination.route, direction: Direction::Outgoing, network: "hub" };
+        let parties = Parties {
+            from: user.clone(),
+            to: callee,
+            route: destination.route,
+            direction: Direction::Outgoing,
+            network: "hub",
+        };
         let policy = self.policy(phone.verify, destination.ring_timeout);
-        self.begin(now, wall, parties, policy, vec![Leg::Sip(caller), Leg::E2ee(callee_leg)]);
+        self.begin(
+            now,
+            wall,
+            parties,
+            policy,
+            vec![Leg::Sip(caller), Leg::E2ee(callee_leg)],
+        );
     }
 
     /// An E2EE user calls.
     pub(super) fn admit_user(&mut self, now: Instant, wall: SystemTime, event: NetworkEvent) {
-        let NetworkEvent::Requested { call, from, to, offers, versions, .. } = event else { return };
+        let NetworkEvent::Requested {
+            call,
+            from,
+            to,
+            offers,
+            versions,
+            ..
+        } = event
+        else {
+            return;
+        };
         let refuse = |exchange: &mut Self, cause: Cause| {
             tracing::info!(cause = cause.word(), "call refused");
-            let command = NetworkCommand::Discard { call, reason: cause.discard(), duration: Duration::ZERO };
+            let command = NetworkCommand::Discard {
+                call,
+                reason: cause.discard(),
+                duration: Duration::ZERO,
+            };
             exchange.hub.handle_command(now, command);
         };
         if self.by_network.contains_key(&call) {
@@ -150,24 +223,43 @@ impl Exchange {
                 return refuse(self, Cause::Declined);
             }
         };
-        let DestinationKind::Phones(users) = destination.kind else { return refuse(self, Cause::Declined) };
+        let DestinationKind::Phones(users) = destination.kind else {
+            return refuse(self, Cause::Declined);
+        };
         let contacts: Vec<_> = users
             .iter()
             .filter_map(|user| self.phone(user))
-            .flat_map(|phone| self.endpoint.contacts(now, &phone.user).into_iter().map(move |c| (phone.clone(), c)))
+            .flat_map(|phone| {
+                self.endpoint
+                    .contacts(now, &phone.user)
+                    .into_iter()
+                    .map(move |c| (phone.clone(), c))
+            })
             .collect();
         if contacts.is_empty() {
             return refuse(self, Cause::Missed);
         }
         let caller_key = LegKey(self.next_key());
-        let incoming = E2eeIncoming { call, from: from.clone(), to: to.clone(), offers, versions };
+        let incoming = E2eeIncoming {
+            call,
+            from: from.clone(),
+            to: to.clone(),
+            offers,
+            versions,
+        };
         let caller = E2eeLeg::answer(self.e2ee_means(caller_key, None), incoming, (self.rng)());
         self.by_network.insert(call, caller_key);
         let mut legs = vec![Leg::E2ee(caller)];
         for (phone, contact) in &contacts {
             legs.push(Leg::Sip(self.ring(phone, contact, &from, caller_key)));
         }
-        let parties = Parties { from, to, route: destination.route, direction: Direction::Incoming, network: "hub" };
+        let parties = Parties {
+            from,
+            to,
+            route: destination.route,
+            direction: Direction::Incoming,
+            network: "hub",
+        };
         let verify = contacts[0].0.verify;
         let policy = self.policy(verify, destination.ring_timeout);
         self.begin(now, wall, parties, policy, legs);
@@ -187,7 +279,13 @@ impl Exchange {
 
     fn begin(&mut self, now: Instant, wall: SystemTime, parties: Parties, policy: Policy, legs: Vec<Leg>) {
         let key = CallKey(self.next_key());
-        tracing::info!(call = key.0, from = parties.from, to = parties.to, route = parties.route, "call");
+        tracing::info!(
+            call = key.0,
+            from = parties.from,
+            to = parties.to,
+            route = parties.route,
+            "call"
+        );
         for leg in &legs {
             self.by_leg.insert(leg.key(), key);
         }
@@ -210,11 +308,19 @@ impl Exchange {
         let mut rng = (self.rng)();
         let addresses = match self.media_addresses.as_slice() {
             [] => vec![local.ip()],
-            fixed => fixed.iter().copied().filter(|ip| ip.is_ipv4() == local.is_ipv4()).take(1).collect(),
+            fixed => fixed
+                .iter()
+                .copied()
+                .filter(|ip| ip.is_ipv4() == local.is_ipv4())
+                .take(1)
+                .collect(),
         };
         SipMeans {
             key,
-            bind: Bind { addresses, components: 2 },
+            bind: Bind {
+                addresses,
+                components: 2,
+            },
             codecs: offered_codecs(&phone.codecs, &self.registry),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),
@@ -228,7 +334,16 @@ impl Exchange {
     fn e2ee_means(&mut self, key: LegKey, beside: Option<LegKey>) -> E2eeMeans {
         let ssrc = (self.rng)().next_u32();
         let addresses = self.ice_addresses.clone();
-        E2eeMeans { key, bind: Bind { addresses, components: 1 }, codecs: e2ee_codecs(&self.registry), ssrc, beside }
+        E2eeMeans {
+            key,
+            bind: Bind {
+                addresses,
+                components: 1,
+            },
+            codecs: e2ee_codecs(&self.registry),
+            ssrc,
+            beside,
+        }
     }
 
     fn is_full(&self, user: &str) -> bool {

@@ -17,9 +17,9 @@ use quartet_proto::net::{Receive, Transmit};
 use quartet_proto::sip::{DialogKey, Endpoint, SipEvent};
 use rand_core::CryptoRng;
 
-use crate::config::Addresses;
 use crate::call::{Action, Call, CallKey, Cause, Leg, Power, PowerDone};
 use crate::cdr;
+use crate::config::Addresses;
 use crate::ivr::prompts::Prompts;
 use crate::media::{LegKey, MediaCommand, MediaEvent};
 use crate::networks::hub::Adapter;
@@ -78,7 +78,14 @@ pub struct Exchange {
 impl Exchange {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { settings, registry, prompts, sip, machine, mut rng } = parts;
+        let Parts {
+            settings,
+            registry,
+            prompts,
+            sip,
+            machine,
+            mut rng,
+        } = parts;
         let (media_addresses, ice_addresses) = match &settings.media.addresses {
             Addresses::Auto => (Vec::new(), machine),
             Addresses::Listed(listed) => (listed.clone(), listed.clone()),
@@ -155,8 +162,12 @@ impl Exchange {
     pub fn handle_timeout(&mut self, now: Instant, wall: SystemTime) {
         self.endpoint.handle_timeout(now);
         self.hub.handle_timeout(now);
-        let due: Vec<_> =
-            self.calls.iter().filter(|(_, call)| call.poll_timeout().is_some_and(|at| at <= now)).map(|(k, _)| *k).collect();
+        let due: Vec<_> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.poll_timeout().is_some_and(|at| at <= now))
+            .map(|(k, _)| *k)
+            .collect();
         for key in due {
             if let Some(call) = self.calls.get_mut(&key) {
                 call.handle_timeout(now, wall, &mut self.prompts);
@@ -169,7 +180,10 @@ impl Exchange {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let calls = self.calls.values().filter_map(Call::poll_timeout).min();
-        [self.endpoint.poll_timeout(), self.hub.poll_timeout(), calls].into_iter().flatten().min()
+        [self.endpoint.poll_timeout(), self.hub.poll_timeout(), calls]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// A datagram for a phone.
@@ -208,7 +222,9 @@ impl Exchange {
 
     /// The operator ends a call; false if there is none of that key.
     pub fn hang_up(&mut self, now: Instant, wall: SystemTime, key: CallKey) -> bool {
-        let Some(call) = self.calls.get_mut(&key) else { return false };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return false;
+        };
         call.hang_up(now, wall, Cause::Answered);
         self.follow(now, key);
         self.settle(now, wall);
@@ -229,11 +245,15 @@ impl Exchange {
     }
 
     fn on_sip(&mut self, now: Instant, wall: SystemTime, event: SipEvent) {
-        let Some(dialog) = event.dialog() else { return admit::note(&event) };
+        let Some(dialog) = event.dialog() else {
+            return admit::note(&event);
+        };
         if let SipEvent::Incoming { .. } = event {
             return self.admit_phone(now, wall, event);
         }
-        let Some(leg) = self.by_dialog.get(&dialog).copied() else { return };
+        let Some(leg) = self.by_dialog.get(&dialog).copied() else {
+            return;
+        };
         if let SipEvent::Ended { .. } = event {
             self.by_dialog.remove(&dialog);
         }
@@ -247,7 +267,9 @@ impl Exchange {
         if let NetworkEvent::Requested { .. } = event {
             return self.admit_user(now, wall, event);
         }
-        let Some(leg) = self.by_network.get(&event.call()).copied() else { return };
+        let Some(leg) = self.by_network.get(&event.call()).copied() else {
+            return;
+        };
         if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
             leg.handle_network(now, event);
         }
@@ -261,7 +283,9 @@ impl Exchange {
 
     /// A leg was fed: its call hears it and acts.
     fn attend(&mut self, now: Instant, wall: SystemTime, leg: LegKey) {
-        let Some(key) = self.by_leg.get(&leg).copied() else { return };
+        let Some(key) = self.by_leg.get(&leg).copied() else {
+            return;
+        };
         if let Some(call) = self.calls.get_mut(&key) {
             call.handle_legs(now, wall, &mut self.prompts);
         }
@@ -281,7 +305,12 @@ impl Exchange {
                 Action::Network(command) => self.hub.handle_command(now, command),
                 Action::Compute(leg, power) => self.powers.push_back((leg, power)),
                 Action::Record(record) => {
-                    tracing::info!(call = key.0, cause = record.cause, verdict = record.verdict.word(), "call ended");
+                    tracing::info!(
+                        call = key.0,
+                        cause = record.cause,
+                        verdict = record.verdict.word(),
+                        "call ended"
+                    );
                     self.records.push_back(*record);
                 }
             }

@@ -69,9 +69,13 @@ pub struct Asked {
 pub async fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     if path.exists() {
         if UnixStream::connect(path).await.is_ok() {
-            bail!("a gateway already runs with the control socket {}: stop it, or set another [control] path", path.display());
+            bail!(
+                "a gateway already runs with the control socket {}: stop it, or set another [control] path",
+                path.display()
+            );
         }
-        std::fs::remove_file(path).with_context(|| format!("cannot replace the old control socket {}", path.display()))?;
+        std::fs::remove_file(path)
+            .with_context(|| format!("cannot replace the old control socket {}", path.display()))?;
     }
     let listener = UnixListener::bind(path)
         .with_context(|| format!("cannot make the control socket {}; see [control] path", path.display()))?;
@@ -87,7 +91,10 @@ pub async fn serve(listener: UnixListener, asked: mpsc::Sender<Asked>) {
         }
         let asked = asked.clone();
         tokio::spawn(async move {
-            if let Err(error) = tokio::time::timeout(PATIENCE, answer(stream, asked)).await.unwrap_or(Ok(())) {
+            if let Err(error) = tokio::time::timeout(PATIENCE, answer(stream, asked))
+                .await
+                .unwrap_or(Ok(()))
+            {
                 tracing::debug!(%error, "control connection");
             }
         });
@@ -102,7 +109,9 @@ async fn answer(stream: UnixStream, asked: mpsc::Sender<Asked>) -> anyhow::Resul
         Ok(question) => {
             let (reply, answer) = oneshot::channel();
             asked.send(Asked { question, reply }).await.ok();
-            answer.await.unwrap_or_else(|_| Reply::Error("the gateway is stopping".into()))
+            answer
+                .await
+                .unwrap_or_else(|_| Reply::Error("the gateway is stopping".into()))
         }
         Err(error) => Reply::Error(format!("not a question of this version: {error}")),
     };
@@ -118,7 +127,10 @@ async fn answer(stream: UnixStream, asked: mpsc::Sender<Asked>) -> anyhow::Resul
 /// If none runs there, or it refuses.
 pub async fn ask(path: &Path, question: &Question) -> anyhow::Result<serde_json::Value> {
     let mut stream = UnixStream::connect(path).await.with_context(|| {
-        format!("no gateway answers at {}: start one with `quartet run`, or name its folder with --conf", path.display())
+        format!(
+            "no gateway answers at {}: start one with `quartet run`, or name its folder with --conf",
+            path.display()
+        )
     })?;
     let mut text = serde_json::to_vec(question)?;
     text.push(b'\n');
@@ -174,7 +186,13 @@ mod tests {
         let path = socket("stale");
         drop(bind(&path).await.unwrap());
         assert!(path.exists());
-        assert!(ask(&path, &Question::Status).await.unwrap_err().to_string().contains("no gateway answers"));
+        assert!(
+            ask(&path, &Question::Status)
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("no gateway answers")
+        );
         drop(bind(&path).await.unwrap());
         std::fs::remove_file(path).unwrap();
     }

@@ -89,7 +89,8 @@ impl Signalling {
         let settings = Arc::new(settings);
         for file in [&settings.store.path, &settings.cdr.path, &settings.control.path] {
             if let Some(folder) = file.parent() {
-                std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+                std::fs::create_dir_all(folder)
+                    .with_context(|| format!("cannot make the folder {}", folder.display()))?;
             }
         }
         let registry = Arc::new(Registry::load(&search(&settings))?);
@@ -119,9 +120,14 @@ impl Signalling {
             }
         });
         tokio::spawn(control::serve(control, asked_in));
-        let media = Media::start(settings.media.workers, Arc::clone(&registry), ports(settings.media.ports), move |event| {
-            media_in.send(event).ok();
-        })?;
+        let media = Media::start(
+            settings.media.workers,
+            Arc::clone(&registry),
+            ports(settings.media.ports),
+            move |event| {
+                media_in.send(event).ok();
+            },
+        )?;
         let compute = Compute::start(move |leg, done| {
             power_in.send((leg, done)).ok();
         })?;
@@ -144,7 +150,14 @@ impl Signalling {
             rng: Box::new(generator),
         });
         let (revoked, revoked_out) = mpsc::unbounded_channel();
-        let inputs = Inputs { datagrams, hub, media: media_events, powers, asked, revoked: revoked_out };
+        let inputs = Inputs {
+            datagrams,
+            hub,
+            media: media_events,
+            powers,
+            asked,
+            revoked: revoked_out,
+        };
         Ok(Self {
             exchange,
             rendezvous,
@@ -174,7 +187,10 @@ impl Signalling {
         tokio::pin!(stop);
         let mut farewell: Option<Instant> = None;
         loop {
-            let wake = [self.exchange.poll_timeout(), self.rendezvous.poll_timeout(), farewell].into_iter().flatten().min();
+            let wake = [self.exchange.poll_timeout(), self.rendezvous.poll_timeout(), farewell]
+                .into_iter()
+                .flatten()
+                .min();
             let input = tokio::select! {
                 biased;
                 () = &mut stop, if farewell.is_none() => Input::Stop,
@@ -191,7 +207,12 @@ impl Signalling {
                 Input::Datagram(d) => self.exchange.handle_sip(
                     now,
                     wall,
-                    Receive { protocol: Protocol::Udp, local: d.local, remote: d.remote, payload: &d.payload },
+                    Receive {
+                        protocol: Protocol::Udp,
+                        local: d.local,
+                        remote: d.remote,
+                        payload: &d.payload,
+                    },
                 ),
                 Input::Hub(input) => self.connections.handle_input(now, input, &mut self.rendezvous),
                 Input::Media(event) => self.exchange.handle_media(now, wall, event),
@@ -221,7 +242,8 @@ impl Signalling {
                 self.rendezvous.handle_input(now, LOCAL, &text);
             }
             let mut for_us = Vec::new();
-            self.connections.flush(now, &mut self.rendezvous, &mut |text| for_us.push(text));
+            self.connections
+                .flush(now, &mut self.rendezvous, &mut |text| for_us.push(text));
             if for_us.is_empty() {
                 break;
             }
@@ -270,10 +292,15 @@ impl Signalling {
             }
             // The disk is waited for elsewhere.
             Question::Invite { user } => {
-                let (invitations, hub) = (Arc::clone(&self.invitations), format!("ws://{}/hub/v1", self.hub_address));
+                let (invitations, hub) = (
+                    Arc::clone(&self.invitations),
+                    format!("ws://{}/hub/v1", self.hub_address),
+                );
                 tokio::task::spawn_blocking(move || {
                     let answer = match invitations.invite(&user, unix_seconds(wall), &mut *generator()) {
-                        Ok(token) => Reply::Ok(serde_json::json!({ "user": user, "token": *token.to_text(), "hub": hub })),
+                        Ok(token) => {
+                            Reply::Ok(serde_json::json!({ "user": user, "token": *token.to_text(), "hub": hub }))
+                        }
                         Err(error) => Reply::Error(error.to_string()),
                     };
                     reply.send(answer).ok();
@@ -299,8 +326,16 @@ impl Signalling {
 
 /// Where the loader looks, and what it needs.
 pub fn search(settings: &Settings) -> PluginSettings {
-    let config::Plugins { path, required, options } = settings.plugins.clone();
-    PluginSettings { path, required, options }
+    let config::Plugins {
+        path,
+        required,
+        options,
+    } = settings.plugins.clone();
+    PluginSettings {
+        path,
+        required,
+        options,
+    }
 }
 
 fn ports(ports: config::Ports) -> Option<RangeInclusive<u16>> {
@@ -311,7 +346,9 @@ fn ports(ports: config::Ports) -> Option<RangeInclusive<u16>> {
 }
 
 fn unix_seconds(wall: SystemTime) -> u64 {
-    wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    wall.duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }
 
 /// The hub's bounds: those that the settings name, the others at their defaults.
@@ -340,7 +377,9 @@ fn prompts(choice: &config::Prompts, registry: &Arc<Registry>) -> anyhow::Result
 /// Opens the Opus plugin's decoder for recordings.
 pub fn opus_decoder(registry: Arc<Registry>) -> Box<OpenDecoder> {
     Box::new(move || {
-        let codec = registry.codec("opus").ok_or("the plugin codec-opus is not loaded, and recordings are Opus")?;
+        let codec = registry
+            .codec("opus")
+            .ok_or("the plugin codec-opus is not loaded, and recordings are Opus")?;
         let settings = CodecSettings {
             sample_rate: recording::OPUS_RATE,
             channels: 1,
@@ -349,7 +388,9 @@ pub fn opus_decoder(registry: Arc<Registry>) -> Box<OpenDecoder> {
             remote_fmtp: "",
         };
         let mut decoder = codec.decoder(&settings)?;
-        Ok(Box::new(move |packet: &[u8], pcm: &mut [i16]| decoder.decode(packet, pcm).map_err(Into::into)))
+        Ok(Box::new(move |packet: &[u8], pcm: &mut [i16]| {
+            decoder.decode(packet, pcm).map_err(Into::into)
+        }))
     })
 }
 

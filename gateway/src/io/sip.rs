@@ -38,9 +38,9 @@ impl SipSockets {
     pub async fn bind(listen: &[SocketAddr]) -> anyhow::Result<Self> {
         let mut sockets = BTreeMap::new();
         for address in expand(listen)? {
-            let socket = UdpSocket::bind(address)
-                .await
-                .with_context(|| format!("cannot listen on udp:{address}: is another SIP server running? See [sip] listen"))?;
+            let socket = UdpSocket::bind(address).await.with_context(|| {
+                format!("cannot listen on udp:{address}: is another SIP server running? See [sip] listen")
+            })?;
             sockets.insert(socket.local_addr()?, Arc::new(socket));
         }
         Ok(Self { sockets })
@@ -75,7 +75,11 @@ async fn read(local: SocketAddr, socket: Arc<UdpSocket>, received: mpsc::Sender<
     loop {
         match socket.recv_from(&mut buffer).await {
             Ok((length, remote)) => {
-                let datagram = Datagram { local, remote, payload: buffer[..length].to_vec() };
+                let datagram = Datagram {
+                    local,
+                    remote,
+                    payload: buffer[..length].to_vec(),
+                };
                 if received.send(datagram).await.is_err() {
                     return;
                 }
@@ -94,9 +98,12 @@ fn expand(listen: &[SocketAddr]) -> anyhow::Result<Vec<SocketAddr>> {
             all.push(*address);
             continue;
         }
-        all.extend(machine_addresses()?.into_iter().filter(|ip| ip.is_ipv4() == address.is_ipv4()).map(|ip| {
-            SocketAddr::new(ip, address.port())
-        }));
+        all.extend(
+            machine_addresses()?
+                .into_iter()
+                .filter(|ip| ip.is_ipv4() == address.is_ipv4())
+                .map(|ip| SocketAddr::new(ip, address.port())),
+        );
     }
     all.sort_unstable();
     all.dedup();
@@ -133,8 +140,16 @@ mod tests {
         let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         peer.send_to(b"ping", loopback).await.unwrap();
         let got = received.recv().await.unwrap();
-        assert_eq!((got.local, got.remote, got.payload.as_slice()), (loopback, peer.local_addr().unwrap(), &b"ping"[..]));
-        let answer = Transmit { protocol: Protocol::Udp, local: loopback, remote: got.remote, payload: b"pong".to_vec() };
+        assert_eq!(
+            (got.local, got.remote, got.payload.as_slice()),
+            (loopback, peer.local_addr().unwrap(), &b"ping"[..])
+        );
+        let answer = Transmit {
+            protocol: Protocol::Udp,
+            local: loopback,
+            remote: got.remote,
+            payload: b"pong".to_vec(),
+        };
         sockets.send(&answer);
         let mut buffer = [0; 16];
         let (length, from) = peer.recv_from(&mut buffer).await.unwrap();

@@ -1,0 +1,74 @@
+//! An operator makes mistakes in all three files and sees all of them in one run, with file and line.
+
+use std::process::Command;
+
+use crate::PROGRAM;
+
+/// Writes the three files and runs `quartet check` on them; the exit code and all that was printed.
+fn check(name: &str, quartet: &str, phones: &str, routes: &str) -> (Option<i32>, String) {
+    let folder = std::env::temp_dir().join(format!("q-check-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for (file, text) in [
+        ("quartet.conf", quartet),
+        ("phones.conf", phones),
+        ("routes.conf", routes),
+    ] {
+        std::fs::write(folder.join(file), text).expect("a file");
+    }
+    let out = Command::new(PROGRAM)
+        .args(["check", "--conf"])
+        .arg(&folder)
+        .output()
+        .expect("it runs");
+    std::fs::remove_dir_all(&folder).ok();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    (out.status.code(), text)
+}
+
+#[test]
+fn every_kind_of_mistake_is_shown_in_one_run_with_file_and_line() {
+    let hash = "password_hash = { md5 = \"0123456789abcdef0123456789abcdef\" }";
+    let (code, text) = check(
+        "bad",
+        "[sip]\nreaml = \"x\"\n[media]\nworkers = \"two\"\n[call]\nrtp_timeout = \"0s\"\n[ivr]\nprompts = \"nowhere\"\n",
+        &format!("[[phone]]\nuser = \"100\"\n{hash}\n[[phone]]\nuser = \"100\"\n{hash}\n"),
+        "[[route]]\nname = \"a\"\nfrom = \"network:hub\"\nnumber = \"\"\nto = \"phone:999\"\n[[route]\n",
+    );
+    assert_eq!(code, Some(1), "{text}");
+    for expected in [
+        "quartet.conf:2:", // unknown key
+        "realm",           // and the nearest one
+        "quartet.conf:4:", // wrong type
+        "quartet.conf:6:", // out of range
+        "quartet.conf:8:", // missing file
+        "phones.conf:5:",  // duplicate
+        "routes.conf:6:",  // syntax
+    ] {
+        assert!(text.contains(expected), "no {expected} in:\n{text}");
+    }
+    let (code, text) = check(
+        "dangling",
+        "",
+        "",
+        "[[route]]\nname = \"a\"\nfrom = \"network:hub\"\nnumber = \"\"\nto = \"phone:999\"\n",
+    );
+    assert_eq!(code, Some(1));
+    assert!(text.contains("routes.conf:5:") && text.contains("999"), "{text}");
+}
+
+#[test]
+fn good_files_are_ok() {
+    let (code, text) = check("good", "[sip]\nrealm = \"office\"\n", "", "");
+    assert_eq!((code, text.starts_with("ok:")), (Some(0), true), "{text}");
+}
+
+#[test]
+fn the_conf_files_that_come_with_it_are_ok() {
+    let conf = quartet_tests::peers::root().join("conf");
+    let out = Command::new(PROGRAM)
+        .args(["check", "--conf"])
+        .arg(conf)
+        .output()
+        .expect("it runs");
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+}
