@@ -302,6 +302,10 @@ impl E2eeLeg {
                 self.transport_up = true;
                 self.check_connected(now);
             }
+            // The far end has closed its media on purpose: a hang-up whose message is still on its way.
+            MediaEvent::Failed { cause, .. } if cause == "closed" && self.connected.is_some() => {
+                self.fail(Cause::Answered)
+            }
             MediaEvent::Failed { cause, .. } => self.fail(Cause::from_transport(&cause)),
             MediaEvent::Dtmf { .. }
             | MediaEvent::Played { .. }
