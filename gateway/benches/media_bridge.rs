@@ -127,6 +127,7 @@ fn open(media: &Media, events: &Receiver<MediaEvent>, leg: u64, beside: Option<u
     let pt = if name == "opus" { 111 } else { pt };
     let codec = LegCodec {
         name: name.to_owned(),
+        clock: if name == "opus" { 48_000 } else { 8_000 },
         send_pt: pt,
         receive_pt: pt,
         send_fmtp: String::new(),

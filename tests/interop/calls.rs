@@ -1,11 +1,12 @@
 //! baresip and ntgcalls call each other through the gateway.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use quartet::demo::{Ears, Hashes, PEER_HZ, PHONE_HZ, hear};
 use quartet::io::control::Question;
 use quartet_tests::baresip::{self, Baresip};
-use quartet_tests::house::{House, PASSWORD};
+use quartet_tests::house::{House, HouseSetup, PASSWORD};
 use quartet_tests::namespace::Namespace;
 use quartet_tests::ntgcalls::Ntgcalls;
 use quartet_tests::peers;
@@ -16,12 +17,26 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// A gateway whose hub is reached over a cable, phones that baresip can be (MD5 only), and the namespace at its far end.
 pub(crate) async fn house(more: &str) -> Option<(House, Namespace)> {
+    house_with(more, "codecs = [\"pcmu\"]", Vec::new()).await
+}
+
+/// The same with other codecs and further plugins.
+async fn house_with(more: &str, phone: &str, plugins: Vec<PathBuf>) -> Option<(House, Namespace)> {
     peers::may_make_namespaces()?;
     peers::program("baresip")?;
     peers::python()?;
     let namespace = Namespace::new();
-    let phone = "codecs = [\"pcmu\"]\n";
-    let house = House::at(PROGRAM, more, namespace.near().into(), Hashes::Md5, phone).await;
+    let house = House::build(
+        PROGRAM,
+        HouseSetup {
+            more,
+            hub: namespace.near().into(),
+            hashes: Hashes::Md5,
+            phone,
+            plugins,
+        },
+    )
+    .await;
     Some((house, namespace))
 }
 
@@ -160,6 +175,11 @@ async fn ntgcalls_calls_in_two_baresips_ring_and_one_answers() {
     desk.wait_for("CALL_ESTABLISHED", SOON);
     anna.wait_for("connected", SOON);
     house.wait_calls("verdict", "announced", SOON).await;
+    // Talk goes on for two more seconds, so that the last word is whole in the recording.
+    for _ in 0..3 {
+        anna.forget();
+        anna.wait_for("tone", SOON);
+    }
     anna.end();
     desk.wait_for("CALL_CLOSED", SOON);
     let record = house.record(1).await;
@@ -224,4 +244,39 @@ async fn star_nine_on_baresip_ends_the_call_at_both_sides() {
     desk.wait_for("CALL_CLOSED", SOON);
     assert_eq!(house.record(1).await["verdict"], "mismatch");
     house.wait_idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_c_plugin_built_outside_the_tree_carries_a_call_of_baresip_to_ntgcalls() {
+    let folder = std::env::temp_dir().join(format!("q-l16-{}", std::process::id()));
+    let plugin = quartet_tests::plugin::build_c(&folder);
+    let plugins = vec![plugin.parent().expect("a folder").to_owned()];
+    let Some((house, namespace)) = house_with("[call]\nverify = \"off\"", "codecs = [\"L16/16000\"]", plugins).await
+    else {
+        return;
+    };
+    let token = house.invite("anna").await;
+    let mut anna = Ntgcalls::start(&namespace, &house.hub(), &token, &["--tone", "600"]).expect("installed");
+    let mut desk = desk(&house, "100", "L16/16000/1", false).await;
+    desk.dial(&format!("sip:anna@{}", house.gateway.sip().expect("the SIP address")));
+    desk.wait_for("CALL_ESTABLISHED", SOON);
+    anna.wait_for("connected", SOON);
+    let heard = anna.wait("440 Hz", SOON, |event| {
+        event["event"] == "tone" && near(&event["hz"], PHONE_HZ)
+    });
+    println!("ntgcalls hears {} Hz, share {}", heard["hz"], heard["share"]);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    desk.command("hangup", "");
+    anna.wait_for("discarded", SOON);
+    let recording = desk.heard();
+    let tone = recording.tone(recording.seconds() - 2.0, 1.0).expect("a tone");
+    assert!((tone.hz - PEER_HZ).abs() <= 5.0 && tone.share > 0.9, "{tone:?}");
+    let record = house.record(1).await;
+    assert_eq!(record["legs"][0]["codec"], "L16", "{record}");
+    house.wait_idle().await;
+    std::fs::remove_dir_all(&folder).ok();
+}
+
+fn near(hz: &serde_json::Value, wanted: f32) -> bool {
+    hz.as_f64().is_some_and(|hz| (hz as f32 - wanted).abs() <= 5.0)
 }

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::time::Duration;
 
-use quartet::demo::Hashes;
 use quartet::io::control::Question;
 use quartet_tests::house::{House, PASSWORD};
 use quartet_tests::{peers, wait};
@@ -39,14 +38,7 @@ async fn linphonec_registers_with_sha_256() {
     let Some(program) = peers::program("linphonec") else {
         return;
     };
-    let house = House::at(
-        PROGRAM,
-        "",
-        [127, 0, 0, 1].into(),
-        Hashes::Md5AndSha256,
-        "codecs = [\"pcmu\"]",
-    )
-    .await;
+    let house = House::new(PROGRAM, "").await;
     let gateway = house.gateway.sip().expect("the SIP address");
     let home = house.gateway.folder().join("linphone");
     for folder in [".local/share/linphone", ".config/linphone"] {

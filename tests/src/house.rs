@@ -1,5 +1,6 @@
 //! A house: a real gateway process, its phones, and E2EE users on its hub, all on loopback.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,32 @@ pub const PASSWORD: &str = "correct-horse";
 pub struct House {
     pub registry: Arc<Registry>,
     pub gateway: Gateway,
+}
+
+/// What may differ from house to house.
+pub struct HouseSetup<'a> {
+    /// Further lines of quartet.conf.
+    pub more: &'a str,
+    /// The hub's address.
+    pub hub: IpAddr,
+    /// What the phones' accounts can be challenged for.
+    pub hashes: Hashes,
+    /// Further lines of each phone.
+    pub phone: &'a str,
+    /// Where further plugins are.
+    pub plugins: Vec<PathBuf>,
+}
+
+impl Default for HouseSetup<'_> {
+    fn default() -> Self {
+        Self {
+            more: "",
+            hub: [127, 0, 0, 1].into(),
+            hashes: Hashes::Md5AndSha256,
+            phone: "codecs = [\"pcmu\", \"opus\"]",
+            plugins: Vec::new(),
+        }
+    }
 }
 
 /// The folder where cargo has put the plugins: beside the test's own program.
@@ -69,29 +96,36 @@ ring_timeout = "3s"
 impl House {
     /// Starts the gateway; `more` are further lines of quartet.conf.
     pub async fn new(program: &str, more: &str) -> Self {
-        Self::at(
+        Self::build(
             program,
-            more,
-            [127, 0, 0, 1].into(),
-            Hashes::Md5AndSha256,
-            "codecs = [\"pcmu\", \"opus\"]",
+            HouseSetup {
+                more,
+                ..HouseSetup::default()
+            },
         )
         .await
     }
 
-    /// The same with the hub at another address, and phones with other settings.
-    pub async fn at(program: &str, more: &str, hub: std::net::IpAddr, hashes: Hashes, phone: &str) -> Self {
+    /// Starts a gateway that differs in more.
+    pub async fn build(program: &str, setup: HouseSetup<'_>) -> Self {
+        let HouseSetup {
+            more,
+            hub,
+            hashes,
+            phone,
+            plugins,
+        } = setup;
         let phones: String = ["100", "101", "102"]
             .iter()
             .map(|user| phone_row(user, PASSWORD, hashes, phone))
             .collect();
         // The plugins are in the folder of this test; the gateway looks beside its own program, which is another.
-        let more = format!("[log]\nlevel = \"debug\"\n{more}");
+        let plugins = [plugin_folder()].into_iter().chain(plugins).collect();
         let setup = gateway::Setup {
             sip: ([127, 0, 0, 1], 0).into(),
             hub: (hub, 0).into(),
-            plugins: plugin_folder(),
-            more,
+            plugins,
+            more: format!("[log]\nlevel = \"debug\"\n{more}"),
             phones,
             routes: ROUTES.into(),
         };

@@ -8,5 +8,6 @@ pub mod house;
 pub mod namespace;
 pub mod ntgcalls;
 pub mod peers;
+pub mod plugin;
 pub mod recording;
 pub mod wait;

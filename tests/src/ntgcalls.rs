@@ -93,6 +93,12 @@ impl Ntgcalls {
         }
     }
 
+    /// Forgets the events so far.
+    pub fn forget(&mut self) {
+        self.read();
+        self.events.clear();
+    }
+
     /// Reads what has come.
     pub fn read(&mut self) {
         self.events.extend(self.lines.try_iter());

@@ -6,6 +6,7 @@ mod dial_e2ee_user;
 mod e2ee_user_calls;
 mod hostile_peer;
 mod leave_nothing;
+mod load_custom_plugin;
 mod many_calls;
 mod register_desk_phone;
 mod verify_emoji;

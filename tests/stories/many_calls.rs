@@ -1,20 +1,23 @@
 //! Twenty calls at once, all with audio both ways.
 
 use quartet::demo::e2ee_peer::{Answering, Fault};
-use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ, hear, phone};
-use quartet_tests::house::{House, SOON};
+use quartet::demo::{PEER_HZ, PHONE_HZ, hear, phone};
+use quartet_tests::house::{House, HouseSetup, SOON};
 
 use crate::PROGRAM;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_calls_at_once_all_with_audio_both_ways() {
     let more = "[call]\nverify = \"off\"\n[limits]\ncalls_per_phone = 10";
-    let house = House::at(
+    let phone = "codecs = [\"pcmu\"]
+max_contacts = 10";
+    let house = House::build(
         PROGRAM,
-        more,
-        [127, 0, 0, 1].into(),
-        Hashes::Md5,
-        "codecs = [\"pcmu\"]\nmax_contacts = 10",
+        HouseSetup {
+            more,
+            phone,
+            ..HouseSetup::default()
+        },
     )
     .await;
     let mut pairs = Vec::new();

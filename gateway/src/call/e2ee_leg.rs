@@ -501,6 +501,7 @@ impl E2eeLeg {
                 self.codec = Some(send.name.clone());
                 let codec = LegCodec {
                     name: send.name,
+                    clock: send.clock,
                     send_pt: send.payload_type,
                     receive_pt: receive.payload_type,
                     send_fmtp: send.fmtp,

@@ -402,6 +402,7 @@ impl SipLeg {
         let telephone_event = agreed.telephone_event.map(telephone_event);
         let codec = LegCodec {
             name: agreed.send.name.clone(),
+            clock: agreed.send.clock,
             send_pt: agreed.send.payload_type,
             receive_pt: agreed.receive.payload_type,
             send_fmtp: agreed.send.fmtp.clone(),
@@ -448,8 +449,12 @@ impl SipLeg {
 
     fn answer_to(&self, offer: &SessionDescription, lines: &str) -> Result<sdp::Answered, Cause> {
         let registry = &self.means.registry;
-        let mut fmtp =
-            |codec: &LocalCodec, remote: &str| registry.codec(&codec.name)?.fmtp(FmtpRole::Answer, remote).ok();
+        let mut fmtp = |codec: &LocalCodec, remote: &str| {
+            registry
+                .codec_at(&codec.name, codec.clock)?
+                .fmtp(FmtpRole::Answer, remote)
+                .ok()
+        };
         offer_answer::answer(offer, &self.local(lines), &mut fmtp).map_err(|error| {
             tracing::debug!(%error, "offer");
             Cause::Incompatible
@@ -518,12 +523,19 @@ fn accept(offer: &SessionDescription, body: Option<&[u8]>) -> Result<Agreed, Cau
     })
 }
 
-/// The codecs of a list that a plugin serves, in its order, as SDP offers them.
+/// The codecs of a list that a plugin serves, in its order, as SDP offers them; a name may have a clock, as `L16/16000`.
 pub fn offered_codecs(names: &[String], registry: &Registry) -> Vec<LocalCodec> {
     names
         .iter()
         .filter_map(|name| {
-            let codec = registry.codec(sdp_name(name))?;
+            let (name, clock) = name
+                .split_once('/')
+                .map_or((name.as_str(), None), |(name, clock)| (name, Some(clock)));
+            let name = sdp_name(name);
+            let codec = match clock {
+                Some(clock) => registry.codec_at(name, clock.parse().ok()?)?,
+                None => registry.codec(name)?,
+            };
             Some(LocalCodec {
                 name: codec.name().to_owned(),
                 clock: codec.clock(),

@@ -30,14 +30,16 @@ pub(super) fn label(text: &str) -> Result<(), String> {
     Err("must be 1 to 128 characters on one line".to_owned())
 }
 
-/// An SDP name of a codec. Whether a plugin has it is known when the plugins are loaded.
+/// An SDP name of a codec, with or without its clock. Whether a plugin has it is known when the plugins are loaded.
 pub(super) fn codec(text: &str) -> Result<(), String> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if (1..=32).contains(&text.len()) && text.chars().all(good) {
+    let (name, clock) = text.split_once('/').unwrap_or((text, "8000"));
+    let clock = clock.parse::<u32>().is_ok_and(|clock| (1..=192_000).contains(&clock));
+    if (1..=32).contains(&name.len()) && name.chars().all(good) && clock {
         return Ok(());
     }
     Err(format!(
-        "names \"{}\", which is no codec; names are as \"opus\" or \"pcma\"",
+        "names \"{}\", which is no codec; names are as \"opus\", \"pcma\" or \"L16/16000\"",
         text.escape_debug()
     ))
 }

@@ -20,8 +20,8 @@ pub struct Setup {
     pub sip: SocketAddr,
     /// Where the hub listens, port 0 for any.
     pub hub: SocketAddr,
-    /// Where the plugins are.
-    pub plugins: PathBuf,
+    /// Where the plugins are: folders or files.
+    pub plugins: Vec<PathBuf>,
     /// Further lines of quartet.conf.
     pub more: String,
     /// phones.conf.
@@ -45,10 +45,10 @@ impl Gateway {
     /// If it does not come up; its log stands in the text.
     pub async fn start(program: &Path, setup: &Setup) -> anyhow::Result<Self> {
         let folder = fresh_folder()?;
-        let plugins = setup.plugins.display().to_string();
+        let plugins: Vec<_> = setup.plugins.iter().map(|place| place.display().to_string()).collect();
         let main = format!(
             "[sip]\nlisten = [\"udp:{}\"]\nrealm = \"quartet\"\n[media]\nports = \"0\"\n[network.hub]\nlisten = \"http:{}\"\n\
-             [plugins]\npath = [{plugins:?}]\nrequired = [\"codec-g711\", \"codec-opus\", \"transport-rtp\", \"transport-webrtc\"]\n\
+             [plugins]\npath = {plugins:?}\nrequired = [\"codec-g711\", \"codec-opus\", \"transport-rtp\", \"transport-webrtc\"]\n\
              {}\n",
             setup.sip, setup.hub, setup.more
         );

@@ -146,6 +146,8 @@ struct Session {
 struct Stream {
     codec: LegCodec,
     clock: u32,
+    /// How many samples of the codec are one of ours.
+    factor: usize,
     encoder: Encoder,
     decoder: Decoder,
     sender: Sender,
@@ -283,9 +285,11 @@ impl End {
     }
 
     fn stream(&mut self, codec: LegCodec) -> Option<Stream> {
-        let table = self.registry.codec(&codec.name)?;
+        let table = self.registry.codec_at(&codec.name, codec.clock)?;
+        let rates = table.rates();
+        let sample_rate = *rates.iter().find(|rate| **rate == hear::RATE).or(rates.first())?;
         let settings = CodecSettings {
-            sample_rate: hear::RATE,
+            sample_rate,
             channels: 1,
             frame_us: 20_000,
             local_fmtp: &codec.local_fmtp,
@@ -293,6 +297,7 @@ impl End {
         };
         Some(Stream {
             clock: table.clock(),
+            factor: (sample_rate / hear::RATE) as usize,
             encoder: table.encoder(&settings).ok()?,
             decoder: table.decoder(&settings).ok()?,
             sender: Sender::new(codec.ssrc, &mut rand::rng()),
@@ -303,7 +308,7 @@ impl End {
             keys: Vec::new(),
             key_stamp: None,
             first: None,
-            pcm: vec![0; MOST_SAMPLES],
+            pcm: vec![0; MOST_SAMPLES * (sample_rate / hear::RATE) as usize],
         })
     }
 
@@ -352,9 +357,11 @@ impl End {
         let Ok(count) = stream.decoder.decode(view.payload, &mut stream.pcm) else {
             return;
         };
-        let samples = &stream.pcm[..count.min(MOST_SAMPLES)];
+        let heard_now = &stream.pcm[..count.min(stream.pcm.len())];
+        let mean = |c: &[i16]| (c.iter().map(|s| i32::from(*s)).sum::<i32>() / c.len() as i32) as i16;
+        let samples: Vec<i16> = heard_now.chunks(stream.factor).map(mean).collect();
         if self.source == Source::Echo && stream.echo.len() < hear::RATE as usize {
-            stream.echo.extend_from_slice(samples);
+            stream.echo.extend_from_slice(&samples);
         }
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let (first, start) = *stream.first.get_or_insert((view.timestamp, heard.len()));
@@ -368,7 +375,7 @@ impl End {
         if heard.len() < end {
             heard.resize(end, 0);
         }
-        heard[at..end].copy_from_slice(samples);
+        heard[at..end].copy_from_slice(&samples);
     }
 
     /// Sends one frame when it is due; a key that is pressed replaces the tone.
@@ -386,20 +393,22 @@ impl End {
         if !stream.keys.is_empty() && stream.codec.telephone_event.is_some() {
             return press_on(session);
         }
-        let mut pcm = [0i16; FRAME_SAMPLES];
+        // At the codec's rate: that of the recording, or a whole multiple of it.
+        let mut pcm = vec![0i16; FRAME_SAMPLES * stream.factor];
         match self.source {
             Source::Silent => return stream.sender.skip(ticks),
             Source::Tone { hz } => {
+                let step = std::f32::consts::TAU * hz / (hear::RATE as usize * stream.factor) as f32;
                 for sample in &mut pcm {
                     *sample = (9_000.0 * stream.phase.sin()) as i16;
-                    stream.phase =
-                        (stream.phase + std::f32::consts::TAU * hz / hear::RATE as f32) % std::f32::consts::TAU;
+                    stream.phase = (stream.phase + step) % std::f32::consts::TAU;
                 }
             }
             Source::Echo => {
                 let have = stream.echo.len().min(FRAME_SAMPLES);
-                pcm[..have].copy_from_slice(&stream.echo[..have]);
-                stream.echo.drain(..have);
+                for (samples, echo) in pcm.chunks_mut(stream.factor).zip(stream.echo.drain(..have)) {
+                    samples.fill(echo);
+                }
             }
         }
         let mut payload = [0u8; 1400];

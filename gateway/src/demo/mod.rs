@@ -193,7 +193,7 @@ impl Stage {
         let setup = gateway::Setup {
             sip: ([127, 0, 0, 1], sip_port).into(),
             hub: ([127, 0, 0, 1], 0).into(),
-            plugins: program.parent().context("the program has no folder")?.to_owned(),
+            plugins: vec![program.parent().context("the program has no folder")?.to_owned()],
             more: String::new(),
             phones: phone_row(
                 "100",

@@ -29,6 +29,8 @@ pub struct Bind {
 pub struct LegCodec {
     /// SDP name, as in `rtpmap`; the case does not matter.
     pub name: String,
+    /// Its RTP clock in Hz.
+    pub clock: u32,
     /// Payload type towards the peer.
     pub send_pt: u8,
     /// Payload type from the peer.

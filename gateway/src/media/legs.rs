@@ -332,7 +332,7 @@ impl Legs {
     }
 
     fn set_codec(&mut self, slot: Slot, codec: LegCodec) -> Result<(), Cause> {
-        let Some(table) = self.registry.codec(&codec.name).cloned() else {
+        let Some(table) = self.registry.codec_at(&codec.name, codec.clock).cloned() else {
             return Err(Cause::Borrowed("codec"));
         };
         let rate = prompt_rate(table.rates());

@@ -219,6 +219,7 @@ pub(crate) fn decoder(name: &str, rate: u32) -> plugins::Decoder {
 pub(crate) fn codec(name: &str, ssrc: u32) -> LegCodec {
     LegCodec {
         name: name.to_owned(),
+        clock: if name == "T-NARROW" { 8_000 } else { 16_000 },
         send_pt: 96,
         receive_pt: 96,
         send_fmtp: String::new(),

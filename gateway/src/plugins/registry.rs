@@ -331,12 +331,12 @@ impl Registry {
         self.codecs.iter().find(|codec| codec.name().eq_ignore_ascii_case(name))
     }
 
-    /// Returns the codec of this SDP name, clock and channels.
+    /// Returns the codec of this SDP name and RTP clock: the two tell codecs apart, as L16/8000 and L16/16000.
     #[must_use]
-    pub fn codec_at(&self, name: &str, clock: u32, channels: u32) -> Option<&CodecTable> {
-        self.codecs.iter().find(|codec| {
-            codec.name().eq_ignore_ascii_case(name) && (codec.clock(), codec.channels()) == (clock, channels)
-        })
+    pub fn codec_at(&self, name: &str, clock: u32) -> Option<&CodecTable> {
+        self.codecs
+            .iter()
+            .find(|codec| codec.name().eq_ignore_ascii_case(name) && codec.clock() == clock)
     }
 
     /// Returns all transports, in the order they were found.

@@ -1,1 +1,278 @@
-//! Tests over plugins built on the spot.
+//! Plugins built on the spot from the C template, whole and spoiled: each refusal says what is wrong and what to do.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{CodecSettings, LoadError, PluginError, PluginSettings, Registry};
+
+const TEMPLATE: &str = include_str!("../../../plugins/template-codec-c/l16.c");
+
+/// A folder of this test's own; removed when dropped.
+struct Workshop(PathBuf);
+
+impl Workshop {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("quartet-plugins-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    /// Builds a source; the linker takes undefined symbols.
+    fn build(&self, file: &str, source: &str) -> PathBuf {
+        let (c, so) = (self.0.join(format!("{file}.c")), self.0.join(format!("{file}.so")));
+        std::fs::write(&c, source).unwrap();
+        let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/api/include");
+        let status = Command::new("cc")
+            .args(["-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-w", "-I"])
+            .arg(header)
+            .arg("-o")
+            .arg(&so)
+            .arg(c)
+            .status()
+            .unwrap();
+        assert!(status.success(), "cc builds {file}");
+        so
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+fn sentence(file: &Path) -> String {
+    let refusal = Registry::load_file(file, &PluginSettings::default()).expect_err("it must be refused");
+    assert!(
+        refusal.sentence.contains(&file.display().to_string()),
+        "the file is named: {}",
+        refusal.sentence
+    );
+    refusal.sentence
+}
+
+#[test]
+fn the_template_loads_and_codes() {
+    let shop = Workshop::new("good");
+    let registry = Registry::load_file(&shop.build("good", TEMPLATE), &PluginSettings::default()).unwrap();
+    let codec = registry.codec_at("l16", 16_000).expect("the SDP name in any case");
+    let settings = CodecSettings {
+        sample_rate: 16_000,
+        channels: 1,
+        frame_us: 20_000,
+        local_fmtp: "",
+        remote_fmtp: "",
+    };
+    let (mut encoder, mut decoder) = (codec.encoder(&settings).unwrap(), codec.decoder(&settings).unwrap());
+    let pcm: Vec<i16> = (0..320).map(|i| (i * 100) as i16).collect();
+    let (mut packet, mut back) = ([0; 1400], [0; 2000]);
+    let length = encoder.encode(&pcm, &mut packet).unwrap();
+    let count = decoder.decode(&packet[..length], &mut back).unwrap();
+    assert_eq!(&back[..count], pcm);
+    assert_eq!(decoder.conceal(&mut back[..320]), Err(PluginError::Unsupported));
+    assert!(registry.codec_at("l16", 8_000).is_none());
+}
+
+#[test]
+fn each_spoiled_plugin_is_refused_with_cause_and_remedy() {
+    let shop = Workshop::new("bad");
+    for (name, good, bad, words) in [
+        (
+            "magic",
+            ".magic = QUARTET_MAGIC",
+            ".magic = 7",
+            "does not begin with the magic word",
+        ),
+        (
+            "major",
+            ".abi_major = QUARTET_ABI_MAJOR",
+            ".abi_major = 2",
+            "built for plugin ABI 2.",
+        ),
+        (
+            "minor",
+            ".kind = QUARTET_KIND_CODEC",
+            ".needs_minor = 9, .kind = QUARTET_KIND_CODEC",
+            "needs plugin ABI 1.9",
+        ),
+        (
+            "kind",
+            ".kind = QUARTET_KIND_CODEC",
+            ".kind = QUARTET_KIND_PATH",
+            "its kind is 3",
+        ),
+        ("null", "    .encode = encode,\n", "", "encode"),
+        (
+            "symbol",
+            "QUARTET_EXPORT const",
+            "__attribute__((visibility(\"hidden\"))) const",
+            "exports no symbol quartet_plugin_",
+        ),
+        (
+            "sample",
+            "{0, 0x1234, -1, -32768}",
+            "{0, 0x1234, -1, 5}",
+            "self-check of L16",
+        ),
+        ("deaf", "return (int32_t)(2 * count);", "return 0;", "self-check of L16"),
+        (
+            "over",
+            "return (int32_t)(2 * count);",
+            "return (int32_t)(4000 * count);",
+            "self-check of L16",
+        ),
+        (
+            "broken",
+            "return (int32_t)(len / 2);",
+            "return QUARTET_E_INTERNAL;",
+            "self-check of L16",
+        ),
+        (
+            "packet",
+            ".max_packet = 2 * MOST",
+            ".max_packet = 9000",
+            "has packets of up to 9000 bytes",
+        ),
+        (
+            "init",
+            ".id = \"template-codec-c\"",
+            ".init = bad_init, .id = \"template-codec-c\"",
+            "its init failed",
+        ),
+    ] {
+        let source = "static int32_t bad_init(const struct quartet_host *h) { return QUARTET_E_RESOURCES; }\nextern const struct quartet_plugin quartet";
+        let template = if name == "init" {
+            TEMPLATE.replacen("extern const struct quartet_plugin quartet", source, 1)
+        } else {
+            TEMPLATE.to_owned()
+        };
+        assert!(template.contains(good), "the template has no {good}");
+        let sentence = sentence(&shop.build(name, &template.replacen(good, bad, 1)));
+        assert!(sentence.contains(words), "{name}: {sentence}");
+    }
+}
+
+#[test]
+fn two_symbols_an_undefined_one_and_no_library_are_refused() {
+    let shop = Workshop::new("elf");
+    let second = "QUARTET_EXPORT const struct quartet_plugin quartet_plugin_other = {.magic = QUARTET_MAGIC};\n";
+    let sentence_of = |name: &str, source: String| sentence(&shop.build(name, &source));
+    assert!(sentence_of("two", format!("{TEMPLATE}{second}")).contains("one library is one plugin"));
+    let undefined = TEMPLATE.replacen(
+        "  (void)handle;\n",
+        "  extern void nowhere_to_be_found(void); nowhere_to_be_found();\n",
+        1,
+    );
+    assert!(sentence_of("undefined", undefined).contains("nowhere_to_be_found"));
+    let text = shop.0.join("text.so");
+    std::fs::write(&text, "this is a text").unwrap();
+    assert!(sentence(&text).contains("no shared library"));
+    let whole = std::fs::read(shop.build("whole", TEMPLATE)).unwrap();
+    for length in [0, 3, 64, 200, whole.len() / 2] {
+        let cut = shop.0.join(format!("cut{length}.so"));
+        std::fs::write(&cut, &whole[..length]).unwrap();
+        let sentence = sentence(&cut);
+        assert!(sentence.contains("is not used"), "{length}: {sentence}");
+    }
+    let missing = shop.0.join("missing.so");
+    assert!(sentence(&missing).contains("cannot be read"));
+}
+
+#[test]
+fn the_gateway_goes_on_without_a_bad_plugin_unless_it_is_required() {
+    let shop = Workshop::new("folder");
+    shop.build("good", TEMPLATE);
+    std::fs::write(shop.0.join("bad.so"), "text").unwrap();
+    let mut settings = PluginSettings {
+        path: vec![shop.0.clone()],
+        ..PluginSettings::default()
+    };
+    let registry = Registry::load(&settings).unwrap();
+    assert!(registry.codec("L16").is_some());
+    assert!(
+        registry
+            .refused()
+            .iter()
+            .any(|refusal| refusal.file.ends_with("bad.so"))
+    );
+    settings.required = vec!["template-codec-c".into()];
+    assert!(Registry::load(&settings).is_ok());
+    settings.required = vec!["codec-missing".into()];
+    let error = Registry::load(&settings).expect_err("it is required");
+    assert!(
+        matches!(error, LoadError::Required { .. }) && error.to_string().contains("codec-missing"),
+        "{error}"
+    );
+}
+
+#[test]
+fn options_are_rows_and_unknown_ones_are_refused() {
+    let shop = Workshop::new("options");
+    let rows = "static const struct quartet_option rows[] = {{\"gain\", \"int\", \"3\", \"how loud\"}};\nstatic const void *const tables";
+    let source = TEMPLATE.replacen("static const void *const tables", rows, 1).replacen(
+        ".table_count = 1,",
+        ".table_count = 1, .options = rows, .option_count = 1,",
+        1,
+    );
+    let file = shop.build("options", &source);
+    let with = |key: &str, value: &str| {
+        let options = [(
+            "template-codec-c".to_owned(),
+            [(key.to_owned(), value.to_owned())].into(),
+        )]
+        .into();
+        Registry::load_file(
+            &file,
+            &PluginSettings {
+                options,
+                ..PluginSettings::default()
+            },
+        )
+    };
+    assert!(with("gain", "7").is_ok());
+    assert!(
+        with("gian", "7")
+            .expect_err("unknown")
+            .sentence
+            .contains("no option \"gian\"")
+    );
+    assert!(
+        with("gain", "loud")
+            .expect_err("no int")
+            .sentence
+            .contains("not \"loud\"")
+    );
+}
+
+#[test]
+fn a_codec_that_breaks_its_promise_in_a_call_loses_the_handle() {
+    let shop = Workshop::new("faulty");
+    // Good until it meets the value 77.
+    let source = TEMPLATE.replacen(
+        "  (void)handle;\n",
+        "  (void)handle; if (pcm[0] == 77) return 999999;\n",
+        1,
+    );
+    let registry = Registry::load_file(&shop.build("faulty", &source), &PluginSettings::default()).unwrap();
+    let codec = registry.codec("L16").unwrap();
+    let settings = CodecSettings {
+        sample_rate: 16_000,
+        channels: 1,
+        frame_us: 20_000,
+        local_fmtp: "",
+        remote_fmtp: "",
+    };
+    let mut out = [0; 1400];
+    for round in 0..10 {
+        let mut encoder = codec
+            .encoder(&settings)
+            .unwrap_or_else(|error| panic!("round {round}: {error}"));
+        assert!(encoder.encode(&[1; 320], &mut out).is_ok());
+        assert!(encoder.encode(&[77; 320], &mut out).is_err());
+        assert!(encoder.encode(&[1; 320], &mut out).is_err(), "the handle is lost");
+    }
+    assert!(
+        codec.encoder(&settings).is_err(),
+        "after ten faults in a minute it takes no new calls"
+    );
+}

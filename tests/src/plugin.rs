@@ -1,0 +1,56 @@
+//! The plugin templates, built outside the tree as a stranger would.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::peers::root;
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+    std::fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+}
+
+/// The C template, copied beside the header and built by its own Makefile.
+pub fn build_c(folder: &Path) -> PathBuf {
+    let root = root();
+    for file in ["l16.c", "Makefile"] {
+        copy(&root.join("plugins/template-codec-c").join(file), &folder.join(file));
+    }
+    copy(
+        &root.join("plugins/api/include/quartet_plugin.h"),
+        &folder.join("quartet_plugin.h"),
+    );
+    let made = Command::new("make")
+        .arg("-s")
+        .current_dir(folder)
+        .status()
+        .expect("make");
+    assert!(made.success(), "the C template builds outside the tree");
+    folder.join("libtemplate_codec_c.so")
+}
+
+/// The Rust template, copied, with its dependency pointed at the published sources.
+pub fn build_rust(folder: &Path) -> PathBuf {
+    let root = root();
+    copy(
+        &root.join("plugins/template-codec/src/lib.rs"),
+        &folder.join("src/lib.rs"),
+    );
+    let manifest = std::fs::read_to_string(root.join("plugins/template-codec/Cargo.toml")).expect("Cargo.toml");
+    let api = root.join("plugins/api").display().to_string();
+    std::fs::write(
+        folder.join("Cargo.toml"),
+        manifest.replace("\"../api\"", &format!("{api:?}")),
+    )
+    .expect("Cargo.toml");
+    copy(&root.join("Cargo.lock"), &folder.join("Cargo.lock"));
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "-q", "--offline"])
+        .current_dir(folder)
+        .env("CARGO_TARGET_DIR", folder.join("target"))
+        .status()
+        .expect("cargo");
+    assert!(built.success(), "the Rust template builds outside the tree");
+    folder.join("target/debug/libtemplate_codec.so")
+}
