@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
 use quartet::demo::gateway::{self, Gateway};
-use quartet::demo::line::Source;
+use quartet::demo::hear;
+use quartet::demo::line::{Line, Source};
 use quartet::demo::phone::{self, Phone};
 use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ, phone_row};
 use quartet::io::control::Question;
@@ -249,5 +250,22 @@ impl House {
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .expect("Linux tells");
         line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+    }
+}
+
+/// Waits until the last half second that a line has heard is this tone.
+pub async fn hears(line: &Line, wanted: f32) {
+    let end = std::time::Instant::now() + SOON;
+    loop {
+        let audio = line.heard();
+        let tone = hear::tone(
+            &audio[audio.len().saturating_sub(hear::RATE as usize / 2)..],
+            hear::RATE,
+        );
+        if tone.is_some_and(|tone| (tone.hz - wanted).abs() <= 5.0 && tone.share > 0.9) {
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "{tone:?} instead of {wanted} Hz");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

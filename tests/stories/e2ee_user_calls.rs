@@ -1,8 +1,8 @@
 //! An E2EE user calls in: phones ring, one answers, or none does.
 
 use quartet::demo::e2ee_peer::{self, Answering, Fault};
-use quartet::demo::{Ears, phone};
-use quartet_tests::house::{House, SOON};
+use quartet::demo::{Ears, PEER_HZ, PHONE_HZ, phone};
+use quartet_tests::house::{House, SOON, hears};
 
 use crate::PROGRAM;
 
@@ -50,6 +50,8 @@ async fn two_phones_ring_one_answers_the_other_stops() {
         );
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
+    hears(desk.line(), PEER_HZ).await;
+    hears(anna.line(), PHONE_HZ).await;
     anna.hang_up();
     desk.wait(&phone::Event::Ended("answered"), SOON).await.expect("a BYE");
     let record = house.record(1).await;

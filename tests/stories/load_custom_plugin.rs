@@ -7,9 +7,9 @@ use std::sync::Arc;
 use quartet::demo::e2ee_peer::{self, Answering, Fault};
 use quartet::demo::line::Source;
 use quartet::demo::phone::{self, Phone};
-use quartet::demo::{PEER_HZ, PHONE_HZ, hear};
+use quartet::demo::{PEER_HZ, PHONE_HZ};
 use quartet::plugins::{PluginSettings, Registry};
-use quartet_tests::house::{House, HouseSetup, PASSWORD, SOON, plugin_folder};
+use quartet_tests::house::{House, HouseSetup, PASSWORD, SOON, hears, plugin_folder};
 use quartet_tests::plugin::{build_c, build_rust};
 
 use crate::PROGRAM;
@@ -67,25 +67,8 @@ async fn carries_a_call(plugin: &Path, codec: &str) {
     })
     .await
     .expect("media");
-    for (line, wanted) in [(desk.line(), PEER_HZ), (anna.line(), PHONE_HZ)] {
-        let end = std::time::Instant::now() + SOON;
-        loop {
-            let audio = line.heard();
-            let tone = hear::tone(
-                &audio[audio.len().saturating_sub(hear::RATE as usize / 2)..],
-                hear::RATE,
-            );
-            if tone.is_some_and(|tone| (tone.hz - wanted).abs() <= 5.0 && tone.share > 0.9) {
-                break;
-            }
-            assert!(
-                std::time::Instant::now() < end,
-                "{tone:?} instead of {wanted} Hz\n{}",
-                house.gateway.log()
-            );
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
-    }
+    hears(desk.line(), PEER_HZ).await;
+    hears(anna.line(), PHONE_HZ).await;
     desk.hang_up();
     let record = house.record(1).await;
     assert_eq!(record["legs"][0]["codec"], "L16", "{record}");

@@ -1,8 +1,8 @@
 //! Twenty calls at once, all with audio both ways.
 
 use quartet::demo::e2ee_peer::{Answering, Fault};
-use quartet::demo::{PEER_HZ, PHONE_HZ, hear, phone};
-use quartet_tests::house::{House, HouseSetup, SOON};
+use quartet::demo::{PEER_HZ, PHONE_HZ, phone};
+use quartet_tests::house::{House, HouseSetup, SOON, hears};
 
 use crate::PROGRAM;
 
@@ -36,19 +36,8 @@ max_contacts = 10";
     }
     assert_eq!(house.status().await["calls"], 20);
     for (desk, user) in &pairs {
-        for (line, wanted) in [(desk.line(), PEER_HZ), (user.line(), PHONE_HZ)] {
-            let end = std::time::Instant::now() + SOON;
-            loop {
-                let audio = line.heard();
-                let last = &audio[audio.len().saturating_sub(hear::RATE as usize / 2)..];
-                let tone = hear::tone(last, hear::RATE);
-                if tone.is_some_and(|tone| (tone.hz - wanted).abs() <= 5.0 && tone.share > 0.9) {
-                    break;
-                }
-                assert!(std::time::Instant::now() < end, "{tone:?} instead of {wanted} Hz");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        }
+        hears(desk.line(), PEER_HZ).await;
+        hears(user.line(), PHONE_HZ).await;
         desk.hang_up();
     }
     house.wait_idle().await;

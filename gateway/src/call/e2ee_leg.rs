@@ -212,7 +212,10 @@ impl E2eeLeg {
     pub fn handle_command(&mut self, now: Instant, command: LegCommand) {
         match command {
             LegCommand::Ring | LegCommand::Answer { .. } => {}
-            LegCommand::Accept => self.accept(),
+            LegCommand::Accept { beside } => {
+                self.means.beside.get_or_insert(beside);
+                self.accept();
+            }
             LegCommand::End(cause) => self.end(now, cause),
         }
     }

@@ -37,7 +37,10 @@ pub enum LegCommand {
     /// The other side rings.
     Ring,
     /// Somebody took the call: whoever calls may begin to connect.
-    Accept,
+    Accept {
+        /// The leg that took it: media of both has to meet in one worker.
+        beside: LegKey,
+    },
     /// The other side is connected: answer, and show this where it can be shown.
     Answer {
         /// What a display shows.

@@ -315,7 +315,7 @@ impl Call {
             self.close_media(other);
         }
         self.legs.retain(|leg| leg.key() == key || leg.key() == caller);
-        self.tell(now, caller, LegCommand::Accept);
+        self.tell(now, caller, LegCommand::Accept { beside: key });
     }
 
     fn on_connected(&mut self, now: Instant, wall: SystemTime, key: LegKey, prompts: &mut Prompts) {

@@ -30,8 +30,6 @@ pub struct Means {
     pub ssrc: u32,
     /// Makes our descriptions unique.
     pub session_id: u64,
-    /// The leg whose worker it shares.
-    pub beside: Option<LegKey>,
     /// The language of its prompts.
     pub language: String,
     /// The address of the person at the other end, for displays.
@@ -159,7 +157,7 @@ impl SipLeg {
                     });
                 }
             }
-            LegCommand::Accept => {}
+            LegCommand::Accept { .. } => {}
             LegCommand::Answer { display } => {
                 if let State::Waiting { .. } = self.state {
                     let peer = self.means.peer.clone();
@@ -235,17 +233,14 @@ impl SipLeg {
     }
 
     fn open(&mut self, role: Role) {
-        let Means {
-            key: leg, beside, bind, ..
-        } = self.means.clone();
-        let (transport, options) = ("rtp".into(), String::new());
         self.media(MediaCommand::Open {
-            leg,
-            beside,
-            transport,
+            leg: self.means.key,
+            // The E2EE leg comes to us: it opens when a phone has taken the call.
+            beside: None,
+            transport: "rtp".into(),
             role,
-            bind,
-            options,
+            bind: self.means.bind.clone(),
+            options: String::new(),
         });
     }
 

@@ -404,7 +404,7 @@ impl Task {
             };
             let mut leg = E2eeLeg::answer(self.means(), incoming, generator());
             if self.setup.answering == Answering::Take {
-                leg.handle_command(now, LegCommand::Accept);
+                leg.handle_command(now, LegCommand::Accept { beside: LegKey(1) });
             }
             self.leg = Some(leg);
             return;

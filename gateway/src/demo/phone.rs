@@ -259,7 +259,6 @@ impl Task {
             codecs: offered_codecs(&self.setup.codecs, &self.registry),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),
-            beside: None,
             language: "en".into(),
             peer: Uri::sip("demo", self.setup.gateway),
             registry: Arc::clone(&self.registry),

@@ -153,7 +153,7 @@ impl Exchange {
             return refuse(self, Cause::Forbidden);
         };
         let (caller_key, callee_key) = (LegKey(self.next_key()), LegKey(self.next_key()));
-        let means = self.sip_means(caller_key, &phone, local, &callee, None);
+        let means = self.sip_means(caller_key, &phone, local, &callee);
         let caller = match SipLeg::incoming(means, dialog, body.as_deref()) {
             Ok(leg) => leg,
             Err(cause) => return refuse(self, cause),
@@ -251,7 +251,7 @@ impl Exchange {
         self.by_network.insert(call, caller_key);
         let mut legs = vec![Leg::E2ee(caller)];
         for (phone, contact) in &contacts {
-            legs.push(Leg::Sip(self.ring(phone, contact, &from, caller_key)));
+            legs.push(Leg::Sip(self.ring(phone, contact, &from)));
         }
         let parties = Parties {
             from,
@@ -266,11 +266,11 @@ impl Exchange {
     }
 
     /// A leg that rings one contact of a phone.
-    fn ring(&mut self, phone: &config::Phone, contact: &Contact, from: &str, beside: LegKey) -> SipLeg {
+    fn ring(&mut self, phone: &config::Phone, contact: &Contact, from: &str) -> SipLeg {
         let key = LegKey(self.next_key());
         let dialog = self.endpoint.next_dialog();
         self.by_dialog.insert(dialog, key);
-        let means = self.sip_means(key, phone, contact.local, from, Some(beside));
+        let means = self.sip_means(key, phone, contact.local, from);
         let host = contact.local;
         let from = NameAddr::new(Some(from), Uri::sip(from, host));
         let to = NameAddr::new(phone.name.as_deref(), Uri::sip(&phone.user, host));
@@ -297,14 +297,7 @@ impl Exchange {
         self.follow(now, key);
     }
 
-    fn sip_means(
-        &mut self,
-        key: LegKey,
-        phone: &config::Phone,
-        local: SocketAddr,
-        peer: &str,
-        beside: Option<LegKey>,
-    ) -> SipMeans {
+    fn sip_means(&mut self, key: LegKey, phone: &config::Phone, local: SocketAddr, peer: &str) -> SipMeans {
         let mut rng = (self.rng)();
         let addresses = match self.media_addresses.as_slice() {
             [] => vec![local.ip()],
@@ -324,7 +317,6 @@ impl Exchange {
             codecs: offered_codecs(&phone.codecs, &self.registry),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),
-            beside,
             language: phone.language.clone(),
             peer: Uri::sip(peer, local),
             registry: Arc::clone(&self.registry),
