@@ -84,7 +84,8 @@ impl Packet {
     /// Takes these bytes in place of what it held; returns `false` and holds nothing if they do not fit.
     pub fn fill(&mut self, bytes: &[u8]) -> bool {
         self.clear();
-        let Some(room) = self.buffer.get_mut(self.start..self.start + bytes.len()) else {
+        let start = self.start;
+        let Some(room) = self.room_mut().get_mut(start..start + bytes.len()) else {
             return false;
         };
         room.copy_from_slice(bytes);
@@ -204,6 +205,18 @@ mod tests {
         let mut tiny = Packet::new(4, 100);
         assert_eq!(tiny.headroom(), 4);
         assert!(tiny.fill(&[]) && !tiny.fill(&[1]));
+    }
+
+    #[test]
+    fn rim_is_no_room() {
+        let mut packet = Packet::rimmed(32, 8);
+        assert!(packet.fill(&[1; 24]) && !packet.fill(&[1; 25]) && packet.rim_untouched());
+        assert!(packet.place(0, 32) && !packet.place(0, 33));
+        packet.fill(&[1; 24]);
+        packet.bytes_mut().fill(2);
+        assert!(packet.rim_untouched());
+        packet.buffer[RIM - 1] = 0;
+        assert!(!packet.rim_untouched());
     }
 
     #[test]
