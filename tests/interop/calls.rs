@@ -1,19 +1,26 @@
 //! baresip and ntgcalls call each other through the gateway.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use quartet::demo::e2ee_peer::{Answering, Fault};
+use quartet::demo::phone;
 use quartet::demo::{Ears, Hashes, PEER_HZ, PHONE_HZ, hear};
 use quartet::io::control::Question;
 use quartet_tests::baresip::{self, Baresip};
-use quartet_tests::house::{House, HouseSetup, PASSWORD};
+use quartet_tests::house::{House, HouseSetup, PASSWORD, hears, plugin_folder};
 use quartet_tests::namespace::Namespace;
 use quartet_tests::ntgcalls::Ntgcalls;
 use quartet_tests::peers;
+use tokio::sync::RwLock;
 
 use crate::PROGRAM;
 
 const SOON: Duration = Duration::from_secs(20);
+
+/// Tests that measure time, or load both cores, run alone; the others may run together.
+static MACHINE: RwLock<()> = RwLock::const_new(());
 
 /// A gateway whose hub is reached over a cable, phones that baresip can be (MD5 only), and the namespace at its far end.
 pub(crate) async fn house(more: &str) -> Option<(House, Namespace)> {
@@ -86,6 +93,7 @@ fn words_of(emojis: &serde_json::Value) -> Vec<&'static str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn baresip_dials_ntgcalls_hears_its_four_words_and_both_talk_for_thirty_seconds() {
+    let _machine = MACHINE.write().await;
     let Some((house, namespace)) = house("").await else {
         return;
     };
@@ -162,6 +170,7 @@ async fn baresip_dials_ntgcalls_hears_its_four_words_and_both_talk_for_thirty_se
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ntgcalls_calls_in_two_baresips_ring_and_one_answers() {
+    let _machine = MACHINE.read().await;
     let Some((house, namespace)) = house("").await else {
         return;
     };
@@ -196,6 +205,7 @@ async fn ntgcalls_calls_in_two_baresips_ring_and_one_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ntgcalls_is_killed_in_conversation_and_the_phone_is_told_within_fifteen_seconds() {
+    let _machine = MACHINE.read().await;
     let Some((house, namespace)) = house("[call]\nverify = \"off\"").await else {
         return;
     };
@@ -213,6 +223,7 @@ async fn ntgcalls_is_killed_in_conversation_and_the_phone_is_told_within_fifteen
 
 #[tokio::test(flavor = "multi_thread")]
 async fn baresip_is_killed_in_conversation_and_ntgcalls_is_told_within_fifteen_seconds() {
+    let _machine = MACHINE.read().await;
     let Some((house, namespace)) = house("[call]\nverify = \"off\"").await else {
         return;
     };
@@ -230,6 +241,7 @@ async fn baresip_is_killed_in_conversation_and_ntgcalls_is_told_within_fifteen_s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn star_nine_on_baresip_ends_the_call_at_both_sides() {
+    let _machine = MACHINE.read().await;
     let Some((house, namespace)) = house("").await else {
         return;
     };
@@ -248,6 +260,7 @@ async fn star_nine_on_baresip_ends_the_call_at_both_sides() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_c_plugin_built_outside_the_tree_carries_a_call_of_baresip_to_ntgcalls() {
+    let _machine = MACHINE.read().await;
     let folder = std::env::temp_dir().join(format!("q-l16-{}", std::process::id()));
     let plugin = quartet_tests::plugin::build_c(&folder);
     let plugins = vec![plugin.parent().expect("a folder").to_owned()];
@@ -279,4 +292,139 @@ async fn the_c_plugin_built_outside_the_tree_carries_a_call_of_baresip_to_ntgcal
 
 fn near(hz: &serde_json::Value, wanted: f32) -> bool {
     hz.as_f64().is_some_and(|hz| (hz as f32 - wanted).abs() <= 5.0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_calls_at_once_four_of_them_to_ntgcalls_all_with_audio_both_ways() {
+    let _machine = MACHINE.write().await;
+    let more = "[call]\nverify = \"off\"\n[limits]\ncalls_per_phone = 10";
+    let phone = "codecs = [\"pcmu\"]\nmax_contacts = 10";
+    let Some((house, namespace)) = house_with(more, phone, Vec::new()).await else {
+        return;
+    };
+    let (mut native, mut ours, mut phones) = (Vec::new(), Vec::new(), Vec::new());
+    for count in 0..4 {
+        let token = house.invite(&format!("user{count}")).await;
+        native.push(Ntgcalls::start(&namespace, &house.hub(), &token, &["--tone", "600"]).expect("installed"));
+    }
+    for count in 4..20 {
+        ours.push(house.user(&format!("user{count}"), Answering::Take, Fault::None).await);
+    }
+    for count in 0..20 {
+        phones.push(house.phone(["100", "101", "102"][count % 3], false).await);
+    }
+    for (count, phone) in phones.iter().enumerate() {
+        phone.dial(&format!("user{count}"));
+    }
+    for phone in &mut phones {
+        phone
+            .wait(&phone::Event::Connected, 2 * SOON)
+            .await
+            .expect("the call stands");
+    }
+    assert_eq!(house.status().await["calls"], 20);
+    for phone in &phones {
+        hears(phone.line(), PEER_HZ).await;
+    }
+    for user in &ours {
+        hears(user.line(), PHONE_HZ).await;
+    }
+    for user in &mut native {
+        user.wait("440 Hz", SOON, |event| {
+            event["event"] == "tone" && near(&event["hz"], PHONE_HZ)
+        });
+    }
+    for phone in &phones {
+        phone.hang_up();
+    }
+    house.wait_idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn baresip_dials_the_echo_of_the_demo_and_hears_the_words_on_its_screen() {
+    let _machine = MACHINE.write().await;
+    if peers::program("baresip").is_none() {
+        return;
+    }
+    let mut demo = std::process::Command::new(PROGRAM)
+        .args(["demo", "--stay", "--plugins"])
+        .arg(plugin_folder())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the demo starts");
+    let out = demo.stdout.take().expect("piped");
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let after = |prefix: &str| loop {
+        let line = lines
+            .recv_timeout(2 * SOON)
+            .unwrap_or_else(|_| panic!("the demo never says {prefix}"));
+        if let Some(rest) = line.trim().strip_prefix(prefix) {
+            return rest.trim().to_owned();
+        }
+    };
+    let password = after("password");
+    let server = after("server")
+        .split_whitespace()
+        .next()
+        .expect("an address")
+        .parse()
+        .expect("an address");
+    let setup = baresip::Setup {
+        user: "100",
+        password: &password,
+        gateway: server,
+        codecs: "pcmu",
+        auto_answer: false,
+        tone_hz: PHONE_HZ as u32,
+    };
+    let mut desk = Baresip::start(&setup).expect("baresip is installed");
+    desk.wait_registered(SOON);
+    desk.dial(&format!("sip:echo@{server}"));
+    after("echo: 100@gw calls");
+    let shown = after("echo:");
+    desk.wait_for("CALL_ESTABLISHED", SOON);
+    let registry = quartet_tests::house::registry();
+    let ears = Ears::new(registry).expect("the recordings");
+    let end = std::time::Instant::now() + 2 * SOON;
+    loop {
+        let heard = desk.heard();
+        let words = ears.words(&heard.samples).join(", ");
+        let tone = heard.tone(heard.seconds() - 1.0, 1.0);
+        if shown.ends_with(&words) && words.contains(", ") && tone.is_some_and(|tone| (tone.hz - PHONE_HZ).abs() <= 5.0)
+        {
+            println!("the screen shows {shown}; the handset hears {words}, then {tone:?}");
+            break;
+        }
+        assert!(
+            std::time::Instant::now() < end,
+            "heard {words:?} and {tone:?}, shown {shown}"
+        );
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let folders = || {
+        std::fs::read_dir(std::env::temp_dir())
+            .expect("a folder")
+            .filter_map(|e| e.ok()?.file_name().into_string().ok())
+    };
+    let own = format!("quartet-{}-", demo.id());
+    assert!(
+        folders().any(|name| name.starts_with(&own)),
+        "the demo works in a folder of its own"
+    );
+    std::process::Command::new("kill")
+        .args(["-INT", &demo.id().to_string()])
+        .status()
+        .expect("Ctrl-C");
+    assert!(demo.wait().expect("it ends").success());
+    assert!(
+        !folders().any(|name| name.starts_with(&own)),
+        "Ctrl-C leaves nothing behind"
+    );
 }

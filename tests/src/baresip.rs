@@ -87,6 +87,20 @@ impl Baresip {
         write!(self.control, "{}:{text},", text.len()).expect("baresip takes commands");
     }
 
+    /// Waits until it is registered, which may have been before it could tell us: then it says so when asked.
+    pub fn wait_registered(&mut self, limit: Duration) {
+        let end = Instant::now() + limit;
+        while !self.events.iter().any(|event| event["type"] == "REGISTER_OK") && !self.log().contains("200 OK") {
+            assert!(
+                Instant::now() < end,
+                "baresip does not register: {:#?}\n{}",
+                self.events,
+                self.log()
+            );
+            self.read();
+        }
+    }
+
     /// Dials.
     pub fn dial(&mut self, target: &str) {
         self.command("dial", target);

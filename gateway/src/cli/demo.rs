@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "a verb of the command line prints its answer")]
 
 use std::net::UdpSocket;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,11 +12,14 @@ use crate::demo::line::Source;
 use crate::demo::{Stage, e2ee_peer, symbols};
 
 /// Options of `quartet demo`.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct DemoArguments {
     /// After the call, stay up with the user `echo`, for a softphone of yours
     #[arg(long)]
     stay: bool,
+    /// Where the plugins are [default: beside this program]
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
 }
 
 /// Shows a call.
@@ -27,10 +31,10 @@ pub(super) fn run(arguments: &DemoArguments, json: bool) -> anyhow::Result<u8> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(show(*arguments, json))
+    runtime.block_on(show(arguments, json))
 }
 
-async fn show(arguments: DemoArguments, json: bool) -> anyhow::Result<u8> {
+async fn show(arguments: &DemoArguments, json: bool) -> anyhow::Result<u8> {
     let program = std::env::current_exe().context("where this program stands")?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -45,7 +49,9 @@ async fn show(arguments: DemoArguments, json: bool) -> anyhow::Result<u8> {
     } else {
         0
     };
-    let mut stage = Stage::build(&program, port).await?;
+    let beside = program.parent().context("the program has no folder")?.to_owned();
+    let plugins = arguments.plugins.clone().unwrap_or(beside);
+    let mut stage = Stage::build(&program, &plugins, port).await?;
     let heard = tokio::select! {
         heard = stage.call(&mut print) => heard?,
         _ = interrupt.recv() => return Ok(1),

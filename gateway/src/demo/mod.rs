@@ -86,12 +86,11 @@ impl Heard {
     }
 }
 
-/// Loads the plugins that stand beside a program.
+/// Loads the plugins of a folder.
 ///
 /// # Errors
 /// If one of the four that a call needs is missing; the text says how to build them.
-pub fn plugins_beside(program: &Path) -> anyhow::Result<Arc<Registry>> {
-    let folder = program.parent().context("the program has no folder")?;
+pub fn plugins_of(folder: &Path) -> anyhow::Result<Arc<Registry>> {
     let required = ["codec-g711", "codec-opus", "transport-rtp", "transport-webrtc"]
         .map(str::to_owned)
         .to_vec();
@@ -187,13 +186,13 @@ impl Stage {
     ///
     /// # Errors
     /// Whatever keeps either from it.
-    pub async fn build(program: &Path, sip_port: u16) -> anyhow::Result<Self> {
-        let registry = plugins_beside(program)?;
+    pub async fn build(program: &Path, plugins: &Path, sip_port: u16) -> anyhow::Result<Self> {
+        let registry = plugins_of(plugins)?;
         let (password, demo_password) = (password(), password());
         let setup = gateway::Setup {
             sip: ([127, 0, 0, 1], sip_port).into(),
             hub: ([127, 0, 0, 1], 0).into(),
-            plugins: vec![program.parent().context("the program has no folder")?.to_owned()],
+            plugins: vec![plugins.to_owned()],
             more: String::new(),
             phones: phone_row(
                 "100",
