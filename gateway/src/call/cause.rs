@@ -210,6 +210,29 @@ impl Cause {
             _ => Self::Media,
         }
     }
+
+    /// Of the refusals of two callees, the one that tells the caller more.
+    pub(super) fn or_more_telling(self, other: Self) -> Self {
+        let rank = |cause: Self| match cause {
+            Self::Declined => 0,
+            Self::Busy => 1,
+            Self::Missed => 2,
+            Self::Answered
+            | Self::Hangup
+            | Self::Unknown
+            | Self::Forbidden
+            | Self::Incompatible
+            | Self::KeyExchange
+            | Self::Fingerprint
+            | Self::Dtls
+            | Self::Signalling
+            | Self::Network
+            | Self::Media
+            | Self::Mismatch
+            | Self::Limit { .. } => 3,
+        };
+        if rank(other) < rank(self) { other } else { self }
+    }
 }
 
 #[cfg(test)]

@@ -4,20 +4,20 @@
 //! leave as [`Action::Compute`] and come back as [`PowerDone`]. The order commit, accept, reveal is kept by the types of
 //! `quartet_proto::e2ee::key_exchange`, whatever the network delivers.
 
+mod agree;
+
 use std::collections::VecDeque;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use quartet_proto::e2ee::key_exchange::{
-    self, Agreed, Answered, Binding, Committed, KeyExchangeError, NO_SERVER_RANDOM,
-};
+use quartet_proto::e2ee::key_exchange::{self, Answered, Binding, Committed, NO_SERVER_RANDOM};
 use quartet_proto::e2ee::{self, Exchange, LocalMedia, Negotiation, NegotiationEvent, Role, Version};
 use quartet_proto::sdp::Codec;
 use rand_core::CryptoRng;
 
 use super::Cause;
+use super::codecs::telephone_event;
 use super::leg::{Action, LegCommand, LegEvent, Power, PowerDone};
-use super::sip_leg::telephone_event;
 use crate::media::{self as command, Bind, LegCodec, LegKey, MediaCommand, MediaEvent};
 use crate::networks::{NetworkCall, NetworkCommand, NetworkEvent, Offer};
 
@@ -341,96 +341,6 @@ impl E2eeLeg {
         self.actions.pop_front()
     }
 
-    /// Caller: all secrets are drawn; their commitments go out.
-    fn request(&mut self, mut drawn: Vec<Committed>) {
-        if self.means.codecs.is_empty() {
-            return self.over(Cause::Incompatible);
-        }
-        drawn.sort_by_key(|committed| EXCHANGES.iter().position(|e| *e == committed.exchange()));
-        let offers = drawn
-            .iter()
-            .map(|c| Offer {
-                exchange: c.exchange(),
-                commitment: c.commitment(),
-            })
-            .collect();
-        self.network(NetworkCommand::Request {
-            call: self.call,
-            from: self.binding.caller.clone(),
-            to: self.binding.callee.clone(),
-            offers,
-            versions: e2ee::versions().iter().map(|v| (*v).to_owned()).collect(),
-            p2p: true,
-        });
-        self.state = State::Requested { drawn };
-    }
-
-    /// Caller: the callee's device took the call.
-    fn on_accepted(&mut self, exchange: Exchange, public: &[u8], version: &str) {
-        let State::Requested { drawn } = mem::replace(&mut self.state, State::Ended) else {
-            return self.break_order("an accept that answers no request of ours");
-        };
-        // What is not chosen is dropped here, and wiped.
-        let chosen = drawn.into_iter().find(|committed| committed.exchange() == exchange);
-        let (Some(chosen), Some(version)) = (chosen, Version::from_name(version)) else {
-            return self.break_order("an accept with an exchange or version that we did not offer");
-        };
-        self.state = State::Agreeing { version };
-        match chosen.on_accept(public, &self.binding) {
-            Ok(job) => {
-                self.actions
-                    .push_back(Action::Compute(self.means.key, Power::Agree(job)));
-                self.events.push_back(LegEvent::Taken);
-                self.open_media();
-            }
-            Err(error) => self.fail_exchange(&error),
-        }
-    }
-
-    /// Callee: somebody here took the call.
-    fn accept(&mut self) {
-        let State::Offered { offer, version } = mem::replace(&mut self.state, State::Ended) else {
-            return;
-        };
-        let Some(rng) = &mut self.rng else { return };
-        let job = key_exchange::answer(offer.exchange, offer.commitment, &mut **rng, &NO_SERVER_RANDOM);
-        self.actions
-            .push_back(Action::Compute(self.means.key, Power::Answer(job)));
-        self.state = State::Answering { version };
-        self.open_media();
-    }
-
-    /// Callee: the caller reveals its public value.
-    fn on_confirmed(&mut self, public: &[u8], fingerprint: i64) {
-        let State::Accepted { answered, version } = mem::replace(&mut self.state, State::Ended) else {
-            return self.break_order("a confirm that answers no accept of ours");
-        };
-        self.state = State::Agreeing { version };
-        match answered.on_confirm(public, fingerprint, &self.binding) {
-            Ok(job) => self
-                .actions
-                .push_back(Action::Compute(self.means.key, Power::Agree(job))),
-            Err(error) => self.fail_exchange(&error),
-        }
-    }
-
-    /// There is a key: the caller reveals, both begin to negotiate.
-    fn on_key(&mut self, now: Instant, agreed: Agreed, version: Version) {
-        self.state = State::Negotiating;
-        if self.role == Role::Caller {
-            self.network(NetworkCommand::Confirm {
-                call: self.call,
-                public: agreed.public.clone(),
-                fingerprint: agreed.fingerprint,
-            });
-        }
-        self.events.push_back(LegEvent::Emojis(agreed.emojis));
-        let Some(rng) = self.rng.take() else { return };
-        self.negotiation = Some(Negotiation::new(self.role, version, agreed.key, rng));
-        self.start(now);
-        self.follow_negotiation(now);
-    }
-
     fn open_media(&mut self) {
         let role = match self.role {
             Role::Caller => command::Role::Offer,
@@ -531,20 +441,6 @@ impl E2eeLeg {
             self.connected = Some(now);
             self.events.push_back(LegEvent::Connected);
         }
-    }
-
-    fn fail_exchange(&mut self, error: &KeyExchangeError) {
-        tracing::warn!(call = %self.call, %error, "key exchange refused");
-        self.fail(if matches!(error, KeyExchangeError::Fingerprint) {
-            Cause::Fingerprint
-        } else {
-            Cause::KeyExchange
-        });
-    }
-
-    fn break_order(&mut self, what: &str) {
-        tracing::warn!(call = %self.call, what, "the network delivered something out of order");
-        self.fail(Cause::KeyExchange);
     }
 
     /// Ends the leg by our own fault finding: the network is told.

@@ -5,8 +5,10 @@
 //! ([`LegEvent`], [`LegCommand`]). Every call ends in one [`Cause`].
 
 mod cause;
+mod codecs;
 mod e2ee_leg;
 mod leg;
+mod record;
 mod sip_leg;
 mod verify;
 
@@ -16,12 +18,13 @@ use std::time::{Duration, Instant, SystemTime};
 use quartet_proto::e2ee::fingerprint::Emoji;
 
 pub use cause::Cause;
+pub use codecs::{e2ee_codecs, offered_codecs};
 pub use e2ee_leg::{E2eeLeg, Incoming as E2eeIncoming, Means as E2eeMeans, Outgoing as E2eeOutgoing};
 pub use leg::{Action, Leg, LegCommand, LegEvent, Power, PowerDone};
-pub use sip_leg::{Means as SipMeans, SipLeg, e2ee_codecs, offered_codecs};
+pub use sip_leg::{Means as SipMeans, SipLeg};
 pub use verify::{Mode, Output as VerifyOutput, Say, Verdict, Verify};
 
-use crate::cdr::{self, Direction, Side};
+use crate::cdr::Direction;
 use crate::ivr::prompts::Prompts;
 use crate::ivr::script;
 use crate::media::{LegKey, MediaCommand, PlayKey, Report};
@@ -347,7 +350,7 @@ impl Call {
         if !waiting {
             return self.end(now, wall, cause);
         }
-        self.refusal = Some(self.refusal.map_or(cause, |known| more_telling(known, cause)));
+        self.refusal = Some(self.refusal.map_or(cause, |known| known.or_more_telling(cause)));
         self.close_media(key);
         self.collect();
         self.legs.retain(|leg| leg.key() != key);
@@ -445,52 +448,6 @@ impl Call {
             }
         }
     }
-
-    /// What each side's media was like, the phone first.
-    fn sides(&self) -> Vec<cdr::Leg> {
-        let mut sides: Vec<_> = self
-            .legs
-            .iter()
-            .map(|leg| {
-                let (side, codec) = match leg {
-                    Leg::Sip(leg) => (Side::Phone, leg.codec()),
-                    Leg::E2ee(leg) => (Side::Network, leg.codec()),
-                };
-                let report = self
-                    .reports
-                    .iter()
-                    .find(|(key, _)| *key == leg.key())
-                    .map(|(_, report)| *report);
-                let report = report.unwrap_or_default();
-                cdr::Leg {
-                    side,
-                    codec: codec.map(str::to_owned),
-                    received: report.received,
-                    lost: report.lost,
-                    jitter_ms: report.jitter_ms as u32,
-                }
-            })
-            .collect();
-        sides.sort_by_key(|leg| leg.side == Side::Network);
-        sides
-    }
-
-    fn record(&self, wall: SystemTime, cause: Cause) -> cdr::Record {
-        cdr::Record {
-            call: self.key.0.to_string(),
-            start: self.times.start,
-            answer: self.times.answer,
-            end: wall,
-            from: self.parties.from.clone(),
-            to: self.parties.to.clone(),
-            direction: self.parties.direction,
-            network: Some(self.parties.network.to_owned()),
-            route: Some(self.parties.route.clone()),
-            cause: cause.word(),
-            verdict: self.verify.verdict(),
-            legs: self.sides(),
-        }
-    }
 }
 
 /// What a phone's display shows: the emojis, and their words for displays that have no pictures.
@@ -498,27 +455,4 @@ fn display_of(emojis: &[Emoji; 4]) -> String {
     let symbols: String = emojis.iter().map(|e| e.symbol()).collect();
     let words = emojis.iter().map(|e| e.word()).collect::<Vec<_>>().join(", ");
     format!("{symbols} {words}")
-}
-
-/// Of two refusals, the one that tells the caller more.
-fn more_telling(a: Cause, b: Cause) -> Cause {
-    let rank = |cause: Cause| match cause {
-        Cause::Declined => 0,
-        Cause::Busy => 1,
-        Cause::Missed => 2,
-        Cause::Answered
-        | Cause::Hangup
-        | Cause::Unknown
-        | Cause::Forbidden
-        | Cause::Incompatible
-        | Cause::KeyExchange
-        | Cause::Fingerprint
-        | Cause::Dtls
-        | Cause::Signalling
-        | Cause::Network
-        | Cause::Media
-        | Cause::Mismatch
-        | Cause::Limit { .. } => 3,
-    };
-    if rank(b) < rank(a) { b } else { a }
 }

@@ -4,6 +4,8 @@
 //! and with no buffer: what arrives is put where its timestamp says, so that a hole in the media is a hole in the
 //! recording.
 
+mod keys;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, Sender as Queue, TryRecvError, channel};
@@ -15,6 +17,7 @@ use quartet_proto::rtp::dtmf::Press;
 use quartet_proto::rtp::packet::{HEADER, Packet as RtpView};
 use quartet_proto::rtp::sender::Sender;
 
+use self::keys::{press, press_on};
 use super::hear;
 use crate::media::{LegCodec, LegKey, MediaCommand, MediaEvent};
 use crate::plugins::{
@@ -459,35 +462,6 @@ impl End {
             }
         }
     }
-}
-
-/// Puts a key in the line of those to press.
-fn press(session: Option<&mut Session>, key: char) {
-    if let Some(stream) = session.and_then(|session| session.stream.as_mut())
-        && let Some(event) = stream.codec.telephone_event
-    {
-        let interval = u16::try_from(event.clock / 50).unwrap_or(160);
-        stream.keys.extend(Press::new(key, interval, interval * 5));
-    }
-}
-
-/// Sends the next packet of the key that is pressed.
-fn press_on(session: &mut Session) {
-    let Some(stream) = &mut session.stream else { return };
-    let Some(event) = stream.codec.telephone_event else {
-        return;
-    };
-    let stamp = *stream.key_stamp.get_or_insert(stream.sender.timestamp());
-    let Some(step) = stream.keys[0].next() else {
-        let scale = stream.clock / event.clock.max(1);
-        stream.sender.skip(stream.keys[0].total() * scale.max(1));
-        stream.keys.remove(0);
-        stream.key_stamp = None;
-        return;
-    };
-    send(session, &step.payload, |sender, packet| {
-        sender.event(stamp, event.send_pt, step.marker, packet).is_ok()
-    });
 }
 
 fn send(session: &mut Session, payload: &[u8], header: impl FnOnce(&mut Sender, &mut [u8]) -> bool) {

@@ -1,3 +1,5 @@
+//! Tests of [`super`]: good, bad and broken prompts.
+
 use std::{
     fs,
     sync::atomic::{AtomicUsize, Ordering},

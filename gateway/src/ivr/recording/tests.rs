@@ -1,3 +1,5 @@
+//! Tests of [`super`]: good, bad and broken recordings.
+
 use ogg::{PacketWriteEndInfo, PacketWriter};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -1,0 +1,118 @@
+//! The steps of the key exchange in a leg: commit, accept, reveal. The order is kept by the states, whatever is delivered.
+
+use std::mem;
+use std::time::Instant;
+
+use quartet_proto::e2ee::key_exchange::{self, Agreed, Committed, KeyExchangeError, NO_SERVER_RANDOM};
+use quartet_proto::e2ee::{self, Exchange, Negotiation, Role, Version};
+
+use super::{E2eeLeg, EXCHANGES, State};
+use crate::call::Cause;
+use crate::call::leg::{Action, LegEvent, Power};
+use crate::networks::{NetworkCommand, Offer};
+
+impl E2eeLeg {
+    /// Caller: all secrets are drawn; their commitments go out.
+    pub(super) fn request(&mut self, mut drawn: Vec<Committed>) {
+        if self.means.codecs.is_empty() {
+            return self.over(Cause::Incompatible);
+        }
+        drawn.sort_by_key(|committed| EXCHANGES.iter().position(|e| *e == committed.exchange()));
+        let offers = drawn
+            .iter()
+            .map(|c| Offer {
+                exchange: c.exchange(),
+                commitment: c.commitment(),
+            })
+            .collect();
+        self.network(NetworkCommand::Request {
+            call: self.call,
+            from: self.binding.caller.clone(),
+            to: self.binding.callee.clone(),
+            offers,
+            versions: e2ee::versions().iter().map(|v| (*v).to_owned()).collect(),
+            p2p: true,
+        });
+        self.state = State::Requested { drawn };
+    }
+
+    /// Caller: the callee's device took the call.
+    pub(super) fn on_accepted(&mut self, exchange: Exchange, public: &[u8], version: &str) {
+        let State::Requested { drawn } = mem::replace(&mut self.state, State::Ended) else {
+            return self.break_order("an accept that answers no request of ours");
+        };
+        // What is not chosen is dropped here, and wiped.
+        let chosen = drawn.into_iter().find(|committed| committed.exchange() == exchange);
+        let (Some(chosen), Some(version)) = (chosen, Version::from_name(version)) else {
+            return self.break_order("an accept with an exchange or version that we did not offer");
+        };
+        self.state = State::Agreeing { version };
+        match chosen.on_accept(public, &self.binding) {
+            Ok(job) => {
+                self.actions
+                    .push_back(Action::Compute(self.means.key, Power::Agree(job)));
+                self.events.push_back(LegEvent::Taken);
+                self.open_media();
+            }
+            Err(error) => self.fail_exchange(&error),
+        }
+    }
+
+    /// Callee: somebody here took the call.
+    pub(super) fn accept(&mut self) {
+        let State::Offered { offer, version } = mem::replace(&mut self.state, State::Ended) else {
+            return;
+        };
+        let Some(rng) = &mut self.rng else { return };
+        let job = key_exchange::answer(offer.exchange, offer.commitment, &mut **rng, &NO_SERVER_RANDOM);
+        self.actions
+            .push_back(Action::Compute(self.means.key, Power::Answer(job)));
+        self.state = State::Answering { version };
+        self.open_media();
+    }
+
+    /// Callee: the caller reveals its public value.
+    pub(super) fn on_confirmed(&mut self, public: &[u8], fingerprint: i64) {
+        let State::Accepted { answered, version } = mem::replace(&mut self.state, State::Ended) else {
+            return self.break_order("a confirm that answers no accept of ours");
+        };
+        self.state = State::Agreeing { version };
+        match answered.on_confirm(public, fingerprint, &self.binding) {
+            Ok(job) => self
+                .actions
+                .push_back(Action::Compute(self.means.key, Power::Agree(job))),
+            Err(error) => self.fail_exchange(&error),
+        }
+    }
+
+    /// There is a key: the caller reveals, both begin to negotiate.
+    pub(super) fn on_key(&mut self, now: Instant, agreed: Agreed, version: Version) {
+        self.state = State::Negotiating;
+        if self.role == Role::Caller {
+            self.network(NetworkCommand::Confirm {
+                call: self.call,
+                public: agreed.public.clone(),
+                fingerprint: agreed.fingerprint,
+            });
+        }
+        self.events.push_back(LegEvent::Emojis(agreed.emojis));
+        let Some(rng) = self.rng.take() else { return };
+        self.negotiation = Some(Negotiation::new(self.role, version, agreed.key, rng));
+        self.start(now);
+        self.follow_negotiation(now);
+    }
+
+    pub(super) fn fail_exchange(&mut self, error: &KeyExchangeError) {
+        tracing::warn!(call = %self.call, %error, "key exchange refused");
+        self.fail(if matches!(error, KeyExchangeError::Fingerprint) {
+            Cause::Fingerprint
+        } else {
+            Cause::KeyExchange
+        });
+    }
+
+    pub(super) fn break_order(&mut self, what: &str) {
+        tracing::warn!(call = %self.call, what, "the network delivered something out of order");
+        self.fail(Cause::KeyExchange);
+    }
+}

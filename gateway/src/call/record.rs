@@ -1,0 +1,54 @@
+//! What is kept of a call when it has ended.
+
+use std::time::SystemTime;
+
+use super::{Call, Cause, Leg};
+use crate::cdr::{self, Side};
+
+impl Call {
+    /// What each side's media was like, the phone first.
+    fn sides(&self) -> Vec<cdr::Leg> {
+        let mut sides: Vec<_> = self
+            .legs
+            .iter()
+            .map(|leg| {
+                let (side, codec) = match leg {
+                    Leg::Sip(leg) => (Side::Phone, leg.codec()),
+                    Leg::E2ee(leg) => (Side::Network, leg.codec()),
+                };
+                let report = self
+                    .reports
+                    .iter()
+                    .find(|(key, _)| *key == leg.key())
+                    .map(|(_, report)| *report);
+                let report = report.unwrap_or_default();
+                cdr::Leg {
+                    side,
+                    codec: codec.map(str::to_owned),
+                    received: report.received,
+                    lost: report.lost,
+                    jitter_ms: report.jitter_ms as u32,
+                }
+            })
+            .collect();
+        sides.sort_by_key(|leg| leg.side == Side::Network);
+        sides
+    }
+
+    pub(super) fn record(&self, wall: SystemTime, cause: Cause) -> cdr::Record {
+        cdr::Record {
+            call: self.key.0.to_string(),
+            start: self.times.start,
+            answer: self.times.answer,
+            end: wall,
+            from: self.parties.from.clone(),
+            to: self.parties.to.clone(),
+            direction: self.parties.direction,
+            network: Some(self.parties.network.to_owned()),
+            route: Some(self.parties.route.clone()),
+            cause: cause.word(),
+            verdict: self.verify.verdict(),
+            legs: self.sides(),
+        }
+    }
+}
