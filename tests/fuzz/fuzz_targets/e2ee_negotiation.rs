@@ -1,16 +1,18 @@
-//! Signalling messages of a peer that holds the key, one a line; and the bytes as a packet of one that does not.
+//! Signalling messages of a peer that holds the key, one a line; and the bytes as a packet of one that does not. A line
+//! may name our open offer: `$X` stands for its exchange id.
 #![no_main]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use quartet_proto::e2ee::signalling::{Cipher, Framing};
-use quartet_proto::e2ee::{LocalMedia, Negotiation, Role, SharedKey, Version};
+use quartet_proto::e2ee::{LocalMedia, Negotiation, NegotiationEvent, Role, SharedKey, Version};
+use quartet_proto::sdp::Codec;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 fuzz_target!(|bytes: &[u8]| {
-    let (now, key) = (Instant::now(), SharedKey::new(&[7; 256]));
+    let (mut now, key) = (Instant::now(), SharedKey::new(&[7; 256]));
     let role = if bytes.len() % 2 == 0 {
         Role::Caller
     } else {
@@ -19,13 +21,46 @@ fuzz_target!(|bytes: &[u8]| {
     let (peer, mut framing) = (Cipher::new(key.clone(), role.peer()), Framing::new());
     let mut machine = Negotiation::new(role, Version::V9, key, Box::new(ChaCha20Rng::seed_from_u64(1)));
     machine.handle_input(now, bytes);
-    machine.start(now, LocalMedia::default());
+    let codec = |payload_type, name: &str, channels| Codec {
+        payload_type,
+        name: name.to_owned(),
+        clock: 48_000,
+        channels,
+        fmtp: String::new(),
+    };
+    machine.start(
+        now,
+        LocalMedia {
+            lines: format!(
+                "ice-ufrag:abcd\nice-pwd:{}\nfingerprint:sha-256 {}\n",
+                "p".repeat(22),
+                ["AA"; 32].join(":")
+            ),
+            codecs: vec![codec(111, "opus", 2), codec(110, "telephone-event", 1)],
+            ssrc: 1,
+        },
+    );
+    let (mut exchange, mut failed) = (String::new(), false);
     for line in bytes.split(|byte| *byte == b'\n') {
-        let _ = framing.send(now, line.to_vec(), false);
+        while let Some(packet) = machine.poll_transmit() {
+            let plain = peer.open(&packet).expect("a packet that the machine sealed");
+            for message in framing.handle_input(&plain).into_iter().flatten() {
+                let json = String::from_utf8_lossy(&message.json).into_owned();
+                if let Some(at) = json.find("\"exchangeId\":\"") {
+                    exchange = json[at + 14..].chars().take_while(|c| *c != '"').collect();
+                }
+            }
+        }
+        let line = String::from_utf8_lossy(line).replace("$X", &exchange).into_bytes();
+        let _ = framing.send(now, line, false);
         while let Some(plain) = framing.poll_transmit() {
             machine.handle_input(now, &peer.seal(&plain));
         }
-        while machine.poll_transmit().is_some() {}
-        while machine.poll_event().is_some() {}
+        while let Some(event) = machine.poll_event() {
+            assert!(!failed, "an event after the end: {event:?}");
+            failed = matches!(event, NegotiationEvent::Failed(_));
+        }
+        now += Duration::from_millis(700);
+        machine.handle_timeout(now);
     }
 });

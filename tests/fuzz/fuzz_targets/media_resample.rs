@@ -10,7 +10,11 @@ fuzz_target!(|input: (u32, u32, Vec<Vec<i16>>)| {
     let mut concealer = Concealer::new(from);
     let mut resampler = Resampler::new(from, to);
     for mut pcm in pieces {
-        if pcm.len() % 3 == 0 { concealer.lost(&mut pcm) } else { concealer.heard(&mut pcm) }
+        if pcm.len() % 3 == 0 {
+            concealer.lost(&mut pcm)
+        } else {
+            concealer.heard(&mut pcm)
+        }
         if let Some(resampler) = &mut resampler {
             let mut out = vec![0; resampler.most(pcm.len())];
             assert!(resampler.process(&pcm, &mut out) <= out.len());

@@ -4,12 +4,19 @@ use libfuzzer_sys::fuzz_target;
 use quartet_proto::rtp::srtp::{Profile, Session};
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((first, packet)) = bytes.split_first() else { return };
-    let profile = [Profile::Aes128CmSha1_80, Profile::AeadAes128Gcm, Profile::AeadAes256Gcm][usize::from(first >> 1) % 3];
+    let Some((first, packet)) = bytes.split_first() else {
+        return;
+    };
+    let profile =
+        [Profile::Aes128CmSha1_80, Profile::AeadAes128Gcm, Profile::AeadAes256Gcm][usize::from(first >> 1) % 3];
     let (key, salt) = profile.key_and_salt();
     let secret = vec![1; key + salt];
     let mut session = Session::new(profile, &secret, &secret).expect("lengths fit");
     session.announce(0x0102_0304);
     let mut packet = packet.to_vec();
-    let _ = if first & 1 == 0 { session.unprotect_rtp(&mut packet) } else { session.unprotect_rtcp(&mut packet) };
+    let _ = if first & 1 == 0 {
+        session.unprotect_rtp(&mut packet)
+    } else {
+        session.unprotect_rtcp(&mut packet)
+    };
 });
