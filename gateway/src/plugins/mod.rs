@@ -25,7 +25,7 @@ mod transport;
 
 pub use codec::{CodecSettings, CodecTable, Decoder, Encoder, FmtpRole};
 pub use health::Counters;
-pub use loader::elf::{FileFacts, read_facts};
+pub use loader::elf::{FileFacts, facts_of, read_facts};
 pub use packet::Packet;
 pub use quartet_plugin::{About, Kind as PacketKind, Outcome, Role, Setting};
 pub use refusal::{LoadError, PluginError, Reason, Refusal};

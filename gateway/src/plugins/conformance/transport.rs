@@ -288,7 +288,7 @@ fn random_datagrams(table: &TransportTable, seed: u64) -> Verdict {
     let begin = Instant::now();
     let mut random = Xorshift::new(seed);
     let mut pair = Pair::new(table)?;
-    pair.settle()?;
+    pair.connect()?;
     let real = rtp(pair.sides[0].ssrc, 7, &mut random);
     let mut bytes = [0; MTU];
     for round in 0..RANDOM_PACKETS {

@@ -42,14 +42,14 @@ pub fn read_facts(path: &Path) -> Result<FileFacts, Reason> {
     if length > MOST_BYTES {
         return Err(Reason::NotALibrary(format!("{length} bytes are too many")));
     }
-    facts(&std::fs::read(path).map_err(unreadable)?)
+    facts_of(&std::fs::read(path).map_err(unreadable)?)
 }
 
 /// The same, from the file's bytes.
 ///
 /// # Errors
 /// The reason why it cannot be a plugin of this gateway.
-pub(in crate::plugins) fn facts(bytes: &[u8]) -> Result<FileFacts, Reason> {
+pub fn facts_of(bytes: &[u8]) -> Result<FileFacts, Reason> {
     let broken = |error: object::read::Error| Reason::NotALibrary(error.to_string());
     if !bytes.starts_with(&elf::ELFMAG) {
         return Err(Reason::NotALibrary("no ELF header".to_owned()));
@@ -261,12 +261,12 @@ mod tests {
         header[..4].copy_from_slice(&elf::ELFMAG);
         header[4..6].copy_from_slice(&[2, 1]);
         header[18] = 40;
-        let text = facts(&header).unwrap_err().to_string();
+        let text = facts_of(&header).unwrap_err().to_string();
         assert!(
             text.starts_with("it is built for arm (64 bits), this gateway for "),
             "{text}"
         );
-        assert!(matches!(facts(&header[..30]), Err(Reason::NotALibrary(_))));
-        assert!(matches!(facts(b"#!/bin/sh\n"), Err(Reason::NotALibrary(_))));
+        assert!(matches!(facts_of(&header[..30]), Err(Reason::NotALibrary(_))));
+        assert!(matches!(facts_of(b"#!/bin/sh\n"), Err(Reason::NotALibrary(_))));
     }
 }
