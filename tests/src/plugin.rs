@@ -31,6 +31,12 @@ pub fn build_c(folder: &Path) -> PathBuf {
 
 /// The Rust template, copied, with its dependency pointed at the published sources.
 pub fn build_rust(folder: &Path) -> PathBuf {
+    lay_out_rust(folder);
+    cargo_build(folder).unwrap_or_else(|text| panic!("the Rust template builds outside the tree: {text}"))
+}
+
+/// The sources of the Rust template in a folder outside the tree, for a test to change before it builds them.
+pub fn lay_out_rust(folder: &Path) {
     let root = root();
     copy(
         &root.join("plugins/template-codec/src/lib.rs"),
@@ -44,13 +50,19 @@ pub fn build_rust(folder: &Path) -> PathBuf {
     )
     .expect("Cargo.toml");
     copy(&root.join("Cargo.lock"), &folder.join("Cargo.lock"));
+}
+
+/// Builds what [`lay_out_rust`] left there; the error is what the compiler says.
+pub fn cargo_build(folder: &Path) -> Result<PathBuf, String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let built = Command::new(cargo)
         .args(["build", "-q", "--offline"])
         .current_dir(folder)
         .env("CARGO_TARGET_DIR", folder.join("target"))
-        .status()
+        .output()
         .expect("cargo");
-    assert!(built.success(), "the Rust template builds outside the tree");
-    folder.join("target/debug/libtemplate_codec.so")
+    match built.status.success() {
+        true => Ok(folder.join("target/debug/libtemplate_codec.so")),
+        false => Err(String::from_utf8_lossy(&built.stderr).into_owned()),
+    }
 }

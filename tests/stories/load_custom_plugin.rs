@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use quartet::demo::e2ee_peer::{self, Answering, Fault};
 use quartet::demo::line::Source;
 use quartet::demo::phone::{self, Phone};
 use quartet::demo::{PEER_HZ, PHONE_HZ};
-use quartet::plugins::{PluginSettings, Registry};
+use quartet::plugins::{CodecSettings, PluginError, PluginSettings, Registry};
 use quartet_tests::house::{House, HouseSetup, PASSWORD, SOON, hears, plugin_folder};
-use quartet_tests::plugin::{build_c, build_rust};
+use quartet_tests::plugin::{build_c, build_rust, cargo_build, lay_out_rust};
 
 use crate::PROGRAM;
 
@@ -126,4 +126,116 @@ fn inspect_and_test_say_what_a_plugin_is_in_a_child_process() {
     );
     let (code, text) = run("inspect", &plugin);
     assert_eq!(code, Some(1), "{text}");
+}
+
+/// Changes a text of the template; it must be there.
+fn change(file: &Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(file).expect("the file is there");
+    assert!(text.contains(from), "the template has no {from}");
+    std::fs::write(file, text.replacen(from, to, 1)).expect("written");
+}
+
+/// Where the log of a test goes.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic holds it").extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_in_a_rust_plugin_costs_one_handle_and_its_lines_reach_our_log() {
+    let outside = Outside::new("panic");
+    lay_out_rust(&outside.0);
+    let (manifest, source) = (outside.0.join("Cargo.toml"), outside.0.join("src/lib.rs"));
+    change(
+        &manifest,
+        "[dependencies]",
+        "[dependencies]\ntracing = \"0.1\"\nlog = \"0.4\"",
+    );
+    let talk = "if pcm[0] == 77 {\n\
+                tracing::info!(seven = 7, \"by tracing\");\n\
+                tracing::trace!(\"too fine\");\n\
+                log::warn!(\"by log\");\n\
+                panic!(\"seventy-{}\", \"seven\");\n\
+                }\n\
+                if ![80";
+    change(&source, "if ![80", talk);
+    let file = cargo_build(&outside.0).unwrap_or_else(|text| panic!("{text}"));
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let registry = Registry::load_file(&file, &PluginSettings::default()).expect("it loads");
+        let codec = registry.codec("L16").expect("its codec");
+        let settings = CodecSettings {
+            sample_rate: 8000,
+            channels: 1,
+            frame_us: 20_000,
+            local_fmtp: "",
+            remote_fmtp: "",
+        };
+        let (mut first, mut second) = (codec.encoder(&settings).unwrap(), codec.encoder(&settings).unwrap());
+        let mut out = [0; 1400];
+        assert_eq!(first.encode(&[77; 160], &mut out), Err(PluginError::Faulty));
+        assert_eq!(first.encode(&[0; 160], &mut out), Err(PluginError::Faulty), "lost");
+        assert_eq!(second.encode(&[0; 160], &mut out), Ok(320), "another call goes on");
+        assert_eq!(registry.counters()[0].faults, 1);
+    });
+    let text = String::from_utf8_lossy(&lines.0.lock().expect("no panic holds it")).into_owned();
+    for part in ["by tracing seven=7", "by log", "panic in plugin", "seventy-seven"] {
+        let told = text.lines().find(|line| line.contains(part));
+        assert!(
+            told.is_some_and(|line| line.contains("template-codec")),
+            "{part}: {text}"
+        );
+    }
+    assert!(!text.contains("too fine"));
+}
+
+#[test]
+fn a_rust_plugin_that_aborts_on_panic_does_not_build() {
+    let outside = Outside::new("abort");
+    lay_out_rust(&outside.0);
+    change(
+        &outside.0.join("Cargo.toml"),
+        "[workspace]",
+        "[workspace]\n[profile.dev]\npanic = \"abort\"",
+    );
+    let text = cargo_build(&outside.0).expect_err("it must not build");
+    assert!(text.contains("a Quartet plugin must unwind"), "{text}");
+}
+
+#[test]
+fn a_plugin_that_writes_outside_its_buffer_fails_the_test_and_harms_nobody() {
+    let outside = Outside::new("overrun");
+    let plugin = build_c(&outside.0);
+    change(
+        &outside.0.join("l16.c"),
+        "return (int32_t)(2 * count);",
+        "out[cap] = 1; return (int32_t)(2 * count);",
+    );
+    std::fs::remove_file(&plugin).expect("removed");
+    let made = Command::new("make").arg("-s").current_dir(&outside.0).status();
+    assert!(made.expect("make").success());
+    let out = Command::new(PROGRAM)
+        .args(["--json", "plugin", "test", "--check", "7"])
+        .arg(&plugin)
+        .output()
+        .expect("it runs");
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    assert_eq!((out.status.code(), &report["failed"]), (Some(1), &1.into()), "{report}");
+    let seen = report["checks"][0]["seen"].as_str().unwrap_or_default();
+    assert!(seen.contains("signal 11"), "{report}");
 }

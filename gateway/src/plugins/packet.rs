@@ -16,7 +16,8 @@ pub struct Packet {
     buffer: Box<[u8]>,
     /// Bytes at both ends of the buffer that belong to no packet: 0, or a guard of the checks.
     rim: usize,
-    headroom: usize,
+    /// Where packets begin after `clear`.
+    origin: usize,
     start: usize,
     len: usize,
     /// Which path the datagram came by or leaves by; for data messages the channel, see [`Packet::channel`].
@@ -38,7 +39,7 @@ impl Packet {
         Self {
             buffer: vec![0; capacity].into_boxed_slice(),
             rim: 0,
-            headroom: headroom.min(capacity),
+            origin: headroom.min(capacity),
             start: headroom.min(capacity),
             len: 0,
             path: 0,
@@ -77,7 +78,7 @@ impl Packet {
 
     /// Empties the packet: begins at the headroom again, addresses and kind forgotten.
     pub fn clear(&mut self) {
-        (self.start, self.len) = (self.headroom, 0);
+        (self.start, self.len) = (self.origin, 0);
         (self.path, self.src, self.dst, self.kind, self.ecn) = (0, NOWHERE, NOWHERE, None, 0);
     }
 
@@ -162,7 +163,7 @@ impl Packet {
     /// Moves the packet inside its buffer; `false`, and empty, if the new place is not inside.
     pub(super) fn place(&mut self, start: usize, len: usize) -> bool {
         let inside = start <= self.room().len() && len <= self.room().len() - start;
-        (self.start, self.len) = if inside { (start, len) } else { (self.headroom, 0) };
+        (self.start, self.len) = if inside { (start, len) } else { (self.origin, 0) };
         inside
     }
 

@@ -11,7 +11,7 @@ use quartet_plugin::fmtp_value;
 
 fn folder(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(&folder).expect("a folder");
     folder
 }
 
@@ -22,7 +22,7 @@ fn run(name: &str, body: &str, arguments: &[&str]) -> String {
     let text = format!(
         "#include <stdio.h>\n#include \"quartet_plugin.h\"\nint main(int argc, char **argv) {{\n(void)argc; (void)argv;\n{body}return 0;\n}}\n"
     );
-    std::fs::write(&source, text).unwrap();
+    std::fs::write(&source, text).expect("the source is written");
     let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
     let built = Command::new("cc")
         .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-I"])
@@ -33,9 +33,9 @@ fn run(name: &str, body: &str, arguments: &[&str]) -> String {
         .output()
         .expect("a C compiler is there: libopus needs one too");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let output = Command::new(&program).args(arguments).output().unwrap();
+    let output = Command::new(&program).args(arguments).output().expect("it runs");
     assert!(output.status.success());
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(output.stdout).expect("it prints ASCII")
 }
 
 #[test]

@@ -61,10 +61,8 @@ static HOOKED: AtomicUsize = AtomicUsize::new(0);
 unsafe extern "C" fn log(_: *mut c_void, level: u32, text: *const c_char, len: usize) {
     // SAFETY: the plugin lends `len` bytes.
     let text = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) };
-    LINES
-        .lock()
-        .unwrap()
-        .push(format!("{level} {}", String::from_utf8_lossy(text)));
+    let mut lines = LINES.lock().expect("no panic holds it");
+    lines.push(format!("{level} {}", String::from_utf8_lossy(text)));
 }
 
 unsafe extern "C" fn random(_: *mut c_void, out: *mut u8, len: usize) {

@@ -161,7 +161,7 @@ impl Handle {
         }
     }
 
-    fn get(&mut self) -> *mut c_void {
+    fn get(&self) -> *mut c_void {
         self.at.as_ptr()
     }
 }

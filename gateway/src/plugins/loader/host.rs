@@ -41,7 +41,8 @@ unsafe extern "C" fn log(ctx: *mut c_void, level: u32, text: *const c_char, len:
 }
 
 fn line(plugin: &str, level: u32, text: &str) {
-    let text = text.trim_end();
+    // One call is one line: what a peer sent must not look like a line of ours.
+    let text = text.trim_end().replace(char::is_control, " ");
     match level {
         abi::LOG_ERROR => tracing::error!(plugin, "{text}"),
         abi::LOG_WARN => tracing::warn!(plugin, "{text}"),
