@@ -235,13 +235,14 @@ impl Registry {
                 Kind::Codec
             }
             Tables::Sessions(tables) => {
-                for table in tables {
+                // All names are free, or nothing of the plugin is taken in.
+                for table in &tables {
                     if let Some(other) = self.transport(&table.name) {
                         return Err(self.taken(format!("transport {}", table.name), other.plugin()));
                     }
-                    self.transports
-                        .push(TransportTable::new(table, image.id.clone(), Arc::clone(&shared)));
                 }
+                let table = |table| TransportTable::new(table, image.id.clone(), Arc::clone(&shared));
+                self.transports.extend(tables.into_iter().map(table));
                 Kind::Session
             }
         };
