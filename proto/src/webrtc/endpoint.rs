@@ -4,6 +4,7 @@
 //! [`Endpoint::send`]; all else comes out of [`Endpoint::poll_output`]. Nothing but STUN is looked at from an address that
 //! no authentic check has come from, so a stranger can neither begin a handshake nor cost a cipher's time.
 
+mod drive;
 mod words;
 
 use std::collections::VecDeque;
@@ -12,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
-use super::dtls::{Dtls, DtlsError, DtlsOutput};
+use super::dtls::{Dtls, DtlsError};
 use super::ice::{Ice, PathKind};
 use super::sctp::{Sctp, SctpError};
 use crate::rtp::packet::is_rtcp;
 use crate::rtp::path::{self, PathLine};
-use crate::rtp::srtp::{Profile, Session, SrtpError};
+use crate::rtp::srtp::{Session, SrtpError};
 pub use words::{Failure, Kind, Output, Received, RemoteError, Role, SendError, Sent};
 
 /// The most that [`Endpoint::send`] appends to a packet.
@@ -355,123 +356,6 @@ impl Endpoint {
                 Received::Nothing
             }
         }
-    }
-
-    fn start_dtls(&mut self, now: Instant) {
-        if self.dtls.is_started() || self.ice.selected().or(self.dtls_from).is_none() {
-            return;
-        }
-        if let Err(error) = self.dtls.start(now, self.active) {
-            self.fail_dtls(error);
-        }
-    }
-
-    /// Moves everything from one machine to the next until all are quiet.
-    fn drive(&mut self, now: Instant) {
-        if !matches!(self.state, State::Connecting | State::Connected) {
-            return;
-        }
-        loop {
-            while let Some(check) = self.ice.poll_transmit() {
-                self.push(Output::Transmit {
-                    path: check.path,
-                    destination: check.destination,
-                    bytes: check.bytes,
-                });
-            }
-            while self.ice.poll_event().is_some() {}
-            self.start_dtls(now);
-            let Some(output) = self.dtls.poll_output() else {
-                if self.drive_sctp() {
-                    continue;
-                }
-                break;
-            };
-            match output {
-                DtlsOutput::Packet(bytes) => {
-                    if let Some((path, destination)) = self.ice.selected().or(self.dtls_from) {
-                        self.push(Output::Transmit {
-                            path,
-                            destination,
-                            bytes,
-                        });
-                    }
-                }
-                DtlsOutput::Keys { profile, material } => self.install(now, profile, &material),
-                DtlsOutput::Data(packet) => {
-                    if let Some(sctp) = &mut self.sctp {
-                        sctp.receive(now, &packet);
-                    }
-                }
-                DtlsOutput::Closed => return self.fail(Failure::Closed),
-            }
-        }
-        if (self.ice.has_lines() || !self.lines.is_empty()) && !self.told {
-            self.told = true;
-            self.push(Output::Local);
-        }
-        if self.state == State::Connecting && self.srtp.is_some() && self.ice.selected().is_some() {
-            self.state = State::Connected;
-            self.connect_by = None;
-            self.heard = now;
-            self.push(Output::Connected);
-        }
-    }
-
-    /// True if SCTP had something for DTLS.
-    fn drive_sctp(&mut self) -> bool {
-        let Some(sctp) = &mut self.sctp else {
-            return false;
-        };
-        let mut any = false;
-        let mut messages = Vec::new();
-        while let Some(message) = sctp.poll_message() {
-            messages.push(message);
-        }
-        while let Some(packet) = sctp.poll_transmit() {
-            any = true;
-            if self.dtls.send(&packet).is_err() {
-                // Final; the next timeout or datagram reports it.
-                break;
-            }
-        }
-        for message in messages {
-            self.push(Output::Data {
-                channel: message.channel,
-                text: message.text,
-                bytes: message.bytes,
-            });
-        }
-        any
-    }
-
-    fn install(&mut self, now: Instant, profile: Profile, material: &[u8]) {
-        let (key, salt) = profile.key_and_salt();
-        if material.len() != 2 * (key + salt) {
-            return self.fail(Failure::Dtls);
-        }
-        let (keys, salts) = material.split_at(2 * key);
-        let side = |index: usize| {
-            let mut both = zeroize::Zeroizing::new(Vec::with_capacity(key + salt));
-            both.extend_from_slice(&keys[index * key..][..key]);
-            both.extend_from_slice(&salts[index * salt..][..salt]);
-            both
-        };
-        let (client, server) = (side(0), side(1));
-        let (send, receive) = if self.dtls.is_active() {
-            (client, server)
-        } else {
-            (server, client)
-        };
-        let Ok(mut session) = Session::new(profile, &send, &receive) else {
-            return self.fail(Failure::Dtls);
-        };
-        for ssrc in std::mem::take(&mut self.announced) {
-            session.announce(ssrc);
-        }
-        tracing::debug!(?profile, "SRTP keys installed");
-        self.srtp = Some(session);
-        self.sctp = Some(Sctp::new(now, self.role == Role::Offer));
     }
 
     fn fail_dtls(&mut self, error: DtlsError) {
