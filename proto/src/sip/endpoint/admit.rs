@@ -90,11 +90,18 @@ impl Endpoint {
         let wire = head.write(&reply, &self.config.user_agent);
         let id = self.keep(request, head.clone(), None);
         if !slow || locked {
-            self.answer_with(now, id, status, wire);
+            self.answer_failed_login(now, id, status, wire);
         } else if let Some(transaction) = self.servers.get_mut(id) {
             transaction.slowed = Some((status, wire));
             self.timers.set(now + delay, Owner::Server(id), Timer::Slow);
         }
+    }
+
+    /// Answers once, and again only when asked again: whoever writes a stranger's address in a wrong login shall not have
+    /// us send that stranger eleven answers, as RFC 3261 §17.2.1 has it for INVITE.
+    pub(super) fn answer_failed_login(&mut self, now: Instant, id: u64, status: u16, wire: Vec<u8>) {
+        self.answer_with(now, id, status, wire);
+        self.timers.clear(Owner::Server(id), Timer::G);
     }
 
     fn challenges(&mut self, now: Instant, user: &str, stale: bool) -> Vec<(&'static str, String)> {

@@ -27,7 +27,7 @@ impl Endpoint {
         };
         if timer == Timer::Slow {
             if let Some((status, wire)) = transaction.slowed.take() {
-                self.answer_with(now, id, status, wire);
+                self.answer_failed_login(now, id, status, wire);
             }
             return;
         }
@@ -78,18 +78,18 @@ impl Endpoint {
             Due::Over => _ = self.drop_client(id),
             Due::TimedOut => {
                 if let Some(transaction) = self.drop_client(id) {
-                    self.on_silence(transaction.purpose);
+                    self.on_silence(now, transaction.purpose);
                 }
             }
         }
     }
 
     /// Nobody answered a request of ours: as if 408 had come. RFC 3261 §8.1.3.1.
-    fn on_silence(&mut self, purpose: Purpose) {
+    fn on_silence(&mut self, now: Instant, purpose: Purpose) {
         match purpose {
             Purpose::Invite(key) => self.refused(key, 408, reason_phrase(408).to_owned(), None),
             Purpose::Bye(key) => self.ended(key),
-            Purpose::Info(key) => self.on_info_response(key, 408),
+            Purpose::Info(key) => self.on_info_response(now, key, 408),
             Purpose::Register(registration) => {
                 self.events.push_back(SipEvent::RegisterFailed {
                     registration,

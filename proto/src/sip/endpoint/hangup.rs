@@ -89,7 +89,7 @@ impl Endpoint {
         self.send_bye(now, key, reason, Purpose::Bye(key));
     }
 
-    /// Ends a dialog whose end our user need not wait for.
+    /// Ends a dialog whose end our user need not wait for; the caller forgets it.
     pub(super) fn stray_bye(&mut self, now: Instant, key: DialogKey) {
         self.send_bye(now, key, None, Purpose::StrayBye);
     }
@@ -105,7 +105,9 @@ impl Endpoint {
         if self.start(now, bye.clone(), purpose, credentials, 0).is_err() {
             // No room to wait for the answer: say it once.
             self.send_once(&bye);
-            self.ended(key);
+            if purpose == Purpose::Bye(key) {
+                self.ended(key);
+            }
         }
     }
 
@@ -144,9 +146,12 @@ impl Endpoint {
     }
 
     /// An answer to our INFO: the peer may have forgotten the dialog. RFC 3261 §12.2.1.2.
-    pub(super) fn on_info_response(&mut self, key: DialogKey, status: u16) {
-        let live = self.dialogs.get(key).is_some_and(|d| d.state == State::Confirmed);
-        if live && matches!(status, 408 | 481) {
+    pub(super) fn on_info_response(&mut self, now: Instant, key: DialogKey, status: u16) {
+        let live = self.dialogs.get(key).filter(|d| d.state == State::Confirmed);
+        if let Some(dialog) = live.filter(|_| matches!(status, 408 | 481)) {
+            if let (Some(id), tag) = (dialog.invite, dialog.local_tag.clone()) {
+                self.answer_plain(now, id, 481, &tag);
+            }
             self.drop_dialog(key);
             self.events.push_back(SipEvent::Lost { dialog: key });
         }

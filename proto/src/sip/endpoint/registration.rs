@@ -245,6 +245,9 @@ impl Endpoint {
         } else {
             granted.unwrap_or(known.wanted)
         };
+        if known.wanted.is_zero() && known.cseq == response.cseq {
+            self.registrations.remove(&registration);
+        }
         self.events.push_back(SipEvent::Registered { registration, expires });
     }
 }

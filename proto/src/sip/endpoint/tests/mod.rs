@@ -1,6 +1,7 @@
 //! Endpoints against each other over a simulated net, under virtual time: loss, doubles and disorder, all seeded.
 
 mod calls;
+mod ends;
 mod hostile;
 mod logins;
 mod loss;
