@@ -1,8 +1,9 @@
 //! Any datagrams into a SIP endpoint that has a phone account, a registration elsewhere and a call of its own: no panic,
 //! and once all have hung up and time has passed, no dialog is left.
 //!
-//! NUL ends a datagram. In one, `$T` stands for our latest tag, `$B` for the branch of our latest request, `$U` for the
-//! user of our Contact at the registrar (a call to it needs no login). One that begins with `!` is a command of our user:
+//! NUL ends a datagram. In one, `$T` stands for the tag of our latest answer, `$F` for that of our latest INVITE, `$B` for
+//! the branch of our latest request, `$G` for that of our latest REGISTER, `$U` for the user of our Contact at the
+//! registrar (a call to it needs no login). One that begins with `!` is a command of our user:
 //! `!R`ing, `!A`nswer, `!N`o, `!H`ang up, `!K` for ACK, `!I`nfo, `!C`all, `!U`nregister, `!W`ait.
 #![no_main]
 
@@ -23,7 +24,9 @@ struct Subject {
     remote: SocketAddr,
     dialogs: Vec<DialogKey>,
     tag: String,
+    from: String,
     branch: String,
+    registration: String,
     user: String,
 }
 
@@ -36,14 +39,23 @@ impl Subject {
     fn drain(&mut self) {
         while let Some(transmit) = self.endpoint.poll_transmit() {
             let text = String::from_utf8_lossy(&transmit.payload).into_owned();
-            if let Some(tag) = between(&text, ";tag=fuzz-", &['\r', ';', '>', ',']) {
+            let is_answer = text.starts_with("SIP/");
+            if let Some(tag) = between(&text, ";tag=fuzz-", &['\r', ';', '>', ',']).filter(|_| is_answer) {
                 self.tag = format!("fuzz-{tag}");
             }
-            if let (false, Some(branch)) = (text.starts_with("SIP/"), between(&text, "branch=", &['\r', ';'])) {
+            let Some(branch) = between(&text, "branch=", &['\r', ';']).filter(|_| !is_answer) else {
+                continue;
+            };
+            if let (true, Some(user)) = (text.starts_with("REGISTER"), between(&text, "Contact: <sip:", &['@'])) {
+                (self.registration, self.user) = (branch.to_owned(), user.to_owned());
+            } else if !text.starts_with("ACK") {
                 self.branch = branch.to_owned();
             }
-            if let (true, Some(user)) = (text.starts_with("REGISTER"), between(&text, "Contact: <sip:", &['@'])) {
-                self.user = user.to_owned();
+            if let (true, Some(tag)) = (
+                text.starts_with("INVITE"),
+                between(&text, ";tag=fuzz-", &['\r', ';', '>']),
+            ) {
+                self.from = format!("fuzz-{tag}");
             }
         }
         while let Some(event) = self.endpoint.poll_event() {
@@ -150,7 +162,9 @@ fuzz_target!(|data: &[u8]| {
         remote: ([192, 0, 2, 2], 5060).into(),
         dialogs: Vec::new(),
         tag: String::new(),
+        from: String::new(),
         branch: String::new(),
+        registration: String::new(),
         user: String::new(),
     };
     let ha1 = Ha1::of("100", "fuzz", "fuzz");
@@ -172,7 +186,9 @@ fuzz_target!(|data: &[u8]| {
         while let [first, tail @ ..] = rest {
             let (text, left) = match tail {
                 [b'T', left @ ..] if *first == b'$' => (subject.tag.as_bytes(), left),
+                [b'F', left @ ..] if *first == b'$' => (subject.from.as_bytes(), left),
                 [b'B', left @ ..] if *first == b'$' => (subject.branch.as_bytes(), left),
+                [b'G', left @ ..] if *first == b'$' => (subject.registration.as_bytes(), left),
                 [b'U', left @ ..] if *first == b'$' => (subject.user.as_bytes(), left),
                 _ => (std::slice::from_ref(first), tail),
             };
