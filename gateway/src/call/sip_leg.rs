@@ -3,6 +3,8 @@
 //! Translates once: SIP events and media events into [`LegEvent`], [`LegCommand`] into SIP and media commands. It knows
 //! neither who is at the other end nor what the call is for.
 
+mod info;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -192,7 +194,9 @@ impl SipLeg {
                     self.over(Cause::Network);
                 }
             }
-            SipEvent::Info { content_type, body, .. } => self.on_info(&content_type, &body),
+            SipEvent::Info { content_type, body, .. } => {
+                self.events.extend(info::key(&content_type, &body).map(LegEvent::Key))
+            }
             SipEvent::Reinvite { body, .. } => self.on_reinvite(body.as_deref()),
             SipEvent::Incoming { .. }
             | SipEvent::Registration { .. }
@@ -363,29 +367,6 @@ impl SipLeg {
                 reason: cause.reason(),
                 retry_after: None,
             }),
-        }
-    }
-
-    /// A key by SIP INFO, in either of the two common forms.
-    fn on_info(&mut self, content_type: &str, body: &[u8]) {
-        let text = String::from_utf8_lossy(body);
-        let key = if content_type.eq_ignore_ascii_case("application/dtmf-relay") {
-            text.lines()
-                .find_map(|line| line.trim().strip_prefix("Signal="))
-                .map(str::trim)
-        } else if content_type.eq_ignore_ascii_case("application/dtmf") {
-            Some(text.trim())
-        } else {
-            None
-        };
-        let key = match key {
-            Some("10") => Some('*'),
-            Some("11") => Some('#'),
-            Some(key) if key.len() == 1 => key.chars().next().filter(|c| "0123456789*#ABCD".contains(*c)),
-            Some(_) | None => None,
-        };
-        if let Some(key) = key {
-            self.events.push_back(LegEvent::Key(key));
         }
     }
 
