@@ -1,5 +1,6 @@
 //! Real peers that may be missing: skipped with a visible line, except in CI.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The program of that name, or none with a visible line; in CI a missing peer fails the test.
@@ -48,6 +49,7 @@ fn missing<T>(name: &str) -> Option<T> {
         std::env::var_os("CI").is_none(),
         "{name} is missing; tests/setup installs it"
     );
-    eprintln!("SKIPPED: {name} is missing; tests/setup installs it");
+    // Not by eprintln: the test runner would keep that for itself.
+    writeln!(std::io::stderr(), "SKIPPED: {name} is missing; tests/setup installs it").ok();
     None
 }

@@ -106,3 +106,43 @@ async fn the_phone_vanishes_in_conversation() {
     assert_eq!(house.record(1).await["cause"], "media");
     house.wait_idle().await;
 }
+
+/// A call takes some 100 ms to stand here, so these moments fall before the answer, into the key exchange, across the 200
+/// OK and into the conversation.
+#[tokio::test(flavor = "multi_thread")]
+async fn either_side_hangs_up_at_any_moment_and_nothing_is_left() {
+    let house = House::new(PROGRAM, "[limits]\nhub_requests_per_minute = 60000").await;
+    let mut anna = house.user("anna", Answering::Take, Fault::None).await;
+    let mut desk = house.phone("100", false).await;
+    for count in 0..48usize {
+        desk.dial("anna");
+        anna.wait("a call", SOON, |event| {
+            matches!(event, e2ee_peer::Event::Called(_)).then_some(())
+        })
+        .await
+        .expect("the call arrives");
+        tokio::time::sleep(std::time::Duration::from_millis(4 * count as u64)).await;
+        if count % 2 == 0 {
+            desk.hang_up();
+        } else {
+            anna.hang_up();
+            let end = std::time::Instant::now() + SOON;
+            while let Some(event) = desk
+                .next(end.saturating_duration_since(std::time::Instant::now()))
+                .await
+            {
+                if matches!(event, phone::Event::Ended(_)) {
+                    break;
+                }
+            }
+        }
+        let cause = house.record(count + 1).await["cause"].clone();
+        assert!(
+            ["hangup", "answered", "declined"].contains(&cause.as_str().expect("a word")),
+            "call {count}: {cause}"
+        );
+    }
+    house.wait_idle().await;
+    assert_eq!(house.gateway.records().len(), 48, "one record for each call");
+    assert!(!house.gateway.log().contains(" ERROR "), "{}", house.gateway.log());
+}

@@ -24,6 +24,9 @@ use crate::networks::{NetworkCall, NetworkCommand, NetworkEvent, Offer};
 /// The exchanges we offer, best first.
 const EXCHANGES: [Exchange; 2] = [Exchange::X25519, Exchange::Dh2048];
 
+/// How many signalling packets may wait for the key; a peer sends a handful.
+const EARLY_PACKETS: usize = 64;
+
 /// The packet duration that E2EE users are sent.
 const PTIME_MS: u32 = 20;
 
@@ -101,6 +104,8 @@ pub struct E2eeLeg {
     negotiation: Option<Negotiation>,
     /// Media lines that came before the key.
     early_lines: String,
+    /// Signalling packets that came while the key was being computed.
+    early_packets: Vec<Vec<u8>>,
     started: bool,
     channels: bool,
     codec: Option<String>,
@@ -182,6 +187,7 @@ impl E2eeLeg {
             state,
             negotiation: None,
             early_lines: String::new(),
+            early_packets: Vec::new(),
             started: false,
             channels: false,
             codec: None,
@@ -240,6 +246,8 @@ impl E2eeLeg {
                 if let Some(negotiation) = &mut self.negotiation {
                     negotiation.handle_input(now, &packet);
                     self.follow_negotiation(now);
+                } else if self.early_packets.len() < EARLY_PACKETS {
+                    self.early_packets.push(packet);
                 }
             }
             NetworkEvent::Discarded { reason, .. } => {
@@ -284,6 +292,13 @@ impl E2eeLeg {
             }
             (_, state) => self.state = state,
         }
+    }
+
+    /// The machine computes no more powers than it does: the call cannot go on.
+    pub fn handle_overload(&mut self) {
+        self.fail(Cause::Limit {
+            retry_after: Duration::from_secs(5),
+        });
     }
 
     /// What media says of this leg.

@@ -29,6 +29,9 @@ use crate::ivr::prompts::Prompts;
 use crate::ivr::script;
 use crate::media::{LegKey, MediaCommand, PlayKey, Report};
 
+/// How long media may take to close.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// Our own name of a call; never reused while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallKey(pub u64);
@@ -36,8 +39,6 @@ pub struct CallKey(pub u64);
 /// The times and rules of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// How it is verified.
-    pub verify: Mode,
     /// How long the question of [`Mode::Confirm`] waits.
     pub confirm_timeout: Duration,
     /// How long a phone may be silent (no RTP, no RTCP) before the call ends.
@@ -113,6 +114,8 @@ pub struct Call {
     /// What the callees that refused said, the most telling one.
     refusal: Option<Cause>,
     reports: Vec<(LegKey, Report)>,
+    /// The phone's silence counts from here on: it may not speak before it has our answer, nor while it holds the call.
+    quiet_from: Instant,
     times: Times,
     actions: VecDeque<Action>,
 }
@@ -137,12 +140,13 @@ impl Call {
             open_media: Vec::new(),
             state: State::Ringing,
             deadline: Some(now + policy.ring_timeout),
-            verify: Verify::new(policy.verify, policy.confirm_timeout),
+            verify: Verify::new(Mode::Off, policy.confirm_timeout),
             emojis: None,
             play: None,
             plays: 0,
             refusal: None,
             reports: Vec::new(),
+            quiet_from: now,
             times: Times {
                 start: wall,
                 answer: None,
@@ -189,6 +193,15 @@ impl Call {
         self.legs.iter().map(Leg::key)
     }
 
+    /// Whether this phone, or this caller from outside, has a part in the call.
+    pub fn involves(&self, name: &str) -> bool {
+        self.parties.direction == Direction::Incoming && self.parties.from == name
+            || self
+                .legs
+                .iter()
+                .any(|leg| matches!(leg, Leg::Sip(leg) if leg.user() == name))
+    }
+
     /// The leg of that key.
     pub fn leg_mut(&mut self, key: LegKey) -> Option<&mut Leg> {
         self.legs.iter_mut().find(|leg| leg.key() == key)
@@ -209,11 +222,15 @@ impl Call {
 
     /// Media has a word about a leg that the leg itself does not need.
     pub fn handle_report(&mut self, now: Instant, wall: SystemTime, key: LegKey, report: Report) {
-        let phone = self
-            .legs
-            .iter()
-            .any(|leg| leg.key() == key && matches!(leg, Leg::Sip(leg) if !leg.on_hold()));
-        if phone && self.state == State::Talking && report.silent >= self.policy.rtp_timeout {
+        let phone = self.legs.iter().find_map(|leg| match leg {
+            Leg::Sip(leg) if leg.key() == key => Some(leg.may_be_silent()),
+            Leg::Sip(_) | Leg::E2ee(_) => None,
+        });
+        if phone == Some(true) {
+            self.quiet_from = now;
+        }
+        let silent = report.silent.min(now.saturating_duration_since(self.quiet_from));
+        if phone == Some(false) && self.state == State::Talking && silent >= self.policy.rtp_timeout {
             self.end(now, wall, Cause::Media);
         }
         self.reports.retain(|(leg, _)| *leg != key);
@@ -234,12 +251,7 @@ impl Call {
             }
         }
         if self.deadline.is_some_and(|at| now >= at) {
-            let cause = if self.state == State::Ringing {
-                Cause::Missed
-            } else {
-                Cause::Media
-            };
-            self.end(now, wall, cause);
+            self.on_deadline(now, wall);
         }
         self.verify.handle_timeout(now);
         self.follow_verify(now, wall, prompts);
@@ -258,15 +270,32 @@ impl Call {
         legs.chain(self.deadline).chain(self.verify.poll_timeout()).min()
     }
 
-    /// The operator, or the end of the process, ends the call.
+    /// The operator, or the end of the process, ends the call; `cause` is for a call in which nobody talks yet.
     pub fn hang_up(&mut self, now: Instant, wall: SystemTime, cause: Cause) {
-        self.end(now, wall, cause);
+        let talking = self.state == State::Talking;
+        self.end(now, wall, if talking { Cause::Answered } else { cause });
         self.collect();
     }
 
     /// What the call wants done.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// Ringing, connecting or closing has taken too long.
+    fn on_deadline(&mut self, now: Instant, wall: SystemTime) {
+        match self.state {
+            State::Ringing => self.end(now, wall, Cause::Missed),
+            State::Connecting if self.emojis.is_none() => self.end(now, wall, Cause::KeyExchange),
+            State::Connecting | State::Talking => self.end(now, wall, Cause::Media),
+            State::Ended(_) => {
+                self.deadline = None;
+                if !self.open_media.is_empty() {
+                    tracing::warn!(call = self.key.0, "media was not closed in time; the call is forgotten");
+                    self.open_media.clear();
+                }
+            }
+        }
     }
 
     fn next_event(&mut self) -> Option<(LegKey, LegEvent)> {
@@ -332,8 +361,14 @@ impl Call {
             self.tell(now, caller, LegCommand::Answer { display });
         }
         if self.connected.len() == 2 && self.state == State::Connecting {
+            let phone = self.legs.iter().find_map(|leg| match leg {
+                Leg::Sip(leg) => Some(leg.verify()),
+                Leg::E2ee(_) => None,
+            });
+            self.verify = Verify::new(phone.unwrap_or(Mode::Off), self.policy.confirm_timeout);
             self.state = State::Talking;
             self.deadline = None;
+            self.quiet_from = now;
             self.times.answer = Some(wall);
             self.times.answered_at = Some(now);
             self.actions
@@ -346,6 +381,13 @@ impl Call {
     }
 
     fn on_ended(&mut self, now: Instant, wall: SystemTime, key: LegKey, cause: Cause) {
+        // Whoever hangs up before both hear each other has not been talking.
+        let talked = self.state == State::Talking;
+        let cause = if cause == Cause::Answered && !talked {
+            Cause::Hangup
+        } else {
+            cause
+        };
         let waiting = self.taken.is_none() && key != self.caller();
         if !waiting {
             return self.end(now, wall, cause);
@@ -420,7 +462,7 @@ impl Call {
             return;
         }
         self.state = State::Ended(cause);
-        self.deadline = None;
+        self.deadline = Some(now + CLOSING);
         let keys: Vec<_> = self.legs().collect();
         for key in keys {
             self.tell(now, key, LegCommand::End(cause));

@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use quartet_proto::sdp::{self, Agreed, Direction, LocalCodec, Origin, SessionDescription, offer_answer};
-use quartet_proto::sip::{Contact, DialogKey, NameAddr, SipCommand, SipEvent, Uri};
+use quartet_proto::sip::{Contact, DialogKey, NameAddr, Reason, SipCommand, SipEvent, Uri};
 
-use super::Cause;
 use super::codecs::telephone_event;
 use super::leg::{Action, LegCommand, LegEvent};
+use super::{Cause, Mode};
 use crate::media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role};
 use crate::plugins::{FmtpRole, Registry};
 
@@ -33,8 +33,12 @@ pub struct Means {
     pub ssrc: u32,
     /// Makes our descriptions unique.
     pub session_id: u64,
+    /// The phone's account.
+    pub user: String,
     /// The language of its prompts.
     pub language: String,
+    /// How its calls are verified.
+    pub verify: Mode,
     /// The address of the person at the other end, for displays.
     pub peer: Uri,
     /// Knows what codecs make of each other's parameters.
@@ -138,9 +142,19 @@ impl SipLeg {
         &self.means.language
     }
 
-    /// Whether the phone has put the call on hold, and so may be silent.
-    pub fn on_hold(&self) -> bool {
-        self.hold
+    /// The phone's account.
+    pub fn user(&self) -> &str {
+        &self.means.user
+    }
+
+    /// How this phone's calls are verified.
+    pub fn verify(&self) -> Mode {
+        self.means.verify
+    }
+
+    /// Whether the phone has said that it sends nothing: on hold, or listening only.
+    pub fn may_be_silent(&self) -> bool {
+        self.agreed.as_ref().is_some_and(|agreed| !agreed.direction.receives())
     }
 
     /// The codec in use, for the call record.
@@ -393,7 +407,8 @@ impl SipLeg {
             leg,
             lines: agreed.remote_lines.clone(),
         });
-        let hold = agreed.direction != Direction::SendRecv;
+        // A phone that only listens is not on hold: it goes on hearing.
+        let hold = !agreed.direction.sends();
         if hold != self.hold {
             self.hold = hold;
             self.media(MediaCommand::Hold { leg, on: hold });
@@ -456,6 +471,18 @@ impl SipLeg {
                     .retry_after()
                     .map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX)),
             },
+            // Another phone took the call: this one is not to show it as missed (RFC 3326 §2).
+            State::Calling { .. } if cause == Cause::Answered => {
+                let text = "Call completed elsewhere".into();
+                SipCommand::Hangup {
+                    dialog,
+                    reason: Some(Reason {
+                        protocol: "SIP".into(),
+                        cause: 200,
+                        text,
+                    }),
+                }
+            }
             State::Answered { .. } | State::Calling { .. } | State::Confirmed => SipCommand::Hangup {
                 dialog,
                 reason: cause.reason(),

@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::demo::line::Source;
@@ -38,6 +38,7 @@ async fn show(arguments: &DemoArguments, json: bool) -> anyhow::Result<u8> {
     let program = std::env::current_exe().context("where this program stands")?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     let mut print = |line: &str| {
         if !json {
             println!("{line}");
@@ -51,11 +52,16 @@ async fn show(arguments: &DemoArguments, json: bool) -> anyhow::Result<u8> {
     };
     let beside = program.parent().context("the program has no folder")?.to_owned();
     let plugins = arguments.plugins.clone().unwrap_or(beside);
-    let mut stage = Stage::build(&program, &plugins, port).await?;
-    let heard = tokio::select! {
-        heard = stage.call(&mut print) => heard?,
+    let first = async {
+        let mut stage = Stage::build(&program, &plugins, port).await?;
+        let heard = stage.call(&mut print).await?;
+        anyhow::Ok((stage, heard))
+    };
+    let (mut stage, heard) = tokio::select! {
+        done = first => done?,
         _ = interrupt.recv() => return Ok(1),
         _ = terminate.recv() => return Ok(1),
+        _ = hang_up.recv() => return Ok(1),
     };
     print("");
     print(&format!("emojis at the gateway    {}", heard.emojis_caller.join(" ")));
@@ -80,7 +86,12 @@ async fn show(arguments: &DemoArguments, json: bool) -> anyhow::Result<u8> {
     println!("The words in your ear must be those of the emojis shown here. Ctrl-C ends.\n");
     loop {
         tokio::select! {
-            event = stage.peer.next(Duration::from_secs(3600)) => if let Some(event) = event { tell(&event) },
+            event = stage.peer.next(Duration::from_secs(3600)) => match event {
+                Some(event) => tell(&event),
+                None if stage.peer.is_gone() => bail!("the gateway is gone:\n{}", stage.gateway.log()),
+                None => {}
+            },
+            _ = hang_up.recv() => break,
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         }

@@ -1,6 +1,6 @@
 //! The command line: a file per verb, one place that names them all.
 //!
-//! Exit codes: 0 fine, 1 refused by the user's input, 2 usage, 70 internal.
+//! Exit codes: 0 fine, 1 refused or failed, with a sentence that says why, 2 usage.
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,11 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the gateway
-    Run,
+    Run {
+        /// End when the standard input is closed, as it is when the program that started this one dies
+        #[arg(long)]
+        until_stdin_closes: bool,
+    },
     /// Place a call through a gateway of its own, on this machine, and show it
     Demo(demo::DemoArguments),
     /// Check the conf files
@@ -80,7 +84,7 @@ enum Verb {
 pub fn main() -> u8 {
     let Arguments { conf, json, verb } = Arguments::parse();
     let done = match verb {
-        Verb::Run => run::run(conf.as_deref()),
+        Verb::Run { until_stdin_closes } => run::run(conf.as_deref(), until_stdin_closes),
         Verb::Demo(arguments) => demo::run(&arguments, json),
         Verb::Check { effective } => check::run(conf.as_deref(), effective),
         Verb::Passwd { user, realm, md5_only } => passwd::run(conf.as_deref(), &user, realm.as_deref(), md5_only),

@@ -9,8 +9,8 @@ use crate::config::{self, Settings};
 use crate::io::signalling::Signalling;
 use crate::log;
 
-/// Runs the gateway until SIGINT or SIGTERM.
-pub(super) fn run(conf: Option<&Path>) -> anyhow::Result<u8> {
+/// Runs the gateway until SIGINT, SIGTERM or SIGHUP, or until the standard input is closed, if that is asked for.
+pub(super) fn run(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Result<u8> {
     let Some(settings) = load(conf)? else { return Ok(1) };
     log::init(settings.log.level.0)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -19,6 +19,7 @@ pub(super) fn run(conf: Option<&Path>) -> anyhow::Result<u8> {
         .build()?;
     runtime.block_on(async {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut hang_up = signal(SignalKind::hangup())?;
         let control = settings.control.path.clone();
         let signalling = Signalling::start(settings).await.context("the gateway cannot start")?;
         let (sip, hub) = signalling.addresses();
@@ -29,6 +30,8 @@ pub(super) fn run(conf: Option<&Path>) -> anyhow::Result<u8> {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    _ = hang_up.recv() => {}
+                    () = stdin_closed(), if until_stdin_closes => {}
                 }
                 tracing::info!("stopping");
             })
@@ -36,6 +39,16 @@ pub(super) fn run(conf: Option<&Path>) -> anyhow::Result<u8> {
         std::fs::remove_file(control).ok();
         Ok(0)
     })
+}
+
+/// Reads the standard input to its end, on a thread of its own.
+async fn stdin_closed() {
+    let (closed, end) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).ok();
+        closed.send(()).ok();
+    });
+    end.await.ok();
 }
 
 /// Reads the conf files; if they have errors, prints all of them and gives none.

@@ -406,7 +406,7 @@ fn phones_with_mistakes() {
              [[trunk]]\nname = \"pbx\"\n[[phones]]\n[phone2]\n"
         ),
         &[
-            "phones.conf:2: user must be 1 to 64 letters, digits or any of . _ - +",
+            "phones.conf:2: user must be 1 to 31 lower-case letters, digits or any of . _ -",
             "phones.conf:3: password_hash must be { md5 = \"…\", sha256 = \"…\" } as `quartet passwd` prints it, not text",
             "phones.conf:4: SRTP towards phones comes later; remove the line",
             "phones.conf:5: max_contacts must be from 1 to 16",

@@ -5,13 +5,13 @@
 use super::units::{Addresses, HttpListen, Ports, Prompts, SipListen};
 use crate::route::{Callers, Pattern, Target};
 
-/// A login name or an account: what can stand in an address without escapes.
+/// A login name or an account: two of them with `@` between are a name on the hub.
 pub(crate) fn user(text: &str) -> Result<(), String> {
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
-    if (1..=64).contains(&text.len()) && text.chars().all(good) {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+    if (1..=31).contains(&text.len()) && text.chars().all(good) {
         return Ok(());
     }
-    Err("must be 1 to 64 letters, digits or any of . _ - +".to_owned())
+    Err("must be 1 to 31 lower-case letters, digits or any of . _ -".to_owned())
 }
 
 /// A digest realm: it stands in a quoted string of a header.

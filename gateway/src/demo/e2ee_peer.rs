@@ -172,6 +172,11 @@ impl E2eePeer {
         &self.account
     }
 
+    /// Whether it has lost its hub, so that nothing will happen any more.
+    pub fn is_gone(&self) -> bool {
+        self.events.is_closed() && self.events.is_empty()
+    }
+
     /// Calls somebody.
     pub fn dial(&self, to: &str) {
         self.orders.send(Order::Dial(to.to_owned())).ok();
@@ -264,7 +269,11 @@ impl Task {
                 message = socket.next() => match message {
                     Some(Ok(Message::Text(text))) => self.adapter.handle_input(Instant::now(), &text),
                     Some(Ok(_)) => {}
-                    Some(Err(_)) | None => self.adapter.disconnected(),
+                    Some(Err(_)) | None => {
+                        self.adapter.disconnected();
+                        self.settle();
+                        return;
+                    }
                 },
                 Some(event) = media.recv() => self.on_media(event),
                 () = sleep_until(wake) => {

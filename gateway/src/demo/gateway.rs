@@ -1,6 +1,7 @@
 //! A gateway of our own: a real `quartet run` in a process of its own, with conf files in a folder of its own.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -57,10 +58,11 @@ impl Gateway {
         std::fs::write(folder.join("routes.conf"), &setup.routes)?;
         let log = std::fs::File::create(folder.join("log"))?;
         let child = Command::new(program)
-            .args(["run", "--conf"])
+            .args(["run", "--until-stdin-closes", "--conf"])
             .arg(&folder)
             .env_remove("QUARTET_CONF")
-            .stdin(Stdio::null())
+            // Held open by us: if this process dies, however it dies, the gateway ends.
+            .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
@@ -163,6 +165,10 @@ fn terminate(pid: i32) {
 fn fresh_folder() -> anyhow::Result<PathBuf> {
     let name = format!("quartet-{}-{:08x}", std::process::id(), rand::random::<u32>());
     let folder = std::env::temp_dir().join(name);
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    // It holds password hashes: nobody else may look.
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
     Ok(folder)
 }

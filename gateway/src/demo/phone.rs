@@ -14,7 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use super::line::{Line, Source};
-use crate::call::{Action, Cause, LegCommand, LegEvent, SipLeg, SipMeans, offered_codecs};
+use crate::call::{Action, Cause, LegCommand, LegEvent, Mode, SipLeg, SipMeans, offered_codecs};
 use crate::io::signalling::generator;
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent};
 use crate::plugins::Registry;
@@ -259,7 +259,9 @@ impl Task {
             codecs: offered_codecs(&self.setup.codecs, &self.registry),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),
+            user: self.setup.user.clone(),
             language: "en".into(),
+            verify: Mode::Off,
             peer: Uri::sip("demo", self.setup.gateway),
             registry: Arc::clone(&self.registry),
         }

@@ -16,6 +16,7 @@ use crate::call::{
 };
 use crate::cdr::Direction;
 use crate::config;
+use crate::log::Redacted;
 use crate::media::{Bind, LegKey};
 use crate::networks::{Network, NetworkCall, NetworkCommand, NetworkEvent};
 use crate::route::{DestinationKind, Origin};
@@ -73,7 +74,7 @@ pub(super) fn note(event: &SipEvent) {
         SipEvent::Registration {
             user, change, source, ..
         } => {
-            tracing::info!(user, ?change, %source, "phone");
+            tracing::info!(user = %Redacted(user), ?change, source = %Redacted(source), "phone");
         }
         // One line, always the same shape: fail2ban reads it.
         SipEvent::LoginFailed {
@@ -118,7 +119,7 @@ impl Exchange {
             return;
         };
         let refuse = |exchange: &mut Self, cause: Cause| {
-            tracing::info!(from = user, cause = cause.word(), "call refused");
+            tracing::info!(from = %Redacted(&user), cause = cause.word(), "call refused");
             let retry_after = cause.retry_after().map(|after| after.as_secs() as u32);
             let command = SipCommand::Reject {
                 dialog,
@@ -130,7 +131,7 @@ impl Exchange {
                 tracing::debug!(%error, "refused a call that is gone");
             }
         };
-        if self.is_full(&user) {
+        if self.is_full() || self.is_busy(&user) {
             return refuse(
                 self,
                 Cause::Limit {
@@ -177,7 +178,7 @@ impl Exchange {
             direction: Direction::Outgoing,
             network: "hub",
         };
-        let policy = self.policy(phone.verify, destination.ring_timeout);
+        let policy = self.policy(destination.ring_timeout);
         self.begin(
             now,
             wall,
@@ -212,7 +213,8 @@ impl Exchange {
         if self.by_network.contains_key(&call) {
             return;
         }
-        if self.is_full("") {
+        // A caller from outside has no more calls than a phone has.
+        if self.is_full() || self.calls_of(&from) >= self.settings.limits.calls_per_phone as usize {
             return refuse(self, Cause::Busy);
         }
         let number = to.split_once('@').map_or("", |(extension, _)| extension);
@@ -228,6 +230,7 @@ impl Exchange {
         };
         let contacts: Vec<_> = users
             .iter()
+            .filter(|user| !self.is_busy(user))
             .filter_map(|user| self.phone(user))
             .flat_map(|phone| {
                 self.endpoint
@@ -237,7 +240,8 @@ impl Exchange {
             })
             .collect();
         if contacts.is_empty() {
-            return refuse(self, Cause::Missed);
+            let busy = users.iter().any(|user| self.is_busy(user));
+            return refuse(self, if busy { Cause::Busy } else { Cause::Missed });
         }
         let caller_key = LegKey(self.next_key());
         let incoming = E2eeIncoming {
@@ -260,8 +264,7 @@ impl Exchange {
             direction: Direction::Incoming,
             network: "hub",
         };
-        let verify = contacts[0].0.verify;
-        let policy = self.policy(verify, destination.ring_timeout);
+        let policy = self.policy(destination.ring_timeout);
         self.begin(now, wall, parties, policy, legs);
     }
 
@@ -281,8 +284,8 @@ impl Exchange {
         let key = CallKey(self.next_key());
         tracing::info!(
             call = key.0,
-            from = parties.from,
-            to = parties.to,
+            from = %Redacted(&parties.from),
+            to = %Redacted(&parties.to),
             route = parties.route,
             "call"
         );
@@ -318,6 +321,8 @@ impl Exchange {
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),
             language: phone.language.clone(),
+            verify: mode(phone.verify),
+            user: phone.user.clone(),
             peer: Uri::sip(peer, local),
             registry: Arc::clone(&self.registry),
         }
@@ -338,29 +343,38 @@ impl Exchange {
         }
     }
 
-    fn is_full(&self, user: &str) -> bool {
-        let limits = &self.settings.limits;
-        let own = self.calls.values().filter(|call| call.parties().from == user).count();
-        self.stopping || self.calls.len() >= limits.calls as usize || own >= limits.calls_per_phone as usize
+    fn is_full(&self) -> bool {
+        self.stopping || self.calls.len() >= self.settings.limits.calls as usize
+    }
+
+    /// How many calls this name has, as a phone or as a caller from outside.
+    fn calls_of(&self, name: &str) -> usize {
+        self.calls.values().filter(|call| call.involves(name)).count()
+    }
+
+    fn is_busy(&self, user: &str) -> bool {
+        self.calls_of(user) >= self.settings.limits.calls_per_phone as usize
     }
 
     fn phone(&self, user: &str) -> Option<config::Phone> {
         self.settings.phones.iter().find(|phone| phone.user == user).cloned()
     }
 
-    fn policy(&self, verify: config::Verify, ring_timeout: Duration) -> Policy {
-        let verify = match verify {
-            config::Verify::Announce => Mode::Announce,
-            config::Verify::Confirm => Mode::Confirm,
-            config::Verify::Off => Mode::Off,
-        };
+    fn policy(&self, ring_timeout: Duration) -> Policy {
         let call = &self.settings.call;
         Policy {
-            verify,
             confirm_timeout: call.confirm_timeout.duration(),
             rtp_timeout: call.rtp_timeout.duration(),
             ring_timeout,
             connect_timeout: CONNECT_TIMEOUT,
         }
+    }
+}
+
+fn mode(verify: config::Verify) -> Mode {
+    match verify {
+        config::Verify::Announce => Mode::Announce,
+        config::Verify::Confirm => Mode::Confirm,
+        config::Verify::Off => Mode::Off,
     }
 }

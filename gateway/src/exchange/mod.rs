@@ -14,7 +14,7 @@ use std::time::{Instant, SystemTime};
 
 use quartet_proto::hub::Name;
 use quartet_proto::net::{Receive, Transmit};
-use quartet_proto::sip::{DialogKey, Endpoint, SipEvent};
+use quartet_proto::sip::{DialogKey, Endpoint, SipCommand, SipError, SipEvent};
 use rand_core::CryptoRng;
 
 use crate::call::{Action, Call, CallKey, Cause, Leg, Power, PowerDone};
@@ -69,6 +69,8 @@ pub struct Exchange {
     powers: VecDeque<(LegKey, Power)>,
     records: VecDeque<cdr::Record>,
     stopping: bool,
+    /// Dialogs in which the endpoint could not do what a leg wants.
+    lost: VecDeque<DialogKey>,
     /// Where phones' media is bound; empty: where the phone's signalling arrives.
     media_addresses: Vec<IpAddr>,
     /// What is offered to E2EE users.
@@ -110,6 +112,7 @@ impl Exchange {
             powers: VecDeque::new(),
             records: VecDeque::new(),
             stopping: false,
+            lost: VecDeque::new(),
             media_addresses,
             ice_addresses,
         }
@@ -148,12 +151,22 @@ impl Exchange {
             }
         }
         self.attend(now, wall, leg);
+        self.settle(now, wall);
     }
 
     /// A power of a key exchange is done.
     pub fn handle_power(&mut self, now: Instant, wall: SystemTime, leg: LegKey, done: PowerDone) {
         if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
             leg.handle_power(now, done);
+        }
+        self.attend(now, wall, leg);
+        self.settle(now, wall);
+    }
+
+    /// A power could not be queued: its call ends.
+    pub fn handle_overload(&mut self, now: Instant, wall: SystemTime, leg: LegKey) {
+        if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
+            leg.handle_overload();
         }
         self.attend(now, wall, leg);
     }
@@ -216,16 +229,21 @@ impl Exchange {
         self.stopping = true;
         let keys: Vec<_> = self.calls.keys().copied().collect();
         for key in keys {
-            self.hang_up(now, wall, key);
+            self.end_call(now, wall, key, Cause::Network);
         }
     }
 
     /// The operator ends a call; false if there is none of that key.
     pub fn hang_up(&mut self, now: Instant, wall: SystemTime, key: CallKey) -> bool {
+        self.end_call(now, wall, key, Cause::Declined)
+    }
+
+    /// Ends a call; `cause` is for one in which nobody talks yet.
+    fn end_call(&mut self, now: Instant, wall: SystemTime, key: CallKey, cause: Cause) -> bool {
         let Some(call) = self.calls.get_mut(&key) else {
             return false;
         };
-        call.hang_up(now, wall, Cause::Answered);
+        call.hang_up(now, wall, cause);
         self.follow(now, key);
         self.settle(now, wall);
         true
@@ -236,6 +254,8 @@ impl Exchange {
         loop {
             if let Some(event) = self.endpoint.poll_event() {
                 self.on_sip(now, wall, event);
+            } else if let Some(dialog) = self.lost.pop_front() {
+                self.on_sip(now, wall, SipEvent::Lost { dialog });
             } else if let Some(event) = self.hub.poll_event() {
                 self.on_network(now, wall, event);
             } else {
@@ -296,11 +316,7 @@ impl Exchange {
     fn follow(&mut self, now: Instant, key: CallKey) {
         while let Some(action) = self.calls.get_mut(&key).and_then(Call::poll_action) {
             match action {
-                Action::Sip(command) => {
-                    if let Err(error) = self.endpoint.handle_command(now, command) {
-                        tracing::debug!(call = key.0, %error, "the dialog is gone already");
-                    }
-                }
+                Action::Sip(command) => self.tell_phone(now, command),
                 Action::Media(command) => self.media.push_back(command),
                 Action::Network(command) => self.hub.handle_command(now, command),
                 Action::Compute(leg, power) => self.powers.push_back((leg, power)),
@@ -321,6 +337,21 @@ impl Exchange {
             let live = &self.by_leg;
             self.by_dialog.retain(|_, leg| live.contains_key(leg));
             self.by_network.retain(|_, leg| live.contains_key(leg));
+        }
+    }
+
+    /// Tells the endpoint. A dialog that is gone has said so by an event; any other failure is the end of that leg.
+    fn tell_phone(&mut self, now: Instant, command: SipCommand) {
+        let dialog = command.dialog();
+        match (self.endpoint.handle_command(now, command), dialog) {
+            (Ok(()), _) => {}
+            (Err(SipError::UnknownDialog | SipError::WrongState(_)), _) | (Err(_), None) => {
+                tracing::debug!(?dialog, "the dialog is gone already");
+            }
+            (Err(error), Some(dialog)) => {
+                tracing::warn!(%error, "a phone cannot be told");
+                self.lost.push_back(dialog);
+            }
         }
     }
 

@@ -50,7 +50,7 @@ impl Exchange {
 
     /// Whether no call and no dialog is left.
     pub fn is_idle(&self) -> bool {
-        self.calls.is_empty()
+        self.calls.is_empty() && self.endpoint.dialogs() == 0
     }
 
     /// The calls, oldest first.

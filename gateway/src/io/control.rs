@@ -77,10 +77,14 @@ pub async fn bind(path: &Path) -> anyhow::Result<UnixListener> {
         std::fs::remove_file(path)
             .with_context(|| format!("cannot replace the old control socket {}", path.display()))?;
     }
-    let listener = UnixListener::bind(path)
-        .with_context(|| format!("cannot make the control socket {}; see [control] path", path.display()))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    // Made under another name, so that it is never there with the rights of the umask.
+    let making = path.with_extension(format!("{}.new", std::process::id()));
+    let made = UnixListener::bind(&making).and_then(|listener| {
+        std::fs::set_permissions(&making, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::rename(&making, path)?;
+        Ok(listener)
+    });
+    made.with_context(|| format!("cannot make the control socket {}; see [control] path", path.display()))
 }
 
 /// Serves the socket until the signalling task is gone.

@@ -191,16 +191,21 @@ impl Signalling {
                 .into_iter()
                 .flatten()
                 .min();
-            let input = tokio::select! {
-                biased;
-                () = &mut stop, if farewell.is_none() => Input::Stop,
-                Some(asked) = self.inputs.asked.recv() => Input::Asked(asked),
-                Some(user) = self.inputs.revoked.recv() => Input::Revoked(user),
-                Some((leg, done)) = self.inputs.powers.recv() => Input::Power(leg, done),
-                Some(event) = self.inputs.media.recv() => Input::Media(event),
-                Some(input) = self.inputs.hub.recv() => Input::Hub(input),
-                Some(datagram) = self.inputs.datagrams.recv() => Input::Datagram(datagram),
-                () = sleep_until(wake) => Input::Timeout,
+            // No arm goes before another, so that a flood on one side starves nobody; time that has come goes first.
+            let due = wake.is_some_and(|at| at <= Instant::now());
+            let input = if due {
+                Input::Timeout
+            } else {
+                tokio::select! {
+                    () = &mut stop, if farewell.is_none() => Input::Stop,
+                    Some(asked) = self.inputs.asked.recv() => Input::Asked(asked),
+                    Some(user) = self.inputs.revoked.recv() => Input::Revoked(user),
+                    Some((leg, done)) = self.inputs.powers.recv() => Input::Power(leg, done),
+                    Some(event) = self.inputs.media.recv() => Input::Media(event),
+                    Some(input) = self.inputs.hub.recv() => Input::Hub(input),
+                    Some(datagram) = self.inputs.datagrams.recv() => Input::Datagram(datagram),
+                    () = sleep_until(wake) => Input::Timeout,
+                }
             };
             let (now, wall) = (Instant::now(), SystemTime::now());
             match input {
@@ -257,13 +262,19 @@ impl Signalling {
         while let Some(command) = self.exchange.poll_media() {
             self.media.command(command);
         }
+        let mut refused = false;
         while let Some((leg, power)) = self.exchange.poll_power() {
             if !self.compute.run(leg, power) {
-                tracing::warn!("more key exchanges than this machine computes: a call will fail");
+                tracing::warn!("more key exchanges than this machine computes: a call fails");
+                self.exchange.handle_overload(now, wall, leg);
+                refused = true;
             }
         }
         while let Some(record) = self.exchange.poll_record() {
             self.records.write(record);
+        }
+        if refused {
+            self.drain(now, wall);
         }
     }
 

@@ -352,6 +352,7 @@ impl Leg {
         let Ok(feedback) = rtcp::read(bytes, now_ns, ours, &mut self.reception) else {
             return;
         };
+        self.heard_ns = now_ns;
         let Some(told) = feedback.ours else { return };
         self.round_trip = told.round_trip.or(self.round_trip);
         self.remote_loss = Some(f32::from(told.fraction_lost) / 256.0);

@@ -115,3 +115,20 @@ pub enum SipCommand {
         expires: Duration,
     },
 }
+
+impl SipCommand {
+    /// The dialog that it is for; none for a registration.
+    #[must_use]
+    pub fn dialog(&self) -> Option<DialogKey> {
+        match self {
+            Self::Ring { dialog, .. }
+            | Self::Answer { dialog, .. }
+            | Self::Reject { dialog, .. }
+            | Self::Hangup { dialog, .. }
+            | Self::Invite { dialog, .. }
+            | Self::Ack { dialog, .. }
+            | Self::Info { dialog, .. } => Some(*dialog),
+            Self::Register { .. } => None,
+        }
+    }
+}

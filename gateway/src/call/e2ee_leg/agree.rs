@@ -98,6 +98,11 @@ impl E2eeLeg {
         self.events.push_back(LegEvent::Emojis(agreed.emojis));
         let Some(rng) = self.rng.take() else { return };
         self.negotiation = Some(Negotiation::new(self.role, version, agreed.key, rng));
+        for packet in mem::take(&mut self.early_packets) {
+            if let Some(negotiation) = &mut self.negotiation {
+                negotiation.handle_input(now, &packet);
+            }
+        }
         self.start(now);
         self.follow_negotiation(now);
     }

@@ -4,7 +4,8 @@
 pub(super) fn key(content_type: &str, body: &[u8]) -> Option<char> {
     let text = String::from_utf8_lossy(body);
     let word = if content_type.eq_ignore_ascii_case("application/dtmf-relay") {
-        text.lines().find_map(|line| line.trim().strip_prefix("Signal="))?
+        let mut fields = text.lines().filter_map(|line| line.split_once('='));
+        fields.find(|(name, _)| name.trim().eq_ignore_ascii_case("signal"))?.1
     } else if content_type.eq_ignore_ascii_case("application/dtmf") {
         &*text
     } else {
@@ -13,7 +14,11 @@ pub(super) fn key(content_type: &str, body: &[u8]) -> Option<char> {
     match word.trim() {
         "10" => Some('*'),
         "11" => Some('#'),
-        word if word.len() == 1 => word.chars().next().filter(|key| "0123456789*#ABCD".contains(*key)),
+        word if word.len() == 1 => word
+            .chars()
+            .next()
+            .map(|key| key.to_ascii_uppercase())
+            .filter(|key| "0123456789*#ABCD".contains(*key)),
         _ => None,
     }
 }
@@ -29,6 +34,10 @@ mod tests {
             Some('5')
         );
         assert_eq!(key("Application/DTMF-Relay", b"Signal= *\r\n"), Some('*'));
+        assert_eq!(
+            key("application/dtmf-relay", b"Duration=90\r\nsignal = a\r\n"),
+            Some('A')
+        );
         assert_eq!(key("application/dtmf", b"11"), Some('#'));
         assert_eq!(key("application/dtmf", b"1"), Some('1'));
         for (kind, body) in [
