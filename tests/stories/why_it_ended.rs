@@ -18,6 +18,7 @@ async fn stands(house: &House) -> (Phone, E2eePeer) {
     })
     .await
     .expect("media");
+    house.wait_calls("state", "talking", SOON).await;
     (desk, anna)
 }
 

@@ -52,6 +52,7 @@ pub enum LegCommand {
 
 /// Something that the world must do for a call.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a few a second, and most of them SIP")]
 pub enum Action {
     /// Tell the SIP endpoint.
     Sip(SipCommand),
@@ -100,6 +101,10 @@ impl Power {
 
 /// One end of a call.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "two or three a call, and every call has both kinds"
+)]
 pub enum Leg {
     /// A phone.
     Sip(SipLeg),

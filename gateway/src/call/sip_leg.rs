@@ -3,19 +3,21 @@
 //! Translates once: SIP events and media events into [`LegEvent`], [`LegCommand`] into SIP and media commands. It knows
 //! neither who is at the other end nor what the call is for.
 
+mod describe;
 mod info;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use quartet_proto::sdp::{self, Agreed, Direction, LocalCodec, Origin, SessionDescription, offer_answer};
+use quartet_proto::sdp::{Agreed, LocalCodec, SessionDescription, offer_answer};
 use quartet_proto::sip::{Contact, DialogKey, NameAddr, Reason, SipCommand, SipEvent, Uri};
 
+use self::describe::accept;
 use super::codecs::telephone_event;
 use super::leg::{Action, LegCommand, LegEvent};
 use super::{Cause, Mode};
 use crate::media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role};
-use crate::plugins::{FmtpRole, Registry};
+use crate::plugins::Registry;
 
 /// The packet duration that phones are asked for.
 const PTIME_MS: u32 = 20;
@@ -47,6 +49,7 @@ pub struct Means {
 
 /// Where the leg stands.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one a leg, moved a few times in its life")]
 enum State {
     /// The phone called; it waits for ringing or an answer.
     Waiting { offer: Option<SessionDescription> },
@@ -416,43 +419,6 @@ impl SipLeg {
         self.agreed = Some(agreed);
     }
 
-    fn local<'a>(&'a self, lines: &'a str) -> sdp::Local<'a> {
-        let address = lines
-            .lines()
-            .find_map(|line| line.strip_prefix("c:"))
-            .unwrap_or("0.0.0.0");
-        sdp::Local {
-            origin: Origin {
-                user: "quartet".into(),
-                session_id: self.means.session_id,
-                version: self.version,
-                address: address.to_owned(),
-            },
-            codecs: &self.means.codecs,
-            lines,
-            profiles: sdp::Local::PLAIN,
-            direction: Direction::SendRecv,
-            ptime_ms: Some(PTIME_MS),
-            telephone_event: true,
-            comfort_noise: false,
-            rtcp_mux: false,
-        }
-    }
-
-    fn answer_to(&self, offer: &SessionDescription, lines: &str) -> Result<sdp::Answered, Cause> {
-        let registry = &self.means.registry;
-        let mut fmtp = |codec: &LocalCodec, remote: &str| {
-            registry
-                .codec_at(&codec.name, codec.clock)?
-                .fmtp(FmtpRole::Answer, remote)
-                .ok()
-        };
-        offer_answer::answer(offer, &self.local(lines), &mut fmtp).map_err(|error| {
-            tracing::debug!(%error, "offer");
-            Cause::Incompatible
-        })
-    }
-
     /// Ends the leg by a fault that we found: the phone is told.
     fn fail(&mut self, cause: Cause) {
         self.end(cause);
@@ -505,15 +471,4 @@ impl SipLeg {
     fn media(&mut self, command: MediaCommand) {
         self.actions.push_back(Action::Media(command));
     }
-}
-
-fn accept(offer: &SessionDescription, body: Option<&[u8]>) -> Result<Agreed, Cause> {
-    let answer = SessionDescription::parse(body.unwrap_or_default());
-    let agreed = answer
-        .map_err(|error| error.to_string())
-        .and_then(|answer| offer_answer::accept(offer, &answer).map_err(|error| error.to_string()));
-    agreed.map_err(|error| {
-        tracing::debug!(error, "answer");
-        Cause::Incompatible
-    })
 }

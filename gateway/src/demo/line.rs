@@ -287,7 +287,7 @@ impl End {
         Some(session)
     }
 
-    fn stream(&mut self, codec: LegCodec) -> Option<Stream> {
+    fn stream(&self, codec: LegCodec) -> Option<Stream> {
         let table = self.registry.codec_at(&codec.name, codec.clock)?;
         let rates = table.rates();
         let sample_rate = *rates.iter().find(|rate| **rate == hear::RATE).or(rates.first())?;
@@ -349,7 +349,7 @@ impl End {
         self.drain(session);
     }
 
-    fn hear(&mut self, session: &mut Session) {
+    fn hear(&self, session: &mut Session) {
         let Some(stream) = &mut session.stream else { return };
         let Ok(view) = RtpView::parse(session.packet.bytes()) else {
             return;
@@ -382,7 +382,7 @@ impl End {
     }
 
     /// Sends one frame when it is due; a key that is pressed replaces the tone.
-    fn speak(&mut self, session: &mut Session) {
+    fn speak(&self, session: &mut Session) {
         let now = Instant::now();
         let Some(stream) = session
             .stream

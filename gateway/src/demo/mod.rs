@@ -260,7 +260,10 @@ impl Stage {
         step("phone    ─► gateway             INVITE echo, one codec: PCMU");
         let called = self.peer.wait("a call", limit, |event| match event {
             e2ee_peer::Event::Called(from) => Some(from.clone()),
-            _ => None,
+            e2ee_peer::Event::Ringing
+            | e2ee_peer::Event::Emojis(_)
+            | e2ee_peer::Event::Connected
+            | e2ee_peer::Event::Ended(_) => None,
         });
         let from = called.await?;
         step(&format!(

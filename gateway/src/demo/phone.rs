@@ -322,13 +322,23 @@ impl Task {
             }
             SipEvent::RegisterFailed { status, .. } => self.tell(Event::Refused(status)),
             SipEvent::Incoming { dialog, from, body, .. } => self.on_call(dialog, &from, body.as_deref()),
-            event => {
+            event @ (SipEvent::Provisional { .. }
+            | SipEvent::Answered { .. }
+            | SipEvent::Rejected { .. }
+            | SipEvent::Confirmed { .. }
+            | SipEvent::Cancelled { .. }
+            | SipEvent::Bye { .. }
+            | SipEvent::Lost { .. }
+            | SipEvent::Ended { .. }
+            | SipEvent::Info { .. }
+            | SipEvent::Reinvite { .. }) => {
                 if let Some((dialog, leg)) = &mut self.leg
                     && event.dialog() == Some(*dialog)
                 {
                     leg.handle_sip(event);
                 }
             }
+            SipEvent::Registration { .. } | SipEvent::LoginFailed { .. } => {}
         }
     }
 
