@@ -76,7 +76,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("ivr", "What is spoken in the handset."),
     (
         "network.hub",
-        "The embedded hub, where people with a browser or another gateway are called.",
+        "The embedded hub, where encrypted users connect with a client of the hub protocol.",
     ),
     (
         "plugins",
@@ -215,7 +215,7 @@ pub(super) const ROWS: &[Row] = &[
         },
         preset: Preset::Value(r#"["opus", "pcma", "pcmu"]"#),
         reload: false,
-        help: "Codecs for phones by their SDP name, most wanted first.",
+        help: "Codecs for phones by their SDP name, most wanted first; with a clock where one name has several, as L16/16000.",
     },
     Row {
         section: "limits",
@@ -308,7 +308,7 @@ pub(super) const ROWS: &[Row] = &[
         },
         preset: Preset::Value("[]"),
         reload: false,
-        help: "Folders with plugins, searched before the one of the program and /usr/lib/quartet/plugins.",
+        help: "Folders with plugins, searched before the program's own folder, `plugins` in it, and /usr/lib/quartet/plugins.",
     },
     Row {
         section: "plugins",
@@ -388,7 +388,7 @@ pub(super) const ROWS: &[Row] = &[
         },
         preset: Preset::Words("those of [call]", r#"["opus", "pcma"]"#),
         reload: false,
-        help: "Codecs by their SDP name, most wanted first.",
+        help: "Codecs by their SDP name, most wanted first; with a clock where one name has several, as L16/16000.",
     },
     Row {
         section: "phone",
