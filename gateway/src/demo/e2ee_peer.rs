@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::line::{Line, Source};
+use super::line::{Line, Source, place::Tell};
 use crate::call::{Action, Cause, E2eeIncoming, E2eeLeg, E2eeMeans, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
 use crate::io::signalling::generator;
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent};
@@ -110,6 +110,18 @@ impl E2eePeer {
     /// # Errors
     /// If the hub cannot be reached or refuses the token.
     pub async fn join(registry: Arc<Registry>, setup: Setup) -> anyhow::Result<Self> {
+        Self::join_with(Arc::clone(&registry), setup, Line::here(&registry)).await
+    }
+
+    /// The same with a line that `line` makes.
+    ///
+    /// # Errors
+    /// As [`E2eePeer::join`].
+    pub async fn join_with(
+        registry: Arc<Registry>,
+        setup: Setup,
+        line: impl FnOnce(Tell) -> std::io::Result<Line>,
+    ) -> anyhow::Result<Self> {
         let (mut socket, _) = connect_async(&setup.hub)
             .await
             .with_context(|| format!("cannot reach the hub {}", setup.hub))?;
@@ -143,9 +155,7 @@ impl E2eePeer {
         let (order_in, orders) = mpsc::unbounded_channel();
         let (event_in, events) = mpsc::unbounded_channel();
         let (media_in, media) = mpsc::unbounded_channel();
-        let line = Arc::new(Line::start(Arc::clone(&registry), move |event| {
-            media_in.send(event).ok();
-        })?);
+        let line = Arc::new(line(media_in)?);
         line.say(setup.source);
         let account = welcome.account.as_str().to_owned();
         let task = Task {

@@ -5,6 +5,7 @@
 //! recording.
 
 mod keys;
+pub mod place;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};

@@ -13,7 +13,7 @@ use rand_core::Rng;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use super::line::{Line, Source};
+use super::line::{Line, Source, place::Tell};
 use crate::call::{Action, Cause, LegCommand, LegEvent, Mode, SipLeg, SipMeans, offered_codecs};
 use crate::io::signalling::generator;
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent};
@@ -77,6 +77,18 @@ impl Phone {
     /// # Errors
     /// The system's.
     pub async fn start(registry: Arc<Registry>, setup: Setup) -> anyhow::Result<Self> {
+        Self::start_with(Arc::clone(&registry), setup, Line::here(&registry)).await
+    }
+
+    /// The same with a line that `line` makes.
+    ///
+    /// # Errors
+    /// As [`Phone::start`].
+    pub async fn start_with(
+        registry: Arc<Registry>,
+        setup: Setup,
+        line: impl FnOnce(Tell) -> std::io::Result<Line>,
+    ) -> anyhow::Result<Self> {
         let address: IpAddr = if setup.gateway.is_ipv4() {
             [127, 0, 0, 1].into()
         } else {
@@ -101,9 +113,7 @@ impl Phone {
         let (order_in, orders) = mpsc::unbounded_channel();
         let (event_in, events) = mpsc::unbounded_channel();
         let (media_in, media) = mpsc::unbounded_channel();
-        let line = Arc::new(Line::start(Arc::clone(&registry), move |event| {
-            media_in.send(event).ok();
-        })?);
+        let line = Arc::new(line(media_in)?);
         line.say(setup.source);
         let mut task = Task {
             endpoint,

@@ -1,0 +1,243 @@
+//! What calls between PCMU and Opus over DTLS-SRTP cost the gateway, and beside it rtpengine with the same load, if there is one.
+//!
+//! Build everything first (`cargo build --release`), then `cargo run --release -p quartet-tests --example load`. Options:
+//! `--calls 20 --seconds 10 --runs 3 --rtpengine opus|opus/48000/1|none --only quartet|rtpengine --options TOML --hold SECONDS`.
+//! What the figures mean: docs/performance.md. Linux only.
+#![allow(
+    missing_docs,
+    clippy::print_stdout,
+    reason = "a tool that is run by hand and speaks to its user"
+)]
+
+mod ends;
+mod process;
+mod quartet;
+mod rtpengine;
+mod speech;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::quartet::demo::plugins_of;
+use ::quartet::plugins::Registry;
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+
+use self::ends::{Ends, Stats};
+use self::process::{Cpu, pss_kib};
+use self::speech::Speech;
+
+/// Before the measured interval, so that buffers and decoders are settled.
+const SETTLE: Duration = Duration::from_secs(4);
+
+struct Options {
+    calls: usize,
+    seconds: f64,
+    runs: usize,
+    rtpengine: String,
+    only: String,
+    more: String,
+    hold: u64,
+}
+
+/// One run of one subject.
+struct Figures {
+    cpu: Cpu,
+    per_call_minute: f64,
+    kib_per_call: f64,
+    base_kib: f64,
+    setup_cpu_ms: f64,
+    setup_ms: Vec<f64>,
+    stats: Stats,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = options()?;
+    let here = std::env::current_exe()?;
+    // Examples lie in a folder beside the programs.
+    let program = here
+        .parent()
+        .and_then(|folder| folder.parent())
+        .context("no folder")?
+        .join("quartet");
+    let registry = plugins_of(program.parent().context("no folder")?)?;
+    let speech = Arc::new(Speech::new(&registry)?);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..options.runs {
+        // By turns, so that a slow minute of the machine meets both.
+        if options.rtpengine != "none" && options.only != "quartet" {
+            theirs.push(show("rtpengine", rtpengine(&registry, &speech, &options).await?));
+        }
+        if options.only != "rtpengine" {
+            ours.push(show("quartet", quartet(&program, &registry, &speech, &options).await?));
+        }
+    }
+    let summary = |all: &[Figures]| (!all.is_empty()).then(|| summary(all));
+    let ratio = (!ours.is_empty() && !theirs.is_empty()).then(|| {
+        let middle = |all: &[Figures]| median(all.iter().map(|one| one.per_call_minute).collect());
+        round(middle(&ours) / middle(&theirs))
+    });
+    let last = json!({
+        "calls": options.calls, "seconds": options.seconds, "runs": options.runs, "rtpengine_opus": options.rtpengine,
+        "quartet": summary(&ours), "rtpengine": summary(&theirs), "cpu_ratio": ratio,
+    });
+    println!("{last}");
+    Ok(())
+}
+
+fn options() -> anyhow::Result<Options> {
+    let mut options = Options {
+        calls: 20,
+        seconds: 10.0,
+        runs: 3,
+        rtpengine: "opus".into(),
+        only: String::new(),
+        more: String::new(),
+        hold: 0,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next().with_context(|| format!("{word} needs a value"))?;
+        match word.as_str() {
+            "--calls" => options.calls = value.parse()?,
+            "--seconds" => options.seconds = value.parse()?,
+            "--runs" => options.runs = value.parse()?,
+            "--rtpengine" => options.rtpengine = value,
+            "--only" => options.only = value,
+            "--options" => options.more = value.replace("\\n", "\n"),
+            "--hold" => options.hold = value.parse()?,
+            _ => anyhow::bail!("unknown option {word}"),
+        }
+    }
+    ensure!(
+        options.calls > 0 && options.runs > 0 && options.seconds > 0.0,
+        "nothing to do"
+    );
+    Ok(options)
+}
+
+async fn quartet(
+    program: &PathBuf,
+    registry: &Arc<Registry>,
+    speech: &Arc<Speech>,
+    options: &Options,
+) -> anyhow::Result<Figures> {
+    let mut ends = Ends::start(Arc::clone(registry), Arc::clone(speech))?;
+    let mut subject = quartet::Subject::start(program, Arc::clone(registry), options.calls, &options.more).await?;
+    for call in 0..options.calls {
+        subject.pair(&mut ends, call == 0).await?;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Registrations and the hub's accounts are there already: what grows from here on is calls.
+    let (base_kib, before) = (pss_kib(subject.pid()), Cpu::of(subject.pid()));
+    let setup_ms = subject.call_all().await?;
+    let setup_cpu_ms = Cpu::of(subject.pid()).since(before).total() * 1e3 / options.calls as f64;
+    let figures = measure(subject.pid(), &ends, options, base_kib, setup_cpu_ms, setup_ms).await;
+    let log = subject.log();
+    if !log.is_empty() {
+        println!("the gateway's log:\n{log}");
+    }
+    Ok(figures)
+}
+
+async fn rtpengine(registry: &Arc<Registry>, speech: &Arc<Speech>, options: &Options) -> anyhow::Result<Figures> {
+    let mut ends = Ends::start(Arc::clone(registry), Arc::clone(speech))?;
+    let mut subject = rtpengine::Subject::start(&options.rtpengine)?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (base_kib, before) = (pss_kib(subject.pid()), Cpu::of(subject.pid()));
+    let mut setup_ms = Vec::new();
+    for call in 0..options.calls {
+        setup_ms.push(subject.call(&mut ends, call == 0)?);
+    }
+    let setup_cpu_ms = Cpu::of(subject.pid()).since(before).total() * 1e3 / options.calls as f64;
+    Ok(measure(subject.pid(), &ends, options, base_kib, setup_cpu_ms, setup_ms).await)
+}
+
+/// The interval, once all calls stand.
+async fn measure(
+    pid: u32,
+    ends: &Ends,
+    options: &Options,
+    base_kib: f64,
+    setup_cpu_ms: f64,
+    setup_ms: Vec<f64>,
+) -> Figures {
+    tokio::time::sleep(SETTLE).await;
+    if options.hold > 0 {
+        println!(
+            "process {pid} is in {} calls for {} s more",
+            options.calls, options.hold
+        );
+        tokio::time::sleep(Duration::from_secs(options.hold)).await;
+    }
+    ends.reset();
+    let (began, before) = (std::time::Instant::now(), Cpu::of(pid));
+    tokio::time::sleep(Duration::from_secs_f64(options.seconds)).await;
+    let (took, cpu) = (began.elapsed().as_secs_f64(), Cpu::of(pid).since(before));
+    let calls = options.calls as f64;
+    Figures {
+        cpu,
+        per_call_minute: cpu.total() / (calls * took / 60.0),
+        kib_per_call: (pss_kib(pid) - base_kib) / calls,
+        base_kib,
+        setup_cpu_ms,
+        setup_ms,
+        stats: ends.stats(),
+    }
+}
+
+fn show(name: &str, figures: Figures) -> Figures {
+    let stats = &figures.stats;
+    println!(
+        "{name:<10} {:.3} CPU s per call-minute ({:.2} user, {:.2} system), {:.0} KiB a call over {:.0}, set-up {:.1} ms and \
+         {:.1} CPU ms, delay to PCMU {:.1} ms, to Opus {:.1} ms; sent {}, received {}, lost {}, silent legs {}, late turns {}",
+        figures.per_call_minute,
+        figures.cpu.user,
+        figures.cpu.system,
+        figures.kib_per_call,
+        figures.base_kib,
+        median(figures.setup_ms.clone()),
+        figures.setup_cpu_ms,
+        median(stats.delay_pcmu_ms.clone()),
+        median(stats.delay_opus_ms.clone()),
+        stats.sent,
+        stats.received,
+        stats.lost,
+        stats.silent,
+        stats.late_turns,
+    );
+    figures
+}
+
+fn summary(all: &[Figures]) -> Value {
+    let of = |pick: fn(&Figures) -> f64| {
+        let values: Vec<f64> = all.iter().map(pick).collect();
+        let (least, most) = values
+            .iter()
+            .fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
+        json!({ "min": round(least), "median": round(median(values)), "max": round(most) })
+    };
+    json!({
+        "cpu_s_per_call_minute": of(|one| one.per_call_minute),
+        "user_share": of(|one| one.cpu.user / one.cpu.total().max(1e-9)),
+        "kib_per_call": of(|one| one.kib_per_call),
+        "setup_ms": of(|one| median(one.setup_ms.clone())),
+        "setup_cpu_ms": of(|one| one.setup_cpu_ms),
+        "delay_to_pcmu_ms": of(|one| median(one.stats.delay_pcmu_ms.clone())),
+        "delay_to_opus_ms": of(|one| median(one.stats.delay_opus_ms.clone())),
+        "lost": of(|one| one.stats.lost as f64),
+        "silent_legs": of(|one| one.stats.silent as f64),
+    })
+}
+
+/// Not a number if there are none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}

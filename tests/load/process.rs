@@ -1,0 +1,50 @@
+//! What a process has used: CPU time and memory, from /proc.
+
+use std::fs;
+
+/// CPU seconds, in steps of a clock tick (10 ms).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cpu {
+    pub(crate) user: f64,
+    pub(crate) system: f64,
+}
+
+impl Cpu {
+    /// All threads of a process, ended ones included.
+    pub(crate) fn of(pid: u32) -> Self {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields: Vec<f64> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .map(|f| f.parse().unwrap_or(0.0))
+            .collect();
+        let seconds = |at: usize| fields.get(at).copied().unwrap_or(0.0) / 100.0;
+        Self {
+            user: seconds(11),
+            system: seconds(12),
+        }
+    }
+
+    pub(crate) fn total(self) -> f64 {
+        self.user + self.system
+    }
+
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            user: self.user - before.user,
+            system: self.system - before.system,
+        }
+    }
+}
+
+/// Proportional set size, in KiB.
+pub(crate) fn pss_kib(pid: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:"))
+        .unwrap_or_default();
+    line.trim().trim_end_matches("kB").trim().parse().unwrap_or(0.0)
+}

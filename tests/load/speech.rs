@@ -1,0 +1,113 @@
+//! What the load says: twenty seconds of speech, and a tone burst a second to measure the delay by, as payloads made once.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use quartet::io::signalling::opus_decoder;
+use quartet::ivr::phrase::PromptId;
+use quartet::ivr::prompts::{BUILTIN_LANGUAGE, Prompts};
+use quartet::plugins::{CodecSettings, Registry, Setting};
+use quartet_proto::e2ee::fingerprint::Emoji;
+
+/// Samples of 20 ms at 48 kHz.
+const FRAME: usize = 960;
+/// Frames of the speech.
+const SPEECH: usize = 1_000;
+/// Frames from one burst to the next, and where in them it begins.
+const PROBE: usize = 50;
+pub(crate) const BURST_AT: usize = 25;
+/// Frames of a burst.
+const BURST: usize = 2;
+
+/// Payloads of 20 ms each, to be sent round and round.
+pub(crate) struct Payloads {
+    pub(crate) speech: Vec<Vec<u8>>,
+    pub(crate) probe: Vec<Vec<u8>>,
+}
+
+/// What all legs say.
+pub(crate) struct Speech {
+    pub(crate) pcmu: Payloads,
+    pub(crate) opus: Payloads,
+}
+
+impl Speech {
+    /// Encodes the gateway's own recordings of words: PCMU, and Opus as a program of the other network sends it (from
+    /// 48 kHz, 24 kbit/s, complexity 9, in-band FEC).
+    pub(crate) fn new(registry: &Arc<Registry>) -> anyhow::Result<Self> {
+        let words = words(registry)?;
+        let bursts: Vec<i16> = (0..PROBE * FRAME).map(burst).collect();
+        let payloads = |name, rate| -> anyhow::Result<Payloads> {
+            Ok(Payloads {
+                speech: encode(registry, name, rate, &words)?,
+                probe: encode(registry, name, rate, &bursts)?,
+            })
+        };
+        Ok(Self {
+            pcmu: payloads("PCMU", 8_000)?,
+            opus: payloads("opus", 48_000)?,
+        })
+    }
+}
+
+/// Recorded words one after the other, at 48 kHz.
+fn words(registry: &Arc<Registry>) -> anyhow::Result<Vec<i16>> {
+    let mut prompts = Prompts::builtin(opus_decoder(Arc::clone(registry)));
+    let mut all = Vec::with_capacity(SPEECH * FRAME);
+    for emoji in (0..).map_while(Emoji::new) {
+        let sound = prompts.sound(BUILTIN_LANGUAGE, PromptId::Emoji(emoji))?;
+        let factor = (48_000 / sound.rate.max(1)) as usize;
+        for pair in sound.samples.windows(2) {
+            let (a, b) = (i32::from(pair[0]), i32::from(pair[1]));
+            all.extend((0..factor as i32).map(|at| (a + (b - a) * at / factor as i32) as i16));
+        }
+        if all.len() >= SPEECH * FRAME {
+            break;
+        }
+    }
+    all.truncate(SPEECH * FRAME);
+    Ok(all)
+}
+
+/// One sample of the probe: 1000 Hz in the burst, a little noise elsewhere.
+fn burst(at: usize) -> i16 {
+    let begin = BURST_AT * FRAME;
+    if (begin..begin + BURST * FRAME).contains(&at) {
+        let phase = (at - begin) as f32 * 1_000.0 / 48_000.0 * std::f32::consts::TAU;
+        (16_000.0 * phase.sin()) as i16
+    } else {
+        (at * 7_919 % 41) as i16 - 20
+    }
+}
+
+fn encode(registry: &Registry, name: &str, rate: u32, audio: &[i16]) -> anyhow::Result<Vec<Vec<u8>>> {
+    let table = registry.codec(name).with_context(|| format!("no codec {name}"))?;
+    let fmtp = if name == "opus" {
+        "minptime=10;useinbandfec=1"
+    } else {
+        ""
+    };
+    let settings = CodecSettings {
+        sample_rate: rate,
+        channels: 1,
+        frame_us: 20_000,
+        local_fmtp: fmtp,
+        remote_fmtp: fmtp,
+    };
+    let mut encoder = table.encoder(&settings)?;
+    // A codec without these settings refuses them, which is no fault.
+    let _ = encoder.set(Setting::Bitrate, 24_000);
+    let _ = encoder.set(Setting::Complexity, 9);
+    let factor = (48_000 / rate) as usize;
+    let mean = |c: &[i16]| (c.iter().map(|s| i32::from(*s)).sum::<i32>() / c.len() as i32) as i16;
+    let mut payloads = Vec::new();
+    // Twice, so that the end joins the beginning in the encoder's memory as well.
+    for frame in audio.chunks_exact(FRAME).chain(audio.chunks_exact(FRAME)) {
+        let pcm: Vec<i16> = frame.chunks(factor).map(mean).collect();
+        let mut payload = vec![0; 1_400];
+        let length = encoder.encode(&pcm, &mut payload)?;
+        payload.truncate(length);
+        payloads.push(payload);
+    }
+    Ok(payloads.split_off(payloads.len() / 2))
+}
