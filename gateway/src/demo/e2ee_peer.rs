@@ -20,6 +20,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use super::line::{Line, Source, place::Tell};
 use crate::call::{Action, Cause, E2eeIncoming, E2eeLeg, E2eeMeans, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
 use crate::io::signalling::generator;
+use crate::io::sleep_until;
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent};
 use crate::networks::hub::Adapter;
 use crate::networks::{DiscardReason, Network, NetworkCall, NetworkCommand, NetworkEvent};
@@ -490,11 +491,4 @@ fn other_certificate(line: &str) -> String {
     }
     let (rest, last) = line.split_at(line.len() - 1);
     format!("{rest}{}", if last == "0" { '1' } else { '0' })
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
 }

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::line::{Line, Source, place::Tell};
 use crate::call::{Action, Cause, LegCommand, LegEvent, Mode, SipLeg, SipMeans, offered_codecs};
 use crate::io::signalling::generator;
+use crate::io::sleep_until;
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent};
 use crate::plugins::Registry;
 
@@ -402,12 +403,5 @@ impl Task {
 
     fn tell(&self, event: Event) {
         self.events.send(event).ok();
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }

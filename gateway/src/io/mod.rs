@@ -9,3 +9,11 @@ pub mod media_worker;
 pub mod signalling;
 pub mod sip;
 pub mod websocket;
+
+/// Waits for a machine's deadline; for ever if it has none.
+pub async fn sleep_until(at: Option<std::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -19,6 +19,7 @@ use super::compute::Compute;
 use super::control::{self, Asked, Question, Reply};
 use super::media_worker::Media;
 use super::sip::{Datagram, SipSockets, machine_addresses};
+use super::sleep_until;
 use super::websocket::{self, Connections, HubInput, LOCAL};
 use crate::call::{CallKey, PowerDone};
 use crate::cdr;
@@ -403,11 +404,4 @@ pub fn opus_decoder(registry: Arc<Registry>) -> Box<OpenDecoder> {
             decoder.decode(packet, pcm).map_err(Into::into)
         }))
     })
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
 }
