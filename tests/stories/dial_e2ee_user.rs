@@ -6,7 +6,7 @@ use quartet::demo::e2ee_peer::{self, Answering, Fault};
 use quartet::demo::hear;
 use quartet::demo::phone;
 use quartet::demo::{Ears, PEER_HZ, PHONE_HZ};
-use quartet_tests::house::{House, SOON};
+use quartet_tests::house::{House, SOON, hears};
 
 use crate::PROGRAM;
 
@@ -70,4 +70,26 @@ async fn the_handset_hears_the_four_words_and_both_hear_each_other() {
     );
     house.wait_idle().await;
     assert!(!house.gateway.log().contains(" ERROR "), "{}", house.gateway.log());
+}
+
+/// The phone says nothing while it rings: that is no silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_may_ring_longer_than_a_phone_may_be_silent() {
+    let house = House::new(PROGRAM, "[call]\nverify = \"off\"\nrtp_timeout = \"1s\"").await;
+    let rings = Answering::TakeAfter(Duration::from_millis(2500));
+    let mut anna = house.user("anna", rings, Fault::None).await;
+    let mut desk = house.phone("100", false).await;
+    desk.dial("anna");
+    desk.wait(&phone::Event::Connected, SOON)
+        .await
+        .expect("the call stands");
+    hears(desk.line(), PEER_HZ).await;
+    hears(anna.line(), PHONE_HZ).await;
+    desk.hang_up();
+    anna.wait("the end", SOON, |event| {
+        matches!(event, e2ee_peer::Event::Ended("answered")).then_some(())
+    })
+    .await
+    .expect("it was a call");
+    house.wait_idle().await;
 }

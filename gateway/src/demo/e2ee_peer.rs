@@ -31,6 +31,8 @@ use crate::plugins::Registry;
 pub enum Answering {
     /// It takes the call.
     Take,
+    /// It rings for a while, then takes the call.
+    TakeAfter(Duration),
     /// It rings and nobody comes.
     Ring,
     /// It is in another call.
@@ -168,6 +170,7 @@ impl E2eePeer {
             leg: None,
             packets: 0,
             account: account.clone(),
+            take_at: None,
         };
         tokio::spawn(task.run(socket, orders, media));
         Ok(Self {
@@ -250,6 +253,7 @@ struct Task {
     leg: Option<E2eeLeg>,
     packets: usize,
     account: String,
+    take_at: Option<Instant>,
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -263,7 +267,10 @@ impl Task {
     ) {
         loop {
             let leg = self.leg.as_ref().and_then(E2eeLeg::poll_timeout);
-            let wake = [leg, self.adapter.poll_timeout()].into_iter().flatten().min();
+            let wake = [leg, self.adapter.poll_timeout(), self.take_at]
+                .into_iter()
+                .flatten()
+                .min();
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(Order::Dial(to)) => self.dial(to),
@@ -292,12 +299,24 @@ impl Task {
                     if let Some(leg) = &mut self.leg {
                         leg.handle_timeout(Instant::now());
                     }
+                    self.take(Instant::now());
                 }
             }
             self.settle();
             if self.flush(&mut socket).await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Takes the call, if it has rung long enough.
+    fn take(&mut self, now: Instant) {
+        if self.take_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.take_at = None;
+        if let Some(leg) = &mut self.leg {
+            leg.handle_command(now, LegCommand::Accept { beside: LegKey(1) });
         }
     }
 
@@ -402,7 +421,7 @@ impl Task {
                 _ if self.leg.is_some() => Some(DiscardReason::Busy),
                 Answering::Busy => Some(DiscardReason::Busy),
                 Answering::Decline => Some(DiscardReason::Declined),
-                Answering::Take | Answering::Ring => None,
+                Answering::Take | Answering::TakeAfter(_) | Answering::Ring => None,
             };
             if let Some(reason) = refuse {
                 return self.adapter.handle_command(
@@ -422,12 +441,13 @@ impl Task {
                 offers,
                 versions,
             };
-            let mut leg = E2eeLeg::answer(self.means(), incoming, generator());
-            if self.setup.answering == Answering::Take {
-                leg.handle_command(now, LegCommand::Accept { beside: LegKey(1) });
-            }
-            self.leg = Some(leg);
-            return;
+            self.leg = Some(E2eeLeg::answer(self.means(), incoming, generator()));
+            self.take_at = match self.setup.answering {
+                Answering::Take => Some(now),
+                Answering::TakeAfter(ring) => Some(now + ring),
+                Answering::Ring | Answering::Busy | Answering::Decline => None,
+            };
+            return self.take(now);
         }
         if let NetworkEvent::Signal { packet, .. } = &mut event {
             self.alter(packet);
