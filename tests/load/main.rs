@@ -15,7 +15,7 @@ mod quartet;
 mod rtpengine;
 mod speech;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,7 +119,7 @@ fn options() -> anyhow::Result<Options> {
 }
 
 async fn quartet(
-    program: &PathBuf,
+    program: &Path,
     registry: &Arc<Registry>,
     speech: &Arc<Speech>,
     options: &Options,

@@ -240,7 +240,12 @@ impl Leg {
             {
                 MediaEvent::Connected { .. } => return Ok(()),
                 MediaEvent::Failed { cause, .. } => bail!("a leg failed: {cause}"),
-                event => drop(event),
+                MediaEvent::Local { .. }
+                | MediaEvent::Played { .. }
+                | MediaEvent::Dtmf { .. }
+                | MediaEvent::Report { .. }
+                | MediaEvent::Data { .. }
+                | MediaEvent::Closed { .. } => {}
             }
         }
     }
