@@ -211,6 +211,20 @@ impl House {
         }
     }
 
+    /// Waits until SIP has forgotten all transactions as well.
+    pub async fn wait_quiet(&self) {
+        self.wait_idle().await;
+        let end = std::time::Instant::now() + 6 * SOON;
+        while self.status().await["sip_transactions"] != 0 {
+            assert!(
+                std::time::Instant::now() < end,
+                "transactions stay: {}",
+                self.status().await
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// The record of the latest of `count` calls, once there are so many.
     pub async fn record(&self, count: usize) -> Value {
         let end = std::time::Instant::now() + SOON;

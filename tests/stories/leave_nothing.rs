@@ -1,4 +1,4 @@
-//! A hundred calls of many kinds leave nothing behind.
+//! Calls of many kinds leave nothing behind.
 
 use quartet::demo::e2ee_peer::{self, Answering, Fault};
 use quartet::demo::phone;
@@ -7,14 +7,26 @@ use quartet_tests::house::{House, SOON};
 use crate::PROGRAM;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_calls_leave_no_call_no_leg_no_socket_and_no_memory() {
+async fn fifty_calls_leave_no_call_no_leg_and_no_socket() {
+    calls(50, None).await;
+}
+
+/// SIP keeps an ended transaction for 32 s; memory is compared when there is none.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes two minutes; ./check runs it"]
+async fn a_hundred_calls_leave_no_memory() {
+    calls(100, Some(50)).await;
+}
+
+/// Places calls of five kinds, and compares memory after `compare` of them with that at the end.
+async fn calls(most: usize, compare: Option<usize>) {
     let house = House::new(PROGRAM, "[limits]\nhub_requests_per_minute = 60000").await;
     let mut desk = house.phone("100", false).await;
     let mut taker = house.user("taker", Answering::Take, Fault::None).await;
     let _busy = house.user("busy", Answering::Busy, Fault::None).await;
     let mut ringer = house.user("ringer", Answering::Ring, Fault::None).await;
-    let mut at_fifty = 0;
-    for count in 1..=100 {
+    let mut earlier = 0;
+    for count in 1..=most {
         match count % 5 {
             0 => {
                 desk.dial("busy");
@@ -49,13 +61,20 @@ async fn a_hundred_calls_leave_no_call_no_leg_no_socket_and_no_memory() {
                     .expect("end");
             }
         }
-        if count == 50 {
-            house.wait_idle().await;
-            at_fifty = house.memory_kib();
+        if Some(count) == compare {
+            house.wait_quiet().await;
+            earlier = house.memory_kib();
         }
     }
     house.wait_idle().await;
-    let grown = house.memory_kib().saturating_sub(at_fifty);
-    assert!(grown < 1024, "memory grew by {grown} KiB from call 50 to call 100");
-    assert_eq!(house.gateway.records().len(), 100);
+    assert_eq!(house.gateway.records().len(), most);
+    if let Some(compare) = compare {
+        house.wait_quiet().await;
+        let grown = house.memory_kib().saturating_sub(earlier);
+        println!("memory grew by {grown} KiB from call {compare} to call {most}");
+        assert!(
+            grown < 1024,
+            "memory grew by {grown} KiB from call {compare} to call {most}"
+        );
+    }
 }

@@ -60,6 +60,7 @@ pub enum Event {
 enum Order {
     Dial(String),
     HangUp,
+    Answer,
     Leave,
     Vanish,
 }
@@ -140,6 +141,11 @@ impl Phone {
         self.orders.send(Order::Dial(number.to_owned())).ok();
     }
 
+    /// Takes the call that rings.
+    pub fn answer(&self) {
+        self.orders.send(Order::Answer).ok();
+    }
+
     /// Hangs up.
     pub fn hang_up(&self) {
         self.orders.send(Order::HangUp).ok();
@@ -216,6 +222,9 @@ impl Task {
                 order = orders.recv(), if leaving.is_none() => match order {
                     Some(Order::Dial(number)) => self.dial(&number),
                     Some(Order::HangUp) => self.end(),
+                    Some(Order::Answer) => if let Some((_, leg)) = &mut self.leg {
+                        leg.handle_command(LegCommand::Answer { display: None });
+                    },
                     Some(Order::Vanish) => return,
                     Some(Order::Leave) | None => {
                         self.end();

@@ -48,6 +48,11 @@ impl Exchange {
         self.calls.len()
     }
 
+    /// SIP transactions, those included that only absorb repetitions.
+    pub fn transactions(&self) -> usize {
+        self.endpoint.transactions()
+    }
+
     /// Whether no call and no dialog is left.
     pub fn is_idle(&self) -> bool {
         self.calls.is_empty() && self.endpoint.dialogs() == 0

@@ -288,6 +288,7 @@ impl Signalling {
                 "calls": self.exchange.call_count(),
                 "legs": self.media.legs(),
                 "media_sockets": self.media.sockets(),
+                "sip_transactions": self.exchange.transactions(),
                 "phones": self.exchange.phones(now).len(),
                 "hub_sessions": self.rendezvous.sessions(),
                 "sip": self.sip.addresses().map(|a| format!("udp:{a}")).collect::<Vec<_>>(),

@@ -235,6 +235,12 @@ impl Endpoint {
         self.dialogs.len()
     }
 
+    /// How many transactions there are; an ended one is kept up to 64*T1 (32 s) to absorb repetitions.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.servers.len() + self.clients.len()
+    }
+
     /// Reports changes of the registrar.
     fn tell(&mut self, changes: Vec<Change>) {
         for (change, user, contact, source) in changes {

@@ -163,7 +163,6 @@ impl Servers {
         self.all.len() >= limits.server_transactions
     }
 
-    #[cfg(test)]
     pub(in crate::sip) fn len(&self) -> usize {
         self.all.len().max(self.by_key.len()).max(self.by_origin.len())
     }
@@ -248,7 +247,6 @@ impl Clients {
         self.all.len() >= limits.client_transactions
     }
 
-    #[cfg(test)]
     pub(in crate::sip) fn len(&self) -> usize {
         self.all.len().max(self.by_branch.len())
     }
