@@ -1,7 +1,8 @@
 //! The receiving buffer: puts packets of one stream in order and says when each is due. It decides no depth by itself (the
 //! rule lives with the media; [`Depth`] is its simplest form) and knows no codec.
 //!
-//! Fixed slots: no allocation after `new`, whatever arrives. Output sequence numbers only rise, until the stream restarts.
+//! Fixed slots: nothing is allocated for a packet, save for one larger than all before, and that a few times at most.
+//! Output sequence numbers only rise, until the stream restarts.
 
 mod depth;
 #[cfg(test)]
@@ -15,6 +16,9 @@ use super::ticks_to_ns;
 
 /// Largest payload that is kept.
 pub const MAX_PAYLOAD: usize = 1500;
+/// Room of a slot at first: 20 ms of PCMU, or of Opus up to 70 kbit/s. With room for the largest payload, the two buffers
+/// of 64 slots were most of what a call took (190 KiB).
+const FIRST_ROOM: usize = 176;
 /// A jump forward of this many packets is a restarted stream rather than loss (RFC 3550 appendix A.1, MAX_DROPOUT).
 const MAX_DROPOUT: i64 = 3000;
 /// A packet this far behind the newest is a restarted stream rather than reordering (RFC 3550 A.1, MAX_MISORDER).
@@ -109,7 +113,9 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Buffer {
     slots: Box<[Slot]>,
+    /// Bytes of the slots, `room` for each.
     payloads: Box<[u8]>,
+    room: usize,
     clock: u32,
     depth_ns: u64,
     stream: Option<Stream>,
@@ -149,7 +155,7 @@ struct Stream {
 }
 
 impl Buffer {
-    /// A buffer of `slots` packets (at least 2) for a stream with this RTP clock. Holds about 1.5 kB a slot.
+    /// A buffer of `slots` packets (at least 2) for a stream with this RTP clock. A slot holds 1.5 kB at most.
     #[must_use]
     pub fn new(slots: usize, clock: u32) -> Self {
         let slots = slots.max(2);
@@ -163,7 +169,8 @@ impl Buffer {
         };
         Buffer {
             slots: vec![vacant; slots].into_boxed_slice(),
-            payloads: vec![0; slots * MAX_PAYLOAD].into_boxed_slice(),
+            payloads: vec![0; slots * FIRST_ROOM].into_boxed_slice(),
+            room: FIRST_ROOM,
             clock: clock.max(1),
             depth_ns: 0,
             stream: None,
@@ -390,7 +397,10 @@ impl Buffer {
     fn store(&mut self, sequence: i64, timestamp: i64, packet: &Packet<'_>, arrival_ns: u64) {
         let index = self.index(sequence);
         let length = packet.payload.len();
-        self.payloads[index * MAX_PAYLOAD..][..length].copy_from_slice(packet.payload);
+        if length > self.room {
+            self.widen(length);
+        }
+        self.payloads[index * self.room..][..length].copy_from_slice(packet.payload);
         self.slots[index] = Slot {
             sequence,
             timestamp,
@@ -399,6 +409,19 @@ impl Buffer {
             payload_type: packet.payload_type,
             marker: packet.marker,
         };
+    }
+
+    /// Makes room for payloads of this length, and for longer ones, so that it does not happen often.
+    fn widen(&mut self, length: usize) {
+        let room = length.max(2 * self.room).min(MAX_PAYLOAD);
+        let mut payloads = vec![0; self.slots.len() * room].into_boxed_slice();
+        for (wide, narrow) in payloads
+            .chunks_exact_mut(room)
+            .zip(self.payloads.chunks_exact(self.room))
+        {
+            wide[..self.room].copy_from_slice(narrow);
+        }
+        (self.payloads, self.room) = (payloads, room);
     }
 
     /// The smallest sequence number that waits.
@@ -441,7 +464,7 @@ impl Buffer {
             marker: slot.marker,
             first,
             arrival_ns: slot.arrival_ns,
-            payload: &self.payloads[index * MAX_PAYLOAD..][..usize::from(slot.length)],
+            payload: &self.payloads[index * self.room..][..usize::from(slot.length)],
         }
     }
 }

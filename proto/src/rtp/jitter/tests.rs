@@ -50,6 +50,27 @@ fn pop_all(buffer: &mut Buffer, now: u64) -> Vec<i32> {
 }
 
 #[test]
+fn what_waits_stays_whole_when_a_larger_packet_comes() {
+    let bytes: Vec<u8> = (0..MAX_PAYLOAD + 1).map(|at| at as u8).collect();
+    let sized = |index: u32, length: usize| Packet {
+        payload: &bytes[..length],
+        ..nth(index)
+    };
+    let mut buffer = Buffer::new(16, 8000);
+    let lengths = [0, 160, 176, 177, 60, 900, 1_200, 1_499, MAX_PAYLOAD, 20];
+    for (index, length) in (0..).zip(lengths) {
+        buffer.push(&sized(index, length), 0);
+    }
+    assert_eq!(buffer.push(&sized(10, MAX_PAYLOAD + 1), 0), Pushed::Refused);
+    for length in lengths {
+        let Pop::Packet(frame) = buffer.pop(MS) else {
+            panic!("{length} bytes are gone")
+        };
+        assert_eq!(frame.payload, &bytes[..length]);
+    }
+}
+
+#[test]
 fn at_depth_zero_a_packet_is_due_when_it_arrives() {
     let mut buffer = Buffer::new(16, 8000);
     for index in 0..100 {
