@@ -28,6 +28,10 @@ use crate::hub::{ConnKey, Rendezvous};
 
 use guard::{GuardedListener, Peer};
 
+/// Read from a connection at once. It is held as long as the connection, and the library's own 128 KiB are more than a whole
+/// call takes; a client's frames have a few hundred bytes.
+const READ_BUFFER: usize = 4 * 1024;
+
 /// The key of the gateway's own connection in process; [`serve`] never draws it.
 pub const LOCAL: ConnKey = ConnKey(0);
 
@@ -162,6 +166,7 @@ async fn upgrade(
     upgrade
         .max_message_size(MAX_FRAME)
         .max_frame_size(MAX_FRAME)
+        .read_buffer_size(READ_BUFFER)
         .on_upgrade(move |socket| async move {
             peer.admit();
             let conn = ConnKey(door.next.fetch_add(1, Ordering::Relaxed));
