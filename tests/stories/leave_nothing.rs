@@ -71,8 +71,7 @@ async fn calls(most: usize, compare: Option<usize>) {
     if let Some(compare) = compare {
         house.wait_quiet().await;
         let grown = house.memory_kib().saturating_sub(earlier);
-        #[allow(clippy::print_stdout, reason = "the figure is what is looked for")]
-        println!("memory grew by {grown} KiB from call {compare} to call {most}");
+        eprintln!("memory grew by {grown} KiB from call {compare} to call {most}");
         assert!(
             grown < 1024,
             "memory grew by {grown} KiB from call {compare} to call {most}"
