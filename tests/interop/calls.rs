@@ -175,11 +175,13 @@ async fn ntgcalls_calls_in_two_baresips_ring_and_one_answers() {
         return;
     };
     let mut quiet = desk(&house, "100", "pcmu", false).await;
-    let mut desk = desk(&house, "101", "pcmu", true).await;
+    let mut desk = desk(&house, "101", "pcmu", false).await;
     let token = house.invite("anna").await;
     let mut anna = Ntgcalls::start(&namespace, &house.hub(), &token, &["--dial", "gw"]).expect("installed");
-    let emojis = anna.wait_for("emojis", SOON);
     quiet.wait_for("CALL_INCOMING", SOON);
+    desk.wait_for("CALL_INCOMING", SOON);
+    desk.command("accept", "");
+    let emojis = anna.wait_for("emojis", SOON);
     quiet.wait_for("CALL_CLOSED", SOON);
     desk.wait_for("CALL_ESTABLISHED", SOON);
     anna.wait_for("connected", SOON);
