@@ -5,6 +5,7 @@
 //! `quartet_proto::e2ee::key_exchange`, whatever the network delivers.
 
 mod agree;
+mod means;
 
 use std::collections::VecDeque;
 use std::mem;
@@ -12,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use quartet_proto::e2ee::key_exchange::{self, Answered, Binding, Committed, NO_SERVER_RANDOM};
 use quartet_proto::e2ee::{self, Exchange, LocalMedia, Negotiation, NegotiationEvent, Role, Version};
-use quartet_proto::sdp::Codec;
 use rand_core::CryptoRng;
 
+pub use self::means::{Incoming, Means, Outgoing};
 use super::Cause;
 use super::codecs::telephone_event;
 use super::leg::{Action, LegCommand, LegEvent, Power, PowerDone};
-use crate::media::{self as command, Bind, LegCodec, LegKey, MediaCommand, MediaEvent};
+use crate::media::{self as command, LegCodec, LegKey, MediaCommand, MediaEvent};
 use crate::networks::{NetworkCall, NetworkCommand, NetworkEvent, Offer};
 
 /// The exchanges we offer, best first.
@@ -27,49 +28,11 @@ const EXCHANGES: [Exchange; 2] = [Exchange::X25519, Exchange::Dh2048];
 /// How many signalling packets may wait for the key; a peer sends a handful.
 const EARLY_PACKETS: usize = 64;
 
+/// How long the word of a far end that has closed its media may take.
+const WORD: Duration = Duration::from_secs(1);
+
 /// The packet duration that E2EE users are sent.
 const PTIME_MS: u32 = 20;
-
-/// How an E2EE leg meets the world.
-#[derive(Clone, Debug)]
-pub struct Means {
-    /// Its key, here and in media.
-    pub key: LegKey,
-    /// Where its sockets are bound.
-    pub bind: Bind,
-    /// The codecs we send, best first; empty if no plugin serves one.
-    pub codecs: Vec<Codec>,
-    /// The stream that we announce.
-    pub ssrc: u32,
-    /// The leg whose worker it shares.
-    pub beside: Option<LegKey>,
-}
-
-/// What a leg that calls a user needs to know.
-#[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// The call's name on the network, fresh and random.
-    pub call: NetworkCall,
-    /// Who calls: an extension of ours.
-    pub from: String,
-    /// Whom.
-    pub to: String,
-}
-
-/// What a leg that a user opened needs to know; the fields of [`NetworkEvent::Requested`].
-#[derive(Clone, Debug)]
-pub struct Incoming {
-    /// The call's name on the network.
-    pub call: NetworkCall,
-    /// Who calls.
-    pub from: String,
-    /// Which of our extensions.
-    pub to: String,
-    /// What the caller offers, its best first.
-    pub offers: Vec<Offer>,
-    /// The signalling versions that the caller speaks.
-    pub versions: Vec<String>,
-}
 
 /// Where the leg stands; each state holds only what the next step needs.
 #[derive(Debug)]
@@ -111,6 +74,8 @@ pub struct E2eeLeg {
     codec: Option<String>,
     transport_up: bool,
     connected: Option<Instant>,
+    /// The far end has closed its media; until then its word is waited for.
+    closed_until: Option<Instant>,
     /// Handed on to the negotiation.
     rng: Option<Box<dyn CryptoRng + Send>>,
     events: VecDeque<LegEvent>,
@@ -193,6 +158,7 @@ impl E2eeLeg {
             codec: None,
             transport_up: false,
             connected: None,
+            closed_until: None,
             rng: Some(rng),
             events: VecDeque::new(),
             actions: VecDeque::new(),
@@ -320,9 +286,9 @@ impl E2eeLeg {
                 self.transport_up = true;
                 self.check_connected(now);
             }
-            // The far end has closed its media on purpose: a hang-up whose message is still on its way.
+            // The far end has closed its media on purpose: its word, and with it the reason, is still on its way.
             MediaEvent::Failed { cause, .. } if cause == "closed" && self.connected.is_some() => {
-                self.fail(Cause::Answered)
+                self.closed_until.get_or_insert(now + WORD);
             }
             MediaEvent::Failed { cause, .. } => self.fail(Cause::from_transport(&cause)),
             MediaEvent::Dtmf { .. }
@@ -339,11 +305,17 @@ impl E2eeLeg {
             negotiation.handle_timeout(now);
             self.follow_negotiation(now);
         }
+        if self.closed_until.is_some_and(|at| now >= at) && !matches!(self.state, State::Ended) {
+            self.closed_until = None;
+            self.fail(Cause::Answered);
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.negotiation.as_ref().and_then(Negotiation::poll_timeout)
+        let closed = self.closed_until.filter(|_| !matches!(self.state, State::Ended));
+        let negotiation = self.negotiation.as_ref().and_then(Negotiation::poll_timeout);
+        [closed, negotiation].into_iter().flatten().min()
     }
 
     /// What the leg tells its call.

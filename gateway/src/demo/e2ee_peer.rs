@@ -3,6 +3,8 @@
 //! It answers calls or places one. For tests it can also be in the wrong, in the ways that a gateway must refuse
 //! ([`Fault`]).
 
+mod fault;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +19,8 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+pub use self::fault::Fault;
+use self::fault::other_certificate;
 use super::line::{Line, Source, place::Tell};
 use crate::call::{Action, Cause, E2eeIncoming, E2eeLeg, E2eeMeans, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
 use crate::io::signalling::generator;
@@ -39,24 +43,6 @@ pub enum Answering {
     Busy,
     /// It refuses.
     Decline,
-}
-
-/// How the peer breaks the rules.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fault {
-    /// It does not.
-    #[default]
-    None,
-    /// As caller: the revealed public value is not the one it committed to.
-    OtherPublic,
-    /// As caller: the fingerprint is another key's.
-    OtherFingerprint,
-    /// The certificate of its media is not the one that it announces.
-    OtherCertificate,
-    /// The signalling packet of this number, its own or the gateway's, is altered in one bit; counted from 0.
-    AlteredPacket(usize),
-    /// Every signalling packet is altered in one bit.
-    AlteredPackets,
 }
 
 /// How a peer is set up.
@@ -502,13 +488,4 @@ impl Task {
     fn tell(&self, event: Event) {
         self.events.send(event).ok();
     }
-}
-
-/// A fingerprint line with its last digit changed; any other line as it is.
-fn other_certificate(line: &str) -> String {
-    if !line.starts_with("fingerprint:") {
-        return line.to_owned();
-    }
-    let (rest, last) = line.split_at(line.len() - 1);
-    format!("{rest}{}", if last == "0" { '1' } else { '0' })
 }

@@ -3,6 +3,8 @@
 //!
 //! Fixed slots: nothing is allocated for a packet, save for one larger than all before, and that a few times at most.
 //! Output sequence numbers only rise, until the stream restarts.
+//!
+//! Size: one machine over one ring of slots; its restart rules, order and due times read each other's fields.
 
 mod depth;
 #[cfg(test)]

@@ -1,0 +1,47 @@
+//! What an E2EE leg is made from.
+
+use quartet_proto::sdp::Codec;
+
+use crate::media::{Bind, LegKey};
+use crate::networks::{NetworkCall, Offer};
+
+/// How an E2EE leg meets the world.
+#[derive(Clone, Debug)]
+pub struct Means {
+    /// Its key, here and in media.
+    pub key: LegKey,
+    /// Where its sockets are bound.
+    pub bind: Bind,
+    /// The codecs we send, best first; empty if no plugin serves one.
+    pub codecs: Vec<Codec>,
+    /// The stream that we announce.
+    pub ssrc: u32,
+    /// The leg whose worker it shares.
+    pub beside: Option<LegKey>,
+}
+
+/// What a leg that calls a user needs to know.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The call's name on the network, fresh and random.
+    pub call: NetworkCall,
+    /// Who calls: an extension of ours.
+    pub from: String,
+    /// Whom.
+    pub to: String,
+}
+
+/// What a leg that a user opened needs to know; the fields of [`crate::networks::NetworkEvent::Requested`].
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// The call's name on the network.
+    pub call: NetworkCall,
+    /// Who calls.
+    pub from: String,
+    /// Which of our extensions.
+    pub to: String,
+    /// What the caller offers, its best first.
+    pub offers: Vec<Offer>,
+    /// The signalling versions that the caller speaks.
+    pub versions: Vec<String>,
+}
