@@ -67,7 +67,8 @@ async fn calls(most: usize, compare: Option<usize>) {
         }
     }
     house.wait_idle().await;
-    assert_eq!(house.gateway.records().len(), most);
+    house.record(most).await;
+    assert_eq!(house.gateway.records().len(), most, "one record for each call");
     if let Some(compare) = compare {
         house.wait_quiet().await;
         let grown = house.memory_kib().saturating_sub(earlier);
