@@ -256,12 +256,12 @@ impl House {
         }
     }
 
-    /// Resident memory of the gateway, in KiB.
+    /// Resident memory of the gateway's own, in KiB: not the pages of its program, which the system drops and reads again.
     pub fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.gateway.pid())).expect("it runs");
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix("RssAnon:"))
             .expect("Linux tells");
         line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
     }
