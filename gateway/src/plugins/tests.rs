@@ -287,7 +287,7 @@ fn a_codec_that_breaks_its_promise_in_a_call_loses_the_handle() {
 fn no_spoiled_file_panics_the_reader() {
     let shop = Workshop::new("mutated");
     let whole = std::fs::read(shop.build("whole", TEMPLATE)).unwrap();
-    assert!(facts_of(&whole).is_ok());
+    assert!(facts_of(whole.as_slice()).is_ok());
     let mut random = Xorshift::new(20);
     for _ in 0..5_000 {
         let mut bytes = whole.clone();
@@ -300,7 +300,7 @@ fn no_spoiled_file_panics_the_reader() {
         if random.below(4) == 0 {
             bytes.truncate(random.below(bytes.len()));
         }
-        if let Err(reason) = facts_of(&bytes) {
+        if let Err(reason) = facts_of(bytes.as_slice()) {
             assert!(!reason.to_string().is_empty());
         }
     }

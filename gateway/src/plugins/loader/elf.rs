@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
-use object::{Endianness, Object as _, ObjectSymbol as _, elf};
+use object::{Endianness, Object as _, ObjectSymbol as _, ReadCache, ReadRef, elf};
 use quartet_plugin::abi;
 
 use super::super::refusal::Reason;
@@ -38,24 +38,28 @@ pub struct FileFacts {
 /// The reason why it cannot be a plugin of this gateway.
 pub fn read_facts(path: &Path) -> Result<FileFacts, Reason> {
     let unreadable = |error: std::io::Error| Reason::Unreadable(error.to_string());
-    let length = std::fs::metadata(path).map_err(unreadable)?.len();
-    if length > MOST_BYTES {
-        return Err(Reason::NotALibrary(format!("{length} bytes are too many")));
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(Reason::NotALibrary("not a file".to_owned()));
     }
-    facts_of(&std::fs::read(path).map_err(unreadable)?)
+    if metadata.len() > MOST_BYTES {
+        return Err(Reason::NotALibrary(format!("{} bytes are too many", metadata.len())));
+    }
+    facts_of(&ReadCache::new(file))
 }
 
-/// The same, from the file's bytes.
+/// The same, from the file's bytes; reads no more of them than it needs.
 ///
 /// # Errors
 /// The reason why it cannot be a plugin of this gateway.
-pub fn facts_of(bytes: &[u8]) -> Result<FileFacts, Reason> {
+pub fn facts_of<'a>(bytes: impl ReadRef<'a>) -> Result<FileFacts, Reason> {
     let broken = |error: object::read::Error| Reason::NotALibrary(error.to_string());
-    if !bytes.starts_with(&elf::ELFMAG) {
+    if bytes.read_bytes_at(0, 4) != Ok(&elf::ELFMAG) {
         return Err(Reason::NotALibrary("no ELF header".to_owned()));
     }
     machine(bytes)?;
-    let file = ElfFile64::<Endianness>::parse(bytes).map_err(broken)?;
+    let file = ElfFile64::<Endianness, _>::parse(bytes).map_err(broken)?;
     let endian = file.endian();
     if file.elf_header().e_type(endian) != elf::ET_DYN {
         return Err(Reason::NotALibrary("a program or an object file".to_owned()));
@@ -127,7 +131,7 @@ fn judge(facts: FileFacts) -> Result<FileFacts, Reason> {
 }
 
 /// Refuses files of another class, byte order or processor, by the plain offsets of the ELF header.
-fn machine(bytes: &[u8]) -> Result<(), Reason> {
+fn machine<'a>(bytes: impl ReadRef<'a>) -> Result<(), Reason> {
     const HOST: elf::Machine = if cfg!(target_arch = "x86_64") {
         elf::EM_X86_64
     } else if cfg!(target_arch = "aarch64") {
@@ -135,7 +139,7 @@ fn machine(bytes: &[u8]) -> Result<(), Reason> {
     } else {
         elf::EM_RISCV
     };
-    let Some(header) = bytes.get(..64) else {
+    let Ok(header) = bytes.read_bytes_at(0, 64) else {
         return Err(Reason::NotALibrary("cut short".to_owned()));
     };
     let little = header[5] == elf::ELFDATA2LSB.0;
@@ -163,7 +167,7 @@ fn machine(bytes: &[u8]) -> Result<(), Reason> {
 }
 
 /// The sixteen bytes of the file that will be at this address.
-fn at<'a>(file: &ElfFile64<'a, Endianness>, address: u64) -> Option<&'a [u8; 16]> {
+fn at<'a>(file: &ElfFile64<'a, Endianness, impl ReadRef<'a>>, address: u64) -> Option<&'a [u8; 16]> {
     let endian = file.endian();
     file.elf_program_headers()
         .iter()
@@ -173,7 +177,7 @@ fn at<'a>(file: &ElfFile64<'a, Endianness>, address: u64) -> Option<&'a [u8; 16]
         .ok()
 }
 
-fn libraries(file: &ElfFile64<'_, Endianness>) -> Vec<String> {
+fn libraries<'a>(file: &ElfFile64<'a, Endianness, impl ReadRef<'a>>) -> Vec<String> {
     let Ok(table) = file.elf_dynamic_table() else {
         return Vec::new();
     };
@@ -186,7 +190,7 @@ fn libraries(file: &ElfFile64<'_, Endianness>) -> Vec<String> {
 }
 
 /// The newest `GLIBC_x.y` among the versions that the file asks for.
-fn glibc(file: &ElfFile64<'_, Endianness>) -> Option<(u32, u32)> {
+fn glibc<'a>(file: &ElfFile64<'a, Endianness, impl ReadRef<'a>>) -> Option<(u32, u32)> {
     let (endian, data, sections) = (file.endian(), file.data(), file.elf_section_table());
     let (mut needs, link) = sections.gnu_verneed(endian, data).ok()??;
     let strings = sections.strings(endian, data, link).ok()?;
@@ -261,12 +265,12 @@ mod tests {
         header[..4].copy_from_slice(&elf::ELFMAG);
         header[4..6].copy_from_slice(&[2, 1]);
         header[18] = 40;
-        let text = facts_of(&header).unwrap_err().to_string();
+        let text = facts_of(&header[..]).unwrap_err().to_string();
         assert!(
             text.starts_with("it is built for arm (64 bits), this gateway for "),
             "{text}"
         );
         assert!(matches!(facts_of(&header[..30]), Err(Reason::NotALibrary(_))));
-        assert!(matches!(facts_of(b"#!/bin/sh\n"), Err(Reason::NotALibrary(_))));
+        assert!(matches!(facts_of(&b"#!/bin/sh\n"[..]), Err(Reason::NotALibrary(_))));
     }
 }
