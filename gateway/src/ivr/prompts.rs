@@ -2,18 +2,16 @@
 //!
 //! An operator's folder has a folder for each language (`en`, `de`, `pt-BR`) with files named after what they say:
 //! `emoji-017.opus`, `menu.wav`. All are read and tried when the folder is loaded, so that a call meets no broken file. A
-//! recording is decoded when a call first needs it, and the samples are kept.
+//! recording is decoded when a call needs it. A phrase is kept then, for most calls say it; a word is not, for a call in
+//! eighty says it: kept words would be memory that grows for as long as the gateway runs.
 
-mod cache;
 mod folder;
 
 use std::{borrow::Cow, collections::BTreeMap, error::Error, fmt, path::Path, path::PathBuf, sync::Arc};
 
-use cache::Cache;
-
 use super::{
     builtin,
-    phrase::PromptId,
+    phrase::{Phrase, PromptId},
     recording::{self, Decode, Format, RecordingError},
     script::Line,
     sound::{Clip, Sound},
@@ -103,14 +101,15 @@ struct Language {
     recordings: BTreeMap<PromptId, Recording>,
 }
 
-/// Finds recordings by language and name, decodes them, and keeps what was decoded.
+/// Finds recordings by language and name, decodes them, and keeps the phrases.
 ///
-/// Owned by the signalling thread: [`Prompts::clips`] takes about a millisecond for each second of speech that it meets
-/// for the first time, and does no input or output.
+/// Owned by the signalling thread: [`Prompts::clips`] takes about a millisecond for each second of speech that it decodes,
+/// and does no input or output.
 pub struct Prompts {
     languages: Vec<Language>,
     open_decoder: Box<OpenDecoder>,
-    cache: Cache,
+    /// Phrases decoded so far, by [`Prompts::place`].
+    phrases: BTreeMap<(Option<usize>, Phrase), Arc<Sound>>,
 }
 
 impl fmt::Debug for Prompts {
@@ -122,7 +121,7 @@ impl fmt::Debug for Prompts {
             .collect();
         f.debug_struct("Prompts")
             .field("languages", &languages)
-            .field("cache", &self.cache)
+            .field("phrases", &self.phrases.len())
             .finish_non_exhaustive()
     }
 }
@@ -133,7 +132,7 @@ impl Prompts {
         Self {
             languages: Vec::new(),
             open_decoder,
-            cache: Cache::default(),
+            phrases: BTreeMap::new(),
         }
     }
 
@@ -164,16 +163,19 @@ impl Prompts {
     /// [`PromptsError::Broken`] if no decoder can be opened, or if it refuses.
     pub fn sound(&mut self, language: &str, id: PromptId) -> Result<Arc<Sound>, PromptsError> {
         let place = self.place(language, id);
-        if let Some(sound) = self.cache.find(place, id) {
-            return Ok(sound);
+        if let PromptId::Phrase(phrase) = id
+            && let Some(sound) = self.phrases.get(&(place, phrase))
+        {
+            return Ok(Arc::clone(sound));
         }
         let own = place.and_then(|place| self.languages.get(place)?.recordings.get(&id));
-        let sound = match own {
+        let sound = Arc::new(match own {
             Some(recording) => decode(recording, &self.open_decoder)?,
             None => decode(&builtin_recording(id), &self.open_decoder)?,
-        };
-        let sound = Arc::new(sound);
-        self.cache.keep(place, id, Arc::clone(&sound));
+        });
+        if let PromptId::Phrase(phrase) = id {
+            self.phrases.insert((place, phrase), Arc::clone(&sound));
+        }
         Ok(sound)
     }
 
