@@ -65,9 +65,9 @@ impl Encoder for OpusEncoder {
             .map_err(reason)?;
         encoder.set(Setting::Dtx, i64::from(remote.dtx))?;
         let wanted = config.options.number("bitrate").unwrap_or(DEFAULT_BITRATE);
-        encoder.set(Setting::Bitrate, wanted.clamp(*BITRATES.start(), *BITRATES.end()))?;
+        encoder.set(Setting::Bitrate, wanted)?;
         let complexity = config.options.number("complexity").unwrap_or(DEFAULT_COMPLEXITY);
-        encoder.set(Setting::Complexity, complexity.clamp(0, 10))?;
+        encoder.set(Setting::Complexity, complexity)?;
         Ok(encoder)
     }
 

@@ -191,3 +191,25 @@ fn random_packets_are_harmless() {
         }
     }
 }
+
+#[test]
+fn an_option_out_of_range_is_refused() {
+    for (options, good) in [
+        ("bitrate:5999\n", false),
+        ("bitrate:6000\n", true),
+        ("bitrate:510001\n", false),
+        ("complexity:-1\n", false),
+        ("complexity:11\n", false),
+        ("complexity:10\n", true),
+    ] {
+        let config = CodecConfig {
+            options: Options::new(options),
+            ..config(8_000, 1, "")
+        };
+        assert_eq!(
+            OpusEncoder::new(&config).map(drop),
+            if good { Ok(()) } else { Err(Error::Argument) },
+            "{options}"
+        );
+    }
+}
