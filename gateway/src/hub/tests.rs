@@ -719,6 +719,20 @@ fn connections_are_bounded() {
 }
 
 #[test]
+fn the_gateways_own_connection_takes_nobodys_place() {
+    let mut world = World::with(Limits {
+        sessions: 1,
+        ..Limits::default()
+    });
+    world.hub.connect_local(GATEWAY);
+    world.hub.connect(world.now, ANNA, source(1));
+    assert!(world.ask(ANNA, hello("anna")).is_ok());
+    assert_eq!(world.hub.sessions(), 1);
+    world.hub.disconnect(world.now, GATEWAY);
+    assert_eq!(world.hub.sessions(), 1);
+}
+
+#[test]
 fn many_addresses_do_not_fill_the_memory() {
     let mut world = World::with(Limits {
         sessions: 10,

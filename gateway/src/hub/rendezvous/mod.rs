@@ -58,6 +58,8 @@ pub struct Rendezvous {
     config: RendezvousConfig,
     accounts: Arc<dyn Accounts>,
     sessions: BTreeMap<ConnKey, Session>,
+    /// How many of the sessions are the gateway's own.
+    local: usize,
     owners: BTreeMap<Name, Owner>,
     sources: Sources,
     calls: Calls,
@@ -109,6 +111,7 @@ impl Rendezvous {
             config,
             accounts,
             sessions: BTreeMap::new(),
+            local: 0,
             owners: BTreeMap::new(),
             sources: Sources::default(),
             calls: Calls::default(),
@@ -121,7 +124,7 @@ impl Rendezvous {
     /// A connection from outside was opened.
     pub fn connect(&mut self, now: Instant, conn: ConnKey, source: SocketAddr) {
         let source = source_of(source.ip());
-        if self.sessions.len() >= self.config.limits.sessions || !self.sources.open(now, source, &self.config.limits) {
+        if self.sessions() >= self.config.limits.sessions || !self.sources.open(now, source, &self.config.limits) {
             tracing::debug!(?conn, "too many connections");
             self.closes.push_back((conn, CloseReason::TooMany));
             return;
@@ -145,6 +148,7 @@ impl Rendezvous {
             .devices
             .insert(conn);
         self.sessions.insert(conn, Session::new(None, State::Ready(account)));
+        self.local += 1;
     }
 
     /// A connection is gone; its calls end with `disconnect`.
@@ -166,6 +170,8 @@ impl Rendezvous {
         };
         if let Some(source) = session.source {
             self.sources.close(now, source, pending, &self.config.limits);
+        } else {
+            self.local -= 1;
         }
         let relays = self.calls.disconnect(conn);
         self.relay(relays);
@@ -270,10 +276,10 @@ impl Rendezvous {
         hello.into_iter().chain(self.calls.poll_timeout()).min()
     }
 
-    /// Connections open, the gateway's own included.
+    /// Connections from outside.
     #[must_use]
     pub fn sessions(&self) -> usize {
-        self.sessions.len()
+        self.sessions.len() - self.local
     }
 
     /// Calls in any state.
