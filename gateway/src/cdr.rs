@@ -1,4 +1,4 @@
-//! Call records as JSON lines: one per call, written when it has ended.
+//! Call records as JSON lines: one per call, written when it has ended or was refused.
 //!
 //! A record says who, when, how it ended and how well it was heard. It holds no key and not the emojis either: the four of a
 //! call are for the two people in it. [`Record::to_line`] is pure; [`Writer`] is the thread that appends.
@@ -35,7 +35,7 @@ pub struct Record {
     pub end: SystemTime,
     /// Who called: a phone's user, or a user of the network.
     pub from: String,
-    /// Who was called, as it was dialled.
+    /// Who was called; as it was dialled, where no route was found.
     pub to: String,
     /// Which way it went.
     pub direction: Direction,

@@ -63,36 +63,26 @@ async fn two_phones_ring_one_answers_the_other_stops() {
     house.wait_idle().await;
 }
 
-/// Calls in; returns how the caller saw it end, and the record's cause.
-async fn refused(house: &House, to: &str) -> (&'static str, serde_json::Value) {
+/// Calls in; returns how the caller saw it end.
+async fn refused(house: &House, to: &str) -> &'static str {
     let mut anna = house.user("anna", Answering::Take, Fault::None).await;
     anna.dial(to);
-    let seen = anna
-        .wait("the end", SOON, |event| {
-            if let e2ee_peer::Event::Ended(c) = event {
-                Some(*c)
-            } else {
-                None
-            }
-        })
-        .await
-        .expect("the end");
-    (
-        seen,
-        house
-            .gateway
-            .records()
-            .last()
-            .map_or(serde_json::Value::Null, |record| record["cause"].clone()),
-    )
+    anna.wait("the end", SOON, |event| {
+        if let e2ee_peer::Event::Ended(cause) = event {
+            Some(*cause)
+        } else {
+            None
+        }
+    })
+    .await
+    .expect("the end")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_answers() {
     let house = House::new(PROGRAM, "").await;
     let _desk = house.phone("100", false).await;
-    let (seen, _) = refused(&house, "gw").await;
-    assert_eq!(seen, "missed");
+    assert_eq!(refused(&house, "gw").await, "missed");
     assert_eq!(house.record(1).await["cause"], "missed");
     house.wait_idle().await;
 }
@@ -111,8 +101,7 @@ async fn a_busy_phone_is_busy() {
     })
     .await
     .expect("media");
-    let (seen, _) = refused(&house, "102@gw").await;
-    assert_eq!(seen, "busy");
+    assert_eq!(refused(&house, "102@gw").await, "busy");
     assert_eq!(house.record(1).await["cause"], "busy");
     ben.hang_up();
     house.wait_idle().await;
@@ -121,7 +110,27 @@ async fn a_busy_phone_is_busy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_phone_is_registered() {
     let house = House::new(PROGRAM, "").await;
-    let (seen, _) = refused(&house, "gw").await;
-    assert_eq!(seen, "missed");
+    assert_eq!(refused(&house, "gw").await, "missed");
+    let record = house.record(1).await;
+    let seen =
+        ["from", "to", "direction", "route", "cause", "verdict"].map(|key| record[key].as_str().unwrap_or_default());
+    assert_eq!(
+        seen,
+        ["anna", "gw", "incoming", "the front desk", "missed", "off"],
+        "a refused call is kept too"
+    );
+    house.wait_idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extension_that_no_phone_has() {
+    let house = House::new(PROGRAM, "").await;
+    assert_eq!(refused(&house, "nobody@gw").await, "declined");
+    let record = house.record(1).await;
+    assert_eq!(
+        (&record["to"], &record["cause"]),
+        (&"nobody@gw".into(), &"declined".into()),
+        "{record}"
+    );
     house.wait_idle().await;
 }

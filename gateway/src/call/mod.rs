@@ -54,14 +54,14 @@ pub struct Policy {
 pub struct Parties {
     /// The caller.
     pub from: String,
-    /// What was dialled.
+    /// The callee; as it was dialled, where no route was found.
     pub to: String,
-    /// The name of the route that was taken.
-    pub route: String,
+    /// The name of the route that was taken, if one was found.
+    pub route: Option<String>,
     /// Which way.
     pub direction: Direction,
-    /// The network of the E2EE user.
-    pub network: &'static str,
+    /// The network of the E2EE user, if a route led to one.
+    pub network: Option<&'static str>,
 }
 
 /// Where a call stands.

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{Call, Cause, Leg};
+use super::{Call, CallKey, Cause, Leg, Parties, Verdict};
 use crate::cdr::{self, Side};
 
 impl Call {
@@ -35,20 +35,31 @@ impl Call {
         sides
     }
 
+    /// The record of a call that was refused before it began.
+    pub fn refused(key: CallKey, wall: SystemTime, parties: &Parties, cause: Cause) -> cdr::Record {
+        cdr::Record {
+            call: key.0.to_string(),
+            start: wall,
+            answer: None,
+            end: wall,
+            from: parties.from.clone(),
+            to: parties.to.clone(),
+            direction: parties.direction,
+            network: parties.network.map(str::to_owned),
+            route: parties.route.clone(),
+            cause: cause.word(),
+            verdict: Verdict::Off,
+            legs: Vec::new(),
+        }
+    }
+
     pub(super) fn record(&self, wall: SystemTime, cause: Cause) -> cdr::Record {
         cdr::Record {
-            call: self.key.0.to_string(),
             start: self.times.start,
             answer: self.times.answer,
-            end: wall,
-            from: self.parties.from.clone(),
-            to: self.parties.to.clone(),
-            direction: self.parties.direction,
-            network: Some(self.parties.network.to_owned()),
-            route: Some(self.parties.route.clone()),
-            cause: cause.word(),
             verdict: self.verify.verdict(),
             legs: self.sides(),
+            ..Self::refused(self.key, wall, &self.parties, cause)
         }
     }
 }

@@ -51,7 +51,6 @@ pub(super) fn endpoint(settings: &config::Settings, sip: &[SocketAddr], mut rng:
 fn account(phone: &config::Phone) -> Account {
     Account {
         user: phone.user.clone(),
-        display: phone.name.clone(),
         ha1: Ha1 {
             md5: phone
                 .password_hash
@@ -118,8 +117,15 @@ impl Exchange {
         else {
             return;
         };
-        let refuse = |exchange: &mut Self, cause: Cause| {
-            tracing::info!(from = %Redacted(&user), cause = cause.word(), "call refused");
+        let mut parties = Parties {
+            from: user.clone(),
+            to: target.clone(),
+            route: None,
+            direction: Direction::Outgoing,
+            network: None,
+        };
+        let refuse = |exchange: &mut Self, parties: &Parties, cause: Cause| {
+            exchange.note_refused(wall, parties, cause);
             let retry_after = cause.retry_after().map(|after| after.as_secs() as u32);
             let command = SipCommand::Reject {
                 dialog,
@@ -132,32 +138,30 @@ impl Exchange {
             }
         };
         if self.is_full() || self.is_busy(&user) {
-            return refuse(
-                self,
-                Cause::Limit {
-                    retry_after: RETRY_AFTER,
-                },
-            );
+            let retry_after = RETRY_AFTER;
+            return refuse(self, &parties, Cause::Limit { retry_after });
         }
         let destination = match self.routes.find(&Origin::Phone(user.clone()), &target) {
             Ok(destination) => destination,
             Err(error) => {
                 tracing::debug!(%error, "no destination");
-                return refuse(self, Cause::Unknown);
+                return refuse(self, &parties, Cause::Unknown);
             }
         };
+        parties.route = Some(destination.route);
         let DestinationKind::Hub(callee) = destination.kind else {
             // From phone to phone is a PBX's business; routes.conf refuses it, so this is never reached by a call.
-            return refuse(self, Cause::Forbidden);
+            return refuse(self, &parties, Cause::Forbidden);
         };
+        (parties.network, parties.to) = (Some("hub"), callee.clone());
         let Some(phone) = self.phone(&user) else {
-            return refuse(self, Cause::Forbidden);
+            return refuse(self, &parties, Cause::Forbidden);
         };
         let (caller_key, callee_key) = (LegKey(self.next_key()), LegKey(self.next_key()));
         let means = self.sip_means(caller_key, &phone, local, &callee);
         let caller = match SipLeg::incoming(means, dialog, body.as_deref()) {
             Ok(leg) => leg,
-            Err(cause) => return refuse(self, cause),
+            Err(cause) => return refuse(self, &parties, cause),
         };
         let mut id = [0; 16];
         let mut rng = (self.rng)();
@@ -166,18 +170,11 @@ impl Exchange {
         let outgoing = E2eeOutgoing {
             call: NetworkCall(id),
             from,
-            to: callee.clone(),
+            to: callee,
         };
         let callee_leg = E2eeLeg::call(self.e2ee_means(callee_key, Some(caller_key)), outgoing, rng);
         self.by_dialog.insert(dialog, caller_key);
         self.by_network.insert(NetworkCall(id), callee_key);
-        let parties = Parties {
-            from: user.clone(),
-            to: callee,
-            route: destination.route,
-            direction: Direction::Outgoing,
-            network: "hub",
-        };
         let policy = self.policy(destination.ring_timeout);
         self.begin(
             now,
@@ -201,8 +198,15 @@ impl Exchange {
         else {
             return;
         };
-        let refuse = |exchange: &mut Self, cause: Cause| {
-            tracing::info!(cause = cause.word(), "call refused");
+        let mut parties = Parties {
+            from: from.clone(),
+            to: to.clone(),
+            route: None,
+            direction: Direction::Incoming,
+            network: Some("hub"),
+        };
+        let refuse = |exchange: &mut Self, parties: &Parties, cause: Cause| {
+            exchange.note_refused(wall, parties, cause);
             let command = NetworkCommand::Discard {
                 call,
                 reason: cause.discard(),
@@ -215,18 +219,19 @@ impl Exchange {
         }
         // A caller from outside has no more calls than a phone has.
         if self.is_full() || self.calls_of(&from) >= self.settings.limits.calls_per_phone as usize {
-            return refuse(self, Cause::Busy);
+            return refuse(self, &parties, Cause::Busy);
         }
         let number = to.split_once('@').map_or("", |(extension, _)| extension);
         let destination = match self.routes.find(&Origin::Network("hub".into()), number) {
             Ok(destination) => destination,
             Err(error) => {
                 tracing::debug!(%error, "no destination");
-                return refuse(self, Cause::Declined);
+                return refuse(self, &parties, Cause::Declined);
             }
         };
+        parties.route = Some(destination.route);
         let DestinationKind::Phones(users) = destination.kind else {
-            return refuse(self, Cause::Declined);
+            return refuse(self, &parties, Cause::Declined);
         };
         let contacts: Vec<_> = users
             .iter()
@@ -241,13 +246,13 @@ impl Exchange {
             .collect();
         if contacts.is_empty() {
             let busy = users.iter().any(|user| self.is_busy(user));
-            return refuse(self, if busy { Cause::Busy } else { Cause::Missed });
+            return refuse(self, &parties, if busy { Cause::Busy } else { Cause::Missed });
         }
         let caller_key = LegKey(self.next_key());
         let incoming = E2eeIncoming {
             call,
             from: from.clone(),
-            to: to.clone(),
+            to,
             offers,
             versions,
         };
@@ -257,15 +262,22 @@ impl Exchange {
         for (phone, contact) in &contacts {
             legs.push(Leg::Sip(self.ring(phone, contact, &from)));
         }
-        let parties = Parties {
-            from,
-            to,
-            route: destination.route,
-            direction: Direction::Incoming,
-            network: "hub",
-        };
         let policy = self.policy(destination.ring_timeout);
         self.begin(now, wall, parties, policy, legs);
+    }
+
+    /// What is kept of a call that never began.
+    fn note_refused(&mut self, wall: SystemTime, parties: &Parties, cause: Cause) {
+        let key = CallKey(self.next_key());
+        tracing::info!(
+            call = key.0,
+            from = %Redacted(&parties.from),
+            to = %Redacted(&parties.to),
+            route = parties.route,
+            cause = cause.word(),
+            "call refused"
+        );
+        self.records.push_back(Call::refused(key, wall, parties, cause));
     }
 
     /// A leg that rings one contact of a phone.

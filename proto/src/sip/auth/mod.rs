@@ -45,8 +45,6 @@ impl fmt::Debug for Ha1 {
 pub struct Account {
     /// The digest user, the address of record and the From user.
     pub user: String,
-    /// Name for displays.
-    pub display: Option<String>,
     /// What the password is checked against; the challenge names only what stands here.
     pub ha1: Ha1,
     /// Contacts registered at once; beyond: 403.

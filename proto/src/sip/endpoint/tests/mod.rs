@@ -71,7 +71,6 @@ fn config(instance: &str) -> EndpointConfig {
 fn account(user: &str, password: &str) -> Account {
     Account {
         user: user.to_owned(),
-        display: None,
         ha1: Ha1::of(user, REALM, password),
         max_contacts: 3,
     }
