@@ -6,6 +6,19 @@ use crate::PROGRAM;
 
 /// Writes the three files and runs `quartet check` on them; the exit code and all that was printed.
 fn check(name: &str, quartet: &str, phones: &str, routes: &str) -> (Option<i32>, String) {
+    with_files(name, [quartet, phones, routes], &["check"])
+}
+
+/// Starts a gateway on loopback that stops at once; the exit code and all that was printed.
+fn start(name: &str, more: &str, phones: &str) -> (Option<i32>, String) {
+    let plugins = quartet_tests::house::plugin_folder();
+    let quartet = format!(
+        "[sip]\nlisten = [\"udp:127.0.0.1:0\"]\n[network.hub]\nlisten = \"http:127.0.0.1:0\"\n[plugins]\npath = [{plugins:?}]\n{more}"
+    );
+    with_files(name, [&quartet, phones, ""], &["run", "--until-stdin-closes"])
+}
+
+fn with_files(name: &str, [quartet, phones, routes]: [&str; 3], verb: &[&str]) -> (Option<i32>, String) {
     let folder = std::env::temp_dir().join(format!("q-check-{}-{name}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     for (file, text) in [
@@ -16,8 +29,11 @@ fn check(name: &str, quartet: &str, phones: &str, routes: &str) -> (Option<i32>,
         std::fs::write(folder.join(file), text).expect("a file");
     }
     let out = Command::new(PROGRAM)
-        .args(["check", "--conf"])
+        .args(verb)
+        .arg("--conf")
         .arg(&folder)
+        .env_remove("QUARTET_CONF")
+        .stdin(std::process::Stdio::null())
         .output()
         .expect("it runs");
     std::fs::remove_dir_all(&folder).ok();
@@ -71,4 +87,42 @@ fn the_conf_files_that_come_with_it_are_ok() {
         .output()
         .expect("it runs");
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn what_nothing_here_provides_is_said_at_the_start() {
+    let phone = "[[phone]]\nuser = \"100\"\npassword_hash = { md5 = \"0123456789abcdef0123456789abcdef\" }\n\
+                 codecs = [\"g722\", \"pcmu\"]\nlanguage = \"de\"\n";
+    let (code, text) = start("unserved", "[plugins.options.codec-opuss]\nbitrate = 9\n", phone);
+    assert_eq!(code, Some(0), "{text}");
+    for expected in [
+        "[plugins.options.codec-opuss] is for no plugin",
+        "no plugin serves the codec g722",
+        "no recordings in the language de",
+    ] {
+        assert!(text.contains(expected), "no {expected} in:\n{text}");
+    }
+    assert!(!text.contains("codec pcmu"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_served_keeps_it_from_starting_with_a_sentence() {
+    for (name, more, expected) in [
+        (
+            "foreign",
+            "[media]\naddresses = [\"192.0.2.1\"]\n",
+            "this machine does not have that address; choose one of its own in [media] addresses",
+        ),
+        ("folder", "[cdr]\npath = \"/proc/nowhere/cdr.jsonl\"\n", "of [cdr] path"),
+    ] {
+        let (code, text) = start(name, more, "");
+        assert_eq!(code, Some(1), "{name}: {text}");
+        assert!(text.contains(expected), "{name}: no {expected} in:\n{text}");
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("bound").port();
+    let hub = format!("[network.hub]\nlisten = \"http:127.0.0.1:{port}\"\n[sip]\nlisten = [\"udp:127.0.0.1:0\"]\n");
+    let (code, text) = with_files("taken", [&hub, "", ""], &["run", "--until-stdin-closes"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("another program has this port"), "{text}");
 }

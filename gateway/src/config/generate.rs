@@ -65,7 +65,7 @@ pub fn manual() -> String {
                 format!("[[{section}]]")
             };
             let _ = write!(text, "\n### `{heading}`\n\n{about}\n\n");
-            text.push_str("| option | type | default | takes effect | meaning |\n|---|---|---|---|---|\n");
+            text.push_str("| option | type | default | meaning |\n|---|---|---|---|\n");
             for row in rows_of(section) {
                 text.push_str(&manual_row(row));
             }
@@ -85,10 +85,9 @@ fn manual_row(row: &Row) -> String {
         Preset::Words(words, example) => format!("{words}; as `{example}`"),
         Preset::Required(example) => format!("must be said; as `{example}`"),
     };
-    let effect = if row.reload { "at once" } else { "at the next start" };
     let cell = |text: &str| text.replace('|', "\\|");
     format!(
-        "| `{}` | {} | {} | {effect} | {} |\n",
+        "| `{}` | {} | {} | {} |\n",
         row.name,
         cell(&row.kind.described()),
         cell(&preset),
@@ -250,7 +249,7 @@ Three files in one folder, in TOML: `quartet.conf` (how the gateway runs), `phon
   stands for `-`: `QUARTET__PLUGINS__OPTIONS__CODEC_OPUS__BITRATE=24000`.
 - Relative paths begin at the conf folder, also those from the environment.
 - A time is a whole number and a unit: `\"500ms\"`, `\"10s\"`, `\"2m\"`, `\"1h\"`.
-- Changes take effect at the next start.
+- Changes take effect at the next start. SIGTERM, SIGINT (Ctrl-C) and SIGHUP end the gateway, its calls first.
 ";
 
 const MANUAL_PLUGINS: &str = "

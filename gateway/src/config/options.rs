@@ -16,8 +16,6 @@ pub(super) struct Row {
     pub(super) kind: Kind,
     /// What it is when nobody says.
     pub(super) preset: Preset,
-    /// Whether a running gateway can take a new value over; if not, it takes effect at the next start.
-    pub(super) reload: bool,
     /// What it does, for the conf file and the manual.
     pub(super) help: &'static str,
 }
@@ -82,7 +80,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "plugins",
         "Codecs and transports. Plugins are trusted code in the same process.",
     ),
-    ("cdr", "Call records, one JSON line per call; they never hold keys."),
+    (
+        "cdr",
+        "Call records: one JSON line for each call, refused ones included; they never hold keys.",
+    ),
     (
         "control",
         "The UNIX socket through which the other commands reach a running gateway; its mode is 0600.",
@@ -92,7 +93,8 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("phone", "A phone that may register."),
     (
         "route",
-        "A row of routes.conf; the first that matches wins, and a call without a route is refused.",
+        "A row of routes.conf; the first that matches wins. A call without a route is refused: a phone's as unknown (404), a \
+         network's as declined.",
     ),
 ];
 
@@ -132,7 +134,6 @@ pub(super) const ROWS: &[Row] = &[
             each: words::sip_listen,
         },
         preset: Preset::Value(r#"["udp:0.0.0.0:5060"]"#),
-        reload: false,
         help: "Sockets for phones, as \"udp:ADDRESS:PORT\". Port 0 lets the system choose; `quartet status` shows it.",
     },
     Row {
@@ -140,7 +141,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "realm",
         kind: Kind::Text(words::realm),
         preset: Preset::Value(r#""quartet""#),
-        reload: false,
         help: "The name that passwords are made for. If it changes, every password hash must be made again with \
                `quartet passwd`.",
     },
@@ -153,15 +153,13 @@ pub(super) const ROWS: &[Row] = &[
             each: words::media_address,
         },
         preset: Preset::Value(r#"["auto"]"#),
-        reload: false,
-        help: "IP addresses that are offered for audio. \"auto\": those of this machine.",
+        help: "IP addresses of this machine that audio is bound to and offered at. \"auto\": all of them.",
     },
     Row {
         section: "media",
         name: "ports",
         kind: Kind::Text(words::ports),
         preset: Preset::Value(r#""20000-24999""#),
-        reload: false,
         help: "UDP ports for audio; a call takes up to four. Open them in the firewall. \"0\": chosen by the system.",
     },
     Row {
@@ -169,7 +167,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "workers",
         kind: Kind::Integer(0, 256),
         preset: Preset::Value("0"),
-        reload: false,
         help: "Threads that move audio. 0: one a core.",
     },
     Row {
@@ -177,7 +174,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "verify",
         kind: Kind::OneOf(&["announce", "confirm", "off"]),
         preset: Preset::Value(r#""announce""#),
-        reload: false,
         help: "How the four emojis are checked. announce: they are spoken once, *1 repeats them. confirm: they are spoken, \
                then 1 says that they match, 2 repeats, 9 says that they differ and ends the call. off: nothing is spoken.",
     },
@@ -186,7 +182,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "confirm_timeout",
         kind: Kind::Period("1s", "5m"),
         preset: Preset::Value(r#""10s""#),
-        reload: false,
         help: "How long confirm waits for a key; then the call goes on as unverified.",
     },
     Row {
@@ -194,15 +189,13 @@ pub(super) const ROWS: &[Row] = &[
         name: "rtp_timeout",
         kind: Kind::Period("1s", "1h"),
         preset: Preset::Value(r#""10s""#),
-        reload: false,
-        help: "A call ends when a side has sent no audio for so long.",
+        help: "A call ends when the phone has sent no audio for so long, unless it holds.",
     },
     Row {
         section: "call",
         name: "ring_timeout",
-        kind: Kind::Period("1s", "10m"),
+        kind: Kind::Period("1s", "90s"),
         preset: Preset::Value(r#""60s""#),
-        reload: false,
         help: "How long a call rings before it counts as missed.",
     },
     Row {
@@ -214,7 +207,6 @@ pub(super) const ROWS: &[Row] = &[
             each: words::codec,
         },
         preset: Preset::Value(r#"["opus", "pcma", "pcmu"]"#),
-        reload: false,
         help: "Codecs for phones by their SDP name, most wanted first; with a clock where one name has several, as L16/16000.",
     },
     Row {
@@ -222,7 +214,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "failures_slow",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("5"),
-        reload: false,
         help: "Failed logins for one account from one source after which the answers slow down.",
     },
     Row {
@@ -230,7 +221,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "failures_lock",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("10"),
-        reload: false,
         help: "Failed logins for one account from one source after which it is locked out; not less than failures_slow.",
     },
     Row {
@@ -238,7 +228,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "failures_window",
         kind: Kind::Period("1s", "24h"),
         preset: Preset::Value(r#""60s""#),
-        reload: false,
         help: "How long a failed login counts, and how long a lock lasts.",
     },
     Row {
@@ -246,7 +235,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "calls",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("100"),
-        reload: false,
         help: "Calls at the same time.",
     },
     Row {
@@ -254,7 +242,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "calls_per_phone",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("4"),
-        reload: false,
         help: "Calls of one phone at the same time.",
     },
     Row {
@@ -262,7 +249,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "hub_requests_per_minute",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("30"),
-        reload: false,
         help: "Calls that one hub account, or one source address, may ask for in a minute.",
     },
     Row {
@@ -270,15 +256,13 @@ pub(super) const ROWS: &[Row] = &[
         name: "hub_sessions",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("1000"),
-        reload: false,
-        help: "Open connections to the hub.",
+        help: "Open connections to the hub; the gateway's own is not counted.",
     },
     Row {
         section: "ivr",
         name: "prompts",
         kind: Kind::Text(words::prompts),
         preset: Preset::Value(r#""builtin""#),
-        reload: false,
         help: "The recordings: \"builtin\", or a folder with one folder per language.",
     },
     Row {
@@ -286,7 +270,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "listen",
         kind: Kind::Text(words::http_listen),
         preset: Preset::Value(r#""http:127.0.0.1:8080""#),
-        reload: false,
         help: "Where the hub serves WebSockets, as \"http:ADDRESS:PORT\". Beyond this machine put a reverse proxy with TLS \
                in front.",
     },
@@ -295,7 +278,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "account",
         kind: Kind::Text(words::user),
         preset: Preset::Value(r#""gw""#),
-        reload: false,
         help: "The gateway's own account: phone 100 is 100@gw there.",
     },
     Row {
@@ -307,7 +289,6 @@ pub(super) const ROWS: &[Row] = &[
             each: words::path,
         },
         preset: Preset::Value("[]"),
-        reload: false,
         help: "Folders with plugins, searched before the program's own folder, `plugins` in it, and /usr/lib/quartet/plugins.",
     },
     Row {
@@ -319,7 +300,6 @@ pub(super) const ROWS: &[Row] = &[
             each: words::plugin,
         },
         preset: Preset::Value(r#"["codec-g711", "codec-opus", "transport-rtp", "transport-webrtc"]"#),
-        reload: false,
         help: "Without these the gateway does not start.",
     },
     Row {
@@ -327,7 +307,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "path",
         kind: Kind::Text(words::path),
         preset: Preset::Value(r#""state/cdr.jsonl""#),
-        reload: false,
         help: "The file that records are appended to.",
     },
     Row {
@@ -335,7 +314,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "path",
         kind: Kind::Text(words::path),
         preset: Preset::Value(r#""state/quartet.sock""#),
-        reload: false,
         help: "Where the socket is made.",
     },
     Row {
@@ -343,7 +321,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "path",
         kind: Kind::Text(words::path),
         preset: Preset::Value(r#""state/quartet.db""#),
-        reload: false,
         help: "A SQLite file; it is made if it is missing.",
     },
     Row {
@@ -351,7 +328,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "level",
         kind: Kind::OneOf(&["error", "warn", "info", "debug", "trace"]),
         preset: Preset::Value(r#""info""#),
-        reload: false,
         help: "The least important level that is written; debug shows numbers and names. $RUST_LOG goes before it.",
     },
     Row {
@@ -359,7 +335,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "user",
         kind: Kind::Text(words::user),
         preset: Preset::Required(r#""100""#),
-        reload: false,
         help: "The login name, which is also the extension.",
     },
     Row {
@@ -367,7 +342,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "password_hash",
         kind: Kind::PasswordHash,
         preset: Preset::Required(r#"{ md5 = "…", sha256 = "…" }"#),
-        reload: false,
         help: "As `quartet passwd USER` prints it. The phone is asked only for what stands here: some fail at any other.",
     },
     Row {
@@ -375,8 +349,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "name",
         kind: Kind::Text(words::label),
         preset: Preset::Words("the user", r#""Anna, desk""#),
-        reload: false,
-        help: "Shown to the people it calls.",
+        help: "The name that stands in the calls it receives.",
     },
     Row {
         section: "phone",
@@ -387,7 +360,6 @@ pub(super) const ROWS: &[Row] = &[
             each: words::codec,
         },
         preset: Preset::Words("those of [call]", r#"["opus", "pcma"]"#),
-        reload: false,
         help: "Codecs by their SDP name, most wanted first; with a clock where one name has several, as L16/16000.",
     },
     Row {
@@ -395,7 +367,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "language",
         kind: Kind::Text(words::language),
         preset: Preset::Value(r#""en""#),
-        reload: false,
         help: "The language that it is spoken to in.",
     },
     Row {
@@ -403,7 +374,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "verify",
         kind: Kind::OneOf(&["announce", "confirm", "off"]),
         preset: Preset::Words("that of [call]", r#""confirm""#),
-        reload: false,
         help: "How the four emojis are checked.",
     },
     Row {
@@ -411,7 +381,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "max_contacts",
         kind: Kind::Integer(1, 16),
         preset: Preset::Value("4"),
-        reload: false,
         help: "Devices that may be registered at the same time; all of them ring.",
     },
     Row {
@@ -419,7 +388,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "name",
         kind: Kind::Text(words::label),
         preset: Preset::Required(r#""people on the hub""#),
-        reload: false,
         help: "Unique; stands in logs and call records.",
     },
     Row {
@@ -427,7 +395,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "from",
         kind: Kind::Text(words::callers),
         preset: Preset::Required(r#""phones""#),
-        reload: false,
         help: "Whose calls it is for: \"phones\", \"phone:USER\" or \"network:hub\".",
     },
     Row {
@@ -435,7 +402,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "number",
         kind: Kind::Text(words::pattern),
         preset: Preset::Words("every number", r#""tg*{user}""#),
-        reload: false,
         help: "Which numbers it is for: what the phone dials, or the extension that a network's caller asks for (100 of \
                100@gw, nothing of gw). {name} captures one character or more, [0-9]{3} is three digits, {name:[0-9]{3}} \
                captures them.",
@@ -449,15 +415,14 @@ pub(super) const ROWS: &[Row] = &[
             each: words::target,
         },
         preset: Preset::Required(r#""hub:{user}""#),
-        reload: false,
-        help: "Where the call goes: \"hub:USER\", \"phone:USER\" or a list of phones; {name} is what the number captured.",
+        help: "Where the call goes: \"hub:USER\" for calls of phones; \"phone:USER\" or a list of phones for calls of a network. \
+               {name} is what the number captured.",
     },
     Row {
         section: "route",
         name: "ring_timeout",
-        kind: Kind::Period("1s", "10m"),
+        kind: Kind::Period("1s", "90s"),
         preset: Preset::Words("that of [call]", r#""60s""#),
-        reload: false,
         help: "How long it rings.",
     },
     Row {
@@ -465,7 +430,6 @@ pub(super) const ROWS: &[Row] = &[
         name: "strategy",
         kind: Kind::Text(words::strategy),
         preset: Preset::Value(r#""all""#),
-        reload: false,
         help: "all: several phones ring at the same time, the first to answer has the call.",
     },
 ];

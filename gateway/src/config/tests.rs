@@ -122,7 +122,7 @@ confirm_timeout = "500s"
 [call.x]
 "#
     .replace("500s", "90s")
-    .replace("[call.x]\n", "ring_timeout = \"2m\"\n");
+    .replace("[call.x]\n", "ring_timeout = \"80s\"\n");
     let quartet = format!(
         "{quartet}[ivr]\nprompts = \"voices\"\n[plugins]\npath = [\"voices\", \".\"]\nrequired = []\n\
          [plugins.options.codec-opus]\nbitrate = 24000\nfec = true\nshare = 0.5\nmode = \"voip\"\n[cdr]\npath = \"/x/cdr\"\n"
@@ -187,7 +187,7 @@ confirm_timeout = "500s"
     assert_eq!(first.ring_timeout.duration(), Duration::from_secs(5));
     assert_eq!(
         (second.ring_timeout.duration(), second.to.len()),
-        (Duration::from_secs(120), 2)
+        (Duration::from_secs(80), 2)
     );
     assert!(!format!("{settings:?}").contains(&MD5[..8]), "hashes are not for logs");
 }

@@ -73,7 +73,7 @@ pub(super) fn plugin(text: &str) -> Result<(), String> {
 /// A file or a folder, which need not exist.
 pub(super) fn path(text: &str) -> Result<(), String> {
     if text.is_empty() || text.contains('\0') {
-        Err("must be a path".to_owned())
+        Err("must name a file or a folder, not nothing".to_owned())
     } else {
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 mod admit;
 mod report;
+mod unserved;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -92,6 +93,9 @@ impl Exchange {
             Addresses::Auto => (Vec::new(), machine),
             Addresses::Listed(listed) => (listed.clone(), listed.clone()),
         };
+        for sentence in unserved::unserved(&settings, &registry, &prompts) {
+            tracing::warn!("{sentence}");
+        }
         let account = Name::new(settings.network.hub.account.clone()).expect("the settings were checked");
         let endpoint = admit::endpoint(&settings, &sip, rng());
         let hub = Adapter::new(account);

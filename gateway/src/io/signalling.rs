@@ -19,8 +19,8 @@ use super::compute::Compute;
 use super::control::{self, Asked, Question, Reply};
 use super::media_worker::Media;
 use super::sip::{Datagram, SipSockets, machine_addresses};
-use super::sleep_until;
 use super::websocket::{self, Connections, HubInput, LOCAL};
+use super::{cannot_listen, sleep_until};
 use crate::call::{CallKey, PowerDone};
 use crate::cdr;
 use crate::config::{self, Settings};
@@ -88,10 +88,14 @@ impl Signalling {
     /// Whatever keeps the gateway from starting, with what to change.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let settings = Arc::new(settings);
-        for file in [&settings.store.path, &settings.cdr.path, &settings.control.path] {
+        for (section, file) in [
+            ("store", &settings.store.path),
+            ("cdr", &settings.cdr.path),
+            ("control", &settings.control.path),
+        ] {
             if let Some(folder) = file.parent() {
                 std::fs::create_dir_all(folder)
-                    .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+                    .with_context(|| format!("cannot make the folder {} of [{section}] path", folder.display()))?;
             }
         }
         let registry = Arc::new(Registry::load(&search(&settings))?);
@@ -104,8 +108,15 @@ impl Signalling {
         let hub_listen = settings.network.hub.listen.address;
         let hub_listener = TcpListener::bind(hub_listen)
             .await
-            .with_context(|| format!("the hub cannot listen on http:{hub_listen}; see [network.hub] listen"))?;
+            .map_err(|error| cannot_listen("http", hub_listen, &error, "[network.hub] listen"))?;
         let hub_address = hub_listener.local_addr()?;
+        if let config::Addresses::Listed(listed) = &settings.media.addresses {
+            for address in listed {
+                let any_port = SocketAddr::new(*address, 0);
+                std::net::UdpSocket::bind(any_port)
+                    .map_err(|error| cannot_listen("udp", any_port, &error, "[media] addresses"))?;
+            }
+        }
         let control = control::bind(&settings.control.path).await?;
 
         let (datagram_in, datagrams) = mpsc::channel(WAITING);

@@ -9,6 +9,8 @@ use quartet_proto::net::{Protocol, Transmit};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
+use super::cannot_listen;
+
 /// The largest datagram UDP can carry.
 const DATAGRAM: usize = 65_535;
 
@@ -38,9 +40,9 @@ impl SipSockets {
     pub async fn bind(listen: &[SocketAddr]) -> anyhow::Result<Self> {
         let mut sockets = BTreeMap::new();
         for address in expand(listen)? {
-            let socket = UdpSocket::bind(address).await.with_context(|| {
-                format!("cannot listen on udp:{address}: is another SIP server running? See [sip] listen")
-            })?;
+            let socket = UdpSocket::bind(address)
+                .await
+                .map_err(|error| cannot_listen("udp", address, &error, "[sip] listen"))?;
             sockets.insert(socket.local_addr()?, Arc::new(socket));
         }
         Ok(Self { sockets })

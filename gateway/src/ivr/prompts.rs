@@ -194,15 +194,33 @@ impl Prompts {
         Ok(clips)
     }
 
-    /// Which operator's language has this prompt. `None`: the program's own recording.
-    fn place(&self, language: &str, id: PromptId) -> Option<usize> {
-        let primary = language.split('-').next().unwrap_or(language);
-        [language, primary, BUILTIN_LANGUAGE].iter().find_map(|wanted| {
-            self.languages
+    /// Whether there are recordings in this language, or in it without its region.
+    #[must_use]
+    pub fn speaks(&self, language: &str) -> bool {
+        let own = self.languages.iter().map(|own| own.name.as_str());
+        let mut there = own.chain([BUILTIN_LANGUAGE]);
+        there.any(|there| {
+            [language, primary(language)]
                 .iter()
-                .position(|own| own.name.eq_ignore_ascii_case(wanted) && own.recordings.contains_key(&id))
+                .any(|wanted| there.eq_ignore_ascii_case(wanted))
         })
     }
+
+    /// Which operator's language has this prompt. `None`: the program's own recording.
+    fn place(&self, language: &str, id: PromptId) -> Option<usize> {
+        [language, primary(language), BUILTIN_LANGUAGE]
+            .iter()
+            .find_map(|wanted| {
+                self.languages
+                    .iter()
+                    .position(|own| own.name.eq_ignore_ascii_case(wanted) && own.recordings.contains_key(&id))
+            })
+    }
+}
+
+/// A language without its region.
+fn primary(language: &str) -> &str {
+    language.split('-').next().unwrap_or(language)
 }
 
 /// The program's own recording.

@@ -9,7 +9,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum Reason {
     /// The file or folder cannot be read.
-    #[error("it cannot be read ({0}); correct [plugins] path in quartet.conf or the permissions")]
+    #[error("it cannot be read ({0}); correct the path or the permissions")]
     Unreadable(String),
     /// Not an ELF file, or a damaged one.
     #[error("it is no shared library ({0}); build it as one, or copy it again if it was cut short")]
@@ -96,7 +96,9 @@ pub enum Reason {
         value: String,
     },
     /// The codec does not do what it says.
-    #[error("self-check of {codec} failed: {what}; run quartet plugin test on it")]
+    #[error(
+        "self-check of {codec} failed: {what}; correct its options in quartet.conf, or run quartet plugin test on it"
+    )]
     SelfCheck {
         /// The SDP name.
         codec: String,

@@ -217,6 +217,8 @@ fn the_nearest_language_speaks() {
     for (language, first) in [("de", 1), ("de-AT", 1), ("DE", 1), ("en", 2), ("fr", 2), ("", 2)] {
         assert_eq!(prompts.sound(language, MENU).unwrap().samples[0], first, "{language}");
     }
+    let speaks = ["de", "de-AT", "DE", "en", "en-GB", "fr", ""].map(|language| prompts.speaks(language));
+    assert_eq!(speaks, [true, true, true, true, true, false, false]);
     let hold = PromptId::Phrase(Phrase::Hold);
     assert_eq!(prompts.sound("de", hold).unwrap(), prompts.sound("en", hold).unwrap());
 }

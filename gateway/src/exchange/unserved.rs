@@ -1,0 +1,36 @@
+//! What the settings name and no plugin or recording here provides: not wrong, but the operator should know.
+
+use std::collections::BTreeSet;
+
+use crate::call::offered_codecs;
+use crate::config::Settings;
+use crate::ivr::prompts::Prompts;
+use crate::plugins::Registry;
+
+/// A sentence for each.
+pub(super) fn unserved(settings: &Settings, registry: &Registry, prompts: &Prompts) -> BTreeSet<String> {
+    let mut sentences = BTreeSet::new();
+    for id in settings.plugins.options.keys() {
+        if !registry.loaded().iter().any(|loaded| loaded.id == *id) {
+            sentences.insert(format!(
+                "[plugins.options.{id}] is for no plugin that is loaded; `quartet plugin list` names those that are"
+            ));
+        }
+    }
+    for phone in &settings.phones {
+        for codec in &phone.codecs {
+            if offered_codecs(std::slice::from_ref(codec), registry).is_empty() {
+                sentences.insert(format!(
+                    "no plugin serves the codec {codec}, phones do without it; `quartet plugin list` names what there is"
+                ));
+            }
+        }
+        if !prompts.speaks(&phone.language) {
+            sentences.insert(format!(
+                "there are no recordings in the language {}, phones of it hear English; see [ivr] prompts",
+                phone.language
+            ));
+        }
+    }
+    sentences
+}
