@@ -118,27 +118,6 @@ phrases! {
     Verified "verified" "The call is verified."
 }
 
-impl Phrase {
-    /// The name of a key of the telephone. `None` for other characters.
-    pub fn key(key: char) -> Option<Self> {
-        Some(match key {
-            '0' => Self::Digit0,
-            '1' => Self::Digit1,
-            '2' => Self::Digit2,
-            '3' => Self::Digit3,
-            '4' => Self::Digit4,
-            '5' => Self::Digit5,
-            '6' => Self::Digit6,
-            '7' => Self::Digit7,
-            '8' => Self::Digit8,
-            '9' => Self::Digit9,
-            '*' => Self::Star,
-            '#' => Self::Hash,
-            _ => return None,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,14 +147,5 @@ mod tests {
         ] {
             assert_eq!(PromptId::from_name(name), None, "{name}");
         }
-    }
-
-    #[test]
-    fn every_key_of_a_telephone_has_a_name() {
-        for key in "0123456789*#".chars() {
-            assert!(Phrase::key(key).is_some(), "{key}");
-        }
-        assert_eq!(Phrase::key('5').map(Phrase::text), Some("Five."));
-        assert_eq!(Phrase::key('A'), None);
     }
 }

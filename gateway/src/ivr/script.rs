@@ -1,4 +1,4 @@
-//! What is said, in which order: the announcement of the four words, the question, the answers, why a call ended.
+//! What is said, in which order: the announcement of the four words, the question, the answers.
 //!
 //! Scripts are data. [`super::prompts::Prompts::clips`] makes sound of them; when to play them decides the call.
 
@@ -17,9 +17,6 @@ pub const WORD_GAP: Duration = Duration::from_millis(400);
 /// Between two sentences.
 pub const SENTENCE_GAP: Duration = Duration::from_millis(300);
 
-/// Between two keys of a number that is read out.
-pub const KEY_GAP: Duration = Duration::from_millis(150);
-
 /// One step of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
@@ -32,61 +29,6 @@ pub enum Line {
 impl From<Phrase> for Line {
     fn from(phrase: Phrase) -> Self {
         Self::Say(PromptId::Phrase(phrase))
-    }
-}
-
-/// Why a call ended, as far as it is told to the handset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Somebody hung up.
-    Hangup,
-    /// The called person is in another call.
-    Busy,
-    /// The called person refused.
-    Declined,
-    /// The called person did not answer.
-    NoAnswer,
-    /// The called person is not online.
-    Unavailable,
-    /// Nobody has that number.
-    Unknown,
-    /// The caller may not call there.
-    NotAllowed,
-    /// The called person's program is too old.
-    Outdated,
-    /// The key exchange, or its check, failed.
-    NotEncrypted,
-    /// The two people found that their emojis differ.
-    Mismatch,
-    /// The network cannot be reached.
-    Network,
-    /// A limit on calls is reached.
-    Limit,
-    /// The media path broke during the call.
-    Dropped,
-    /// Anything else before the answer.
-    Failed,
-}
-
-impl Ending {
-    /// The sentence that says so.
-    pub fn phrase(self) -> Phrase {
-        match self {
-            Self::Hangup => Phrase::Ended,
-            Self::Busy => Phrase::Busy,
-            Self::Declined => Phrase::Declined,
-            Self::NoAnswer => Phrase::NoAnswer,
-            Self::Unavailable => Phrase::Unavailable,
-            Self::Unknown => Phrase::Unknown,
-            Self::NotAllowed => Phrase::NotAllowed,
-            Self::Outdated => Phrase::Outdated,
-            Self::NotEncrypted => Phrase::NotEncrypted,
-            Self::Mismatch => Phrase::Differ,
-            Self::Network => Phrase::NetworkDown,
-            Self::Limit => Phrase::Limit,
-            Self::Dropped => Phrase::Dropped,
-            Self::Failed => Phrase::Failed,
-        }
     }
 }
 
@@ -131,43 +73,6 @@ pub fn verified() -> Vec<Line> {
 /// The question was not answered; the call goes on.
 pub fn not_verified() -> Vec<Line> {
     sentences(&[Phrase::NotVerified])
-}
-
-/// Key 9 or `*9` was pressed: the words differ, and the call ends.
-pub fn differ() -> Vec<Line> {
-    ending(Ending::Mismatch)
-}
-
-/// Why the call ended, and goodbye.
-pub fn ending(why: Ending) -> Vec<Line> {
-    sentences(&[why.phrase(), Phrase::Goodbye])
-}
-
-/// One phrase alone.
-pub fn say(phrase: Phrase) -> Vec<Line> {
-    sentences(&[phrase])
-}
-
-/// A dialled number, key by key. Characters that are no key of a telephone are left out.
-pub fn number(number: &str) -> Vec<Line> {
-    number
-        .chars()
-        .filter_map(Phrase::key)
-        .flat_map(|key| [key.into(), Line::Pause(KEY_GAP)])
-        .collect()
-}
-
-/// The script as one readable line in English, for logs and the ladder.
-pub fn text(lines: &[Line]) -> String {
-    let mut words = Vec::new();
-    for line in lines {
-        match line {
-            Line::Say(PromptId::Emoji(emoji)) => words.push(emoji.word()),
-            Line::Say(PromptId::Phrase(phrase)) => words.push(phrase.text()),
-            Line::Pause(_) => {}
-        }
-    }
-    words.join(" ")
 }
 
 fn compare(opening: Phrase, emojis: &[Emoji; 4]) -> Vec<Line> {
@@ -227,16 +132,5 @@ mod tests {
         assert_eq!(names(&verified()), "300 thank-you 300 verified");
         assert_eq!(names(&not_verified()), "300 not-verified");
         assert_eq!(names(&invalid_choice()), "invalid 400 menu");
-        assert_eq!(names(&differ()), "300 differ 300 goodbye");
-        assert_eq!(names(&ending(Ending::Busy)), "300 busy 300 goodbye");
-        assert_eq!(names(&say(Phrase::Hold)), "300 hold");
-        assert_eq!(names(&number("+1 #0*x")), "digit-1 150 hash 150 digit-0 150 star 150");
-    }
-
-    #[test]
-    fn a_script_reads_as_a_sentence() {
-        let [a, b, c, d] = emojis().map(Emoji::word);
-        let expected = format!("Your call is encrypted. Compare: {a} {b} {c} {d}");
-        assert_eq!(text(&announcement(&emojis())), expected);
     }
 }
