@@ -64,7 +64,10 @@ pub(super) fn invite(conf: Option<&Path>, json: bool, user: String, revoke: bool
         return print_json(&answer);
     }
     println!("user   {}", plain(&answer["user"]));
-    println!("hub    {}", plain(&answer["hub"]));
+    println!(
+        "hub    {}   (from elsewhere: wss:// and the name of your TLS proxy)",
+        plain(&answer["hub"])
+    );
     println!("token  {}", plain(&answer["token"]));
     println!("Keep the token secret: whoever has it is this user. It is not shown again.");
     Ok(0)

@@ -3,23 +3,44 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use serde_json::{Value, json};
+
 use crate::config;
 
-/// Checks the conf folder and prints every mistake to standard error, or one line that begins with `ok:`.
+/// Checks the conf folder and prints every mistake to standard error, or one line that begins with `ok:`; with `json` one
+/// object on standard output instead.
 ///
 /// With `effective` the settings in force follow, each with where it came from. Returns the exit code: 0, or 1 if there
 /// is a mistake. Nothing is bound, written or loaded.
 ///
 /// # Errors
 /// If the output cannot be written.
-pub fn run(conf: Option<&Path>, effective: bool) -> anyhow::Result<u8> {
+pub fn run(conf: Option<&Path>, effective: bool, json: bool) -> anyhow::Result<u8> {
     let checked = config::find_folder(conf).and_then(|folder| config::load(&folder, &config::environment()));
+    if json {
+        writeln!(io::stdout(), "{}", as_json(&checked, effective))?;
+        return Ok(u8::from(checked.is_err()));
+    }
     Ok(report(
         &checked,
         effective,
         &mut io::stdout().lock(),
         &mut io::stderr().lock(),
     )?)
+}
+
+fn as_json(checked: &Result<config::Loaded, config::Problems>, effective: bool) -> Value {
+    match checked {
+        Err(problems) => {
+            let problems: Vec<_> = problems.0.iter().map(ToString::to_string).collect();
+            json!({ "ok": false, "problems": problems })
+        }
+        Ok(loaded) => {
+            let settings = &loaded.settings;
+            json!({ "ok": true, "folder": settings.folder, "phones": settings.phones.len(), "routes": settings.routes.len(),
+                    "effective": effective.then(|| loaded.effective()) })
+        }
+    }
 }
 
 fn report(
@@ -73,6 +94,26 @@ mod tests {
         assert_eq!((code, err.as_str()), (0, ""));
         assert!(out.starts_with("ok: conf, 0 phones, 1 route\n\n[sip]\n"), "{out}");
         assert!(out.contains("# quartet.conf:2\n"), "{out}");
+    }
+
+    #[test]
+    fn json_says_the_same() {
+        let of = |quartet: &str, effective| {
+            as_json(
+                &config::load_texts(Path::new("conf"), [quartet, "", ""], &[]),
+                effective,
+            )
+        };
+        assert_eq!(
+            of("[spi]\n", false),
+            json!({ "ok": false,
+                    "problems": ["conf/quartet.conf:1: unknown section or key \"spi\"; did you mean [sip]?"] })
+        );
+        assert_eq!(
+            of("", false),
+            json!({ "ok": true, "folder": "conf", "phones": 0, "routes": 0, "effective": null })
+        );
+        assert!(of("", true)["effective"].as_str().unwrap().starts_with("[sip]\n"));
     }
 
     #[test]

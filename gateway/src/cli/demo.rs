@@ -52,6 +52,12 @@ async fn show(arguments: &DemoArguments, json: bool) -> anyhow::Result<u8> {
     };
     let beside = program.parent().context("the program has no folder")?.to_owned();
     let plugins = arguments.plugins.clone().unwrap_or(beside);
+    if let Err(error) = std::fs::read_dir(&plugins) {
+        bail!(
+            "--plugins {}: {error}; name the folder that the plugins were built into",
+            plugins.display()
+        );
+    }
     let first = async {
         let mut stage = Stage::build(&program, &plugins, port).await?;
         let heard = stage.call(&mut print).await?;
@@ -78,16 +84,22 @@ async fn show(arguments: &DemoArguments, json: bool) -> anyhow::Result<u8> {
     }
     stage.peer.line().say(Source::Echo);
     let sip = stage.gateway.sip()?;
-    println!("\nThe gateway stays up. Enter this account into a softphone on this machine:\n");
-    println!("  user      100");
-    println!("  password  {}", stage.password);
-    println!("  server    {sip}   (UDP)\n");
-    println!("and dial  echo  (sip:echo@{sip}): an encrypted user that sends back what it hears.");
-    println!("The words in your ear must be those of the emojis shown here. Ctrl-C ends.\n");
+    print("\nThe gateway stays up. Enter this account into a softphone on this machine:\n");
+    print("  user      100");
+    print(&format!("  password  {}", stage.password));
+    print(&format!("  server    {sip}   (UDP)\n"));
+    print(&format!(
+        "and dial  echo  (sip:echo@{sip}): an encrypted user that sends back what it hears."
+    ));
+    print("The words in your ear must be those of the emojis shown here. Ctrl-C ends.\n");
+    if json {
+        let account = serde_json::json!({ "user": "100", "password": stage.password, "server": sip, "dial": "echo" });
+        println!("{account}");
+    }
     loop {
         tokio::select! {
             event = stage.peer.next(Duration::from_secs(3600)) => match event {
-                Some(event) => tell(&event),
+                Some(event) => tell(&event, &mut print),
                 None if stage.peer.is_gone() => bail!("the gateway is gone:\n{}", stage.gateway.log()),
                 None => {}
             },
@@ -96,19 +108,19 @@ async fn show(arguments: &DemoArguments, json: bool) -> anyhow::Result<u8> {
             _ = terminate.recv() => break,
         }
     }
-    println!("\nstopping");
+    print("\nstopping");
     Ok(0)
 }
 
-fn tell(event: &e2ee_peer::Event) {
+fn tell(event: &e2ee_peer::Event, print: &mut impl FnMut(&str)) {
     match event {
-        e2ee_peer::Event::Called(from) => println!("echo: {from} calls"),
+        e2ee_peer::Event::Called(from) => print(&format!("echo: {from} calls")),
         e2ee_peer::Event::Emojis(emojis) => {
             let words: Vec<_> = emojis.iter().map(|emoji| emoji.word()).collect();
-            println!("echo: {}   {}", symbols(emojis).join(" "), words.join(", "));
+            print(&format!("echo: {}   {}", symbols(emojis).join(" "), words.join(", ")));
         }
-        e2ee_peer::Event::Connected => println!("echo: connected"),
-        e2ee_peer::Event::Ended(cause) => println!("echo: ended ({cause})"),
+        e2ee_peer::Event::Connected => print("echo: connected"),
+        e2ee_peer::Event::Ended(cause) => print(&format!("echo: ended ({cause})")),
         e2ee_peer::Event::Ringing => {}
     }
 }

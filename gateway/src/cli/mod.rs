@@ -1,4 +1,4 @@
-//! The command line: a file per verb, one place that names them all.
+//! The command line: the verbs, and one place that names them all.
 //!
 //! Exit codes: 0 fine, 1 refused or failed, with a sentence that says why, 2 usage.
 
@@ -38,7 +38,7 @@ enum Verb {
         #[arg(long)]
         until_stdin_closes: bool,
     },
-    /// Place a call through a gateway of its own, on this machine, and show it
+    /// Place a call through a gateway of its own, with conf files of its own, on this machine, and show it
     Demo(demo::DemoArguments),
     /// Check the conf files
     Check {
@@ -86,8 +86,11 @@ pub fn main() -> u8 {
     let done = match verb {
         Verb::Run { until_stdin_closes } => run::run(conf.as_deref(), until_stdin_closes),
         Verb::Demo(arguments) => demo::run(&arguments, json),
-        Verb::Check { effective } => check::run(conf.as_deref(), effective),
-        Verb::Passwd { user, realm, md5_only } => passwd::run(conf.as_deref(), &user, realm.as_deref(), md5_only),
+        Verb::Check { effective } => check::run(conf.as_deref(), effective, json),
+        Verb::Passwd { user, realm, md5_only } => {
+            let form = if json { passwd::Form::Json } else { passwd::Form::Conf };
+            passwd::run(conf.as_deref(), &user, realm.as_deref(), md5_only, form)
+        }
         Verb::Status => ask::status(conf.as_deref(), json),
         Verb::Calls => ask::calls(conf.as_deref(), json),
         Verb::Phones => ask::phones(conf.as_deref(), json),

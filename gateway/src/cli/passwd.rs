@@ -15,6 +15,15 @@ use crate::config::{self, Hash, PasswordHash};
 /// Longest password, in bytes; longer ones are a file sent by mistake.
 const LONGEST: u64 = 1024;
 
+/// How the hashes are printed.
+#[derive(Clone, Copy, Debug)]
+pub enum Form {
+    /// As the line for phones.conf.
+    Conf,
+    /// As a JSON object.
+    Json,
+}
+
 /// Asks for the password of `user` and prints its hashes for the realm.
 ///
 /// On a terminal it is asked twice and not shown; otherwise it is the first line of standard input. The realm is that of
@@ -23,7 +32,7 @@ const LONGEST: u64 = 1024;
 ///
 /// # Errors
 /// If the conf files or the terminal cannot be read.
-pub fn run(conf: Option<&Path>, user: &str, realm: Option<&str>, md5_only: bool) -> anyhow::Result<u8> {
+pub fn run(conf: Option<&Path>, user: &str, realm: Option<&str>, md5_only: bool, form: Form) -> anyhow::Result<u8> {
     let refuse = |sentence: &str| -> anyhow::Result<u8> {
         writeln!(io::stderr(), "{sentence}")?;
         Ok(1)
@@ -51,11 +60,16 @@ pub fn run(conf: Option<&Path>, user: &str, realm: Option<&str>, md5_only: bool)
     if password.is_empty() {
         return refuse("an empty password is refused");
     }
+    let hash = hash(user, &realm, &password, md5_only);
+    let printed = match form {
+        Form::Conf => line(&hash),
+        Form::Json => object(&hash),
+    };
     writeln!(
         io::stderr(),
         "for [[phone]] user = \"{user}\" in phones.conf, realm \"{realm}\":"
     )?;
-    writeln!(io::stdout(), "{}", *line(&hash(user, &realm, &password, md5_only)))?;
+    writeln!(io::stdout(), "{}", *printed)?;
     Ok(0)
 }
 
@@ -72,10 +86,29 @@ pub fn hash(user: &str, realm: &str, password: &str, md5_only: bool) -> Password
 
 /// The line for phones.conf.
 pub fn line(hash: &PasswordHash) -> Zeroizing<String> {
-    let md5 = hash.md5.as_ref().map(|hash| format!("md5 = \"{}\"", *hash.hex()));
-    let sha256 = hash.sha256.as_ref().map(|hash| format!("sha256 = \"{}\"", *hash.hex()));
-    let parts: Vec<String> = [md5, sha256].into_iter().flatten().collect();
-    Zeroizing::new(format!("password_hash = {{ {} }}", parts.join(", ")))
+    Zeroizing::new(format!(
+        "password_hash = {{ {} }}",
+        *parts(hash, |name| format!("{name} = "))
+    ))
+}
+
+/// The same as JSON.
+fn object(hash: &PasswordHash) -> Zeroizing<String> {
+    Zeroizing::new(format!(
+        "{{\"password_hash\":{{{}}}}}",
+        *parts(hash, |name| format!("\"{name}\":"))
+    ))
+}
+
+fn parts(hash: &PasswordHash, key: fn(&str) -> String) -> Zeroizing<String> {
+    let md5 = hash.md5.as_ref().map(|hash| ("md5", hash.hex()));
+    let sha256 = hash.sha256.as_ref().map(|hash| ("sha256", hash.hex()));
+    let parts: Vec<String> = [md5, sha256]
+        .into_iter()
+        .flatten()
+        .map(|(name, hex)| format!("{}\"{}\"", key(name), *hex))
+        .collect();
+    Zeroizing::new(parts.join(", "))
 }
 
 fn ask(user: &str) -> anyhow::Result<Zeroizing<String>> {
@@ -121,6 +154,9 @@ mod tests {
             line(&hash).as_str(),
             "password_hash = { md5 = \"3d78807defe7de2157e2b0b6573a855f\", \
              sha256 = \"7987c64c30e25f1b74be53f966b49b90f2808aa92faf9a00262392d7b4794232\" }"
+        );
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&object(&hash)).unwrap()["password_hash"]["sha256"].is_string()
         );
         // RFC 2617 §3.5.
         let old = super::hash("Mufasa", "testrealm@host.com", "Circle Of Life", true);

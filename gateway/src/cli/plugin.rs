@@ -197,10 +197,21 @@ fn test(file: &Path, json: bool, seed: u64, only: Option<u32>) -> anyhow::Result
         Kind::Session
     };
     let (mut lines, mut failed) = (Vec::new(), 0);
-    for check in conformance::checks(kind)
-        .iter()
-        .filter(|check| only.is_none_or(|only| only == check.number))
-    {
+    let mut checks = conformance::checks(kind).to_vec();
+    if let Some(only) = only {
+        let there: Vec<_> = checks.iter().map(|check| check.number.to_string()).collect();
+        checks.retain(|check| check.number == only);
+        if checks.is_empty() {
+            return Ok(refused(
+                &format!(
+                    "there is no check {only} for this kind of plugin; there are {}",
+                    there.join(", ")
+                ),
+                json,
+            ));
+        }
+    }
+    for check in &checks {
         for (table, verdict) in run_check(file, *check, seed)? {
             let (word, seen) = match &verdict {
                 Ok(seen) => ("ok  ", seen),

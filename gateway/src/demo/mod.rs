@@ -99,7 +99,9 @@ pub fn plugins_of(folder: &Path) -> anyhow::Result<Arc<Registry>> {
         required,
         ..PluginSettings::default()
     };
-    Ok(Arc::new(Registry::load(&settings)?))
+    let registry =
+        Registry::load(&settings).context("build the plugins (cargo build), or name their folder (--plugins DIR)")?;
+    Ok(Arc::new(registry))
 }
 
 /// Which hashes of a password an account has; a phone is challenged for what is there.

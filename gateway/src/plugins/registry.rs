@@ -119,11 +119,14 @@ fn places(settings: &PluginSettings) -> Vec<Place> {
     let standard = beside
         .into_iter()
         .flat_map(|folder| [folder.clone(), folder.join("plugins")]);
-    let standard = standard.chain([PathBuf::from("/usr/lib/quartet/plugins")]);
-    places.extend(standard.map(|path| Place {
-        path,
-        configured: false,
-    }));
+    for path in standard.chain([PathBuf::from("/usr/lib/quartet/plugins")]) {
+        if places.iter().all(|place| place.path != path) {
+            places.push(Place {
+                path,
+                configured: false,
+            });
+        }
+    }
     places
 }
 
