@@ -32,7 +32,7 @@ pub fn may_make_namespaces() -> Option<()> {
     if root {
         program("ip").map(|_| ())
     } else {
-        missing("the right to make network namespaces (root)")
+        absent("the right to make network namespaces is missing; run it as root")
     }
 }
 
@@ -45,11 +45,13 @@ pub fn root() -> PathBuf {
 }
 
 fn missing<T>(name: &str) -> Option<T> {
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "{name} is missing; tests/setup installs it"
-    );
+    absent(&format!("{name} is missing; tests/setup installs it"))
+}
+
+/// Fails in CI; elsewhere says that the test is skipped, and why.
+fn absent<T>(sentence: &str) -> Option<T> {
+    assert!(std::env::var_os("CI").is_none(), "{sentence}");
     // Not by eprintln: the test runner would keep that for itself.
-    writeln!(std::io::stderr(), "SKIPPED: {name} is missing; tests/setup installs it").ok();
+    writeln!(std::io::stderr(), "SKIPPED: {sentence}").ok();
     None
 }

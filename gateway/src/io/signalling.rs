@@ -2,7 +2,7 @@
 //!
 //! Every arm of its loop feeds one machine; then all machines are drained. No media passes here.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -318,7 +318,7 @@ impl Signalling {
             Question::Invite { user } => {
                 let (invitations, hub) = (
                     Arc::clone(&self.invitations),
-                    format!("ws://{}/hub/v1", self.hub_address),
+                    format!("ws://{}/hub/v1", reachable(self.hub_address)),
                 );
                 tokio::task::spawn_blocking(move || {
                     let answer = match invitations.invite(&user, unix_seconds(wall), &mut *generator()) {
@@ -360,6 +360,18 @@ pub fn search(settings: &Settings) -> PluginSettings {
         required,
         options,
     }
+}
+
+/// The address itself; loopback for "all addresses".
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    address
 }
 
 fn ports(ports: config::Ports) -> Option<RangeInclusive<u16>> {

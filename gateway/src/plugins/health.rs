@@ -22,7 +22,7 @@ pub(super) struct Health {
     times: [AtomicU64; FAULTS],
 }
 
-/// The counters of a plugin, for metrics.
+/// The counters of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Handles made.

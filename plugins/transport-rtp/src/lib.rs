@@ -10,7 +10,7 @@ quartet_plugin::export_transport! {
     symbol: quartet_plugin_transport_rtp,
     id: "transport-rtp",
     licence: "MIT OR Apache-2.0",
-    summary: "RTP and RTCP in clear, for phones and trunks on a trusted network",
+    summary: "RTP and RTCP in clear, for phones on a trusted network",
     options: [],
     transports: [Rtp],
 }
