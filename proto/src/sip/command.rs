@@ -99,6 +99,11 @@ pub enum SipCommand {
         /// The body.
         body: Vec<u8>,
     },
+    /// OPTIONS within a confirmed dialog: [`super::SipEvent::Lost`] follows if nobody answers, or the peer has forgotten it.
+    Probe {
+        /// The dialog.
+        dialog: DialogKey,
+    },
     /// As client: registers `aor` at a registrar, once.
     Register {
         /// Names the registration in events.
@@ -127,7 +132,8 @@ impl SipCommand {
             | Self::Hangup { dialog, .. }
             | Self::Invite { dialog, .. }
             | Self::Ack { dialog, .. }
-            | Self::Info { dialog, .. } => Some(*dialog),
+            | Self::Info { dialog, .. }
+            | Self::Probe { dialog } => Some(*dialog),
             Self::Register { .. } => None,
         }
     }

@@ -15,6 +15,10 @@ pub struct Limits {
     pub nonces: usize,
     /// Pairs of account and source whose failures are kept.
     pub failures: usize,
+    /// Failed logins whose transactions are kept at once; beyond: 403, and nothing is remembered.
+    pub failed_logins: usize,
+    /// The same for one source.
+    pub failed_logins_of_source: usize,
     /// A nonce is good for this long.
     pub nonce_lifetime: Duration,
     /// From this failure on, answers to failed logins wait for `slow_delay`.
@@ -45,6 +49,8 @@ impl Default for Limits {
             dialogs: 10_000,
             nonces: 20_000,
             failures: 4_096,
+            failed_logins: 1_000,
+            failed_logins_of_source: 32,
             nonce_lifetime: Duration::from_secs(300),
             failures_slow: 5,
             failures_lock: 10,

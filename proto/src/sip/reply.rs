@@ -81,6 +81,11 @@ impl Head {
         }
     }
 
+    /// Bytes of the fields that grow with each proxy on the way.
+    pub(in crate::sip) fn size(&self) -> usize {
+        self.vias.iter().chain(&self.record_routes).map(String::len).sum()
+    }
+
     /// Whether it opens a call.
     pub(in crate::sip) fn is_initial_invite(&self) -> bool {
         self.method == Method::Invite && !self.has_to_tag

@@ -130,6 +130,7 @@ impl Subject {
                     body: b"Signal=1".to_vec(),
                 });
             }
+            b'P' => self.command(SipCommand::Probe { dialog }),
             b'C' => self.call(),
             b'U' => self.register(Duration::ZERO),
             _ => self.pass(Duration::from_secs(33)),

@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::digest::{Algorithm, field, fields, hex};
+use super::kept::Kept;
 use super::{Account, Ha1};
 use crate::sip::message::{Method, Param, Request, Uri};
 use crate::sip::{Limits, LoginFailure};
@@ -51,6 +52,8 @@ pub(in crate::sip) enum Verdict {
     },
     /// They contradict the request: 400.
     Contradiction,
+    /// One failure more than is kept of anybody: 403, and nothing is remembered.
+    Flood,
 }
 
 /// A nonce: milliseconds since our first request, and a random number.
@@ -67,6 +70,7 @@ pub(in crate::sip) struct Guard {
     /// Nonces not younger than this are no longer remembered, hence stale.
     forgotten: Option<Nonce>,
     failures: BTreeMap<(String, IpAddr), VecDeque<Instant>>,
+    kept: Kept,
 }
 
 impl Guard {
@@ -82,6 +86,7 @@ impl Guard {
             nonces,
             forgotten: None,
             failures,
+            kept: Kept::default(),
         }
     }
 
@@ -91,6 +96,7 @@ impl Guard {
         now: Instant,
         account: Option<&Account>,
         stale: bool,
+        source: IpAddr,
         rng: &mut dyn CryptoRng,
     ) -> Vec<String> {
         let has = |algorithm: Algorithm| {
@@ -102,7 +108,7 @@ impl Guard {
         let mut id = [0; 8];
         rng.fill_bytes(&mut id);
         let issued = self.millis(now);
-        let nonce = self.write_nonce((issued, u64::from_be_bytes(id)));
+        let nonce = self.write_nonce((issued, u64::from_be_bytes(id)), source);
         let realm = crate::sip::message::quote(&self.realm);
         let stale = if stale { ", stale=true" } else { "" };
         [Algorithm::Sha256, Algorithm::Md5]
@@ -144,7 +150,7 @@ impl Guard {
             };
         }
         let Some(nonce) = field(&fields, "nonce")
-            .and_then(|n| self.read_nonce(n))
+            .and_then(|n| self.read_nonce(n, source.ip()))
             .filter(|n| self.is_fresh(now, *n))
         else {
             return Verdict::Challenge { stale: true };
@@ -163,6 +169,9 @@ impl Guard {
             Judgement::Wrong if account.is_none() => LoginFailure::UnknownUser,
             Judgement::Wrong => LoginFailure::WrongPassword,
         };
+        if !self.kept.admit(now, source.ip(), &self.limits) {
+            return Verdict::Flood;
+        }
         let failures = self.add_failure(&who, now);
         Verdict::Failed {
             user: who.0,
@@ -192,23 +201,28 @@ impl Guard {
         u64::try_from(now.saturating_duration_since(epoch).as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn mac(&self, nonce: Nonce) -> [u8; 16] {
+    /// Of the nonce and the address that it was given to: a stranger's failures must not count for that address.
+    fn mac(&self, nonce: Nonce, source: IpAddr) -> [u8; 16] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&*self.secret).expect("HMAC takes keys of any length");
         mac.update(&nonce.0.to_be_bytes());
         mac.update(&nonce.1.to_be_bytes());
+        match source {
+            IpAddr::V4(ip) => mac.update(&ip.octets()),
+            IpAddr::V6(ip) => mac.update(&ip.octets()),
+        }
         let mut out = [0; 16];
         out.copy_from_slice(&mac.finalize().into_bytes()[..16]);
         out
     }
 
-    fn write_nonce(&self, nonce: Nonce) -> String {
-        format!("{:016x}{:016x}{}", nonce.0, nonce.1, hex(&self.mac(nonce)))
+    fn write_nonce(&self, nonce: Nonce, source: IpAddr) -> String {
+        format!("{:016x}{:016x}{}", nonce.0, nonce.1, hex(&self.mac(nonce, source)))
     }
 
-    fn read_nonce(&self, text: &str) -> Option<Nonce> {
+    fn read_nonce(&self, text: &str, source: IpAddr) -> Option<Nonce> {
         let part = |range: std::ops::Range<usize>| u64::from_str_radix(text.get(range)?, 16).ok();
         let nonce = (part(0..16)?, part(16..32)?);
-        let written = self.write_nonce(nonce);
+        let written = self.write_nonce(nonce, source);
         bool::from(written.as_bytes().ct_eq(text.as_bytes())).then_some(nonce)
     }
 

@@ -3,6 +3,7 @@
 mod answer;
 mod digest;
 mod guard;
+mod kept;
 
 use std::fmt;
 

@@ -1,5 +1,6 @@
 //! Who may: challenges, failed logins, the slow answer and the lock.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::Endpoint;
@@ -8,6 +9,9 @@ use crate::sip::message::{Method, Request};
 use crate::sip::reply::{Head, Reply};
 use crate::sip::timers::{Owner, Timer};
 use crate::sip::{LoginFailure, SipEvent};
+
+/// Bytes of Via and Record-Route that a request may have: answers repeat them, so they are kept. A proxy adds some 200.
+const MOST_REPEATED: usize = 4_096;
 
 impl Endpoint {
     /// Lets an account in; else answers, and gives `None`.
@@ -18,6 +22,10 @@ impl Endpoint {
             && let Some(user) = self.called_by_registrar(request, head.source)
         {
             return Some(user);
+        }
+        if head.size() > MOST_REPEATED {
+            self.refuse(head, 513, None, Vec::new());
+            return None;
         }
         let named = if request.method == Method::Register {
             &request.to
@@ -32,12 +40,17 @@ impl Endpoint {
                 None
             }
             Verdict::Challenge { stale } => {
-                let challenges = self.challenges(now, &named, stale);
+                let challenges = self.challenges(now, &named, stale, head.source.ip());
                 self.refuse(head, 401, None, challenges);
                 None
             }
             Verdict::Contradiction => {
                 self.refuse(head, 400, Some("Digest URI Mismatch"), Vec::new());
+                None
+            }
+            Verdict::Flood => {
+                let seconds = self.config.limits.window.as_secs().max(1).to_string();
+                self.refuse(head, 403, None, vec![("Retry-After", seconds)]);
                 None
             }
             Verdict::Locked {
@@ -78,7 +91,7 @@ impl Endpoint {
         let (status, extra) = if locked {
             (403, vec![("Retry-After", retry_after)])
         } else {
-            (401, self.challenges(now, user, false))
+            (401, self.challenges(now, user, false, head.source.ip()))
         };
         let tag = self.token();
         let reply = Reply {
@@ -104,9 +117,9 @@ impl Endpoint {
         self.timers.clear(Owner::Server(id), Timer::G);
     }
 
-    fn challenges(&mut self, now: Instant, user: &str, stale: bool) -> Vec<(&'static str, String)> {
+    fn challenges(&mut self, now: Instant, user: &str, stale: bool, source: IpAddr) -> Vec<(&'static str, String)> {
         let account = self.accounts.get(user);
-        let values = self.guard.challenges(now, account, stale, &mut *self.rng);
+        let values = self.guard.challenges(now, account, stale, source, &mut *self.rng);
         values.into_iter().map(|value| ("WWW-Authenticate", value)).collect()
     }
 

@@ -89,7 +89,7 @@ impl Endpoint {
         match purpose {
             Purpose::Invite(key) => self.refused(key, 408, reason_phrase(408).to_owned(), None),
             Purpose::Bye(key) => self.ended(key),
-            Purpose::Info(key) => self.on_info_response(now, key, 408),
+            Purpose::Within(key) => self.on_within_response(now, key, 408),
             Purpose::Register(registration) => {
                 self.events.push_back(SipEvent::RegisterFailed {
                     registration,

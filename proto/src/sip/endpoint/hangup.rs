@@ -127,26 +127,27 @@ impl Endpoint {
         }
     }
 
-    /// Our user: INFO.
-    pub(super) fn info(
+    /// Our user: INFO or OPTIONS.
+    pub(super) fn within(
         &mut self,
         now: Instant,
         key: DialogKey,
-        content_type: String,
-        body: Vec<u8>,
+        method: Method,
+        body: Option<(String, Vec<u8>)>,
     ) -> Result<(), SipError> {
         let dialog = self.dialogs.get_mut(key).ok_or(SipError::UnknownDialog)?;
         if dialog.state != State::Confirmed {
             return Err(SipError::WrongState(dialog.state.name()));
         }
-        let mut request = dialog.request(Method::Info, Vec::new());
-        request.body = Some((content_type, body));
+        let mut request = dialog.request(method, Vec::new());
+        request.body = body;
         let credentials = dialog.credentials.clone();
-        self.start(now, request, Purpose::Info(key), credentials, 0).map(|_| ())
+        self.start(now, request, Purpose::Within(key), credentials, 0)
+            .map(|_| ())
     }
 
-    /// An answer to our INFO: the peer may have forgotten the dialog. RFC 3261 §12.2.1.2.
-    pub(super) fn on_info_response(&mut self, now: Instant, key: DialogKey, status: u16) {
+    /// An answer to our INFO or OPTIONS: the peer may have forgotten the dialog. RFC 3261 §12.2.1.2.
+    pub(super) fn on_within_response(&mut self, now: Instant, key: DialogKey, status: u16) {
         let live = self.dialogs.get(key).filter(|d| d.state == State::Confirmed);
         if let Some(dialog) = live.filter(|_| matches!(status, 408 | 481)) {
             if let (Some(id), tag) = (dialog.invite, dialog.local_tag.clone()) {

@@ -29,6 +29,7 @@ use zeroize::Zeroizing;
 use super::auth::{Account, Guard};
 use super::command::SipCommand;
 use super::dialog::Dialogs;
+use super::message::Method;
 use super::registrar::{Change, Contact, Registrar};
 use super::timers::Timers;
 use super::transaction::{Clients, Servers};
@@ -179,7 +180,8 @@ impl Endpoint {
                 dialog,
                 content_type,
                 body,
-            } => self.info(now, dialog, content_type, body),
+            } => self.within(now, dialog, Method::Info, Some((content_type, body))),
+            SipCommand::Probe { dialog } => self.within(now, dialog, Method::Options, None),
             SipCommand::Register {
                 registration,
                 aor,

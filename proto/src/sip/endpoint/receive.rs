@@ -174,7 +174,7 @@ impl Endpoint {
         match purpose {
             Purpose::Invite(key) => self.on_invite_response(now, id, key, response),
             Purpose::Bye(key) => self.on_bye_response(now, id, key, response),
-            Purpose::Info(key) => self.on_info_response(now, key, response.status),
+            Purpose::Within(key) => self.on_within_response(now, key, response.status),
             Purpose::Register(registration) => self.on_register_response(now, id, registration, response),
             Purpose::Cancel | Purpose::StrayBye => {}
         }

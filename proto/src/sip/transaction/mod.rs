@@ -187,7 +187,7 @@ pub(in crate::sip) enum Purpose {
     /// To end a dialog nobody waits for.
     StrayBye,
     /// Something within a dialog.
-    Info(DialogKey),
+    Within(DialogKey),
     /// A registration.
     Register(u64),
 }

@@ -65,6 +65,21 @@ fn a_reinvite_that_is_open_when_the_peer_forgets_the_call_is_answered() {
 }
 
 #[test]
+fn a_peer_is_asked_whether_it_is_there() {
+    let mut world = World::new(84);
+    let (_, theirs) = world.confirmed();
+    world.command(GATEWAY, SipCommand::Probe { dialog: theirs }).unwrap();
+    world.run(Duration::from_secs(40));
+    assert_eq!(world.events(GATEWAY), [], "it is");
+    world.filter = Some(Box::new(|packet| packet.starts_with("OPTIONS")));
+    world.command(GATEWAY, SipCommand::Probe { dialog: theirs }).unwrap();
+    world.run(Duration::from_secs(31));
+    assert_eq!(world.events(GATEWAY), []);
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.events(GATEWAY), [SipEvent::Lost { dialog: theirs }]);
+}
+
+#[test]
 fn a_registration_that_was_taken_back_is_forgotten() {
     let mut world = World::new(83);
     world.register(PHONE, "100", "secret", 600);

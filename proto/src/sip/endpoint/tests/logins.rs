@@ -170,7 +170,12 @@ fn a_recorded_login_is_worth_nothing() {
     world.second();
     let login = recorded(&world, "replay");
     world.events(GATEWAY);
+    // From elsewhere it is not even a login: the nonce was given to another address. So nobody can fail in a phone's name.
     world.inject(GATEWAY, "198.51.100.66:5060", login.as_bytes());
+    assert!(world.packets.last().unwrap().contains("stale=true"));
+    assert_eq!(failures(&world.events(GATEWAY)), []);
+    let login = recorded(&world, "again");
+    world.inject(GATEWAY, "192.0.2.2:5060", login.as_bytes());
     assert_eq!(failures(&world.events(GATEWAY)), [(LoginFailure::Replayed, 1)]);
     let answer = world.packets.last().unwrap();
     assert!(
@@ -180,7 +185,7 @@ fn a_recorded_login_is_worth_nothing() {
     // Much later the nonce itself is too old: that is no failure, only a new challenge.
     world.run(Duration::from_secs(301));
     let login = recorded(&world, "late");
-    world.inject(GATEWAY, "198.51.100.66:5060", login.as_bytes());
+    world.inject(GATEWAY, "192.0.2.2:5060", login.as_bytes());
     assert!(world.packets.last().unwrap().contains("stale=true"));
     assert_eq!(failures(&world.events(GATEWAY)), []);
 }
@@ -394,4 +399,62 @@ fn a_digest_uri_without_user_will_do_but_another_user_will_not() {
             world.packets.last().unwrap()
         );
     }
+}
+
+#[test]
+fn wrong_logins_under_ever_new_names_do_not_fill_the_tables() {
+    let mut world = World::new(14);
+    let ask = |auth: &str, name: &str, n: u32| {
+        format!(
+            "REGISTER sip:quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.9:5060;branch=z9hG4bKf{n}\r\n\
+             From: <sip:{name}@quartet.example>;tag=t\r\nTo: <sip:{name}@quartet.example>\r\nCall-ID: flood-{n}\r\n\
+             CSeq: 1 REGISTER\r\nMax-Forwards: 70\r\n{auth}Content-Length: 0\r\n\r\n"
+        )
+    };
+    world.inject(GATEWAY, "198.51.100.9:5060", ask("", "x", 0).as_bytes());
+    let challenge = world.packets.last().unwrap().clone();
+    let nonce = challenge.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap();
+    for n in 1..=500 {
+        let auth = format!(
+            "Authorization: Digest username=\"x{n}\", realm=\"{REALM}\", nonce=\"{nonce}\", uri=\"sip:quartet.example\", \
+             response=\"{:032x}\", algorithm=MD5, qop=auth, nc=00000001, cnonce=\"c\"\r\n",
+            n
+        );
+        world.inject(GATEWAY, "198.51.100.9:5060", ask(&auth, &format!("x{n}"), n).as_bytes());
+    }
+    assert!(
+        world.packets.last().unwrap().starts_with("SIP/2.0 403"),
+        "{}",
+        world.packets.last().unwrap()
+    );
+    assert_eq!(world.gateway().servers.len(), 32);
+    assert_eq!(
+        failures(&world.events(GATEWAY)).len(),
+        32,
+        "one line each, then silence"
+    );
+    // Who knows the password gets in meanwhile.
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    assert!(
+        world
+            .events(PHONE)
+            .iter()
+            .any(|e| matches!(e, SipEvent::Registered { .. }))
+    );
+    world.run(Duration::from_secs(40));
+    assert_eq!(world.gateway().servers.len(), 0);
+}
+
+#[test]
+fn a_request_that_would_be_kept_with_long_fields_is_refused() {
+    let mut world = World::new(15);
+    let routes = format!("Record-Route: <sip:proxy.example;lr;x={}>\r\n", "y".repeat(1_000)).repeat(5);
+    let request = format!(
+        "REGISTER sip:quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.9:5060;branch=z9hG4bKl\r\n{routes}\
+         From: <sip:x@quartet.example>;tag=t\r\nTo: <sip:x@quartet.example>\r\nCall-ID: long\r\nCSeq: 1 REGISTER\r\n\
+         Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    );
+    world.inject(GATEWAY, "198.51.100.9:5060", request.as_bytes());
+    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 513"));
 }
