@@ -1,7 +1,7 @@
 //! One session of plain RTP: nothing is changed in a packet; what matters is whose packets count and where ours go.
 //!
 //! Text lines. PATHS: `component 1` for RTP, `component 2` for RTCP (without it RTCP goes with RTP). REMOTE: `c:`, `port:`,
-//! `rtcp-port:` or `rtcp-mux`, `ssrc:`. LOCAL: `c:`, `port:`, `rtcp-port:` or `rtcp-mux`, of the first path.
+//! `rtcp-port:` or `rtcp-mux`, `ssrc:`, `signalled-from:`. LOCAL: `c:`, `port:`, `rtcp-port:` or `rtcp-mux`, of the first path.
 //!
 //! CONNECTED comes as soon as a path and the far side's address are known, without waiting for a packet: a phone that only
 //! listens is connected too. No packet is accepted before REMOTE has named an address. There is no deadline and no failure:
@@ -27,6 +27,8 @@ const SHORTEST_RTCP: usize = 8;
 pub struct Rtp {
     paths: Vec<OwnPath>,
     address: Option<IpAddr>,
+    /// Where the far side's signalling comes from.
+    home: Option<IpAddr>,
     port: u16,
     rtcp_port: Option<u16>,
     mux: bool,
@@ -150,6 +152,8 @@ impl Rtp {
             } else if let Some(port) = line.strip_prefix("rtcp-port:") {
                 self.rtcp_port = port.trim().parse().ok().filter(|port| *port != 0).or(self.rtcp_port);
                 self.mux = false;
+            } else if let Some(ip) = line.strip_prefix("signalled-from:") {
+                self.home = ip.trim().parse().ok().or(self.home);
             } else if line == "rtcp-mux" {
                 self.mux = true;
             } else if let Some(stream) = line.strip_prefix("ssrc:") {
@@ -163,10 +167,10 @@ impl Rtp {
             }
         }
         if let (Some(ip), 1..) = (self.address, self.port) {
-            self.rtp.signal(SocketAddr::new(ip, self.port));
+            self.rtp.signal(SocketAddr::new(ip, self.port), self.home);
             // RFC 3550 §11: the next port, where nothing else is said.
             if let Some(port) = self.rtcp_port.or(self.port.checked_add(1)) {
-                self.rtcp.signal(SocketAddr::new(ip, port));
+                self.rtcp.signal(SocketAddr::new(ip, port), self.home);
             }
         }
     }

@@ -94,6 +94,19 @@ fn packets_pass_unchanged_between_the_right_ports() {
 }
 
 #[test]
+fn a_stranger_is_not_first_where_the_signalling_is_known() {
+    let mut driver = driver();
+    driver.tell(0, abi::TELL_PATHS, PATHS);
+    driver.tell(
+        0,
+        abi::TELL_REMOTE,
+        "c:10.0.0.5\nport:5000\nsignalled-from:203.0.113.5\n",
+    );
+    assert_eq!(code(driver.receive(0, 1, at("203.0.113.66:5000"), RTP)), abi::NONE);
+    assert_eq!(code(driver.receive(0, 1, at("203.0.113.5:61000"), RTP)), abi::RTP);
+}
+
+#[test]
 fn strangers_are_dropped_before_and_after_the_latch() {
     let mut driver = driver();
     driver.tell(0, abi::TELL_PATHS, PATHS);

@@ -4,6 +4,8 @@
 
 /// Longest duration that one event packet can state; longer events continue under a new timestamp. RFC 4733 §2.5.1.3.
 const LONGEST: u16 = 0xFFFF;
+/// How far back a late packet may lie, in ticks: 10 s at 8000 Hz.
+const LATEST: u32 = 80_000;
 /// How often the end of an event is sent. RFC 4733 §2.5.1.4.
 const ENDS: u8 = 3;
 
@@ -67,7 +69,8 @@ impl Receiver {
                 last.duration = last.duration.max(heard.duration);
                 return None;
             }
-            if (timestamp.wrapping_sub(last.timestamp) as i32) < 0 {
+            // A repetition of an earlier press comes soon; a clock that jumped back began anew.
+            if (1..=LATEST).contains(&last.timestamp.wrapping_sub(timestamp)) {
                 return None;
             }
             let end = last.timestamp.wrapping_add(u32::from(last.duration));
