@@ -15,6 +15,8 @@ const LONGEST: u64 = 4096;
 
 /// How long a client may take to ask, and we to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// After a failure to accept.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What an operator asks a running gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,10 +91,16 @@ pub async fn bind(path: &Path) -> anyhow::Result<UnixListener> {
 
 /// Serves the socket until the signalling task is gone.
 pub async fn serve(listener: UnixListener, asked: mpsc::Sender<Asked>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        if asked.is_closed() {
-            break;
-        }
+    while !asked.is_closed() {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // No file is left, for one: it passes.
+            Err(error) => {
+                tracing::warn!(%error, "the control socket cannot be served now");
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+        };
         let asked = asked.clone();
         tokio::spawn(async move {
             if let Err(error) = tokio::time::timeout(PATIENCE, answer(stream, asked))

@@ -429,8 +429,8 @@ fn letters<R: CryptoRng + ?Sized>(count: usize, rng: &mut R) -> String {
 
 fn checked_text(text: &str, lengths: std::ops::RangeInclusive<usize>) -> Result<String, IceError> {
     let fine = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'+' || letter == b'/';
-    // Some peers use '-' and '_' as base64url does; STUN does not mind.
-    let fine = |letter: u8| fine(letter) || letter == b'-' || letter == b'_';
+    // Some peers use '-' and '_' as base64url does, or pad with '='; STUN does not mind.
+    let fine = |letter: u8| fine(letter) || matches!(letter, b'-' | b'_' | b'=');
     if lengths.contains(&text.len()) && text.bytes().all(fine) {
         Ok(text.to_owned())
     } else {
