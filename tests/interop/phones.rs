@@ -28,7 +28,11 @@ async fn baresip_registers_with_md5_and_is_refused_with_a_wrong_password() {
     };
     let phone = quartet_tests::baresip::Baresip::start(&wrong).expect("baresip is installed");
     wait::until("a failed login in the log", Duration::from_secs(10), || {
-        house.gateway.log().contains("login failed: user=\"101\"").then_some(())
+        house
+            .gateway
+            .log()
+            .contains("why=WrongPassword failures=1 user=\"101\"")
+            .then_some(())
     });
     drop(phone);
 }

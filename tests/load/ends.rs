@@ -488,11 +488,7 @@ impl Leg {
                         tell(MediaEvent::Local { leg, lines });
                     }
                 }
-                Output::Data { data, .. } => {
-                    let bytes = data.to_vec();
-                    tell(MediaEvent::Data { leg, bytes });
-                }
-                Output::Rtp(_) | Output::Rtcp(_) => {}
+                Output::Data { .. } | Output::Rtp(_) | Output::Rtcp(_) => {}
                 Output::Event {
                     event: TransportEvent::Address(_) | TransportEvent::Stats(_),
                 } => {}

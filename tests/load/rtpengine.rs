@@ -244,7 +244,6 @@ impl Leg {
                 | MediaEvent::Played { .. }
                 | MediaEvent::Dtmf { .. }
                 | MediaEvent::Report { .. }
-                | MediaEvent::Data { .. }
                 | MediaEvent::Closed { .. } => {}
             }
         }

@@ -45,7 +45,7 @@ async fn wrong_passwords_are_refused_then_slowed_then_locked() {
     );
     let log = house.gateway.log();
     assert!(
-        log.contains("login failed: user=\"100\" source=127.0.0.1 why=WrongPassword failures=1"),
+        log.contains("login failed: source=127.0.0.1 why=WrongPassword failures=1 user=\"100\""),
         "{log}"
     );
     assert!(!log.contains("wrong\""), "no password in a log");

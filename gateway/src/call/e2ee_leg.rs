@@ -183,7 +183,7 @@ impl E2eeLeg {
     /// What the call wants.
     pub fn handle_command(&mut self, now: Instant, command: LegCommand) {
         match command {
-            LegCommand::Ring | LegCommand::Answer { .. } => {}
+            LegCommand::Ring | LegCommand::Answer { .. } | LegCommand::Probe => {}
             LegCommand::Accept { beside } => {
                 self.means.beside.get_or_insert(beside);
                 self.accept();
@@ -294,7 +294,6 @@ impl E2eeLeg {
             MediaEvent::Dtmf { .. }
             | MediaEvent::Played { .. }
             | MediaEvent::Report { .. }
-            | MediaEvent::Data { .. }
             | MediaEvent::Closed { .. } => {}
         }
     }

@@ -46,6 +46,8 @@ pub enum LegCommand {
         /// What a display shows.
         display: Option<String>,
     },
+    /// Find out whether it is still there.
+    Probe,
     /// The call is over, for this cause.
     End(Cause),
 }

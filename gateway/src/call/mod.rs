@@ -8,6 +8,7 @@ mod cause;
 mod codecs;
 mod e2ee_leg;
 mod leg;
+mod presence;
 mod record;
 mod sip_leg;
 mod verify;
@@ -21,6 +22,7 @@ pub use cause::Cause;
 pub use codecs::{e2ee_codecs, offered_codecs};
 pub use e2ee_leg::{E2eeLeg, Incoming as E2eeIncoming, Means as E2eeMeans, Outgoing as E2eeOutgoing};
 pub use leg::{Action, Leg, LegCommand, LegEvent, Power, PowerDone};
+use presence::Presence;
 pub use sip_leg::{Means as SipMeans, SipLeg};
 pub use verify::{Mode, Output as VerifyOutput, Say, Verdict, Verify};
 
@@ -114,8 +116,7 @@ pub struct Call {
     /// What the callees that refused said, the most telling one.
     refusal: Option<Cause>,
     reports: Vec<(LegKey, Report)>,
-    /// The phone's silence counts from here on: it may not speak before it has our answer, nor while it holds the call.
-    quiet_from: Instant,
+    presence: Presence,
     times: Times,
     actions: VecDeque<Action>,
 }
@@ -146,7 +147,7 @@ impl Call {
             plays: 0,
             refusal: None,
             reports: Vec::new(),
-            quiet_from: now,
+            presence: Presence::new(now),
             times: Times {
                 start: wall,
                 answer: None,
@@ -217,24 +218,6 @@ impl Call {
         while let Some((key, event)) = self.next_event() {
             self.on_event(now, wall, key, event, prompts);
         }
-        self.collect();
-    }
-
-    /// Media has a word about a leg that the leg itself does not need.
-    pub fn handle_report(&mut self, now: Instant, wall: SystemTime, key: LegKey, report: Report) {
-        let phone = self.legs.iter().find_map(|leg| match leg {
-            Leg::Sip(leg) if leg.key() == key => Some(leg.may_be_silent()),
-            Leg::Sip(_) | Leg::E2ee(_) => None,
-        });
-        if phone == Some(true) {
-            self.quiet_from = now;
-        }
-        let silent = report.silent.min(now.saturating_duration_since(self.quiet_from));
-        if phone == Some(false) && self.state == State::Talking && silent >= self.policy.rtp_timeout {
-            self.end(now, wall, Cause::Media);
-        }
-        self.reports.retain(|(leg, _)| *leg != key);
-        self.reports.push((key, report));
         self.collect();
     }
 
@@ -368,7 +351,7 @@ impl Call {
             self.verify = Verify::new(phone.unwrap_or(Mode::Off), self.policy.confirm_timeout);
             self.state = State::Talking;
             self.deadline = None;
-            self.quiet_from = now;
+            self.presence = Presence::new(now);
             self.times.answer = Some(wall);
             self.times.answered_at = Some(now);
             self.actions

@@ -7,6 +7,7 @@ mod describe;
 mod info;
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use quartet_proto::sdp::{Agreed, LocalCodec, SessionDescription, offer_answer};
@@ -29,6 +30,8 @@ pub struct Means {
     pub key: LegKey,
     /// Where its sockets are bound.
     pub bind: Bind,
+    /// Where its signalling comes from.
+    pub home: IpAddr,
     /// The codecs of the phone, best first, that a plugin serves.
     pub codecs: Vec<LocalCodec>,
     /// Our stream.
@@ -69,6 +72,15 @@ enum State {
     Ended,
 }
 
+/// How a phone tells its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeyWay {
+    /// RFC 4733.
+    Rtp,
+    /// SIP INFO.
+    Info,
+}
+
 /// A phone's leg.
 ///
 /// Drain [`poll_event`](Self::poll_event) and [`poll_action`](Self::poll_action) after each `handle_*`.
@@ -84,6 +96,8 @@ pub struct SipLeg {
     agreed: Option<Agreed>,
     version: u64,
     hold: bool,
+    /// How its keys come: the way of the first one. A phone that says each key in both ways pressed it once.
+    keys: Option<KeyWay>,
     events: VecDeque<LegEvent>,
     actions: VecDeque<Action>,
 }
@@ -130,6 +144,7 @@ impl SipLeg {
             agreed: None,
             version: 1,
             hold: false,
+            keys: None,
             events: VecDeque::new(),
             actions: VecDeque::new(),
         }
@@ -155,9 +170,10 @@ impl SipLeg {
         self.means.verify
     }
 
-    /// Whether the phone has said that it sends nothing: on hold, or listening only.
+    /// Whether the phone need not send: it listens only, or it holds, and not every phone that holds has music.
     pub fn may_be_silent(&self) -> bool {
-        self.agreed.as_ref().is_some_and(|agreed| !agreed.direction.receives())
+        let both = |agreed: &Agreed| agreed.direction.receives() && agreed.direction.sends();
+        self.agreed.as_ref().is_some_and(|agreed| !both(agreed))
     }
 
     /// The codec in use, for the call record.
@@ -185,6 +201,7 @@ impl SipLeg {
                     self.answer();
                 }
             }
+            LegCommand::Probe => self.sip(SipCommand::Probe { dialog: self.dialog }),
             LegCommand::End(cause) => self.end(cause),
         }
     }
@@ -212,7 +229,9 @@ impl SipLeg {
                 }
             }
             SipEvent::Info { content_type, body, .. } => {
-                self.events.extend(info::key(&content_type, &body).map(LegEvent::Key))
+                if let Some(key) = info::key(&content_type, &body) {
+                    self.on_key(KeyWay::Info, key);
+                }
             }
             SipEvent::Reinvite { body, .. } => self.on_reinvite(body.as_deref()),
             SipEvent::Incoming { .. }
@@ -235,12 +254,15 @@ impl SipLeg {
                 }
             }
             MediaEvent::Failed { cause, .. } => self.fail(Cause::from_transport(&cause)),
-            MediaEvent::Dtmf { digit, .. } => self.events.push_back(LegEvent::Key(digit)),
+            MediaEvent::Dtmf { digit, .. } => self.on_key(KeyWay::Rtp, digit),
             MediaEvent::Played { play, .. } => self.events.push_back(LegEvent::Played(play)),
-            MediaEvent::Connected { .. }
-            | MediaEvent::Report { .. }
-            | MediaEvent::Data { .. }
-            | MediaEvent::Closed { .. } => {}
+            MediaEvent::Connected { .. } | MediaEvent::Report { .. } | MediaEvent::Closed { .. } => {}
+        }
+    }
+
+    fn on_key(&mut self, way: KeyWay, key: char) {
+        if *self.keys.get_or_insert(way) == way {
+            self.events.push_back(LegEvent::Key(key));
         }
     }
 
@@ -408,7 +430,7 @@ impl SipLeg {
         self.media(MediaCommand::Codec { leg, codec });
         self.media(MediaCommand::Remote {
             leg,
-            lines: agreed.remote_lines.clone(),
+            lines: format!("signalled-from:{}\n{}", self.means.home, agreed.remote_lines),
         });
         // A phone that only listens is not on hold: it goes on hearing.
         let hold = !agreed.direction.sends();
@@ -472,3 +494,6 @@ impl SipLeg {
         self.actions.push_back(Action::Media(command));
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -341,11 +341,7 @@ impl End {
         match outcome {
             Ok(Outcome::Rtp) => self.hear(session),
             Ok(Outcome::Transmit) => transmit(session),
-            Ok(Outcome::Data) => {
-                let (leg, bytes) = (session.leg, session.packet.bytes().to_vec());
-                (self.events)(MediaEvent::Data { leg, bytes });
-            }
-            Ok(Outcome::Kept | Outcome::Rtcp | Outcome::Datagram) | Err(_) => {}
+            Ok(Outcome::Data | Outcome::Kept | Outcome::Rtcp | Outcome::Datagram) | Err(_) => {}
         }
         self.drain(session);
     }
@@ -437,11 +433,7 @@ impl End {
                         socket.send_to(data, dst).ok();
                     }
                 }
-                Output::Data { data, .. } => {
-                    let bytes = data.to_vec();
-                    (self.events)(MediaEvent::Data { leg, bytes });
-                }
-                Output::Rtp(_) | Output::Rtcp(_) => {}
+                Output::Data { .. } | Output::Rtp(_) | Output::Rtcp(_) => {}
                 Output::Event { event } => match event {
                     TransportEvent::Connected => {
                         session.up = true;

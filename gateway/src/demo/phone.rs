@@ -276,6 +276,7 @@ impl Task {
                 addresses: vec![self.local.ip()],
                 components: 2,
             },
+            home: self.setup.gateway.ip(),
             codecs: offered_codecs(&self.setup.codecs, &self.registry),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),

@@ -1,6 +1,6 @@
 //! Who may call whom: limits, routes, and the making of a call from an INVITE or a request.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -75,7 +75,7 @@ pub(super) fn note(event: &SipEvent) {
         } => {
             tracing::info!(user = %Redacted(user), ?change, source = %Redacted(source), "phone");
         }
-        // One line, always the same shape: fail2ban reads it.
+        // One line, always the same shape: fail2ban reads it. What a stranger writes stands last.
         SipEvent::LoginFailed {
             user,
             source,
@@ -83,7 +83,7 @@ pub(super) fn note(event: &SipEvent) {
             failures,
         } => {
             tracing::warn!(
-                "login failed: user={user:?} source={} why={why:?} failures={failures}",
+                "login failed: source={} why={why:?} failures={failures} user={user:?}",
                 source.ip()
             );
         }
@@ -111,6 +111,7 @@ impl Exchange {
             user,
             target,
             body,
+            source,
             local,
             ..
         } = event
@@ -158,7 +159,7 @@ impl Exchange {
             return refuse(self, &parties, Cause::Forbidden);
         };
         let (caller_key, callee_key) = (LegKey(self.next_key()), LegKey(self.next_key()));
-        let means = self.sip_means(caller_key, &phone, local, &callee);
+        let means = self.sip_means(caller_key, &phone, (local, source.ip()), &callee);
         let caller = match SipLeg::incoming(means, dialog, body.as_deref()) {
             Ok(leg) => leg,
             Err(cause) => return refuse(self, &parties, cause),
@@ -285,7 +286,7 @@ impl Exchange {
         let key = LegKey(self.next_key());
         let dialog = self.endpoint.next_dialog();
         self.by_dialog.insert(dialog, key);
-        let means = self.sip_means(key, phone, contact.local, from);
+        let means = self.sip_means(key, phone, (contact.local, contact.destination.ip()), from);
         let host = contact.local;
         let from = NameAddr::new(Some(from), Uri::sip(from, host));
         let to = NameAddr::new(phone.name.as_deref(), Uri::sip(&phone.user, host));
@@ -312,7 +313,9 @@ impl Exchange {
         self.follow(now, key);
     }
 
-    fn sip_means(&mut self, key: LegKey, phone: &config::Phone, local: SocketAddr, peer: &str) -> SipMeans {
+    /// `between` is our address and the phone's.
+    fn sip_means(&mut self, key: LegKey, phone: &config::Phone, between: (SocketAddr, IpAddr), peer: &str) -> SipMeans {
+        let (local, home) = between;
         let mut rng = (self.rng)();
         let addresses = match self.media_addresses.as_slice() {
             [] => vec![local.ip()],
@@ -329,6 +332,7 @@ impl Exchange {
                 addresses,
                 components: 2,
             },
+            home,
             codecs: offered_codecs(&phone.codecs, &self.registry),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),

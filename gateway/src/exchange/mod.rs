@@ -145,8 +145,7 @@ impl Exchange {
                 | MediaEvent::Connected { .. }
                 | MediaEvent::Failed { .. }
                 | MediaEvent::Played { .. }
-                | MediaEvent::Dtmf { .. }
-                | MediaEvent::Data { .. } => {}
+                | MediaEvent::Dtmf { .. } => {}
             }
             match call.leg_mut(leg) {
                 Some(Leg::Sip(leg)) => leg.handle_media(event),

@@ -74,7 +74,7 @@ impl Legs {
                 Ok(None) => return Ok(()),
                 Err(_) => return Err(Cause::Borrowed("plugin")),
             };
-            if sink.play.is_some() || sink.hold || source.hold || !sink.connected {
+            if sink.play.is_some() || sink.hold || !sink.connected {
                 sink.interrupted = true;
                 continue;
             }
@@ -86,14 +86,12 @@ impl Legs {
 
     /// Tells the call which keys a leg's person has pressed, and presses them for the partner's.
     pub(super) fn tell_keys(&mut self, now_ns: u64, slot: Slot, outside: &mut impl Outside) -> Result<(), Cause> {
-        while let Some((key, partner, hold, digit)) = self.leg(slot).and_then(|leg| {
+        while let Some((key, partner, digit)) = self.leg(slot).and_then(|leg| {
             let digit = leg.pressed.pop_front()?;
-            Some((leg.key, leg.partner, leg.hold, digit))
+            Some((leg.key, leg.partner, digit))
         }) {
             outside.event(MediaEvent::Dtmf { leg: key, digit });
-            if let Some(sink) = partner
-                .and_then(|partner| self.leg(partner))
-                .filter(|sink| !sink.hold && !hold)
+            if let Some(sink) = partner.and_then(|partner| self.leg(partner)).filter(|sink| !sink.hold)
                 && let Some(outgoing) = &mut sink.outgoing
             {
                 outgoing.press(now_ns, digit);

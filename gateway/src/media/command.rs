@@ -224,13 +224,6 @@ pub enum MediaEvent {
         /// The figures.
         report: Report,
     },
-    /// A message of the transport's data channel.
-    Data {
-        /// The leg.
-        leg: LegKey,
-        /// The message.
-        bytes: Vec<u8>,
-    },
     /// The leg is gone: its sockets are free.
     Closed {
         /// The leg.
@@ -248,7 +241,6 @@ impl MediaEvent {
             | Self::Played { leg, .. }
             | Self::Dtmf { leg, .. }
             | Self::Report { leg, .. }
-            | Self::Data { leg, .. }
             | Self::Closed { leg } => *leg,
         }
     }
@@ -264,7 +256,6 @@ impl fmt::Debug for MediaEvent {
             Self::Played { leg, play } => f.debug_tuple("Played").field(leg).field(play).finish(),
             Self::Dtmf { leg, .. } => f.debug_tuple("Dtmf").field(leg).finish(),
             Self::Report { leg, report } => f.debug_tuple("Report").field(leg).field(report).finish(),
-            Self::Data { leg, bytes } => f.debug_tuple("Data").field(leg).field(&bytes.len()).finish(),
             Self::Closed { leg } => f.debug_tuple("Closed").field(leg).finish(),
         }
     }

@@ -28,6 +28,8 @@ const RTCP_NS: u64 = 5_000_000_000;
 const MOST_OUTPUTS: usize = 1_000;
 /// Key presses that wait for being told.
 const PRESSES: usize = 16;
+/// Key presses in a second: RFC 4733 lets a press and the pause after it take 80 ms.
+pub(crate) const KEYS_PER_REPORT: u8 = 12;
 
 /// Where a leg stands in its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,7 +81,13 @@ pub(crate) struct Leg {
     /// Earliest entry in the worker's timers.
     pub(crate) registered_ns: u64,
     reception: Reception,
+    /// The stream that `reception` and `dtmf` are about; a new agreement may bring another.
+    heard_ssrc: Option<u32>,
+    /// Lost of earlier streams.
+    lost_before: u64,
     dtmf: Receiver,
+    /// Keys that are told before the next report: more than a person presses are a flood.
+    keys_left: u8,
     report_ns: u64,
     rtcp_ns: Option<u64>,
     /// CNAME: random, tells nothing.
@@ -118,7 +126,10 @@ impl Leg {
             pressed: VecDeque::with_capacity(PRESSES),
             registered_ns: u64::MAX,
             reception: Reception::new(8_000),
+            heard_ssrc: None,
+            lost_before: 0,
             dtmf: Receiver::new(),
+            keys_left: KEYS_PER_REPORT,
             report_ns: now_ns + REPORT_NS,
             rtcp_ns: None,
             name,
@@ -147,8 +158,8 @@ impl Leg {
 
     /// Takes the agreed codec; the caller makes the stream and the flows for it.
     pub(crate) fn agree(&mut self, agreed: Agreed) {
-        let event_clock = agreed.table.clock();
-        self.reception = Reception::new(event_clock);
+        self.lost_before += self.reception.quality().lost;
+        self.reception = Reception::new(agreed.table.clock());
         self.agreed = Some(agreed);
     }
 
@@ -199,14 +210,11 @@ impl Leg {
         match transport.receive(now_ns, packet) {
             Ok(Outcome::Rtp) => self.hear_rtp(now_ns, packet.bytes()),
             Ok(Outcome::Rtcp) => self.hear_rtcp(now_ns, packet.bytes()),
-            Ok(Outcome::Data) => outside.event(MediaEvent::Data {
-                leg: self.key,
-                bytes: packet.bytes().to_vec(),
-            }),
             Ok(Outcome::Transmit) => {
                 self.unsent += u64::from(!outside.transmit(self.slot, packet.path, packet.dst, packet.bytes()));
             }
-            Ok(Outcome::Kept | Outcome::Datagram) => {}
+            // Nothing of a call is said by data messages, and the peer can send any number of them.
+            Ok(Outcome::Data | Outcome::Kept | Outcome::Datagram) => {}
             Err(error) if is_fault(error) => return Err(Cause::Borrowed("plugin")),
             // A stranger's datagram, or a broken one: the plugin has counted it.
             Err(_) => {}
@@ -275,12 +283,6 @@ impl Leg {
                 }
                 Output::Rtp(bytes) => self.hear_rtp(now_ns, bytes),
                 Output::Rtcp(bytes) => self.hear_rtcp(now_ns, bytes),
-                Output::Data { data, .. } => {
-                    outside.event(MediaEvent::Data {
-                        leg: self.key,
-                        bytes: data.to_vec(),
-                    });
-                }
                 Output::Event {
                     event: TransportEvent::Connected,
                 } => self.connect(now_ns, outside),
@@ -293,7 +295,8 @@ impl Leg {
                 Output::Event {
                     event: TransportEvent::Local,
                 } => ask_local = true,
-                Output::Event {
+                Output::Data { .. }
+                | Output::Event {
                     event: TransportEvent::Address(_) | TransportEvent::Stats(_),
                 } => {}
             }
@@ -316,7 +319,8 @@ impl Leg {
 
     fn hear_rtp(&mut self, now_ns: u64, bytes: &[u8]) {
         let Ok(packet) = Rtp::parse(bytes) else { return };
-        if self.reception.ssrc().is_some_and(|ssrc| ssrc != packet.ssrc) {
+        if self.heard_ssrc.replace(packet.ssrc) != Some(packet.ssrc) {
+            self.lost_before += self.reception.quality().lost;
             self.dtmf.reset();
         }
         self.reception.received(&packet, now_ns);
@@ -329,7 +333,9 @@ impl Leg {
             .is_some_and(|event| event.receive_pt == packet.payload_type)
             && let Some(digit) = self.dtmf.receive(packet.timestamp, packet.payload)
             && self.pressed.len() < PRESSES
+            && self.keys_left > 0
         {
+            self.keys_left -= 1;
             self.pressed.push_back(digit);
         }
         if let Some(flow) = &mut self.flow {
@@ -361,17 +367,6 @@ impl Leg {
         }
     }
 
-    /// Sends what the packet buffer holds of our stream: the packet that [`Outgoing`] made.
-    pub(crate) fn send_rtp(
-        &mut self,
-        now_ns: u64,
-        bytes: &[u8],
-        packet: &mut Packet,
-        outside: &mut impl Outside,
-    ) -> Result<(), Cause> {
-        self.send(now_ns, PacketKind::Rtp, bytes, packet, outside)
-    }
-
     /// Lets the peer hear one frame.
     pub(crate) fn speak(
         &mut self,
@@ -386,7 +381,13 @@ impl Leg {
         };
         match outgoing.speak(now_ns, pcm, fresh, &mut scratch.rtp) {
             Ok(None) => Ok(()),
-            Ok(Some(length)) => self.send_rtp(now_ns, &scratch.rtp[..length], &mut scratch.packet, outside),
+            Ok(Some(length)) => self.send(
+                now_ns,
+                PacketKind::Rtp,
+                &scratch.rtp[..length],
+                &mut scratch.packet,
+                outside,
+            ),
             Err(_) => Err(Cause::Borrowed("plugin")),
         }
     }
@@ -406,9 +407,13 @@ impl Leg {
             return Ok(());
         };
         match outgoing.tell_press(now_ns, &mut scratch.rtp) {
-            Some(length) if self.connected => {
-                self.send_rtp(now_ns, &scratch.rtp[..length], &mut scratch.packet, outside)
-            }
+            Some(length) if self.connected => self.send(
+                now_ns,
+                PacketKind::Rtp,
+                &scratch.rtp[..length],
+                &mut scratch.packet,
+                outside,
+            ),
             Some(_) | None => Ok(()),
         }
     }
@@ -425,6 +430,7 @@ impl Leg {
             return Ok(());
         }
         self.report_ns = (self.report_ns + REPORT_NS).max(now_ns);
+        self.keys_left = KEYS_PER_REPORT;
         let report = self.figures(now_ns);
         outside.event(MediaEvent::Report { leg: self.key, report });
         if self.rtcp_ns.is_some_and(|due| due <= now_ns + REPORT_NS / 2) {
@@ -465,7 +471,7 @@ impl Leg {
         let quality = self.reception.quality();
         Report {
             received: self.received,
-            lost: quality.lost,
+            lost: self.lost_before + quality.lost,
             late: self.flow.as_ref().map_or(0, Flow::late),
             concealed: self.flow.as_ref().map_or(0, Flow::concealed),
             jitter_ms: quality.jitter.as_secs_f32() * 1000.0,

@@ -1,0 +1,141 @@
+//! Whether the phone is still there: silence ends a call, and a phone that may be silent is asked.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{Call, Cause, Leg, LegCommand, State};
+use crate::media::{LegKey, Report};
+
+/// A phone that holds is asked whether it is there once it has been silent, RTCP included, for so long, and as often. The
+/// transaction gives up after 32 s (RFC 3261 §17.1.2.2, timer F).
+const ASK_AFTER: Duration = Duration::from_secs(30);
+
+/// What is known of the phone's presence.
+#[derive(Debug)]
+pub(super) struct Presence {
+    /// The phone's silence counts from here on: it may not speak before it has our answer, nor while it holds the call.
+    quiet_from: Instant,
+    asked: Instant,
+}
+
+impl Presence {
+    /// It is there now.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            quiet_from: now,
+            asked: now,
+        }
+    }
+}
+
+impl Call {
+    /// Media has a word about a leg that the leg itself does not need.
+    pub fn handle_report(&mut self, now: Instant, wall: SystemTime, key: LegKey, report: Report) {
+        let phone = self.legs.iter().find_map(|leg| match leg {
+            Leg::Sip(leg) if leg.key() == key => Some(leg.may_be_silent()),
+            Leg::Sip(_) | Leg::E2ee(_) => None,
+        });
+        if let Some(may_be_silent) = phone.filter(|_| self.state == State::Talking) {
+            let presence = &mut self.presence;
+            if may_be_silent {
+                presence.quiet_from = now;
+                if report.silent.min(now.saturating_duration_since(presence.asked)) >= ASK_AFTER {
+                    presence.asked = now;
+                    self.tell(now, key, LegCommand::Probe);
+                }
+            } else if report.silent.min(now.saturating_duration_since(presence.quiet_from)) >= self.policy.rtp_timeout {
+                self.end(now, wall, Cause::Media);
+            }
+        }
+        self.reports.retain(|(leg, _)| *leg != key);
+        self.reports.push((key, report));
+        self.collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quartet_proto::sip::{DialogKey, SipCommand, SipEvent};
+
+    use super::*;
+    use crate::call::sip_leg::tests::leg;
+    use crate::call::{Action, CallKey, Mode, Parties, Policy};
+    use crate::cdr::Direction;
+    use crate::media::MediaEvent;
+
+    /// A phone in conversation, which has answered our offer in this direction.
+    fn talking(now: Instant, direction: &str) -> Call {
+        let mut leg = leg();
+        let lines = "c:192.0.2.1\nport:4000\nrtcp-port:4001\n".to_owned();
+        leg.handle_media(MediaEvent::Local { leg: LegKey(1), lines });
+        leg.handle_command(LegCommand::Answer { display: None });
+        let answer = format!(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 5000 RTP/AVP 0\r\na={direction}\r\n"
+        );
+        let body = Some(answer.into_bytes());
+        leg.handle_sip(SipEvent::Confirmed {
+            dialog: DialogKey(1),
+            body,
+        });
+        assert_eq!(leg.verify(), Mode::Confirm);
+        let parties = Parties {
+            from: "100".into(),
+            to: "anna".into(),
+            route: None,
+            direction: Direction::Outgoing,
+            network: None,
+        };
+        let second = Duration::from_secs(1);
+        let policy = Policy {
+            confirm_timeout: second,
+            rtp_timeout: 10 * second,
+            ring_timeout: second,
+            connect_timeout: second,
+        };
+        let mut call = Call::new(
+            now,
+            SystemTime::UNIX_EPOCH,
+            CallKey(1),
+            parties,
+            policy,
+            vec![Leg::Sip(leg)],
+        );
+        call.state = State::Talking;
+        call.actions.clear();
+        call
+    }
+
+    /// When, in seconds, the phone is asked, and when the call ends, if nothing is heard for two minutes.
+    fn silence(direction: &str) -> (Vec<u64>, Option<u64>) {
+        let begin = Instant::now();
+        let mut call = talking(begin, direction);
+        let mut asked = Vec::new();
+        for second in 1..=120 {
+            let silent = Duration::from_secs(second);
+            let report = Report {
+                silent,
+                ..Report::default()
+            };
+            call.handle_report(begin + silent, SystemTime::UNIX_EPOCH, LegKey(1), report);
+            while let Some(action) = call.poll_action() {
+                match action {
+                    Action::Sip(SipCommand::Probe { .. }) => asked.push(second),
+                    Action::Sip(SipCommand::Hangup { .. }) => return (asked, Some(second)),
+                    Action::Sip(_)
+                    | Action::Media(_)
+                    | Action::Network(_)
+                    | Action::Compute(..)
+                    | Action::Record(_) => {}
+                }
+            }
+        }
+        (asked, None)
+    }
+
+    #[test]
+    fn a_silent_phone_ends_the_call_and_one_that_holds_is_asked() {
+        assert_eq!(silence("sendrecv"), (vec![], Some(10)));
+        for direction in ["sendonly", "inactive", "recvonly"] {
+            assert_eq!(silence(direction), (vec![30, 60, 90, 120], None), "{direction}");
+        }
+    }
+}
