@@ -10,10 +10,10 @@ fn check(name: &str, quartet: &str, phones: &str, routes: &str) -> (Option<i32>,
 }
 
 /// Starts a gateway on loopback that stops at once; the exit code and all that was printed.
-fn start(name: &str, more: &str, phones: &str) -> (Option<i32>, String) {
+fn start(name: &str, hub_port: u16, more: &str, phones: &str) -> (Option<i32>, String) {
     let plugins = quartet_tests::house::plugin_folder();
     let quartet = format!(
-        "[sip]\nlisten = [\"udp:127.0.0.1:0\"]\n[network.hub]\nlisten = \"http:127.0.0.1:0\"\n[plugins]\npath = [{plugins:?}]\n{more}"
+        "[sip]\nlisten = [\"udp:127.0.0.1:0\"]\n[network.hub]\nlisten = \"http:127.0.0.1:{hub_port}\"\n[plugins]\npath = [{plugins:?}]\n{more}"
     );
     with_files(name, [&quartet, phones, ""], &["run", "--until-stdin-closes"])
 }
@@ -93,7 +93,7 @@ fn the_conf_files_that_come_with_it_are_ok() {
 fn what_nothing_here_provides_is_said_at_the_start() {
     let phone = "[[phone]]\nuser = \"100\"\npassword_hash = { md5 = \"0123456789abcdef0123456789abcdef\" }\n\
                  codecs = [\"g722\", \"pcmu\"]\nlanguage = \"de\"\n";
-    let (code, text) = start("unserved", "[plugins.options.codec-opuss]\nbitrate = 9\n", phone);
+    let (code, text) = start("unserved", 0, "[plugins.options.codec-opuss]\nbitrate = 9\n", phone);
     assert_eq!(code, Some(0), "{text}");
     for expected in [
         "[plugins.options.codec-opuss] is for no plugin",
@@ -115,14 +115,13 @@ fn what_cannot_be_served_keeps_it_from_starting_with_a_sentence() {
         ),
         ("folder", "[cdr]\npath = \"/proc/nowhere/cdr.jsonl\"\n", "of [cdr] path"),
     ] {
-        let (code, text) = start(name, more, "");
+        let (code, text) = start(name, 0, more, "");
         assert_eq!(code, Some(1), "{name}: {text}");
         assert!(text.contains(expected), "{name}: no {expected} in:\n{text}");
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("bound").port();
-    let hub = format!("[network.hub]\nlisten = \"http:127.0.0.1:{port}\"\n[sip]\nlisten = [\"udp:127.0.0.1:0\"]\n");
-    let (code, text) = with_files("taken", [&hub, "", ""], &["run", "--until-stdin-closes"]);
+    let (code, text) = start("taken", port, "", "");
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("another program has this port"), "{text}");
 }
