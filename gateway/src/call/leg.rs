@@ -24,7 +24,12 @@ pub enum LegEvent {
     /// The person hears and is heard.
     Connected,
     /// A key was pressed.
-    Key(char),
+    Key {
+        /// `0`-`9`, `*`, `#`, `A`-`D`.
+        digit: char,
+        /// Media has passed it on to the partner already.
+        passed: bool,
+    },
     /// A prompt has played to its end.
     Played(PlayKey),
     /// The leg is over, by its own side.

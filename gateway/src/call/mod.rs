@@ -300,7 +300,12 @@ impl Call {
             LegEvent::Taken => self.on_taken(now, key),
             LegEvent::Emojis(emojis) => self.emojis = Some(emojis),
             LegEvent::Connected => self.on_connected(now, wall, key, prompts),
-            LegEvent::Key(digit) => {
+            LegEvent::Key { digit, passed } => {
+                let partner = self.legs().find(|leg| *leg != key);
+                if let Some(leg) = partner.filter(|_| !passed && self.state == State::Talking) {
+                    self.actions
+                        .push_back(Action::Media(MediaCommand::SendDtmf { leg, digit }));
+                }
                 self.verify.handle_key(now, digit);
                 self.follow_verify(now, wall, prompts);
             }

@@ -57,14 +57,13 @@ mod tests {
     use quartet_proto::sip::{DialogKey, SipCommand, SipEvent};
 
     use super::*;
-    use crate::call::sip_leg::tests::leg;
-    use crate::call::{Action, CallKey, Mode, Parties, Policy};
-    use crate::cdr::Direction;
+    use crate::call::Action;
+    use crate::call::sip_leg::tests::{leg, talking};
     use crate::media::MediaEvent;
 
     /// A phone in conversation, which has answered our offer in this direction.
-    fn talking(now: Instant, direction: &str) -> Call {
-        let mut leg = leg();
+    fn in_conversation(now: Instant, direction: &str) -> Call {
+        let mut leg = leg(1);
         let lines = "c:192.0.2.1\nport:4000\nrtcp-port:4001\n".to_owned();
         leg.handle_media(MediaEvent::Local { leg: LegKey(1), lines });
         leg.handle_command(LegCommand::Answer { display: None });
@@ -76,38 +75,13 @@ mod tests {
             dialog: DialogKey(1),
             body,
         });
-        assert_eq!(leg.verify(), Mode::Confirm);
-        let parties = Parties {
-            from: "100".into(),
-            to: "anna".into(),
-            route: None,
-            direction: Direction::Outgoing,
-            network: None,
-        };
-        let second = Duration::from_secs(1);
-        let policy = Policy {
-            confirm_timeout: second,
-            rtp_timeout: 10 * second,
-            ring_timeout: second,
-            connect_timeout: second,
-        };
-        let mut call = Call::new(
-            now,
-            SystemTime::UNIX_EPOCH,
-            CallKey(1),
-            parties,
-            policy,
-            vec![Leg::Sip(leg)],
-        );
-        call.state = State::Talking;
-        call.actions.clear();
-        call
+        talking(now, vec![leg])
     }
 
     /// When, in seconds, the phone is asked, and when the call ends, if nothing is heard for two minutes.
     fn silence(direction: &str) -> (Vec<u64>, Option<u64>) {
         let begin = Instant::now();
-        let mut call = talking(begin, direction);
+        let mut call = in_conversation(begin, direction);
         let mut asked = Vec::new();
         for second in 1..=120 {
             let silent = Duration::from_secs(second);

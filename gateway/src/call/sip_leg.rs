@@ -260,9 +260,10 @@ impl SipLeg {
         }
     }
 
-    fn on_key(&mut self, way: KeyWay, key: char) {
+    fn on_key(&mut self, way: KeyWay, digit: char) {
         if *self.keys.get_or_insert(way) == way {
-            self.events.push_back(LegEvent::Key(key));
+            let passed = way == KeyWay::Rtp;
+            self.events.push_back(LegEvent::Key { digit, passed });
         }
     }
 

@@ -374,7 +374,7 @@ impl Task {
                         self.tell(Event::Ended(cause.word()));
                         self.close();
                     }
-                    LegEvent::Taken | LegEvent::Key(_) | LegEvent::Played(_) => {}
+                    LegEvent::Taken | LegEvent::Key { .. } | LegEvent::Played(_) => {}
                 }
             } else {
                 return;

@@ -327,7 +327,7 @@ impl Task {
                         self.tell(Event::Ended(cause.word()));
                         self.close();
                     }
-                    LegEvent::Taken | LegEvent::Emojis(_) | LegEvent::Key(_) | LegEvent::Played(_) => {}
+                    LegEvent::Taken | LegEvent::Emojis(_) | LegEvent::Key { .. } | LegEvent::Played(_) => {}
                 }
             } else {
                 return;
