@@ -171,7 +171,6 @@ fuzz_target!(|data: &[u8]| {
     let ha1 = Ha1::of("100", "fuzz", "fuzz");
     subject.endpoint.set_accounts(vec![Account {
         user: "100".to_owned(),
-        display: None,
         ha1,
         max_contacts: 2,
     }]);
