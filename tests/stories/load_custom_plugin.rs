@@ -238,4 +238,12 @@ fn a_plugin_that_writes_outside_its_buffer_fails_the_test_and_harms_nobody() {
     assert_eq!((out.status.code(), &report["failed"]), (Some(1), &1.into()), "{report}");
     let seen = report["checks"][0]["seen"].as_str().unwrap_or_default();
     assert!(seen.contains("signal 11"), "{report}");
+    let out = Command::new(PROGRAM)
+        .args(["plugin", "test", "--check", "99"])
+        .arg(&plugin)
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(out.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("there is no check 99"), "{text}");
 }
