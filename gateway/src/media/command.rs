@@ -123,7 +123,7 @@ pub enum MediaCommand {
         /// Either of the two.
         a: LegKey,
     },
-    /// Silences a leg in both directions (announcements are still heard), or ends that.
+    /// Lets a leg's person hear nothing of the partner (announcements are still heard), or ends that.
     Hold {
         /// The leg.
         leg: LegKey,

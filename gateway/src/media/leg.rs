@@ -81,10 +81,6 @@ pub(crate) struct Leg {
     /// Earliest entry in the worker's timers.
     pub(crate) registered_ns: u64,
     reception: Reception,
-    /// The stream that `reception` and `dtmf` are about; a new agreement may bring another.
-    heard_ssrc: Option<u32>,
-    /// Lost of earlier streams.
-    lost_before: u64,
     dtmf: Receiver,
     /// Keys that are told before the next report: more than a person presses are a flood.
     keys_left: u8,
@@ -126,8 +122,6 @@ impl Leg {
             pressed: VecDeque::with_capacity(PRESSES),
             registered_ns: u64::MAX,
             reception: Reception::new(8_000),
-            heard_ssrc: None,
-            lost_before: 0,
             dtmf: Receiver::new(),
             keys_left: KEYS_PER_REPORT,
             report_ns: now_ns + REPORT_NS,
@@ -158,8 +152,7 @@ impl Leg {
 
     /// Takes the agreed codec; the caller makes the stream and the flows for it.
     pub(crate) fn agree(&mut self, agreed: Agreed) {
-        self.lost_before += self.reception.quality().lost;
-        self.reception = Reception::new(agreed.table.clock());
+        self.reception.restart(agreed.table.clock());
         self.agreed = Some(agreed);
     }
 
@@ -319,10 +312,6 @@ impl Leg {
 
     fn hear_rtp(&mut self, now_ns: u64, bytes: &[u8]) {
         let Ok(packet) = Rtp::parse(bytes) else { return };
-        if self.heard_ssrc.replace(packet.ssrc) != Some(packet.ssrc) {
-            self.lost_before += self.reception.quality().lost;
-            self.dtmf.reset();
-        }
         self.reception.received(&packet, now_ns);
         self.received += 1;
         self.heard_ns = now_ns;
@@ -331,7 +320,7 @@ impl Leg {
             .codec
             .telephone_event
             .is_some_and(|event| event.receive_pt == packet.payload_type)
-            && let Some(digit) = self.dtmf.receive(packet.timestamp, packet.payload)
+            && let Some(digit) = self.dtmf.receive(packet.ssrc, packet.timestamp, packet.payload)
             && self.pressed.len() < PRESSES
             && self.keys_left > 0
         {
@@ -367,6 +356,18 @@ impl Leg {
         }
     }
 
+    /// Sends what the scratch holds of our stream: the packet that [`Outgoing`] made.
+    fn send_rtp(
+        &mut self,
+        now_ns: u64,
+        length: usize,
+        scratch: &mut Scratch,
+        outside: &mut impl Outside,
+    ) -> Result<(), Cause> {
+        let Scratch { rtp, packet, .. } = scratch;
+        self.send(now_ns, PacketKind::Rtp, &rtp[..length], packet, outside)
+    }
+
     /// Lets the peer hear one frame.
     pub(crate) fn speak(
         &mut self,
@@ -381,13 +382,7 @@ impl Leg {
         };
         match outgoing.speak(now_ns, pcm, fresh, &mut scratch.rtp) {
             Ok(None) => Ok(()),
-            Ok(Some(length)) => self.send(
-                now_ns,
-                PacketKind::Rtp,
-                &scratch.rtp[..length],
-                &mut scratch.packet,
-                outside,
-            ),
+            Ok(Some(length)) => self.send_rtp(now_ns, length, scratch, outside),
             Err(_) => Err(Cause::Borrowed("plugin")),
         }
     }
@@ -407,13 +402,7 @@ impl Leg {
             return Ok(());
         };
         match outgoing.tell_press(now_ns, &mut scratch.rtp) {
-            Some(length) if self.connected => self.send(
-                now_ns,
-                PacketKind::Rtp,
-                &scratch.rtp[..length],
-                &mut scratch.packet,
-                outside,
-            ),
+            Some(length) if self.connected => self.send_rtp(now_ns, length, scratch, outside),
             Some(_) | None => Ok(()),
         }
     }
@@ -471,7 +460,7 @@ impl Leg {
         let quality = self.reception.quality();
         Report {
             received: self.received,
-            lost: self.lost_before + quality.lost,
+            lost: self.reception.lost_in_all(),
             late: self.flow.as_ref().map_or(0, Flow::late),
             concealed: self.flow.as_ref().map_or(0, Flow::concealed),
             jitter_ms: quality.jitter.as_secs_f32() * 1000.0,

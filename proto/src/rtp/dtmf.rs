@@ -31,7 +31,7 @@ pub fn digit(code: u8) -> Option<char> {
 /// Turns the packets of telephone events into one key per press.
 ///
 /// A key is reported with the first packet of its event that arrives, whichever that is; the rest of the event is
-/// recognised by its timestamp. Call [`Receiver::reset`] when the SSRC changes.
+/// recognised by its timestamp, which counts for one SSRC: another one begins anew.
 #[derive(Clone, Debug, Default)]
 pub struct Receiver {
     last: Option<Heard>,
@@ -39,6 +39,7 @@ pub struct Receiver {
 
 #[derive(Clone, Copy, Debug)]
 struct Heard {
+    ssrc: u32,
     timestamp: u32,
     code: u8,
     duration: u16,
@@ -53,17 +54,18 @@ impl Receiver {
     }
 
     /// Takes one packet of the telephone-event payload type; a key if it begins a press. Broken payloads yield none.
-    pub fn receive(&mut self, timestamp: u32, payload: &[u8]) -> Option<char> {
+    pub fn receive(&mut self, ssrc: u32, timestamp: u32, payload: &[u8]) -> Option<char> {
         let [code, flags, high, low, ..] = *payload else {
             return None;
         };
         let heard = Heard {
+            ssrc,
             timestamp,
             code,
             duration: u16::from_be_bytes([high, low]),
             ended: flags & 0x80 != 0,
         };
-        if let Some(last) = &mut self.last {
+        if let Some(last) = self.last.as_mut().filter(|last| last.ssrc == ssrc) {
             if last.timestamp == timestamp {
                 last.ended |= heard.ended;
                 last.duration = last.duration.max(heard.duration);
@@ -83,11 +85,6 @@ impl Receiver {
             self.last = Some(heard);
         }
         digit(code)
-    }
-
-    /// Forgets the last event: the next timestamp comes from another stream.
-    pub fn reset(&mut self) {
-        self.last = None;
     }
 }
 
@@ -190,7 +187,7 @@ mod tests {
                 .iter()
                 .enumerate()
                 .filter(|(index, _)| mask >> index & 1 == 1)
-                .filter_map(|(_, step)| receiver.receive(1000, &step.payload))
+                .filter_map(|(_, step)| receiver.receive(7, 1000, &step.payload))
                 .collect();
             assert_eq!(heard, ['5'], "mask {mask:05b}");
         }
@@ -199,11 +196,11 @@ mod tests {
     #[test]
     fn the_same_key_twice_is_two_presses() {
         let mut receiver = Receiver::new();
-        assert_eq!(receiver.receive(u32::MAX - 9, &[1, 10, 0, 160]), Some('1'));
-        assert_eq!(receiver.receive(u32::MAX - 9, &[1, 0x8A, 1, 64]), None);
-        assert_eq!(receiver.receive(2000, &[1, 10, 0, 160]), Some('1'));
+        assert_eq!(receiver.receive(7, u32::MAX - 9, &[1, 10, 0, 160]), Some('1'));
+        assert_eq!(receiver.receive(7, u32::MAX - 9, &[1, 0x8A, 1, 64]), None);
+        assert_eq!(receiver.receive(7, 2000, &[1, 10, 0, 160]), Some('1'));
         assert_eq!(
-            receiver.receive(u32::MAX - 9, &[1, 0x8A, 1, 64]),
+            receiver.receive(7, u32::MAX - 9, &[1, 0x8A, 1, 64]),
             None,
             "a late end of the first"
         );
@@ -212,17 +209,17 @@ mod tests {
     #[test]
     fn a_long_press_continues_over_segments() {
         let mut receiver = Receiver::new();
-        assert_eq!(receiver.receive(0, &[9, 10, 0xFF, 0xFF]), Some('9'));
-        assert_eq!(receiver.receive(0xFFFF, &[9, 10, 0, 160]), None);
-        assert_eq!(receiver.receive(0xFFFF, &[9, 0x8A, 1, 64]), None);
+        assert_eq!(receiver.receive(7, 0, &[9, 10, 0xFF, 0xFF]), Some('9'));
+        assert_eq!(receiver.receive(7, 0xFFFF, &[9, 10, 0, 160]), None);
+        assert_eq!(receiver.receive(7, 0xFFFF, &[9, 0x8A, 1, 64]), None);
     }
 
     #[test]
     fn other_events_and_broken_payloads_are_no_keys() {
         let mut receiver = Receiver::new();
-        assert_eq!(receiver.receive(1, &[36, 0, 0, 1]), None);
-        assert_eq!(receiver.receive(2, &[1, 0, 0]), None);
-        assert_eq!(receiver.receive(3, &[]), None);
+        assert_eq!(receiver.receive(7, 1, &[36, 0, 0, 1]), None);
+        assert_eq!(receiver.receive(7, 2, &[1, 0, 0]), None);
+        assert_eq!(receiver.receive(7, 3, &[]), None);
     }
 
     #[test]
@@ -233,7 +230,7 @@ mod tests {
             let mut bytes = [0u8; 8];
             rng.fill_bytes(&mut bytes);
             let length = rng.next_u32() as usize % 9;
-            receiver.receive(rng.next_u32(), &bytes[..length]);
+            receiver.receive(7, rng.next_u32(), &bytes[..length]);
         }
         let steps = Press::new('#', 0, 0).unwrap().count();
         assert_eq!(steps, 3);

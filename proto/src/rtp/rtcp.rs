@@ -33,6 +33,7 @@ pub enum RtcpError {
 pub struct Reception {
     clock: u32,
     source: Option<Source>,
+    lost_before: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -68,7 +69,20 @@ impl Reception {
         Reception {
             clock: clock.max(1),
             source: None,
+            lost_before: 0,
         }
+    }
+
+    /// The next packet begins anew, on this clock.
+    pub fn restart(&mut self, clock: u32) {
+        self.lost_before = self.lost_in_all();
+        (self.clock, self.source) = (clock.max(1), None);
+    }
+
+    /// What was lost of all streams so far, of those too that ended when another began.
+    #[must_use]
+    pub fn lost_in_all(&self) -> u64 {
+        self.lost_before + self.quality().lost
     }
 
     /// Counts a packet that arrived at `arrival_ns`. A new SSRC, or a jump of 3000 packets, begins anew.
@@ -87,6 +101,7 @@ impl Reception {
                 .as_ref()
                 .filter(|source| source.ssrc == packet.ssrc)
                 .and_then(|source| source.report);
+            self.lost_before = self.lost_in_all();
             self.source = Some(Source {
                 ssrc: packet.ssrc,
                 base: first,
@@ -450,5 +465,27 @@ mod tests {
             let cut = rng.next_u32() as usize % (length + 1);
             let _ = read(&bytes[..cut], round, 1, &mut reception);
         }
+    }
+
+    #[test]
+    fn loss_is_counted_over_streams() {
+        let mut reception = Reception::new(8000);
+        let hear = |reception: &mut Reception, ssrc: u8, sequence: u8| {
+            let bytes = [0x80, 0, 0, sequence, 0, 0, 0, 0, 0, 0, 0, ssrc];
+            reception.received(&Packet::parse(&bytes).unwrap(), 0);
+        };
+        hear(&mut reception, 1, 1);
+        hear(&mut reception, 1, 4);
+        hear(&mut reception, 2, 9);
+        assert_eq!(
+            (reception.quality().lost, reception.lost_in_all()),
+            (0, 2),
+            "another stream"
+        );
+        hear(&mut reception, 2, 11);
+        reception.restart(48_000);
+        assert_eq!((reception.quality(), reception.lost_in_all()), (Quality::default(), 3));
+        hear(&mut reception, 2, 12);
+        assert_eq!(reception.lost_in_all(), 3);
     }
 }
