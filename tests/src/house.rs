@@ -267,6 +267,18 @@ impl House {
     }
 }
 
+/// How an E2EE user sees its call end.
+pub async fn ends(user: &mut E2eePeer) -> &'static str {
+    let cause = |event: &e2ee_peer::Event| {
+        if let e2ee_peer::Event::Ended(cause) = event {
+            Some(*cause)
+        } else {
+            None
+        }
+    };
+    user.wait("the end", SOON, cause).await.expect("the user is told")
+}
+
 /// Waits until the last half second that a line has heard is this tone.
 pub async fn hears(line: &Line, wanted: f32) {
     let end = std::time::Instant::now() + SOON;

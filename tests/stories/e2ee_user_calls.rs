@@ -2,7 +2,7 @@
 
 use quartet::demo::e2ee_peer::{self, Answering, Fault};
 use quartet::demo::{Ears, PEER_HZ, PHONE_HZ, phone};
-use quartet_tests::house::{House, SOON, hears};
+use quartet_tests::house::{House, SOON, ends, hears};
 
 use crate::PROGRAM;
 
@@ -67,15 +67,7 @@ async fn two_phones_ring_one_answers_the_other_stops() {
 async fn refused(house: &House, to: &str) -> &'static str {
     let mut anna = house.user("anna", Answering::Take, Fault::None).await;
     anna.dial(to);
-    anna.wait("the end", SOON, |event| {
-        if let e2ee_peer::Event::Ended(cause) = event {
-            Some(*cause)
-        } else {
-            None
-        }
-    })
-    .await
-    .expect("the end")
+    ends(&mut anna).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

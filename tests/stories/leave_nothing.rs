@@ -1,8 +1,8 @@
 //! Calls of many kinds leave nothing behind.
 
-use quartet::demo::e2ee_peer::{self, Answering, Fault};
+use quartet::demo::e2ee_peer::{Answering, Fault};
 use quartet::demo::phone;
-use quartet_tests::house::{House, SOON};
+use quartet_tests::house::{House, SOON, ends};
 
 use crate::PROGRAM;
 
@@ -39,12 +39,7 @@ async fn calls(most: usize, measure: &[usize]) -> Vec<u64> {
                 desk.dial("ringer");
                 desk.wait(&phone::Event::Ringing, SOON).await.expect("it rings");
                 desk.hang_up();
-                ringer
-                    .wait("the end", SOON, |e| {
-                        matches!(e, e2ee_peer::Event::Ended(_)).then_some(())
-                    })
-                    .await
-                    .expect("end");
+                ends(&mut ringer).await;
             }
             kind => {
                 desk.dial("taker");
@@ -56,12 +51,7 @@ async fn calls(most: usize, measure: &[usize]) -> Vec<u64> {
                 } else {
                     desk.hang_up()
                 }
-                taker
-                    .wait("the end", SOON, |e| {
-                        matches!(e, e2ee_peer::Event::Ended(_)).then_some(())
-                    })
-                    .await
-                    .expect("end");
+                ends(&mut taker).await;
             }
         }
         if measure.contains(&count) {

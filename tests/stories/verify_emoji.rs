@@ -6,7 +6,7 @@ use quartet::demo::Ears;
 use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
 use quartet::demo::phone::{self, Phone};
 use quartet_proto::e2ee::fingerprint::Emoji;
-use quartet_tests::house::{House, SOON};
+use quartet_tests::house::{House, SOON, ends};
 
 use crate::PROGRAM;
 
@@ -51,19 +51,6 @@ async fn hear_words(ears: &Ears, desk: &Phone, emojis: &[Emoji; 4], from: usize,
     }
 }
 
-async fn ended(anna: &mut E2eePeer, cause: &str) {
-    anna.wait("the end", SOON, |event| {
-        if let e2ee_peer::Event::Ended(c) = event {
-            Some(*c)
-        } else {
-            None
-        }
-    })
-    .await
-    .map(|seen| assert_eq!(seen, cause))
-    .expect("anna is told");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn star_one_repeats_to_the_handset_only_and_star_nine_ends_the_call() {
     let house = House::new(PROGRAM, "").await;
@@ -84,7 +71,7 @@ async fn star_one_repeats_to_the_handset_only_and_star_nine_ends_the_call() {
     desk.wait(&phone::Event::Ended("answered"), SOON)
         .await
         .expect("the handset gets a BYE");
-    ended(&mut anna, "network").await;
+    assert_eq!(ends(&mut anna).await, "network");
     let record = house.record(1).await;
     assert_eq!(
         (&record["cause"], &record["verdict"]),
@@ -117,11 +104,11 @@ async fn confirm(key: Option<char>) -> serde_json::Value {
         None => "unverified",
     };
     if verdict == "mismatch" {
-        ended(&mut anna, "network").await;
+        assert_eq!(ends(&mut anna).await, "network");
     } else {
         house.wait_calls("verdict", verdict, Duration::from_secs(20)).await;
         desk.hang_up();
-        ended(&mut anna, "answered").await;
+        assert_eq!(ends(&mut anna).await, "answered");
     }
     house.record(1).await["verdict"].clone()
 }

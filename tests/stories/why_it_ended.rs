@@ -2,7 +2,7 @@
 
 use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
 use quartet::demo::phone::{self, Phone};
-use quartet_tests::house::{House, SOON};
+use quartet_tests::house::{House, SOON, ends};
 
 use crate::PROGRAM;
 
@@ -20,18 +20,6 @@ async fn stands(house: &House) -> (Phone, E2eePeer) {
     .expect("media");
     house.wait_calls("state", "talking", SOON).await;
     (desk, anna)
-}
-
-async fn ends(anna: &mut E2eePeer) -> &'static str {
-    anna.wait("the end", SOON, |event| {
-        if let e2ee_peer::Event::Ended(c) = event {
-            Some(*c)
-        } else {
-            None
-        }
-    })
-    .await
-    .expect("anna is told")
 }
 
 #[tokio::test(flavor = "multi_thread")]
