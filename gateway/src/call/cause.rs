@@ -118,7 +118,7 @@ impl Cause {
         }
     }
 
-    /// The word in call records, and logs.
+    /// The word in call records and logs.
     pub fn word(self) -> &'static str {
         self.row().word
     }

@@ -221,6 +221,14 @@ impl Call {
         self.collect();
     }
 
+    /// Media has a word about a leg that the leg itself does not need.
+    pub fn handle_report(&mut self, now: Instant, wall: SystemTime, key: LegKey, report: Report) {
+        self.watch(now, wall, key, report.silent);
+        self.reports.retain(|(leg, _)| *leg != key);
+        self.reports.push((key, report));
+        self.collect();
+    }
+
     /// Media has closed a leg.
     pub fn handle_closed(&mut self, key: LegKey) {
         self.open_media.retain(|leg| *leg != key);

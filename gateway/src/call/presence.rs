@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Call, Cause, Leg, LegCommand, State};
-use crate::media::{LegKey, Report};
+use crate::media::LegKey;
 
 /// A phone that holds is asked whether it is there once it has been silent, RTCP included, for so long, and as often. The
 /// transaction gives up after 32 s (RFC 3261 §17.1.2.2, timer F).
@@ -28,8 +28,8 @@ impl Presence {
 }
 
 impl Call {
-    /// Media has a word about a leg that the leg itself does not need.
-    pub fn handle_report(&mut self, now: Instant, wall: SystemTime, key: LegKey, report: Report) {
+    /// Media says how long this leg has been silent.
+    pub(super) fn watch(&mut self, now: Instant, wall: SystemTime, key: LegKey, silent: Duration) {
         let phone = self.legs.iter().find_map(|leg| match leg {
             Leg::Sip(leg) if leg.key() == key => Some(leg.may_be_silent()),
             Leg::Sip(_) | Leg::E2ee(_) => None,
@@ -38,17 +38,14 @@ impl Call {
             let presence = &mut self.presence;
             if may_be_silent {
                 presence.quiet_from = now;
-                if report.silent.min(now.saturating_duration_since(presence.asked)) >= ASK_AFTER {
+                if silent.min(now.saturating_duration_since(presence.asked)) >= ASK_AFTER {
                     presence.asked = now;
                     self.tell(now, key, LegCommand::Probe);
                 }
-            } else if report.silent.min(now.saturating_duration_since(presence.quiet_from)) >= self.policy.rtp_timeout {
+            } else if silent.min(now.saturating_duration_since(presence.quiet_from)) >= self.policy.rtp_timeout {
                 self.end(now, wall, Cause::Media);
             }
         }
-        self.reports.retain(|(leg, _)| *leg != key);
-        self.reports.push((key, report));
-        self.collect();
     }
 }
 
@@ -59,7 +56,7 @@ mod tests {
     use super::*;
     use crate::call::Action;
     use crate::call::sip_leg::tests::{leg, talking};
-    use crate::media::MediaEvent;
+    use crate::media::{MediaEvent, Report};
 
     /// A phone in conversation, which has answered our offer in this direction.
     fn in_conversation(now: Instant, direction: &str) -> Call {

@@ -87,10 +87,7 @@ pub fn main() -> u8 {
         Verb::Run { until_stdin_closes } => run::run(conf.as_deref(), until_stdin_closes),
         Verb::Demo(arguments) => demo::run(&arguments, json),
         Verb::Check { effective } => check::run(conf.as_deref(), effective, json),
-        Verb::Passwd { user, realm, md5_only } => {
-            let form = if json { passwd::Form::Json } else { passwd::Form::Conf };
-            passwd::run(conf.as_deref(), &user, realm.as_deref(), md5_only, form)
-        }
+        Verb::Passwd { user, realm, md5_only } => passwd::run(conf.as_deref(), &user, realm.as_deref(), md5_only, json),
         Verb::Status => ask::status(conf.as_deref(), json),
         Verb::Calls => ask::calls(conf.as_deref(), json),
         Verb::Phones => ask::phones(conf.as_deref(), json),

@@ -15,15 +15,6 @@ use crate::config::{self, Hash, PasswordHash};
 /// Longest password, in bytes; longer ones are a file sent by mistake.
 const LONGEST: u64 = 1024;
 
-/// How the hashes are printed.
-#[derive(Clone, Copy, Debug)]
-pub enum Form {
-    /// As the line for phones.conf.
-    Conf,
-    /// As a JSON object.
-    Json,
-}
-
 /// Asks for the password of `user` and prints its hashes for the realm.
 ///
 /// On a terminal it is asked twice and not shown; otherwise it is the first line of standard input. The realm is that of
@@ -32,7 +23,7 @@ pub enum Form {
 ///
 /// # Errors
 /// If the conf files or the terminal cannot be read.
-pub fn run(conf: Option<&Path>, user: &str, realm: Option<&str>, md5_only: bool, form: Form) -> anyhow::Result<u8> {
+pub fn run(conf: Option<&Path>, user: &str, realm: Option<&str>, md5_only: bool, json: bool) -> anyhow::Result<u8> {
     let refuse = |sentence: &str| -> anyhow::Result<u8> {
         writeln!(io::stderr(), "{sentence}")?;
         Ok(1)
@@ -61,10 +52,7 @@ pub fn run(conf: Option<&Path>, user: &str, realm: Option<&str>, md5_only: bool,
         return refuse("an empty password is refused");
     }
     let hash = hash(user, &realm, &password, md5_only);
-    let printed = match form {
-        Form::Conf => line(&hash),
-        Form::Json => object(&hash),
-    };
+    let printed = if json { object(&hash) } else { line(&hash) };
     writeln!(
         io::stderr(),
         "for [[phone]] user = \"{user}\" in phones.conf, realm \"{realm}\":"

@@ -197,21 +197,19 @@ fn test(file: &Path, json: bool, seed: u64, only: Option<u32>) -> anyhow::Result
         Kind::Session
     };
     let (mut lines, mut failed) = (Vec::new(), 0);
-    let mut checks = conformance::checks(kind).to_vec();
-    if let Some(only) = only {
+    let checks = conformance::checks(kind);
+    if let Some(only) = only.filter(|only| checks.iter().all(|check| check.number != *only)) {
         let there: Vec<_> = checks.iter().map(|check| check.number.to_string()).collect();
-        checks.retain(|check| check.number == only);
-        if checks.is_empty() {
-            return Ok(refused(
-                &format!(
-                    "there is no check {only} for this kind of plugin; there are {}",
-                    there.join(", ")
-                ),
-                json,
-            ));
-        }
+        let there = there.join(", ");
+        return Ok(refused(
+            &format!("there is no check {only} for this kind of plugin; there are {there}"),
+            json,
+        ));
     }
-    for check in &checks {
+    for check in checks
+        .iter()
+        .filter(|check| only.is_none_or(|only| only == check.number))
+    {
         for (table, verdict) in run_check(file, *check, seed)? {
             let (word, seen) = match &verdict {
                 Ok(seen) => ("ok  ", seen),

@@ -159,7 +159,7 @@ impl Exchange {
             return refuse(self, &parties, Cause::Forbidden);
         };
         let (caller_key, callee_key) = (LegKey(self.next_key()), LegKey(self.next_key()));
-        let means = self.sip_means(caller_key, &phone, (local, source.ip()), &callee);
+        let means = self.sip_means(caller_key, &phone, local, source.ip(), &callee);
         let caller = match SipLeg::incoming(means, dialog, body.as_deref()) {
             Ok(leg) => leg,
             Err(cause) => return refuse(self, &parties, cause),
@@ -286,7 +286,7 @@ impl Exchange {
         let key = LegKey(self.next_key());
         let dialog = self.endpoint.next_dialog();
         self.by_dialog.insert(dialog, key);
-        let means = self.sip_means(key, phone, (contact.local, contact.destination.ip()), from);
+        let means = self.sip_means(key, phone, contact.local, contact.destination.ip(), from);
         let host = contact.local;
         let from = NameAddr::new(Some(from), Uri::sip(from, host));
         let to = NameAddr::new(phone.name.as_deref(), Uri::sip(&phone.user, host));
@@ -313,9 +313,15 @@ impl Exchange {
         self.follow(now, key);
     }
 
-    /// `between` is our address and the phone's.
-    fn sip_means(&mut self, key: LegKey, phone: &config::Phone, between: (SocketAddr, IpAddr), peer: &str) -> SipMeans {
-        let (local, home) = between;
+    /// `local` is our address; `home` the phone's.
+    fn sip_means(
+        &mut self,
+        key: LegKey,
+        phone: &config::Phone,
+        local: SocketAddr,
+        home: IpAddr,
+        peer: &str,
+    ) -> SipMeans {
         let mut rng = (self.rng)();
         let addresses = match self.media_addresses.as_slice() {
             [] => vec![local.ip()],
