@@ -4,13 +4,14 @@
 //! `poll_transmit()`, `poll_event()`, `poll_timeout()`. After any `handle_*` the caller drains every `poll_*` before the
 //! next. No socket, no clock, no global randomness: `now` and a generator are handed in.
 //!
-//! Reading order: [`net`] (the words all machines share), [`sip`], [`sdp`], [`rtp`], [`e2ee`], [`hub`]; `webrtc` is built
+//! Reading order: [`net`] (the words all machines share), [`rate`], [`sip`], [`sdp`], [`rtp`], [`e2ee`], [`hub`]; `webrtc` is built
 //! with the feature of that name and used by the transport plugin alone.
 #![forbid(unsafe_code)]
 
 pub mod e2ee;
 pub mod hub;
 pub mod net;
+pub mod rate;
 pub mod rtp;
 pub mod sdp;
 pub mod sip;

@@ -1,8 +1,10 @@
 //! How much one source, one account, one connection may ask of the hub.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use quartet_proto::rate::{Rate, RateLimiter};
 
 /// The bounds of a hub. The defaults suit one gateway with some hundred users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,48 +66,6 @@ impl Default for Limits {
     }
 }
 
-/// A rate: one thing per `interval`, and as many at once as fit into `burst`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rate {
-    interval: Duration,
-    burst: Duration,
-}
-
-impl Rate {
-    /// `count` things in each `period`, all of them at once if need be.
-    pub(super) fn new(count: u32, period: Duration) -> Self {
-        Self {
-            interval: period / count.max(1),
-            burst: period,
-        }
-    }
-}
-
-/// What was taken of a [`Rate`] (the generic cell rate algorithm, ITU-T I.371).
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
-    next: Option<Instant>,
-}
-
-impl Pace {
-    /// Takes `count` things, or says how long to wait and takes nothing.
-    pub(super) fn take(&mut self, now: Instant, rate: Rate, count: u32) -> Result<(), Duration> {
-        let next = self.next.map_or(now, |next| next.max(now));
-        let cost = rate.interval.saturating_mul(count);
-        let full = next.saturating_duration_since(now).saturating_add(cost);
-        if full > rate.burst && next > now {
-            return Err(full - rate.burst);
-        }
-        self.next = next.checked_add(cost);
-        Ok(())
-    }
-
-    /// Whether nothing is owed any more, so that it may be forgotten.
-    fn rested(&self, now: Instant) -> bool {
-        self.next.is_none_or(|next| next <= now)
-    }
-}
-
 /// What one source address did.
 #[derive(Debug, Default)]
 struct Source {
@@ -113,7 +73,7 @@ struct Source {
     pending: usize,
     failures: u32,
     last_failure: Option<Instant>,
-    calls: Pace,
+    calls: RateLimiter,
 }
 
 /// All source addresses that have connections open or something to answer for. Bounded.
@@ -124,14 +84,6 @@ pub(super) struct Sources {
 
 /// Addresses remembered beyond those with open connections.
 const MAX_REMEMBERED: usize = 8192;
-
-/// What counts as one source: an IPv4 address, or a /64 of IPv6, which is one customer.
-pub(super) fn source_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-    }
-}
 
 impl Sources {
     /// Counts a connection; `false` if the source has too many.
@@ -226,6 +178,6 @@ impl Sources {
 impl Source {
     fn is_idle(&self, now: Instant, limits: &Limits) -> bool {
         let counts = |last| now.saturating_duration_since(last) < limits.failures_window;
-        self.sessions == 0 && !self.last_failure.is_some_and(counts) && self.calls.rested(now)
+        self.sessions == 0 && !self.last_failure.is_some_and(counts) && self.calls.is_rested(now)
     }
 }

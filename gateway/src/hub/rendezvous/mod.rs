@@ -11,9 +11,10 @@ use quartet_proto::hub::{
     ClientFrame, ErrorCode, Failure, Hello, IceServer, MAX_FRAME, MAX_SIGNAL, MessageError, Name, PROTOCOL, Reply,
     Request, ServerFrame, Welcome, WireLimits,
 };
+use quartet_proto::rate::{Rate, RateLimiter, source_of};
 
 use super::calls::{Calls, Relays};
-use super::limits::{Pace, Rate, Sources, source_of};
+use super::limits::Sources;
 use super::{Account, Accounts, Limits};
 use requests::limited;
 
@@ -73,9 +74,9 @@ struct Session {
     /// `None` for the gateway in this process, which no limit of a source or an account is for.
     source: Option<IpAddr>,
     state: State,
-    bytes: Pace,
-    signals: Pace,
-    faults: Pace,
+    bytes: RateLimiter,
+    signals: RateLimiter,
+    faults: RateLimiter,
 }
 
 #[derive(Debug)]
@@ -88,8 +89,8 @@ enum State {
 #[derive(Debug, Default)]
 struct Owner {
     devices: BTreeSet<ConnKey>,
-    requests: Pace,
-    calls: Pace,
+    requests: RateLimiter,
+    calls: RateLimiter,
 }
 
 /// Faulty or refused frames in a minute that a connection may send before it is closed.
@@ -420,9 +421,9 @@ impl Session {
         Self {
             source,
             state,
-            bytes: Pace::default(),
-            signals: Pace::default(),
-            faults: Pace::default(),
+            bytes: RateLimiter::default(),
+            signals: RateLimiter::default(),
+            faults: RateLimiter::default(),
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use quartet_proto::hub::{CallRequest, ErrorCode, Failure, Name, Request};
+use quartet_proto::rate::Rate;
 
 use super::{ConnKey, Rendezvous};
 use crate::hub::Account;
 use crate::hub::calls::Relays;
-use crate::hub::limits::Rate;
 
 impl Rendezvous {
     /// One request of a connection that has said hello.
