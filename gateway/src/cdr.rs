@@ -45,6 +45,10 @@ pub struct Record {
     pub route: Option<String>,
     /// How it ended: a word of the table of causes.
     pub cause: &'static str,
+    /// How many calls this stands for: more than one where a limit refused the same caller again and again, and only the
+    /// last of a minute is kept.
+    #[serde(skip_serializing_if = "is_one")]
+    pub count: u32,
     /// What became of the four emojis.
     pub verdict: Verdict,
     /// The sides that had media, the phone first.
@@ -52,7 +56,7 @@ pub struct Record {
 }
 
 /// Which way a call went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// From a phone to a network.
@@ -109,6 +113,11 @@ impl Record {
         });
         line.expect("every field is a text, a number or a list of them") + "\n"
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_one(count: &u32) -> bool {
+    *count == 1
 }
 
 fn time<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -279,6 +288,7 @@ mod tests {
             network: Some("hub".to_owned()),
             route: Some("people on the hub".to_owned()),
             cause: "answered",
+            count: 1,
             verdict: Verdict::Announced,
             legs: vec![
                 Leg {

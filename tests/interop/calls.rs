@@ -299,7 +299,7 @@ fn near(hz: &serde_json::Value, wanted: f32) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_calls_at_once_four_of_them_to_ntgcalls_all_with_audio_both_ways() {
     let _machine = MACHINE.write().await;
-    let more = "[call]\nverify = \"off\"\n[limits]\ncalls_per_phone = 10";
+    let more = "[call]\nverify = \"off\"\n[limits]\ncalls_per_phone = 10\ncalls_per_minute_phone = 60000\ncalls_per_minute_callee = 60000\ncalls_per_minute_route = 60000";
     let phone = "codecs = [\"pcmu\"]\nmax_contacts = 10";
     let Some((house, namespace)) = house_with(more, phone, Vec::new()).await else {
         return;

@@ -23,7 +23,7 @@ async fn a_hundred_calls_leave_no_memory() {
 
 /// Places calls of five kinds; returns resident memory, in KiB, after each count of `measure`.
 async fn calls(most: usize, measure: &[usize]) -> Vec<u64> {
-    let house = House::new(PROGRAM, "[limits]\nhub_requests_per_minute = 60000").await;
+    let house = House::new(PROGRAM, "[limits]\nhub_requests_per_minute = 60000\ncalls_per_minute_phone = 60000\ncalls_per_minute_callee = 60000\ncalls_per_minute_route = 60000").await;
     let mut desk = house.phone("100", false).await;
     let mut taker = house.user("taker", Answering::Take, Fault::None).await;
     let _busy = house.user("busy", Answering::Busy, Fault::None).await;

@@ -8,7 +8,7 @@ use crate::PROGRAM;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_calls_at_once_all_with_audio_both_ways() {
-    let more = "[call]\nverify = \"off\"\n[limits]\ncalls_per_phone = 10";
+    let more = "[call]\nverify = \"off\"\n[limits]\ncalls_per_phone = 10\ncalls_per_minute_phone = 60000\ncalls_per_minute_callee = 60000\ncalls_per_minute_route = 60000";
     let phone = "codecs = [\"pcmu\"]
 max_contacts = 10";
     let house = House::build(

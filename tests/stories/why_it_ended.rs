@@ -100,7 +100,7 @@ async fn the_phone_vanishes_in_conversation() {
 /// OK and into the conversation.
 #[tokio::test(flavor = "multi_thread")]
 async fn either_side_hangs_up_at_any_moment_and_nothing_is_left() {
-    let house = House::new(PROGRAM, "[limits]\nhub_requests_per_minute = 60000").await;
+    let house = House::new(PROGRAM, "[limits]\nhub_requests_per_minute = 60000\ncalls_per_minute_phone = 60000\ncalls_per_minute_callee = 60000\ncalls_per_minute_route = 60000").await;
     let mut anna = house.user("anna", Answering::Take, Fault::None).await;
     let mut desk = house.phone("100", false).await;
     for count in 0..48usize {

@@ -41,10 +41,11 @@ pub enum Cause {
     Media,
     /// The person with the handset said that the emojis differ.
     Mismatch,
-    /// A limit was reached; it may be tried again after this time.
+    /// A limit was reached.
     Limit {
-        /// When it may be tried again.
-        retry_after: Duration,
+        /// When it may be tried again, if the gateway is full or a network says so; `None`: too many calls in a minute, by
+        /// one caller, to one callee or along one route.
+        retry_after: Option<Duration>,
     },
 }
 
@@ -114,7 +115,13 @@ impl Cause {
             ),
             Self::Media => row("media", 500, Some((41, "Media failed")), DiscardReason::Disconnect),
             Self::Mismatch => row("mismatch", 488, Some((88, "Emojis differ")), DiscardReason::Disconnect),
-            Self::Limit { .. } => row("limit", 503, Some((42, "Limit reached")), DiscardReason::Busy),
+            Self::Limit { retry_after: Some(_) } => row("limit", 503, Some((42, "Limit reached")), DiscardReason::Busy),
+            Self::Limit { retry_after: None } => row(
+                "limit",
+                480,
+                Some((42, "Too many calls in a minute")),
+                DiscardReason::Busy,
+            ),
         }
     }
 
@@ -145,7 +152,7 @@ impl Cause {
     /// When a phone may try again, for Retry-After.
     pub fn retry_after(self) -> Option<Duration> {
         if let Self::Limit { retry_after } = self {
-            Some(retry_after)
+            retry_after
         } else {
             None
         }
@@ -197,7 +204,7 @@ impl Cause {
             Refusal::Busy => Self::Busy,
             Refusal::Forbidden => Self::Forbidden,
             Refusal::RateLimited { retry_after } => Self::Limit {
-                retry_after: *retry_after,
+                retry_after: Some(*retry_after),
             },
             Refusal::Protocol(_) => Self::Network,
         }
@@ -256,7 +263,7 @@ mod tests {
         Cause::Media,
         Cause::Mismatch,
         Cause::Limit {
-            retry_after: Duration::from_secs(5),
+            retry_after: Some(Duration::from_secs(5)),
         },
     ];
 

@@ -263,7 +263,7 @@ impl E2eeLeg {
     /// The machine computes no more powers than it does: the call cannot go on.
     pub fn handle_overload(&mut self) {
         self.fail(Cause::Limit {
-            retry_after: Duration::from_secs(5),
+            retry_after: Some(Duration::from_secs(5)),
         });
     }
 

@@ -48,6 +48,7 @@ impl Call {
             network: parties.network.map(str::to_owned),
             route: parties.route.clone(),
             cause: cause.word(),
+            count: 1,
             verdict: Verdict::Off,
             legs: Vec::new(),
         }

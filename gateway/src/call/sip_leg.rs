@@ -186,11 +186,8 @@ impl SipLeg {
         match command {
             LegCommand::Ring => {
                 if let State::Waiting { .. } = self.state {
-                    self.sip(SipCommand::Ring {
-                        dialog: self.dialog,
-                        status: 180,
-                        body: None,
-                    });
+                    let (dialog, status, body) = (self.dialog, 180, None);
+                    self.sip(SipCommand::Ring { dialog, status, body });
                 }
             }
             LegCommand::Accept { .. } => {}
@@ -338,6 +335,7 @@ impl SipLeg {
             identity: None,
             body: Some(offer.to_bytes()),
             credentials: None,
+            account: Some(self.means.user.clone()),
         });
         self.state = State::Calling { offer };
     }

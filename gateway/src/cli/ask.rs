@@ -1,4 +1,4 @@
-//! `quartet status`, `calls`, `phones`, `hangup`, `invite`: questions to a running gateway, through its control socket.
+//! `quartet status`, `calls`, `phones`, `locked`, `unlock`, `hangup`, `invite`: questions to a running gateway, through its control socket.
 #![allow(clippy::print_stdout, reason = "a verb of the command line prints its answer")]
 
 use std::path::Path;
@@ -41,6 +41,23 @@ pub(super) fn phones(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
         &["user", "contact", "source", "expires_s", "user_agent"],
         "no phone is registered",
     )
+}
+
+/// Sources and accounts whose logins are not judged for now.
+pub(super) fn locked(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
+    let answer = ask(conf, &Question::Locked)?;
+    let columns = ["source", "account", "failures", "seconds"];
+    table(&answer, json, &columns, "nobody is locked")
+}
+
+/// Forgets the failed logins of a source or an account.
+pub(super) fn unlock(conf: Option<&Path>, json: bool, who: String) -> anyhow::Result<u8> {
+    let answer = ask(conf, &Question::Unlock { who })?;
+    if json {
+        return print_json(&answer);
+    }
+    println!("{} unlocked", plain(&answer["unlocked"]));
+    Ok(0)
 }
 
 /// Ends a call.

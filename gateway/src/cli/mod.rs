@@ -63,6 +63,13 @@ enum Verb {
     Calls,
     /// List the phones that are registered
     Phones,
+    /// List sources and accounts that failed to log in too often
+    Locked,
+    /// Forget the failed logins of a source or an account
+    Unlock {
+        /// An address, or the user of a phone, as `quartet locked` shows it
+        who: String,
+    },
     /// End a call
     Hangup {
         /// Its number, as `quartet calls` shows it
@@ -91,6 +98,8 @@ pub fn main() -> u8 {
         Verb::Status => ask::status(conf.as_deref(), json),
         Verb::Calls => ask::calls(conf.as_deref(), json),
         Verb::Phones => ask::phones(conf.as_deref(), json),
+        Verb::Locked => ask::locked(conf.as_deref(), json),
+        Verb::Unlock { who } => ask::unlock(conf.as_deref(), json, who),
         Verb::Hangup { id } => ask::hangup(conf.as_deref(), id),
         Verb::Invite { user, revoke } => ask::invite(conf.as_deref(), json, user, revoke),
         Verb::Plugin(arguments) => plugins(conf.as_deref(), json, arguments),

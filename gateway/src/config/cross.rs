@@ -24,16 +24,6 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
             );
         }
     }
-    if let (Some(slow), Some(lock)) = (values.get("limits.failures_slow"), values.get("limits.failures_lock"))
-        && let (Raw::Integer(Some(slow_at)), Raw::Integer(Some(lock_at))) = (&slow.value, &lock.value)
-        && slow_at > lock_at
-    {
-        let at = if lock.place.is_some() { lock } else { slow };
-        problem(
-            at,
-            format!("failures_lock is {lock_at}, below failures_slow {slow_at}; raise the first or lower the second"),
-        );
-    }
     let exists = |name: &str| folder.join(name).is_dir();
     if let Some(prompts) = values.get("ivr.prompts")
         && let Some(name) = prompts.value.text()

@@ -98,7 +98,8 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Things of the design that are not served yet: refused with a sentence instead of a guess at a typing mistake.
+/// Things of the design that are not served yet, and options that were: refused with a sentence instead of a guess at a
+/// typing mistake.
 pub(super) const LATER: &[(&str, &str)] = &[
     (
         "network.telegram",
@@ -115,6 +116,18 @@ pub(super) const LATER: &[(&str, &str)] = &[
     (
         "trunk",
         "trunks come later; remove the section, or register the PBX as a [[phone]]",
+    ),
+    (
+        "limits.failures_slow",
+        "failures_slow is gone: login_failures and login_interval say how many failed logins are judged; remove the line",
+    ),
+    (
+        "limits.failures_lock",
+        "failures_lock is gone: login_failures and login_interval say how many failed logins are judged; remove the line",
+    ),
+    (
+        "limits.failures_window",
+        "failures_window is gone: login_interval says how often a login is judged after too many failed; remove the line",
     ),
     ("phone.srtp", "SRTP towards phones comes later; remove the line"),
     ("phone.require_srtp", "SRTP towards phones comes later; remove the line"),
@@ -211,24 +224,18 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         section: "limits",
-        name: "failures_slow",
-        kind: Kind::Integer(1, MANY),
-        preset: Preset::Value("5"),
-        help: "Failed logins for one account from one source after which the answers slow down.",
-    },
-    Row {
-        section: "limits",
-        name: "failures_lock",
+        name: "login_failures",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("10"),
-        help: "Failed logins for one account from one source after which it is locked out; not less than failures_slow.",
+        help: "Failed logins of one source address that are judged at once; of one account, over all sources, three times as \
+               many. After those, one login in each login_interval is judged. `quartet locked` lists who is slowed.",
     },
     Row {
         section: "limits",
-        name: "failures_window",
-        kind: Kind::Period("1s", "24h"),
-        preset: Preset::Value(r#""60s""#),
-        help: "How long a failed login counts, and how long a lock lasts.",
+        name: "login_interval",
+        kind: Kind::Period("1s", "1h"),
+        preset: Preset::Value(r#""10s""#),
+        help: "How often a login of a slowed source or account is judged.",
     },
     Row {
         section: "limits",
@@ -243,6 +250,27 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("4"),
         help: "Calls of one phone at the same time.",
+    },
+    Row {
+        section: "limits",
+        name: "calls_per_minute_phone",
+        kind: Kind::Integer(1, MANY),
+        preset: Preset::Value("30"),
+        help: "Calls that one phone, or one caller of a network, may begin in a minute; half of them at once.",
+    },
+    Row {
+        section: "limits",
+        name: "calls_per_minute_callee",
+        kind: Kind::Integer(1, MANY),
+        preset: Preset::Value("10"),
+        help: "Calls that one user of a network, or one phone, receives in a minute; half of them at once.",
+    },
+    Row {
+        section: "limits",
+        name: "calls_per_minute_route",
+        kind: Kind::Integer(1, MANY),
+        preset: Preset::Value("300"),
+        help: "Calls along one route in a minute; half of them at once.",
     },
     Row {
         section: "limits",

@@ -99,16 +99,20 @@ pub enum Verify {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Failed logins of a source after which its answers slow down.
-    pub failures_slow: u32,
-    /// Failed logins of a source after which it is locked out.
-    pub failures_lock: u32,
-    /// How long a failed login counts, and how long a lock lasts.
-    pub failures_window: Period,
+    /// Failed logins of a source that are judged at once; of an account three times as many.
+    pub login_failures: u32,
+    /// After those, one login is judged in each of these.
+    pub login_interval: Period,
     /// Calls at the same time, of the whole gateway.
     pub calls: u32,
     /// Calls at the same time, of one phone.
     pub calls_per_phone: u32,
+    /// Calls that one caller may begin in a minute.
+    pub calls_per_minute_phone: u32,
+    /// Calls that one callee receives in a minute.
+    pub calls_per_minute_callee: u32,
+    /// Calls along one route in a minute.
+    pub calls_per_minute_route: u32,
     /// Call requests in a minute, of one hub account and of one source address.
     pub hub_requests_per_minute: u32,
     /// Open connections to the hub.

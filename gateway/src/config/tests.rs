@@ -308,10 +308,11 @@ fn out_of_range() {
         ],
     );
     refused(
-        "[limits]\ncalls = 99999999999999999999\nfailures_slow = 20\n",
+        "[limits]\ncalls = 99999999999999999999\nfailures_slow = 20\nlogin_interval = \"2h\"\n",
         &[
             "quartet.conf:2: calls must be from 1 to 1000000",
-            "quartet.conf:3: failures_lock is 10, below failures_slow 20; raise the first or lower the second",
+            "quartet.conf:3: failures_slow is gone: login_failures and login_interval say how many failed logins are judged; remove the line",
+            "quartet.conf:4: login_interval must be from 1s to 1h",
         ],
     );
     refused(

@@ -9,7 +9,7 @@ use quartet_proto::sip::{Account, Contact, Endpoint, EndpointConfig, Ha1, NameAd
 use rand_core::Rng;
 use zeroize::Zeroizing;
 
-use super::{Exchange, Rng32};
+use super::{Exchange, FoundBy, Rng32};
 use crate::call::{
     Call, CallKey, Cause, E2eeIncoming, E2eeLeg, E2eeMeans, E2eeOutgoing, Leg, Mode, Parties, Policy, SipLeg, SipMeans,
     e2ee_codecs, offered_codecs,
@@ -24,16 +24,18 @@ use crate::route::{DestinationKind, Origin};
 /// How long key exchange and media may take; the official clients' figure.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a caller is told to wait when a limit is reached.
+/// One caller, one callee or one route has had too many calls in the last minute.
+const TOO_MANY: Cause = Cause::Limit { retry_after: None };
+
+/// What a caller is told to wait when the gateway is full.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The endpoint as the settings want it.
 pub(super) fn endpoint(settings: &config::Settings, sip: &[SocketAddr], mut rng: Rng32) -> Endpoint {
     let instance = format!("q{:07x}", rng.next_u32() & 0xfff_ffff);
     let limits = quartet_proto::sip::Limits {
-        failures_slow: settings.limits.failures_slow,
-        failures_lock: settings.limits.failures_lock,
-        window: settings.limits.failures_window.duration(),
+        login_failures: settings.limits.login_failures,
+        login_interval: settings.limits.login_interval.duration(),
         ..Default::default()
     };
     let config = EndpointConfig {
@@ -67,42 +69,6 @@ fn account(phone: &config::Phone) -> Account {
     }
 }
 
-/// Logs what no call is concerned with.
-pub(super) fn note(event: &SipEvent) {
-    match event {
-        SipEvent::Registration {
-            user, change, source, ..
-        } => {
-            tracing::info!(user = %Redacted(user), ?change, source = %Redacted(source), "phone");
-        }
-        // One line, always the same shape: fail2ban reads it. What a stranger writes stands last.
-        SipEvent::LoginFailed {
-            user,
-            source,
-            why,
-            failures,
-        } => {
-            tracing::warn!(
-                "login failed: source={} why={why:?} failures={failures} user={user:?}",
-                source.ip()
-            );
-        }
-        SipEvent::Incoming { .. }
-        | SipEvent::Provisional { .. }
-        | SipEvent::Answered { .. }
-        | SipEvent::Rejected { .. }
-        | SipEvent::Confirmed { .. }
-        | SipEvent::Cancelled { .. }
-        | SipEvent::Bye { .. }
-        | SipEvent::Lost { .. }
-        | SipEvent::Ended { .. }
-        | SipEvent::Info { .. }
-        | SipEvent::Reinvite { .. }
-        | SipEvent::Registered { .. }
-        | SipEvent::RegisterFailed { .. } => {}
-    }
-}
-
 impl Exchange {
     /// A phone calls.
     pub(super) fn admit_phone(&mut self, now: Instant, wall: SystemTime, event: SipEvent) {
@@ -126,7 +92,7 @@ impl Exchange {
             network: None,
         };
         let refuse = |exchange: &mut Self, parties: &Parties, cause: Cause| {
-            exchange.note_refused(wall, parties, cause);
+            exchange.note_refused(now, wall, parties, cause);
             let retry_after = cause.retry_after().map(|after| after.as_secs() as u32);
             let command = SipCommand::Reject {
                 dialog,
@@ -138,9 +104,15 @@ impl Exchange {
                 tracing::debug!(%error, "refused a call that is gone");
             }
         };
-        if self.is_full() || self.is_busy(&user) {
-            let retry_after = RETRY_AFTER;
+        if self.is_full() {
+            let retry_after = Some(RETRY_AFTER);
             return refuse(self, &parties, Cause::Limit { retry_after });
+        }
+        if !self.limits.take_caller(now, &user) {
+            return refuse(self, &parties, TOO_MANY);
+        }
+        if self.is_busy(&user) {
+            return refuse(self, &parties, Cause::Busy);
         }
         let destination = match self.routes.find(&Origin::Phone(user.clone()), &target) {
             Ok(destination) => destination,
@@ -149,7 +121,7 @@ impl Exchange {
                 return refuse(self, &parties, Cause::Unknown);
             }
         };
-        parties.route = Some(destination.route);
+        parties.route = Some(destination.route.clone());
         let DestinationKind::Hub(callee) = destination.kind else {
             // From phone to phone is a PBX's business; routes.conf refuses it, so this is never reached by a call.
             return refuse(self, &parties, Cause::Forbidden);
@@ -158,6 +130,13 @@ impl Exchange {
         let Some(phone) = self.phone(&user) else {
             return refuse(self, &parties, Cause::Forbidden);
         };
+        if !self.limits.may_call(now, &callee)
+            || !self
+                .limits
+                .take_route(now, &destination.route, std::iter::once(callee.as_str()))
+        {
+            return refuse(self, &parties, TOO_MANY);
+        }
         let (caller_key, callee_key) = (LegKey(self.next_key()), LegKey(self.next_key()));
         let means = self.sip_means(caller_key, &phone, local, source.ip(), &callee);
         let caller = match SipLeg::incoming(means, dialog, body.as_deref()) {
@@ -174,16 +153,12 @@ impl Exchange {
             to: callee,
         };
         let callee_leg = E2eeLeg::call(self.e2ee_means(callee_key, Some(caller_key)), outgoing, rng);
-        self.by_dialog.insert(dialog, caller_key);
-        self.by_network.insert(NetworkCall(id), callee_key);
         let policy = self.policy(destination.ring_timeout);
-        self.begin(
-            now,
-            wall,
-            parties,
-            policy,
-            vec![Leg::Sip(caller), Leg::E2ee(callee_leg)],
-        );
+        let legs = vec![
+            (Leg::Sip(caller), FoundBy::Dialog(dialog)),
+            (Leg::E2ee(callee_leg), FoundBy::Network(NetworkCall(id))),
+        ];
+        self.begin(now, wall, parties, policy, legs);
     }
 
     /// An E2EE user calls.
@@ -207,7 +182,7 @@ impl Exchange {
             network: Some("hub"),
         };
         let refuse = |exchange: &mut Self, parties: &Parties, cause: Cause| {
-            exchange.note_refused(wall, parties, cause);
+            exchange.note_refused(now, wall, parties, cause);
             let command = NetworkCommand::Discard {
                 call,
                 reason: cause.discard(),
@@ -217,6 +192,9 @@ impl Exchange {
         };
         if self.by_network.contains_key(&call) {
             return;
+        }
+        if !self.limits.take_caller(now, &from) {
+            return refuse(self, &parties, TOO_MANY);
         }
         // A caller from outside has no more calls than a phone has.
         if self.is_full() || self.calls_of(&from) >= self.settings.limits.calls_per_phone as usize {
@@ -230,14 +208,22 @@ impl Exchange {
                 return refuse(self, &parties, Cause::Declined);
             }
         };
-        parties.route = Some(destination.route);
+        parties.route = Some(destination.route.clone());
         let DestinationKind::Phones(users) = destination.kind else {
             return refuse(self, &parties, Cause::Declined);
         };
-        let contacts: Vec<_> = users
+        let free: Vec<_> = users
             .iter()
             .filter(|user| !self.is_busy(user))
             .filter_map(|user| self.phone(user))
+            .collect();
+        let called: Vec<_> = free
+            .iter()
+            .filter(|phone| self.limits.may_call(now, &phone.user))
+            .cloned()
+            .collect();
+        let contacts: Vec<_> = called
+            .iter()
             .flat_map(|phone| {
                 self.endpoint
                     .contacts(now, &phone.user)
@@ -246,8 +232,18 @@ impl Exchange {
             })
             .collect();
         if contacts.is_empty() {
-            let busy = users.iter().any(|user| self.is_busy(user));
-            return refuse(self, &parties, if busy { Cause::Busy } else { Cause::Missed });
+            let cause = if called.len() < free.len() {
+                TOO_MANY
+            } else if free.len() < users.len() {
+                Cause::Busy
+            } else {
+                Cause::Missed
+            };
+            return refuse(self, &parties, cause);
+        }
+        let rung = called.iter().map(|phone| phone.user.as_str());
+        if !self.limits.take_route(now, &destination.route, rung) {
+            return refuse(self, &parties, TOO_MANY);
         }
         let caller_key = LegKey(self.next_key());
         let incoming = E2eeIncoming {
@@ -258,42 +254,41 @@ impl Exchange {
             versions,
         };
         let caller = E2eeLeg::answer(self.e2ee_means(caller_key, None), incoming, (self.rng)());
-        self.by_network.insert(call, caller_key);
-        let mut legs = vec![Leg::E2ee(caller)];
+        let mut legs = vec![(Leg::E2ee(caller), FoundBy::Network(call))];
         for (phone, contact) in &contacts {
-            legs.push(Leg::Sip(self.ring(phone, contact, &from)));
+            legs.push(self.ring(phone, contact, &from));
         }
         let policy = self.policy(destination.ring_timeout);
         self.begin(now, wall, parties, policy, legs);
     }
 
-    /// What is kept of a call that never began.
-    fn note_refused(&mut self, wall: SystemTime, parties: &Parties, cause: Cause) {
+    /// What is kept of a call that never began. What limits refuse is summed up: it may be any number.
+    fn note_refused(&mut self, now: Instant, wall: SystemTime, parties: &Parties, cause: Cause) {
         let key = CallKey(self.next_key());
-        tracing::info!(
-            call = key.0,
-            from = %Redacted(&parties.from),
-            to = %Redacted(&parties.to),
-            route = parties.route,
-            cause = cause.word(),
-            "call refused"
-        );
-        self.records.push_back(Call::refused(key, wall, parties, cause));
+        let record = Call::refused(key, wall, parties, cause);
+        if let Cause::Limit { .. } = cause {
+            let same = (parties.direction, parties.from.clone(), cause.word());
+            if let Some(first) = self.refused.note(now, same, record) {
+                self.record_refused(first);
+            }
+        } else {
+            self.record_refused(record);
+        }
     }
 
     /// A leg that rings one contact of a phone.
-    fn ring(&mut self, phone: &config::Phone, contact: &Contact, from: &str) -> SipLeg {
+    fn ring(&mut self, phone: &config::Phone, contact: &Contact, from: &str) -> (Leg, FoundBy) {
         let key = LegKey(self.next_key());
         let dialog = self.endpoint.next_dialog();
-        self.by_dialog.insert(dialog, key);
         let means = self.sip_means(key, phone, contact.local, contact.destination.ip(), from);
         let host = contact.local;
         let from = NameAddr::new(Some(from), Uri::sip(from, host));
         let to = NameAddr::new(phone.name.as_deref(), Uri::sip(&phone.user, host));
-        SipLeg::outgoing(means, dialog, contact.clone(), from, to)
+        let leg = SipLeg::outgoing(means, dialog, contact.clone(), from, to);
+        (Leg::Sip(leg), FoundBy::Dialog(dialog))
     }
 
-    fn begin(&mut self, now: Instant, wall: SystemTime, parties: Parties, policy: Policy, legs: Vec<Leg>) {
+    fn begin(&mut self, now: Instant, wall: SystemTime, parties: Parties, policy: Policy, legs: Vec<(Leg, FoundBy)>) {
         let key = CallKey(self.next_key());
         tracing::info!(
             call = key.0,
@@ -302,9 +297,16 @@ impl Exchange {
             route = parties.route,
             "call"
         );
-        for leg in &legs {
+        for (leg, found_by) in &legs {
             self.by_leg.insert(leg.key(), key);
+            match found_by {
+                FoundBy::Dialog(dialog) => _ = self.by_dialog.insert(*dialog, leg.key()),
+                FoundBy::Network(call) => _ = self.by_network.insert(*call, leg.key()),
+            }
         }
+        self.legs
+            .insert(key, legs.iter().map(|(leg, found_by)| (leg.key(), *found_by)).collect());
+        let legs = legs.into_iter().map(|(leg, _)| leg).collect();
         let call = Call::new(now, wall, key, parties, policy, legs);
         self.calls.insert(key, call);
         if let Some(call) = self.calls.get_mut(&key) {

@@ -5,7 +5,11 @@
 //! event, only which call it is for.
 
 mod admit;
+mod deadlines;
+mod limits;
+mod note;
 mod report;
+mod summary;
 mod unserved;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,7 +23,7 @@ use quartet_proto::sip::{DialogKey, Endpoint, SipCommand, SipError, SipEvent};
 use rand_core::CryptoRng;
 
 use crate::call::{Action, Call, CallKey, Cause, Leg, Power, PowerDone};
-use crate::cdr;
+use crate::cdr::{self, Direction};
 use crate::config::Addresses;
 use crate::ivr::prompts::Prompts;
 use crate::media::{LegKey, MediaCommand, MediaEvent};
@@ -27,11 +31,21 @@ use crate::networks::hub::Adapter;
 use crate::networks::{Network, NetworkCall, NetworkEvent};
 use crate::plugins::Registry;
 use crate::route::Routes;
+use deadlines::Deadlines;
+use limits::CallLimits;
+use summary::Summaries;
 
-pub use report::{CallRow, PhoneRow};
+pub use report::{CallRow, LockedRow, PhoneRow};
 
 /// A generator for a part that keeps its own.
 pub type Rng32 = Box<dyn CryptoRng + Send>;
+
+/// What the messages for a leg name it by.
+#[derive(Clone, Copy, Debug)]
+enum FoundBy {
+    Dialog(DialogKey),
+    Network(NetworkCall),
+}
 
 /// What the exchange is made of.
 pub struct Parts {
@@ -62,6 +76,9 @@ pub struct Exchange {
     hub: Adapter,
     rng: Box<dyn FnMut() -> Rng32 + Send>,
     calls: BTreeMap<CallKey, Call>,
+    deadlines: Deadlines,
+    /// The legs that each call began with, and what they are found by.
+    legs: BTreeMap<CallKey, Vec<(LegKey, FoundBy)>>,
     by_leg: BTreeMap<LegKey, CallKey>,
     by_dialog: BTreeMap<DialogKey, LegKey>,
     by_network: BTreeMap<NetworkCall, LegKey>,
@@ -70,6 +87,11 @@ pub struct Exchange {
     powers: VecDeque<(LegKey, Power)>,
     records: VecDeque<cdr::Record>,
     stopping: bool,
+    limits: CallLimits,
+    /// Failed logins by source, refused calls by caller and cause, dialogs that could not be told something.
+    failed_logins: Summaries<IpAddr, SipEvent>,
+    refused: Summaries<(Direction, String, &'static str), cdr::Record>,
+    untold: Summaries<(), SipError>,
     /// Dialogs in which the endpoint could not do what a leg wants.
     lost: VecDeque<DialogKey>,
     /// Where phones' media is bound; empty: where the phone's signalling arrives.
@@ -101,6 +123,7 @@ impl Exchange {
         let hub = Adapter::new(account);
         Self {
             routes: Routes::new(&settings),
+            limits: CallLimits::new(&settings.limits),
             settings,
             registry,
             prompts,
@@ -108,6 +131,8 @@ impl Exchange {
             hub,
             rng,
             calls: BTreeMap::new(),
+            deadlines: Deadlines::default(),
+            legs: BTreeMap::new(),
             by_leg: BTreeMap::new(),
             by_dialog: BTreeMap::new(),
             by_network: BTreeMap::new(),
@@ -116,6 +141,9 @@ impl Exchange {
             powers: VecDeque::new(),
             records: VecDeque::new(),
             stopping: false,
+            failed_logins: Summaries::default(),
+            refused: Summaries::default(),
+            untold: Summaries::default(),
             lost: VecDeque::new(),
             media_addresses,
             ice_addresses,
@@ -178,12 +206,8 @@ impl Exchange {
     pub fn handle_timeout(&mut self, now: Instant, wall: SystemTime) {
         self.endpoint.handle_timeout(now);
         self.hub.handle_timeout(now);
-        let due: Vec<_> = self
-            .calls
-            .iter()
-            .filter(|(_, call)| call.poll_timeout().is_some_and(|at| at <= now))
-            .map(|(k, _)| *k)
-            .collect();
+        self.tell_summaries(now);
+        let due = self.deadlines.due(now);
         for key in due {
             if let Some(call) = self.calls.get_mut(&key) {
                 call.handle_timeout(now, wall, &mut self.prompts);
@@ -195,11 +219,12 @@ impl Exchange {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let calls = self.calls.values().filter_map(Call::poll_timeout).min();
-        [self.endpoint.poll_timeout(), self.hub.poll_timeout(), calls]
-            .into_iter()
-            .flatten()
-            .min()
+        let machines = [
+            self.endpoint.poll_timeout(),
+            self.hub.poll_timeout(),
+            self.deadlines.next(),
+        ];
+        machines.into_iter().chain(self.summaries_end()).flatten().min()
     }
 
     /// A datagram for a phone.
@@ -269,7 +294,7 @@ impl Exchange {
 
     fn on_sip(&mut self, now: Instant, wall: SystemTime, event: SipEvent) {
         let Some(dialog) = event.dialog() else {
-            return admit::note(&event);
+            return self.note(now, event);
         };
         if let SipEvent::Incoming { .. } = event {
             return self.admit_phone(now, wall, event);
@@ -334,12 +359,23 @@ impl Exchange {
                 }
             }
         }
-        if self.calls.get(&key).is_some_and(Call::is_over) {
-            self.calls.remove(&key);
-            self.by_leg.retain(|_, call| *call != key);
-            let live = &self.by_leg;
-            self.by_dialog.retain(|_, leg| live.contains_key(leg));
-            self.by_network.retain(|_, leg| live.contains_key(leg));
+        let call = self.calls.get(&key);
+        self.deadlines.set(key, call.and_then(Call::poll_timeout));
+        if call.is_some_and(Call::is_over) {
+            self.forget(key);
+        }
+    }
+
+    /// Forgets a call and all that it was found by.
+    fn forget(&mut self, key: CallKey) {
+        self.calls.remove(&key);
+        self.deadlines.set(key, None);
+        for (leg, found_by) in self.legs.remove(&key).unwrap_or_default() {
+            self.by_leg.remove(&leg);
+            match found_by {
+                FoundBy::Dialog(dialog) => _ = self.by_dialog.remove(&dialog),
+                FoundBy::Network(call) => _ = self.by_network.remove(&call),
+            }
         }
     }
 
@@ -352,7 +388,9 @@ impl Exchange {
                 tracing::debug!(?dialog, "the dialog is gone already");
             }
             (Err(error), Some(dialog)) => {
-                tracing::warn!(%error, "a phone cannot be told");
+                if let Some(error) = self.untold.note(now, (), error) {
+                    tracing::warn!(%error, "a phone cannot be told");
+                }
                 self.lost.push_back(dialog);
             }
         }

@@ -1,7 +1,9 @@
 //! What an operator sees of the exchange: rows for `quartet calls` and `quartet phones`.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
+use quartet_proto::sip::Locked;
 use serde::Serialize;
 
 use super::Exchange;
@@ -42,7 +44,38 @@ pub struct PhoneRow {
     pub user_agent: Option<String>,
 }
 
+/// A source, or an account, whose logins are not judged for now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LockedRow {
+    /// The address, or the /64 of IPv6; none for an account that fails from many.
+    pub source: Option<IpAddr>,
+    /// The account; none for a source that fails whatever it tries.
+    pub account: Option<String>,
+    /// Failed logins since it was last at rest.
+    pub failures: u32,
+    /// Seconds until the next login is judged.
+    pub seconds: u64,
+}
+
 impl Exchange {
+    /// Whose logins are not judged now.
+    pub fn locked(&self, now: Instant) -> Vec<LockedRow> {
+        let row = |locked: Locked| LockedRow {
+            source: locked.source,
+            account: locked.account,
+            failures: locked.failures,
+            seconds: locked.until.saturating_duration_since(now).as_secs_f64().ceil() as u64,
+        };
+        self.endpoint.locked(now).into_iter().map(row).collect()
+    }
+
+    /// Forgets the failed logins of a source or an account; false if it was not locked.
+    pub fn unlock(&mut self, now: Instant, who: &str) -> bool {
+        let before = self.endpoint.locked(now).len();
+        self.endpoint.unlock(who);
+        self.endpoint.locked(now).len() < before
+    }
+
     /// How many calls there are, those that are being closed included.
     pub fn call_count(&self) -> usize {
         self.calls.len()

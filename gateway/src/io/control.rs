@@ -38,6 +38,13 @@ pub enum Question {
         /// Its name.
         user: String,
     },
+    /// Sources and accounts whose logins are not judged for now.
+    Locked,
+    /// Forgets their failed logins.
+    Unlock {
+        /// An address of the source, or the account.
+        who: String,
+    },
     /// Ends a call.
     Hangup {
         /// Its number, as `calls` shows it.
@@ -177,6 +184,8 @@ mod tests {
                     Question::Status
                     | Question::Calls
                     | Question::Phones
+                    | Question::Locked
+                    | Question::Unlock { .. }
                     | Question::Revoke { .. }
                     | Question::Hangup { .. } => Reply::Error("no".into()),
                 };

@@ -307,6 +307,14 @@ impl Signalling {
             })),
             Question::Calls => Reply::Ok(serde_json::json!(self.exchange.calls(now))),
             Question::Phones => Reply::Ok(serde_json::json!(self.exchange.phones(now))),
+            Question::Locked => Reply::Ok(serde_json::json!(self.exchange.locked(now))),
+            Question::Unlock { who } => {
+                if self.exchange.unlock(now, &who) {
+                    Reply::Ok(serde_json::json!({ "unlocked": who }))
+                } else {
+                    Reply::Error(format!("{who} is not locked; `quartet locked` lists who is"))
+                }
+            }
             Question::Hangup { id } => {
                 if self.exchange.hang_up(now, wall, CallKey(id)) {
                     Reply::Ok(serde_json::json!({ "id": id }))

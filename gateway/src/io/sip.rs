@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use quartet_proto::net::{Protocol, Transmit};
+use quartet_proto::sip::MAX_MESSAGE;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use super::cannot_listen;
 
-/// The largest datagram UDP can carry.
-const DATAGRAM: usize = 65_535;
+/// A byte more than the endpoint takes: what is longer is cut here, and dropped there.
+const DATAGRAM: usize = MAX_MESSAGE + 1;
 
 /// One datagram, and where it was received.
 #[derive(Debug)]

@@ -82,6 +82,8 @@ pub enum SipCommand {
         body: Option<Vec<u8>>,
         /// Answers a challenge, if there is one.
         credentials: Option<Credentials>,
+        /// The account that is called: with a login as it, its phone may speak in this dialog from elsewhere too.
+        account: Option<String>,
     },
     /// As caller with a late offer: ACK with our SDP answer.
     Ack {

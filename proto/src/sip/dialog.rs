@@ -52,6 +52,8 @@ pub(in crate::sip) struct Repeated {
     pub(in crate::sip) interval: Duration,
     /// CSeq number of the INVITE: the ACK has the same.
     pub(in crate::sip) cseq: u32,
+    /// It holds our offer: the ACK brings the answer.
+    pub(in crate::sip) is_offer: bool,
 }
 
 /// One dialog.
@@ -74,8 +76,10 @@ pub(in crate::sip) struct Dialog {
     pub(in crate::sip) routes: Vec<NameAddr>,
     /// Our address.
     pub(in crate::sip) bound: SocketAddr,
-    /// Where the peer's last request came from, or where our INVITE went.
+    /// Where the peer's last trusted request came from, or where our INVITE went.
     pub(in crate::sip) peer: SocketAddr,
+    /// The account of ours that the peer is; from elsewhere it must log in as this.
+    pub(in crate::sip) account: Option<String>,
     /// The peer is a registered phone: it is reached where it was last heard, whatever its Contact says.
     pub(in crate::sip) is_phone: bool,
     /// The INVITE that is not finally answered: our transaction (caller) or the peer's (callee, re-INVITE).
@@ -101,16 +105,14 @@ impl Dialog {
             }
     }
 
-    /// Takes a peer's request into account: its number, its Contact, its address. `false`: it comes too late.
+    /// Takes a trusted request of the peer into account: its number, its Contact, its address. `false`: it comes too late.
     ///
     /// RFC 3261 §12.2.2.
     pub(in crate::sip) fn on_request(&mut self, request: &Request, source: SocketAddr) -> bool {
-        if request.method != Method::Ack {
-            if self.remote_cseq.is_some_and(|last| request.cseq <= last) {
-                return false;
-            }
-            self.remote_cseq = Some(request.cseq);
+        if self.remote_cseq.is_some_and(|last| request.cseq <= last) {
+            return false;
         }
+        self.remote_cseq = Some(request.cseq);
         self.peer = source;
         let refreshes = matches!(request.method, Method::Invite | Method::Update);
         if let Some(contact) = contact_of(&request.headers).filter(|_| refreshes) {
@@ -174,17 +176,29 @@ impl Dialog {
     }
 }
 
-/// The URI of the first Contact.
+/// Longest Contact that is kept; phones' are below 200 bytes.
+pub(in crate::sip) const MAX_CONTACT: usize = 1024;
+/// Bytes of Record-Route that are kept.
+const MAX_ROUTES: usize = 4 * 1024;
+
+/// The URI of the first Contact; `None` also if it is too long to be kept.
 pub(in crate::sip) fn contact_of(headers: &Headers) -> Option<Uri> {
-    headers.list("Contact").next()?.parse::<NameAddr>().ok().map(|c| c.uri)
+    let contact = headers.list("Contact").next().filter(|c| c.len() <= MAX_CONTACT)?;
+    contact.parse::<NameAddr>().ok().map(|c| c.uri)
 }
 
-/// The proxies of Record-Route, in the order of the message; unreadable ones are left out.
+/// The proxies of Record-Route, in the order of the message; unreadable ones are left out, and those that are too many.
 pub(in crate::sip) fn routes_of(headers: &Headers) -> Vec<NameAddr> {
+    let mut room = MAX_ROUTES;
     headers
         .list("Record-Route")
-        .filter_map(|r| r.parse().ok())
         .take(32)
+        .take_while(|route| {
+            let fits = route.len() <= room;
+            room = room.saturating_sub(route.len());
+            fits
+        })
+        .filter_map(|r| r.parse().ok())
         .collect()
 }
 

@@ -27,10 +27,8 @@ pub enum LoginFailure {
     UnknownUser,
     /// The account exists, the password is not this one.
     WrongPassword,
-    /// The answer was right once, but its nonce count was used before: somebody recorded it.
-    Replayed,
-    /// Too many failures from this source; the answer was not even looked at.
-    Locked,
+    /// Too many failures of this source, or for this account: the credentials were not looked at.
+    NotJudged,
 }
 
 /// Something happened that the calls above must know.
@@ -55,7 +53,7 @@ pub enum SipEvent {
         source: SocketAddr,
         /// Why it failed.
         why: LoginFailure,
-        /// Failures of this name from this source within the window, this one included.
+        /// Failures of this source so far; if it was not judged, those of what keeps it from being judged.
         failures: u32,
     },
     /// A phone calls: answer with `Ring`, `Answer`, `Reject` or `Hangup`. 100 has been sent.

@@ -19,9 +19,9 @@ mod reply;
 mod timers;
 mod transaction;
 
-pub use auth::{Account, Credentials, Ha1};
+pub use auth::{Account, Credentials, Ha1, Locked};
 pub use command::{Reason, SipCommand};
-pub use endpoint::{Endpoint, EndpointConfig};
+pub use endpoint::{Endpoint, EndpointConfig, MAX_MESSAGE};
 pub use event::{LoginFailure, RegistrationChange, SipEvent};
 pub use limits::Limits;
 pub use message::{NameAddr, Param, Scheme, Uri};

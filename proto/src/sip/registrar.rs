@@ -79,6 +79,8 @@ struct Binding {
 pub(in crate::sip) struct Registrar {
     bindings: BTreeMap<String, Vec<Binding>>,
     deadlines: BTreeSet<(Instant, u64, String)>,
+    /// Addresses that phones are reached at, or registered from: asked for each request of a stranger.
+    addresses: BTreeSet<(SocketAddr, String, u64)>,
     next: u64,
 }
 
@@ -209,17 +211,11 @@ impl Registrar {
         all.filter(|(_, contacts)| !contacts.is_empty()).collect()
     }
 
-    /// Whether some phone is reached at this address (by this account, if one is named).
+    /// Whether some phone is reached at this address, or registered from it (by this account, if one is named).
     pub(in crate::sip) fn reaches(&self, address: SocketAddr, user: Option<&str>) -> bool {
-        let at = |bindings: &Vec<Binding>| {
-            bindings
-                .iter()
-                .any(|b| b.contact.destination == address || b.source == address)
-        };
-        match user {
-            Some(user) => self.bindings.get(user).is_some_and(at),
-            None => self.bindings.values().any(at),
-        }
+        let from = (address, user.unwrap_or_default().to_owned(), 0);
+        let found = self.addresses.range(from..).next();
+        found.is_some_and(|(at, of, _)| *at == address && user.is_none_or(|user| of == user))
     }
 
     fn binding(&mut self, now: Instant, update: &Update<'_>, wish: &Wish, old: Option<Binding>) -> Binding {
@@ -251,9 +247,15 @@ impl Registrar {
     fn store(&mut self, user: &str, bindings: Vec<Binding>) {
         for b in self.bindings.remove(user).unwrap_or_default() {
             self.deadlines.remove(&(b.contact.expires, b.id, user.to_owned()));
+            for address in [b.contact.destination, b.source] {
+                self.addresses.remove(&(address, user.to_owned(), b.id));
+            }
         }
         for b in &bindings {
             self.deadlines.insert((b.contact.expires, b.id, user.to_owned()));
+            for address in [b.contact.destination, b.source] {
+                self.addresses.insert((address, user.to_owned(), b.id));
+            }
         }
         if !bindings.is_empty() {
             self.bindings.insert(user.to_owned(), bindings);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::message::{Headers, Method, Request, Via, Writer};
+use crate::net::Receive;
 
 /// The fields of a request that its answers repeat, and where they go.
 #[derive(Clone, Debug)]
@@ -22,6 +23,10 @@ pub(in crate::sip) struct Head {
     cseq: Option<String>,
     pub(in crate::sip) number: u32,
     timestamp: Option<String>,
+    /// The request had a body: as INVITE, an offer.
+    pub(in crate::sip) has_body: bool,
+    /// Bytes of the request.
+    pub(in crate::sip) length: usize,
 }
 
 /// An answer to be.
@@ -36,9 +41,10 @@ pub(in crate::sip) struct Reply<'a> {
 }
 
 impl Head {
-    /// Of a good request.
-    pub(in crate::sip) fn of(request: &Request, local: SocketAddr, source: SocketAddr) -> Self {
-        let mut head = Self::of_fields(&request.headers, &request.via, local, source);
+    /// Of a good request that came as `input`.
+    pub(in crate::sip) fn of(request: &Request, input: Receive<'_>) -> Self {
+        let mut head = Self::of_fields(&request.headers, &request.via, input);
+        head.has_body = !request.body.is_empty();
         head.method = request.method;
         head.has_to_tag = request.to.tag().is_some();
         head.from_tag = request.from.tag().unwrap_or_default().to_owned();
@@ -47,9 +53,9 @@ impl Head {
     }
 
     /// Of the fields that could be read of a broken request; `None` if it cannot be answered.
-    pub(in crate::sip) fn of_broken(headers: &Headers, local: SocketAddr, source: SocketAddr) -> Option<Self> {
+    pub(in crate::sip) fn of_broken(headers: &Headers, input: Receive<'_>) -> Option<Self> {
         let via = Via::first(headers)?;
-        let mut head = Self::of_fields(headers, &via, local, source);
+        let mut head = Self::of_fields(headers, &via, input);
         head.has_to_tag = head
             .to
             .as_deref()
@@ -57,7 +63,8 @@ impl Head {
         Some(head)
     }
 
-    fn of_fields(headers: &Headers, via: &Via, local: SocketAddr, source: SocketAddr) -> Self {
+    fn of_fields(headers: &Headers, via: &Via, input: Receive<'_>) -> Self {
+        let (local, source) = (input.local, input.remote);
         let text = |name: &str| headers.get(name).map(str::to_owned);
         let mut vias: Vec<String> = headers.list("Via").map(str::to_owned).collect();
         if let Some(first) = vias.first_mut() {
@@ -78,12 +85,19 @@ impl Head {
             cseq: text("CSeq"),
             number: 0,
             timestamp: text("Timestamp"),
+            has_body: false,
+            length: input.payload.len(),
         }
     }
 
-    /// Bytes of the fields that grow with each proxy on the way.
+    /// Bytes of all that is kept of the request.
     pub(in crate::sip) fn size(&self) -> usize {
-        self.vias.iter().chain(&self.record_routes).map(String::len).sum()
+        let lists = self.vias.iter().chain(&self.record_routes);
+        let fields = [&self.from, &self.to, &self.cseq, &self.timestamp];
+        let texts = lists
+            .chain(fields.into_iter().flatten())
+            .chain([&self.from_tag, &self.call_id]);
+        texts.map(String::len).sum()
     }
 
     /// Whether it opens a call.
@@ -106,8 +120,8 @@ impl Head {
         )
     }
 
-    /// The answer as bytes.
-    pub(in crate::sip) fn write(&self, reply: &Reply<'_>, server: &str) -> Vec<u8> {
+    /// The answer as bytes; without `server` nothing is said of us.
+    pub(in crate::sip) fn write(&self, reply: &Reply<'_>, server: Option<&str>) -> Vec<u8> {
         let mut writer = Writer::response(reply.status, reply.reason);
         for via in &self.vias {
             writer.header("Via", via);
@@ -144,7 +158,9 @@ impl Head {
         for (name, value) in &reply.extra {
             writer.header(name, value);
         }
-        writer.header("Server", server);
+        if let Some(server) = server {
+            writer.header("Server", server);
+        }
         writer.finish(reply.body.map(|b| ("application/sdp", b)))
     }
 }

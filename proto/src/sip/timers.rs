@@ -41,8 +41,6 @@ pub(in crate::sip) enum Timer {
     L,
     /// INVITE client stops passing on 2xx.
     M,
-    /// A slowed answer to a failed login goes out.
-    Slow,
     /// A dialog repeats its 2xx, RFC 3261 §13.3.1.4.
     Answer,
     /// A dialog gives up waiting for the ACK of its 2xx.

@@ -84,6 +84,7 @@ impl Subject {
             identity: None,
             body: (dialog.0 % 2 == 0).then(|| b"offer".to_vec()),
             credentials: None,
+            account: None,
         });
     }
 

@@ -1,21 +1,20 @@
-//! The server side: challenges, checks answers, counts failures. Bounded, however many strangers ask.
-//!
-//! Nonces prove themselves (time, random bytes, HMAC), so a challenge costs no memory; only nonces that were answered
-//! rightly are remembered, with the highest count seen.
+//! The server side: challenges, checks responses, counts failures. Bounded, however many strangers ask.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Instant;
 
 use hmac::{Hmac, KeyInit, Mac};
 use rand_core::CryptoRng;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::digest::{Algorithm, field, fields, hex};
-use super::kept::Kept;
+use super::digest::{Algorithm, field, fields};
+use super::login_limiter::{Locked, LoginLimiter};
+use super::nonces::{Count, Nonces};
 use super::{Account, Ha1};
+use crate::rate::source_of;
 use crate::sip::message::{Method, Param, Request, Uri};
 use crate::sip::{Limits, LoginFailure};
 
@@ -26,104 +25,90 @@ const MAX_NAME: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::sip) enum Verdict {
     /// They are this account's.
-    Welcome(String),
-    /// There are none for us, or their nonce is too old (`stale`): challenge.
+    Authenticated(String),
+    /// There are none for us, or their nonce is too old or was used (`stale`): challenge.
     Challenge {
         /// The password may well be right.
         stale: bool,
     },
-    /// They are wrong.
+    /// They are wrong, or were not judged: challenge.
     Failed {
         /// As tried.
         user: String,
         /// In which way.
         why: LoginFailure,
-        /// Failures so far.
+        /// Failures of this source so far.
         failures: u32,
     },
-    /// They were not looked at.
-    Locked {
-        /// As tried.
-        user: String,
-        /// Failures so far.
-        failures: u32,
-        /// Until the lock opens.
-        retry_after: Duration,
-    },
-    /// They contradict the request: 400.
-    Contradiction,
-    /// One failure more than is kept of anybody: 403, and nothing is remembered.
-    Flood,
+    /// The digest is right, but was made for another request URI: 400.
+    UriMismatch,
 }
-
-/// A nonce: milliseconds since our first request, and a random number.
-type Nonce = (u64, u64);
 
 /// The guard.
 pub(in crate::sip) struct Guard {
-    secret: Zeroizing<[u8; 32]>,
     realm: String,
-    limits: Limits,
-    epoch: Option<Instant>,
-    /// Highest count seen of each nonce in use, oldest nonce first.
-    nonces: BTreeMap<Nonce, u32>,
-    /// Nonces not younger than this are no longer remembered, hence stale.
-    forgotten: Option<Nonce>,
-    failures: BTreeMap<(String, IpAddr), VecDeque<Instant>>,
-    kept: Kept,
+    nonces: Nonces,
+    limiter: LoginLimiter,
+    /// Draws the challenge of a name that is no account.
+    shape_key: Zeroizing<[u8; 32]>,
+    /// The algorithms of each account (MD5, SHA-256), as often as they occur.
+    shapes: Vec<(bool, bool)>,
 }
 
 impl Guard {
-    pub(in crate::sip) fn new(realm: String, limits: Limits, rng: &mut dyn CryptoRng) -> Self {
-        let mut secret = Zeroizing::new([0; 32]);
-        rng.fill_bytes(&mut *secret);
-        let (nonces, failures) = (BTreeMap::new(), BTreeMap::new());
+    pub(in crate::sip) fn new(realm: String, limits: &Limits, rng: &mut dyn CryptoRng) -> Self {
         Self {
-            secret,
             realm,
-            limits,
-            epoch: None,
-            nonces,
-            forgotten: None,
-            failures,
-            kept: Kept::default(),
+            nonces: Nonces::new(limits.nonce_lifetime, limits.nonces, rng),
+            limiter: LoginLimiter::new(limits),
+            shape_key: Zeroizing::new([0; 32]),
+            shapes: Vec::new(),
         }
     }
 
-    /// `WWW-Authenticate` values, SHA-256 first. An unknown account looks like one with both hashes.
+    /// Takes the accounts there are from now on.
+    ///
+    /// The key that draws the challenges of unknown names comes from the accounts' own secrets: so a name keeps its
+    /// challenge over a restart, as an account does.
+    pub(in crate::sip) fn set_accounts(&mut self, accounts: &BTreeMap<String, Account>) {
+        self.limiter.keep_accounts(|user| accounts.contains_key(user));
+        let mut secrets = Sha256::new_with_prefix("challenges of unknown names");
+        for account in accounts.values() {
+            secrets.update(account.ha1.md5.as_deref().unwrap_or(&[0; 16]));
+            secrets.update(account.ha1.sha256.as_deref().unwrap_or(&[0; 32]));
+        }
+        self.shape_key = Zeroizing::new(secrets.finalize().into());
+        self.shapes = accounts
+            .values()
+            .map(|a| (a.ha1.md5.is_some(), a.ha1.sha256.is_some()))
+            .collect();
+    }
+
+    /// `WWW-Authenticate` values, SHA-256 first, with a nonce that is good from this address alone.
+    ///
+    /// They are short, since strangers get them for the asking: MD5 is what no `algorithm` means (RFC 7616 §3.3).
     pub(in crate::sip) fn challenges(
         &mut self,
         now: Instant,
+        user: &str,
         account: Option<&Account>,
         stale: bool,
-        source: IpAddr,
+        source: SocketAddr,
         rng: &mut dyn CryptoRng,
     ) -> Vec<String> {
-        let has = |algorithm: Algorithm| {
-            account.is_none_or(|a| match algorithm {
-                Algorithm::Md5 => a.ha1.md5.is_some(),
-                Algorithm::Sha256 => a.ha1.sha256.is_some(),
-            })
+        let (md5, sha256) = match account {
+            Some(account) => (account.ha1.md5.is_some(), account.ha1.sha256.is_some()),
+            None => self.shape_of_unknown(user),
         };
-        let mut id = [0; 8];
-        rng.fill_bytes(&mut id);
-        let issued = self.millis(now);
-        let nonce = self.write_nonce((issued, u64::from_be_bytes(id)), source);
+        let nonce = self.nonces.issue(now, source.ip(), rng);
         let realm = crate::sip::message::quote(&self.realm);
-        let stale = if stale { ", stale=true" } else { "" };
-        [Algorithm::Sha256, Algorithm::Md5]
-            .into_iter()
-            .filter(|a| has(*a))
-            .map(|a| {
-                format!(
-                    "Digest realm={realm}, nonce=\"{nonce}\", algorithm={}, qop=\"auth\"{stale}",
-                    a.name()
-                )
-            })
-            .collect()
+        let stale = if stale { ",stale=true" } else { "" };
+        let write = |algorithm: &str| format!("Digest realm={realm},nonce=\"{nonce}\"{algorithm},qop=\"auth\"{stale}");
+        let sha256 = sha256.then(|| write(",algorithm=SHA-256"));
+        sha256.into_iter().chain(md5.then(|| write(""))).collect()
     }
 
-    /// Judges the credentials of a request.
+    /// Judges the credentials of a request, as far as its source and the account allow.
     pub(in crate::sip) fn check(
         &mut self,
         now: Instant,
@@ -134,50 +119,77 @@ impl Guard {
         let Some(fields) = self.ours(request) else {
             return Verdict::Challenge { stale: false };
         };
-        let user: String = field(&fields, "username")
-            .unwrap_or_default()
-            .chars()
-            .take(MAX_NAME)
-            .collect();
-        let who = (user, source.ip());
-        let failures = self.failures_of(&who, now);
-        if let Some(first) = self.locked_since(&who) {
-            let retry_after = (first + self.limits.window).saturating_duration_since(now);
-            return Verdict::Locked {
-                user: who.0,
-                failures,
-                retry_after,
-            };
-        }
-        let Some(nonce) = field(&fields, "nonce")
-            .and_then(|n| self.read_nonce(n, source.ip()))
-            .filter(|n| self.is_fresh(now, *n))
-        else {
+        let nonce = field(&fields, "nonce").and_then(|nonce| self.nonces.read(now, nonce, source.ip()));
+        let Some(nonce) = nonce else {
             return Verdict::Challenge { stale: true };
         };
-        let account = accounts.get(field(&fields, "username").unwrap_or_default());
-        let why = match judge(&fields, account, request.method) {
-            Judgement::Right { .. } if !uri_fits(&fields, request) => return Verdict::Contradiction,
-            Judgement::Right { count } => match self.count(nonce, count) {
-                Counted::Fresh => {
-                    self.failures.remove(&who);
-                    return Verdict::Welcome(account.map_or(who.0, |a| a.user.clone()));
-                }
-                Counted::Once => return Verdict::Challenge { stale: true },
-                Counted::Replayed => LoginFailure::Replayed,
-            },
-            Judgement::Wrong if account.is_none() => LoginFailure::UnknownUser,
-            Judgement::Wrong => LoginFailure::WrongPassword,
-        };
-        if !self.kept.admit(now, source.ip(), &self.limits) {
-            return Verdict::Flood;
+        let name = field(&fields, "username").unwrap_or_default();
+        let account = accounts.get(name);
+        let known = account.map(|account| account.user.as_str());
+        let home = source_of(source.ip());
+        let tag = tag_of(&fields);
+        if self.limiter.is_repeated(home, tag) {
+            return Verdict::Challenge { stale: false };
         }
-        let failures = self.add_failure(&who, now);
-        Verdict::Failed {
-            user: who.0,
+        let failed = |why, failures| Verdict::Failed {
+            user: name.chars().take(MAX_NAME).collect(),
             why,
             failures,
+        };
+        if let Err(failures) = self.limiter.may_judge(now, home, known) {
+            return failed(LoginFailure::NotJudged, failures);
         }
+        match (judge(&fields, account, request.method), account) {
+            (Judgement::Right { .. }, Some(_)) if !uri_fits(&fields, request) => Verdict::UriMismatch,
+            (Judgement::Right { count }, Some(account)) => match self.nonces.count(nonce, count) {
+                Count::Fresh => {
+                    self.limiter.succeeded(now, home, &account.user);
+                    Verdict::Authenticated(account.user.clone())
+                }
+                Count::Reused => Verdict::Challenge { stale: true },
+            },
+            (Judgement::Right { .. } | Judgement::Wrong, _) => {
+                let why = if account.is_none() {
+                    LoginFailure::UnknownUser
+                } else {
+                    LoginFailure::WrongPassword
+                };
+                failed(why, self.limiter.failed(now, home, known, tag))
+            }
+        }
+    }
+
+    /// Notes that an account is registered from this address until then: strangers' guesses must not keep it out when it
+    /// refreshes.
+    pub(in crate::sip) fn registered(&mut self, now: Instant, user: &str, source: SocketAddr, until: Instant) {
+        self.limiter.keep_known(now, source_of(source.ip()), user, until);
+    }
+
+    /// Whose logins are not judged now.
+    pub(in crate::sip) fn locked(&self, now: Instant) -> Vec<Locked> {
+        self.limiter.locked(now)
+    }
+
+    /// Forgets the failures of a source, or of an account.
+    pub(in crate::sip) fn unlock(&mut self, who: &str) {
+        if let Ok(source) = who.parse() {
+            self.limiter.unlock_source(source_of(source));
+        }
+        self.limiter.unlock_account(who);
+    }
+
+    /// What an account of this name would be challenged for: drawn from those that exist, always the same for one name.
+    fn shape_of_unknown(&self, user: &str) -> (bool, bool) {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&*self.shape_key).expect("HMAC takes keys of any length");
+        mac.update(user.as_bytes());
+        let drawn = mac
+            .finalize()
+            .into_bytes()
+            .iter()
+            .take(8)
+            .fold(0, |sum, b| sum << 8 | u64::from(*b));
+        let at = drawn.checked_rem(self.shapes.len() as u64).unwrap_or(0);
+        self.shapes.get(at as usize).copied().unwrap_or((true, true))
     }
 
     /// The credentials for our realm, if any.
@@ -196,114 +208,11 @@ impl Guard {
         })
     }
 
-    fn millis(&mut self, now: Instant) -> u64 {
-        let epoch = *self.epoch.get_or_insert(now);
-        u64::try_from(now.saturating_duration_since(epoch).as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// Of the nonce and the address that it was given to: a stranger's failures must not count for that address.
-    fn mac(&self, nonce: Nonce, source: IpAddr) -> [u8; 16] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&*self.secret).expect("HMAC takes keys of any length");
-        mac.update(&nonce.0.to_be_bytes());
-        mac.update(&nonce.1.to_be_bytes());
-        match source {
-            IpAddr::V4(ip) => mac.update(&ip.octets()),
-            IpAddr::V6(ip) => mac.update(&ip.octets()),
-        }
-        let mut out = [0; 16];
-        out.copy_from_slice(&mac.finalize().into_bytes()[..16]);
-        out
-    }
-
-    fn write_nonce(&self, nonce: Nonce, source: IpAddr) -> String {
-        format!("{:016x}{:016x}{}", nonce.0, nonce.1, hex(&self.mac(nonce, source)))
-    }
-
-    fn read_nonce(&self, text: &str, source: IpAddr) -> Option<Nonce> {
-        let part = |range: std::ops::Range<usize>| u64::from_str_radix(text.get(range)?, 16).ok();
-        let nonce = (part(0..16)?, part(16..32)?);
-        let written = self.write_nonce(nonce, source);
-        bool::from(written.as_bytes().ct_eq(text.as_bytes())).then_some(nonce)
-    }
-
-    fn is_fresh(&mut self, now: Instant, nonce: Nonce) -> bool {
-        let lifetime = u64::try_from(self.limits.nonce_lifetime.as_millis()).unwrap_or(u64::MAX);
-        let young = self.millis(now).saturating_sub(nonce.0) < lifetime;
-        young && self.forgotten.is_none_or(|f| nonce > f)
-    }
-
-    /// Notes a count of a nonce; each must be higher than the one before.
-    fn count(&mut self, nonce: Nonce, count: Option<u32>) -> Counted {
-        let Some(last) = self.nonces.get_mut(&nonce) else {
-            // Without a count the nonce is good for one answer.
-            self.nonces.insert(nonce, count.unwrap_or(u32::MAX));
-            while self.nonces.len() > self.limits.nonces.max(1) {
-                self.forgotten = self.nonces.pop_first().map(|(nonce, _)| nonce).max(self.forgotten);
-            }
-            return Counted::Fresh;
-        };
-        match count {
-            Some(count) if count > *last => {
-                *last = count;
-                Counted::Fresh
-            }
-            Some(_) => Counted::Replayed,
-            None => Counted::Once,
-        }
-    }
-
-    fn failures_of(&mut self, who: &(String, IpAddr), now: Instant) -> u32 {
-        let window = self.limits.window;
-        let Some(times) = self.failures.get_mut(who) else {
-            return 0;
-        };
-        times.retain(|t| now.saturating_duration_since(*t) < window);
-        let left = times.len();
-        if left == 0 {
-            self.failures.remove(who);
-        }
-        u32::try_from(left).unwrap_or(u32::MAX)
-    }
-
-    fn locked_since(&self, who: &(String, IpAddr)) -> Option<Instant> {
-        let times = self.failures.get(who)?;
-        let lock = self.limits.failures_lock.max(1) as usize;
-        if times.len() < lock {
-            None
-        } else {
-            times.front().copied()
-        }
-    }
-
-    fn add_failure(&mut self, who: &(String, IpAddr), now: Instant) -> u32 {
-        let full = self.failures.len() >= self.limits.failures.max(1);
-        if full && !self.failures.contains_key(who) {
-            let window = self.limits.window;
-            self.failures
-                .retain(|_, times| times.back().is_some_and(|t| now.saturating_duration_since(*t) < window));
-            if self.failures.len() >= self.limits.failures.max(1) {
-                let oldest = self.failures.iter().min_by_key(|(_, times)| times.back().copied());
-                if let Some(key) = oldest.map(|(key, _)| key.clone()) {
-                    self.failures.remove(&key);
-                }
-            }
-        }
-        self.failures.entry(who.clone()).or_default().push_back(now);
-        self.failures_of(who, now)
-    }
-
-    /// Entries of both tables, for tests of their bounds.
+    /// Nonces, and sources and accounts with failures, for tests of their bounds.
     #[cfg(test)]
-    pub(in crate::sip) fn len(&self) -> (usize, usize) {
-        (self.nonces.len(), self.failures.len())
+    pub(in crate::sip) fn len(&self) -> (usize, (usize, usize)) {
+        (self.nonces.len(), self.limiter.len())
     }
-}
-
-enum Counted {
-    Fresh,
-    /// A nonce without counts, used again: perhaps an old phone, perhaps a replay; a new nonce serves both right.
-    Once,
-    Replayed,
 }
 
 enum Judgement {
@@ -344,6 +253,17 @@ fn judge(fields: &[Param], account: Option<&Account>, method: Method) -> Judgeme
     } else {
         Judgement::Wrong
     }
+}
+
+/// Recognises credentials that come once more. Those of a right login never get here again: their count is used.
+fn tag_of(fields: &[Param]) -> u64 {
+    let mut hash = Sha256::new();
+    for name in ["username", "nonce", "nc", "cnonce", "uri", "response"] {
+        hash.update(field(fields, name).unwrap_or_default());
+        hash.update([0]);
+    }
+    let hash = hash.finalize();
+    hash.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
 /// Whether the digest was made for this request: same host as the request line, and same user if it names one (SIPp

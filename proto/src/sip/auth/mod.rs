@@ -3,7 +3,8 @@
 mod answer;
 mod digest;
 mod guard;
-mod kept;
+mod login_limiter;
+mod nonces;
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ use zeroize::Zeroizing;
 
 pub(in crate::sip) use answer::answer;
 pub(in crate::sip) use guard::{Guard, Verdict};
+pub use login_limiter::Locked;
 
 /// Hashes of `user:realm:password`, one per algorithm: what a password file holds instead of the password.
 #[derive(Clone, Default)]

@@ -16,19 +16,19 @@ impl Endpoint {
     /// A call comes.
     pub(super) fn on_invite(&mut self, now: Instant, request: &Request, head: Head) {
         if self.servers.is_merged(request) {
-            return self.refuse(&head, 482, Some("Merged Request"), Vec::new());
+            return self.refuse(now, &head, 482, Some("Merged Request"), Vec::new());
         }
-        if self.is_overloaded(&head) {
+        if self.is_overloaded(now, &head) {
             return;
         }
         let Some(user) = self.admit(now, request, &head) else {
             return;
         };
-        if self.is_body_refused(request, &head) {
+        if self.is_body_refused(now, request, &head) {
             return;
         }
         let Some(target) = contact_of(&request.headers) else {
-            return self.refuse(&head, 400, Some("Missing Or Bad Contact"), Vec::new());
+            return self.refuse(now, &head, 400, Some("Missing Or Bad Contact"), Vec::new());
         };
         let (key, local_tag) = (self.next_dialog(), self.token());
         let (local, source) = (head.local, head.source);
@@ -49,6 +49,7 @@ impl Endpoint {
             routes: routes_of(&request.headers),
             bound: local,
             peer: source,
+            account: Some(user.clone()).filter(|user| self.accounts.contains_key(user)),
             is_phone,
             invite: Some(id),
             invite_cseq: 0,
@@ -70,7 +71,7 @@ impl Endpoint {
     }
 
     /// Refuses bodies that are no SDP in clear.
-    pub(super) fn is_body_refused(&mut self, request: &Request, head: &Head) -> bool {
+    pub(super) fn is_body_refused(&mut self, now: Instant, request: &Request, head: &Head) -> bool {
         let kind = content_type(&request.headers);
         let encoded = request
             .headers
@@ -78,7 +79,7 @@ impl Endpoint {
             .any(|e| !e.eq_ignore_ascii_case("identity"));
         let refused = !request.body.is_empty() && (kind != "application/sdp" || encoded);
         if refused {
-            self.refuse(head, 415, None, vec![("Accept", "application/sdp".to_owned())]);
+            self.refuse(now, head, 415, None, vec![("Accept", "application/sdp".to_owned())]);
         }
         refused
     }
@@ -86,9 +87,9 @@ impl Endpoint {
     /// The caller gives up, perhaps too late. RFC 3261 §9.2.
     pub(super) fn on_cancel(&mut self, now: Instant, request: &Request, head: &Head) {
         let Some(id) = self.servers.find(&ServerKey::cancelled(request)) else {
-            return self.refuse(head, 481, None, Vec::new());
+            return self.refuse(now, head, 481, None, Vec::new());
         };
-        self.refuse(head, 200, None, Vec::new());
+        self.refuse(now, head, 200, None, Vec::new());
         let Some(transaction) = self.servers.get(id) else {
             return;
         };
@@ -110,16 +111,21 @@ impl Endpoint {
     }
 
     /// The caller has our 2xx.
+    ///
+    /// It cannot be challenged, so it moves nothing; one that has to bring the answer to our offer is only taken from the
+    /// peer.
     pub(super) fn on_ack(&mut self, now: Instant, request: &Request, source: SocketAddr) {
         let Some(key) = self.dialogs.of(request) else { return };
+        let Some(dialog) = self.dialogs.get(key) else { return };
+        let is_trusted = self.is_trusted(dialog, source);
+        let is_ours = |answer: &Repeated| answer.cseq == request.cseq && (is_trusted || !answer.is_offer);
+        if !dialog.answer.as_ref().is_some_and(is_ours) {
+            return;
+        }
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return;
         };
-        if dialog.answer.as_ref().is_none_or(|a| a.cseq != request.cseq) {
-            return;
-        }
         dialog.answer = None;
-        dialog.on_request(request, source);
         self.timers.clear(Owner::Dialog(key), Timer::Answer);
         self.timers.clear(Owner::Dialog(key), Timer::AnswerLost);
         if dialog.state == State::Accepted {
@@ -131,7 +137,7 @@ impl Endpoint {
         if dialog.state == State::Confirmed {
             self.events.push_back(SipEvent::Confirmed {
                 dialog: key,
-                body: body_of(&request.body),
+                body: body_of(&request.body).filter(|_| is_trusted),
             });
         }
     }
@@ -182,8 +188,11 @@ impl Endpoint {
             body,
         };
         let wire = self.answer(now, id, &reply).ok_or(SipError::WrongState("answered"))?;
-        let head = self.servers.get(id).map(|t| (t.head.reply_to, t.head.number));
-        let Some((dialog, (to, cseq))) = self.dialogs.get_mut(key).zip(head) else {
+        let head = self
+            .servers
+            .get(id)
+            .map(|t| (t.head.reply_to, t.head.number, !t.head.has_body));
+        let Some((dialog, (to, cseq, is_offer))) = self.dialogs.get_mut(key).zip(head) else {
             return Err(SipError::UnknownDialog);
         };
         dialog.invite = None;
@@ -192,6 +201,7 @@ impl Endpoint {
             to,
             interval: T1,
             cseq,
+            is_offer,
         });
         if dialog.state == State::Proceeding {
             dialog.state = State::Accepted;

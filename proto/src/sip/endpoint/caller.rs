@@ -29,6 +29,7 @@ pub(super) struct Call {
     pub(super) identity: Option<NameAddr>,
     pub(super) body: Option<Vec<u8>>,
     pub(super) credentials: Option<Credentials>,
+    pub(super) account: Option<String>,
 }
 
 impl Endpoint {
@@ -74,6 +75,7 @@ impl Endpoint {
             routes: Vec::new(),
             bound: call.local,
             peer: call.destination,
+            account: call.account,
             is_phone: self.registrar.reaches(call.destination, None),
             invite: Some(id),
             invite_cseq: 1,
@@ -176,6 +178,7 @@ impl Endpoint {
             routes: Vec::new(),
             bound: request.local,
             peer: request.destination,
+            account: None,
             is_phone: self.registrar.reaches(request.destination, None),
             invite: None,
             invite_cseq: request.cseq,

@@ -25,12 +25,6 @@ impl Endpoint {
         let Some(transaction) = self.servers.get_mut(id) else {
             return;
         };
-        if timer == Timer::Slow {
-            if let Some((status, wire)) = transaction.slowed.take() {
-                self.answer_failed_login(now, id, status, wire);
-            }
-            return;
-        }
         let mut alarm = Alarm {
             timers: &mut self.timers,
             owner: Owner::Server(id),

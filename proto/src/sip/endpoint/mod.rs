@@ -15,18 +15,19 @@ mod hangup;
 mod receive;
 mod registration;
 mod send;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod within;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::auth::{Account, Guard};
+use super::auth::{Account, Guard, Locked};
 use super::command::SipCommand;
 use super::dialog::Dialogs;
 use super::message::Method;
@@ -35,6 +36,8 @@ use super::timers::Timers;
 use super::transaction::{Clients, Servers};
 use super::{DialogKey, Limits, SipError, SipEvent};
 use crate::net::{Protocol, Receive, Transmit};
+pub use receive::MAX_MESSAGE;
+use strangers::Strangers;
 
 /// What we take; told in 405 and in answers to OPTIONS and INVITE.
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
@@ -68,8 +71,7 @@ pub struct Endpoint {
     registrar: Registrar,
     /// Our own registrations elsewhere.
     registrations: BTreeMap<u64, registration::Registration>,
-    /// OPTIONS answered in the current second, by source.
-    options: BTreeMap<IpAddr, (Instant, u32)>,
+    strangers: Strangers,
     transmits: VecDeque<Transmit>,
     events: VecDeque<SipEvent>,
     /// The last transaction number and the last dialog key.
@@ -81,9 +83,11 @@ impl Endpoint {
     /// An endpoint without accounts: everybody is refused.
     #[must_use]
     pub fn new(config: EndpointConfig, mut rng: Box<dyn CryptoRng + Send>) -> Self {
-        let guard = Guard::new(config.realm.clone(), config.limits.clone(), &mut *rng);
-        let mut tag_key = Zeroizing::new([0; 32]);
+        let guard = Guard::new(config.realm.clone(), &config.limits, &mut *rng);
+        let [mut tag_key, mut strangers_key] = [0, 1].map(|_| Zeroizing::new([0; 32]));
         rng.fill_bytes(&mut *tag_key);
+        rng.fill_bytes(&mut *strangers_key);
+        let strangers = Strangers::new(strangers_key, config.limits.responses_per_second);
         Self {
             config,
             rng,
@@ -97,7 +101,7 @@ impl Endpoint {
             guard,
             registrar: Registrar::default(),
             registrations: BTreeMap::new(),
-            options: BTreeMap::new(),
+            strangers,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             last_transaction: 0,
@@ -108,6 +112,7 @@ impl Endpoint {
     /// Replaces all accounts; contacts of accounts that are gone are removed, calls go on.
     pub fn set_accounts(&mut self, accounts: Vec<Account>) {
         self.accounts = accounts.into_iter().map(|a| (a.user.clone(), a)).collect();
+        self.guard.set_accounts(&self.accounts);
         let accounts = &self.accounts;
         let changes = self.registrar.keep_accounts(|user| accounts.contains_key(user));
         self.tell(changes);
@@ -162,6 +167,7 @@ impl Endpoint {
                 identity,
                 body,
                 credentials,
+                account,
             } => {
                 let call = caller::Call {
                     dialog,
@@ -172,6 +178,7 @@ impl Endpoint {
                     identity,
                     body,
                     credentials,
+                    account,
                 };
                 self.invite(now, &request_uri, call)
             }
@@ -223,6 +230,17 @@ impl Endpoint {
     #[must_use]
     pub fn registrations(&self, now: Instant) -> Vec<(String, Vec<Contact>)> {
         self.registrar.all(now)
+    }
+
+    /// Whose logins are not judged now: sources and accounts that failed too often.
+    #[must_use]
+    pub fn locked(&self, now: Instant) -> Vec<Locked> {
+        self.guard.locked(now)
+    }
+
+    /// Forgets the failed logins of a source (an address of it) or of an account.
+    pub fn unlock(&mut self, who: &str) {
+        self.guard.unlock(who);
     }
 
     /// A key for a call of ours.

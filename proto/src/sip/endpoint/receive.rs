@@ -1,7 +1,7 @@
 //! Which message belongs where: broken ones, repetitions, ACK and CANCEL, within a dialog, or new.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::trace;
 
@@ -12,49 +12,56 @@ use crate::sip::reply::Head;
 use crate::sip::timers::{Alarm, Owner};
 use crate::sip::transaction::{ClientMachine, Heard, Purpose, ServerKey, ServerMachine};
 
-/// Sources of OPTIONS remembered for a second.
-const OPTIONS_SOURCES: usize = 1024;
+/// Longest message that is looked at; a whole INVITE through ten proxies takes a quarter of it.
+pub const MAX_MESSAGE: usize = 16 * 1024;
+
+/// Bytes that may be kept of a request: all that answers repeat. A proxy adds some 200.
+const MAX_KEPT: usize = 8 * 1024;
 
 impl Endpoint {
     pub(super) fn receive(&mut self, now: Instant, input: Receive<'_>) {
+        if input.payload.len() > MAX_MESSAGE {
+            return trace!(source = %input.remote, "a message that is too large");
+        }
         match Message::parse(input.payload) {
-            Ok(Message::Request(request)) => self.on_request(now, &request, input.local, input.remote),
-            Ok(Message::Response(response)) => self.on_response(now, &response),
+            Ok(Message::Request(request)) => self.on_request(now, &request, input),
+            Ok(Message::Response(response)) => self.on_response(now, &response, input.remote),
             Err(Malformed::Silence) => trace!(source = %input.remote, "not a SIP message"),
             Err(Malformed::Refuse {
                 status,
                 reason,
                 headers,
             }) => {
-                if let Some(head) = Head::of_broken(&headers, input.local, input.remote) {
-                    self.refuse(&head, status, reason, Vec::new());
+                if let Some(head) = Head::of_broken(&headers, input) {
+                    self.refuse(now, &head, status, reason, Vec::new());
                 }
             }
         }
     }
 
-    fn on_request(&mut self, now: Instant, request: &Request, local: SocketAddr, source: SocketAddr) {
+    fn on_request(&mut self, now: Instant, request: &Request, input: Receive<'_>) {
         if let Some(id) = self.servers.find(&ServerKey::of(request))
             && !self.on_repetition(now, id, request.method)
         {
             return;
         }
         if request.method == Method::Ack {
-            return self.on_ack(now, request, source);
+            return self.on_ack(now, request, input.remote);
         }
-        let head = Head::of(request, local, source);
-        if self.is_refused(request, &head) {
-            return;
+        let head = Head::of(request, input);
+        if head.size() > MAX_KEPT {
+            return self.refuse(now, &head, 513, None, Vec::new());
         }
         let is_within = request.to.tag().is_some();
         match request.method {
             Method::Cancel => self.on_cancel(now, request, &head),
+            _ if is_within && request.method != Method::Register => self.on_within(now, request, head),
+            _ if self.is_refused(now, request, &head) => {}
             Method::Register => self.on_register(now, request, head),
-            Method::Invite if !is_within => self.on_invite(now, request, head),
-            Method::Options if !is_within => self.on_options(now, &head),
-            Method::Invite | Method::Bye | Method::Info | Method::Update | Method::Options => {
-                self.on_within(now, request, head);
-            }
+            Method::Invite => self.on_invite(now, request, head),
+            // A sign of life for everybody.
+            Method::Options => self.refuse(now, &head, 200, None, abilities()),
+            Method::Bye | Method::Info | Method::Update => self.refuse(now, &head, 481, None, Vec::new()),
             Method::Ack | Method::NotAllowed | Method::Unknown => {}
         }
     }
@@ -82,7 +89,7 @@ impl Endpoint {
     }
 
     /// Refuses what no endpoint of our kind could take. RFC 3261 §8.2.
-    fn is_refused(&mut self, request: &Request, head: &Head) -> bool {
+    pub(super) fn is_refused(&mut self, now: Instant, request: &Request, head: &Head) -> bool {
         let hops_left = request.headers.get("Max-Forwards") != Some("0");
         let required = |name| {
             request
@@ -115,30 +122,11 @@ impl Endpoint {
             | Method::Info
             | Method::Update => return false,
         };
-        self.refuse(head, status, None, extra);
+        self.refuse(now, head, status, None, extra);
         true
     }
 
-    /// OPTIONS outside a dialog: a sign of life for everybody, so many a second.
-    fn on_options(&mut self, now: Instant, head: &Head) {
-        if self.options.len() >= OPTIONS_SOURCES {
-            self.options
-                .retain(|_, (since, _)| now.saturating_duration_since(*since) < Duration::from_secs(1));
-            if self.options.len() >= OPTIONS_SOURCES {
-                return;
-            }
-        }
-        let (since, count) = self.options.entry(head.source.ip()).or_insert((now, 0));
-        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
-            (*since, *count) = (now, 0);
-        }
-        *count += 1;
-        if *count <= self.config.limits.options_per_second {
-            self.refuse(head, 200, None, abilities());
-        }
-    }
-
-    fn on_response(&mut self, now: Instant, response: &Response) {
+    fn on_response(&mut self, now: Instant, response: &Response, source: SocketAddr) {
         let Some(id) = response
             .via
             .branch()
@@ -151,6 +139,10 @@ impl Endpoint {
         };
         if transaction.request.cseq != response.cseq {
             return;
+        }
+        // It comes from where the request went (RFC 3581 §4): a branch can be seen on the way, and proves nothing.
+        if transaction.request.destination.ip().to_canonical() != source.ip().to_canonical() {
+            return trace!(%source, status = response.status, "a stranger's response");
         }
         let mut alarm = Alarm {
             timers: &mut self.timers,

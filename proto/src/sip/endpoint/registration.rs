@@ -6,12 +6,22 @@ use std::time::{Duration, Instant};
 use super::Endpoint;
 use crate::net::Protocol;
 use crate::sip::auth::Credentials;
+use crate::sip::dialog::MAX_CONTACT;
 use crate::sip::message::{Method, NameAddr, Request, Response, Scheme, Uri, host_of};
 use crate::sip::outgoing::Outgoing;
 use crate::sip::registrar::{Contact, Refused, Update, Wish};
 use crate::sip::reply::{Head, Reply};
 use crate::sip::transaction::Purpose;
 use crate::sip::{SipError, SipEvent};
+
+/// Contacts of one REGISTER: all that an account may have, and all that they replace.
+const MAX_CONTACTS: usize = 32;
+
+/// How long after its binding has expired a phone still logs in apart from strangers.
+const REFRESH_GRACE: Duration = Duration::from_secs(60);
+
+/// What is kept of a phone's `User-Agent`, in characters.
+const MAX_USER_AGENT: usize = 128;
 
 /// Registrations of ours at once.
 const MAX_REGISTRATIONS: usize = 10_000;
@@ -34,7 +44,7 @@ type Refusal = (u16, Option<&'static str>, Vec<(&'static str, String)>);
 impl Endpoint {
     /// A phone registers.
     pub(super) fn on_register(&mut self, now: Instant, request: &Request, head: Head) {
-        if self.is_overloaded(&head) {
+        if self.is_overloaded(now, &head) {
             return;
         }
         let Some(user) = self.admit(now, request, &head) else {
@@ -93,10 +103,13 @@ impl Endpoint {
             local,
             source,
             protocol: Protocol::Udp,
-            user_agent: request.headers.get("User-Agent"),
+            user_agent: request.headers.get("User-Agent").map(shortened),
             max_contacts: self.accounts.get(user).map_or(0, |a| a.max_contacts),
         };
-        let contacts: Vec<&str> = request.headers.list("Contact").collect();
+        let contacts: Vec<&str> = request.headers.list("Contact").take(MAX_CONTACTS + 1).collect();
+        if contacts.len() > MAX_CONTACTS {
+            return Err((403, Some("Too Many Contacts"), Vec::new()));
+        }
         let changes = if contacts.contains(&"*") {
             if contacts.len() != 1 || request.headers.get("Expires").map(seconds) != Some(Some(0)) {
                 return Err((400, Some("Contact * Needs Expires 0"), Vec::new()));
@@ -107,7 +120,13 @@ impl Endpoint {
             self.registrar.update(now, &update, &wishes)
         };
         match changes {
-            Ok(changes) => self.tell(changes),
+            Ok(changes) => {
+                let until = changes.iter().map(|(_, _, contact, _)| contact.expires).max();
+                if let Some(until) = until.filter(|until| *until > now) {
+                    self.guard.registered(now, user, source, until + REFRESH_GRACE);
+                }
+                self.tell(changes);
+            }
             Err(Refused::OutOfOrder) => return Err((500, Some("CSeq Out Of Order"), Vec::new())),
             Err(Refused::TooMany) => return Err((403, Some("Too Many Contacts"), Vec::new())),
         }
@@ -119,6 +138,9 @@ impl Endpoint {
         let common = request.headers.get("Expires").and_then(seconds);
         let mut wishes = Vec::new();
         for text in contacts {
+            if text.len() > MAX_CONTACT {
+                return Err((400, Some("Contact Too Long"), Vec::new()));
+            }
             let contact: NameAddr = text.parse().map_err(|_| (400, Some("Bad Contact"), Vec::new()))?;
             if !matches!(contact.uri.scheme, Scheme::Sip | Scheme::Sips) {
                 return Err((400, Some("Bad Contact"), Vec::new()));
@@ -266,4 +288,10 @@ fn seconds(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
     digits.then(|| text.parse::<u32>().unwrap_or(u32::MAX).into())
+}
+
+/// As much of a `User-Agent` as is kept.
+fn shortened(text: &str) -> &str {
+    let end = text.char_indices().nth(MAX_USER_AGENT).map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or_default()
 }

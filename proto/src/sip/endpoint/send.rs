@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use tracing::trace;
 
 use super::Endpoint;
+use super::strangers::is_in_proportion;
 use crate::net::{Protocol, Transmit};
 use crate::sip::auth::Credentials;
 use crate::sip::message::{MAGIC_COOKIE, Method, NameAddr, Request, Uri};
@@ -47,16 +49,24 @@ impl Endpoint {
     }
 
     /// Answers without memory: a repetition of the request gets the same answer again. RFC 3261 §8.2.7.
+    ///
+    /// Sources that are not registered get so many a second, and none that is out of proportion to the request.
     pub(super) fn refuse(
         &mut self,
+        now: Instant,
         head: &Head,
         status: u16,
         reason: Option<&str>,
         extra: Vec<(&'static str, String)>,
     ) {
+        let is_stranger = !self.registrar.reaches(head.source, None);
+        if is_stranger && !self.strangers.may_respond(now, head.source.ip()) {
+            return trace!(source = %head.source, status, "too many responses to this source");
+        }
         let mut mac = Hmac::<Sha256>::new_from_slice(&*self.tag_key).expect("HMAC takes keys of any length");
         mac.update(head.fingerprint().as_bytes());
-        let tag = format!("{}-{}", self.config.instance, hex(&mac.finalize().into_bytes()[..8]));
+        let tag = format!("{}-{}", self.config.instance, hex(&mac.finalize().into_bytes()[..4]));
+        let challenges = extra.iter().filter(|(name, _)| *name == "WWW-Authenticate").count();
         let reply = Reply {
             status,
             reason,
@@ -64,7 +74,11 @@ impl Endpoint {
             extra,
             body: None,
         };
-        let wire = head.write(&reply, &self.config.user_agent);
+        let server = (!is_stranger).then_some(self.config.user_agent.as_str());
+        let wire = head.write(&reply, server);
+        if is_stranger && !is_in_proportion(head.length, wire.len(), challenges) {
+            return trace!(source = %head.source, status, "a response out of proportion to its request");
+        }
         self.transmit(head.local, head.reply_to, wire);
     }
 
@@ -90,7 +104,6 @@ impl Endpoint {
             head,
             dialog,
             last: None,
-            slowed: None,
         };
         self.servers.insert(self.last_transaction, transaction);
         self.last_transaction
@@ -98,27 +111,22 @@ impl Endpoint {
 
     /// Answers a kept request; gives the bytes, or `None` if it was answered finally before.
     pub(super) fn answer(&mut self, now: Instant, id: u64, reply: &Reply<'_>) -> Option<Vec<u8>> {
-        let wire = self.servers.get(id)?.head.write(reply, &self.config.user_agent);
-        self.answer_with(now, id, reply.status, wire)
-    }
-
-    /// As [`Self::answer`], with bytes made before.
-    pub(super) fn answer_with(&mut self, now: Instant, id: u64, status: u16, wire: Vec<u8>) -> Option<Vec<u8>> {
         let transaction = self.servers.get_mut(id)?;
+        let wire = transaction.head.write(reply, Some(&self.config.user_agent));
         let mut alarm = Alarm {
             timers: &mut self.timers,
             owner: Owner::Server(id),
             now,
         };
         let sends = match &mut transaction.machine {
-            ServerMachine::Invite(machine) => machine.on_reply(status, &mut alarm),
+            ServerMachine::Invite(machine) => machine.on_reply(reply.status, &mut alarm),
             ServerMachine::Other(machine) => machine.on_reply(&mut alarm),
         };
         if !sends {
             return None;
         }
-        transaction.last = Some(wire.clone());
         let (local, remote) = (transaction.head.local, transaction.head.reply_to);
+        self.servers.keep_answer(id, wire.clone());
         self.transmit(local, remote, wire.clone());
         Some(wire)
     }

@@ -13,20 +13,24 @@ use crate::sip::{DialogKey, SipEvent};
 impl Endpoint {
     pub(super) fn on_within(&mut self, now: Instant, request: &Request, head: Head) {
         let Some(key) = self.dialogs.of(request) else {
-            return self.refuse(&head, 481, None, Vec::new());
+            return self.refuse(now, &head, 481, None, Vec::new());
         };
-        if self.servers.is_full(&self.config.limits) {
-            let seconds = self.config.limits.retry_after.to_string();
-            return self.refuse(&head, 503, None, vec![("Retry-After", seconds)]);
+        if !self.is_from_peer(now, key, request, &head)
+            || self.is_refused(now, request, &head)
+            || self.is_overloaded(now, &head)
+        {
+            return;
         }
-        if request.method == Method::Invite && (self.is_crossed(key, &head) || self.is_body_refused(request, &head)) {
+        if request.method == Method::Invite
+            && (self.is_crossed(now, key, &head) || self.is_body_refused(now, request, &head))
+        {
             return;
         }
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return;
         };
         if !dialog.on_request(request, head.source) {
-            return self.refuse(&head, 500, Some("CSeq Out Of Order"), Vec::new());
+            return self.refuse(now, &head, 500, Some("CSeq Out Of Order"), Vec::new());
         }
         match request.method {
             Method::Bye => self.on_bye(now, key, request, head),
@@ -57,13 +61,13 @@ impl Endpoint {
                     },
                 );
             }
-            Method::Options => self.refuse(&head, 200, None, abilities()),
+            Method::Options => self.refuse(now, &head, 200, None, abilities()),
             Method::Ack | Method::Cancel | Method::Register | Method::NotAllowed | Method::Unknown => {}
         }
     }
 
     /// Refuses an INVITE that meets another one.
-    fn is_crossed(&mut self, key: DialogKey, head: &Head) -> bool {
+    fn is_crossed(&mut self, now: Instant, key: DialogKey, head: &Head) -> bool {
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return false;
         };
@@ -78,7 +82,7 @@ impl Endpoint {
             State::Confirmed if dialog.answer.is_some() => (491, Vec::new()),
             State::Proceeding | State::Confirmed => return false,
         };
-        self.refuse(head, status, None, extra);
+        self.refuse(now, head, status, None, extra);
         true
     }
 

@@ -108,8 +108,13 @@ pub(in crate::sip) struct ServerTransaction {
     pub(in crate::sip) dialog: Option<DialogKey>,
     /// The last answer.
     pub(in crate::sip) last: Option<Vec<u8>>,
-    /// An answer that waits, for a failed login.
-    pub(in crate::sip) slowed: Option<(u16, Vec<u8>)>,
+}
+
+impl ServerTransaction {
+    /// About how many bytes it holds: the head, what it is found by, the last answer.
+    fn size(&self) -> usize {
+        size_of::<Self>() + 2 * self.head.size() + self.last.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// The server side's table.
@@ -119,10 +124,12 @@ pub(in crate::sip) struct Servers {
     by_key: BTreeMap<ServerKey, u64>,
     /// INVITEs outside dialogs by From tag, Call-ID and CSeq, to see merged ones (RFC 3261 §8.2.2.2).
     by_origin: BTreeMap<(String, String, u32), u64>,
+    bytes: usize,
 }
 
 impl Servers {
     pub(in crate::sip) fn insert(&mut self, id: u64, transaction: ServerTransaction) {
+        self.bytes += transaction.size();
         self.by_key.insert(transaction.key.clone(), id);
         if transaction.head.is_initial_invite() {
             self.by_origin.insert(transaction.head.origin(), id);
@@ -132,6 +139,7 @@ impl Servers {
 
     pub(in crate::sip) fn remove(&mut self, id: u64) {
         if let Some(transaction) = self.all.remove(&id) {
+            self.bytes -= transaction.size();
             self.by_key.remove(&transaction.key);
             let origin = transaction.head.origin();
             if self.by_origin.get(&origin) == Some(&id) {
@@ -159,8 +167,23 @@ impl Servers {
         self.all.get(&id)
     }
 
+    /// Keeps the answer that repetitions of the request get.
+    pub(in crate::sip) fn keep_answer(&mut self, id: u64, wire: Vec<u8>) {
+        if let Some(transaction) = self.all.get_mut(&id) {
+            self.bytes -= transaction.size();
+            transaction.last = Some(wire);
+            self.bytes += transaction.size();
+        }
+    }
+
     pub(in crate::sip) fn is_full(&self, limits: &Limits) -> bool {
-        self.all.len() >= limits.server_transactions
+        self.all.len() >= limits.server_transactions || self.bytes >= limits.server_bytes
+    }
+
+    /// About how many bytes they hold.
+    #[cfg(test)]
+    pub(in crate::sip) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(in crate::sip) fn len(&self) -> usize {

@@ -572,9 +572,9 @@ fn a_second_phone_that_answers_too_is_sent_away() {
     let answer = world.packets.iter().find(|p| p.starts_with("SIP/2.0 200")).unwrap();
     let fork = answer.replace("tag=gw01-", "tag=fork-");
     world.ladder();
-    world.inject(PHONE, "192.0.2.3:5060", fork.as_bytes());
+    world.inject(PHONE, "192.0.2.1:5060", fork.as_bytes());
     assert_eq!(world.ladder(), "phone -> gateway: ACK\nphone -> gateway: BYE");
-    world.inject(PHONE, "192.0.2.3:5060", fork.as_bytes());
+    world.inject(PHONE, "192.0.2.1:5060", fork.as_bytes());
     assert_eq!(world.ladder(), "phone -> gateway: ACK");
     world.events(PHONE);
     world.hangup(PHONE, ours);

@@ -74,14 +74,19 @@ fn only_the_hashes_an_account_has_are_asked_for() {
     world.gateway().set_accounts(vec![old]);
     world.register(PHONE, "100", "secret", 600);
     world.second();
-    assert!(!world.packets[1].contains("SHA-256") && world.packets[1].contains("MD5"));
+    assert_eq!(world.packets[1].matches("WWW-Authenticate: Digest").count(), 1);
+    assert!(!world.packets[1].contains("SHA-256"));
     assert_eq!(changes(&world.events(GATEWAY)), [RegistrationChange::Added]);
     world.packets.clear();
     world.register(OTHER, "nobody", "secret", 600);
     world.second();
     let challenge = &world.packets[1];
-    let (sha, md5) = (challenge.find("SHA-256").unwrap(), challenge.find("MD5").unwrap());
-    assert!(sha < md5, "an unknown user looks like one with both, the better first");
+    assert_eq!(
+        challenge.matches("WWW-Authenticate: Digest").count(),
+        1,
+        "an unknown user looks like the others"
+    );
+    assert!(!challenge.contains("SHA-256"));
     assert_eq!(failures(&world.events(GATEWAY)), [(LoginFailure::UnknownUser, 1)]);
     assert_eq!(
         world.events(OTHER),
@@ -116,40 +121,6 @@ fn a_binding_expires_unless_refreshed() {
     assert!(world.packets.last().unwrap().contains("Min-Expires: 60"));
 }
 
-#[test]
-fn wrong_passwords_are_counted_slowed_and_locked() {
-    let mut world = World::new(4);
-    for attempt in 1..=12 {
-        world.register(PHONE, "100", "wrong", 600);
-        world.run(Duration::from_millis(100));
-        let answered = !world.events(PHONE).is_empty();
-        assert_eq!(answered, !(5..10).contains(&attempt), "attempt {attempt}");
-        world.run(Duration::from_millis(1400));
-        world.events(PHONE);
-    }
-    let mut expected: Vec<_> = (1..=10).map(|n| (LoginFailure::WrongPassword, n)).collect();
-    expected.extend([(LoginFailure::Locked, 10), (LoginFailure::Locked, 10)]);
-    assert_eq!(failures(&world.events(GATEWAY)), expected);
-    assert!(world.packets.last().unwrap().contains("403 Forbidden"));
-    assert!(world.packets.last().unwrap().contains("Retry-After: "));
-    // The right password does not help while locked, but another source is not hurt.
-    world.register(PHONE, "100", "secret", 600);
-    world.register(OTHER, "100", "secret", 600);
-    world.second();
-    assert_eq!(
-        world.events(PHONE),
-        [SipEvent::RegisterFailed {
-            registration: 1,
-            status: 403
-        }]
-    );
-    assert!(matches!(world.events(OTHER)[..], [SipEvent::Registered { .. }]));
-    world.run(Duration::from_secs(60));
-    world.register(PHONE, "100", "secret", 600);
-    world.second();
-    assert!(matches!(world.events(PHONE)[..], [SipEvent::Registered { .. }]));
-}
-
 /// The second REGISTER of a login, with another branch.
 fn recorded(world: &World, branch: &str) -> String {
     let packet = world
@@ -176,10 +147,11 @@ fn a_recorded_login_is_worth_nothing() {
     assert_eq!(failures(&world.events(GATEWAY)), []);
     let login = recorded(&world, "again");
     world.inject(GATEWAY, "192.0.2.2:5060", login.as_bytes());
-    assert_eq!(failures(&world.events(GATEWAY)), [(LoginFailure::Replayed, 1)]);
+    // From its own address its count is used up: no failure, since the password is right, but another nonce.
+    assert_eq!(failures(&world.events(GATEWAY)), []);
     let answer = world.packets.last().unwrap();
     assert!(
-        answer.contains("401 Unauthorized") && !answer.contains("stale"),
+        answer.contains("401 Unauthorized") && answer.contains("stale=true"),
         "{answer}"
     );
     // Much later the nonce itself is too old: that is no failure, only a new challenge.
@@ -299,13 +271,11 @@ fn an_account_that_is_removed_loses_its_contacts() {
 #[test]
 fn the_tables_of_strangers_are_bounded() {
     let mut world = World::new(12);
-    let mut limits = Limits {
+    let limits = Limits {
         nonces: 10,
-        failures: 10,
+        failing_sources: 10,
         ..Limits::default()
     };
-    limits.failures_slow = 1000;
-    limits.failures_lock = 1000;
     let config = EndpointConfig {
         limits,
         ..config("gw01")
@@ -314,11 +284,15 @@ fn the_tables_of_strangers_are_bounded() {
     world.gateway().set_accounts(vec![account("100", "secret")]);
     for n in 0..50 {
         world.register(PHONE, "100", "secret", 600);
+        world.nodes[OTHER].address = format!("198.51.100.{n}:5060").parse().unwrap();
         world.register(OTHER, &format!("user{n}"), "guess", 600);
         world.second();
     }
-    let (nonces, failures) = world.gateway().guard.len();
-    assert!(nonces <= 10 && failures <= 10, "{nonces} nonces, {failures} failures");
+    let (nonces, (sources, accounts)) = world.gateway().guard.len();
+    assert!(
+        nonces <= 10 && sources <= 10 && accounts == 0,
+        "{nonces} nonces, {sources} sources"
+    );
     let registered = world
         .events(PHONE)
         .iter()
@@ -344,11 +318,11 @@ fn a_phone_without_nonce_counts_still_gets_in_once_per_nonce() {
         if round == 0 {
             world.inject(GATEWAY, "192.0.2.9:5060", plain("").as_bytes());
             let challenge = world.packets.last().unwrap().clone();
-            let value = challenge.lines().find(|l| l.contains("MD5")).unwrap();
+            let value = challenge.lines().rfind(|l| l.starts_with("WWW-")).unwrap();
             let value = value
                 .strip_prefix("WWW-Authenticate: ")
                 .unwrap()
-                .replace(", qop=\"auth\"", "");
+                .replace(",qop=\"auth\"", "");
             let mut rng = ChaCha8Rng::seed_from_u64(1);
             let (one, who) = (std::iter::once(value.as_str()), credentials("100", "secret").unwrap());
             let answer = crate::sip::auth::answer(one, &who, "REGISTER", "sip:quartet.example", &mut rng).unwrap();
@@ -399,62 +373,4 @@ fn a_digest_uri_without_user_will_do_but_another_user_will_not() {
             world.packets.last().unwrap()
         );
     }
-}
-
-#[test]
-fn wrong_logins_under_ever_new_names_do_not_fill_the_tables() {
-    let mut world = World::new(14);
-    let ask = |auth: &str, name: &str, n: u32| {
-        format!(
-            "REGISTER sip:quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.9:5060;branch=z9hG4bKf{n}\r\n\
-             From: <sip:{name}@quartet.example>;tag=t\r\nTo: <sip:{name}@quartet.example>\r\nCall-ID: flood-{n}\r\n\
-             CSeq: 1 REGISTER\r\nMax-Forwards: 70\r\n{auth}Content-Length: 0\r\n\r\n"
-        )
-    };
-    world.inject(GATEWAY, "198.51.100.9:5060", ask("", "x", 0).as_bytes());
-    let challenge = world.packets.last().unwrap().clone();
-    let nonce = challenge.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap();
-    for n in 1..=500 {
-        let auth = format!(
-            "Authorization: Digest username=\"x{n}\", realm=\"{REALM}\", nonce=\"{nonce}\", uri=\"sip:quartet.example\", \
-             response=\"{:032x}\", algorithm=MD5, qop=auth, nc=00000001, cnonce=\"c\"\r\n",
-            n
-        );
-        world.inject(GATEWAY, "198.51.100.9:5060", ask(&auth, &format!("x{n}"), n).as_bytes());
-    }
-    assert!(
-        world.packets.last().unwrap().starts_with("SIP/2.0 403"),
-        "{}",
-        world.packets.last().unwrap()
-    );
-    assert_eq!(world.gateway().servers.len(), 32);
-    assert_eq!(
-        failures(&world.events(GATEWAY)).len(),
-        32,
-        "one line each, then silence"
-    );
-    // Who knows the password gets in meanwhile.
-    world.register(PHONE, "100", "secret", 600);
-    world.second();
-    assert!(
-        world
-            .events(PHONE)
-            .iter()
-            .any(|e| matches!(e, SipEvent::Registered { .. }))
-    );
-    world.run(Duration::from_secs(40));
-    assert_eq!(world.gateway().servers.len(), 0);
-}
-
-#[test]
-fn a_request_that_would_be_kept_with_long_fields_is_refused() {
-    let mut world = World::new(15);
-    let routes = format!("Record-Route: <sip:proxy.example;lr;x={}>\r\n", "y".repeat(1_000)).repeat(5);
-    let request = format!(
-        "REGISTER sip:quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.9:5060;branch=z9hG4bKl\r\n{routes}\
-         From: <sip:x@quartet.example>;tag=t\r\nTo: <sip:x@quartet.example>\r\nCall-ID: long\r\nCSeq: 1 REGISTER\r\n\
-         Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
-    );
-    world.inject(GATEWAY, "198.51.100.9:5060", request.as_bytes());
-    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 513"));
 }

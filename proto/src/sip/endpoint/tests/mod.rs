@@ -2,10 +2,13 @@
 
 mod calls;
 mod ends;
+mod guessing;
 mod hostile;
 mod logins;
 mod loss;
+mod megaphone;
 mod torture;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -254,6 +257,7 @@ impl World {
             identity: None,
             body: body.map(<[u8]>::to_vec),
             credentials: credentials("100", "secret"),
+            account: None,
         };
         self.command(PHONE, command).unwrap();
         dialog
@@ -273,6 +277,7 @@ impl World {
             identity: Some(NameAddr::new(Some("puppy dog 🐶"), Uri::sip_host("200", REALM))),
             body: body.map(<[u8]>::to_vec),
             credentials: None,
+            account: Some("100".to_owned()),
         };
         self.command(GATEWAY, command).unwrap();
         dialog

@@ -1,0 +1,102 @@
+//! What an operator reads of things that no call is about: logins, registrations, refusals; repeated ones summed up.
+
+use std::time::Instant;
+
+use quartet_proto::rate::source_of;
+use quartet_proto::sip::SipEvent;
+
+use super::Exchange;
+use crate::cdr;
+use crate::log::Redacted;
+
+impl Exchange {
+    /// Logs what no call is concerned with.
+    pub(super) fn note(&mut self, now: Instant, event: SipEvent) {
+        match &event {
+            SipEvent::Registration {
+                user, change, source, ..
+            } => {
+                tracing::info!(user = %Redacted(user), ?change, source = %Redacted(source), "phone");
+            }
+            SipEvent::LoginFailed { source, .. } => {
+                let source = source_of(source.ip());
+                if let Some(event) = self.failed_logins.note(now, source, event) {
+                    log_failed_login(&event, 1);
+                }
+            }
+            SipEvent::Incoming { .. }
+            | SipEvent::Provisional { .. }
+            | SipEvent::Answered { .. }
+            | SipEvent::Rejected { .. }
+            | SipEvent::Confirmed { .. }
+            | SipEvent::Cancelled { .. }
+            | SipEvent::Bye { .. }
+            | SipEvent::Lost { .. }
+            | SipEvent::Ended { .. }
+            | SipEvent::Info { .. }
+            | SipEvent::Reinvite { .. }
+            | SipEvent::Registered { .. }
+            | SipEvent::RegisterFailed { .. } => {}
+        }
+    }
+
+    /// Tells what was summed up, for windows that have ended.
+    pub(super) fn tell_summaries(&mut self, now: Instant) {
+        while let Some((event, count)) = self.failed_logins.poll(now) {
+            log_failed_login(&event, count);
+        }
+        let unlisted = self.failed_logins.take_unlisted();
+        if unlisted > 0 {
+            tracing::warn!(
+                attempts = unlisted,
+                "logins failed from more sources than are counted one by one"
+            );
+        }
+        while let Some((mut record, count)) = self.refused.poll(now) {
+            record.count = count;
+            self.record_refused(record);
+        }
+        while let Some((error, count)) = self.untold.poll(now) {
+            tracing::warn!(%error, count, "phones cannot be told");
+        }
+    }
+
+    /// When the next of them are to be told.
+    pub(super) fn summaries_end(&self) -> [Option<Instant>; 3] {
+        [
+            self.failed_logins.poll_timeout(),
+            self.refused.poll_timeout(),
+            self.untold.poll_timeout(),
+        ]
+    }
+
+    /// Keeps and logs a refused call, or as many as its record stands for.
+    pub(super) fn record_refused(&mut self, record: cdr::Record) {
+        tracing::info!(
+            call = record.call,
+            from = %Redacted(&record.from),
+            to = %Redacted(&record.to),
+            route = record.route,
+            cause = record.cause,
+            count = record.count,
+            "call refused"
+        );
+        self.records.push_back(record);
+    }
+}
+
+/// One line, always the same shape: fail2ban reads it. What a stranger writes stands last.
+fn log_failed_login(event: &SipEvent, attempts: u32) {
+    if let SipEvent::LoginFailed {
+        user,
+        source,
+        why,
+        failures,
+    } = event
+    {
+        let source = source.ip();
+        tracing::warn!(
+            "login failed: source={source} why={why:?} failures={failures} attempts={attempts} user={user:?}"
+        );
+    }
+}

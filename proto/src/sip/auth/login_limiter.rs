@@ -1,0 +1,247 @@
+//! How many logins are judged: guessing is slow from wherever it is tried, and nobody's guesses keep a phone out.
+//!
+//! A failure is taken from two buckets: that of its source, and that of its account over all sources. While one of them is
+//! empty, no credentials of that source, or for that account, are judged. A source that has logged in rightly to an account
+//! lately is outside both, for that account, and has a bucket of its own. So neither another phone behind the same NAT nor
+//! guesses from all over the world can keep it out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::rate::{Rate, RateLimiter};
+use crate::sip::Limits;
+
+/// How long a right login keeps its source apart from strangers.
+const KNOWN: Duration = Duration::from_secs(3600);
+/// Sources kept apart for one account; beyond, the one that logged in longest ago becomes a stranger.
+const MAX_KNOWN: usize = 16;
+/// Failures of a source that are recognised when they come once more: UDP repeats a request whose response was lost.
+const MAX_REMEMBERED: usize = 16;
+
+/// Somebody whose logins are not judged for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locked {
+    /// The address, or the /64 of IPv6, that fails; `None`: an account that fails from wherever.
+    pub source: Option<IpAddr>,
+    /// The account; `None`: whatever the source tries.
+    pub account: Option<String>,
+    /// Failures since it last was at rest.
+    pub failures: u32,
+    /// When the next login is judged.
+    pub until: Instant,
+}
+
+/// The failures of one source, of one account, or of both together.
+#[derive(Clone, Debug, Default)]
+struct Bucket {
+    limiter: RateLimiter,
+    failures: u32,
+}
+
+impl Bucket {
+    fn fail(&mut self, now: Instant, rate: Rate) -> u32 {
+        if self.limiter.is_rested(now) {
+            self.failures = 0;
+        }
+        self.failures = self.failures.saturating_add(1);
+        // It was asked before: only what may be judged can fail.
+        let _ = self.limiter.take(now, rate, 1);
+        self.failures
+    }
+
+    fn locked(&self, now: Instant, rate: Rate) -> Option<(u32, Instant)> {
+        let wait = self.limiter.wait(now, rate);
+        (!wait.is_zero()).then(|| (self.failures, now + wait))
+    }
+}
+
+/// What is kept of a source that fails.
+#[derive(Clone, Debug)]
+struct Source {
+    bucket: Bucket,
+    /// Tags of its last failures, to recognise retransmissions.
+    failed: Vec<u64>,
+    /// Its place in `by_rest`.
+    rest: Instant,
+}
+
+/// A source that has logged in to an account.
+#[derive(Clone, Debug)]
+struct Known {
+    source: IpAddr,
+    until: Instant,
+    bucket: Bucket,
+}
+
+/// See the head of this file. Sources are those of [`crate::rate::source_of`].
+pub(super) struct LoginLimiter {
+    of_source: Rate,
+    of_account: Rate,
+    max_sources: usize,
+    sources: BTreeMap<IpAddr, Source>,
+    /// When each source is at rest, to forget the calmest first.
+    by_rest: BTreeSet<(Instant, IpAddr)>,
+    /// Only of accounts that exist: strangers cannot fill it.
+    accounts: BTreeMap<String, Bucket>,
+    known: BTreeMap<String, Vec<Known>>,
+}
+
+impl LoginLimiter {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let rate = |failures| Rate::every(limits.login_interval, failures);
+        Self {
+            of_source: rate(limits.login_failures),
+            of_account: rate(limits.login_failures.saturating_mul(3)),
+            max_sources: limits.failing_sources.max(1),
+            sources: BTreeMap::new(),
+            by_rest: BTreeSet::new(),
+            accounts: BTreeMap::new(),
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Whether credentials from this source for this name (`Some` if it is an account) may be judged now.
+    ///
+    /// # Errors
+    /// How often the source, or the account, has failed.
+    pub(super) fn may_judge(&self, now: Instant, source: IpAddr, account: Option<&str>) -> Result<(), u32> {
+        let ask = |bucket: &Bucket, rate| bucket.locked(now, rate).map_or(Ok(()), |(failures, _)| Err(failures));
+        if let Some(known) = account.and_then(|account| self.known(now, source, account)) {
+            return ask(&known.bucket, self.of_source);
+        }
+        if let Some(source) = self.sources.get(&source) {
+            ask(&source.bucket, self.of_source)?;
+        }
+        match account.and_then(|account| self.accounts.get(account)) {
+            Some(bucket) => ask(bucket, self.of_account),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this very failure was counted already; `tag` is drawn from the credentials.
+    pub(super) fn is_repeated(&self, source: IpAddr, tag: u64) -> bool {
+        self.sources.get(&source).is_some_and(|s| s.failed.contains(&tag))
+    }
+
+    /// Counts a failure; gives how many there were of this source, this one included.
+    pub(super) fn failed(&mut self, now: Instant, source: IpAddr, account: Option<&str>, tag: u64) -> u32 {
+        let (of_source, of_account) = (self.of_source, self.of_account);
+        let is_known = |known: &&mut Known| known.source == source && known.until > now;
+        let known = account.and_then(|account| self.known.get_mut(account)?.iter_mut().find(is_known));
+        let entry = self.sources.entry(source).or_insert_with(|| Source {
+            bucket: Bucket::default(),
+            failed: Vec::new(),
+            rest: now,
+        });
+        if entry.failed.len() >= MAX_REMEMBERED {
+            entry.failed.remove(0);
+        }
+        entry.failed.push(tag);
+        let failures = match known {
+            Some(known) => known.bucket.fail(now, of_source),
+            None => {
+                if let Some(account) = account {
+                    self.accounts
+                        .entry(account.to_owned())
+                        .or_default()
+                        .fail(now, of_account);
+                }
+                entry.bucket.fail(now, of_source)
+            }
+        };
+        self.by_rest.remove(&(entry.rest, source));
+        entry.rest = entry.bucket.limiter.rested_at().map_or(now, |rest| rest.max(now));
+        self.by_rest.insert((entry.rest, source));
+        while self.sources.len() > self.max_sources
+            && let Some((_, calmest)) = self.by_rest.pop_first()
+        {
+            self.sources.remove(&calmest);
+        }
+        failures
+    }
+
+    /// Notes a right login.
+    pub(super) fn succeeded(&mut self, now: Instant, source: IpAddr, account: &str) {
+        self.keep_known(now, source, account, now + KNOWN);
+    }
+
+    /// Keeps a source apart from strangers, for this account, until then at least.
+    pub(super) fn keep_known(&mut self, now: Instant, source: IpAddr, account: &str, until: Instant) {
+        let all = self.known.entry(account.to_owned()).or_default();
+        all.retain(|known| known.until > now);
+        if let Some(known) = all.iter_mut().find(|known| known.source == source) {
+            known.until = known.until.max(until);
+            return;
+        }
+        if all.len() >= MAX_KNOWN {
+            let oldest = all.iter().enumerate().min_by_key(|(_, known)| known.until);
+            if let Some(at) = oldest.map(|(at, _)| at) {
+                all.remove(at);
+            }
+        }
+        all.push(Known {
+            source,
+            until,
+            bucket: Bucket::default(),
+        });
+    }
+
+    /// Forgets accounts that are no more.
+    pub(super) fn keep_accounts(&mut self, exists: impl Fn(&str) -> bool) {
+        self.accounts.retain(|account, _| exists(account));
+        self.known.retain(|account, _| exists(account));
+    }
+
+    /// Who is locked now.
+    pub(super) fn locked(&self, now: Instant) -> Vec<Locked> {
+        let row = |source: Option<IpAddr>, account: Option<&String>, locked: Option<(u32, Instant)>| {
+            locked.map(|(failures, until)| Locked {
+                source,
+                account: account.cloned(),
+                failures,
+                until,
+            })
+        };
+        let sources = self.sources.iter();
+        let sources = sources.filter_map(|(ip, s)| row(Some(*ip), None, s.bucket.locked(now, self.of_source)));
+        let accounts = self.accounts.iter();
+        let accounts = accounts.filter_map(|(name, b)| row(None, Some(name), b.locked(now, self.of_account)));
+        let known = self
+            .known
+            .iter()
+            .flat_map(|(name, all)| all.iter().map(move |known| (name, known)));
+        let known = known.filter_map(|(name, k)| row(Some(k.source), Some(name), k.bucket.locked(now, self.of_source)));
+        sources.chain(accounts).chain(known).collect()
+    }
+
+    /// Forgets the failures of a source.
+    pub(super) fn unlock_source(&mut self, source: IpAddr) {
+        if let Some(entry) = self.sources.remove(&source) {
+            self.by_rest.remove(&(entry.rest, source));
+        }
+        for known in self.known.values_mut().flatten().filter(|known| known.source == source) {
+            known.bucket = Bucket::default();
+        }
+    }
+
+    /// Forgets the failures of an account.
+    pub(super) fn unlock_account(&mut self, account: &str) {
+        self.accounts.remove(account);
+        for known in self.known.get_mut(account).into_iter().flatten() {
+            known.bucket = Bucket::default();
+        }
+    }
+
+    /// Sources and accounts that are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> (usize, usize) {
+        assert_eq!(self.by_rest.len(), self.sources.len());
+        (self.sources.len(), self.accounts.len())
+    }
+
+    fn known(&self, now: Instant, source: IpAddr, account: &str) -> Option<&Known> {
+        let mut all = self.known.get(account)?.iter();
+        all.find(|known| known.source == source && known.until > now)
+    }
+}

@@ -1,0 +1,219 @@
+//! What strangers cost: short answers, few of them, and nothing kept.
+
+use super::*;
+
+fn request(method: &str, n: u32, more: &str) -> String {
+    format!(
+        "{method} sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 1.1.1.1;branch=z9hG4bK{n}\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\n\
+         Call-ID: {n}\r\nCSeq: 1 {method}\r\nContact: <sip:a@1.1.1.1>\r\n{more}Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// Requests that a stranger may send, and that are answered.
+fn kinds(n: u32) -> Vec<String> {
+    vec![
+        request("OPTIONS", n, ""),
+        request("REGISTER", n, ""),
+        request("INVITE", n, ""),
+        request("MESSAGE", n, ""),
+        request("BYE", n, ""),
+        request("INVITE", n, "Require: x\r\n"),
+        request("INVITE", n, "CSeq: 2 INVITE\r\n"),
+        request("WHAT", n, ""),
+        request("CANCEL", n, ""),
+        request("INVITE", n, "").replace("To: <sip:a@b>", "To: <sip:a@b>;tag=no"),
+        request("REGISTER", n, "").replace("SIP/2.0\r\nVia", "SIP/3.0\r\nVia"),
+    ]
+}
+
+#[test]
+fn one_source_draws_so_many_answers_a_second_of_whatever_kind() {
+    for kind in 0..kinds(0).len() {
+        let mut world = World::new(78);
+        let flood = |world: &mut World, n: u32| world.inject(GATEWAY, "198.51.100.7:5060", kinds(n)[kind].as_bytes());
+        (0..200).for_each(|n| flood(&mut world, n));
+        assert_eq!(world.packets.len(), 60, "kind {kind}");
+        world.second();
+        (200..400).for_each(|n| flood(&mut world, n));
+        assert_eq!(world.packets.len(), 80, "kind {kind}");
+    }
+}
+
+#[test]
+fn any_number_of_sources_leaves_phones_their_answers() {
+    let mut world = World::new(79);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    let mut rng = ChaCha8Rng::seed_from_u64(79);
+    for n in 0..60_000 {
+        let source = format!(
+            "203.{}.{}.{}:5060",
+            rng.next_u32() % 256,
+            rng.next_u32() % 256,
+            rng.next_u32() % 256
+        );
+        world.inject(GATEWAY, &source, request("OPTIONS", n, "").as_bytes());
+        world.packets.clear();
+        world.wire.clear();
+    }
+    // A phone that is registered, and one that is not yet.
+    for source in ["192.0.2.2:5060", "192.0.2.77:5060"] {
+        world.inject(GATEWAY, source, request("OPTIONS", 99_999, "").as_bytes());
+        let response = world.packets.last().unwrap();
+        assert!(response.starts_with("SIP/2.0 200"), "{source}");
+    }
+    // Who is registered is not limited.
+    world.packets.clear();
+    (0..500).for_each(|n| world.inject(GATEWAY, "192.0.2.2:5060", request("OPTIONS", n, "").as_bytes()));
+    assert_eq!(world.packets.len(), 500);
+}
+
+#[test]
+fn no_answer_to_a_stranger_is_out_of_proportion() {
+    let short =
+        "REGISTER sip:aaaaaaaa SIP/2.0\r\nv:SIP/2.0/UDP a\r\nf:<sip:a>\r\nt:<sip:a>\r\ni:a\r\nCSeq:1 REGISTER\r\n\r\n";
+    let mut both = World::new(80);
+    let mut md5 = World::new(80);
+    let mut old = account("100", "secret");
+    old.ha1.sha256 = None;
+    md5.gateway().set_accounts(vec![old]);
+    for (world, factor) in [(&mut both, 4), (&mut md5, 3)] {
+        world.inject(GATEWAY, "198.51.100.7:5060", short.as_bytes());
+        let sent: usize = world.packets.iter().map(String::len).sum();
+        assert!(sent <= factor * short.len(), "{sent} bytes for {}", short.len());
+        for kind in kinds(1) {
+            world.packets.clear();
+            world.inject(GATEWAY, "198.51.100.7:5060", kind.as_bytes());
+            let sent: usize = world.packets.iter().map(String::len).sum();
+            assert!(sent > 0 && sent <= 3 * kind.len(), "{kind}{sent}");
+            assert!(
+                !world.packets[0].contains("Server: "),
+                "strangers are not told what we are"
+            );
+        }
+    }
+    let mut named = World::new(81);
+    let config = EndpointConfig {
+        realm: "quartet".to_owned(),
+        ..config("gw012345")
+    };
+    for sha256 in [false, true] {
+        named.nodes[GATEWAY].endpoint = Endpoint::new(config.clone(), Box::new(ChaCha8Rng::seed_from_u64(1)));
+        let mut one = account("100", "secret");
+        if !sha256 {
+            one.ha1.sha256 = None;
+        }
+        named.gateway().set_accounts(vec![one]);
+        named.packets.clear();
+        named.inject(GATEWAY, "198.51.100.7:5060", short.as_bytes());
+        assert!(
+            named.packets[0].starts_with("SIP/2.0 401"),
+            "with the usual realm even the shortest is challenged"
+        );
+    }
+}
+
+#[test]
+fn nothing_of_a_stranger_is_kept() {
+    let mut world = World::new(82);
+    for n in 0..500 {
+        for kind in kinds(n) {
+            world.inject(GATEWAY, &format!("198.51.100.{}:5060", n % 250), kind.as_bytes());
+        }
+    }
+    assert_eq!((world.gateway().servers.len(), world.gateway().dialogs.len()), (0, 0));
+}
+
+#[test]
+fn all_that_is_kept_of_a_request_is_counted() {
+    let long = "y".repeat(4_200);
+    for (name, more) in [
+        (
+            "Via",
+            format!("Via: SIP/2.0/UDP p;x={long}\r\nVia: SIP/2.0/UDP p;x={long}\r\n"),
+        ),
+        (
+            "Record-Route",
+            format!("Record-Route: <sip:p;lr;x={long}>, <sip:p;lr;x={long}>\r\n"),
+        ),
+        ("Timestamp", format!("Timestamp: {long}{long}\r\n")),
+    ] {
+        let mut world = World::new(83);
+        world.inject(GATEWAY, "198.51.100.9:5060", request("REGISTER", 1, &more).as_bytes());
+        assert!(world.packets.last().unwrap().starts_with("SIP/2.0 513"), "{name}");
+    }
+    for field in ["From: <sip:a@b", "To: <sip:a@b", "CSeq: "] {
+        let mut world = World::new(84);
+        let text = if field == "CSeq: " {
+            "0".repeat(9_000)
+        } else {
+            format!(";x={long}{long}")
+        };
+        let message = request("REGISTER", 1, "").replacen(field, &format!("{field}{text}"), 1);
+        world.inject(GATEWAY, "198.51.100.9:5060", message.as_bytes());
+        let last = world.packets.last().unwrap();
+        // What is broken is answered without memory.
+        assert!(
+            last.starts_with("SIP/2.0 513") || last.starts_with("SIP/2.0 400"),
+            "{field} {last}"
+        );
+        assert_eq!(world.gateway().servers.len(), 0);
+    }
+    let mut world = World::new(85);
+    world.inject(
+        GATEWAY,
+        "198.51.100.9:5060",
+        request("OPTIONS", 1, &format!("X: {}\r\n", "z".repeat(17_000))).as_bytes(),
+    );
+    assert_eq!(world.packets.len(), 0, "over 16 KiB: no message of ours");
+}
+
+#[test]
+fn logins_with_large_fields_stay_within_a_budget() {
+    let mut world = World::new(86);
+    world.gateway().config.limits.server_bytes = 200_000;
+    let tag = "t".repeat(3_000);
+    let mut refused = 0;
+    for n in 0..200 {
+        let plain = |auth: &str, branch: &str| {
+            format!(
+                "REGISTER sip:{REALM} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{branch}{n};rport\r\n\
+                 From: <sip:100@{REALM}>;tag={tag}\r\nTo: <sip:100@{REALM}>\r\nCall-ID: reg-{n}\r\nCSeq: 1 REGISTER\r\n{auth}\r\n"
+            )
+        };
+        world.inject(GATEWAY, "192.0.2.9:5060", plain("", "a").as_bytes());
+        let challenge = world.packets.last().unwrap().clone();
+        if challenge.starts_with("SIP/2.0 503") {
+            refused += 1;
+            continue;
+        }
+        let value = challenge
+            .lines()
+            .find_map(|l| l.strip_prefix("WWW-Authenticate: "))
+            .unwrap();
+        let who = credentials("100", "secret").unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(n);
+        let answer = crate::sip::auth::answer(
+            std::iter::once(value),
+            &who,
+            "REGISTER",
+            &format!("sip:{REALM}"),
+            &mut rng,
+        )
+        .unwrap();
+        world.inject(
+            GATEWAY,
+            "192.0.2.9:5060",
+            plain(&format!("Authorization: {answer}\r\n"), "b").as_bytes(),
+        );
+        world.run(Duration::from_millis(200));
+    }
+    assert!(refused > 50, "{refused}");
+    assert!(
+        world.gateway().servers.bytes() <= 220_000,
+        "{}",
+        world.gateway().servers.bytes()
+    );
+    world.run(Duration::from_secs(40));
+    assert_eq!(world.gateway().servers.bytes(), 0);
+}

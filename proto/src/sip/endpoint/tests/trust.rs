@@ -1,0 +1,243 @@
+//! Within a dialog: who has seen its tags has seen its tags, and nothing else.
+
+use super::*;
+
+const STRANGER: &str = "203.0.113.66:5060";
+
+/// A request of the phone in a confirmed call, as somebody would write it who has seen the call.
+fn forged(world: &World, method: &str, cseq: u32, more: &str, body: &str) -> String {
+    let invite = world.packets.iter().rfind(|p| p.starts_with("INVITE")).unwrap();
+    let ack = world.packets.iter().rfind(|p| p.starts_with("ACK")).unwrap();
+    let line = |message: &str, name: &str| message.lines().find(|l| l.starts_with(name)).unwrap().to_owned();
+    format!(
+        "{method} sip:gw@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.66:5060;branch=z9hG4bKforged{cseq}{};rport\r\n\
+         {}\r\n{}\r\n{}\r\nCSeq: {cseq} {method}\r\nMax-Forwards: 70\r\nContact: <sip:evil@203.0.113.66>\r\n{more}\
+         Content-Length: {}\r\n\r\n{body}",
+        more.len(),
+        line(invite, "From: "),
+        line(ack, "To: "),
+        line(invite, "Call-ID: "),
+        body.len()
+    )
+}
+
+const SDP: &str = "Content-Type: application/sdp\r\n";
+const KEY: &str = "Content-Type: application/dtmf-relay\r\n";
+
+/// Requests that would change something.
+const HARMFUL: [(&str, &str, &str); 7] = [
+    ("BYE", "", ""),
+    ("INVITE", SDP, "v=0\r\n"),
+    ("INVITE", "", ""),
+    ("UPDATE", "", ""),
+    ("INFO", KEY, "Signal=1\r\n"),
+    ("REFER", "Refer-To: <sip:evil@203.0.113.66>\r\n", ""),
+    ("OPTIONS", "", ""),
+];
+
+#[test]
+fn a_strangers_requests_change_nothing_and_the_phone_goes_on() {
+    for (method, more, body) in HARMFUL {
+        let mut world = World::new(1);
+        let (ours, theirs) = world.confirmed();
+        let before = format!("{:?}", world.gateway().dialogs.get(theirs));
+        for (source, cseq) in [(STRANGER, 1_000), ("192.0.2.2:5062", 1_001), ("192.0.2.99:5060", 1_002)] {
+            let message = forged(&world, method, cseq, more, body);
+            world.inject(GATEWAY, source, message.as_bytes());
+            let response = world.packets.last().unwrap();
+            assert!(
+                response.starts_with("SIP/2.0 401"),
+                "{method} from {source}: {response}"
+            );
+        }
+        assert_eq!(world.events(GATEWAY), [], "{method}");
+        assert_eq!(format!("{:?}", world.gateway().dialogs.get(theirs)), before, "{method}");
+        // The numbers of the stranger's requests were not noted: the phone's are good.
+        world.hangup(PHONE, ours);
+        world.second();
+        let bye = SipEvent::Bye {
+            dialog: theirs,
+            reason: None,
+        };
+        assert_eq!(world.events(GATEWAY), [bye], "{method}");
+        world.assert_empty();
+    }
+}
+
+#[test]
+fn a_phone_that_moved_logs_in_and_moves() {
+    let mut world = World::new(2);
+    let (_, theirs) = world.confirmed();
+    let uri = "sip:gw@192.0.2.1";
+    let login = |world: &mut World, user: &str, method: &str, cseq: u32, more: &str, body: &str| {
+        let message = forged(world, method, cseq, more, body);
+        world.inject(GATEWAY, STRANGER, message.as_bytes());
+        let challenge = world.packets.last().unwrap().clone();
+        let value = challenge
+            .lines()
+            .find_map(|l| l.strip_prefix("WWW-Authenticate: "))
+            .unwrap();
+        let who = credentials(user, "secret").unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(cseq.into());
+        let answer = crate::sip::auth::answer(std::iter::once(value), &who, method, uri, &mut rng).unwrap();
+        let message = forged(
+            world,
+            method,
+            cseq + 1,
+            &format!("Authorization: {answer}\r\n{more}"),
+            body,
+        );
+        world.inject(GATEWAY, STRANGER, message.as_bytes());
+        world.packets.last().unwrap().clone()
+    };
+    // Another account, though its password is right, is a stranger.
+    assert!(login(&mut world, "101", "BYE", 50, "", "").starts_with("SIP/2.0 403"));
+    assert_eq!(world.events(GATEWAY), []);
+    assert!(login(&mut world, "100", "INVITE", 100, SDP, "v=0\r\n").starts_with("SIP/2.0 100"));
+    let reinvite = SipEvent::Reinvite {
+        dialog: theirs,
+        body: Some(b"v=0\r\n".to_vec()),
+    };
+    assert_eq!(world.events(GATEWAY), [reinvite]);
+    // From now on it is trusted there, and no longer where it was.
+    world.answer(GATEWAY, theirs);
+    let ack = forged(&world, "ACK", 101, "", "");
+    world.inject(GATEWAY, STRANGER, ack.as_bytes());
+    world.events(GATEWAY);
+    let old = forged(&world, "INFO", 200, KEY, "Signal=1\r\n");
+    world.inject(GATEWAY, "192.0.2.2:5060", old.as_bytes());
+    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"));
+    let new = forged(&world, "INFO", 201, KEY, "Signal=1\r\n");
+    world.inject(GATEWAY, STRANGER, new.as_bytes());
+    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 200"));
+    assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Info { .. }]));
+}
+
+#[test]
+fn where_its_account_is_registered_and_its_proxies_a_phone_is_trusted() {
+    let mut world = World::new(3);
+    let (_, theirs) = world.confirmed();
+    world.register(OTHER, "100", "secret", 600);
+    world.second();
+    world.events(GATEWAY);
+    let key = forged(&world, "INFO", 100, KEY, "Signal=1\r\n");
+    world.inject(GATEWAY, "192.0.2.3:5060", key.as_bytes());
+    assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Info { .. }]));
+    // A binding of another account is none.
+    let mut world = World::new(4);
+    world.confirmed();
+    world.register(OTHER, "101", "secret", 600);
+    world.second();
+    world.events(GATEWAY);
+    let key = forged(&world, "INFO", 100, KEY, "Signal=1\r\n");
+    world.inject(GATEWAY, "192.0.2.3:5060", key.as_bytes());
+    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"));
+    assert_eq!(world.events(GATEWAY), []);
+    let (_, theirs_now) = world.confirmed();
+    if let Some(dialog) = world.gateway().dialogs.get_mut(theirs_now) {
+        dialog.routes = vec![address("<sip:198.51.100.5;lr>"), address("<sip:198.51.100.6:5080;lr>")];
+    }
+    for (n, proxy) in ["198.51.100.5:5060", "198.51.100.6:5080"].iter().enumerate() {
+        let key = forged(&world, "INFO", 100 + n as u32, KEY, "Signal=1\r\n");
+        world.inject(GATEWAY, proxy, key.as_bytes());
+        assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Info { .. }]), "{proxy}");
+    }
+    let _ = theirs;
+}
+
+#[test]
+fn without_an_account_a_strangers_request_belongs_to_no_dialog() {
+    let mut world = World::new(5);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    let gateways = world.ring_phone(Some(b"offer"));
+    world.second();
+    let phones = world.incoming(PHONE);
+    world.answer(PHONE, phones);
+    world.second();
+    // The phone knows no accounts: it is called by its registrar.
+    let ack = world.packets.iter().rfind(|p| p.starts_with("ACK")).unwrap();
+    let bye = ack
+        .replacen("ACK ", "BYE ", 1)
+        .replace("CSeq: 1 ACK", "CSeq: 77 BYE")
+        .replace("branch=z9hG4bK", "branch=z9hG4bKx");
+    world.inject(PHONE, STRANGER, bye.as_bytes());
+    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 481"));
+    world.events(PHONE);
+    world.hangup(GATEWAY, gateways);
+    world.second();
+    assert!(matches!(world.events(PHONE)[..], [SipEvent::Bye { .. }]));
+}
+
+#[test]
+fn an_ack_is_matched_and_moves_nothing() {
+    let mut world = World::new(6);
+    world.dial("200", Some(b"offer"));
+    world.second();
+    let theirs = world.incoming(GATEWAY);
+    world.filter = Some(Box::new(|packet| packet.starts_with("ACK")));
+    world.answer(GATEWAY, theirs);
+    world.second();
+    world.events(GATEWAY);
+    let ack = forged(&world, "ACK", 2, SDP, "v=0\r\n");
+    world.inject(GATEWAY, STRANGER, ack.as_bytes());
+    let confirmed = SipEvent::Confirmed {
+        dialog: theirs,
+        body: None,
+    };
+    assert_eq!(world.events(GATEWAY), [confirmed], "what it brings is not looked at");
+    let peer = world.gateway().dialogs.get(theirs).unwrap().peer;
+    assert_eq!(peer, world.nodes[PHONE].address);
+}
+
+#[test]
+fn the_answer_to_our_offer_is_only_taken_from_the_peer() {
+    let mut world = World::new(7);
+    let ours = world.dial("200", None);
+    world.second();
+    let theirs = world.incoming(GATEWAY);
+    world.answer(GATEWAY, theirs);
+    world.second();
+    world.events(GATEWAY);
+    world.filter = Some(Box::new(|packet| packet.starts_with("ACK")));
+    let body = Some(b"mine".to_vec());
+    world.command(PHONE, SipCommand::Ack { dialog: ours, body }).unwrap();
+    let ack = forged(&world, "ACK", 2, SDP, "evil!");
+    world.inject(GATEWAY, STRANGER, ack.as_bytes());
+    assert_eq!(world.events(GATEWAY), []);
+    world.filter = None;
+    world.run(Duration::from_secs(5));
+    let body = Some(b"mine".to_vec());
+    assert_eq!(world.events(GATEWAY), [SipEvent::Confirmed { dialog: theirs, body }]);
+}
+
+#[test]
+fn a_strangers_response_is_none() {
+    let mut world = World::new(8);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    let dialog = world.ring_phone(Some(b"offer"));
+    let invite = world.packets.iter().rfind(|p| p.starts_with("INVITE")).unwrap().clone();
+    let line = |name: &str| invite.lines().find(|l| l.starts_with(name)).unwrap().to_owned();
+    let answer = format!(
+        "SIP/2.0 200 OK\r\n{}\r\n{}\r\n{};tag=evil\r\n{}\r\n{}\r\nContact: <sip:evil@203.0.113.66>\r\nContent-Length: 5\r\n\r\nevil!",
+        line("Via: "),
+        line("From: "),
+        line("To: "),
+        line("Call-ID: "),
+        line("CSeq: ")
+    );
+    world.inject(GATEWAY, STRANGER, answer.as_bytes());
+    world.second();
+    assert!(
+        !world
+            .events(GATEWAY)
+            .iter()
+            .any(|e| matches!(e, SipEvent::Answered { .. }))
+    );
+    let phones = world.incoming(PHONE);
+    world.answer(PHONE, phones);
+    world.second();
+    let body = Some(b"answer".to_vec());
+    assert_eq!(world.events(GATEWAY), [SipEvent::Answered { dialog, body }]);
+}
