@@ -14,6 +14,7 @@ pub use depth::Depth;
 use depth::WindowMinimum;
 
 use super::packet::Packet;
+use super::stream::{MAX_DROPOUT, MAX_MISORDER};
 use super::ticks_to_ns;
 
 /// Largest payload that is kept.
@@ -21,10 +22,6 @@ pub const MAX_PAYLOAD: usize = 1500;
 /// Room of a slot at first: 20 ms of PCMU, or of Opus up to 70 kbit/s. With room for the largest payload, the two buffers
 /// of 64 slots were most of what a call took (190 KiB).
 const FIRST_ROOM: usize = 176;
-/// A jump forward of this many packets is a restarted stream rather than loss (RFC 3550 appendix A.1, MAX_DROPOUT).
-const MAX_DROPOUT: i64 = 3000;
-/// A packet this far behind the newest is a restarted stream rather than reordering (RFC 3550 A.1, MAX_MISORDER).
-const MAX_MISORDER: i64 = 100;
 /// A timestamp this far behind what was played cannot be lateness: the source has set its clock anew.
 const CLOCK_SET_NS: i64 = 5_000_000_000;
 /// Where extended sequence numbers begin: far enough from zero that nothing is below it.

@@ -1,4 +1,5 @@
-//! RTP and RTCP: one sender a stream, a receiving buffer, DTMF, the source latch, SRTP (RFC 3550, 3551, 3711, 4733).
+//! RTP and RTCP: one sender a stream, a receiving buffer, DTMF, which source is accepted and which stream of it, SRTP
+//! (RFC 3550, 3551, 3711, 4733).
 //!
 //! Times here are `now_ns: u64`, nanoseconds from one origin of the caller, as in the transport contract. Nothing in this
 //! folder allocates for a packet, save `srtp` (inside webrtc-srtp).
@@ -12,6 +13,7 @@ pub mod rtcp;
 pub mod sender;
 #[cfg(feature = "srtp")]
 pub mod srtp;
+pub mod stream;
 
 /// Ticks of a clock in nanoseconds, for any span that fits 64 bits.
 pub(crate) fn ticks_to_ns(ticks: i64, clock: u32) -> i64 {
