@@ -87,7 +87,7 @@ impl Legs {
     /// Tells the call which keys a leg's person has pressed, and presses them for the partner's.
     pub(super) fn tell_keys(&mut self, now_ns: u64, slot: Slot, outside: &mut impl Outside) -> Result<(), Cause> {
         while let Some((key, partner, digit)) = self.leg(slot).and_then(|leg| {
-            let digit = leg.pressed.pop_front()?;
+            let digit = leg.incoming.pop_key()?;
             Some((leg.key, leg.partner, digit))
         }) {
             outside.event(MediaEvent::Dtmf { leg: key, digit });

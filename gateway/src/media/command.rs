@@ -266,6 +266,8 @@ impl fmt::Debug for MediaEvent {
 pub struct Report {
     /// RTP packets received.
     pub received: u64,
+    /// RTP packets from the peer's address that were not of its stream: another SSRC while its own is alive, or far from it.
+    pub refused: u64,
     /// RTP packets that never came, by sequence number.
     pub lost: u64,
     /// RTP packets that came too late to be heard.
@@ -280,7 +282,7 @@ pub struct Report {
     pub round_trip: Option<Duration>,
     /// Share of our packets that the peer missed, as it last reported: 0 to 1.
     pub remote_loss: Option<f32>,
-    /// How long nothing has been received: since the last RTP packet, or since the leg was opened.
+    /// How long nothing has been received: since the last RTP packet or report of the peer, or since the leg was opened.
     pub silent: Duration,
     /// RTP packets sent.
     pub sent: u64,

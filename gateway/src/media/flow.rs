@@ -7,6 +7,7 @@
 //! packet and held at the depth by stretching, which takes the drift of the source's clock as well. Either way a packet longer
 //! than the sink's frames leaves as several, spaced, and while the source is silent nothing is due and nothing leaves.
 
+mod fifo;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use quartet_proto::rtp::{
     packet::Packet,
 };
 
+use self::fifo::Fifo;
 use super::{
     depth::DepthRule,
     dsp::{self, Concealer, Resampler},
@@ -183,6 +185,11 @@ impl Flow {
             late: 0,
             concealed: 0,
         })
+    }
+
+    /// The source begins anew with its next packet, under whatever number: what waits of before is dropped.
+    pub(crate) fn restart(&mut self) {
+        self.buffer.reset();
     }
 
     /// Takes a packet of the source, speech or not: what is no speech keeps its place in the order.
@@ -462,39 +469,5 @@ impl Flow {
 
     fn ticks(&self, samples: usize) -> u32 {
         (samples as u64 * u64::from(self.clock) / u64::from(self.rate.max(1))) as u32
-    }
-}
-
-/// Samples waiting for a whole frame, in one piece.
-struct Fifo {
-    samples: Box<[i16]>,
-    length: usize,
-}
-
-impl Fifo {
-    fn new(capacity: usize) -> Self {
-        Self {
-            samples: vec![0; capacity].into(),
-            length: 0,
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.length
-    }
-
-    /// What does not fit is dropped; the capacity is such that nothing is.
-    fn push(&mut self, pcm: &[i16]) {
-        let count = pcm.len().min(self.samples.len() - self.length);
-        self.samples[self.length..self.length + count].copy_from_slice(&pcm[..count]);
-        self.length += count;
-    }
-
-    /// Takes as many samples as `out` has; there must be as many.
-    fn pop(&mut self, out: &mut [i16]) {
-        let count = out.len().min(self.length);
-        out[..count].copy_from_slice(&self.samples[..count]);
-        self.samples.copy_within(count..self.length, 0);
-        self.length -= count;
     }
 }

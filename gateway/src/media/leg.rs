@@ -3,17 +3,14 @@
 //! A leg knows its peer and nothing of a partner: what its peer says goes into the leg's flow, what its peer hears is put
 //! in by [`super::Legs`].
 
-use std::{borrow::Cow, collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{borrow::Cow, net::SocketAddr};
 
-use quartet_proto::rtp::{
-    dtmf::Receiver,
-    packet::Packet as Rtp,
-    rtcp::{self, MAX_REPORT, Reception},
-};
+use quartet_proto::rtp::rtcp::{self, MAX_REPORT};
 
 use super::{
     command::{LegCodec, LegKey, MediaEvent, Report},
-    flow::{Flow, Path},
+    flow::Flow,
+    incoming::Incoming,
     outgoing::{MAX_PACKET, Outgoing},
     play::Play,
 };
@@ -26,10 +23,6 @@ const FIRST_RTCP_NS: u64 = 1_000_000_000;
 const RTCP_NS: u64 = 5_000_000_000;
 /// A transport that makes more by itself in one go is out of order.
 const MOST_OUTPUTS: usize = 1_000;
-/// Key presses that wait for being told.
-const PRESSES: usize = 16;
-/// Key presses in a second: RFC 4733 lets a press and the pause after it take 80 ms.
-pub(crate) const KEYS_PER_REPORT: u8 = 12;
 
 /// Where a leg stands in its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +61,7 @@ pub(crate) struct Leg {
     /// The peer has a good receiving buffer of its own.
     pub(crate) good_buffer: bool,
     pub(crate) agreed: Option<Agreed>,
+    pub(crate) incoming: Incoming,
     pub(crate) outgoing: Option<Outgoing>,
     /// From this leg's peer to the partner.
     pub(crate) flow: Option<Flow>,
@@ -76,24 +70,14 @@ pub(crate) struct Leg {
     pub(crate) hold: bool,
     /// Someone else has spoken, or nobody: the partner's next frame follows the clock on the wall.
     pub(crate) interrupted: bool,
-    /// Keys that the peer has pressed, not yet told.
-    pub(crate) pressed: VecDeque<char>,
     /// Earliest entry in the worker's timers.
     pub(crate) registered_ns: u64,
-    reception: Reception,
-    dtmf: Receiver,
-    /// Keys that are told before the next report: more than a person presses are a flood.
-    keys_left: u8,
     report_ns: u64,
     rtcp_ns: Option<u64>,
     /// CNAME: random, tells nothing.
     name: String,
-    heard_ns: u64,
-    received: u64,
     sent: u64,
     unsent: u64,
-    round_trip: Option<Duration>,
-    remote_loss: Option<f32>,
 }
 
 impl Leg {
@@ -113,26 +97,19 @@ impl Leg {
             connected: false,
             good_buffer,
             agreed: None,
+            incoming: Incoming::new(now_ns),
             outgoing: None,
             flow: None,
             partner: None,
             play: None,
             hold: false,
             interrupted: true,
-            pressed: VecDeque::with_capacity(PRESSES),
             registered_ns: u64::MAX,
-            reception: Reception::new(8_000),
-            dtmf: Receiver::new(),
-            keys_left: KEYS_PER_REPORT,
             report_ns: now_ns + REPORT_NS,
             rtcp_ns: None,
             name,
-            heard_ns: now_ns,
-            received: 0,
             sent: 0,
             unsent: 0,
-            round_trip: None,
-            remote_loss: None,
         }
     }
 
@@ -151,8 +128,8 @@ impl Leg {
     }
 
     /// Takes the agreed codec; the caller makes the stream and the flows for it.
-    pub(crate) fn agree(&mut self, agreed: Agreed) {
-        self.reception.restart(agreed.table.clock());
+    pub(crate) fn agree(&mut self, now_ns: u64, agreed: Agreed) {
+        self.incoming.agree(now_ns, agreed.table.clock());
         self.agreed = Some(agreed);
     }
 
@@ -311,48 +288,16 @@ impl Leg {
     }
 
     fn hear_rtp(&mut self, now_ns: u64, bytes: &[u8]) {
-        let Ok(packet) = Rtp::parse(bytes) else { return };
-        self.reception.received(&packet, now_ns);
-        self.received += 1;
-        self.heard_ns = now_ns;
-        let Some(agreed) = &self.agreed else { return };
-        if agreed
-            .codec
-            .telephone_event
-            .is_some_and(|event| event.receive_pt == packet.payload_type)
-            && let Some(digit) = self.dtmf.receive(packet.ssrc, packet.timestamp, packet.payload)
-            && self.pressed.len() < PRESSES
-            && self.keys_left > 0
-        {
-            self.keys_left -= 1;
-            self.pressed.push_back(digit);
-        }
-        if let Some(flow) = &mut self.flow {
-            let quality = self.reception.quality();
-            let expected = quality.received + quality.lost;
-            let loss = if expected == 0 {
-                0.0
-            } else {
-                quality.lost as f32 / expected as f32
-            };
-            let round_trip_ns = self
-                .round_trip
-                .map(|round_trip| round_trip.as_nanos().min(u128::from(u64::MAX)) as u64);
-            flow.push(&packet, now_ns, Path { loss, round_trip_ns });
-        }
+        let codec = self.agreed.as_ref().map(|agreed| &agreed.codec);
+        self.incoming.hear_rtp(now_ns, bytes, codec, self.flow.as_mut());
     }
 
     fn hear_rtcp(&mut self, now_ns: u64, bytes: &[u8]) {
         let ours = self.outgoing.as_ref().map_or(0, Outgoing::ssrc);
-        let Ok(feedback) = rtcp::read(bytes, now_ns, ours, &mut self.reception) else {
-            return;
-        };
-        self.heard_ns = now_ns;
-        let Some(told) = feedback.ours else { return };
-        self.round_trip = told.round_trip.or(self.round_trip);
-        self.remote_loss = Some(f32::from(told.fraction_lost) / 256.0);
-        if let Some(outgoing) = &mut self.outgoing {
-            outgoing.peer_misses(told.fraction_lost);
+        if let Some(missed) = self.incoming.hear_rtcp(now_ns, bytes, ours)
+            && let Some(outgoing) = &mut self.outgoing
+        {
+            outgoing.peer_misses(missed);
         }
     }
 
@@ -419,7 +364,6 @@ impl Leg {
             return Ok(());
         }
         self.report_ns = (self.report_ns + REPORT_NS).max(now_ns);
-        self.keys_left = KEYS_PER_REPORT;
         let report = self.figures(now_ns);
         outside.event(MediaEvent::Report { leg: self.key, report });
         if self.rtcp_ns.is_some_and(|due| due <= now_ns + REPORT_NS / 2) {
@@ -433,7 +377,7 @@ impl Leg {
     fn send_report(&mut self, now_ns: u64, scratch: &mut Scratch, outside: &mut impl Outside) -> Result<(), Cause> {
         let Some(outgoing) = &self.outgoing else { return Ok(()) };
         let mut bytes = [0; MAX_REPORT];
-        match outgoing.report(now_ns, &mut self.reception, &self.name, &mut bytes) {
+        match outgoing.report(now_ns, &mut self.incoming.reception, &self.name, &mut bytes) {
             Ok(length) => self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, outside),
             Err(_) => Ok(()),
         }
@@ -456,20 +400,15 @@ impl Leg {
         self.drain(now_ns, outside)
     }
 
-    fn figures(&self, now_ns: u64) -> Report {
-        let quality = self.reception.quality();
+    fn figures(&mut self, now_ns: u64) -> Report {
+        let flow = self.flow.as_ref();
         Report {
-            received: self.received,
-            lost: self.reception.lost_in_all(),
-            late: self.flow.as_ref().map_or(0, Flow::late),
-            concealed: self.flow.as_ref().map_or(0, Flow::concealed),
-            jitter_ms: quality.jitter.as_secs_f32() * 1000.0,
-            depth_ms: self.flow.as_ref().map_or(0.0, |flow| flow.depth_ns() as f32 / 1e6),
-            round_trip: self.round_trip,
-            remote_loss: self.remote_loss,
-            silent: Duration::from_nanos(now_ns.saturating_sub(self.heard_ns)),
+            late: flow.map_or(0, Flow::late),
+            concealed: flow.map_or(0, Flow::concealed),
+            depth_ms: flow.map_or(0.0, |flow| flow.depth_ns() as f32 / 1e6),
             sent: self.sent,
             unsent: self.unsent,
+            ..self.incoming.report(now_ns)
         }
     }
 }

@@ -143,6 +143,7 @@ impl Legs {
                 let lines = Zeroizing::new(lines);
                 self.serve(now_ns, slot, outside, |legs, outside| {
                     let Some(leg) = legs.leg(slot) else { return Ok(()) };
+                    leg.incoming.signalled(now_ns, &lines);
                     leg.tell(now_ns, About::Remote, &lines)?;
                     leg.drain(now_ns, outside)?;
                     // A transport may have learnt what to answer.
@@ -150,7 +151,7 @@ impl Legs {
                 });
             }
             MediaCommand::Codec { codec, .. } => {
-                self.serve(now_ns, slot, outside, |legs, _| legs.set_codec(slot, codec));
+                self.serve(now_ns, slot, outside, |legs, _| legs.set_codec(now_ns, slot, codec));
             }
             MediaCommand::Play { play, clips, .. } => {
                 self.serve(now_ns, slot, outside, |legs, _| {
@@ -331,7 +332,7 @@ impl Legs {
         }
     }
 
-    fn set_codec(&mut self, slot: Slot, codec: LegCodec) -> Result<(), Cause> {
+    fn set_codec(&mut self, now_ns: u64, slot: Slot, codec: LegCodec) -> Result<(), Cause> {
         let Some(table) = self.registry.codec_at(&codec.name, codec.clock).cloned() else {
             return Err(Cause::Borrowed("codec"));
         };
@@ -352,7 +353,7 @@ impl Legs {
                 return Err(Cause::Borrowed("codec"));
             }
         }
-        leg.agree(Agreed { table, codec });
+        leg.agree(now_ns, Agreed { table, codec });
         leg.interrupted = true;
         self.join(slot)
     }

@@ -1,9 +1,9 @@
 //! Media, sans-IO: legs, flows, bridges.
 //!
 //! The call speaks to it in [`MediaCommand`]s and hears [`MediaEvent`]s; packets come from and go to
-//! [`crate::io::media_worker`] and nowhere else. The way of a packet: `leg` (a transport plugin and its streams), `flow`
-//! (one direction, clocked by its source: order, decode, conceal, stretch), `bridge` (who is heard in an ear), `outgoing`
-//! (encode, number), and `leg` again. `legs` is all of that for one worker thread.
+//! [`crate::io::media_worker`] and nowhere else. The way of a packet: `leg` (a transport plugin and its streams), `incoming` (which
+//! packets are the peer's), `flow` (one direction, clocked by its source: order, decode, conceal, stretch), `bridge` (who is
+//! heard in an ear), `outgoing` (encode, number), and `leg` again. `legs` is all of that for one worker thread.
 //!
 //! **Invariant.** A packet meets no lock, no task and no channel, allocates nothing and never enters [`crate::call`].
 
@@ -12,6 +12,7 @@ mod command;
 mod depth;
 pub mod dsp;
 mod flow;
+mod incoming;
 mod leg;
 mod legs;
 mod outgoing;

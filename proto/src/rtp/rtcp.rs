@@ -11,6 +11,7 @@ use rtcp_types::{
 
 use super::packet::Packet;
 use super::sender::Sender;
+use super::stream::MAX_DROPOUT;
 use super::{ns_to_ticks, ticks_to_ns};
 
 /// Enough for any report that [`write`] makes: SR with one block, SDES with a name of up to 64 bytes.
@@ -85,13 +86,14 @@ impl Reception {
         self.lost_before + self.quality().lost
     }
 
-    /// Counts a packet that arrived at `arrival_ns`. A new SSRC, or a jump of 3000 packets, begins anew.
+    /// Counts a packet that arrived at `arrival_ns`. A new SSRC, or a jump of 3000 packets, begins anew: which packets are
+    /// to be believed is for [`super::stream`].
     pub fn received(&mut self, packet: &Packet<'_>, arrival_ns: u64) {
         let arrival = ns_to_ticks(arrival_ns, self.clock);
         let transit = i64::from(arrival.wrapping_sub(packet.timestamp));
         let known = self.source.as_mut().filter(|source| {
             let ahead = packet.sequence.wrapping_sub(source.highest as u16) as i16;
-            source.ssrc == packet.ssrc && (-3000..3000).contains(&ahead)
+            source.ssrc == packet.ssrc && (-MAX_DROPOUT..MAX_DROPOUT).contains(&i64::from(ahead))
         });
         let Some(source) = known else {
             // Begins one turn up, so that a packet from before the first has a number too.
@@ -243,6 +245,8 @@ pub struct Feedback {
     pub ours: Option<PeerReport>,
     /// The peer's stream is over.
     pub bye: bool,
+    /// The peer has sent a report, so that it is there.
+    pub alive: bool,
 }
 
 /// What the peer says of our stream.
@@ -260,15 +264,24 @@ pub struct PeerReport {
 
 /// Reads a compound packet that arrived at `now_ns`; remembers in `reception` the sender report that our next report answers.
 ///
-/// Reports about other SSRCs than `ours` are ignored.
+/// Reports about other SSRCs than `ours` are ignored, and so is what another SSRC says than `peer`, the one of the peer's
+/// stream: who forges a report needs to know it. `None` while nothing has been heard: a peer that only listens reports too.
 ///
 /// # Errors
 /// [`RtcpError::Malformed`] if the packet is not RTCP; what came before the broken part is used all the same.
-pub fn read(bytes: &[u8], now_ns: u64, ours: u32, reception: &mut Reception) -> Result<Feedback, RtcpError> {
+pub fn read(
+    bytes: &[u8],
+    now_ns: u64,
+    ours: u32,
+    peer: Option<u32>,
+    reception: &mut Reception,
+) -> Result<Feedback, RtcpError> {
     let mut feedback = Feedback::default();
+    let is_peer = |ssrc: u32| peer.is_none_or(|peer| peer == ssrc);
     for packet in Compound::parse(bytes).map_err(|_| RtcpError::Malformed)? {
         match packet.map_err(|_| RtcpError::Malformed)? {
-            Rtcp::Sr(report) => {
+            Rtcp::Sr(report) if is_peer(report.ssrc()) => {
+                feedback.alive = true;
                 if let Some(source) = reception.source.as_mut().filter(|source| source.ssrc == report.ssrc()) {
                     source.report = Some(((report.ntp_timestamp() >> 16) as u32, now_ns));
                 }
@@ -276,13 +289,16 @@ pub fn read(bytes: &[u8], now_ns: u64, ours: u32, reception: &mut Reception) -> 
                     feedback.take(&block, now_ns, ours);
                 }
             }
-            Rtcp::Rr(report) => {
+            Rtcp::Rr(report) if is_peer(report.ssrc()) => {
+                feedback.alive = true;
                 for block in report.report_blocks() {
                     feedback.take(&block, now_ns, ours);
                 }
             }
-            Rtcp::Bye(bye) => feedback.bye |= bye.ssrcs().any(|ssrc| Some(ssrc) == reception.ssrc()),
-            Rtcp::App(_)
+            Rtcp::Bye(bye) => feedback.bye |= bye.ssrcs().any(|ssrc| Some(ssrc) == peer),
+            Rtcp::Sr(_)
+            | Rtcp::Rr(_)
+            | Rtcp::App(_)
             | Rtcp::Sdes(_)
             | Rtcp::TransportFeedback(_)
             | Rtcp::PayloadFeedback(_)
@@ -363,12 +379,13 @@ mod tests {
         }
         let mut out = [0u8; MAX_REPORT];
         let n = write(&mut out, 2000 * MS, &a, a.timestamp(), &mut heard_by_a, "x").unwrap();
-        assert_eq!(
-            read(&out[..n], 2050 * MS, 8, &mut heard_by_b).unwrap(),
-            Feedback::default()
-        );
+        let told = read(&out[..n], 2050 * MS, 8, Some(9), &mut heard_by_b).unwrap();
+        assert_eq!((told.ours, told.bye, told.alive), (None, false, true));
         let n = write(&mut out, 2100 * MS, &b, b.timestamp(), &mut heard_by_b, "y").unwrap();
-        let told = read(&out[..n], 2130 * MS, 9, &mut heard_by_a).unwrap().ours.unwrap();
+        let told = read(&out[..n], 2130 * MS, 9, None, &mut heard_by_a)
+            .unwrap()
+            .ours
+            .unwrap();
         assert_eq!(told.lost, 24);
         assert_eq!(told.fraction_lost, (24 * 256 / 99) as u8);
         let round_trip = told.round_trip.unwrap();
@@ -417,9 +434,44 @@ mod tests {
         reception.received(&packet(1, 1), 1);
         let mut out = [0u8; 64];
         let n = write_bye(&mut out, 9).unwrap();
-        assert!(read(&out[..n], 2, 1, &mut reception).unwrap().bye);
+        assert!(read(&out[..n], 2, 1, Some(9), &mut reception).unwrap().bye);
         let n = write_bye(&mut out, 10).unwrap();
-        assert!(!read(&out[..n], 2, 1, &mut reception).unwrap().bye);
+        assert!(!read(&out[..n], 2, 1, Some(9), &mut reception).unwrap().bye);
+    }
+
+    #[test]
+    fn reports_of_another_source_say_nothing() {
+        // Who knows both addresses but has seen no packet: reports, sender reports and a BYE under an SSRC of its own.
+        let mut forger = sender(66);
+        let mut forged_view = Reception::new(8000);
+        for sequence in [1, 200] {
+            forged_view.received(
+                &Packet {
+                    ssrc: 1,
+                    ..packet(sequence, 0)
+                },
+                1,
+            );
+        }
+        let mut ours = Reception::new(8000);
+        ours.received(&packet(1, 1), 1);
+        for sends in [false, true] {
+            if sends {
+                forger.next(160, 0, false, &mut [0; 12]).unwrap();
+            }
+            let mut out = [0u8; MAX_REPORT];
+            let n = write(&mut out, 5, &forger, 0, &mut forged_view, "x").unwrap();
+            let before = format!("{ours:?}");
+            assert_eq!(read(&out[..n], 6, 1, Some(9), &mut ours), Ok(Feedback::default()));
+            assert_eq!(format!("{ours:?}"), before, "nothing of it is remembered");
+            let told = read(&out[..n], 6, 1, None, &mut ours).unwrap();
+            assert!(told.alive && told.ours.is_some(), "a peer that only listens");
+            assert!(read(&out[..n], 6, 1, Some(66), &mut ours).unwrap().ours.is_some());
+        }
+        let mut bye = [0u8; 64];
+        let n = write_bye(&mut bye, 66).unwrap();
+        assert_eq!(read(&bye[..n], 6, 1, Some(9), &mut ours), Ok(Feedback::default()));
+        assert!(!read(&bye[..n], 6, 1, None, &mut ours).unwrap().bye);
     }
 
     #[test]
@@ -463,7 +515,7 @@ mod tests {
                 bytes[rng.next_u32() as usize % length] = rng.next_u32() as u8;
             }
             let cut = rng.next_u32() as usize % (length + 1);
-            let _ = read(&bytes[..cut], round, 1, &mut reception);
+            let _ = read(&bytes[..cut], round, 1, Some(9), &mut reception);
         }
     }
 

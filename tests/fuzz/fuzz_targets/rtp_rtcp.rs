@@ -4,5 +4,5 @@ use libfuzzer_sys::fuzz_target;
 use quartet_proto::rtp::rtcp::{Reception, read};
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = read(bytes, 1, 1, &mut Reception::new(8000));
+    let _ = read(bytes, 1, 1, None, &mut Reception::new(8000));
 });

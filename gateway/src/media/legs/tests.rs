@@ -562,7 +562,7 @@ fn a_flood_of_keys_is_cut_and_a_new_agreement_keeps_them_alive() {
     for n in 0..1_000_u16 {
         press(&mut room, 7, n, u32::from(n) * 160 + 0x8000_0000);
     }
-    assert_eq!(keys(&room), usize::from(crate::media::leg::KEYS_PER_REPORT));
+    assert_eq!(keys(&room), usize::from(crate::media::incoming::KEYS_PER_REPORT));
     room.wait(2_000 * MS);
     // Held and resumed: another stream, whose clock may begin anywhere.
     room.command(MediaCommand::Codec {
@@ -571,7 +571,7 @@ fn a_flood_of_keys_is_cut_and_a_new_agreement_keeps_them_alive() {
     });
     press(&mut room, 8, 0, 5);
     press(&mut room, 8, 1, 10_000);
-    assert_eq!(keys(&room), usize::from(crate::media::leg::KEYS_PER_REPORT) + 2);
+    assert_eq!(keys(&room), usize::from(crate::media::incoming::KEYS_PER_REPORT) + 2);
 }
 
 #[test]
