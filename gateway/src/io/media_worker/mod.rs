@@ -77,7 +77,9 @@ impl Media {
         } else {
             workers
         };
-        let (ports, notify, origin) = (Arc::new(Ports::new(ports)), Arc::new(events) as Notify, Instant::now());
+        let chance = || ChaCha20Rng::try_from_rng(&mut SysRng).map_err(io::Error::other);
+        let ports = Arc::new(Ports::new(ports, Box::new(chance()?)));
+        let (notify, origin) = (Arc::new(events) as Notify, Instant::now());
         let mut media = Self {
             workers: Vec::new(),
             places: Mutex::default(),
@@ -87,14 +89,13 @@ impl Media {
             let waker = Arc::new(Waker::new(poll.registry(), worker::MAILBOX)?);
             let (mailbox, orders) = sync_channel(MAILBOX);
             let counts = Arc::new(Counts::default());
-            let rng = ChaCha20Rng::try_from_rng(&mut SysRng).map_err(io::Error::other)?;
             let worker = worker::Worker {
                 poll,
                 mailbox: orders,
                 ports: Arc::clone(&ports),
                 counts: Arc::clone(&counts),
                 notify: Arc::clone(&notify),
-                legs: Legs::new(Arc::clone(&registry), Box::new(rng)),
+                legs: Legs::new(Arc::clone(&registry), Box::new(chance()?)),
                 origin,
             };
             let thread = thread::Builder::new()

@@ -1,14 +1,16 @@
 //! The sockets of media legs: where they are bound, and what the transport is told of them.
 
 use std::{
+    collections::{BTreeSet, VecDeque},
     fmt::Write,
     io,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use mio::net::UdpSocket;
+use rand_core::CryptoRng;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::media::Bind;
@@ -23,19 +25,65 @@ const RECEIVE_BUFFER: usize = 256 * 1024;
 const MTU: u32 = 1_200;
 
 /// Which ports are ours to bind, for all workers.
-#[derive(Debug)]
 pub(super) struct Ports {
     range: Option<RangeInclusive<u16>>,
-    /// Where the next search begins, so that a port rests before it is used again.
-    next: AtomicU32,
+    /// Locked a few times for each leg, never for a packet.
+    choice: Mutex<Choice>,
+}
+
+/// What decides which free port is taken.
+struct Choice {
+    rng: Box<dyn CryptoRng + Send>,
+    resting: Resting,
+}
+
+/// Ports that were freed lately, the oldest first: packets of the call before still arrive there.
+///
+/// They rest by number, not by time: up to a half of the range, so that the other half is there to be chosen from.
+#[derive(Default)]
+struct Resting {
+    order: VecDeque<u16>,
+    ports: BTreeSet<u16>,
+}
+
+impl Resting {
+    fn add(&mut self, port: u16, most: usize) {
+        if !self.ports.insert(port) {
+            self.order.retain(|other| *other != port);
+        }
+        self.order.push_back(port);
+        while self.order.len() > most {
+            if let Some(rested) = self.order.pop_front() {
+                self.ports.remove(&rested);
+            }
+        }
+    }
 }
 
 impl Ports {
-    /// `None`: the system chooses.
-    pub(super) fn new(range: Option<RangeInclusive<u16>>) -> Self {
+    /// `None`: the system chooses. `rng` is what keeps others from knowing the next port by the last one.
+    pub(super) fn new(range: Option<RangeInclusive<u16>>, rng: Box<dyn CryptoRng + Send>) -> Self {
+        let resting = Resting::default();
         Self {
             range,
-            next: AtomicU32::new(0),
+            choice: Mutex::new(Choice { rng, resting }),
+        }
+    }
+
+    fn choice(&self) -> MutexGuard<'_, Choice> {
+        self.choice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that these sockets are about to be closed, so that their ports rest before they are used again.
+    pub(super) fn free(&self, sockets: &[UdpSocket]) {
+        for address in sockets.iter().filter_map(|socket| socket.local_addr().ok()) {
+            self.rest(address.port());
+        }
+    }
+
+    fn rest(&self, port: u16) {
+        if let Some(range) = &self.range {
+            self.choice().resting.add(port, range.len() / 2);
         }
     }
 
@@ -64,33 +112,51 @@ impl Ports {
         }
     }
 
-    /// Tries ports that are multiples of `step` until one will do.
+    /// Tries ports that are multiples of `step` until one will do, from a random one on: with ports in order, whoever has
+    /// had a call knew where the next one is to be disturbed. Those that rest come last.
     fn search<T>(&self, step: u16, mut bind: impl FnMut(u16) -> io::Result<T>) -> io::Result<T> {
+        let mut last = Err(io::ErrorKind::AddrInUse.into());
         let Some(range) = &self.range else {
-            let mut last = Err(io::ErrorKind::AddrInUse.into());
             for _ in 0..TRIES {
                 last = bind(0);
-                match &last {
-                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-                    Ok(_) | Err(_) => break,
+                if !is_in_use(&last) {
+                    break;
                 }
             }
             return last;
         };
-        let first = range.start().next_multiple_of(step);
+        let Some(first) = range.start().checked_next_multiple_of(step) else {
+            return last;
+        };
         let count = (u32::from(range.end().saturating_sub(first)) + 1) / u32::from(step);
-        let begin = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut last = Err(io::ErrorKind::AddrInUse.into());
-        for at in 0..count {
-            let place = (begin.wrapping_add(at) % count) as u16;
-            last = bind(first + place * step);
-            match &last {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-                Ok(_) | Err(_) => return last,
+        let begin = self.choice().rng.next_u32();
+        for resting in [false, true] {
+            for at in 0..count {
+                let port = first + ((begin % count + at) % count) as u16 * step;
+                let rests = self
+                    .choice()
+                    .resting
+                    .ports
+                    .range(port..=port + (step - 1))
+                    .next()
+                    .is_some();
+                if rests != resting {
+                    continue;
+                }
+                last = bind(port);
+                if !is_in_use(&last) {
+                    return last;
+                }
             }
         }
         last
     }
+}
+
+fn is_in_use<T>(bound: &io::Result<T>) -> bool {
+    bound
+        .as_ref()
+        .is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
 /// Describes bound sockets in the transport's words, `path:` lines by number from 1.
@@ -144,7 +210,14 @@ fn socket(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
 mod tests {
     use super::*;
 
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::SeedableRng;
+
     const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn ports(range: Option<RangeInclusive<u16>>) -> Ports {
+        Ports::new(range, Box::new(ChaCha8Rng::seed_from_u64(1)))
+    }
 
     fn bind(components: u8) -> Bind {
         Bind {
@@ -159,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_pair_is_even_and_odd() {
-        for ports in [Ports::new(None), Ports::new(Some(43_001..=43_999))] {
+        for ports in [ports(None), ports(Some(43_001..=43_999))] {
             let sockets = ports.bind(&bind(2)).unwrap();
             let rtp = port(&sockets[0]);
             assert_eq!((rtp % 2, port(&sockets[1])), (0, rtp + 1));
@@ -174,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_used_up_range_is_an_error_and_free_again_later() {
-        let ports = Ports::new(Some(44_100..=44_103));
+        let ports = ports(Some(44_100..=44_103));
         let first = ports.bind(&bind(2)).unwrap();
         let second = ports.bind(&bind(2)).unwrap();
         assert_ne!(port(&first[0]), port(&second[0]));
@@ -182,14 +255,106 @@ mod tests {
         drop(first);
         assert!(ports.bind(&bind(2)).is_ok());
         assert!(
-            Ports::new(Some(44_105..=44_105)).bind(&bind(2)).is_err(),
+            self::ports(Some(44_105..=44_105)).bind(&bind(2)).is_err(),
             "no pair fits"
         );
+        assert!(self::ports(Some(u16::MAX..=u16::MAX)).bind(&bind(2)).is_err());
+    }
+
+    /// Takes what a range gives without sockets; `taken` is in use.
+    fn take(ports: &Ports, step: u16, taken: &BTreeSet<u16>) -> Option<u16> {
+        let bind = |port| {
+            if taken.contains(&port) {
+                Err(io::ErrorKind::AddrInUse.into())
+            } else {
+                Ok(port)
+            }
+        };
+        ports.search(step, bind).ok()
+    }
+
+    #[test]
+    fn no_port_tells_the_next_one() {
+        const PAIRS: usize = 5_000;
+        let ports = ports(Some(20_000..=29_999));
+        let mut places = Vec::new();
+        for _ in 0..20_000 {
+            let port = take(&ports, 2, &BTreeSet::new()).unwrap();
+            assert!((20_000..30_000).contains(&port) && port.is_multiple_of(2));
+            places.push(usize::from(port - 20_000) / 2);
+        }
+        // Each distance between two neighbours is as likely as any other: 200 classes of 100 expected each, and for chi square
+        // with 199 degrees of freedom 300 is far beyond one in 10,000.
+        let mut classes = [0_u32; 200];
+        for pair in places.windows(2) {
+            let distance = (pair[1] + PAIRS - pair[0]) % PAIRS;
+            classes[distance * classes.len() / PAIRS] += 1;
+        }
+        let chi_square: f64 = classes
+            .iter()
+            .map(|count| (f64::from(*count) - 100.0).powi(2) / 100.0)
+            .sum();
+        assert!(chi_square < 300.0, "{chi_square}");
+        let guessed = places
+            .windows(3)
+            .filter(|three| three[2] + three[0] == 2 * three[1])
+            .count();
+        assert!(guessed < 30, "{guessed} of 20,000 follow from the two before");
+    }
+
+    #[test]
+    fn a_range_is_used_to_the_last_port() {
+        for step in [1, 2] {
+            let ports = ports(Some(20_001..=20_999));
+            let mut taken = BTreeSet::new();
+            while let Some(port) = take(&ports, step, &taken) {
+                taken.insert(port);
+            }
+            let expected: BTreeSet<u16> = (20_001_u16..=20_999).filter(|port| port.is_multiple_of(step)).collect();
+            assert_eq!(taken, expected);
+        }
+    }
+
+    #[test]
+    fn a_freed_port_rests_while_there_are_others_and_is_used_when_there_are_none() {
+        let ports = ports(Some(20_000..=20_039));
+        let mut last: VecDeque<u16> = VecDeque::new();
+        for _ in 0..200 {
+            let port = take(&ports, 2, &BTreeSet::new()).unwrap();
+            assert!(!last.contains(&port), "{port} was freed {last:?}");
+            last.push_back(port);
+            if last.len() > 10 {
+                last.pop_front();
+            }
+            (port..port + 2).for_each(|port| ports.rest(port));
+        }
+        assert_eq!(ports.choice().resting.order.len(), 20);
+        let mut taken = BTreeSet::new();
+        while let Some(port) = take(&ports, 2, &taken) {
+            taken.insert(port);
+        }
+        assert_eq!(taken.len(), 20);
+        // Used although it rested: it rests anew.
+        let oldest = ports.choice().resting.order[0];
+        ports.rest(oldest);
+        assert_eq!(ports.choice().resting.order.back(), Some(&oldest));
+        assert_eq!(ports.choice().resting.order.len(), 20);
+    }
+
+    #[test]
+    fn nothing_is_sent_to_a_whole_network() {
+        // Which addresses are broadcast ones only the system knows; a socket must not be allowed to use them.
+        for socket in ports(None).bind(&bind(2)).unwrap() {
+            assert!(!socket2::SockRef::from(&socket).broadcast().unwrap());
+            let network: SocketAddr = "127.255.255.255:9".parse().unwrap();
+            let sent = socket.send_to(b"x", network);
+            assert_eq!(sent.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        }
     }
 
     #[test]
     fn the_wildcard_and_strange_addresses_are_refused() {
-        let ports = Ports::new(None);
+        let ports = ports(None);
         for address in ["0.0.0.0", "::", "203.0.113.9"] {
             let bind = Bind {
                 addresses: vec![address.parse().unwrap()],

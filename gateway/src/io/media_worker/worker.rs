@@ -214,6 +214,7 @@ impl Worker {
             return;
         };
         self.counts.sockets.fetch_sub(sockets.len(), Ordering::Relaxed);
+        self.ports.free(sockets);
         for socket in sockets.iter_mut() {
             // Closing it ends the watch as well.
             let _ = self.poll.registry().deregister(socket);
