@@ -27,6 +27,8 @@ pub enum Cause {
     Forbidden,
     /// The two ends have no version, exchange or codec in common.
     Incompatible,
+    /// The description wants media at an address or port that nothing is sent to.
+    MediaAddress,
     /// The key exchange broke its rules.
     KeyExchange,
     /// The key's fingerprint differs.
@@ -81,6 +83,12 @@ impl Cause {
                 "incompatible",
                 488,
                 Some((88, "No version or codec in common")),
+                DiscardReason::Disconnect,
+            ),
+            Self::MediaAddress => row(
+                "media_address",
+                488,
+                Some((88, "Media address or port cannot be used")),
                 DiscardReason::Disconnect,
             ),
             Self::KeyExchange => row(
@@ -229,6 +237,7 @@ impl Cause {
             | Self::Unknown
             | Self::Forbidden
             | Self::Incompatible
+            | Self::MediaAddress
             | Self::KeyExchange
             | Self::Fingerprint
             | Self::Dtls
@@ -246,7 +255,7 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 16] = [
+    const ALL: [Cause; 17] = [
         Cause::Answered,
         Cause::Busy,
         Cause::Declined,
@@ -255,6 +264,7 @@ mod tests {
         Cause::Unknown,
         Cause::Forbidden,
         Cause::Incompatible,
+        Cause::MediaAddress,
         Cause::KeyExchange,
         Cause::Fingerprint,
         Cause::Dtls,

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use quartet_proto::sdp::{Agreed, LocalCodec, SessionDescription, offer_answer};
 use quartet_proto::sip::{Contact, DialogKey, NameAddr, Reason, SipCommand, SipEvent, Uri};
 
-use self::describe::accept;
 use super::codecs::telephone_event;
 use super::leg::{Action, LegCommand, LegEvent};
 use super::{Cause, Mode};
@@ -106,7 +105,7 @@ impl SipLeg {
     /// Takes an INVITE.
     ///
     /// # Errors
-    /// [`Cause::Incompatible`] if its offer cannot be answered, whatever happens later.
+    /// [`Cause::Incompatible`] if its offer cannot be answered, whatever happens later, or [`Cause::MediaAddress`].
     pub fn incoming(means: Means, dialog: DialogKey, body: Option<&[u8]>) -> Result<Self, Cause> {
         let offer = match body {
             Some(body) => Some(SessionDescription::parse(body).map_err(|error| {
@@ -345,7 +344,7 @@ impl SipLeg {
         let State::Calling { offer } = std::mem::replace(&mut self.state, State::Confirmed) else {
             return;
         };
-        match accept(&offer, body) {
+        match self.accept(&offer, body) {
             Ok(agreed) => {
                 self.agree(agreed);
                 self.events.push_back(LegEvent::Taken);
@@ -361,7 +360,7 @@ impl SipLeg {
             return;
         };
         if let Some(ours) = ours {
-            match accept(&ours, body) {
+            match self.accept(&ours, body) {
                 Ok(agreed) => self.agree(agreed),
                 Err(cause) => return self.fail(cause),
             }

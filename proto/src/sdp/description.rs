@@ -10,6 +10,7 @@ use sdp_types::{Attribute, Connection, Session};
 
 use super::static_types;
 use super::{Codec, Direction, MediaDescription, MediaKind, Origin, SessionDescription};
+use crate::net::is_destination;
 
 /// A description longer than this is refused: it fits no datagram.
 const MAX_BYTES: usize = 65_535;
@@ -370,7 +371,7 @@ impl MediaDescription {
     /// Returns the lines that tell a transport where and how to reach the author of this description.
     ///
     /// `c:`, `port:`, then `rtcp-mux` or `rtcp-port:` (the next port where nothing is written), then what the author's
-    /// transport said. An address of hold (0.0.0.0) is left out: the old one stays. `ssrc:` only where SRTP is spoken;
+    /// transport said. An address of hold (0.0.0.0), or that nothing can be sent to, is left out: the old one stays. `ssrc:` only where SRTP is spoken;
     /// phones with plain RTP change their streams without a word.
     pub fn transport_lines(&self) -> String {
         self.lines(self.has("rtcp-mux"))
@@ -379,7 +380,9 @@ impl MediaDescription {
     /// Like [`MediaDescription::transport_lines`], where both ends together decided about `mux`.
     pub(super) fn lines(&self, mux: bool) -> String {
         let mut lines = String::new();
-        if let Some(address) = self.address.filter(|address| !address.is_unspecified()) {
+        let address = self.address.map(|address| address.to_canonical());
+        // Loopback is judged where it is known whose description this is.
+        if let Some(address) = address.filter(|address| is_destination(*address, true)) {
             lines.push_str(&format!("c:{address}\nport:{}\n", self.port));
         }
         if mux {
@@ -404,7 +407,15 @@ impl MediaDescription {
         self.transport.iter().any(|line| line.split(':').next() == Some(name))
     }
 
-    fn rtcp_port(&self) -> Option<u16> {
+    /// The addresses that `a=rtcp` names.
+    pub(super) fn rtcp_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let values = self.transport.iter().filter_map(|line| line.strip_prefix("rtcp:"));
+        // "4001 IN IP4 192.0.2.1", and "224.2.1.1/127" for a group.
+        values.filter_map(|value| value.split_whitespace().nth(3)?.split('/').next()?.parse().ok())
+    }
+
+    /// Where reports go: the port that is written, else the next one.
+    pub(super) fn rtcp_port(&self) -> Option<u16> {
         let written = self.transport.iter().find_map(|line| {
             let value = line.strip_prefix("rtcp:")?;
             value.split(' ').next()?.parse().ok().filter(|port| *port != 0)

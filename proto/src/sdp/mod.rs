@@ -5,6 +5,7 @@
 //! Codecs are known by their SDP name only; a closure decides about their parameters.
 
 mod description;
+mod destination;
 pub mod offer_answer;
 mod static_types;
 #[cfg(test)]

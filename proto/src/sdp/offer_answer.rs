@@ -4,6 +4,7 @@
 //! the offerer's payload numbers and its m-lines, with port 0 for all but one audio line. The answer names a single codec
 //! beside events and comfort noise, so that neither end can change it in mid-stream.
 
+use super::destination::{check_destination, is_hold, is_ice};
 use super::{Codec, Direction, MediaDescription, MediaKind, Origin, SessionDescription, TelephoneEvent};
 
 /// The packet duration where nobody asks for another.
@@ -51,6 +52,8 @@ pub struct Local<'a> {
     pub comfort_noise: bool,
     /// Whether our transport can carry RTCP on the RTP port.
     pub rtcp_mux: bool,
+    /// Whether the peer's signalling comes from loopback, so that its media may be there too.
+    pub loopback: bool,
 }
 
 impl Local<'_> {
@@ -72,9 +75,12 @@ pub enum OfferAnswerError {
     /// No codec is known to both, with parameters that both can keep.
     #[error("no codec in common")]
     NoCommonCodec,
-    /// Media is to go to a host name, a multicast group, or nowhere.
+    /// Media is to go to a host name, a group of machines, this machine, or nowhere.
     #[error("the media address cannot be used")]
     BadAddress,
+    /// Media is to go to a port where services listen.
+    #[error("the media port cannot be used")]
+    BadPort,
     /// SRTP is demanded and our transport speaks plain RTP.
     #[error("the peer requires SRTP")]
     SrtpRequired,
@@ -311,7 +317,8 @@ fn answer_line(
     let mux = local.rtcp_mux && theirs.has("rtcp-mux");
     ours.set_transport(local.lines, mux);
     ours.mid = theirs.mid.clone();
-    ours.direction = wanted_from(theirs).reversed().both(local.direction);
+    let ice = is_ice(local.lines.lines(), theirs);
+    ours.direction = wanted_from(theirs, ice).reversed().both(local.direction);
     ours.ptime_ms = local.ptime_ms.or(theirs.ptime_ms);
     ours.codecs.push(receive.clone());
 
@@ -357,22 +364,13 @@ fn check_line(theirs: &MediaDescription, local: &Local<'_>) -> Result<(), OfferA
             OfferAnswerError::UnsupportedProfile
         });
     }
-    check_address(theirs)
+    let ice = is_ice(local.lines.lines(), theirs);
+    check_destination(theirs, ice, local.loopback)
 }
 
-/// Refuses host names and groups. With ICE the address may be anything: candidates tell.
-fn check_address(theirs: &MediaDescription) -> Result<(), OfferAnswerError> {
-    let usable = theirs.address.is_some_and(|address| !address.is_multicast());
-    if usable || theirs.has("ice-ufrag") {
-        Ok(())
-    } else {
-        Err(OfferAnswerError::BadAddress)
-    }
-}
-
-/// What the peer's line says about direction. An unspecified address is the hold of old (RFC 3264 §8.4).
-fn wanted_from(theirs: &MediaDescription) -> Direction {
-    let old_hold = theirs.address.is_some_and(|address| address.is_unspecified()) && !theirs.has("ice-ufrag");
+/// What the peer's line says about direction.
+fn wanted_from(theirs: &MediaDescription, ice: bool) -> Direction {
+    let old_hold = !ice && theirs.address.is_some_and(is_hold);
     Direction::new(theirs.direction.sends(), theirs.direction.receives() && !old_hold)
 }
 
@@ -412,11 +410,15 @@ fn packet_duration(theirs: &MediaDescription) -> u32 {
     theirs.maxptime_ms.map_or(wanted, |longest| wanted.min(longest))
 }
 
-/// Takes the answer to our offer.
+/// Takes the answer to our offer; `loopback` as in [`Local`].
 ///
 /// # Errors
-/// [`OfferAnswerError`] if the peer refused, or answered what was not offered.
-pub fn accept(offer: &SessionDescription, answer: &SessionDescription) -> Result<Agreed, OfferAnswerError> {
+/// [`OfferAnswerError`] if the peer refused, or answered what was not offered, or what must not be done.
+pub fn accept(
+    offer: &SessionDescription,
+    answer: &SessionDescription,
+    loopback: bool,
+) -> Result<Agreed, OfferAnswerError> {
     let (place, ours) = offer
         .media
         .iter()
@@ -433,7 +435,8 @@ pub fn accept(offer: &SessionDescription, answer: &SessionDescription) -> Result
     if theirs.profile.to_ascii_uppercase().contains("SAVP") != ours.profile.to_ascii_uppercase().contains("SAVP") {
         return Err(OfferAnswerError::Mismatch);
     }
-    check_address(theirs)?;
+    let ice = is_ice(ours.transport.iter().map(String::as_str), theirs);
+    check_destination(theirs, ice, loopback)?;
     let (send, receive) = theirs
         .codecs
         .iter()
@@ -461,7 +464,7 @@ pub fn accept(offer: &SessionDescription, answer: &SessionDescription) -> Result
         telephone_event,
         comfort_noise: noise.map(|noise| noise.payload_type),
         ptime_ms: packet_duration(theirs),
-        direction: wanted_from(theirs).reversed().both(ours.direction),
+        direction: wanted_from(theirs, ice).reversed().both(ours.direction),
         remote_lines: theirs.lines(ours.has("rtcp-mux") && theirs.has("rtcp-mux")),
     })
 }

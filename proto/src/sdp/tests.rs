@@ -161,6 +161,7 @@ fn local<'a>(codecs: &'a [LocalCodec], lines: &'a str) -> Local<'a> {
         telephone_event: true,
         comfort_noise: true,
         rtcp_mux: true,
+        loopback: false,
     }
 }
 
@@ -417,7 +418,7 @@ fn directions_meet() {
         let answered = answer(&parse(&text), &ours, &mut keep).unwrap();
         assert_eq!(answered.agreed.direction, expected, "{theirs} {wish:?}");
         // The other end, taking our answer to the same offer, sees the reverse.
-        let theirs = accept(&parse(&text), &answered.description).unwrap();
+        let theirs = accept(&parse(&text), &answered.description, false).unwrap();
         assert_eq!(theirs.direction, expected.reversed());
     }
 }
@@ -561,7 +562,7 @@ fn a_late_offer_is_made_and_its_answer_taken() {
     let reply = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 5000 RTP/AVP 101 120 0\r\n\
         a=rtpmap:120 opus/48000/2\r\na=fmtp:120 maxplaybackrate=16000\r\na=rtpmap:101 telephone-event/8000\r\n\
         a=rtcp-mux\r\na=ptime:40\r\n";
-    let agreed = accept(&made, &parse(reply)).unwrap();
+    let agreed = accept(&made, &parse(reply), false).unwrap();
     // An answerer that uses another number: sent with its, received with ours.
     assert_eq!(agreed.send, codec(120, "opus", 48_000, 2, "maxplaybackrate=16000"));
     assert_eq!(agreed.receive, codec(96, "opus", 48_000, 2, "useinbandfec=1"));
@@ -594,7 +595,7 @@ fn answers_that_do_not_fit_are_refused() {
         ),
     ] {
         let text = format!("v=0\r\nc=IN IP4 192.0.2.9\r\n{line}\r\n");
-        assert_eq!(accept(&made, &parse(&text)).unwrap_err(), expected, "{line}");
+        assert_eq!(accept(&made, &parse(&text), false).unwrap_err(), expected, "{line}");
     }
 }
 
@@ -626,7 +627,7 @@ fn offer_answer_and_accept_see_the_same() {
                 description,
                 agreed: callee,
             }) => {
-                let caller = accept(&made, &parse(&description.to_string())).unwrap();
+                let caller = accept(&made, &parse(&description.to_string()), false).unwrap();
                 assert_eq!((&caller.send, &caller.receive), (&callee.receive, &callee.send));
                 assert_eq!(caller.comfort_noise, callee.comfort_noise);
                 assert_eq!(caller.telephone_event, callee.telephone_event);
@@ -677,6 +678,153 @@ fn mutated_descriptions_never_panic() {
         if let Ok(answered) = answer(&description, &local(&codecs, LINES), &mut keep) {
             assert_eq!(answered.description.media.len(), description.media.len());
         }
-        let _ = accept(&made, &description);
+        let _ = accept(&made, &description, false);
     }
+}
+
+/// What becomes of an offer and of an answer with this audio line and session-level address, and of its hold.
+fn judge(connection: &str, lines: &str, loopback: bool) -> Result<Agreed, OfferAnswerError> {
+    let codecs = our_codecs();
+    let ours = Local {
+        loopback,
+        ..local(&codecs, LINES)
+    };
+    let text = format!("v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nc={connection}\r\nt=0 0\r\n{lines}\r\n");
+    let offered = answer(&parse(&text), &ours, &mut keep).map(|answered| answered.agreed);
+    let answered = accept(&offer(&ours), &parse(&text), loopback);
+    assert_eq!(
+        offered.as_ref().map(|agreed| (&agreed.remote_lines, agreed.direction)),
+        answered.as_ref().map(|agreed| (&agreed.remote_lines, agreed.direction)),
+        "an offer and an answer are judged alike: {text}"
+    );
+    offered
+}
+
+const GOOD: &str = "IN IP4 192.0.2.3";
+
+#[test]
+fn groups_and_other_networks_are_no_place_for_media() {
+    for address in [
+        "IP4 255.255.255.255",
+        "IP4 224.0.0.1/127",
+        "IP4 239.255.255.250/1/3",
+        "IP4 0.0.0.1",
+        "IP6 ff02::1",
+        "IP6 ::ffff:255.255.255.255",
+        "IP6 ::ffff:224.0.0.1",
+        "IP6 ::2",
+        "IP4 phone.example",
+        "IP4 127.1",
+    ] {
+        for loopback in [false, true] {
+            let connection = format!("IN {address}");
+            // At the session level, at that of the line, and for reports.
+            let own = format!("m=audio 4000 RTP/AVP 0\r\nc={connection}");
+            for (session, lines) in [(connection.as_str(), "m=audio 4000 RTP/AVP 0"), (GOOD, own.as_str())] {
+                assert_eq!(
+                    judge(session, lines, loopback),
+                    Err(OfferAnswerError::BadAddress),
+                    "{lines}"
+                );
+            }
+            let own = format!("m=audio 4000 RTP/AVP 0\r\nc={GOOD}");
+            assert!(
+                judge(&connection, &own, loopback).is_ok(),
+                "the line has an address of its own"
+            );
+        }
+    }
+}
+
+#[test]
+fn loopback_is_for_those_who_come_from_there() {
+    for address in ["IP4 127.0.0.1", "IP4 127.9.9.9", "IP6 ::1", "IP6 ::ffff:127.0.0.1"] {
+        let connection = format!("IN {address}");
+        let refused = judge(&connection, "m=audio 4000 RTP/AVP 0", false);
+        assert_eq!(refused, Err(OfferAnswerError::BadAddress), "{address}");
+        let agreed = judge(&connection, "m=audio 4000 RTP/AVP 0", true).unwrap();
+        assert!(agreed.remote_lines.contains("\nport:4000\n"), "{address}");
+    }
+    let agreed = judge("IN IP6 ::ffff:192.0.2.3", "m=audio 4000 RTP/AVP 0", false).unwrap();
+    assert_eq!(agreed.remote_lines, "c:192.0.2.3\nport:4000\nrtcp-port:4001\n");
+}
+
+#[test]
+fn reports_have_no_other_place_either() {
+    for address in [
+        "IP4 255.255.255.255",
+        "IP4 224.0.0.1/127",
+        "IP4 127.0.0.1",
+        "IP6 ff02::1",
+        "IP6 ::1",
+    ] {
+        let lines = format!("m=audio 4000 RTP/AVP 0\r\na=rtcp:4001\r\na=rtcp:4001 IN {address}");
+        assert_eq!(
+            judge(GOOD, &lines, false),
+            Err(OfferAnswerError::BadAddress),
+            "{address}"
+        );
+    }
+    for address in ["IP4 192.0.2.4", "IP4 0.0.0.0", "IP4 phone.example"] {
+        let lines = format!("m=audio 4000 RTP/AVP 0\r\na=rtcp:4005 IN {address}");
+        let agreed = judge(GOOD, &lines, false).unwrap();
+        assert_eq!(
+            agreed.remote_lines, "c:192.0.2.3\nport:4000\nrtcp-port:4005\n",
+            "{address}"
+        );
+    }
+}
+
+#[test]
+fn ports_of_services_are_no_place_for_media() {
+    for lines in [
+        "m=audio 53 RTP/AVP 0",
+        "m=audio 123 RTP/AVP 0",
+        "m=audio 1023 RTP/AVP 0",
+        "m=audio 4000 RTP/AVP 0\r\na=rtcp:53",
+        "m=audio 4000 RTP/AVP 0\r\na=rtcp:161 IN IP4 192.0.2.3",
+    ] {
+        assert_eq!(judge(GOOD, lines, true), Err(OfferAnswerError::BadPort), "{lines}");
+    }
+    assert!(judge(GOOD, "m=audio 1024 RTP/AVP 0", false).is_ok());
+    assert!(
+        judge("IN IP4 0.0.0.0", "m=audio 9 RTP/AVP 0", false).is_ok(),
+        "held: nothing is sent"
+    );
+}
+
+#[test]
+fn an_unspecified_address_is_hold_and_never_a_destination() {
+    for address in ["IP4 0.0.0.0", "IP6 ::", "IP6 ::ffff:0.0.0.0"] {
+        for lines in [
+            "m=audio 4000 RTP/AVP 0",
+            "m=audio 4000 RTP/AVP 0\r\na=sendrecv",
+            "m=audio 4000 RTP/AVP 0\r\na=ice-ufrag:abcd",
+            "m=audio 4000 RTP/AVP 0\r\na=rtcp:9 IN IP4 0.0.0.0",
+        ] {
+            let agreed = judge(&format!("IN {address}"), lines, false).unwrap();
+            assert_eq!(agreed.direction, Direction::RecvOnly, "{address} {lines}");
+            let told: Vec<&str> = agreed
+                .remote_lines
+                .lines()
+                .filter(|line| !line.starts_with("ice-"))
+                .collect();
+            assert!(told.is_empty(), "{told:?}");
+        }
+    }
+}
+
+#[test]
+fn ice_excuses_an_address_where_both_speak_it() {
+    let lines = "m=audio 4000 RTP/AVP 0\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901";
+    for connection in ["IN IP4 255.255.255.255", "IN IP4 127.0.0.1", "IN IP6 ff02::1"] {
+        assert_eq!(judge(connection, lines, false), Err(OfferAnswerError::BadAddress));
+    }
+    let codecs = our_codecs();
+    let ice = Local {
+        profiles: &["UDP/TLS/RTP/SAVPF"],
+        ..local(&codecs, "ice-ufrag:ours\nc:192.0.2.1\nport:4000\n")
+    };
+    let browser = BROWSER.replace("c=IN IP4 0.0.0.0", "c=IN IP4 127.0.0.1");
+    assert!(answer(&parse(&browser), &ice, &mut keep).is_ok());
 }

@@ -2,8 +2,16 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use quartet_proto::net::is_destination;
 use quartet_proto::sdp::offer_answer::{Local, LocalCodec, accept, answer, offer};
-use quartet_proto::sdp::{Direction, Origin, SessionDescription};
+use quartet_proto::sdp::{Agreed, Direction, Origin, SessionDescription};
+
+/// Nothing is sent to a group, to nowhere or to ourselves.
+fn check(agreed: &Agreed) {
+    for address in agreed.remote_lines.lines().filter_map(|line| line.strip_prefix("c:")) {
+        assert!(is_destination(address.parse().expect("an address"), false), "{address}");
+    }
+}
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(theirs) = SessionDescription::parse(bytes) else {
@@ -34,9 +42,13 @@ fuzz_target!(|bytes: &[u8]| {
         telephone_event: true,
         comfort_noise: true,
         rtcp_mux: true,
+        loopback: false,
     };
     if let Ok(answered) = answer(&theirs, &local, &mut |_, remote| Some(remote.to_owned())) {
         assert_eq!(answered.description.media.len(), theirs.media.len());
+        check(&answered.agreed);
     }
-    let _ = accept(&offer(&local), &theirs);
+    if let Ok(agreed) = accept(&offer(&local), &theirs, false) {
+        check(&agreed);
+    }
 });

@@ -1,6 +1,8 @@
 //! Offers and answers of a phone's leg.
 
-use quartet_proto::sdp::{self, Agreed, Direction, LocalCodec, Origin, SessionDescription, offer_answer};
+use quartet_proto::sdp::{
+    self, Agreed, Direction, LocalCodec, OfferAnswerError, Origin, SessionDescription, offer_answer,
+};
 
 use super::{PTIME_MS, SipLeg};
 use crate::call::Cause;
@@ -28,6 +30,7 @@ impl SipLeg {
             telephone_event: true,
             comfort_noise: false,
             rtcp_mux: false,
+            loopback: self.means.home.to_canonical().is_loopback(),
         }
     }
 
@@ -42,19 +45,28 @@ impl SipLeg {
         };
         offer_answer::answer(offer, &self.local(lines), &mut fmtp).map_err(|error| {
             tracing::debug!(%error, "offer");
+            cause(error)
+        })
+    }
+
+    /// Takes the answer to our offer.
+    pub(super) fn accept(&self, offer: &SessionDescription, body: Option<&[u8]>) -> Result<Agreed, Cause> {
+        let answer = SessionDescription::parse(body.unwrap_or_default()).map_err(|error| {
+            tracing::debug!(%error, "answer");
             Cause::Incompatible
+        })?;
+        offer_answer::accept(offer, &answer, self.local("").loopback).map_err(|error| {
+            tracing::debug!(%error, "answer");
+            cause(error)
         })
     }
 }
 
-/// Takes the answer to our offer.
-pub(super) fn accept(offer: &SessionDescription, body: Option<&[u8]>) -> Result<Agreed, Cause> {
-    let answer = SessionDescription::parse(body.unwrap_or_default());
-    let agreed = answer
-        .map_err(|error| error.to_string())
-        .and_then(|answer| offer_answer::accept(offer, &answer).map_err(|error| error.to_string()));
-    agreed.map_err(|error| {
-        tracing::debug!(error, "answer");
+/// What a description that nothing can be agreed on ends a call with.
+fn cause(error: OfferAnswerError) -> Cause {
+    if matches!(error, OfferAnswerError::BadAddress | OfferAnswerError::BadPort) {
+        Cause::MediaAddress
+    } else {
         Cause::Incompatible
-    })
+    }
 }

@@ -9,14 +9,19 @@ use crate::ivr::prompts::Prompts;
 
 /// A phone that has called with a late offer.
 pub(in crate::call) fn leg(key: u64) -> SipLeg {
+    let home = [127, 0, 0, 1].into();
+    SipLeg::incoming(means(key, home), DialogKey(key), None).expect("a late offer")
+}
+
+fn means(key: u64, home: IpAddr) -> Means {
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 5060));
-    let means = Means {
+    Means {
         key: LegKey(key),
         bind: Bind {
             addresses: vec![address.ip()],
             components: 2,
         },
-        home: address.ip(),
+        home,
         codecs: vec![LocalCodec {
             name: "PCMU".into(),
             clock: 8_000,
@@ -31,8 +36,7 @@ pub(in crate::call) fn leg(key: u64) -> SipLeg {
         verify: Mode::Confirm,
         peer: Uri::sip("anna", address),
         registry: Arc::new(Registry::default()),
-    };
-    SipLeg::incoming(means, DialogKey(key), None).expect("a late offer")
+    }
 }
 
 /// A call in which these legs talk.
@@ -128,4 +132,88 @@ fn a_key_is_passed_on_to_the_partner_unless_media_did_it() {
     };
     assert_eq!(passed(info, &mut prompts), [(LegKey(2), '5')]);
     assert_eq!(passed(rtp, &mut prompts), []);
+}
+
+fn audio(connection: &str, port: u16) -> Vec<u8> {
+    format!("v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nc={connection}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n").into_bytes()
+}
+
+const NOWHERE: [(&str, u16); 5] = [
+    ("IN IP4 255.255.255.255", 4_000),
+    ("IN IP4 239.1.1.1/1", 4_000),
+    ("IN IP6 ff02::1", 4_000),
+    ("IN IP4 127.0.0.1", 4_000),
+    ("IN IP4 192.0.2.9", 53),
+];
+
+/// A phone elsewhere that has been answered and confirmed, with this answer to our offer.
+fn answered(body: Vec<u8>) -> SipLeg {
+    let home = [192, 0, 2, 9].into();
+    let mut leg = SipLeg::incoming(means(1, home), DialogKey(1), None).unwrap();
+    let lines = "c:192.0.2.1\nport:4000\nrtcp-port:4001\n".to_owned();
+    leg.handle_media(MediaEvent::Local { leg: LegKey(1), lines });
+    leg.handle_command(LegCommand::Answer { display: None });
+    while leg.poll_action().is_some() {}
+    leg.handle_sip(SipEvent::Confirmed {
+        dialog: DialogKey(1),
+        body: Some(body),
+    });
+    leg
+}
+
+/// What a leg tells SIP and media, in short.
+fn told(leg: &mut SipLeg) -> Vec<String> {
+    std::iter::from_fn(|| leg.poll_action())
+        .filter_map(|action| match action {
+            Action::Sip(SipCommand::Reject { status, reason, .. }) => Some(format!(
+                "{status} {}",
+                reason.map_or(String::new(), |reason| reason.text)
+            )),
+            Action::Sip(SipCommand::Hangup { reason, .. }) => {
+                Some(format!("BYE {}", reason.map_or(String::new(), |reason| reason.text)))
+            }
+            Action::Media(MediaCommand::Remote { lines, .. }) => Some(lines),
+            Action::Media(MediaCommand::Hold { on, .. }) => Some(format!("hold {on}")),
+            Action::Sip(_) | Action::Media(_) | Action::Network(_) | Action::Compute(..) | Action::Record(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn media_for_a_group_or_for_ourselves_is_refused_by_name() {
+    let why = "Media address or port cannot be used";
+    for (connection, port) in NOWHERE {
+        let body = audio(connection, port);
+        let refused = SipLeg::incoming(means(1, [192, 0, 2, 9].into()), DialogKey(1), Some(&body));
+        let cause = refused.map(|_| ()).unwrap_err();
+        assert_eq!((cause, cause.status()), (Cause::MediaAddress, 488), "{connection}");
+        assert_eq!(cause.reason().unwrap().text, why);
+        // As an answer to our offer it ends the call.
+        let mut leg = answered(body.clone());
+        assert_eq!(told(&mut leg), [format!("BYE {why}")], "{connection}");
+        assert!(matches!(leg.poll_event(), Some(LegEvent::Ended(Cause::MediaAddress))));
+        // In the middle of a call the session stays as it was.
+        let mut leg = answered(audio("IN IP4 192.0.2.9", 4_000));
+        assert_eq!(told(&mut leg).len(), 1);
+        leg.handle_sip(SipEvent::Reinvite {
+            dialog: DialogKey(1),
+            body: Some(body),
+        });
+        assert_eq!(told(&mut leg), [format!("488 {why}")], "{connection}");
+    }
+}
+
+#[test]
+fn the_hold_of_old_is_no_address_and_no_refusal() {
+    let mut leg = answered(audio("IN IP4 0.0.0.0", 4_000));
+    assert_eq!(told(&mut leg), ["signalled-from:192.0.2.9\n", "hold true"]);
+    assert!(matches!(leg.poll_event(), Some(LegEvent::Connected)));
+}
+
+#[test]
+fn a_phone_of_this_machine_may_name_loopback() {
+    let body = audio("IN IP4 127.0.0.1", 4_000);
+    let refused = SipLeg::incoming(means(1, [127, 0, 0, 1].into()), DialogKey(1), Some(&body));
+    // There is no codec in these tests: that is found after the address.
+    assert_eq!(refused.map(|_| ()).unwrap_err(), Cause::Incompatible);
 }
