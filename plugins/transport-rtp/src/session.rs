@@ -11,6 +11,7 @@ use core::ffi::CStr;
 use core::net::{IpAddr, SocketAddr};
 
 use quartet_plugin::{About, Error, Event, Kind, Outcome, Output, Packet, Transport, TransportConfig};
+use quartet_proto::net::is_destination;
 use quartet_proto::rtp::latch::Latch;
 use quartet_proto::rtp::packet::{Packet as RtpPacket, is_rtcp};
 use quartet_proto::rtp::path::{self, PathLine};
@@ -136,16 +137,15 @@ impl Transport for Rtp {
 
 impl Rtp {
     fn remote(&mut self, lines: &str) {
+        let mut named = None;
         for line in lines.lines().map(str::trim) {
             if let Some(address) = line.strip_prefix("c:") {
-                // "IN IP4 192.0.2.1" and "192.0.2.1" alike; a name, or the zero address of an old hold, changes nothing.
+                // "IN IP4 192.0.2.1" and "192.0.2.1" alike; a name changes nothing.
                 let ip = address
                     .split_ascii_whitespace()
                     .next_back()
                     .and_then(|word| word.parse::<IpAddr>().ok());
-                self.address = ip
-                    .filter(|ip| !ip.is_unspecified() && !ip.is_multicast())
-                    .or(self.address);
+                named = ip.map(|ip| ip.to_canonical()).or(named);
             } else if let Some(port) = line.strip_prefix("port:") {
                 // Port 0 is a refused stream: the old place stays.
                 self.port = port.trim().parse().ok().filter(|port| *port != 0).unwrap_or(self.port);
@@ -166,6 +166,10 @@ impl Rtp {
                     .extend(ssrc.filter(|ssrc| room && !self.streams.contains(ssrc)));
             }
         }
+        // The zero address of an old hold, a group, and ourselves to a far side that is elsewhere, are no place to send to:
+        // the old one stays.
+        let loopback = self.home.is_none_or(|home| home.to_canonical().is_loopback());
+        self.address = named.filter(|ip| is_destination(*ip, loopback)).or(self.address);
         if let (Some(ip), 1..) = (self.address, self.port) {
             self.rtp.signal(SocketAddr::new(ip, self.port), self.home);
             // RFC 3550 §11: the next port, where nothing else is said.

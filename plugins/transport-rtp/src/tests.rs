@@ -157,6 +157,14 @@ fn hold_and_nonsense_do_not_lose_the_place() {
     let mut driver = connected("c:198.51.100.1\nport:5000\n");
     for lines in [
         "c:0.0.0.0\n",
+        "c:IN IP6 ::\n",
+        "c:255.255.255.255\n",
+        "c:224.0.0.1\n",
+        "c:::ffff:224.0.0.1\n",
+        "c:ff02::1\n",
+        "c:127.0.0.1\nsignalled-from:198.51.100.1\n",
+        "signalled-from:198.51.100.1\nc:::ffff:127.0.0.1\n",
+        "c:::1\n",
         "port:0\n",
         "port:x\n",
         "c:phone.example\n",
@@ -168,6 +176,10 @@ fn hold_and_nonsense_do_not_lose_the_place() {
     }
     assert_eq!(driver.send(0, Kind::Rtp, RTP).3, Some(at("198.51.100.1:5000")));
     assert_eq!(driver.send(0, Kind::Rtcp, RTCP).3, Some(at("198.51.100.1:5001")));
+    driver.tell(0, abi::TELL_REMOTE, "c:::ffff:198.51.100.3\n");
+    assert_eq!(driver.send(0, Kind::Rtp, RTP).3, Some(at("198.51.100.3:5000")));
+    driver.tell(0, abi::TELL_REMOTE, "signalled-from:127.0.0.1\nc:127.0.0.1\n");
+    assert_eq!(driver.send(0, Kind::Rtp, RTP).3, Some(at("127.0.0.1:5000")));
     driver.tell(0, abi::TELL_REMOTE, "c:IN IP4 198.51.100.2\n");
     assert_eq!(driver.send(0, Kind::Rtp, RTP).3, Some(at("198.51.100.2:5000")));
 }
