@@ -166,7 +166,7 @@ pub(super) const ROWS: &[Row] = &[
             each: words::media_address,
         },
         preset: Preset::Value(r#"["auto"]"#),
-        help: "IP addresses of this machine that audio is bound to and offered at. \"auto\": all of them.",
+        help: "IP addresses of this machine that audio is bound to and offered at. \"auto\": all of them; for E2EE users without loopback, unless SIP listens there alone.",
     },
     Row {
         section: "media",

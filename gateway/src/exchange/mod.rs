@@ -112,7 +112,7 @@ impl Exchange {
             mut rng,
         } = parts;
         let (media_addresses, ice_addresses) = match &settings.media.addresses {
-            Addresses::Auto => (Vec::new(), machine),
+            Addresses::Auto => (Vec::new(), ice_addresses(machine, &sip)),
             Addresses::Listed(listed) => (listed.clone(), listed.clone()),
         };
         for sentence in unserved::unserved(&settings, &registry, &prompts) {
@@ -399,5 +399,41 @@ impl Exchange {
     fn next_key(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+}
+
+/// Where the legs of E2EE users are bound under `auto`: at loopback only where nobody but this machine is served.
+///
+/// A user says where our checks go. From a socket on loopback they would reach the services of this machine, which trust
+/// whoever comes from there.
+fn ice_addresses(machine: Vec<IpAddr>, sip: &[SocketAddr]) -> Vec<IpAddr> {
+    let outside: Vec<IpAddr> = machine.iter().copied().filter(|ip| !ip.is_loopback()).collect();
+    if outside.is_empty() || sip.iter().all(|address| address.ip().is_loopback()) {
+        machine
+    } else {
+        outside
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_get_no_socket_on_loopback_unless_all_is_there() {
+        let machine: Vec<IpAddr> = ["192.0.2.1", "2001:db8::1", "127.0.0.1", "::1"]
+            .map(|ip| ip.parse().unwrap())
+            .to_vec();
+        let sip = |text: &str| -> Vec<SocketAddr> { text.split(' ').map(|address| address.parse().unwrap()).collect() };
+        let served = ice_addresses(machine.clone(), &sip("192.0.2.1:5060 127.0.0.1:5060"));
+        assert_eq!(served, machine[..2]);
+        assert_eq!(
+            ice_addresses(machine.clone(), &sip("127.0.0.1:5060 [::1]:5060")),
+            machine
+        );
+        assert_eq!(
+            ice_addresses(machine[2..].to_vec(), &sip("192.0.2.1:5060")),
+            machine[2..]
+        );
     }
 }

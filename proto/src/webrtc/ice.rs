@@ -12,6 +12,8 @@ use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol};
 use rand_core::CryptoRng;
 use zeroize::Zeroize;
 
+use crate::net::is_destination;
+
 /// Most candidates of the peer's that are used in one generation; the pairs are bounded by the agent (100).
 const MAX_CANDIDATES: usize = 64;
 /// Longest candidate line; those of browsers have some 150 bytes.
@@ -363,7 +365,16 @@ impl Ice {
         self.lines.push('\n');
     }
 
-    /// Unresolvable names, TCP, other components and nonsense are ignored.
+    /// True if a socket of ours is bound to loopback: then peers of this machine are wanted.
+    fn is_on_loopback(&self) -> bool {
+        self.paths
+            .values()
+            .any(|(kind, address)| *kind == PathKind::Host && address.ip().to_canonical().is_loopback())
+    }
+
+    /// Unresolvable names, TCP, other components and nonsense are ignored, and so are addresses of a group, of nowhere, and
+    /// of this machine unless peers of this machine are wanted: a peer must not have us send checks to a whole network, or to
+    /// services that trust whoever comes from loopback. Ports below 1024 are fine: relays of calls listen there.
     fn remote_candidate(&mut self, line: &str) {
         if line.len() > MAX_LINE {
             return;
@@ -378,9 +389,7 @@ impl Ice {
         let usable = candidate.proto() == Protocol::Udp
             && component == Some("1")
             && address.port() != 0
-            && !address.ip().is_unspecified()
-            && !address.ip().is_multicast()
-            && address.ip() != std::net::IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+            && is_destination(address.ip(), self.is_on_loopback());
         if !usable {
             return;
         }
@@ -437,3 +446,6 @@ fn checked_text(text: &str, lengths: std::ops::RangeInclusive<usize>) -> Result<
         Err(IceError::Credentials)
     }
 }
+
+#[cfg(test)]
+mod tests;
