@@ -1,7 +1,8 @@
 //! Keys for SRTP and a pipe for SCTP (over dimpl): DTLS 1.2, a certificate for each session. RFC 6347, RFC 5763, RFC 5764.
 //!
 //! The peer is who holds the certificate whose fingerprint signalling announced. That is checked here, before a key or a
-//! byte leaves this machine; nothing is read from the network before the fingerprint is known.
+//! byte leaves this machine; nothing is read from the network before the fingerprint is known. A certificate is judged when
+//! the handshake is verified: until then anybody may have sent it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,10 +31,10 @@ const MAX_RECORD: usize = 1 << 17;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DtlsError {
-    /// The peer's certificate is not the announced one: somebody is in between, or the peer is broken.
+    /// The peer has proved to hold a certificate that is not the announced one: somebody is in between, or it is broken.
     #[error("the peer's certificate has another fingerprint")]
     Fingerprint,
-    /// The handshake failed or timed out, or the peer broke the protocol.
+    /// The handshake failed or timed out, or the peer broke the protocol, or somebody forged a part of it.
     #[error("DTLS failed")]
     Handshake,
     /// No certificate could be made: the system's random numbers or memory.
@@ -66,10 +67,11 @@ pub struct Dtls {
     inner: dimpl::Dtls,
     fingerprint: String,
     expected: Vec<[u8; 32]>,
+    /// SHA-256 of the peer's certificate, as it came: not verified.
+    certificate: Option<[u8; 32]>,
     active: bool,
     started: bool,
     verified: bool,
-    connected: bool,
     failed: Option<DtlsError>,
     deadline: Option<Instant>,
     record: Vec<u8>,
@@ -108,10 +110,10 @@ impl Dtls {
             inner: dimpl::Dtls::new_12(Arc::new(config), certificate, now),
             fingerprint,
             expected: Vec::new(),
+            certificate: None,
             active: false,
             started: false,
             verified: false,
-            connected: false,
             failed: None,
             deadline: None,
             record: vec![0; 2048],
@@ -149,10 +151,10 @@ impl Dtls {
         self.started
     }
 
-    /// True once keys were given out.
+    /// True once the handshake is verified, with an announced certificate.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.connected && self.verified && self.failed.is_none()
+        self.verified && self.failed.is_none()
     }
 
     /// Whether we are the client.
@@ -269,13 +271,9 @@ impl Dtls {
                     self.deadline = Some(at);
                     return Ok(());
                 }
-                dimpl::Output::Connected => self.connected = true,
-                dimpl::Output::PeerCert(der) => {
-                    if !is_expected(der, &self.expected) {
-                        return self.fail(DtlsError::Fingerprint);
-                    }
-                    self.verified = true;
-                }
+                // Whoever sent it may not hold its key; whether it does is known when the handshake is verified.
+                dimpl::Output::PeerCert(der) => self.certificate = Some(Sha256::digest(der).into()),
+                dimpl::Output::Connected => self.verify()?,
                 dimpl::Output::KeyingMaterial(material, profile) => {
                     let material = Zeroizing::new(material.to_vec());
                     let profile = match profile {
@@ -285,13 +283,13 @@ impl Dtls {
                         _ => return self.fail(DtlsError::Handshake),
                     };
                     if !self.verified {
-                        return self.fail(DtlsError::Fingerprint);
+                        return self.fail(DtlsError::Handshake);
                     }
                     self.output.push_back(DtlsOutput::Keys { profile, material });
                 }
                 dimpl::Output::ApplicationData(bytes) => {
                     if !self.verified {
-                        return self.fail(DtlsError::Fingerprint);
+                        return self.fail(DtlsError::Handshake);
                     }
                     self.output.push_back(DtlsOutput::Data(bytes.to_vec()));
                 }
@@ -301,15 +299,22 @@ impl Dtls {
             }
         }
     }
-}
 
-fn is_expected(certificate: &[u8], expected: &[[u8; 32]]) -> bool {
-    let actual: [u8; 32] = Sha256::digest(certificate).into();
-    let mut found = subtle::Choice::from(0);
-    for one in expected {
-        found |= one.ct_eq(&actual);
+    /// Judges the peer's certificate, now that both Finished and a signature have proved that it holds the key.
+    fn verify(&mut self) -> Result<(), DtlsError> {
+        let Some(actual) = self.certificate else {
+            return self.fail(DtlsError::Handshake);
+        };
+        let mut found = subtle::Choice::from(0);
+        for expected in &self.expected {
+            found |= expected.ct_eq(&actual);
+        }
+        if !bool::from(found) {
+            return self.fail(DtlsError::Fingerprint);
+        }
+        self.verified = true;
+        Ok(())
     }
-    found.into()
 }
 
 fn parse_fingerprint(line: &str) -> Option<[u8; 32]> {
@@ -349,5 +354,58 @@ mod tests {
         ] {
             assert_eq!(parse_fingerprint(&bad), None, "{bad}");
         }
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an Instant can be made in no other way; only differences count"
+    )]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    /// Everything that the machine has to send, and whether it gave out keys.
+    fn sent(dtls: &mut Dtls) -> (Vec<Vec<u8>>, bool) {
+        let (mut packets, mut keys) = (Vec::new(), false);
+        while let Some(output) = dtls.poll_output() {
+            match output {
+                DtlsOutput::Packet(packet) => packets.push(packet),
+                DtlsOutput::Keys { .. } => keys = true,
+                DtlsOutput::Data(_) | DtlsOutput::Closed => {}
+            }
+        }
+        (packets, keys)
+    }
+
+    #[test]
+    fn a_server_may_ask_for_a_cookie() {
+        let now = now();
+        let certificate = dimpl::certificate::generate_self_signed_certificate().unwrap();
+        let fingerprint = format!("sha-256 {}", certificate.fingerprint_str());
+        let config = dimpl::Config::builder().use_server_cookie(true).build().unwrap();
+        let mut server = dimpl::Dtls::new_12(Arc::new(config), certificate, now);
+        server.handle_timeout(now).unwrap();
+        let mut client = Dtls::new(now).unwrap();
+        client.expect(&fingerprint).unwrap();
+        client.start(now, true).unwrap();
+        let (mut flights, mut room) = (0, [0; 2000]);
+        for _ in 0..5 {
+            let (packets, keys) = sent(&mut client);
+            if keys {
+                assert_eq!(flights, 3, "hello, hello with the cookie, and the rest");
+                return;
+            }
+            flights += 1;
+            packets.iter().for_each(|packet| server.handle_packet(packet).unwrap());
+            loop {
+                let output = server.poll_output(&mut room);
+                if let dimpl::Output::Packet(packet) = output {
+                    client.receive(now, packet).unwrap();
+                } else if let dimpl::Output::Timeout(_) = output {
+                    break;
+                }
+            }
+        }
+        panic!("no keys");
     }
 }

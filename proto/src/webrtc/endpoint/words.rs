@@ -23,7 +23,7 @@ pub enum Failure {
     Ice,
     /// The handshake failed or took too long.
     Dtls,
-    /// The peer is not who signalling announced.
+    /// The handshake was verified, with another certificate than the announced one: somebody is in between.
     Fingerprint,
     /// The peer has closed the session.
     Closed,
