@@ -2,7 +2,9 @@
 //!
 //! The peer is who holds the certificate whose fingerprint signalling announced. That is checked here, before a key or a
 //! byte leaves this machine; nothing is read from the network before the fingerprint is known. A certificate is judged when
-//! the handshake is verified: until then anybody may have sent it.
+//! the handshake is verified: until then anybody may have sent it. `guard` says which records DTLS is given at all.
+
+mod guard;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use self::guard::Guard;
 use crate::rtp::srtp::Profile;
 
 /// First repeat of a flight. The crate's own second costs a median of 1.1 s at 10 % loss.
@@ -65,6 +68,7 @@ pub enum DtlsOutput {
 /// See the head of this file. Drain [`Dtls::poll_output`] after every other call. Any error is final.
 pub struct Dtls {
     inner: dimpl::Dtls,
+    guard: Guard,
     fingerprint: String,
     expected: Vec<[u8; 32]>,
     /// SHA-256 of the peer's certificate, as it came: not verified.
@@ -108,6 +112,7 @@ impl Dtls {
             .map_err(|_| DtlsError::Certificate)?;
         Ok(Dtls {
             inner: dimpl::Dtls::new_12(Arc::new(config), certificate, now),
+            guard: Guard::new(false),
             fingerprint,
             expected: Vec::new(),
             certificate: None,
@@ -174,27 +179,36 @@ impl Dtls {
         self.started = true;
         self.active = active;
         self.inner.set_active(active);
+        self.guard = Guard::new(active);
         self.handle_timeout(now)
     }
 
-    /// Takes a datagram. Ignored before [`Dtls::start`].
+    /// Takes a datagram. Ignored before [`Dtls::start`]. True if something is to be sent, mostly an answer to it.
     ///
     /// # Errors
     /// Any; final.
-    pub fn receive(&mut self, now: Instant, datagram: &[u8]) -> Result<(), DtlsError> {
+    pub fn receive(&mut self, now: Instant, datagram: &[u8]) -> Result<bool, DtlsError> {
         if !self.started {
-            return Ok(());
+            return Ok(false);
         }
         self.handle_timeout(now)?;
-        match self.inner.handle_packet(datagram) {
-            // The queue fills with fragments of a future that may be forged; dropping one is what a full queue means.
-            Ok(()) | Err(dimpl::Error::ReceiveQueueFull) => self.drain(),
-            Err(dimpl::Error::ConnectionClosed) => Ok(()),
-            Err(error) => {
-                tracing::debug!(%error, "DTLS failed");
-                self.fail(DtlsError::Handshake)
+        for record in self.guard.handle_input(datagram) {
+            match self.inner.handle_packet(&record) {
+                // What has its turn leaves the queue at once, so it does not fill; dropping is what a full queue means.
+                Ok(()) | Err(dimpl::Error::ReceiveQueueFull) => self.drain()?,
+                Err(dimpl::Error::ConnectionClosed) => {}
+                // Sealed under another key: forged, and nothing else was in this record's datagram. dimpl drops it only
+                // once the handshake is complete, but has changed nothing before either.
+                Err(dimpl::Error::CryptoError(dimpl::CryptoError::OperationFailed(
+                    dimpl::CryptoOperation::Decrypt,
+                ))) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "DTLS failed");
+                    self.fail(DtlsError::Handshake)?;
+                }
             }
         }
+        Ok(self.output.iter().any(|output| matches!(output, DtlsOutput::Packet(_))))
     }
 
     /// Advances time.

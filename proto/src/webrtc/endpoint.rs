@@ -2,7 +2,8 @@
 //!
 //! Datagrams are told apart by their first byte (RFC 7983). Media is handled in place by [`Endpoint::receive`] and
 //! [`Endpoint::send`]; all else comes out of [`Endpoint::poll_output`]. Nothing but STUN is looked at from an address that
-//! no authentic check has come from, so a stranger can neither begin a handshake nor cost a cipher's time.
+//! no authentic check has come from, so a stranger can neither begin a handshake nor cost a cipher's time. Until the
+//! handshake is verified, DTLS must come from the pair in use as well.
 
 mod drive;
 mod words;
@@ -57,7 +58,7 @@ pub struct Endpoint {
     lines: String,
     /// [`Output::Local`] was given for the lines that wait.
     told: bool,
-    /// Where DTLS came from, for the answers before ICE has nominated.
+    /// Where the first handshake message came from that we answered: the pair in use before ICE has nominated one.
     dtls_from: Option<(u32, SocketAddr)>,
     connect_by: Option<Instant>,
     heard: Instant,
@@ -150,7 +151,10 @@ impl Endpoint {
                 }
                 // Everything goes over one component (rtcp-mux).
                 PathLine::Added { .. } => {}
-                PathLine::Gone { path } => self.ice.remove_path(path),
+                PathLine::Gone { path } => {
+                    self.ice.remove_path(path);
+                    self.dtls_from = self.dtls_from.filter(|(of, _)| *of != path);
+                }
             }
         }
         self.ice.handle_timeout(now);
@@ -195,7 +199,7 @@ impl Endpoint {
                 self.drive(now);
                 Received::Nothing
             }
-            Some(20..=63) if self.ice.is_checked(path, source) => {
+            Some(20..=63) if self.takes_dtls(path, source) => {
                 self.receive_dtls(now, path, source, datagram);
                 Received::Nothing
             }
@@ -327,13 +331,36 @@ impl Endpoint {
         }
     }
 
+    /// Whether DTLS from there is looked at.
+    ///
+    /// Before the handshake is verified its records are forged by who can write an address, so only the pair in use counts,
+    /// not all that a candidate list names. Afterwards a key decides, and the peer may move before ICE has followed.
+    fn takes_dtls(&self, path: u32, source: SocketAddr) -> bool {
+        if self.dtls.is_connected() || !self.ice.has_nominated() && self.dtls_from.is_none() {
+            self.ice.is_checked(path, source)
+        } else if self.ice.has_nominated() {
+            self.ice.is_nominated(path, source)
+        } else {
+            self.dtls_from == Some((path, source))
+        }
+    }
+
     fn receive_dtls(&mut self, now: Instant, path: u32, source: SocketAddr, datagram: &[u8]) {
-        self.dtls_from = Some((path, source));
-        self.start_dtls(now);
-        let result = self.dtls.receive(now, datagram);
-        self.drive(now);
-        if let Err(error) = result {
-            self.fail_dtls(error);
+        // The client has chosen a pair when it sends; as client we choose, and nothing can be an answer before.
+        if !self.active {
+            self.start_dtls(now);
+        }
+        match self.dtls.receive(now, datagram) {
+            Ok(answered) => {
+                if answered && self.dtls_from.is_none() {
+                    self.dtls_from = Some((path, source));
+                }
+                self.drive(now);
+            }
+            Err(error) => {
+                self.drive(now);
+                self.fail_dtls(error);
+            }
         }
     }
 

@@ -20,7 +20,7 @@ const MAX_CANDIDATES: usize = 64;
 const MAX_LINE: usize = 512;
 /// Most paths of ours.
 const MAX_PATHS: usize = 16;
-/// Most address pairs that are remembered as checked.
+/// Most address pairs that are remembered as checked, and as nominated.
 const MAX_CHECKED: usize = 64;
 /// Lengths that RFC 8445 §5.3 allows.
 const UFRAG: std::ops::RangeInclusive<usize> = 4..=256;
@@ -86,6 +86,8 @@ pub struct Ice {
     /// We have restarted and wait for the peer's answer.
     awaiting: bool,
     checked: VecDeque<(u32, SocketAddr)>,
+    /// Pairs that one side has nominated: all that were selected, and those that the peer's checks say it uses.
+    nominated: VecDeque<(u32, SocketAddr)>,
     selected: Option<(u32, SocketAddr)>,
 }
 
@@ -133,6 +135,7 @@ impl Ice {
             pending: Vec::new(),
             awaiting: false,
             checked: VecDeque::new(),
+            nominated: VecDeque::new(),
             selected: None,
         };
         ice.write_credentials();
@@ -184,6 +187,7 @@ impl Ice {
             self.agent.invalidate_candidate(candidate);
         }
         self.checked.retain(|(of, _)| *of != path);
+        self.nominated.retain(|(of, _)| *of != path);
         if self.selected.is_some_and(|(of, _)| of == path) {
             self.selected = None;
         }
@@ -244,6 +248,20 @@ impl Ice {
         self.checked.contains(&(path, source))
     }
 
+    /// True once a pair was nominated, by us or by the peer.
+    #[must_use]
+    pub fn has_nominated(&self) -> bool {
+        !self.nominated.is_empty()
+    }
+
+    /// True if the pair was selected, or if the peer's latest check on it carries USE-CANDIDATE: the peer may send on it.
+    ///
+    /// The two sides need not select the same pair at the same time, and the peer may keep to its own choice.
+    #[must_use]
+    pub fn is_nominated(&self, path: u32, source: SocketAddr) -> bool {
+        self.nominated.contains(&(path, source))
+    }
+
     /// Takes a STUN datagram. True if it was authentic, so that the peer is alive.
     pub fn receive(&mut self, now: Instant, path: u32, source: SocketAddr, bytes: &[u8]) -> bool {
         let Some((_, address)) = self.paths.get(&path) else {
@@ -252,6 +270,8 @@ impl Ice {
         let Ok(message) = StunMessage::parse(bytes) else {
             return false;
         };
+        // What a controlling peer says about this pair, by a check on it.
+        let nomination = message.ice_controlling().map(|_| message.use_candidate());
         let packet = StunPacket {
             proto: Protocol::Udp,
             source,
@@ -259,11 +279,15 @@ impl Ice {
             message,
         };
         let authentic = self.agent.handle_packet(now, packet);
-        if authentic && !self.checked.contains(&(path, source)) {
-            if self.checked.len() == MAX_CHECKED {
-                self.checked.pop_front();
+        if authentic {
+            remember(&mut self.checked, (path, source));
+        }
+        match nomination.filter(|_| authentic) {
+            Some(true) => remember(&mut self.nominated, (path, source)),
+            Some(false) if self.selected != Some((path, source)) => {
+                self.nominated.retain(|pair| *pair != (path, source));
             }
-            self.checked.push_back((path, source));
+            Some(false) | None => {}
         }
         // Answers leave at once, and what a check set off begins.
         self.agent.handle_timeout(now);
@@ -308,6 +332,7 @@ impl Ice {
             };
             if let Some(path) = self.path_of(source) {
                 self.selected = Some((path, destination));
+                remember(&mut self.nominated, (path, destination));
                 self.agent.set_max_stun_retransmits(PATIENCE_CONNECTED);
                 return Some(IceEvent::Selected { path, destination });
             }
@@ -407,6 +432,17 @@ impl Ice {
             self.agent.add_remote_candidate(candidate);
         }
     }
+}
+
+/// Adds a pair, and forgets the oldest if there are too many.
+fn remember(pairs: &mut VecDeque<(u32, SocketAddr)>, pair: (u32, SocketAddr)) {
+    if pairs.contains(&pair) {
+        return;
+    }
+    if pairs.len() == MAX_CHECKED {
+        pairs.pop_front();
+    }
+    pairs.push_back(pair);
 }
 
 /// Runs what the crate would log with a password in it, at TRACE and at DEBUG.

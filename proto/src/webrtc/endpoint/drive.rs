@@ -23,7 +23,9 @@ impl Endpoint {
                 });
             }
             while self.ice.poll_event().is_some() {}
-            self.start_dtls(now);
+            if self.ice.selected().is_some() {
+                self.start_dtls(now);
+            }
             let Some(output) = self.dtls.poll_output() else {
                 if self.drive_sctp() {
                     continue;
@@ -62,7 +64,7 @@ impl Endpoint {
     }
 
     pub(super) fn start_dtls(&mut self, now: Instant) {
-        if self.dtls.is_started() || self.ice.selected().or(self.dtls_from).is_none() {
+        if self.dtls.is_started() {
             return;
         }
         if let Err(error) = self.dtls.start(now, self.active) {

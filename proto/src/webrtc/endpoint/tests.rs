@@ -5,6 +5,9 @@
     reason = "a test names what it wants, and a side is an index of several arrays"
 )]
 
+mod dtls_forged;
+mod dtls_pairs;
+
 use super::*;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -29,6 +32,8 @@ fn endpoint(role: Role, seed: u64, now: Instant) -> Endpoint {
     Endpoint::new(role, Box::new(ChaCha8Rng::seed_from_u64(seed)), now).unwrap()
 }
 
+type Between = Box<dyn FnMut(usize, Vec<u8>) -> Vec<(usize, Vec<u8>)>>;
+
 /// Side 0 offers, side 1 answers.
 struct Pair {
     ends: [Endpoint; 2],
@@ -38,6 +43,9 @@ struct Pair {
     loss: u32,
     cut: bool,
     rng: ChaCha8Rng,
+    /// Whoever sits on the wire: turns a datagram for a side into what arrives, and at which side; all with the other's
+    /// address as its source.
+    between: Between,
     heard: [Vec<Output>; 2],
     media: [Vec<(Received, Vec<u8>)>; 2],
 }
@@ -56,6 +64,7 @@ impl Pair {
             loss,
             cut: false,
             rng: ChaCha8Rng::seed_from_u64(seed),
+            between: Box::new(|side, datagram| vec![(side, datagram)]),
             heard: Default::default(),
             media: Default::default(),
         };
@@ -148,12 +157,14 @@ impl Pair {
             assert!(still < 100, "time stands still at {:?}", self.now - self.start);
             self.now = self.now.max(next);
             while self.wire.front().is_some_and(|first| first.0 <= self.now) {
-                let (_, side, mut bytes) = self.wire.pop_front().unwrap();
-                let received = self.ends[side].receive(self.now, PATH, address(1 - side), &mut bytes);
-                if let Received::Rtp(length) | Received::Rtcp(length) = received {
-                    self.media[side].push((received, bytes[..length].to_vec()));
+                let (_, side, datagram) = self.wire.pop_front().unwrap();
+                for (side, mut bytes) in (self.between)(side, datagram) {
+                    let received = self.ends[side].receive(self.now, PATH, address(1 - side), &mut bytes);
+                    if let Received::Rtp(length) | Received::Rtcp(length) = received {
+                        self.media[side].push((received, bytes[..length].to_vec()));
+                    }
+                    self.collect();
                 }
-                self.collect();
             }
             for end in &mut self.ends {
                 end.handle_timeout(self.now);

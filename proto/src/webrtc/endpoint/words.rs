@@ -21,7 +21,7 @@ pub enum Role {
 pub enum Failure {
     /// No pair of addresses works, or no longer.
     Ice,
-    /// The handshake failed or took too long.
+    /// The handshake failed or took too long, or somebody forged a part of it.
     Dtls,
     /// The handshake was verified, with another certificate than the announced one: somebody is in between.
     Fingerprint,

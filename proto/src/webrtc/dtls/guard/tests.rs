@@ -1,0 +1,167 @@
+//! What passes, number by number; the machines behind it are in the endpoint's tests.
+
+use super::*;
+
+fn part(kind: u8, number: u16, length: usize, offset: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut message = vec![kind];
+    message.extend_from_slice(&(length as u32).to_be_bytes()[1..]);
+    message.extend_from_slice(&number.to_be_bytes());
+    message.extend_from_slice(&(offset as u32).to_be_bytes()[1..]);
+    message.extend_from_slice(&(bytes.len() as u32).to_be_bytes()[1..]);
+    message.extend_from_slice(bytes);
+    message
+}
+
+fn record(kind: u8, epoch: u8, fragment: &[u8]) -> Vec<u8> {
+    let mut record = vec![kind, 0xFE, 0xFD, 0, epoch, 0, 0, 0, 0, 0, 1, 0, fragment.len() as u8];
+    record.extend_from_slice(fragment);
+    record
+}
+
+fn whole(kind: u8, number: u16, body: &[u8]) -> Vec<u8> {
+    record(HANDSHAKE, 0, &part(kind, number, body.len(), 0, body))
+}
+
+/// Feeds messages that each have their turn.
+fn fed(client: bool, messages: &[(u8, u16)]) -> Guard {
+    let mut guard = Guard::new(client);
+    for (kind, number) in messages {
+        let body: &[u8] = if *kind == HELLO_VERIFY_REQUEST {
+            &[0xFE, 0xFF, 1, 9]
+        } else {
+            b"x"
+        };
+        let message = whole(*kind, *number, body);
+        assert_eq!(guard.handle_input(&message), [message], "{kind}");
+    }
+    guard
+}
+
+#[test]
+fn of_bytes_that_came_twice_the_later_count_and_a_contradiction_begins_anew() {
+    let mut guard = Guard::new(false);
+    let hello = whole(CLIENT_HELLO, 0, b"true hello");
+    for forged in [
+        part(CLIENT_HELLO, 0, 10, 0, b"false"),
+        part(CLIENT_HELLO, 0, 11, 0, b"false"),
+        part(CLIENT_HELLO, 0, MAX_MESSAGE, 9, b"false"),
+        part(CLIENT_HELLO, 0, 10, 9, b"e"),
+    ] {
+        assert!(guard.handle_input(&record(HANDSHAKE, 0, &forged)).is_empty());
+    }
+    let halves = [
+        part(CLIENT_HELLO, 0, 10, 0, b"true h"),
+        part(CLIENT_HELLO, 0, 10, 4, b" hello"),
+    ];
+    assert_eq!(
+        guard.handle_input(&record(HANDSHAKE, 0, &halves.concat())),
+        std::slice::from_ref(&hello)
+    );
+    assert_eq!(
+        guard.handle_input(&hello),
+        [hello],
+        "a repeated message is handed on again"
+    );
+    assert!(guard.waiting.is_empty());
+}
+
+#[test]
+fn impossible_fragments_are_dropped() {
+    let mut guard = Guard::new(false);
+    for (length, offset, bytes) in [
+        (4, 5, &b""[..]),
+        (4, 4, b""),
+        (4, 0, b""),
+        (4, 2, b"xyz"),
+        (MAX_MESSAGE + 1, 0, b"x"),
+        (0xFF_FFFF, 0xFF_FFFF, b"x"),
+    ] {
+        let fragment = part(CLIENT_HELLO, 0, length, offset, bytes);
+        assert!(guard.handle_input(&record(HANDSHAKE, 0, &fragment)).is_empty());
+        assert!(guard.waiting.is_empty(), "{length} {offset}");
+    }
+}
+
+#[test]
+fn a_cookie_moves_the_numbers_once_and_a_broken_one_does_not() {
+    let mut guard = Guard::new(true);
+    for broken in [
+        &b""[..],
+        &[0xFE, 0xFF],
+        &[0xFE, 0xFF, 0],
+        &[0xFE, 0xFF, 2, 9],
+        &[3, 3, 1, 9],
+        &[0xFE, 0xFF, 1, 9, 9],
+    ] {
+        assert!(
+            guard.handle_input(&whole(HELLO_VERIFY_REQUEST, 0, broken)).is_empty(),
+            "{broken:?}"
+        );
+    }
+    assert_eq!((guard.first, guard.next), (0, 0));
+    let mut guard = fed(true, &[(HELLO_VERIFY_REQUEST, 0)]);
+    for (kind, number) in [
+        (SERVER_HELLO, 0),
+        (HELLO_VERIFY_REQUEST, 1),
+        (CERTIFICATE, 1),
+        (CERTIFICATE, 2),
+    ] {
+        assert!(
+            guard.handle_input(&whole(kind, number, b"x")).is_empty(),
+            "{kind} {number}"
+        );
+    }
+    fed(
+        true,
+        &[
+            (HELLO_VERIFY_REQUEST, 0),
+            (SERVER_HELLO, 1),
+            (CERTIFICATE, 2),
+            (SERVER_KEY_EXCHANGE, 3),
+        ],
+    );
+    let mut guard = fed(true, &[(SERVER_HELLO, 0)]);
+    assert!(
+        guard
+            .handle_input(&whole(HELLO_VERIFY_REQUEST, 0, &[0xFE, 0xFF, 1, 9]))
+            .is_empty()
+    );
+}
+
+#[test]
+fn encrypted_records_pass_after_change_cipher_spec_and_that_after_the_flight() {
+    let server = [(SERVER_HELLO, 0), (CERTIFICATE, 1), (SERVER_KEY_EXCHANGE, 2)];
+    let asking = [&server[..], &[(CERTIFICATE_REQUEST, 3), (SERVER_HELLO_DONE, 4)]].concat();
+    let short = [&server[..], &[(SERVER_HELLO_DONE, 3)]].concat();
+    let client = [
+        (CLIENT_HELLO, 0),
+        (CERTIFICATE, 1),
+        (CLIENT_KEY_EXCHANGE, 2),
+        (CERTIFICATE_VERIFY, 3),
+    ];
+    let (change, finished) = (record(CHANGE_CIPHER_SPEC, 0, &[1]), record(HANDSHAKE, 1, &[7; 40]));
+    for (is_client, flight) in [(true, &asking[..]), (true, &short), (false, &client)] {
+        for length in 0..=flight.len() {
+            let mut guard = fed(is_client, &flight[..length]);
+            assert!(guard.handle_input(&finished).is_empty());
+            assert!(guard.handle_input(&record(CHANGE_CIPHER_SPEC, 0, &[2])).is_empty());
+            let records = guard.handle_input(&[&change[..], &finished, &change].concat());
+            let complete: &[Vec<u8>] = if length == flight.len() {
+                &[change.clone(), finished.clone()]
+            } else {
+                &[]
+            };
+            assert_eq!(records, complete, "{is_client} {length}");
+            for kind in [ALERT, HANDSHAKE, APPLICATION_DATA] {
+                let passed = guard.handle_input(&record(kind, 1, &[7; 40])).len();
+                assert_eq!(passed, complete.len() / 2, "{is_client} {length}");
+                assert!(guard.handle_input(&record(kind, 2, &[7; 40])).is_empty());
+            }
+            assert!(guard.handle_input(&record(CHANGE_CIPHER_SPEC, 1, &[1])).is_empty());
+            assert!(guard.handle_input(&record(ALERT, 0, &[2, 40])).is_empty());
+        }
+    }
+    // The server asks for a certificate or not: no message comes after its last.
+    let mut guard = fed(true, &short);
+    assert!(guard.handle_input(&whole(SERVER_HELLO_DONE, 4, b"x")).is_empty());
+}
