@@ -25,7 +25,7 @@ pub use endpoint::{Endpoint, EndpointConfig, MAX_MESSAGE};
 pub use event::{LoginFailure, RegistrationChange, SipEvent};
 pub use limits::Limits;
 pub use message::{NameAddr, Param, Scheme, Uri};
-pub use registrar::Contact;
+pub use registrar::{Contact, SavedBinding};
 
 /// Names a dialog between the endpoint and its user; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,5 +1,7 @@
 //! The registrar: which phone of an account can be reached where, until when (RFC 3261 §10.3). No words, only bindings.
 
+mod saved;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,6 +9,8 @@ use std::time::{Duration, Instant};
 use super::RegistrationChange;
 use super::message::Uri;
 use crate::net::Protocol;
+
+pub use saved::SavedBinding;
 
 /// Where an account can be reached: one binding of the registrar.
 #[derive(Clone, Debug, PartialEq, Eq)]

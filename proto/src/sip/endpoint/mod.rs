@@ -5,7 +5,8 @@
 //! backwards. Whatever arrives, it neither panics nor grows beyond its [`Limits`].
 //!
 //! Reading order: `receive` (which message belongs where), `admit` (who may), `callee` and `caller` (INVITE both ways),
-//! `within` (requests within a dialog), `hangup`, `registration` (both sides of REGISTER), `due` (timers).
+//! `within` (requests within a dialog), `hangup`, `registration` (both sides of REGISTER), `restore` (bindings after a
+//! restart), `due` (timers).
 
 mod admit;
 mod callee;
@@ -14,6 +15,7 @@ mod due;
 mod hangup;
 mod receive;
 mod registration;
+mod restore;
 mod send;
 mod strangers;
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod hostile;
 mod logins;
 mod loss;
 mod megaphone;
+mod restore;
 mod torture;
 mod trust;
 

@@ -1,0 +1,34 @@
+//! Bindings given out to be stored, and taken back after a restart.
+
+use std::time::Instant;
+
+use super::Endpoint;
+use crate::sip::registrar::SavedBinding;
+
+impl Endpoint {
+    /// All bindings of an account, to be stored; the one registered last at the end.
+    ///
+    /// They change with each [`SipEvent::Registration`](crate::sip::SipEvent::Registration) of the account.
+    #[must_use]
+    pub fn bindings(&self, user: &str) -> Vec<SavedBinding> {
+        self.registrar.saved(user)
+    }
+
+    /// Takes back the bindings of an account that [`bindings`](Self::bindings) gave in an earlier life; no event tells of
+    /// them. Call it after [`set_accounts`](Self::set_accounts) and [`set_local`](Self::set_local).
+    ///
+    /// Left out is what has expired, what the account may not have any more, and what was registered at an address of ours
+    /// that is not bound now: a call could not be sent from there. Expiries come from the wall clock, which may have been
+    /// set back since: none lies further ahead than the longest registration granted.
+    pub fn restore_bindings(&mut self, now: Instant, user: &str, mut saved: Vec<SavedBinding>) {
+        let Some(account) = self.accounts.get(user) else {
+            return;
+        };
+        saved.retain(|saved| self.local.contains(&(saved.contact.protocol, saved.contact.local)));
+        let latest = now + self.config.limits.max_expires;
+        for saved in &mut saved {
+            saved.contact.expires = saved.contact.expires.min(latest);
+        }
+        self.registrar.restore(now, user, saved, account.max_contacts);
+    }
+}

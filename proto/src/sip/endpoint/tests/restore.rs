@@ -1,0 +1,150 @@
+//! A gateway that was killed and started again knows its phones.
+
+use super::*;
+use crate::sip::registrar::SavedBinding;
+
+/// The bindings of account 100 after its phone has registered, and what was seen on the way.
+fn registered() -> (World, Vec<SavedBinding>) {
+    let mut world = World::new(1);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    let saved = world.gateway().bindings("100");
+    (world, saved)
+}
+
+/// The gateway is another process now, with the same accounts and addresses.
+fn restart(world: &mut World) {
+    let mut fresh = World::new(2);
+    world.nodes[GATEWAY] = fresh.nodes.swap_remove(GATEWAY);
+}
+
+fn restore(world: &mut World, user: &str, saved: Vec<SavedBinding>) -> usize {
+    let now = world.now;
+    world.gateway().restore_bindings(now, user, saved);
+    assert_eq!(world.gateway().poll_event(), None, "nothing has changed");
+    world.gateway().contacts(now, user).len()
+}
+
+#[test]
+fn a_restored_phone_rings_and_expires_as_it_would_have() {
+    let (mut world, saved) = registered();
+    assert_eq!(saved.len(), 1);
+    restart(&mut world);
+    assert_eq!(world.gateway().bindings("100"), []);
+    assert_eq!(restore(&mut world, "100", saved.clone()), 1);
+    assert_eq!(world.gateway().bindings("100"), saved, "all fields are as they were");
+    world.ring_phone(Some(b"offer"));
+    world.second();
+    world.incoming(PHONE);
+    world.run(Duration::from_secs(597));
+    let now = world.now;
+    assert_eq!(world.gateway().contacts(now, "100").len(), 1);
+    world.run(Duration::from_secs(2));
+    assert!(world.events(GATEWAY).iter().any(
+        |e| matches!(e, SipEvent::Registration { change: RegistrationChange::Expired, user, .. } if user == "100")
+    ));
+}
+
+#[test]
+fn a_restored_phone_refreshes_its_binding_and_takes_it_back() {
+    let (mut world, saved) = registered();
+    restart(&mut world);
+    restore(&mut world, "100", saved.clone());
+    for (expires, contacts) in [(600, 1), (0, 0)] {
+        world.register(PHONE, "100", "secret", expires);
+        world.second();
+        let now = world.now;
+        assert_eq!(world.gateway().contacts(now, "100").len(), contacts);
+    }
+    let changes = world.events(GATEWAY).into_iter().filter_map(|e| {
+        if let SipEvent::Registration { change, .. } = e {
+            Some(change)
+        } else {
+            None
+        }
+    });
+    let expected = [RegistrationChange::Refreshed, RegistrationChange::Removed];
+    assert_eq!(changes.collect::<Vec<_>>(), expected);
+    // Bindings that are there are newer than what was stored.
+    world.register(PHONE, "100", "secret", 300);
+    world.second();
+    let current = world.gateway().bindings("100");
+    restore(&mut world, "100", saved);
+    assert_eq!(world.gateway().bindings("100"), current);
+}
+
+#[test]
+fn an_older_register_stays_refused_after_a_restart() {
+    let (mut world, mut saved) = registered();
+    restart(&mut world);
+    // As if a later REGISTER of the same Call-ID had been the last that was stored.
+    saved[0].cseq += 10;
+    restore(&mut world, "100", saved);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    let events = world.events(PHONE);
+    assert!(
+        matches!(events.last(), Some(SipEvent::RegisterFailed { status: 500, .. })),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn what_no_longer_holds_is_not_restored() {
+    let (world, saved) = registered();
+    let changed = |change: &dyn Fn(&mut SavedBinding)| {
+        let mut saved = saved.clone();
+        change(&mut saved[0]);
+        saved
+    };
+    let now = world.now;
+    let stale: [(&str, &str, Vec<SavedBinding>); 6] = [
+        ("the account is gone", "109", saved.clone()),
+        ("it has expired", "100", changed(&|b| b.contact.expires = now)),
+        (
+            "the port is another",
+            "100",
+            changed(&|b| b.contact.local.set_port(5061)),
+        ),
+        (
+            "the address is another",
+            "100",
+            changed(&|b| b.contact.local = "198.51.100.1:5060".parse().unwrap()),
+        ),
+        ("no URI", "100", changed(&|b| b.contact.uri = "sip".into())),
+        ("not SIP", "100", changed(&|b| b.contact.uri = "tel:100".into())),
+    ];
+    for (why, user, saved) in stale {
+        let (mut world, _) = registered();
+        restart(&mut world);
+        assert_eq!(restore(&mut world, user, saved), 0, "{why}");
+        world.run(Duration::from_secs(10_000));
+    }
+}
+
+/// Seen when a clock that was years ahead was set right: a binding would have stood for those years.
+#[test]
+fn no_restored_binding_outlives_the_longest_registration() {
+    let (mut world, mut saved) = registered();
+    restart(&mut world);
+    saved[0].contact.expires += Duration::from_secs(10 * 365 * 86_400);
+    assert_eq!(restore(&mut world, "100", saved), 1);
+    world.run(Limits::default().max_expires + Duration::from_secs(1));
+    let now = world.now;
+    assert_eq!(world.gateway().contacts(now, "100").len(), 0);
+}
+
+#[test]
+fn an_account_that_may_have_fewer_contacts_keeps_the_latest() {
+    let (mut world, saved) = registered();
+    restart(&mut world);
+    let many: Vec<_> = (0..5)
+        .map(|n| {
+            let mut saved = saved[0].clone();
+            saved.contact.uri = format!("sip:phone{n}@192.0.2.2:5060");
+            saved
+        })
+        .collect();
+    assert_eq!(restore(&mut world, "100", many.clone()), 3);
+    assert_eq!(world.gateway().bindings("100"), many[2..]);
+}
