@@ -22,7 +22,7 @@ const WAITING: usize = 1024;
 /// What is kept of a call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Record {
-    /// Our own key of the call, as `quartet calls` and the log show it.
+    /// Our own key of the call, as `quartet calls` and the log show it; unique across restarts.
     pub call: String,
     /// When the first side asked for it.
     #[serde(serialize_with = "time")]

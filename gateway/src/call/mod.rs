@@ -7,6 +7,7 @@
 mod cause;
 mod codecs;
 mod e2ee_leg;
+mod key;
 mod leg;
 mod presence;
 mod record;
@@ -21,8 +22,10 @@ use quartet_proto::e2ee::fingerprint::Emoji;
 pub use cause::Cause;
 pub use codecs::{e2ee_codecs, offered_codecs};
 pub use e2ee_leg::{E2eeLeg, Incoming as E2eeIncoming, Means as E2eeMeans, Outgoing as E2eeOutgoing};
+pub use key::{CallKey, Instance, NoCallKey};
 pub use leg::{Action, Leg, LegCommand, LegEvent, Power, PowerDone};
 use presence::Presence;
+use record::Times;
 pub use sip_leg::{Means as SipMeans, SipLeg};
 pub use verify::{Mode, Output as VerifyOutput, Say, Verdict, Verify};
 
@@ -33,10 +36,6 @@ use crate::media::{LegKey, MediaCommand, PlayKey, Report};
 
 /// How long media may take to close.
 const CLOSING: Duration = Duration::from_secs(5);
-
-/// Our own name of a call; never reused while the process lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallKey(pub u64);
 
 /// The times and rules of a call.
 #[derive(Clone, Copy, Debug)]
@@ -121,13 +120,6 @@ pub struct Call {
     actions: VecDeque<Action>,
 }
 
-#[derive(Debug)]
-struct Times {
-    start: SystemTime,
-    answer: Option<SystemTime>,
-    answered_at: Option<Instant>,
-}
-
 impl Call {
     /// Makes a call from its caller and all that are called, at least one.
     pub fn new(now: Instant, wall: SystemTime, key: CallKey, parties: Parties, policy: Policy, legs: Vec<Leg>) -> Self {
@@ -148,11 +140,7 @@ impl Call {
             refusal: None,
             reports: Vec::new(),
             presence: Presence::new(now),
-            times: Times {
-                start: wall,
-                answer: None,
-                answered_at: None,
-            },
+            times: Times::new(now, wall),
             actions: VecDeque::new(),
         };
         call.collect();
@@ -186,7 +174,7 @@ impl Call {
 
     /// How long the two have been talking.
     pub fn talked(&self, now: Instant) -> Option<Duration> {
-        self.times.answered_at.map(|at| now.saturating_duration_since(at))
+        self.times.answered().map(|at| now.saturating_duration_since(at))
     }
 
     /// The keys of all legs that the call still has.
@@ -214,16 +202,16 @@ impl Call {
     }
 
     /// A leg was fed; what it has to say is heard now.
-    pub fn handle_legs(&mut self, now: Instant, wall: SystemTime, prompts: &mut Prompts) {
+    pub fn handle_legs(&mut self, now: Instant, prompts: &mut Prompts) {
         while let Some((key, event)) = self.next_event() {
-            self.on_event(now, wall, key, event, prompts);
+            self.on_event(now, key, event, prompts);
         }
         self.collect();
     }
 
     /// Media has a word about a leg that the leg itself does not need.
-    pub fn handle_report(&mut self, now: Instant, wall: SystemTime, key: LegKey, report: Report) {
-        self.watch(now, wall, key, report.silent);
+    pub fn handle_report(&mut self, now: Instant, key: LegKey, report: Report) {
+        self.watch(now, key, report.silent);
         self.reports.retain(|(leg, _)| *leg != key);
         self.reports.push((key, report));
         self.collect();
@@ -235,18 +223,18 @@ impl Call {
     }
 
     /// Time passed.
-    pub fn handle_timeout(&mut self, now: Instant, wall: SystemTime, prompts: &mut Prompts) {
+    pub fn handle_timeout(&mut self, now: Instant, prompts: &mut Prompts) {
         for leg in &mut self.legs {
             if let Leg::E2ee(leg) = leg {
                 leg.handle_timeout(now);
             }
         }
         if self.deadline.is_some_and(|at| now >= at) {
-            self.on_deadline(now, wall);
+            self.on_deadline(now);
         }
         self.verify.handle_timeout(now);
-        self.follow_verify(now, wall, prompts);
-        self.handle_legs(now, wall, prompts);
+        self.follow_verify(now, prompts);
+        self.handle_legs(now, prompts);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
@@ -262,9 +250,9 @@ impl Call {
     }
 
     /// The operator, or the end of the process, ends the call; `cause` is for a call in which nobody talks yet.
-    pub fn hang_up(&mut self, now: Instant, wall: SystemTime, cause: Cause) {
+    pub fn hang_up(&mut self, now: Instant, cause: Cause) {
         let talking = self.state == State::Talking;
-        self.end(now, wall, if talking { Cause::Answered } else { cause });
+        self.end(now, if talking { Cause::Answered } else { cause });
         self.collect();
     }
 
@@ -274,15 +262,15 @@ impl Call {
     }
 
     /// Ringing, connecting or closing has taken too long.
-    fn on_deadline(&mut self, now: Instant, wall: SystemTime) {
+    fn on_deadline(&mut self, now: Instant) {
         match self.state {
-            State::Ringing => self.end(now, wall, Cause::Missed),
-            State::Connecting if self.emojis.is_none() => self.end(now, wall, Cause::KeyExchange),
-            State::Connecting | State::Talking => self.end(now, wall, Cause::Media),
+            State::Ringing => self.end(now, Cause::Missed),
+            State::Connecting if self.emojis.is_none() => self.end(now, Cause::KeyExchange),
+            State::Connecting | State::Talking => self.end(now, Cause::Media),
             State::Ended(_) => {
                 self.deadline = None;
                 if !self.open_media.is_empty() {
-                    tracing::warn!(call = self.key.0, "media was not closed in time; the call is forgotten");
+                    tracing::warn!(call = %self.key, "media was not closed in time; the call is forgotten");
                     self.open_media.clear();
                 }
             }
@@ -299,7 +287,7 @@ impl Call {
         self.legs[0].key()
     }
 
-    fn on_event(&mut self, now: Instant, wall: SystemTime, key: LegKey, event: LegEvent, prompts: &mut Prompts) {
+    fn on_event(&mut self, now: Instant, key: LegKey, event: LegEvent, prompts: &mut Prompts) {
         if matches!(self.state, State::Ended(_)) {
             return;
         }
@@ -307,7 +295,7 @@ impl Call {
             LegEvent::Ringing => self.tell(now, self.caller(), LegCommand::Ring),
             LegEvent::Taken => self.on_taken(now, key),
             LegEvent::Emojis(emojis) => self.emojis = Some(emojis),
-            LegEvent::Connected => self.on_connected(now, wall, key, prompts),
+            LegEvent::Connected => self.on_connected(now, key, prompts),
             LegEvent::Key { digit, passed } => {
                 let partner = self.legs().find(|leg| *leg != key);
                 if let Some(leg) = partner.filter(|_| !passed && self.state == State::Talking) {
@@ -315,16 +303,16 @@ impl Call {
                         .push_back(Action::Media(MediaCommand::SendDtmf { leg, digit }));
                 }
                 self.verify.handle_key(now, digit);
-                self.follow_verify(now, wall, prompts);
+                self.follow_verify(now, prompts);
             }
             LegEvent::Played(play) => {
                 if self.play == Some(play) {
                     self.play = None;
                     self.verify.handle_played(now);
-                    self.follow_verify(now, wall, prompts);
+                    self.follow_verify(now, prompts);
                 }
             }
-            LegEvent::Ended(cause) => self.on_ended(now, wall, key, cause),
+            LegEvent::Ended(cause) => self.on_ended(now, key, cause),
         }
     }
 
@@ -346,7 +334,7 @@ impl Call {
         self.tell(now, caller, LegCommand::Accept { beside: key });
     }
 
-    fn on_connected(&mut self, now: Instant, wall: SystemTime, key: LegKey, prompts: &mut Prompts) {
+    fn on_connected(&mut self, now: Instant, key: LegKey, prompts: &mut Prompts) {
         if !self.connected.contains(&key) {
             self.connected.push(key);
         }
@@ -365,18 +353,17 @@ impl Call {
             self.state = State::Talking;
             self.deadline = None;
             self.presence = Presence::new(now);
-            self.times.answer = Some(wall);
-            self.times.answered_at = Some(now);
+            self.times.answer(now);
             self.actions
                 .push_back(Action::Media(MediaCommand::Bridge { a: caller, b: callee }));
             if self.emojis.is_some() {
                 self.verify.begin();
             }
-            self.follow_verify(now, wall, prompts);
+            self.follow_verify(now, prompts);
         }
     }
 
-    fn on_ended(&mut self, now: Instant, wall: SystemTime, key: LegKey, cause: Cause) {
+    fn on_ended(&mut self, now: Instant, key: LegKey, cause: Cause) {
         // Whoever hangs up before both hear each other has not been talking.
         let talked = self.state == State::Talking;
         let cause = if cause == Cause::Answered && !talked {
@@ -386,7 +373,7 @@ impl Call {
         };
         let waiting = self.taken.is_none() && key != self.caller();
         if !waiting {
-            return self.end(now, wall, cause);
+            return self.end(now, cause);
         }
         self.refusal = Some(self.refusal.map_or(cause, |known| known.or_more_telling(cause)));
         self.close_media(key);
@@ -394,20 +381,20 @@ impl Call {
         self.legs.retain(|leg| leg.key() != key);
         if self.legs.len() == 1 {
             let cause = self.refusal.unwrap_or(cause);
-            self.end(now, wall, cause);
+            self.end(now, cause);
         }
     }
 
-    fn follow_verify(&mut self, now: Instant, wall: SystemTime, prompts: &mut Prompts) {
+    fn follow_verify(&mut self, now: Instant, prompts: &mut Prompts) {
         while let Some(output) = self.verify.poll_output() {
             match output {
                 VerifyOutput::Say(say) => self.say(say, prompts),
                 VerifyOutput::Mismatch => {
                     tracing::warn!(
-                        call = self.key.0,
+                        call = %self.key,
                         "the person at the handset says that the emojis differ: call ended"
                     );
-                    self.end(now, wall, Cause::Mismatch);
+                    self.end(now, Cause::Mismatch);
                 }
             }
         }
@@ -440,7 +427,7 @@ impl Call {
                     .push_back(Action::Media(MediaCommand::Play { leg, play, clips }));
             }
             Err(error) => {
-                tracing::error!(call = self.key.0, %error, "the announcement cannot be spoken");
+                tracing::error!(call = %self.key, %error, "the announcement cannot be spoken");
                 self.verify.handle_unheard();
             }
         }
@@ -453,7 +440,7 @@ impl Call {
         self.collect();
     }
 
-    fn end(&mut self, now: Instant, wall: SystemTime, cause: Cause) {
+    fn end(&mut self, now: Instant, cause: Cause) {
         if matches!(self.state, State::Ended(_)) {
             return;
         }
@@ -464,7 +451,7 @@ impl Call {
             self.tell(now, key, LegCommand::End(cause));
             self.close_media(key);
         }
-        let record = self.record(wall, cause);
+        let record = self.record(now, cause);
         self.actions.push_back(Action::Record(Box::new(record)));
     }
 

@@ -1,6 +1,6 @@
 //! Whether the phone is still there: silence ends a call, and a phone that may be silent is asked.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::{Call, Cause, Leg, LegCommand, State};
 use crate::media::LegKey;
@@ -29,7 +29,7 @@ impl Presence {
 
 impl Call {
     /// Media says how long this leg has been silent.
-    pub(super) fn watch(&mut self, now: Instant, wall: SystemTime, key: LegKey, silent: Duration) {
+    pub(super) fn watch(&mut self, now: Instant, key: LegKey, silent: Duration) {
         let phone = self.legs.iter().find_map(|leg| match leg {
             Leg::Sip(leg) if leg.key() == key => Some(leg.may_be_silent()),
             Leg::Sip(_) | Leg::E2ee(_) => None,
@@ -43,7 +43,7 @@ impl Call {
                     self.tell(now, key, LegCommand::Probe);
                 }
             } else if silent.min(now.saturating_duration_since(presence.quiet_from)) >= self.policy.rtp_timeout {
-                self.end(now, wall, Cause::Media);
+                self.end(now, Cause::Media);
             }
         }
     }
@@ -86,7 +86,7 @@ mod tests {
                 silent,
                 ..Report::default()
             };
-            call.handle_report(begin + silent, SystemTime::UNIX_EPOCH, LegKey(1), report);
+            call.handle_report(begin + silent, LegKey(1), report);
             while let Some(action) = call.poll_action() {
                 match action {
                     Action::Sip(SipCommand::Probe { .. }) => asked.push(second),

@@ -1,9 +1,46 @@
 //! What is kept of a call when it has ended.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::{Call, CallKey, Cause, Leg, Parties, Verdict};
 use crate::cdr::{self, Side};
+
+/// When a call began and was answered.
+///
+/// The wall clock is read once, at the start; all later times are counted from there. So a clock that is set during the
+/// call changes no duration.
+#[derive(Debug)]
+pub(super) struct Times {
+    wall: SystemTime,
+    start: Instant,
+    answered: Option<Instant>,
+}
+
+impl Times {
+    /// The call begins.
+    pub(super) fn new(now: Instant, wall: SystemTime) -> Self {
+        Self {
+            wall,
+            start: now,
+            answered: None,
+        }
+    }
+
+    /// The call is answered.
+    pub(super) fn answer(&mut self, now: Instant) {
+        self.answered = Some(now);
+    }
+
+    /// When it was answered.
+    pub(super) fn answered(&self) -> Option<Instant> {
+        self.answered
+    }
+
+    /// An instant of the call, as a record says it.
+    fn at(&self, instant: Instant) -> SystemTime {
+        self.wall + instant.saturating_duration_since(self.start)
+    }
+}
 
 impl Call {
     /// What each side's media was like, the phone first.
@@ -38,7 +75,7 @@ impl Call {
     /// The record of a call that was refused before it began.
     pub fn refused(key: CallKey, wall: SystemTime, parties: &Parties, cause: Cause) -> cdr::Record {
         cdr::Record {
-            call: key.0.to_string(),
+            call: key.to_string(),
             start: wall,
             answer: None,
             end: wall,
@@ -54,13 +91,44 @@ impl Call {
         }
     }
 
-    pub(super) fn record(&self, wall: SystemTime, cause: Cause) -> cdr::Record {
+    pub(super) fn record(&self, now: Instant, cause: Cause) -> cdr::Record {
         cdr::Record {
-            start: self.times.start,
-            answer: self.times.answer,
+            start: self.times.wall,
+            answer: self.times.answered.map(|at| self.times.at(at)),
             verdict: self.verify.verdict(),
             legs: self.sides(),
-            ..Self::refused(self.key, wall, &self.parties, cause)
+            ..Self::refused(self.key, self.times.at(now), &self.parties, cause)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::call::Action;
+    use crate::call::sip_leg::tests::{leg, talking};
+
+    /// Seen: the clock was set ten years ahead during a call, and the call had lasted ten years.
+    #[test]
+    fn a_clock_that_is_set_during_a_call_changes_no_duration() {
+        let begin = Instant::now();
+        let mut call = talking(begin, vec![leg(1), leg(2)]);
+        // The call was told this when it began; the clock of this machine, which it could ask, says years later.
+        let start = SystemTime::UNIX_EPOCH;
+        call.times.answer(begin + Duration::from_secs(3));
+        call.hang_up(begin + Duration::from_secs(63), Cause::Answered);
+        let record = std::iter::from_fn(|| call.poll_action()).find_map(|action| {
+            if let Action::Record(record) = action {
+                Some(record)
+            } else {
+                None
+            }
+        });
+        let record = record.expect("a record");
+        assert_eq!((record.start, record.end), (start, start + Duration::from_secs(63)));
+        assert_eq!(record.answer, Some(start + Duration::from_secs(3)));
+        assert_eq!(record.duration(), Duration::from_secs(60));
     }
 }

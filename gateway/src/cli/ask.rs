@@ -61,7 +61,7 @@ pub(super) fn unlock(conf: Option<&Path>, json: bool, who: String) -> anyhow::Re
 }
 
 /// Ends a call.
-pub(super) fn hangup(conf: Option<&Path>, id: u64) -> anyhow::Result<u8> {
+pub(super) fn hangup(conf: Option<&Path>, id: String) -> anyhow::Result<u8> {
     ask(conf, &Question::Hangup { id })?;
     Ok(0)
 }

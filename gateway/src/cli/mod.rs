@@ -72,8 +72,8 @@ enum Verb {
     },
     /// End a call
     Hangup {
-        /// Its number, as `quartet calls` shows it
-        id: u64,
+        /// Its id, as `quartet calls` shows it
+        id: String,
     },
     /// Make an account on the hub and print its token, once
     Invite {

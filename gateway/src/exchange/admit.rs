@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use super::{Exchange, FoundBy, Rng32};
 use crate::call::{
-    Call, CallKey, Cause, E2eeIncoming, E2eeLeg, E2eeMeans, E2eeOutgoing, Leg, Mode, Parties, Policy, SipLeg, SipMeans,
-    e2ee_codecs, offered_codecs,
+    Call, Cause, E2eeIncoming, E2eeLeg, E2eeMeans, E2eeOutgoing, Instance, Leg, Mode, Parties, Policy, SipLeg,
+    SipMeans, e2ee_codecs, offered_codecs,
 };
 use crate::cdr::Direction;
 use crate::config;
@@ -31,15 +31,14 @@ const TOO_MANY: Cause = Cause::Limit { retry_after: None };
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The endpoint as the settings want it.
-pub(super) fn endpoint(settings: &config::Settings, sip: &[SocketAddr], mut rng: Rng32) -> Endpoint {
-    let instance = format!("q{:07x}", rng.next_u32() & 0xfff_ffff);
+pub(super) fn endpoint(settings: &config::Settings, sip: &[SocketAddr], instance: Instance, rng: Rng32) -> Endpoint {
     let limits = quartet_proto::sip::Limits {
         login_failures: settings.limits.login_failures,
         login_interval: settings.limits.login_interval.duration(),
         ..Default::default()
     };
     let config = EndpointConfig {
-        instance,
+        instance: instance.to_string(),
         user_agent: concat!("quartet/", env!("CARGO_PKG_VERSION")).into(),
         realm: settings.sip.realm.clone(),
         limits,
@@ -264,7 +263,7 @@ impl Exchange {
 
     /// What is kept of a call that never began. What limits refuse is summed up: it may be any number.
     fn note_refused(&mut self, now: Instant, wall: SystemTime, parties: &Parties, cause: Cause) {
-        let key = CallKey(self.next_key());
+        let key = self.next_call();
         let record = Call::refused(key, wall, parties, cause);
         if let Cause::Limit { .. } = cause {
             let same = (parties.direction, parties.from.clone(), cause.word());
@@ -289,9 +288,9 @@ impl Exchange {
     }
 
     fn begin(&mut self, now: Instant, wall: SystemTime, parties: Parties, policy: Policy, legs: Vec<(Leg, FoundBy)>) {
-        let key = CallKey(self.next_key());
+        let key = self.next_call();
         tracing::info!(
-            call = key.0,
+            call = %key,
             from = %Redacted(&parties.from),
             to = %Redacted(&parties.to),
             route = parties.route,
@@ -310,7 +309,7 @@ impl Exchange {
         let call = Call::new(now, wall, key, parties, policy, legs);
         self.calls.insert(key, call);
         if let Some(call) = self.calls.get_mut(&key) {
-            call.handle_legs(now, wall, &mut self.prompts);
+            call.handle_legs(now, &mut self.prompts);
         }
         self.follow(now, key);
     }

@@ -22,7 +22,7 @@ use quartet_proto::net::{Receive, Transmit};
 use quartet_proto::sip::{DialogKey, Endpoint, SipCommand, SipError, SipEvent};
 use rand_core::CryptoRng;
 
-use crate::call::{Action, Call, CallKey, Cause, Leg, Power, PowerDone};
+use crate::call::{Action, Call, CallKey, Cause, Instance, Leg, Power, PowerDone};
 use crate::cdr::{self, Direction};
 use crate::config::Addresses;
 use crate::ivr::prompts::Prompts;
@@ -82,6 +82,7 @@ pub struct Exchange {
     by_leg: BTreeMap<LegKey, CallKey>,
     by_dialog: BTreeMap<DialogKey, LegKey>,
     by_network: BTreeMap<NetworkCall, LegKey>,
+    instance: Instance,
     next: u64,
     media: VecDeque<MediaCommand>,
     powers: VecDeque<(LegKey, Power)>,
@@ -119,7 +120,8 @@ impl Exchange {
             tracing::warn!("{sentence}");
         }
         let account = Name::new(settings.network.hub.account.clone()).expect("the settings were checked");
-        let endpoint = admit::endpoint(&settings, &sip, rng());
+        let instance = Instance::draw(&mut *rng());
+        let endpoint = admit::endpoint(&settings, &sip, instance, rng());
         let hub = Adapter::new(account);
         Self {
             routes: Routes::new(&settings),
@@ -136,6 +138,7 @@ impl Exchange {
             by_leg: BTreeMap::new(),
             by_dialog: BTreeMap::new(),
             by_network: BTreeMap::new(),
+            instance,
             next: 0,
             media: VecDeque::new(),
             powers: VecDeque::new(),
@@ -167,7 +170,7 @@ impl Exchange {
         let leg = event.leg();
         if let Some(call) = self.by_leg.get(&leg).and_then(|key| self.calls.get_mut(key)) {
             match &event {
-                MediaEvent::Report { report, .. } => call.handle_report(now, wall, leg, *report),
+                MediaEvent::Report { report, .. } => call.handle_report(now, leg, *report),
                 MediaEvent::Closed { .. } => call.handle_closed(leg),
                 MediaEvent::Local { .. }
                 | MediaEvent::Connected { .. }
@@ -181,7 +184,7 @@ impl Exchange {
                 None => {}
             }
         }
-        self.attend(now, wall, leg);
+        self.attend(now, leg);
         self.settle(now, wall);
     }
 
@@ -190,16 +193,16 @@ impl Exchange {
         if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
             leg.handle_power(now, done);
         }
-        self.attend(now, wall, leg);
+        self.attend(now, leg);
         self.settle(now, wall);
     }
 
     /// A power could not be queued: its call ends.
-    pub fn handle_overload(&mut self, now: Instant, wall: SystemTime, leg: LegKey) {
+    pub fn handle_overload(&mut self, now: Instant, leg: LegKey) {
         if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
             leg.handle_overload();
         }
-        self.attend(now, wall, leg);
+        self.attend(now, leg);
     }
 
     /// Time passed.
@@ -210,7 +213,7 @@ impl Exchange {
         let due = self.deadlines.due(now);
         for key in due {
             if let Some(call) = self.calls.get_mut(&key) {
-                call.handle_timeout(now, wall, &mut self.prompts);
+                call.handle_timeout(now, &mut self.prompts);
             }
             self.follow(now, key);
         }
@@ -271,7 +274,7 @@ impl Exchange {
         let Some(call) = self.calls.get_mut(&key) else {
             return false;
         };
-        call.hang_up(now, wall, cause);
+        call.hang_up(now, cause);
         self.follow(now, key);
         self.settle(now, wall);
         true
@@ -308,7 +311,7 @@ impl Exchange {
         if let Some(Leg::Sip(leg)) = self.leg_mut(leg) {
             leg.handle_sip(event);
         }
-        self.attend(now, wall, leg);
+        self.attend(now, leg);
     }
 
     fn on_network(&mut self, now: Instant, wall: SystemTime, event: NetworkEvent) {
@@ -321,7 +324,7 @@ impl Exchange {
         if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
             leg.handle_network(now, event);
         }
-        self.attend(now, wall, leg);
+        self.attend(now, leg);
     }
 
     fn leg_mut(&mut self, leg: LegKey) -> Option<&mut Leg> {
@@ -330,12 +333,12 @@ impl Exchange {
     }
 
     /// A leg was fed: its call hears it and acts.
-    fn attend(&mut self, now: Instant, wall: SystemTime, leg: LegKey) {
+    fn attend(&mut self, now: Instant, leg: LegKey) {
         let Some(key) = self.by_leg.get(&leg).copied() else {
             return;
         };
         if let Some(call) = self.calls.get_mut(&key) {
-            call.handle_legs(now, wall, &mut self.prompts);
+            call.handle_legs(now, &mut self.prompts);
         }
         self.follow(now, key);
     }
@@ -350,7 +353,7 @@ impl Exchange {
                 Action::Compute(leg, power) => self.powers.push_back((leg, power)),
                 Action::Record(record) => {
                     tracing::info!(
-                        call = key.0,
+                        call = %key,
                         cause = record.cause,
                         verdict = record.verdict.word(),
                         "call ended"
@@ -394,6 +397,10 @@ impl Exchange {
                 self.lost.push_back(dialog);
             }
         }
+    }
+
+    fn next_call(&mut self) -> CallKey {
+        CallKey::new(self.instance, self.next_key())
     }
 
     fn next_key(&mut self) -> u64 {

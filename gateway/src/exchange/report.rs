@@ -11,8 +11,8 @@ use super::Exchange;
 /// One call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CallRow {
-    /// Its number.
-    pub id: u64,
+    /// Its key.
+    pub id: String,
     /// The caller.
     pub from: String,
     /// What was dialled.
@@ -96,7 +96,7 @@ impl Exchange {
         self.calls
             .values()
             .map(|call| CallRow {
-                id: call.key().0,
+                id: call.key().to_string(),
                 from: call.parties().from.clone(),
                 to: call.parties().to.clone(),
                 state: call.state().word(),

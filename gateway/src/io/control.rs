@@ -47,8 +47,8 @@ pub enum Question {
     },
     /// Ends a call.
     Hangup {
-        /// Its number, as `calls` shows it.
-        id: u64,
+        /// Its key, as `calls` shows it.
+        id: String,
     },
 }
 

@@ -21,7 +21,7 @@ use super::media_worker::Media;
 use super::sip::{Datagram, SipSockets, machine_addresses};
 use super::websocket::{self, Connections, HubInput, LOCAL};
 use super::{cannot_listen, sleep_until};
-use crate::call::{CallKey, PowerDone};
+use crate::call::PowerDone;
 use crate::cdr;
 use crate::config::{self, Settings};
 use crate::exchange::{Exchange, Parts, Rng32};
@@ -278,7 +278,7 @@ impl Signalling {
         while let Some((leg, power)) = self.exchange.poll_power() {
             if !self.compute.run(leg, power) {
                 tracing::warn!("more key exchanges than this machine computes: a call fails");
-                self.exchange.handle_overload(now, wall, leg);
+                self.exchange.handle_overload(now, leg);
                 refused = true;
             }
         }
@@ -316,7 +316,8 @@ impl Signalling {
                 }
             }
             Question::Hangup { id } => {
-                if self.exchange.hang_up(now, wall, CallKey(id)) {
+                let key = id.parse();
+                if key.is_ok_and(|key| self.exchange.hang_up(now, wall, key)) {
                     Reply::Ok(serde_json::json!({ "id": id }))
                 } else {
                     Reply::Error(format!("there is no call {id}; `quartet calls` lists them"))

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::*;
-use crate::call::{self, Call, CallKey, Leg, Parties, Policy};
+use crate::call::{self, Call, CallKey, Instance, Leg, Parties, Policy};
 use crate::cdr::Direction;
 use crate::ivr::prompts::Prompts;
 
@@ -56,7 +56,14 @@ pub(in crate::call) fn talking(now: Instant, legs: Vec<SipLeg>) -> Call {
         connect_timeout: second,
     };
     let legs = legs.into_iter().map(Leg::Sip).collect();
-    let mut call = Call::new(now, SystemTime::UNIX_EPOCH, CallKey(1), parties, policy, legs);
+    let mut call = Call::new(
+        now,
+        SystemTime::UNIX_EPOCH,
+        CallKey::new(Instance::draw(&mut crate::io::signalling::generator()), 1),
+        parties,
+        policy,
+        legs,
+    );
     call.state = call::State::Talking;
     call.actions.clear();
     call
@@ -119,7 +126,7 @@ fn a_key_is_passed_on_to_the_partner_unless_media_did_it() {
         let mut pressed = leg(1);
         press(&mut pressed, '5');
         let mut call = talking(now, vec![pressed, leg(2)]);
-        call.handle_legs(now, SystemTime::UNIX_EPOCH, prompts);
+        call.handle_legs(now, prompts);
         std::iter::from_fn(|| call.poll_action())
             .filter_map(|action| {
                 if let Action::Media(MediaCommand::SendDtmf { leg, digit }) = action {

@@ -18,7 +18,7 @@ use crate::sip::{SipError, SipEvent};
 const MAX_CONTACTS: usize = 32;
 
 /// How long after its binding has expired a phone still logs in apart from strangers.
-const REFRESH_GRACE: Duration = Duration::from_secs(60);
+pub(super) const REFRESH_GRACE: Duration = Duration::from_secs(60);
 
 /// What is kept of a phone's `User-Agent`, in characters.
 const MAX_USER_AGENT: usize = 128;

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Endpoint;
+use super::registration::REFRESH_GRACE;
 use crate::sip::registrar::SavedBinding;
 
 impl Endpoint {
@@ -28,6 +29,7 @@ impl Endpoint {
         let latest = now + self.config.limits.max_expires;
         for saved in &mut saved {
             saved.contact.expires = saved.contact.expires.min(latest);
+            self.guard.registered(now, user, saved.source, saved.contact.expires + REFRESH_GRACE);
         }
         self.registrar.restore(now, user, saved, account.max_contacts);
     }
