@@ -26,6 +26,8 @@ pub use key::{CallKey, Instance, NoCallKey};
 pub use leg::{Action, Leg, LegCommand, LegEvent, Power, PowerDone};
 use presence::Presence;
 use record::Times;
+#[doc(hidden)] // for tests/fuzz
+pub use sip_leg::info::key as info_key;
 pub use sip_leg::{Means as SipMeans, SipLeg};
 pub use verify::{Mode, Output as VerifyOutput, Say, Verdict, Verify};
 

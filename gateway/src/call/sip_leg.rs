@@ -4,7 +4,7 @@
 //! neither who is at the other end nor what the call is for.
 
 mod describe;
-mod info;
+pub(super) mod info;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

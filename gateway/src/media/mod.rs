@@ -12,6 +12,8 @@ mod command;
 mod depth;
 pub mod dsp;
 mod flow;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod incoming;
 mod leg;
 mod legs;

@@ -417,12 +417,13 @@ fn option_lines(id: &str, rows: &[PluginOption], settings: &PluginSettings) -> R
     CString::new(lines).map_err(|_| Reason::Table("an option has a 0 inside".to_owned()))
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl Registry {
     /// Takes in plugins that are linked into the test, by their symbols, without self-check and options.
-    pub(crate) fn from_static(
-        plugins: &[(&str, &'static quartet_plugin::abi::Shared<quartet_plugin::abi::Plugin>)],
-    ) -> Self {
+    ///
+    /// # Panics
+    /// If a plugin was not made by the export macros.
+    pub fn from_static(plugins: &[(&str, &'static quartet_plugin::abi::Shared<quartet_plugin::abi::Plugin>)]) -> Self {
         let mut registry = Self::default();
         for (symbol, plugin) in plugins {
             let image = loader::open_static(symbol, &plugin.0).expect("the macros write complete tables");

@@ -1,7 +1,7 @@
 //! A key that a phone sends by SIP INFO, in either of the two common forms.
 
 /// The key, if the body is one: `Signal=5` (application/dtmf-relay) or `5` (application/dtmf); 10 and 11 are `*` and `#`.
-pub(super) fn key(content_type: &str, body: &[u8]) -> Option<char> {
+pub fn key(content_type: &str, body: &[u8]) -> Option<char> {
     let text = String::from_utf8_lossy(body);
     let word = if content_type.eq_ignore_ascii_case("application/dtmf-relay") {
         let mut fields = text.lines().filter_map(|line| line.split_once('='));

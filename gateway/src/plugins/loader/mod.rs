@@ -95,7 +95,7 @@ pub(super) fn open(path: &Path, facts: &elf::FileFacts) -> Result<Image, Reason>
 }
 
 /// Reads the descriptor of a plugin that is linked into the test.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn open_static(symbol: &str, plugin: &'static abi::Plugin) -> Result<Image, Reason> {
     adopt(plugin, symbol)
 }

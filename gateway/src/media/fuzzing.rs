@@ -1,0 +1,168 @@
+//! Legs and a flow without sockets, under virtual time, for `tests/fuzz`. No part of the product.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use quartet_proto::rtp::packet::Packet as Rtp;
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+
+use super::{
+    LegKey, Legs, MediaCommand, MediaEvent, Outside, Role, Slot,
+    flow::{Flow, FlowSettings, Path},
+};
+use crate::plugins::{CodecSettings, Packet, PluginError, Registry};
+
+/// What the legs did to the world.
+#[derive(Default)]
+struct World {
+    sent: u64,
+    events: Vec<MediaEvent>,
+}
+
+impl Outside for World {
+    fn transmit(&mut self, _: Slot, _: u32, _: SocketAddr, _: &[u8]) -> bool {
+        self.sent += 1;
+        // Some datagrams the system does not take.
+        !self.sent.is_multiple_of(13)
+    }
+
+    fn event(&mut self, event: MediaEvent) {
+        self.events.push(event);
+    }
+}
+
+/// All legs of a worker.
+pub struct Worker {
+    legs: Legs,
+    world: World,
+    packet: Packet,
+    now_ns: u64,
+}
+
+impl Worker {
+    /// Legs with these plugins, their randomness repeatable.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self {
+            legs: Legs::new(registry, Box::new(ChaCha8Rng::seed_from_u64(1))),
+            world: World::default(),
+            packet: Packet::new(2_048, 64),
+            now_ns: 1,
+        }
+    }
+
+    /// Opens a leg over a transport, with paths in the transport's lines; false if there is none afterwards.
+    pub fn open(&mut self, leg: LegKey, transport: &str, paths: &str) -> bool {
+        let kind = (transport, Role::Offer, "");
+        self.legs.open(self.now_ns, leg, kind, paths, &mut self.world)
+    }
+
+    /// Gives an order other than `Open` and `Close`.
+    pub fn command(&mut self, command: MediaCommand) {
+        self.legs.command(self.now_ns, command, &mut self.world);
+    }
+
+    /// Hands a datagram to a leg, as from this source on its first path.
+    pub fn receive(&mut self, leg: LegKey, source: SocketAddr, datagram: &[u8]) {
+        if let Some(slot) = self.legs.slot(leg) {
+            self.packet.fill(datagram);
+            (self.packet.path, self.packet.src) = (1, source);
+            self.legs.receive(self.now_ns, slot, &mut self.packet, &mut self.world);
+        }
+    }
+
+    /// Closes a leg.
+    pub fn close(&mut self, leg: LegKey) {
+        if let Some(slot) = self.legs.slot(leg) {
+            self.legs.close(self.now_ns, slot, &mut self.world);
+        }
+    }
+
+    /// Lets time pass, timers included; how often a leg was served.
+    pub fn wait(&mut self, ns: u64) -> u64 {
+        let until = self.now_ns.saturating_add(ns);
+        let mut served = 0;
+        while let Some(deadline) = self.legs.deadline().filter(|deadline| *deadline <= until) {
+            self.now_ns = self.now_ns.max(deadline);
+            self.legs.timeout(self.now_ns, &mut self.world);
+            served += 1;
+        }
+        self.now_ns = until;
+        served
+    }
+
+    /// How many legs there are.
+    pub fn legs(&self) -> usize {
+        self.legs.len()
+    }
+
+    /// How many datagrams were sent since the last call.
+    pub fn take_sent(&mut self) -> u64 {
+        std::mem::take(&mut self.world.sent)
+    }
+
+    /// What the call was told since the last call.
+    pub fn take_events(&mut self) -> Vec<MediaEvent> {
+        std::mem::take(&mut self.world.events)
+    }
+}
+
+/// One direction of a bridge.
+pub struct Direction {
+    flow: Flow,
+}
+
+impl Direction {
+    /// From a codec at its first rate, payload type 0, to frames of this rate and duration; `None` if there is no way.
+    pub fn new(registry: &Registry, codec: &str, (rate, frame_us): (u32, u32), lazy: bool) -> Option<Self> {
+        let table = registry.codec(codec)?;
+        let decoder_rate = *table.rates().first()?;
+        let settings = CodecSettings {
+            sample_rate: decoder_rate,
+            channels: 1,
+            frame_us: 20_000,
+            local_fmtp: "",
+            remote_fmtp: "",
+        };
+        let flow = Flow::new(FlowSettings {
+            decoder: table.decoder(&settings).ok()?,
+            decoder_rate,
+            clock: table.clock(),
+            payload_type: 0,
+            sink_rate: rate,
+            sink_frame_us: frame_us,
+            lazy,
+        })?;
+        Some(Self { flow })
+    }
+
+    /// Takes an RTP packet; anything else is dropped.
+    pub fn push(&mut self, now_ns: u64, bytes: &[u8], loss: f32) {
+        if let Ok(packet) = Rtp::parse(bytes) {
+            let round_trip_ns = None;
+            self.flow.push(&packet, now_ns, Path { loss, round_trip_ns });
+        }
+    }
+
+    /// Begins anew with the next packet.
+    pub fn restart(&mut self) {
+        self.flow.restart();
+    }
+
+    /// The length of the next frame that is due, if one is.
+    ///
+    /// # Errors
+    /// What the codec says when it breaks.
+    pub fn poll(&mut self, now_ns: u64) -> Result<Option<usize>, PluginError> {
+        Ok(self.flow.poll(now_ns)?.map(|heard| heard.pcm.len()))
+    }
+
+    /// When to poll again.
+    pub fn deadline(&self) -> Option<u64> {
+        self.flow.deadline()
+    }
+
+    /// How far behind its source it is heard.
+    pub fn depth_ns(&self) -> u64 {
+        self.flow.depth_ns()
+    }
+}
