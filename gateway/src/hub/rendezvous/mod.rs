@@ -308,9 +308,6 @@ impl Rendezvous {
     fn welcome(&mut self, now: Instant, conn: ConnKey, hello: &Hello) -> Result<Welcome, Failure> {
         let limits = self.config.limits;
         let source = self.sessions.get(&conn).and_then(|session| session.source);
-        if let Some(wait) = source.and_then(|source| self.sources.hello_wait(now, source, &limits)) {
-            return Err(limited(wait));
-        }
         let Some(protocol) = PROTOCOL.common(hello.protocol) else {
             let message = format!("this hub speaks protocol {} to {}", PROTOCOL.min, PROTOCOL.max);
             return Err(Failure::new(ErrorCode::Protocol, message));
@@ -318,6 +315,11 @@ impl Rendezvous {
         let account = self.accounts.by_token(&hello.token.hash());
         let Some(account) = account.filter(|account| account.user != self.config.gateway) else {
             if let Some(source) = source {
+                // Only who does not know a token waits: nobody guesses 256 bits, and a stranger behind the same NAT must not
+                // be able to keep a user out.
+                if let Some(wait) = self.sources.hello_wait(now, source, &limits) {
+                    return Err(limited(wait));
+                }
                 let failures = self.sources.failed(now, source, &limits);
                 // The address stands in clear: tools that lock addresses out read this line.
                 tracing::warn!(%source, failures, "hub login failed");
