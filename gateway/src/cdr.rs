@@ -65,6 +65,23 @@ pub enum Direction {
     Incoming,
 }
 
+impl Direction {
+    /// The word in the call record.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Outgoing => "outgoing",
+            Self::Incoming => "incoming",
+        }
+    }
+
+    /// The direction of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Outgoing, Self::Incoming]
+            .into_iter()
+            .find(|direction| direction.word() == word)
+    }
+}
+
 /// One side of a call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Leg {
@@ -269,14 +286,14 @@ impl Appender {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn at(ms: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
     }
 
-    fn record() -> Record {
+    pub(crate) fn record() -> Record {
         Record {
             call: "q7".to_owned(),
             start: at(1_795_528_277_042),

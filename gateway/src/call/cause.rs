@@ -43,6 +43,8 @@ pub enum Cause {
     Media,
     /// The person with the handset said that the emojis differ.
     Mismatch,
+    /// The gateway crashed while the call stood: said by the next process, in the record alone.
+    Crashed,
     /// A limit was reached.
     Limit {
         /// When it may be tried again, if the gateway is full or a network says so; `None`: too many calls in a minute, by
@@ -123,6 +125,7 @@ impl Cause {
             ),
             Self::Media => row("media", 500, Some((41, "Media failed")), DiscardReason::Disconnect),
             Self::Mismatch => row("mismatch", 488, Some((88, "Emojis differ")), DiscardReason::Disconnect),
+            Self::Crashed => row("crashed", 500, Some((41, "Gateway crashed")), DiscardReason::Disconnect),
             Self::Limit { retry_after: Some(_) } => row("limit", 503, Some((42, "Limit reached")), DiscardReason::Busy),
             Self::Limit { retry_after: None } => row(
                 "limit",
@@ -245,6 +248,7 @@ impl Cause {
             | Self::Network
             | Self::Media
             | Self::Mismatch
+            | Self::Crashed
             | Self::Limit { .. } => 3,
         };
         if rank(other) < rank(self) { other } else { self }
@@ -272,6 +276,7 @@ mod tests {
         Cause::Network,
         Cause::Media,
         Cause::Mismatch,
+        Cause::Crashed,
         Cause::Limit {
             retry_after: Some(Duration::from_secs(5)),
         },

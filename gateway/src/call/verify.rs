@@ -46,6 +46,18 @@ impl Verdict {
             Self::Off => "off",
         }
     }
+
+    /// The verdict of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let all = [
+            Self::Announced,
+            Self::Verified,
+            Self::Unverified,
+            Self::Mismatch,
+            Self::Off,
+        ];
+        all.into_iter().find(|verdict| verdict.word() == word)
+    }
 }
 
 /// What the handset is to hear.

@@ -3,6 +3,9 @@
 //! Every function here waits for the disk. The signalling and media threads never call one; they read copies in memory.
 
 mod error;
+mod live;
+mod lock;
+mod schema;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,11 +13,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, params};
 
 pub use error::StoreError;
+pub use live::{Batch, StoredBinding};
+pub use lock::Lock;
+use schema::{APPLICATION, SCHEMA, migrate};
 
-/// The schema this program writes; SQLite keeps it as `user_version`.
-const SCHEMA: i64 = 1;
-/// Marks the file as ours: "Qrtt". SQLite keeps it as `application_id`.
-const APPLICATION: i64 = 0x5172_7474;
 /// How long to wait for another process to finish writing.
 const BUSY: Duration = Duration::from_secs(2);
 
@@ -61,7 +63,7 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
         connection.busy_timeout(busy).map_err(fail)?;
-        let store = Self {
+        let mut store = Self {
             connection,
             path: path.to_owned(),
         };
@@ -115,8 +117,8 @@ impl Store {
     }
 
     /// Checks whose file it is, and brings its tables up to date.
-    fn prepare(&self) -> Result<(), StoreError> {
-        let fail = |error| self.fail(error);
+    fn prepare(&mut self) -> Result<(), StoreError> {
+        let fail = |error| StoreError::from_sqlite(&self.path, error);
         let pragma = |name: &str| {
             self.connection
                 .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
@@ -132,7 +134,7 @@ impl Store {
         }
         let tables = "SELECT count(*) FROM sqlite_schema";
         let tables: i64 = self.connection.query_row(tables, [], |row| row.get(0)).map_err(fail)?;
-        if application != APPLICATION && (tables > 0 || found != 0 || application != 0) {
+        if found < 0 || application != APPLICATION && (tables > 0 || found != 0 || application != 0) {
             return Err(StoreError::Foreign {
                 path: self.path.clone(),
             });
@@ -146,20 +148,7 @@ impl Store {
         if found == SCHEMA {
             return Ok(());
         }
-        let script = format!(
-            "BEGIN IMMEDIATE;
-             CREATE TABLE IF NOT EXISTS accounts (
-                 token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
-                 user       TEXT NOT NULL,
-                 created    INTEGER NOT NULL,
-                 revoked    INTEGER
-             ) STRICT, WITHOUT ROWID;
-             CREATE INDEX IF NOT EXISTS accounts_by_user ON accounts (user);
-             PRAGMA application_id = {APPLICATION};
-             PRAGMA user_version = {SCHEMA};
-             COMMIT;"
-        );
-        self.connection.execute_batch(&script).map_err(fail)
+        migrate(&mut self.connection).map_err(fail)
     }
 
     fn fail(&self, error: rusqlite::Error) -> StoreError {

@@ -1,16 +1,22 @@
-//! The state file: kept, refused with a sentence, private.
+//! The state file: kept, migrated, refused with a sentence, private.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
+
+use quartet_proto::net::Protocol;
 
 use super::*;
+use crate::call::Verdict;
+use crate::cdr::{Direction, Record};
 
 /// A folder of its own for one test, gone at its end.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "quartet-store-{}-{}",
@@ -22,7 +28,7 @@ impl Folder {
         Self(path)
     }
 
-    fn file(&self) -> PathBuf {
+    pub(super) fn file(&self) -> PathBuf {
         self.0.join("quartet.db")
     }
 }
@@ -160,4 +166,262 @@ fn a_missing_folder_is_named() {
     let error = Store::open(&folder.0.join("missing/quartet.db")).unwrap_err();
     assert!(matches!(error, StoreError::Create { .. }));
     assert!(error.to_string().contains("missing/quartet.db"));
+}
+
+/// A file of each older schema, as the program that knew no later one made it, with something in it.
+const OLDER: [&str; 1] = ["BEGIN IMMEDIATE;
+    CREATE TABLE IF NOT EXISTS accounts (
+        token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
+        user       TEXT NOT NULL,
+        created    INTEGER NOT NULL,
+        revoked    INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS accounts_by_user ON accounts (user);
+    PRAGMA application_id = 1366455412;
+    PRAGMA user_version = 1;
+    COMMIT;
+    INSERT INTO accounts (user, token_hash, created, revoked) VALUES
+        ('anna', unhex('0101010101010101010101010101010101010101010101010101010101010101'), 1790000000, NULL),
+        ('bob', unhex('0303030303030303030303030303030303030303030303030303030303030303'), 1790000000, NULL),
+        ('carl', unhex('0404040404040404040404040404040404040404040404040404040404040404'), 1790000000, 1790000001);"];
+
+/// What SQLite knows of a file's tables, spaces aside.
+fn tables(path: &Path) -> Vec<(String, String)> {
+    let connection = Connection::open(path).unwrap();
+    let sql = "SELECT name, coalesce(sql, '') FROM sqlite_schema ORDER BY name";
+    let mut statement = connection.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)));
+    let words = |(name, sql): (String, String)| (name, sql.split_whitespace().collect::<Vec<_>>().join(" "));
+    rows.unwrap().map(|row| words(row.unwrap())).collect()
+}
+
+#[test]
+fn a_file_of_every_older_schema_is_migrated_with_what_is_in_it() {
+    assert_eq!(
+        OLDER.len() as i64,
+        SCHEMA - 1,
+        "a new schema needs a file of the one before it here"
+    );
+    let fresh = Folder::new();
+    drop(Store::open(&fresh.file()).unwrap());
+    for (older, script) in OLDER.iter().enumerate() {
+        let folder = Folder::new();
+        Connection::open(folder.file()).unwrap().execute_batch(script).unwrap();
+        for _ in 0..2 {
+            let mut store = Store::open(&folder.file()).unwrap();
+            assert_eq!(
+                store.accounts().unwrap(),
+                [account("anna", 1), account("bob", 3)],
+                "schema {older}"
+            );
+            store.write(&batch(&bindings(), &[], &BTreeSet::new())).unwrap();
+            assert_eq!(store.bindings().unwrap(), bindings());
+        }
+        let version = |path: &Path| {
+            let connection = Connection::open(path).unwrap();
+            ["user_version", "application_id"].map(|name| {
+                connection
+                    .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+                    .unwrap()
+            })
+        };
+        assert_eq!(version(&folder.file()), [SCHEMA, APPLICATION]);
+        assert_eq!(tables(&folder.file()), tables(&fresh.file()));
+        // Whoever had taken a token back has not given it out again.
+        assert_eq!(
+            Store::open(&folder.file())
+                .unwrap()
+                .revoke_account("carl", 1_790_000_002)
+                .unwrap(),
+            0
+        );
+    }
+}
+
+#[test]
+fn a_step_that_fails_leaves_the_file_as_it_was() {
+    let folder = Folder::new();
+    let connection = Connection::open(folder.file()).unwrap();
+    connection.execute_batch(OLDER[0]).unwrap();
+    // The second table of the step is there already: its first must not stay.
+    connection.execute_batch("CREATE TABLE calls (a)").unwrap();
+    let before = tables(&folder.file());
+    assert!(matches!(Store::open(&folder.file()), Err(StoreError::Sqlite { .. })));
+    assert_eq!(tables(&folder.file()), before);
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, 1);
+    connection.execute_batch("DROP TABLE calls").unwrap();
+    assert_eq!(Store::open(&folder.file()).unwrap().accounts().unwrap().len(), 2);
+}
+
+#[test]
+fn a_file_with_a_schema_below_zero_is_not_ours() {
+    let folder = Folder::new();
+    drop(Store::open(&folder.file()).unwrap());
+    Connection::open(folder.file())
+        .unwrap()
+        .pragma_update(None, "user_version", -1)
+        .unwrap();
+    assert!(matches!(Store::open(&folder.file()), Err(StoreError::Foreign { .. })));
+}
+
+#[test]
+fn one_gateway_has_the_lock() {
+    let folder = Folder::new();
+    let lock = Lock::take(&folder.file()).unwrap();
+    let error = Lock::take(&folder.file()).unwrap_err();
+    assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+    drop(lock);
+    Lock::take(&folder.file()).unwrap();
+    assert!(matches!(
+        Lock::take(&folder.0.join("missing/quartet.db")),
+        Err(StoreError::Create { .. })
+    ));
+}
+
+fn bindings() -> BTreeMap<String, Vec<StoredBinding>> {
+    let desk = StoredBinding {
+        contact: "sip:100@192.0.2.7:5062".into(),
+        phone: Some("\"<urn:uuid:1>\" 1".into()),
+        destination: "192.0.2.7:5062".parse().unwrap(),
+        local: "192.0.2.1:5060".parse().unwrap(),
+        protocol: Protocol::Udp,
+        source: "192.0.2.7:5062".parse().unwrap(),
+        call_id: "a'b\"c".into(),
+        cseq: u32::MAX,
+        user_agent: Some("Phone/1.0 ☎".into()),
+        credential: u32::MAX,
+        expires: 1_790_003_600,
+    };
+    let other = StoredBinding {
+        contact: "sip:100@[2001:db8::1]".into(),
+        phone: None,
+        destination: "[2001:db8::1]:5060".parse().unwrap(),
+        user_agent: None,
+        expires: 0,
+        ..desk.clone()
+    };
+    [
+        ("100".to_owned(), vec![other.clone(), desk]),
+        ("101".to_owned(), vec![other]),
+    ]
+    .into()
+}
+
+fn batch<'a>(
+    bindings: &'a BTreeMap<String, Vec<StoredBinding>>,
+    calls: &'a [Record],
+    ended: &'a BTreeSet<String>,
+) -> Batch<'a> {
+    Batch { bindings, calls, ended }
+}
+
+#[test]
+fn bindings_outlive_the_process_in_their_order() {
+    let folder = Folder::new();
+    let (none, mut changed) = (BTreeSet::new(), bindings());
+    let mut store = Store::open(&folder.file()).unwrap();
+    store.write(&batch(&bindings(), &[], &none)).unwrap();
+    drop(store);
+    let mut store = Store::open(&folder.file()).unwrap();
+    assert_eq!(store.bindings().unwrap(), bindings());
+    changed.get_mut("100").unwrap().reverse();
+    changed.insert("101".into(), Vec::new());
+    store.write(&batch(&changed, &[], &none)).unwrap();
+    changed.remove("101");
+    assert_eq!(store.bindings().unwrap(), changed);
+}
+
+#[test]
+fn a_binding_that_cannot_be_read_costs_no_other() {
+    let folder = Folder::new();
+    let mut store = Store::open(&folder.file()).unwrap();
+    store.write(&batch(&bindings(), &[], &BTreeSet::new())).unwrap();
+    let sql = "UPDATE bindings SET destination = 'nowhere' WHERE user = '100' AND position = 0";
+    assert_eq!(store.connection.execute(sql, []).unwrap(), 1);
+    let read = store.bindings().unwrap();
+    assert_eq!((read["100"].len(), read["101"].len()), (1, 1));
+}
+
+#[test]
+fn running_calls_outlive_the_process_as_crashed_ones() {
+    let folder = Folder::new();
+    let time = |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+    let verdicts = [
+        Verdict::Announced,
+        Verdict::Verified,
+        Verdict::Unverified,
+        Verdict::Mismatch,
+        Verdict::Off,
+    ];
+    let mut calls = Vec::new();
+    for (number, verdict) in (1..).zip(verdicts) {
+        for (direction, answer) in [
+            (Direction::Outgoing, None),
+            (Direction::Incoming, Some(time(number * 1_000 + 7))),
+        ] {
+            calls.push(Record {
+                call: format!("q0000001-{number}{}", direction.word()),
+                start: time(number * 1_000),
+                answer,
+                end: time(number * 1_000 + 999),
+                from: "100".into(),
+                to: "anna \"a\"\n".into(),
+                direction,
+                network: answer.map(|_| "hub".into()),
+                route: answer.map(|_| "people".into()),
+                cause: "crashed",
+                verdict,
+                legs: Vec::new(),
+            });
+        }
+    }
+    let (no_bindings, none) = (BTreeMap::new(), BTreeSet::new());
+    let mut store = Store::open(&folder.file()).unwrap();
+    for _ in 0..2 {
+        store.write(&batch(&no_bindings, &calls, &none)).unwrap();
+    }
+    drop(store);
+    let mut store = Store::open(&folder.file()).unwrap();
+    calls.sort_by_key(|record| (record.start, record.call.clone()));
+    assert_eq!(store.calls().unwrap(), calls);
+    let ended = [calls[0].call.clone(), "q0000001-unknown".into()].into();
+    store.write(&batch(&no_bindings, &[], &ended)).unwrap();
+    assert_eq!(store.calls().unwrap(), calls[1..]);
+}
+
+#[test]
+fn a_clock_before_1970_is_kept_too() {
+    let folder = Folder::new();
+    let start = SystemTime::UNIX_EPOCH - Duration::from_millis(1_500);
+    let record = Record {
+        start,
+        end: start,
+        answer: None,
+        cause: "crashed",
+        legs: Vec::new(),
+        ..crate::cdr::tests::record()
+    };
+    let mut store = Store::open(&folder.file()).unwrap();
+    store
+        .write(&batch(
+            &BTreeMap::new(),
+            std::slice::from_ref(&record),
+            &BTreeSet::new(),
+        ))
+        .unwrap();
+    assert_eq!(store.calls().unwrap(), [record]);
+}
+
+#[test]
+fn a_batch_is_written_as_a_whole_or_not_at_all() {
+    let folder = Folder::new();
+    let mut store = Store::open(&folder.file()).unwrap();
+    store.connection.execute_batch("DROP TABLE calls").unwrap();
+    let record = crate::cdr::tests::record();
+    let wrote = store.write(&batch(&bindings(), &[record], &BTreeSet::new()));
+    assert!(matches!(wrote, Err(StoreError::Sqlite { .. })));
+    assert_eq!(store.bindings().unwrap(), BTreeMap::new());
 }

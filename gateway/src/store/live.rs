@@ -1,0 +1,239 @@
+//! What changes while the gateway runs: where phones are registered, and which calls there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use quartet_proto::net::Protocol;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
+use rusqlite::{Row, Transaction, TransactionBehavior, params};
+
+use super::{Store, StoreError};
+use crate::call::{Cause, Verdict};
+use crate::cdr::{Direction, Record};
+
+/// A binding of the registrar, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBinding {
+    /// The phone's own URI.
+    pub contact: String,
+    /// `+sip.instance` and `reg-id`, if the phone told.
+    pub phone: Option<String>,
+    /// Where to send.
+    pub destination: SocketAddr,
+    /// Our address that it registered at.
+    pub local: SocketAddr,
+    /// What it is reached over.
+    pub protocol: Protocol,
+    /// Where its latest REGISTER came from.
+    pub source: SocketAddr,
+    /// The `Call-ID` of that REGISTER.
+    pub call_id: String,
+    /// Its `CSeq`.
+    pub cseq: u32,
+    /// The phone's `User-Agent`, if it told.
+    pub user_agent: Option<String>,
+    /// Tells whether the account's password is still the one that the phone knew.
+    pub credential: u32,
+    /// When the binding ends, in seconds since 1970-01-01 UTC.
+    pub expires: u64,
+}
+
+/// What one transaction writes.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// Accounts with all bindings they have now, the one registered last at the end.
+    pub bindings: &'a BTreeMap<String, Vec<StoredBinding>>,
+    /// Calls that run, each with what is to be recorded of it if the process dies.
+    pub calls: &'a [Record],
+    /// Calls whose record is written.
+    pub ended: &'a BTreeSet<String>,
+}
+
+impl Store {
+    /// The bindings of all accounts, in the order in which [`Batch`] gave them.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file cannot be read.
+    pub fn bindings(&self) -> Result<BTreeMap<String, Vec<StoredBinding>>, StoreError> {
+        let read = || {
+            let sql = "SELECT user, contact, phone, destination, local, source, call_id, cseq, user_agent, credential, \
+                       expires FROM bindings ORDER BY user, position";
+            let mut statement = self.connection.prepare(sql)?;
+            let mut rows = statement.query([])?;
+            let mut all = BTreeMap::<String, Vec<_>>::new();
+            while let Some(row) = rows.next()? {
+                match binding(row) {
+                    Ok(binding) => all.entry(row.get(0)?).or_default().push(binding),
+                    Err(error) => tracing::warn!(%error, "a binding of the state file cannot be read and is left out"),
+                }
+            }
+            Ok(all)
+        };
+        read().map_err(|error| self.fail(error))
+    }
+
+    /// The calls that ran when the process that wrote them ended, each as it is to be recorded now: as crashed.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file cannot be read.
+    pub fn calls(&self) -> Result<Vec<Record>, StoreError> {
+        let read = || {
+            let sql = r#"SELECT call, start_ms, answer_ms, end_ms, "from", "to", direction, network, route, verdict
+                         FROM calls ORDER BY start_ms, call"#;
+            let mut statement = self.connection.prepare(sql)?;
+            let mut rows = statement.query([])?;
+            let mut all = Vec::new();
+            while let Some(row) = rows.next()? {
+                match crashed(row) {
+                    Ok(record) => all.push(record),
+                    Err(error) => tracing::warn!(%error, "a call of the state file cannot be read and is left out"),
+                }
+            }
+            Ok(all)
+        };
+        read().map_err(|error| self.fail(error))
+    }
+
+    /// Writes a batch, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] if nothing was written.
+    pub fn write(&mut self, batch: &Batch<'_>) -> Result<(), StoreError> {
+        let mut write = || {
+            let transaction = self
+                .connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)?;
+            write_bindings(&transaction, batch.bindings)?;
+            write_calls(&transaction, batch)?;
+            transaction.commit()
+        };
+        write().map_err(|error| StoreError::from_sqlite(&self.path, error))
+    }
+}
+
+fn write_bindings(
+    transaction: &Transaction<'_>,
+    bindings: &BTreeMap<String, Vec<StoredBinding>>,
+) -> rusqlite::Result<()> {
+    let mut delete = transaction.prepare_cached("DELETE FROM bindings WHERE user = ?1")?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO bindings (user, position, contact, phone, destination, local, protocol, source, call_id, cseq, \
+         user_agent, credential, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    )?;
+    for (user, bindings) in bindings {
+        delete.execute([user])?;
+        for (position, b) in bindings.iter().enumerate() {
+            let Protocol::Udp = b.protocol;
+            insert.execute(params![
+                user,
+                i64::try_from(position).unwrap_or(i64::MAX),
+                b.contact,
+                b.phone,
+                b.destination.to_string(),
+                b.local.to_string(),
+                "udp",
+                b.source.to_string(),
+                b.call_id,
+                b.cseq,
+                b.user_agent,
+                b.credential,
+                i64::try_from(b.expires).unwrap_or(i64::MAX),
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+fn write_calls(transaction: &Transaction<'_>, batch: &Batch<'_>) -> rusqlite::Result<()> {
+    let mut delete = transaction.prepare_cached("DELETE FROM calls WHERE call = ?1")?;
+    for call in batch.ended {
+        delete.execute([call])?;
+    }
+    let mut insert = transaction.prepare_cached(
+        r#"INSERT OR REPLACE INTO calls (call, start_ms, answer_ms, end_ms, "from", "to", direction, network, route, verdict)
+           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"#,
+    )?;
+    for record in batch.calls {
+        insert.execute(params![
+            record.call,
+            Milliseconds(record.start),
+            record.answer.map(Milliseconds),
+            Milliseconds(record.end),
+            record.from,
+            record.to,
+            record.direction.word(),
+            record.network,
+            record.route,
+            record.verdict.word(),
+        ])?;
+    }
+    Ok(())
+}
+
+fn binding(row: &Row<'_>) -> rusqlite::Result<StoredBinding> {
+    let address = |column| text(row, column, |text| text.parse().ok());
+    Ok(StoredBinding {
+        contact: row.get(1)?,
+        phone: row.get(2)?,
+        destination: address(3)?,
+        local: address(4)?,
+        protocol: Protocol::Udp,
+        source: address(5)?,
+        call_id: row.get(6)?,
+        cseq: row.get(7)?,
+        user_agent: row.get(8)?,
+        credential: row.get(9)?,
+        expires: u64::try_from(row.get::<_, i64>(10)?).unwrap_or(0),
+    })
+}
+
+fn crashed(row: &Row<'_>) -> rusqlite::Result<Record> {
+    Ok(Record {
+        call: row.get(0)?,
+        start: row.get::<_, Milliseconds>(1)?.0,
+        answer: row.get::<_, Option<Milliseconds>>(2)?.map(|time| time.0),
+        end: row.get::<_, Milliseconds>(3)?.0,
+        from: row.get(4)?,
+        to: row.get(5)?,
+        direction: text(row, 6, Direction::from_word)?,
+        network: row.get(7)?,
+        route: row.get(8)?,
+        cause: Cause::Crashed.word(),
+        verdict: text(row, 9, Verdict::from_word)?,
+        legs: Vec::new(),
+    })
+}
+
+/// Reads a column whose text stands for something else.
+fn text<T>(row: &Row<'_>, column: usize, read: impl Fn(&str) -> Option<T>) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    read(&text)
+        .ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, "unknown word or address".into()))
+}
+
+/// A time in milliseconds since 1970-01-01 UTC, earlier ones below zero.
+struct Milliseconds(SystemTime);
+
+impl ToSql for Milliseconds {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let ms = match self.0.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+        };
+        Ok(ms.into())
+    }
+}
+
+impl FromSql for Milliseconds {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let ms = value.as_i64()?;
+        let distance = Duration::from_millis(ms.unsigned_abs());
+        let time = if ms < 0 {
+            SystemTime::UNIX_EPOCH.checked_sub(distance)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(distance)
+        };
+        time.map(Self).ok_or(FromSqlError::OutOfRange(ms))
+    }
+}

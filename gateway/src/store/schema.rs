@@ -1,0 +1,71 @@
+//! The tables of the state file, and the numbered steps that bring an older file to them.
+//!
+//! A file says its schema as SQLite's `user_version`. A step is never changed once it was released: a file that went
+//! through it exists somewhere. A change is a new step at the end, and in the tests a file of the schema before it.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Marks the file as ours: "Qrtt". SQLite keeps it as `application_id`.
+pub(super) const APPLICATION: i64 = 0x5172_7474;
+
+/// The schema this program writes.
+pub(super) const SCHEMA: i64 = STEPS.len() as i64;
+
+/// The n-th step makes schema n of schema n - 1.
+const STEPS: [&str; 2] = [
+    // Accounts of the embedded hub.
+    "CREATE TABLE accounts (
+         token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
+         user       TEXT NOT NULL,
+         created    INTEGER NOT NULL,
+         revoked    INTEGER
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX accounts_by_user ON accounts (user);",
+    // Bindings of the registrar, in the order of their registration, and the calls that run. `expires` is in seconds since
+    // 1970-01-01 UTC, a name with _ms in milliseconds.
+    r#"CREATE TABLE bindings (
+         user        TEXT NOT NULL,
+         position    INTEGER NOT NULL,
+         contact     TEXT NOT NULL,
+         phone       TEXT,
+         destination TEXT NOT NULL,
+         local       TEXT NOT NULL,
+         protocol    TEXT NOT NULL CHECK (protocol IN ('udp')),
+         source      TEXT NOT NULL,
+         call_id     TEXT NOT NULL,
+         cseq        INTEGER NOT NULL,
+         user_agent  TEXT,
+         credential  INTEGER NOT NULL,
+         expires     INTEGER NOT NULL,
+         PRIMARY KEY (user, position)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE calls (
+         call      TEXT PRIMARY KEY,
+         start_ms  INTEGER NOT NULL,
+         answer_ms INTEGER,
+         end_ms    INTEGER NOT NULL,
+         "from"    TEXT NOT NULL,
+         "to"      TEXT NOT NULL,
+         direction TEXT NOT NULL CHECK (direction IN ('outgoing', 'incoming')),
+         network   TEXT,
+         route     TEXT,
+         verdict   TEXT NOT NULL CHECK (verdict IN ('announced', 'verified', 'unverified', 'mismatch', 'off'))
+     ) STRICT, WITHOUT ROWID;"#,
+];
+
+/// Does the steps that a file of our own, or an empty one, still lacks; each in one transaction, so that a file is at one
+/// schema or at the next, whenever the process dies.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    loop {
+        let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Read within the transaction: another process may have done the step meanwhile.
+        let found: i64 = step.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let Some(script) = usize::try_from(found).ok().and_then(|found| STEPS.get(found)) else {
+            return Ok(());
+        };
+        step.execute_batch(script)?;
+        step.pragma_update(None, "application_id", APPLICATION)?;
+        step.pragma_update(None, "user_version", found + 1)?;
+        step.commit()?;
+    }
+}
