@@ -1,23 +1,17 @@
 //! Call records as JSON lines: one per call, written when it has ended or was refused.
 //!
 //! A record says who, when, how it ended and how well it was heard. It holds no key and not the emojis either: the four of a
-//! call are for the two people in it. [`Record::to_line`] is pure; [`Writer`] is the thread that appends.
+//! call are for the two people in it. [`Record::to_line`] is pure; [`RecordFile`] is where the lines go.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
+mod file;
+
 use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
-use tracing::{error, info};
 
 use crate::call::Verdict;
 
-/// Records that wait for the disk. A gateway ends far fewer calls while a disk stalls for seconds.
-const WAITING: usize = 1024;
+pub use file::RecordFile;
 
 /// What is kept of a call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -176,115 +170,6 @@ pub fn rfc3339(time: SystemTime) -> String {
     )
 }
 
-/// The thread that appends records to the file.
-///
-/// The file is opened for each record, so that it may be rotated by renaming it. A full disk or a full queue is logged once
-/// as ERROR and once more when it is over; calls go on, the records in between are lost. Dropped, it writes what waits.
-#[derive(Debug)]
-pub struct Writer {
-    sender: Option<SyncSender<Record>>,
-    thread: Option<JoinHandle<()>>,
-    overflowing: bool,
-}
-
-impl Writer {
-    /// Makes the folder and the file if they are missing, and starts the thread.
-    ///
-    /// # Errors
-    /// If the file cannot be opened for appending: our configuration or our disk.
-    pub fn start(path: &Path) -> io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        open(path)?;
-        let (sender, receiver) = sync_channel(WAITING);
-        let path = path.to_owned();
-        let thread = thread::Builder::new()
-            .name("cdr".to_owned())
-            .spawn(move || append_all(&path, &receiver))?;
-        Ok(Self {
-            sender: Some(sender),
-            thread: Some(thread),
-            overflowing: false,
-        })
-    }
-
-    /// Hands a record over; never blocks.
-    pub fn write(&mut self, record: Record) {
-        let Some(sender) = &self.sender else { return };
-        match sender.try_send(record) {
-            Ok(()) => self.overflowing = false,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) if self.overflowing => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.overflowing = true;
-                error!("call records wait for the disk, and new ones are lost");
-            }
-        }
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        drop(self.sender.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread was printed when it happened.
-            let _ = thread.join();
-        }
-    }
-}
-
-fn append_all(path: &Path, receiver: &Receiver<Record>) {
-    let mut appender = Appender::default();
-    for record in receiver {
-        match appender.append(|| open(path), &record.to_line()) {
-            Change::None => {}
-            Change::Failed(error) => error!(file = %path.display(), %error, "call records cannot be written"),
-            Change::Recovered => info!(file = %path.display(), "call records are written again"),
-        }
-    }
-}
-
-/// Opens the file for appending; only its owner may read it.
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
-}
-
-/// Appends lines, and notices when that begins to fail and when it works again.
-#[derive(Debug, Default)]
-struct Appender {
-    failing: bool,
-}
-
-/// What there is to say after a line.
-#[derive(Debug)]
-enum Change {
-    /// It is as before.
-    None,
-    /// This is the first line that failed.
-    Failed(io::Error),
-    /// This is the first line after failures.
-    Recovered,
-}
-
-impl Appender {
-    /// Writes a line. After a failure, part of a line may stand at the end of the file, so the next begins with a new one.
-    fn append<W: Write>(&mut self, open: impl FnOnce() -> io::Result<W>, line: &str) -> Change {
-        let separator = if self.failing { "\n" } else { "" };
-        let written = open().and_then(|mut file| {
-            file.write_all(format!("{separator}{line}").as_bytes())?;
-            file.flush()
-        });
-        match (written, std::mem::take(&mut self.failing)) {
-            (Ok(()), false) => Change::None,
-            (Ok(()), true) => Change::Recovered,
-            (Err(error), before) => {
-                self.failing = true;
-                if before { Change::None } else { Change::Failed(error) }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -366,67 +251,5 @@ pub(crate) mod tests {
         }
         let before = SystemTime::UNIX_EPOCH - Duration::from_millis(1);
         assert_eq!(rfc3339(before), "1969-12-31T23:59:59.999Z");
-    }
-
-    /// A disk with room for so many bytes.
-    struct Disk<'a>(&'a mut Vec<u8>, usize);
-
-    impl Write for Disk<'_> {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let room = self.1.saturating_sub(self.0.len()).min(bytes.len());
-            if room == 0 {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.0.extend(&bytes[..room]);
-            Ok(room)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_full_disk_is_said_once_and_lines_stay_whole() {
-        let mut bytes = Vec::new();
-        let mut appender = Appender::default();
-        let mut said = Vec::new();
-        for (room, line) in [
-            (100, "one\n"),
-            (6, "two\n"),
-            (6, "three\n"),
-            (100, "four\n"),
-            (100, "five\n"),
-        ] {
-            said.push(match appender.append(|| Ok(Disk(&mut bytes, room)), line) {
-                Change::None => "-",
-                Change::Failed(_) => "failed",
-                Change::Recovered => "recovered",
-            });
-        }
-        assert_eq!(said, ["-", "failed", "-", "recovered", "-"]);
-        assert_eq!(String::from_utf8(bytes).unwrap(), "one\ntw\nfour\nfive\n");
-        assert!(matches!(
-            appender.append(|| Err::<File, _>(io::ErrorKind::NotFound.into()), "x\n"),
-            Change::Failed(_)
-        ));
-    }
-
-    #[test]
-    fn the_thread_appends_and_writes_what_waits() {
-        let folder = std::env::temp_dir().join(format!("quartet-cdr-{}", std::process::id()));
-        let path = folder.join("state/cdr.jsonl");
-        for _ in 0..2 {
-            let mut writer = Writer::start(&path).unwrap();
-            for _ in 0..10 {
-                writer.write(record());
-            }
-        }
-        let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text, record().to_line().repeat(20));
-        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
-        assert_eq!(mode & 0o777, 0o600);
-        fs::remove_dir_all(folder).unwrap();
-        assert!(Writer::start(Path::new("/proc/no/such/file")).is_err());
     }
 }

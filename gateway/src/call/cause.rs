@@ -259,7 +259,7 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 17] = [
+    const ALL: [Cause; 18] = [
         Cause::Answered,
         Cause::Busy,
         Cause::Declined,

@@ -69,6 +69,8 @@ pub enum Action {
     Network(NetworkCommand),
     /// Run this elsewhere and bring the result back to this leg.
     Compute(LegKey, Power),
+    /// The call runs: if the process dies, this is its record.
+    Running(Box<cdr::Record>),
     /// The call is over: write this.
     Record(Box<cdr::Record>),
 }

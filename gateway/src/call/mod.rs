@@ -119,6 +119,8 @@ pub struct Call {
     reports: Vec<(LegKey, Report)>,
     presence: Presence,
     times: Times,
+    /// What the running call was last noted with: whether it was answered, and the verdict.
+    noted: Option<(bool, Verdict)>,
     actions: VecDeque<Action>,
 }
 
@@ -143,8 +145,10 @@ impl Call {
             reports: Vec::new(),
             presence: Presence::new(now),
             times: Times::new(now, wall),
+            noted: None,
             actions: VecDeque::new(),
         };
+        call.note_running(now);
         call.collect();
         call
     }
@@ -400,6 +404,7 @@ impl Call {
                 }
             }
         }
+        self.note_running(now);
     }
 
     /// Plays to the handset. What cannot be played is not counted as heard.

@@ -95,6 +95,7 @@ mod tests {
                     | Action::Media(_)
                     | Action::Network(_)
                     | Action::Compute(..)
+                    | Action::Running(_)
                     | Action::Record(_) => {}
                 }
             }

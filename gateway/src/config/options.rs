@@ -82,13 +82,16 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "cdr",
-        "Call records: one JSON line for each call, refused ones included; they never hold keys.",
+        "Call records: one JSON line for each call, at its end, refused ones included; they never hold keys.",
     ),
     (
         "control",
         "The UNIX socket through which the other commands reach a running gateway; its mode is 0600.",
     ),
-    ("store", "What outlives the process: hub accounts and invitations."),
+    (
+        "store",
+        "What outlives the process: hub accounts and invitations, where phones are registered, the calls that run.",
+    ),
     ("log", "What is logged, to standard error."),
     ("phone", "A phone that may register."),
     (
@@ -335,7 +338,9 @@ pub(super) const ROWS: &[Row] = &[
         name: "path",
         kind: Kind::Text(words::path),
         preset: Preset::Value(r#""state/cdr.jsonl""#),
-        help: "The file that records are appended to.",
+        help: "The file that records are appended to. It may be rotated by renaming it. A call that stood when the gateway \
+               crashed gets its line at the next start, with the cause crashed and an end that may be ten seconds early. Part of \
+               a line that a crash left is moved to a file beside it, whose name ends in .torn.",
     },
     Row {
         section: "control",
@@ -349,7 +354,8 @@ pub(super) const ROWS: &[Row] = &[
         name: "path",
         kind: Kind::Text(words::path),
         preset: Preset::Value(r#""state/quartet.db""#),
-        help: "A SQLite file; it is made if it is missing.",
+        help: "A SQLite file; it is made if it is missing. One gateway at a time uses it. Changes are written at \
+               most once a second; a crash loses those of the last.",
     },
     Row {
         section: "log",

@@ -469,7 +469,7 @@ impl Task {
                     leg.handle_power(now, done);
                 }
             }
-            Action::Sip(_) | Action::Record(_) => {}
+            Action::Sip(_) | Action::Running(_) | Action::Record(_) => {}
         }
     }
 

@@ -399,7 +399,7 @@ impl Task {
                 self.endpoint.handle_command(Instant::now(), command).ok();
             }
             Action::Media(command) => self.line.command(command),
-            Action::Network(_) | Action::Compute(..) | Action::Record(_) => {}
+            Action::Network(_) | Action::Compute(..) | Action::Running(_) | Action::Record(_) => {}
         }
     }
 

@@ -8,6 +8,7 @@ mod admit;
 mod deadlines;
 mod limits;
 mod note;
+mod persist;
 mod report;
 mod summary;
 mod unserved;
@@ -19,7 +20,7 @@ use std::time::{Instant, SystemTime};
 
 use quartet_proto::hub::Name;
 use quartet_proto::net::{Receive, Transmit};
-use quartet_proto::sip::{DialogKey, Endpoint, SipCommand, SipError, SipEvent};
+use quartet_proto::sip::{DialogKey, Endpoint, SavedBinding, SipCommand, SipError, SipEvent};
 use rand_core::CryptoRng;
 
 use crate::call::{Action, Call, CallKey, Cause, Instance, Leg, Power, PowerDone};
@@ -31,6 +32,7 @@ use crate::networks::hub::Adapter;
 use crate::networks::{Network, NetworkCall, NetworkEvent};
 use crate::plugins::Registry;
 use crate::route::Routes;
+use crate::store::Change;
 use deadlines::Deadlines;
 use limits::CallLimits;
 use summary::Summaries;
@@ -66,7 +68,7 @@ pub struct Parts {
 /// Every call of this gateway.
 ///
 /// After each `handle_*`, drain [`poll_transmit`](Self::poll_transmit), [`poll_media`](Self::poll_media),
-/// [`poll_hub`](Self::poll_hub), [`poll_power`](Self::poll_power) and [`poll_record`](Self::poll_record).
+/// [`poll_hub`](Self::poll_hub), [`poll_power`](Self::poll_power) and [`poll_change`](Self::poll_change).
 pub struct Exchange {
     settings: Arc<crate::config::Settings>,
     registry: Arc<Registry>,
@@ -86,7 +88,9 @@ pub struct Exchange {
     next: u64,
     media: VecDeque<MediaCommand>,
     powers: VecDeque<(LegKey, Power)>,
-    records: VecDeque<cdr::Record>,
+    changes: VecDeque<Change>,
+    /// The bindings of each account as they were last handed over to be stored.
+    stored: BTreeMap<String, Vec<SavedBinding>>,
     stopping: bool,
     limits: CallLimits,
     /// Failed logins by source, refused calls by caller and cause, dialogs that could not be told something.
@@ -142,7 +146,8 @@ impl Exchange {
             next: 0,
             media: VecDeque::new(),
             powers: VecDeque::new(),
-            records: VecDeque::new(),
+            changes: VecDeque::new(),
+            stored: BTreeMap::new(),
             stopping: false,
             failed_logins: Summaries::default(),
             refused: Summaries::default(),
@@ -250,9 +255,9 @@ impl Exchange {
         self.powers.pop_front()
     }
 
-    /// A call record to write.
-    pub fn poll_record(&mut self) -> Option<cdr::Record> {
-        self.records.pop_front()
+    /// A change to store.
+    pub fn poll_change(&mut self) -> Option<Change> {
+        self.changes.pop_front()
     }
 
     /// Takes no new call and ends all there are; the caller goes on until [`calls`](Self::call_count) is 0.
@@ -297,6 +302,9 @@ impl Exchange {
 
     fn on_sip(&mut self, now: Instant, wall: SystemTime, event: SipEvent) {
         let Some(dialog) = event.dialog() else {
+            if let SipEvent::Registration { user, .. } = &event {
+                self.store_bindings(now, wall, user);
+            }
             return self.note(now, event);
         };
         if let SipEvent::Incoming { .. } = event {
@@ -351,6 +359,7 @@ impl Exchange {
                 Action::Media(command) => self.media.push_back(command),
                 Action::Network(command) => self.hub.handle_command(now, command),
                 Action::Compute(leg, power) => self.powers.push_back((leg, power)),
+                Action::Running(record) => self.changes.push_back(Change::Running(*record)),
                 Action::Record(record) => {
                     tracing::info!(
                         call = %key,
@@ -358,7 +367,7 @@ impl Exchange {
                         verdict = record.verdict.word(),
                         "call ended"
                     );
-                    self.records.push_back(*record);
+                    self.changes.push_back(Change::Ended(*record));
                 }
             }
         }

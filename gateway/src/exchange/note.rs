@@ -8,6 +8,7 @@ use quartet_proto::sip::SipEvent;
 use super::Exchange;
 use crate::cdr;
 use crate::log::Redacted;
+use crate::store::Change;
 
 impl Exchange {
     /// Logs what no call is concerned with.
@@ -81,7 +82,7 @@ impl Exchange {
             count = record.count,
             "call refused"
         );
-        self.records.push_back(record);
+        self.changes.push_back(Change::Ended(record));
     }
 }
 

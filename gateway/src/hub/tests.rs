@@ -677,7 +677,10 @@ fn thousands_of_invitations_tried() {
     }
     assert!(tried <= 50, "{tried} guesses in an hour");
     world.hub.connect(world.now, ANNA, source(200));
-    assert!(world.ask(ANNA, hello("anna")).is_ok(), "who knows a token is not kept out by a neighbour who does not");
+    assert!(
+        world.ask(ANNA, hello("anna")).is_ok(),
+        "who knows a token is not kept out by a neighbour who does not"
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The only place of sockets and threads.
 //!
 //! [`signalling`] is the one task that owns the exchange; [`sip`], [`websocket`] and [`control`] bring it what arrives;
-//! [`compute`] does its slow sums; [`media_worker`] carries all media, on threads of its own.
+//! [`compute`] does its slow sums; [`store`] writes what outlives the process; [`media_worker`] carries all media, on
+//! threads of its own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ pub mod control;
 pub mod media_worker;
 pub mod signalling;
 pub mod sip;
+pub mod store;
 pub mod websocket;
 
 /// The sentence for a socket that cannot be bound: what was tried, why not, and what to change.

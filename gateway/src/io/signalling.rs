@@ -19,10 +19,10 @@ use super::compute::Compute;
 use super::control::{self, Asked, Question, Reply};
 use super::media_worker::Media;
 use super::sip::{Datagram, SipSockets, machine_addresses};
+use super::store::StoreThread;
 use super::websocket::{self, Connections, HubInput, LOCAL};
 use super::{cannot_listen, sleep_until};
 use crate::call::PowerDone;
-use crate::cdr;
 use crate::config::{self, Settings};
 use crate::exchange::{Exchange, Parts, Rng32};
 use crate::hub::{self, Invitations, Rendezvous, RendezvousConfig};
@@ -49,7 +49,7 @@ pub struct Signalling {
     connections: Connections,
     media: Media,
     compute: Compute,
-    records: cdr::Writer,
+    store: StoreThread,
     started: Instant,
     inputs: Inputs,
 }
@@ -101,8 +101,11 @@ impl Signalling {
         let registry = Arc::new(Registry::load(&search(&settings))?);
         let prompts = prompts(&settings.ivr.prompts, &registry)?;
         let account = Name::new(settings.network.hub.account.clone())?;
-        let invitations = Arc::new(Invitations::load(Store::open(&settings.store.path)?, account.clone())?);
-        let records = cdr::Writer::start(&settings.cdr.path)?;
+        // First of all that lasts: it makes sure that no other gateway uses the same files.
+        let store_thread = StoreThread::start(&settings.store.path, &settings.cdr.path)?;
+        let store = Store::open(&settings.store.path)?;
+        let bindings = store.bindings()?;
+        let invitations = Arc::new(Invitations::load(store, account.clone())?);
         let listen: Vec<_> = settings.sip.listen.iter().map(|listen| listen.address).collect();
         let sip = SipSockets::bind(&listen).await?;
         let hub_listen = settings.network.hub.listen.address;
@@ -153,7 +156,7 @@ impl Signalling {
         let mut rendezvous = Rendezvous::new(config, invitations.directory());
         rendezvous.connect_local(LOCAL);
         let sip_addresses = sip.addresses().collect();
-        let exchange = Exchange::new(Parts {
+        let mut exchange = Exchange::new(Parts {
             settings: Arc::clone(&settings),
             registry,
             prompts,
@@ -161,6 +164,7 @@ impl Signalling {
             machine: machine_addresses()?,
             rng: Box::new(generator),
         });
+        exchange.restore(now, wall, bindings);
         let (revoked, revoked_out) = mpsc::unbounded_channel();
         let inputs = Inputs {
             datagrams,
@@ -180,7 +184,7 @@ impl Signalling {
             connections: Connections::new(),
             media,
             compute,
-            records,
+            store: store_thread,
             started: now,
             inputs,
         })
@@ -282,8 +286,8 @@ impl Signalling {
                 refused = true;
             }
         }
-        while let Some(record) = self.exchange.poll_record() {
-            self.records.write(record);
+        while let Some(change) = self.exchange.poll_change() {
+            self.store.write(change);
         }
         if refused {
             self.drain(now, wall);

@@ -45,6 +45,14 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// Our surroundings: the file of call records cannot be read, and which calls have a record is not known.
+    #[error("{path}: the call records cannot be read: {error}", path = path.display())]
+    Records {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// Our surroundings: the disk is full, broken or gone; or a bug of ours.
     #[error("{path}: {error}", path = path.display())]
     Sqlite {

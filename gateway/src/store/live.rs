@@ -200,6 +200,7 @@ fn crashed(row: &Row<'_>) -> rusqlite::Result<Record> {
         network: row.get(7)?,
         route: row.get(8)?,
         cause: Cause::Crashed.word(),
+        count: 1,
         verdict: text(row, 9, Verdict::from_word)?,
         legs: Vec::new(),
     })

@@ -1,21 +1,26 @@
 //! State that outlives the process: one SQLite file that an operator can open and query.
 //!
-//! Every function here waits for the disk. The signalling and media threads never call one; they read copies in memory.
+//! Every function here waits for the disk. The signalling and media threads never call one; they read copies in memory,
+//! and the thread of [`io::store`](crate::io::store) writes what changes.
 
+mod changes;
 mod error;
 mod live;
 mod lock;
 mod schema;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, params};
 
+pub use changes::{Change, Changes};
 pub use error::StoreError;
 pub use live::{Batch, StoredBinding};
 pub use lock::Lock;
 use schema::{APPLICATION, SCHEMA, migrate};
+pub use writer::Writer;
 
 /// How long to wait for another process to finish writing.
 const BUSY: Duration = Duration::from_secs(2);

@@ -373,6 +373,7 @@ fn running_calls_outlive_the_process_as_crashed_ones() {
                 network: answer.map(|_| "hub".into()),
                 route: answer.map(|_| "people".into()),
                 cause: "crashed",
+                count: 1,
                 verdict,
                 legs: Vec::new(),
             });

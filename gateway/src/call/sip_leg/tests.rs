@@ -181,7 +181,12 @@ fn told(leg: &mut SipLeg) -> Vec<String> {
             }
             Action::Media(MediaCommand::Remote { lines, .. }) => Some(lines),
             Action::Media(MediaCommand::Hold { on, .. }) => Some(format!("hold {on}")),
-            Action::Sip(_) | Action::Media(_) | Action::Network(_) | Action::Compute(..) | Action::Record(_) => None,
+            Action::Sip(_)
+            | Action::Media(_)
+            | Action::Network(_)
+            | Action::Compute(..)
+            | Action::Running(_)
+            | Action::Record(_) => None,
         })
         .collect()
 }

@@ -29,7 +29,8 @@ impl Endpoint {
         let latest = now + self.config.limits.max_expires;
         for saved in &mut saved {
             saved.contact.expires = saved.contact.expires.min(latest);
-            self.guard.registered(now, user, saved.source, saved.contact.expires + REFRESH_GRACE);
+            self.guard
+                .registered(now, user, saved.source, saved.contact.expires + REFRESH_GRACE);
         }
         self.registrar.restore(now, user, saved, account.max_contacts);
     }

@@ -1,0 +1,154 @@
+//! What of the exchange outlives the process: where phones are registered. Records of calls are the calls' own business.
+//!
+//! A REGISTER that changes nothing but the end of its binding, and that by little, is not written: phones refresh far more
+//! often than gateways crash, and a binding that ends a little early is refreshed before.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use quartet_proto::sip::{Contact, SavedBinding};
+use sha2::{Digest, Sha256};
+
+use super::Exchange;
+use crate::config::PasswordHash;
+use crate::store::{Change, StoredBinding};
+
+/// A refresh is written when the end of the binding has moved by more than this part of its term.
+const WRITTEN_PART: u32 = 10;
+
+impl Exchange {
+    /// Takes back the bindings that an earlier process stored. What does not hold any more is removed from the store.
+    pub fn restore(&mut self, now: Instant, wall: SystemTime, stored: BTreeMap<String, Vec<StoredBinding>>) {
+        for (user, bindings) in stored {
+            let count = bindings.len();
+            let credential = self.credential(&user);
+            let saved: Vec<_> = bindings
+                .into_iter()
+                .filter(|binding| Some(binding.credential) == credential)
+                .filter_map(|binding| from_stored(binding, now, wall))
+                .collect();
+            self.endpoint.restore_bindings(now, &user, saved.clone());
+            let restored = self.endpoint.bindings(&user);
+            if restored.len() == count && restored == saved {
+                self.stored.insert(user, restored);
+            } else {
+                self.write_bindings(now, wall, &user, restored);
+            }
+        }
+    }
+
+    /// The bindings of an account have changed: hands them over if that is worth a write.
+    pub(super) fn store_bindings(&mut self, now: Instant, wall: SystemTime, user: &str) {
+        let bindings = self.endpoint.bindings(user);
+        let stored = self.stored.get(user).map(Vec::as_slice).unwrap_or_default();
+        let known = |binding: &SavedBinding| stored.iter().any(|stored| is_as_good(stored, binding, now));
+        if stored.len() != bindings.len() || !bindings.iter().all(known) {
+            self.write_bindings(now, wall, user, bindings);
+        }
+    }
+
+    fn write_bindings(&mut self, now: Instant, wall: SystemTime, user: &str, bindings: Vec<SavedBinding>) {
+        let credential = self.credential(user).unwrap_or_default();
+        let stored = bindings.iter().map(|binding| to_stored(binding, now, wall, credential));
+        self.changes.push_back(Change::Bindings {
+            user: user.to_owned(),
+            bindings: stored.collect(),
+        });
+        if bindings.is_empty() {
+            self.stored.remove(user);
+        } else {
+            self.stored.insert(user.to_owned(), bindings);
+        }
+    }
+
+    /// The mark of an account's password; `None` if there is no such account.
+    fn credential(&self, user: &str) -> Option<u32> {
+        let phone = self.settings.phones.iter().find(|phone| phone.user == user)?;
+        Some(credential(&phone.password_hash))
+    }
+}
+
+/// Tells a password that was changed from one that was not: who registered with the old one shall not be called on the
+/// strength of it.
+///
+/// Two bytes of a hash: the state file must not be worth stealing, and to whoever guesses passwords these are of no use, as one
+/// guess in 65,536 fits them anyway.
+fn credential(password: &PasswordHash) -> u32 {
+    let mut hash = Sha256::new();
+    hash.update(b"quartet: the password of a binding");
+    if let Some(md5) = &password.md5 {
+        hash.update(b"md5");
+        hash.update(md5.bytes());
+    }
+    if let Some(sha256) = &password.sha256 {
+        hash.update(b"sha256");
+        hash.update(sha256.bytes());
+    }
+    let digest = hash.finalize();
+    u32::from(u16::from_be_bytes([digest[0], digest[1]]))
+}
+
+/// Whether a stored binding does as well as this one after a crash: the same phone at the same place, until about the same
+/// time. (An older `CSeq` will do: the nonces of logins before the crash are worth nothing, so none can be repeated.)
+fn is_as_good(stored: &SavedBinding, binding: &SavedBinding, now: Instant) -> bool {
+    let same = SavedBinding {
+        contact: Contact {
+            expires: binding.contact.expires,
+            ..stored.contact.clone()
+        },
+        cseq: binding.cseq,
+        ..stored.clone()
+    };
+    let (before, after) = (stored.contact.expires, binding.contact.expires);
+    let moved = after.saturating_duration_since(before) + before.saturating_duration_since(after);
+    same == *binding && moved <= after.saturating_duration_since(now) / WRITTEN_PART
+}
+
+/// A binding as it is stored: its end by the wall clock, which the next process shares with this one.
+fn to_stored(binding: &SavedBinding, now: Instant, wall: SystemTime, credential: u32) -> StoredBinding {
+    let SavedBinding {
+        contact,
+        phone,
+        source,
+        call_id,
+        cseq,
+    } = binding.clone();
+    let left = contact.expires.saturating_duration_since(now);
+    let expires = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + left;
+    StoredBinding {
+        contact: contact.uri,
+        phone,
+        destination: contact.destination,
+        local: contact.local,
+        protocol: contact.protocol,
+        source,
+        call_id,
+        cseq,
+        user_agent: contact.user_agent,
+        credential,
+        expires: expires.as_secs(),
+    }
+}
+
+/// A stored binding with its end by our clock; `None` if it has ended.
+fn from_stored(binding: StoredBinding, now: Instant, wall: SystemTime) -> Option<SavedBinding> {
+    let wall = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let left = Duration::from_secs(binding.expires).checked_sub(wall)?;
+    Some(SavedBinding {
+        contact: Contact {
+            uri: binding.contact,
+            destination: binding.destination,
+            local: binding.local,
+            protocol: binding.protocol,
+            expires: now.checked_add(left)?,
+            user_agent: binding.user_agent,
+        },
+        phone: binding.phone,
+        source: binding.source,
+        call_id: binding.call_id,
+        cseq: binding.cseq,
+    })
+}
+
+#[cfg(test)]
+mod tests;
