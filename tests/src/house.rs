@@ -156,9 +156,15 @@ impl House {
 
     /// An E2EE user who says 600 Hz.
     pub async fn user(&self, name: &str, answering: Answering, fault: Fault) -> E2eePeer {
+        let token = self.invite(name).await;
+        self.user_with(token, answering, fault).await
+    }
+
+    /// An E2EE user who has its token already.
+    pub async fn user_with(&self, token: String, answering: Answering, fault: Fault) -> E2eePeer {
         let setup = e2ee_peer::Setup {
             hub: self.hub(),
-            token: self.invite(name).await,
+            token,
             address: [127, 0, 0, 1].into(),
             source: Source::Tone { hz: PEER_HZ },
             answering,

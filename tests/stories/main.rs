@@ -9,6 +9,7 @@ mod leave_nothing;
 mod load_custom_plugin;
 mod many_calls;
 mod register_desk_phone;
+mod survive_a_crash;
 mod verify_emoji;
 mod why_it_ended;
 

@@ -34,6 +34,8 @@ pub struct Setup {
 /// A running gateway; dropping it stops it and removes its folder.
 #[derive(Debug)]
 pub struct Gateway {
+    program: PathBuf,
+    setup: Setup,
     child: Child,
     folder: PathBuf,
     status: Value,
@@ -46,41 +48,50 @@ impl Gateway {
     /// If it does not come up; its log stands in the text.
     pub async fn start(program: &Path, setup: &Setup) -> anyhow::Result<Self> {
         let folder = fresh_folder()?;
-        let plugins: Vec<_> = setup.plugins.iter().map(|place| place.display().to_string()).collect();
-        let main = format!(
-            "[sip]\nlisten = [\"udp:{}\"]\nrealm = \"quartet\"\n[media]\nports = \"0\"\n[network.hub]\nlisten = \"http:{}\"\n\
-             [plugins]\npath = {plugins:?}\nrequired = [\"codec-g711\", \"codec-opus\", \"transport-rtp\", \"transport-webrtc\"]\n\
-             {}\n",
-            setup.sip, setup.hub, setup.more
-        );
-        std::fs::write(folder.join("quartet.conf"), main)?;
-        std::fs::write(folder.join("phones.conf"), &setup.phones)?;
-        std::fs::write(folder.join("routes.conf"), &setup.routes)?;
-        let log = std::fs::File::create(folder.join("log"))?;
-        let child = Command::new(program)
-            .args(["run", "--until-stdin-closes", "--conf"])
-            .arg(&folder)
-            .env_remove("QUARTET_CONF")
-            // Held open by us: if this process dies, however it dies, the gateway ends.
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
+        write_conf(&folder, setup)?;
         let mut gateway = Self {
-            child,
+            program: program.to_owned(),
+            setup: setup.clone(),
+            child: spawn(program, &folder)?,
             folder,
             status: Value::Null,
         };
+        gateway.wait_up().await?;
+        Ok(gateway)
+    }
+
+    /// Kills it, as a crash would: it has no moment to end anything.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again, in the same folder and at the same addresses, after [`kill`](Self::kill).
+    ///
+    /// # Errors
+    /// If it does not come up; its log stands in the text.
+    pub async fn start_again(&mut self) -> anyhow::Result<()> {
+        (self.setup.sip, self.setup.hub) = (self.sip()?, self.hub()?);
+        write_conf(&self.folder, &self.setup)?;
+        self.child = spawn(&self.program, &self.folder)?;
+        self.wait_up().await
+    }
+
+    /// Waits until it answers.
+    async fn wait_up(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + START;
         loop {
-            if let Ok(status) = gateway.ask(&Question::Status).await {
-                gateway.status = status;
-                return Ok(gateway);
+            if let Ok(status) = self.ask(&Question::Status).await {
+                self.status = status;
+                return Ok(());
             }
-            let ended = gateway.child.try_wait()?;
+            let ended = self.child.try_wait()?;
             if ended.is_some() || Instant::now() > until {
-                bail!("the gateway did not come up:\n{}", gateway.log());
+                bail!("the gateway did not come up:\n{}", self.log());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -124,7 +135,7 @@ impl Gateway {
         self.child.id()
     }
 
-    /// What it has logged.
+    /// What it has logged, over all its lives.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
@@ -141,7 +152,7 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         // A polite end first, so that calls are ended and sockets removed.
-        if let Ok(pid) = i32::try_from(self.child.id()) {
+        if let (Ok(None), Ok(pid)) = (self.child.try_wait(), i32::try_from(self.child.id())) {
             terminate(pid);
         }
         let until = Instant::now() + Duration::from_secs(5);
@@ -152,6 +163,37 @@ impl Drop for Gateway {
         self.child.wait().ok();
         std::fs::remove_dir_all(&self.folder).ok();
     }
+}
+
+fn write_conf(folder: &Path, setup: &Setup) -> anyhow::Result<()> {
+    let plugins: Vec<_> = setup.plugins.iter().map(|place| place.display().to_string()).collect();
+    let main = format!(
+        "[sip]\nlisten = [\"udp:{}\"]\nrealm = \"quartet\"\n[media]\nports = \"0\"\n[network.hub]\nlisten = \"http:{}\"\n\
+         [plugins]\npath = {plugins:?}\nrequired = [\"codec-g711\", \"codec-opus\", \"transport-rtp\", \"transport-webrtc\"]\n\
+         {}\n",
+        setup.sip, setup.hub, setup.more
+    );
+    std::fs::write(folder.join("quartet.conf"), main)?;
+    std::fs::write(folder.join("phones.conf"), &setup.phones)?;
+    std::fs::write(folder.join("routes.conf"), &setup.routes)?;
+    Ok(())
+}
+
+fn spawn(program: &Path, folder: &Path) -> anyhow::Result<Child> {
+    let log = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(folder.join("log"))?;
+    Command::new(program)
+        .args(["run", "--until-stdin-closes", "--conf"])
+        .arg(folder)
+        .env_remove("QUARTET_CONF")
+        // Held open by us: if this process dies, however it dies, the gateway ends.
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))
 }
 
 #[allow(unsafe_code, reason = "the standard library has no way to send SIGTERM")]
