@@ -31,7 +31,7 @@ async fn baresip_registers_with_md5_and_is_refused_with_a_wrong_password() {
         house
             .gateway
             .log()
-            .contains("why=WrongPassword failures=1 user=\"101\"")
+            .contains("why=WrongPassword failures=1 attempts=1 user=\"101\"")
             .then_some(())
     });
     drop(phone);
