@@ -19,5 +19,7 @@ pub mod log;
 pub mod media;
 pub mod networks;
 pub mod plugins;
+pub mod process;
 pub mod route;
 pub mod store;
+pub mod trust;

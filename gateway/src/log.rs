@@ -1,7 +1,10 @@
 //! Where log lines go, and what may stand in them.
 //!
 //! Lines go to standard error, where systemd and containers look for them. Keys, passwords and tokens are logged at no
-//! level; numbers, names and addresses of people only through [`Redacted`].
+//! level; numbers, names and addresses of people only through [`Redacted`]. Libraries print what passes through them, tokens
+//! included, below INFO: no setting and no variable lets them.
+
+mod repeats;
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -9,6 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use repeats::Repeats;
 
 /// Whether DEBUG lines of ours are written, so that [`Redacted`] shows what it holds.
 static SHOW: AtomicBool = AtomicBool::new(false);
@@ -46,14 +54,25 @@ pub fn init(level: Level) -> Result<(), LogError> {
         })?,
         _ => EnvFilter::new(directives(level)),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal());
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(filter_fn(|metadata| is_harmless(metadata.target(), *metadata.level())))
+        .with(Repeats::default())
+        .with(lines)
         .try_init()
         .map_err(|_| LogError::Twice)?;
     SHOW.store(tracing::enabled!(Level::DEBUG), Ordering::Relaxed);
     Ok(())
+}
+
+/// Whether lines of this target and level hold nothing secret: ours at every level, those of libraries from INFO up.
+fn is_harmless(target: &str, level: Level) -> bool {
+    let name = target.split("::").next().unwrap_or_default();
+    let ours = ["quartet", "quartet_proto", "quartet_plugin", "plugin"].contains(&name);
+    ours || level <= Level::INFO
 }
 
 /// Our own crates at `level`, the libraries at warnings.
@@ -106,6 +125,35 @@ mod tests {
         SHOW.store(true, Ordering::Relaxed);
         assert_eq!(shown(), ("anna".to_owned(), "\"anna\"".to_owned()));
         SHOW.store(false, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn no_library_says_what_passes_through_it() {
+        for target in [
+            "tungstenite::protocol",
+            "tokio_tungstenite",
+            "hyper::proto::h1",
+            "axum::serve",
+            "dimpl",
+            "is::agent",
+            "sctp_proto",
+            "webrtc_srtp",
+            "rustls",
+            "quartetto",
+            "",
+        ] {
+            assert!(
+                !is_harmless(target, Level::TRACE) && !is_harmless(target, Level::DEBUG),
+                "{target}"
+            );
+            assert!(
+                is_harmless(target, Level::INFO) && is_harmless(target, Level::ERROR),
+                "{target}"
+            );
+        }
+        for target in ["quartet", "quartet::exchange", "quartet_proto::sip", "plugin"] {
+            assert!(is_harmless(target, Level::TRACE), "{target}");
+        }
     }
 
     #[test]

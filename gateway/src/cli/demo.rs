@@ -27,6 +27,7 @@ pub struct DemoArguments {
 /// # Errors
 /// If the call does not come about, or what the two ends saw and heard does not agree.
 pub(super) fn run(arguments: &DemoArguments, json: bool) -> anyhow::Result<u8> {
+    crate::process::forbid_core_dumps().context("core dumps, which would hold keys, cannot be switched off")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -15,6 +15,7 @@ mod kind;
 mod load;
 mod nearest;
 mod options;
+mod origin;
 mod problem;
 mod rows;
 mod secret;
@@ -25,6 +26,7 @@ mod words;
 
 pub use generate::{manual, quartet_conf};
 pub use load::{Loaded, environment, find_folder, load, load_texts, realm};
+pub use origin::Origin;
 pub use problem::{Place, Problem, Problems};
 pub use secret::{Hash, PasswordHash};
 pub use settings::{

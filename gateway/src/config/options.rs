@@ -312,6 +312,18 @@ pub(super) const ROWS: &[Row] = &[
         help: "The gateway's own account: phone 100 is 100@gw there.",
     },
     Row {
+        section: "network.hub",
+        name: "origins",
+        kind: Kind::Words {
+            bare: false,
+            empty: true,
+            each: words::origin,
+        },
+        preset: Preset::Value("[]"),
+        help: "Web pages from elsewhere that may connect to the hub, as \"https://phone.example.org\". A browser says which page \
+               it acts for; pages of the hub's own address may always connect, and so may programs that are no browsers.",
+    },
+    Row {
         section: "plugins",
         name: "path",
         kind: Kind::Words {
@@ -362,7 +374,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "level",
         kind: Kind::OneOf(&["error", "warn", "info", "debug", "trace"]),
         preset: Preset::Value(r#""info""#),
-        help: "The least important level that is written; debug shows numbers and names. $RUST_LOG goes before it.",
+        help: "The least important level that is written; debug shows numbers and names. $RUST_LOG goes before it; libraries say nothing below info.",
     },
     Row {
         section: "phone",

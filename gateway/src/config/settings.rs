@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::origin::Origin;
 use super::secret::PasswordHash;
 use super::units::{Addresses, HttpListen, Level, Period, Ports, Prompts, SipListen};
 use crate::route::{Callers, Pattern, Target};
@@ -143,6 +144,8 @@ pub struct Hub {
     pub listen: HttpListen,
     /// The gateway's own account there: its callers are `100@account`.
     pub account: String,
+    /// Origins of web pages that may connect, beside the hub's own.
+    pub origins: Vec<Origin>,
 }
 
 /// Which plugins are loaded.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
+use super::origin::Origin;
+
 /// Reads a value by its `FromStr`; what [`crate::config`] checked before cannot fail here.
 macro_rules! deserialize_by_from_str {
     ($($type:ty),*) => {$(
@@ -21,7 +23,7 @@ macro_rules! deserialize_by_from_str {
     )*};
 }
 
-deserialize_by_from_str!(Period, SipListen, HttpListen, Ports, Prompts, Level);
+deserialize_by_from_str!(Origin, Period, SipListen, HttpListen, Ports, Prompts, Level);
 
 /// A length of time, written as a whole number and `ms`, `s`, `m` or `h`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

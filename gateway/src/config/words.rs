@@ -2,6 +2,7 @@
 //!
 //! Each check returns the rest of a sentence that begins with the option's name.
 
+use super::origin::Origin;
 use super::units::{Addresses, HttpListen, Ports, Prompts, SipListen};
 use crate::route::{Callers, Pattern, Target};
 
@@ -87,6 +88,11 @@ pub(super) fn sip_listen(text: &str) -> Result<(), String> {
 /// `http:ADDRESS:PORT`.
 pub(super) fn http_listen(text: &str) -> Result<(), String> {
     text.parse::<HttpListen>().map(drop)
+}
+
+/// A web origin.
+pub(super) fn origin(text: &str) -> Result<(), String> {
+    text.parse::<Origin>().map(drop)
 }
 
 /// `auto` or an IP address; that `auto` stands alone is checked over the whole list.

@@ -10,13 +10,13 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
+use super::AcceptErrors;
+
 /// The longest question; anything longer is not one of ours.
 const LONGEST: u64 = 4096;
 
 /// How long a client may take to ask, and we to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After a failure to accept.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// What an operator asks a running gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,13 +98,12 @@ pub async fn bind(path: &Path) -> anyhow::Result<UnixListener> {
 
 /// Serves the socket until the signalling task is gone.
 pub async fn serve(listener: UnixListener, asked: mpsc::Sender<Asked>) {
+    let mut errors = AcceptErrors::new("the control socket");
     while !asked.is_closed() {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
-            // No file is left, for one: it passes.
             Err(error) => {
-                tracing::warn!(%error, "the control socket cannot be served now");
-                tokio::time::sleep(AGAIN).await;
+                errors.wait_out(&error).await;
                 continue;
             }
         };

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 pub mod compute;
 pub mod control;
@@ -30,10 +31,81 @@ fn cannot_listen(scheme: &str, address: SocketAddr, error: &io::Error, option: &
     anyhow::anyhow!("cannot listen on {scheme}:{address} ({error}): {advice} in {option}")
 }
 
+/// How long accepting rests after a failure that is not the peer's.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often a listener says that it cannot accept.
+const ACCEPT_COMPLAINT: Duration = Duration::from_secs(60);
+
+/// What a listener does about errors of `accept`. Most mean that descriptors or memory are short, for a while: to try
+/// again at once would take a whole core, and to log each time would fill the disk.
+#[derive(Debug)]
+struct AcceptErrors {
+    listener: &'static str,
+    complained: Option<Instant>,
+}
+
+impl AcceptErrors {
+    /// For the listener of this name, as a sentence calls it.
+    fn new(listener: &'static str) -> Self {
+        Self {
+            listener,
+            complained: None,
+        }
+    }
+
+    /// Logs the error, unless one was logged within the minute, and waits before the next try.
+    async fn wait_out(&mut self, error: &io::Error) {
+        let (pause, say) = self.handle_error(Instant::now(), error.kind());
+        if say {
+            tracing::warn!(%error, "{} cannot take connections now", self.listener);
+        }
+        tokio::time::sleep(pause).await;
+    }
+
+    /// How long to wait, and whether to say so.
+    fn handle_error(&mut self, now: Instant, error: io::ErrorKind) -> (Duration, bool) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+        if matches!(
+            error,
+            ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+        ) {
+            // The peer was gone before we came: the next one is another matter.
+            return (Duration::ZERO, false);
+        }
+        let due = |at: Instant| now.saturating_duration_since(at) >= ACCEPT_COMPLAINT;
+        let say = self.complained.is_none_or(due);
+        if say {
+            self.complained = Some(now);
+        }
+        (ACCEPT_PAUSE, say)
+    }
+}
+
 /// Waits for a machine's deadline; for ever if it has none.
-pub async fn sleep_until(at: Option<std::time::Instant>) {
+pub async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lasting_failure_to_accept_is_waited_out_and_said_once_a_minute() {
+        let mut errors = AcceptErrors::new("a test");
+        let start = Instant::now();
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM
+        for (second, code) in [24, 23, 105, 12].into_iter().cycle().take(241).enumerate() {
+            let kind = io::Error::from_raw_os_error(code).kind();
+            let (pause, say) = errors.handle_error(start + Duration::from_secs(second as u64), kind);
+            assert_eq!((pause, say), (ACCEPT_PAUSE, second % 60 == 0), "{second}");
+        }
+        // ECONNABORTED
+        let kind = io::Error::from_raw_os_error(103).kind();
+        assert_eq!(errors.handle_error(start, kind), (Duration::ZERO, false));
     }
 }

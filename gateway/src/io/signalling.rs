@@ -20,7 +20,7 @@ use super::control::{self, Asked, Question, Reply};
 use super::media_worker::Media;
 use super::sip::{Datagram, SipSockets, machine_addresses};
 use super::store::StoreThread;
-use super::websocket::{self, Connections, HubInput, LOCAL};
+use super::websocket::{self, Connections, HubInput, LOCAL, WebSocketSettings};
 use super::{cannot_listen, sleep_until};
 use crate::call::PowerDone;
 use crate::config::{self, Settings};
@@ -30,6 +30,7 @@ use crate::ivr::prompts::{OpenDecoder, Prompts};
 use crate::ivr::recording;
 use crate::media::{LegKey, MediaEvent};
 use crate::plugins::{CodecSettings, PluginSettings, Registry};
+use crate::process::{self, Demand, Shares};
 use crate::store::Store;
 
 /// How many inputs of one kind may wait. A flood fills its own queue, not another's.
@@ -122,6 +123,11 @@ impl Signalling {
         }
         let control = control::bind(&settings.control.path).await?;
 
+        let machine = machine_addresses()?;
+        let shares = shares(&settings, &sip, machine.len());
+        for shortage in &shares.shortages {
+            tracing::warn!("{shortage}");
+        }
         let (datagram_in, datagrams) = mpsc::channel(WAITING);
         let (hub_in, hub) = mpsc::channel(WAITING);
         // Bounded by their makers: a leg reports once a second, a call has three powers.
@@ -129,11 +135,13 @@ impl Signalling {
         let (power_in, powers) = mpsc::unbounded_channel();
         let (asked_in, asked) = mpsc::channel(16);
         sip.read(&datagram_in);
-        tokio::spawn(async move {
-            if let Err(error) = websocket::serve(hub_listener, hub_in).await {
-                tracing::error!(%error, "the hub stopped listening");
-            }
-        });
+        let door = WebSocketSettings {
+            connections: shares.hub_pending + shares.hub_sessions,
+            pending: shares.hub_pending,
+            origins: settings.network.hub.origins.clone(),
+            ..WebSocketSettings::default()
+        };
+        tokio::spawn(websocket::serve_with(hub_listener, hub_in, door));
         tokio::spawn(control::serve(control, asked_in));
         let media = Media::start(
             settings.media.workers,
@@ -149,7 +157,7 @@ impl Signalling {
         let (now, wall) = (Instant::now(), SystemTime::now());
         let config = RendezvousConfig {
             gateway: account,
-            limits: hub_limits(&settings),
+            limits: hub_limits(&settings, &shares),
             ice_servers: Vec::new(),
             epoch: (now, unix_seconds(wall)),
         };
@@ -161,7 +169,7 @@ impl Signalling {
             registry,
             prompts,
             sip: sip_addresses,
-            machine: machine_addresses()?,
+            machine,
             rng: Box::new(generator),
         });
         exchange.restore(now, wall, bindings);
@@ -400,11 +408,26 @@ fn unix_seconds(wall: SystemTime) -> u64 {
         .as_secs()
 }
 
-/// The hub's bounds: those that the settings name, the others at their defaults.
-fn hub_limits(settings: &Settings) -> hub::Limits {
+/// Shares out the descriptors that this process may have.
+fn shares(settings: &Settings, sip: &SipSockets, machine_addresses: usize) -> Shares {
+    let media_addresses = match &settings.media.addresses {
+        config::Addresses::Auto => machine_addresses,
+        config::Addresses::Listed(listed) => listed.len(),
+    };
+    let demand = Demand {
+        calls: settings.limits.calls,
+        media_addresses,
+        sip: sip.addresses().count(),
+        hub_sessions: settings.limits.hub_sessions,
+    };
+    Shares::new(process::descriptor_limit(), &demand)
+}
+
+/// The hub's bounds: those that the settings name and there are descriptors for, the others at their defaults.
+fn hub_limits(settings: &Settings, shares: &Shares) -> hub::Limits {
     let limits = &settings.limits;
     hub::Limits {
-        sessions: limits.hub_sessions as usize,
+        sessions: shares.hub_sessions,
         call_requests_per_minute: limits.hub_requests_per_minute,
         ..hub::Limits::default()
     }

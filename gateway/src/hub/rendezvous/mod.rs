@@ -289,6 +289,13 @@ impl Rendezvous {
         self.calls.len()
     }
 
+    /// Whether this connection's hello was accepted.
+    #[must_use]
+    pub fn is_greeted(&self, conn: ConnKey) -> bool {
+        let session = self.sessions.get(&conn);
+        session.is_some_and(|session| matches!(session.state, State::Ready(_)))
+    }
+
     /// Whether an account has a device connected.
     #[must_use]
     pub fn is_online(&self, user: &Name) -> bool {

@@ -2,31 +2,35 @@
 //!
 //! [`serve`] gives each WebSocket a task of its own. The task moves text frames to the signalling thread as [`HubInput`]
 //! and frames back through a bounded channel ([`HubSender`]); [`Connections`] keeps those senders and moves frames in and
-//! out of the rendezvous. A dead peer is noticed within 40 s, a peer that does not read is closed.
+//! out of the rendezvous. A dead peer is noticed within 40 s, a peer that does not read is closed, and a connection whose
+//! hello was not accepted by its deadline is dropped, whatever it does (`pending`).
 
-mod guard;
+mod accept;
+mod origin;
+mod pending;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
+use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{ConnectInfo, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use quartet_proto::hub::MAX_FRAME;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::config::Origin;
 use crate::hub::{ConnKey, Rendezvous};
 
-use guard::{GuardedListener, Peer};
+use accept::{Acceptor, Peer};
+use pending::Admission;
 
 /// Read from a connection at once. It is held as long as the connection, and the library's own 128 KiB are more than a whole
 /// call takes; a client's frames have a few hundred bytes.
@@ -64,7 +68,7 @@ pub enum HubEvent {
 #[derive(Debug)]
 pub struct HubSender {
     frames: mpsc::Sender<String>,
-    abort: Arc<Notify>,
+    admission: Arc<Admission>,
 }
 
 impl HubSender {
@@ -73,14 +77,19 @@ impl HubSender {
     pub fn send(&self, text: String) -> bool {
         let sent = self.frames.try_send(text).is_ok();
         if !sent {
-            self.abort.notify_one();
+            self.admission.end("slow reader");
         }
         sent
     }
+
+    /// The hub has accepted the connection's hello: from now on it may stay.
+    pub fn admit(&self) {
+        self.admission.admit();
+    }
 }
 
-/// How patient the door is.
-#[derive(Clone, Copy, Debug)]
+/// What one connection may take, and how many there may be.
+#[derive(Clone, Debug)]
 pub struct WebSocketSettings {
     /// Between two pings; a peer silent for two of these is dead.
     pub ping: Duration,
@@ -88,10 +97,17 @@ pub struct WebSocketSettings {
     pub outgoing: usize,
     /// How long one frame may take to be written.
     pub write: Duration,
-    /// How long a connection may take to become a WebSocket.
-    pub request: Duration,
+    /// How long a connection may take, from accept on, until its hello is accepted. Longer than the hub's own limit, which
+    /// begins with the WebSocket and ends with a close frame.
+    pub hello: Duration,
     /// TCP connections open.
     pub connections: usize,
+    /// TCP connections open whose hello was not accepted yet.
+    pub pending: usize,
+    /// The same, of one source address (of one /64 for IPv6).
+    pub pending_per_source: usize,
+    /// Origins of web pages, beside the hub's own, that may connect.
+    pub origins: Vec<Origin>,
 }
 
 impl Default for WebSocketSettings {
@@ -100,8 +116,11 @@ impl Default for WebSocketSettings {
             ping: Duration::from_secs(20),
             outgoing: 256,
             write: Duration::from_secs(10),
-            request: Duration::from_secs(10),
-            connections: 8192,
+            hello: Duration::from_secs(15),
+            connections: 4096,
+            pending: 256,
+            pending_per_source: 16,
+            origins: Vec::new(),
         }
     }
 }
@@ -109,42 +128,32 @@ impl Default for WebSocketSettings {
 #[derive(Clone)]
 struct Door {
     input: mpsc::Sender<HubInput>,
-    settings: WebSocketSettings,
+    settings: Arc<WebSocketSettings>,
     next: Arc<AtomicU64>,
 }
 
-/// Serves the hub on a bound listener until `input`'s receiver is gone or the listener fails.
-///
-/// # Errors
-/// The listener's error.
-pub async fn serve(listener: TcpListener, input: mpsc::Sender<HubInput>) -> io::Result<()> {
-    serve_with(listener, input, WebSocketSettings::default()).await
+/// Serves the hub on a bound listener until `input`'s receiver is gone.
+pub async fn serve(listener: TcpListener, input: mpsc::Sender<HubInput>) {
+    serve_with(listener, input, WebSocketSettings::default()).await;
 }
 
-/// As [`serve`], with other patience.
-///
-/// # Errors
-/// The listener's error.
-pub async fn serve_with(
-    listener: TcpListener,
-    input: mpsc::Sender<HubInput>,
-    settings: WebSocketSettings,
-) -> io::Result<()> {
+/// As [`serve`], with settings of its own.
+pub async fn serve_with(listener: TcpListener, input: mpsc::Sender<HubInput>, settings: WebSocketSettings) {
+    let settings = Arc::new(settings);
     let done = input.clone();
     let door = Door {
         input,
-        settings,
+        settings: Arc::clone(&settings),
         next: Arc::new(AtomicU64::new(LOCAL.0 + 1)),
     };
     let router = Router::new()
         .route("/", get(about))
         .route("/hub/v1", get(upgrade))
         .with_state(door);
-    let listener = GuardedListener::new(listener, settings.connections, settings.request);
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, service)
-        .with_graceful_shutdown(async move { done.closed().await })
-        .await
+    tokio::select! {
+        () = Acceptor::new(listener, settings).serve(router) => {}
+        () = done.closed() => {}
+    }
 }
 
 async fn about() -> &'static str {
@@ -158,50 +167,78 @@ async fn about() -> &'static str {
 
 async fn upgrade(
     State(door): State<Door>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    let proxied = is_proxy(peer.address);
+    if !origin::is_allowed(&headers, proxied, &door.settings.origins) {
+        return refusal(
+            StatusCode::FORBIDDEN,
+            "pages of this origin may not connect to this hub\n",
+        );
+    }
     let source = source(peer.address, &headers);
+    if !peer.admission.name_source(source.ip()) {
+        return refusal(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many connections without a hello from your address\n",
+        );
+    }
     upgrade
         .max_message_size(MAX_FRAME)
         .max_frame_size(MAX_FRAME)
         .read_buffer_size(READ_BUFFER)
-        .on_upgrade(move |socket| async move {
-            peer.admit();
-            let conn = ConnKey(door.next.fetch_add(1, Ordering::Relaxed));
-            let (frames, outgoing) = mpsc::channel(door.settings.outgoing);
-            let abort = Arc::new(Notify::new());
-            let sender = HubSender {
-                frames,
-                abort: Arc::clone(&abort),
-            };
-            let opened = HubInput {
-                conn,
-                event: HubEvent::Opened { source, sender },
-            };
+        .on_upgrade(move |socket| serve_socket(socket, source, peer.admission, door))
+}
+
+/// Says no, and that nothing more is read from this connection.
+fn refusal(status: StatusCode, sentence: &'static str) -> Response {
+    (status, [(header::CONNECTION, "close")], sentence).into_response()
+}
+
+/// One WebSocket from its opening to its end.
+async fn serve_socket(socket: WebSocket, source: SocketAddr, admission: Arc<Admission>, door: Door) {
+    let conn = ConnKey(door.next.fetch_add(1, Ordering::Relaxed));
+    let (frames, outgoing) = mpsc::channel(door.settings.outgoing);
+    let sender = HubSender {
+        frames,
+        admission: Arc::clone(&admission),
+    };
+    let opened = HubInput {
+        conn,
+        event: HubEvent::Opened { source, sender },
+    };
+    // The socket goes first, so that it is closed before the hub is told, however busy that is.
+    let why = {
+        let whole = async {
             if door.input.send(opened).await.is_err() {
-                return;
+                return "the hub stops";
             }
-            let code = tokio::select! {
-                code = converse(socket, conn, outgoing, &door) => code,
-                () = abort.notified() => "slow reader",
-            };
-            tracing::debug!(?conn, why = code, "websocket closed");
-            // If the signalling thread is gone there is nobody left to tell.
-            let _ = door
-                .input
-                .send(HubInput {
-                    conn,
-                    event: HubEvent::Closed,
-                })
-                .await;
-        })
+            converse(socket, conn, outgoing, &door).await
+        };
+        tokio::select! {
+            why = whole => why,
+            why = admission.ended() => why,
+        }
+    };
+    tracing::debug!(?conn, why, "websocket closed");
+    let closed = HubInput {
+        conn,
+        event: HubEvent::Closed,
+    };
+    // If the signalling thread is gone there is nobody left to tell.
+    let _ = door.input.send(closed).await;
+}
+
+/// Whether a peer is on this machine, as the reverse proxy is that is believed whom it connects for.
+fn is_proxy(peer: SocketAddr) -> bool {
+    peer.ip().to_canonical().is_loopback()
 }
 
 /// Who connects: the TCP peer, or, behind a reverse proxy on this machine, whom that proxy names last.
 fn source(peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
-    if !peer.ip().to_canonical().is_loopback() {
+    if !is_proxy(peer) {
         return peer;
     }
     let last = headers.get_all("x-forwarded-for").iter().next_back();
@@ -294,7 +331,15 @@ impl Connections {
                 self.senders.insert(input.conn, sender);
                 hub.connect(now, input.conn, source);
             }
-            HubEvent::Text(text) => hub.handle_input(now, input.conn, &text),
+            HubEvent::Text(text) => {
+                hub.handle_input(now, input.conn, &text);
+                let sender = self.senders.get(&input.conn);
+                if let Some(sender) = sender.filter(|sender| sender.admission.is_pending())
+                    && hub.is_greeted(input.conn)
+                {
+                    sender.admit();
+                }
+            }
             HubEvent::Closed => {
                 self.senders.remove(&input.conn);
                 hub.disconnect(now, input.conn);

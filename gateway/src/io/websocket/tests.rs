@@ -189,28 +189,217 @@ async fn plain_http_is_answered() {
     );
     assert!(ask("/hub/v1").await.starts_with("HTTP/1.1 400"));
     assert!(ask("/other").await.starts_with("HTTP/1.1 404"));
+    let endless = format!("/ HTTP/1.1\r\nX: {}", "x".repeat(20_000));
+    assert!(ask(&endless).await.starts_with("HTTP/1.1 431"));
 }
 
-#[tokio::test]
-async fn a_connection_that_asks_for_nothing_is_closed() {
-    let settings = WebSocketSettings {
-        request: Duration::from_millis(50),
+/// A deadline that comes soon, for connections that let it pass.
+fn hurried() -> WebSocketSettings {
+    WebSocketSettings {
+        hello: Duration::from_millis(300),
         ..WebSocketSettings::default()
-    };
-    let (address, mut received) = door(settings).await;
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET / HT").await.unwrap();
+    }
+}
+
+/// Reads until the connection is closed or reset, either is an end; how much came.
+async fn drained(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> usize {
     let mut rest = Vec::new();
-    // Closed or reset, either is an end.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut rest))
         .await
         .expect("closed in time");
-    // A WebSocket outlives that deadline.
-    let mut client = connect(address).await;
+    rest.len()
+}
+
+#[tokio::test]
+async fn a_connection_is_dropped_at_its_deadline_whatever_it_does() {
+    let (address, mut received) = door(hurried()).await;
+    let started = Instant::now();
+    let busy = async {
+        // Nothing at all; half a request; a request a byte at a time; one request after the other, all answered.
+        let (mut silent, mut half) = (
+            TcpStream::connect(address).await.unwrap(),
+            TcpStream::connect(address).await.unwrap(),
+        );
+        half.write_all(b"GET / HT").await.unwrap();
+        let mut drip = TcpStream::connect(address).await.unwrap();
+        for byte in b"GET / HTTP/1.1\r\nX: ".iter().chain(std::iter::repeat(&b'x')) {
+            if drip.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
+        let asking = async {
+            while write.write_all(b"GET / HTTP/1.1\r\nHost: hub\r\n\r\n").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let (answered, ()) = tokio::join!(drained(&mut read), asking);
+        assert!(answered > 1000, "several were answered");
+        assert_eq!(drained(&mut silent).await + drained(&mut half).await, 0);
+    };
+    timeout(PATIENCE, busy).await.expect("all are dropped");
+
+    // A WebSocket that says nothing, and one that talks but whose hello nobody accepts.
+    let mut mute = connect(address).await;
+    let (muted, _, _mute_sender) = opened(&mut received).await;
+    rest(&mut mute).await;
+    let input = next(&mut received).await;
+    assert!(matches!(input.event, HubEvent::Closed) && input.conn == muted);
+    let mut talker = connect(address).await;
     let (_, _, _sender) = opened(&mut received).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let chat = async {
+        while talker.send(Frame::text("{}")).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let heard = async { while !matches!(next(&mut received).await.event, HubEvent::Closed) {} };
+    timeout(PATIENCE, async { tokio::join!(chat, heard) })
+        .await
+        .expect("dropped");
+    assert!(started.elapsed() >= 3 * hurried().hello, "each had its time");
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_and_never_reads_is_dropped_at_its_deadline() {
+    let (address, _received) = door(hurried()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let requests = "GET / HTTP/1.1\r\nHost: hub\r\n\r\n".repeat(1000);
+    let mut written = 0;
+    let flood = async {
+        while stream.write_all(requests.as_bytes()).await.is_ok() {
+            written += requests.len();
+        }
+    };
+    timeout(PATIENCE, flood).await.expect("the connection is reset");
+    assert!(written > 0);
+}
+
+#[tokio::test]
+async fn an_accepted_hello_lifts_the_deadline() {
+    let (address, mut received) = door(hurried()).await;
+    let mut client = connect(address).await;
+    let (_, _, sender) = opened(&mut received).await;
+    sender.admit();
+    tokio::time::sleep(2 * hurried().hello).await;
     client.send(Frame::text("still here")).await.unwrap();
     assert!(matches!(next(&mut received).await.event, HubEvent::Text(_)));
+}
+
+#[tokio::test]
+async fn a_full_house_lets_the_newest_in_and_a_user_is_never_put_out() {
+    let settings = WebSocketSettings {
+        connections: 4,
+        pending: 3,
+        ..WebSocketSettings::default()
+    };
+    let (address, mut received) = door(settings).await;
+    let mut user = connect(address).await;
+    let (_, _, sender) = opened(&mut received).await;
+    sender.admit();
+    let mut idle = Vec::new();
+    for _ in 0..8 {
+        idle.push(TcpStream::connect(address).await);
+    }
+    // The oldest of the eight have made room for the newest, some perhaps at once, and two of these for two more users.
+    for mut gone in idle.drain(..5).flatten() {
+        assert_eq!(drained(&mut gone).await, 0);
+    }
+    let mut others = Vec::new();
+    for _ in 0..2 {
+        let client = connect(address).await;
+        let (_, _, sender) = opened(&mut received).await;
+        sender.admit();
+        others.push((client, sender));
+    }
+    user.send(Frame::text("still here")).await.unwrap();
+    assert!(matches!(next(&mut received).await.event, HubEvent::Text(_)));
+    // Three users and one that says nothing: all places are taken, and the fourth user takes the last.
+    let client = connect(address).await;
+    let (_, _, sender) = opened(&mut received).await;
+    sender.admit();
+    for mut gone in idle.into_iter().flatten() {
+        assert_eq!(drained(&mut gone).await, 0);
+    }
+    // Now a newcomer waits until somebody leaves.
+    let mut waiting = tokio::spawn(connect(address));
+    assert!(timeout(Duration::from_millis(200), &mut waiting).await.is_err());
+    drop((client, sender));
+    timeout(PATIENCE, waiting).await.expect("a place is free").unwrap();
+}
+
+/// Asks for a WebSocket with these headers more; the status of the answer.
+async fn status(address: SocketAddr, headers: &[(&'static str, &str)]) -> (u16, Option<Client>) {
+    let mut request = format!("ws://{address}/hub/v1").into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    match connect_async(request).await {
+        Ok((client, answer)) => (answer.status().as_u16(), Some(client)),
+        Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => (answer.status().as_u16(), None),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_strangers_site_gets_no_connection() {
+    let settings = WebSocketSettings {
+        origins: vec!["https://phone.example".parse().unwrap()],
+        ..WebSocketSettings::default()
+    };
+    let (address, mut received) = door(settings).await;
+    for origin in [
+        "https://evil.example",
+        "null",
+        "http://127.0.0.1",
+        "https://phone.example.evil.example",
+    ] {
+        assert_eq!(status(address, &[("origin", origin)]).await.0, 403, "{origin}");
+    }
+    let own = format!("http://{address}");
+    let mut clients = Vec::new();
+    for headers in [
+        &[][..],
+        &[("origin", own.as_str())],
+        &[("origin", "https://phone.example")],
+        &[("origin", "https://hub.example"), ("x-forwarded-host", "hub.example")],
+    ] {
+        let (status, client) = status(address, headers).await;
+        assert_eq!(status, 101, "{headers:?}");
+        clients.push((client, opened(&mut received).await));
+    }
+}
+
+#[tokio::test]
+async fn a_source_behind_the_proxy_has_its_share_before_the_websocket() {
+    let settings = WebSocketSettings {
+        pending_per_source: 2,
+        ..WebSocketSettings::default()
+    };
+    let (address, mut received) = door(settings).await;
+    let ask = async |from: &str| status(address, &[("x-forwarded-for", from)]).await;
+    let mut clients = Vec::new();
+    for (from, expected) in [
+        ("192.0.2.7", 101),
+        ("2001:db8::1", 101),
+        ("192.0.2.7", 101),
+        ("192.0.2.7", 429),
+        ("2001:db8::2", 101),
+        ("2001:db8::3", 429),
+        ("2001:db8:0:1::", 101),
+    ] {
+        let (status, client) = ask(from).await;
+        assert_eq!(status, expected, "{from}");
+        if let Some(client) = client {
+            clients.push((client, opened(&mut received).await.2));
+        }
+    }
+    // Who says hello, and who leaves, makes room.
+    clients[0].1.admit();
+    assert_eq!(ask("192.0.2.7").await.0, 101);
+    drop(clients.remove(1));
+    let freed = async { while ask("2001:db8::3").await.0 != 101 {} };
+    timeout(PATIENCE, freed).await.expect("the place of the one that left");
 }
 
 #[tokio::test]

@@ -1,0 +1,383 @@
+//! Connections that have not said hello: bounded in number, per source and in time, whatever they do meanwhile.
+//!
+//! [`Pending`] is the table of them. A source that has its share is refused at accept, before a buffer is made for it. When
+//! the table is full the oldest makes room: who says hello at once gets in, also while a crowd holds connections open.
+//! Each connection carries an [`Admission`], which ends it at its deadline unless its hello was accepted by then.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+
+use quartet_proto::rate::source_of;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep_until};
+
+/// The connections that have not said hello.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// All of them.
+    max: usize,
+    /// Those of one source.
+    max_per_source: usize,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    /// By key, and so in the order in which they came.
+    connections: BTreeMap<u64, (IpAddr, Arc<Admission>)>,
+    /// How many there are of each source.
+    sources: BTreeMap<IpAddr, usize>,
+}
+
+impl Table {
+    fn of(&self, source: IpAddr) -> usize {
+        self.sources.get(&source).copied().unwrap_or_default()
+    }
+
+    fn forget(&mut self, source: IpAddr) {
+        if let Some(count) = self.sources.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.sources.remove(&source);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: u64) -> Option<Arc<Admission>> {
+        let (source, admission) = self.connections.remove(&key)?;
+        self.forget(source);
+        Some(admission)
+    }
+}
+
+impl Pending {
+    pub(super) fn new(max: usize, max_per_source: usize) -> Self {
+        Self {
+            max,
+            max_per_source,
+            table: Mutex::default(),
+        }
+    }
+
+    /// Whether this address may have one more.
+    ///
+    /// A proxy on this machine connects for everybody: whom it connects for is known after the headers only, and counted
+    /// by [`Admission::name_source`] then. Until then its connections are bounded by the table as a whole.
+    pub(super) fn has_room_for(&self, address: IpAddr) -> bool {
+        let source = source_of(address);
+        self.lock().of(source) < self.limit_of(source)
+    }
+
+    /// Whether there are as many as there may be: then the oldest makes room for the next.
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().connections.len() >= self.max
+    }
+
+    /// Takes in a connection from this address.
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, deadline: Instant) -> Arc<Admission> {
+        let source = source_of(address);
+        let mut table = self.lock();
+        let key = table.next;
+        table.next += 1;
+        let admission = Arc::new(Admission {
+            key,
+            deadline,
+            standing: watch::Sender::new(Standing::Pending),
+            pending: Arc::clone(self),
+        });
+        table.connections.insert(key, (source, Arc::clone(&admission)));
+        *table.sources.entry(source).or_default() += 1;
+        admission
+    }
+
+    /// Ends the connection that has been pending for longest, if any is.
+    pub(super) fn evict_oldest(&self) {
+        let mut table = self.lock();
+        let oldest = table.connections.first_key_value().map(|(key, _)| *key);
+        let evicted = oldest.and_then(|key| table.remove(key));
+        drop(table);
+        if let Some(evicted) = evicted {
+            evicted.end("no hello, and others wait");
+        }
+    }
+
+    fn limit_of(&self, source: IpAddr) -> usize {
+        if source.is_loopback() {
+            self.max
+        } else {
+            self.max_per_source
+        }
+    }
+
+    /// Takes a connection out; `false` if it was admitted, evicted or gone before.
+    fn leave(&self, key: u64) -> bool {
+        self.lock().remove(key).is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("nobody panics while holding the table")
+    }
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Pending,
+    Admitted,
+    /// It is being dropped, for this reason.
+    Ended(&'static str),
+}
+
+/// One connection's standing, shared by its socket, the task that drives it and the way out to it.
+#[derive(Debug)]
+pub(super) struct Admission {
+    key: u64,
+    deadline: Instant,
+    standing: watch::Sender<Standing>,
+    pending: Arc<Pending>,
+}
+
+impl Admission {
+    /// Its hello was accepted: the deadline is lifted, unless it has passed already.
+    pub(super) fn admit(&self) {
+        if self.pending.leave(self.key) {
+            self.standing.send_replace(Standing::Admitted);
+        }
+    }
+
+    /// Whether its hello is still awaited.
+    pub(super) fn is_pending(&self) -> bool {
+        *self.standing.borrow() == Standing::Pending
+    }
+
+    /// Has the connection dropped, with all that was not sent.
+    pub(super) fn end(&self, why: &'static str) {
+        self.pending.leave(self.key);
+        self.standing.send_replace(Standing::Ended(why));
+    }
+
+    /// Counts the connection for the source that a proxy names instead of for the proxy; `false` if that source has too
+    /// many already, or the connection is no longer pending.
+    pub(super) fn name_source(&self, address: IpAddr) -> bool {
+        let source = source_of(address);
+        let mut table = self.pending.lock();
+        let Some((counted, _)) = table.connections.get(&self.key) else {
+            return false;
+        };
+        let counted = *counted;
+        if counted == source {
+            return true;
+        }
+        if table.of(source) >= self.pending.limit_of(source) {
+            return false;
+        }
+        table.forget(counted);
+        *table.sources.entry(source).or_default() += 1;
+        if let Some((counted, _)) = table.connections.get_mut(&self.key) {
+            *counted = source;
+        }
+        true
+    }
+
+    /// Waits until the connection is to be dropped, and says why: its deadline has passed, or somebody has ended it. One
+    /// deadline covers everything, reads and writes alike, so no traffic prolongs it.
+    pub(super) async fn ended(&self) -> &'static str {
+        let mut standing = self.standing.subscribe();
+        // The sender is this value, so waiting ends with the standing and not with an error.
+        let ended = async {
+            let _ = standing
+                .wait_for(|standing| matches!(standing, Standing::Ended(_)))
+                .await;
+        };
+        tokio::pin!(ended);
+        tokio::select! {
+            () = &mut ended => {}
+            () = sleep_until(self.deadline) => {
+                if self.pending.leave(self.key) {
+                    self.standing.send_replace(Standing::Ended("no hello in time"));
+                }
+                // Admitted: from now on only somebody else ends it.
+                ended.await;
+            }
+        }
+        match *self.standing.borrow() {
+            Standing::Ended(why) => why,
+            Standing::Pending | Standing::Admitted => "closed",
+        }
+    }
+}
+
+/// A socket that holds one of the hub's places for as long as it is open.
+pub(super) struct PlacedStream {
+    stream: TcpStream,
+    admission: Arc<Admission>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl PlacedStream {
+    pub(super) fn new(stream: TcpStream, admission: Arc<Admission>, place: OwnedSemaphorePermit) -> Self {
+        Self {
+            stream,
+            admission,
+            _place: place,
+        }
+    }
+}
+
+impl Drop for PlacedStream {
+    fn drop(&mut self) {
+        if matches!(*self.admission.standing.borrow(), Standing::Ended(_)) {
+            // Else the system would keep what a peer does not read for minutes, megabytes a connection, after the close.
+            let _ = self.stream.set_zero_linger();
+        }
+        self.admission.pending.leave(self.admission.key);
+    }
+}
+
+impl AsyncRead for PlacedStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for PlacedStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn far() -> Instant {
+        Instant::now() + Duration::from_secs(3600)
+    }
+
+    /// What the table holds: connections, and what its sources add up to.
+    fn held(pending: &Pending) -> (usize, usize) {
+        let table = pending.lock();
+        (table.connections.len(), table.sources.values().sum())
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_source_has_its_share_and_the_proxy_the_whole_table() {
+        let pending = Arc::new(Pending::new(8, 2));
+        let shared = [
+            ["192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"],
+            ["2001:db8::1", "2001:db8::2", "2001:db8::ffff:ffff:3"],
+        ];
+        for [first, second, third] in shared {
+            for address in [first, second] {
+                assert!(pending.has_room_for(ip(address)), "{address}");
+                pending.enter(ip(address), far());
+            }
+            assert!(!pending.has_room_for(ip(third)), "{third}");
+        }
+        assert!(pending.has_room_for(ip("192.0.2.2")) && pending.has_room_for(ip("2001:db8:0:1::1")));
+        for local in ["127.0.0.1", "127.0.0.1", "127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert!(pending.has_room_for(ip(local)), "{local}");
+            pending.enter(ip(local), far());
+        }
+        assert!(
+            pending.is_full() && pending.has_room_for(ip("127.0.0.1")),
+            "its oldest makes room"
+        );
+        assert_eq!(held(&pending), (9, 9));
+    }
+
+    #[test]
+    fn the_oldest_makes_room_and_only_one_that_is_pending() {
+        let pending = Arc::new(Pending::new(3, 3));
+        let [first, second, third] = [1, 2, 3].map(|_| pending.enter(ip("192.0.2.1"), far()));
+        assert!(pending.is_full());
+        first.admit();
+        assert!(!first.is_pending() && !pending.is_full());
+        pending.evict_oldest();
+        assert_eq!(
+            [&first, &second, &third].map(|one| *one.standing.borrow()),
+            [
+                Standing::Admitted,
+                Standing::Ended("no hello, and others wait"),
+                Standing::Pending
+            ]
+        );
+        second.admit();
+        assert!(matches!(*second.standing.borrow(), Standing::Ended(_)), "too late");
+        third.end("slow reader");
+        pending.evict_oldest();
+        assert_eq!(
+            held(&pending),
+            (0, 0),
+            "nothing is left, whatever came in whichever order"
+        );
+    }
+
+    #[test]
+    fn a_named_source_is_counted_instead_of_the_proxy() {
+        let pending = Arc::new(Pending::new(10, 1));
+        let [first, second] = [1, 2].map(|_| pending.enter(ip("127.0.0.1"), far()));
+        assert!(first.name_source(ip("192.0.2.1")) && first.name_source(ip("192.0.2.1")));
+        assert!(!second.name_source(ip("192.0.2.1")), "it has its one");
+        assert!(!pending.has_room_for(ip("192.0.2.1")));
+        assert!(first.name_source(ip("192.0.2.2")) && second.name_source(ip("192.0.2.1")));
+        assert!(second.name_source(ip("127.0.0.1")), "or nobody in particular");
+        first.admit();
+        assert!(!first.name_source(ip("192.0.2.3")), "its hello is said");
+        second.end("gone");
+        assert_eq!(held(&pending), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_deadline_ends_what_is_pending_and_nothing_else() {
+        let pending = Arc::new(Pending::new(10, 10));
+        let soon = || Instant::now() + Duration::from_millis(20);
+        let late = pending.enter(ip("192.0.2.1"), soon());
+        assert_eq!(late.ended().await, "no hello in time");
+        assert_eq!(late.ended().await, "no hello in time", "whoever asks");
+        let user = pending.enter(ip("192.0.2.1"), soon());
+        user.admit();
+        let mut watcher = tokio::spawn({
+            let user = Arc::clone(&user);
+            async move { user.ended().await }
+        });
+        let still = tokio::time::timeout(Duration::from_millis(100), &mut watcher).await;
+        assert!(still.is_err(), "{still:?}");
+        user.end("slow reader");
+        assert_eq!(watcher.await.unwrap(), "slow reader");
+        assert_eq!(held(&pending), (0, 0));
+    }
+}
