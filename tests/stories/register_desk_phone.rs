@@ -108,7 +108,7 @@ async fn a_register_replayed_with_an_old_nonce_count_is_refused() {
         let nonce_of = |text: &str| {
             let line = text
                 .lines()
-                .find(|line| line.starts_with("WWW-Authenticate") && !line.contains("algorithm"))
+                .find(|line| line.contains("algorithm=MD5"))
                 .expect("an MD5 challenge")
                 .to_owned();
             line.split("nonce=\"")

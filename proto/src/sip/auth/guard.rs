@@ -86,7 +86,8 @@ impl Guard {
 
     /// `WWW-Authenticate` values, SHA-256 first, with a nonce that is good from this address alone.
     ///
-    /// They are short, since strangers get them for the asking: MD5 is what no `algorithm` means (RFC 7616 §3.3).
+    /// They are short, since strangers get them for the asking. The algorithm is named although none means MD5 (RFC 7616
+    /// §3.3): Linphone gives up at a challenge without beside one with SHA-256.
     pub(in crate::sip) fn challenges(
         &mut self,
         now: Instant,
@@ -105,7 +106,7 @@ impl Guard {
         let stale = if stale { ",stale=true" } else { "" };
         let write = |algorithm: &str| format!("Digest realm={realm},nonce=\"{nonce}\"{algorithm},qop=\"auth\"{stale}");
         let sha256 = sha256.then(|| write(",algorithm=SHA-256"));
-        sha256.into_iter().chain(md5.then(|| write(""))).collect()
+        sha256.into_iter().chain(md5.then(|| write(",algorithm=MD5"))).collect()
     }
 
     /// Judges the credentials of a request, as far as its source and the account allow.
