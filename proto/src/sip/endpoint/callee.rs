@@ -85,8 +85,12 @@ impl Endpoint {
     }
 
     /// The caller gives up, perhaps too late. RFC 3261 §9.2.
+    ///
+    /// A CANCEL cannot be challenged, and its branch can be seen on the way: it is taken only from where the INVITE came
+    /// from, and from where the dialog's requests are trusted.
     pub(super) fn on_cancel(&mut self, now: Instant, request: &Request, head: &Head) {
-        let Some(id) = self.servers.find(&ServerKey::cancelled(request)) else {
+        let found = self.servers.find(&ServerKey::cancelled(request));
+        let Some(id) = found.filter(|id| self.may_cancel(*id, head.source)) else {
             return self.refuse(now, head, 481, None, Vec::new());
         };
         self.refuse(now, head, 200, None, Vec::new());
@@ -108,6 +112,14 @@ impl Endpoint {
             self.drop_dialog(key);
             self.events.push_back(SipEvent::Cancelled { dialog: key });
         }
+    }
+
+    fn may_cancel(&self, invite: u64, source: SocketAddr) -> bool {
+        let Some(transaction) = self.servers.get(invite) else {
+            return false;
+        };
+        let dialog = transaction.dialog.and_then(|key| self.dialogs.get(key));
+        transaction.head.source == source || dialog.is_some_and(|dialog| self.is_trusted(dialog, source))
     }
 
     /// The caller has our 2xx.

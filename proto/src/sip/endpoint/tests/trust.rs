@@ -241,3 +241,37 @@ fn a_strangers_response_is_none() {
     let body = Some(b"answer".to_vec());
     assert_eq!(world.events(GATEWAY), [SipEvent::Answered { dialog, body }]);
 }
+
+#[test]
+fn a_strangers_cancel_ends_no_call() {
+    let mut world = World::new(9);
+    let ours = world.dial("200", Some(b"offer"));
+    world.second();
+    let theirs = world.incoming(GATEWAY);
+    world.events(GATEWAY);
+    let invite = world.packets.iter().rfind(|p| p.starts_with("INVITE")).unwrap().clone();
+    let line = |name: &str| invite.lines().find(|l| l.starts_with(name)).unwrap().to_owned();
+    // Its branch and its sent-by as well: all of that can be seen on the way.
+    let cancel = format!(
+        "CANCEL sip:200@192.0.2.1 SIP/2.0\r\n{}\r\n{}\r\n{}\r\n{}\r\nCSeq: {} CANCEL\r\nContent-Length: 0\r\n\r\n",
+        line("Via: "),
+        line("From: "),
+        line("To: "),
+        line("Call-ID: "),
+        line("CSeq: ").split(' ').nth(1).unwrap()
+    );
+    for source in [STRANGER, "192.0.2.2:5062"] {
+        world.inject(GATEWAY, source, cancel.as_bytes());
+        let response = world.packets.last().unwrap();
+        assert!(response.starts_with("SIP/2.0 481"), "{source}: {response}");
+        assert_eq!(world.events(GATEWAY), []);
+    }
+    world.hangup(PHONE, ours);
+    world.second();
+    assert_eq!(
+        world.events(GATEWAY).last(),
+        Some(&SipEvent::Cancelled { dialog: theirs }),
+        "the caller's own is taken"
+    );
+    world.assert_empty();
+}
