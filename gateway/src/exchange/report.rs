@@ -91,6 +91,13 @@ impl Exchange {
         self.calls.is_empty() && self.endpoint.dialogs() == 0
     }
 
+    /// Calls on the hub, in any state, as its adapter knows them: none may outlive the calls here.
+    #[cfg(feature = "fuzzing")]
+    #[must_use]
+    pub fn network_calls(&self) -> usize {
+        self.hub.calls()
+    }
+
     /// The calls, oldest first.
     pub fn calls(&self, now: Instant) -> Vec<CallRow> {
         self.calls
