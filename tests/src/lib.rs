@@ -11,3 +11,4 @@ pub mod peers;
 pub mod plugin;
 pub mod recording;
 pub mod wait;
+pub mod wrapper;

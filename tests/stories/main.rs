@@ -5,6 +5,7 @@ mod check_the_conf_files;
 mod dial_e2ee_user;
 mod e2ee_user_calls;
 mod hostile_peer;
+mod keep_secrets;
 mod leave_nothing;
 mod load_custom_plugin;
 mod many_calls;

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::demo::line::Source;
 use crate::demo::{Stage, e2ee_peer, symbols};
+use crate::process;
 
 /// Options of `quartet demo`.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,7 +28,8 @@ pub struct DemoArguments {
 /// # Errors
 /// If the call does not come about, or what the two ends saw and heard does not agree.
 pub(super) fn run(arguments: &DemoArguments, json: bool) -> anyhow::Result<u8> {
-    crate::process::forbid_core_dumps().context("core dumps, which would hold keys, cannot be switched off")?;
+    // Before the first password and key.
+    process::forbid_core_dumps().context("core dumps cannot be switched off, and one would hold keys")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

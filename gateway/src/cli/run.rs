@@ -11,9 +11,10 @@ use crate::{log, process};
 
 /// Runs the gateway until SIGINT, SIGTERM or SIGHUP, or until the standard input is closed, if that is asked for.
 pub(super) fn run(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Result<u8> {
+    // Before the first secret is read.
+    process::forbid_core_dumps().context("core dumps cannot be switched off, and one would hold keys")?;
     let Some(settings) = load(conf)? else { return Ok(1) };
     log::init(settings.log.level.0)?;
-    process::forbid_core_dumps().context("core dumps, which would hold keys, cannot be switched off")?;
     process::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

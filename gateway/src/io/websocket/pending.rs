@@ -110,7 +110,7 @@ impl Pending {
 
     fn limit_of(&self, source: IpAddr) -> usize {
         if source.is_loopback() {
-            self.max
+            usize::MAX
         } else {
             self.max_per_source
         }

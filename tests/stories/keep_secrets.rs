@@ -1,0 +1,161 @@
+//! An operator turns the log up to the last line, and nothing secret stands in it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
+use quartet::demo::line::{Line, Source};
+use quartet::demo::{PEER_HZ, REALM, phone};
+use quartet::media::{MediaCommand, MediaEvent};
+use quartet_proto::hub::Token;
+use quartet_tests::house::{House, PASSWORD, SOON};
+use quartet_tests::wrapper::Wrapper;
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng as _;
+
+use crate::PROGRAM;
+
+/// The ICE passwords of both sides, as the user's media line sees them.
+#[derive(Clone, Default)]
+struct Passwords(Arc<Mutex<BTreeSet<String>>>);
+
+impl Passwords {
+    fn note(&self, lines: &str) {
+        let found = lines.lines().filter_map(|line| line.strip_prefix("ice-pwd:"));
+        self.0
+            .lock()
+            .expect("no panic holds it")
+            .extend(found.map(str::to_owned));
+    }
+}
+
+/// A user whose media line is listened to.
+async fn user(house: &House, token: String, passwords: &Passwords) -> E2eePeer {
+    let setup = e2ee_peer::Setup {
+        hub: house.hub(),
+        token,
+        address: [127, 0, 0, 1].into(),
+        source: Source::Tone { hz: PEER_HZ },
+        answering: Answering::Take,
+        fault: Fault::None,
+    };
+    let registry = Arc::clone(&house.registry);
+    let (ours, theirs) = (passwords.clone(), passwords.clone());
+    let line = move |tell: tokio::sync::mpsc::UnboundedSender<MediaEvent>| {
+        let line = Line::start(Arc::clone(&registry), move |event| {
+            if let MediaEvent::Local { lines, .. } = &event {
+                ours.note(lines);
+            }
+            tell.send(event).ok();
+        })?;
+        Line::elsewhere(move |command| {
+            if let MediaCommand::Remote { lines, .. } = &command {
+                theirs.note(lines);
+            }
+            line.command(command);
+        })
+    };
+    E2eePeer::join_with(Arc::clone(&house.registry), setup, line)
+        .await
+        .expect("the user joins")
+}
+
+/// A secret in the forms that a log line could have it in.
+fn forms(bytes: &[u8]) -> Vec<String> {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let listed = |separator: &str| {
+        let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
+        numbers.join(separator)
+    };
+    let mut forms = vec![hex.to_uppercase(), hex, listed(", "), listed(",")];
+    forms.extend(std::str::from_utf8(bytes).ok().map(str::to_owned));
+    forms
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_level_of_trace_no_token_password_or_key_is_written() {
+    let loud = Wrapper::new(
+        "RUST_LOG=trace,tungstenite=trace,hyper=trace; export RUST_LOG;",
+        PROGRAM,
+    );
+    let house = House::new(loud.path().to_str().expect("UTF-8"), "").await;
+    let token = house.invite("anna").await;
+    let passwords = Passwords::default();
+    let mut anna = user(&house, token.clone(), &passwords).await;
+    let stranger = Token::generate(&mut ChaCha8Rng::seed_from_u64(1));
+    let refused = e2ee_peer::Setup {
+        hub: house.hub(),
+        token: stranger.to_text().to_string(),
+        address: [127, 0, 0, 1].into(),
+        source: Source::Silent,
+        answering: Answering::Ring,
+        fault: Fault::None,
+    };
+    assert!(E2eePeer::join(Arc::clone(&house.registry), refused).await.is_err());
+    let mut desk = house.phone("100", false).await;
+    desk.dial("anna");
+    desk.wait(&phone::Event::Connected, SOON)
+        .await
+        .expect("the call stands");
+    anna.wait("media", SOON, |event| {
+        (*event == e2ee_peer::Event::Connected).then_some(())
+    })
+    .await
+    .expect("media");
+    desk.hang_up();
+    house.record(1).await;
+    house.wait_idle().await;
+
+    let log = house.gateway.log();
+    for told in [" TRACE ", " DEBUG ", "quartet::"] {
+        assert!(log.contains(told), "the log is loud: {told}");
+    }
+    let held_back = log
+        .lines()
+        .find(|line| line.contains("tungstenite") || line.contains("hyper"));
+    assert_eq!(held_back, None, "what libraries say below INFO is not written");
+
+    let mut secrets = vec![token.clone(), stranger.to_text().to_string(), PASSWORD.to_owned()];
+    for text in [token.as_str(), &stranger.to_text()] {
+        let token = Token::from_text(text).expect("a token");
+        secrets.push(text.replace('-', "+").replace('_', "/"));
+        secrets.extend(forms(&base64url(text)));
+        secrets.extend(forms(&token.hash()));
+    }
+    let hash = quartet::cli::passwd::hash("100", REALM, PASSWORD, false);
+    secrets.extend(forms(hash.md5.expect("both").bytes()));
+    secrets.extend(forms(hash.sha256.expect("both").bytes()));
+    let passwords = passwords.0.lock().expect("no panic holds it").clone();
+    assert!(
+        passwords.len() >= 2,
+        "those of both sides were seen: {}",
+        passwords.len()
+    );
+    secrets.extend(passwords);
+    for secret in secrets {
+        assert!(secret.len() >= 12, "too short to be told from anything: {secret}");
+        let line = log.lines().find(|line| line.contains(&secret));
+        assert_eq!(line, None, "{secret} was written");
+    }
+}
+
+/// Reads base64url without padding. RFC 4648 §5.
+fn base64url(text: &str) -> Vec<u8> {
+    let value = |c: u8| match c {
+        b'A'..=b'Z' => c - b'A',
+        b'a'..=b'z' => c - b'a' + 26,
+        b'0'..=b'9' => c - b'0' + 52,
+        b'-' => 62,
+        _ => 63,
+    };
+    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
+    for c in text.bytes() {
+        bits = bits << 6 | u32::from(value(c));
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}
