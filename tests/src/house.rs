@@ -31,6 +31,8 @@ pub struct House {
 pub struct HouseSetup<'a> {
     /// Further lines of quartet.conf.
     pub more: &'a str,
+    /// The level of its log.
+    pub log: &'a str,
     /// The hub's address.
     pub hub: IpAddr,
     /// What the phones' accounts can be challenged for.
@@ -45,6 +47,7 @@ impl Default for HouseSetup<'_> {
     fn default() -> Self {
         Self {
             more: "",
+            log: "debug",
             hub: [127, 0, 0, 1].into(),
             hashes: Hashes::Md5AndSha256,
             phone: "codecs = [\"pcmu\", \"opus\"]",
@@ -111,6 +114,7 @@ impl House {
     pub async fn build(program: &str, setup: HouseSetup<'_>) -> Self {
         let HouseSetup {
             more,
+            log,
             hub,
             hashes,
             phone,
@@ -126,7 +130,7 @@ impl House {
             sip: ([127, 0, 0, 1], 0).into(),
             hub: (hub, 0).into(),
             plugins,
-            more: format!("[log]\nlevel = \"debug\"\n{more}"),
+            more: format!("[log]\nlevel = \"{log}\"\n{more}"),
             phones,
             routes: ROUTES.into(),
         };
