@@ -56,6 +56,11 @@ impl Namespace {
         self.far
     }
 
+    /// What stands before a command that is to run inside.
+    pub fn launcher(&self) -> String {
+        format!("ip netns exec {}", self.name)
+    }
+
     /// A command that will run inside.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("ip");

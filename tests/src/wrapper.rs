@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A script that does something and then becomes the program; removed when dropped.
 pub struct Wrapper {
@@ -10,8 +10,8 @@ pub struct Wrapper {
 }
 
 impl Wrapper {
-    /// `before` are lines of a shell, the last of which may end in a command that starts another, as `ip netns exec NAME`.
-    pub fn new(before: &str, program: &str) -> Self {
+    /// `setup` are lines of a shell; `launcher` is empty or a command that becomes the program, as `ip netns exec NAME`.
+    pub fn new(setup: &str, launcher: &str, program: &str) -> Self {
         let folder = private_folder("wrapper");
         let mut script = std::fs::OpenOptions::new()
             .write(true)
@@ -19,19 +19,13 @@ impl Wrapper {
             .mode(0o700)
             .open(folder.join("quartet"))
             .expect("a script");
-        let before = before.trim_end_matches('\n');
-        writeln!(script, "#!/bin/sh\n{before} exec \"{program}\" \"$@\"").expect("written");
+        writeln!(script, "#!/bin/sh\n{setup}\nexec {launcher} \"{program}\" \"$@\"").expect("written");
         Self { folder }
     }
 
     /// The script, to be started instead of the program.
     pub fn path(&self) -> PathBuf {
         self.folder.join("quartet")
-    }
-
-    /// Its folder, which nobody else may enter.
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 }
 

@@ -74,10 +74,7 @@ fn forms(bytes: &[u8]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_the_level_of_trace_no_token_password_or_key_is_written() {
-    let loud = Wrapper::new(
-        "RUST_LOG=trace,tungstenite=trace,hyper=trace; export RUST_LOG;",
-        PROGRAM,
-    );
+    let loud = Wrapper::new("export RUST_LOG=trace,tungstenite=trace,hyper=trace", "", PROGRAM);
     let house = House::new(loud.path().to_str().expect("UTF-8"), "").await;
     let token = house.invite("anna").await;
     let passwords = Passwords::default();

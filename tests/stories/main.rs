@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod check_the_conf_files;
+mod crowd_at_the_hub;
 mod dial_e2ee_user;
 mod e2ee_user_calls;
 mod hostile_peer;
