@@ -41,6 +41,7 @@ async fn house_with(more: &str, phone: &str, plugins: Vec<PathBuf>) -> Option<(H
             hashes: Hashes::Md5,
             phone,
             plugins,
+            ..HouseSetup::default()
         },
     )
     .await;
