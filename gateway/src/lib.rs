@@ -22,4 +22,3 @@ pub mod plugins;
 pub mod process;
 pub mod route;
 pub mod store;
-pub mod trust;

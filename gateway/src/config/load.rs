@@ -16,7 +16,6 @@ use super::rows::{PhonesFile, QuartetFile, RoutesFile};
 use super::settings::Settings;
 use super::tree::Tree;
 use super::{cross, generate};
-use crate::trust;
 
 /// Longest conf file that is read; ten thousand phones take a fifth of it.
 const LONGEST_FILE: u64 = 16 << 20;
@@ -73,22 +72,13 @@ pub fn environment() -> Vec<(String, String)> {
 
 /// Reads and checks the three conf files of a folder.
 ///
-/// Files that others may write, or that belong to a stranger, are not obeyed: [`crate::trust`].
-///
 /// `variables` are those of [`environment`], or a test's own. A missing phones.conf or routes.conf has no phones or no
 /// routes. Nothing is written and no socket opened.
 ///
 /// # Errors
 /// Everything that is wrong, all at once.
 pub fn load(folder: &Path, variables: &[(String, String)]) -> Result<Loaded, Problems> {
-    let files = ConfFile::ALL.map(ConfFile::name);
-    let untrusted = trust::faults(folder, &files)
-        .into_iter()
-        .map(|(path, sentence)| Problem {
-            place: Place::File(path),
-            sentence,
-        });
-    let mut problems: Vec<_> = untrusted.collect();
+    let mut problems = Vec::new();
     let texts = ConfFile::ALL.map(|file| read(folder, file, &mut problems));
     check_and_build(folder, texts, variables, problems)
 }

@@ -11,9 +11,6 @@ pub enum Reason {
     /// The file or folder cannot be read.
     #[error("it cannot be read ({0}); correct the path or the permissions")]
     Unreadable(String),
-    /// Somebody else may write it, and so run what he likes in this process.
-    #[error("{0}")]
-    Untrusted(String),
     /// Not an ELF file, or a damaged one.
     #[error("it is no shared library ({0}); build it as one, or copy it again if it was cut short")]
     NotALibrary(String),

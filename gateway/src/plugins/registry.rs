@@ -11,7 +11,6 @@ use super::loader::{self, Shared, Tables, elf};
 use super::refusal::{LoadError, Reason, Refusal};
 use super::self_check::{self, CodecReport};
 use super::transport::TransportTable;
-use crate::trust::Trusted;
 
 /// The `[plugins]` section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -191,12 +190,7 @@ impl Registry {
     }
 
     fn try_file(&mut self, file: &Path, configured: bool, settings: &PluginSettings) {
-        let trusted = |facts| match Trusted::here().fault(file) {
-            Some(fault) => Err(Reason::Untrusted(fault)),
-            None => Ok(facts),
-        };
-        let facts = elf::read_facts(file).and_then(trusted);
-        let result = facts.and_then(|facts| self.add(file, facts, settings));
+        let result = elf::read_facts(file).and_then(|facts| self.add(file, facts, settings));
         let Err(reason) = result else { return };
         let alien = matches!(
             reason,
