@@ -18,6 +18,7 @@ pub mod ivr;
 pub mod log;
 pub mod media;
 pub mod networks;
+pub mod permissions;
 pub mod plugins;
 pub mod process;
 pub mod route;

@@ -264,7 +264,7 @@ async fn star_nine_on_baresip_ends_the_call_at_both_sides() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_c_plugin_built_outside_the_tree_carries_a_call_of_baresip_to_ntgcalls() {
     let _machine = MACHINE.read().await;
-    let folder = std::env::temp_dir().join(format!("q-l16-{}", std::process::id()));
+    let folder = quartet_tests::wrapper::private_folder("l16");
     let plugin = quartet_tests::plugin::build_c(&folder);
     let plugins = vec![plugin.parent().expect("a folder").to_owned()];
     let Some((house, namespace)) = house_with("[call]\nverify = \"off\"", "codecs = [\"L16/16000\"]", plugins).await

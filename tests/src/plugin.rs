@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::peers::root;
+use crate::wrapper::keep_from_others;
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
@@ -26,7 +27,9 @@ pub fn build_c(folder: &Path) -> PathBuf {
         .status()
         .expect("make");
     assert!(made.success(), "the C template builds outside the tree");
-    folder.join("libtemplate_codec_c.so")
+    let file = folder.join("libtemplate_codec_c.so");
+    keep_from_others(folder, &file);
+    file
 }
 
 /// The Rust template, copied, with its dependency pointed at the published sources.
@@ -62,7 +65,11 @@ pub fn cargo_build(folder: &Path) -> Result<PathBuf, String> {
         .output()
         .expect("cargo");
     match built.status.success() {
-        true => Ok(folder.join("target/debug/libtemplate_codec.so")),
+        true => {
+            let file = folder.join("target/debug/libtemplate_codec.so");
+            keep_from_others(folder, &file);
+            Ok(file)
+        }
         false => Err(String::from_utf8_lossy(&built.stderr).into_owned()),
     }
 }

@@ -1,8 +1,8 @@
-//! The gateway's program in other surroundings: variables, limits, a network of its own.
+//! The gateway's program in other surroundings: variables, limits, a network of its own; and files that are nobody else's.
 
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
 /// A script that does something and then becomes the program; removed when dropped.
 pub struct Wrapper {
@@ -46,4 +46,19 @@ pub fn private_folder(name: &str) -> PathBuf {
         .create(&folder)
         .expect("a folder");
     folder
+}
+
+/// Writes a file that nobody else may write, whatever the umask.
+pub fn private_file(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("a file");
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(path, mode).expect("its mode");
+}
+
+/// Takes from everybody else the right to write a file and the folders above it, up to `top`, whatever the umask was.
+pub fn keep_from_others(top: &Path, file: &Path) {
+    for path in file.ancestors().take_while(|path| path.starts_with(top)) {
+        let mode = std::fs::metadata(path).expect("it is there").permissions().mode();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & !0o022)).expect("its mode");
+    }
 }

@@ -1,6 +1,10 @@
 //! An operator makes mistakes in all three files and sees all of them in one run, with file and line.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
+
+use quartet_tests::wrapper::{keep_from_others, private_file, private_folder};
 
 use crate::PROGRAM;
 
@@ -19,14 +23,13 @@ fn start(name: &str, hub_port: u16, more: &str, phones: &str) -> (Option<i32>, S
 }
 
 fn with_files(name: &str, [quartet, phones, routes]: [&str; 3], verb: &[&str]) -> (Option<i32>, String) {
-    let folder = std::env::temp_dir().join(format!("q-check-{}-{name}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
+    let folder = private_folder(name);
     for (file, text) in [
         ("quartet.conf", quartet),
         ("phones.conf", phones),
         ("routes.conf", routes),
     ] {
-        std::fs::write(folder.join(file), text).expect("a file");
+        private_file(&folder.join(file), text);
     }
     let out = Command::new(PROGRAM)
         .args(verb)
@@ -81,12 +84,83 @@ fn good_files_are_ok() {
 #[test]
 fn the_conf_files_that_come_with_it_are_ok() {
     let conf = quartet_tests::peers::root().join("conf");
-    let out = Command::new(PROGRAM)
-        .args(["check", "--conf"])
-        .arg(conf)
-        .output()
-        .expect("it runs");
-    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let text = |file: &str| std::fs::read_to_string(conf.join(file)).expect("it comes with it");
+    let files = ["quartet.conf", "phones.conf", "routes.conf"].map(text);
+    let (code, text) = check("shipped", &files[0], &files[1], &files[2]);
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn a_strangers_folder_is_refused_by_every_verb_that_reads_it() {
+    // A program that nobody else can write, whatever the umask that this one was built under.
+    let place = private_folder("program");
+    let program = place.join("quartet");
+    std::fs::copy(PROGRAM, &program).expect("a copy");
+    keep_from_others(&place, &program);
+    let conf = place.join("conf");
+    std::fs::create_dir(&conf).expect("a folder");
+    for file in ["quartet.conf", "phones.conf", "routes.conf"] {
+        private_file(&conf.join(file), "");
+    }
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("its mode");
+    };
+    mode(&conf, 0o700);
+    let run = |verb: &[&str]| {
+        // As ./conf, where nobody named it.
+        let out = Command::new(&program)
+            .args(verb)
+            .current_dir(&place)
+            .env_remove("QUARTET_CONF")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("it runs");
+        let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+        (out.status.code(), text)
+    };
+    let (code, text) = run(&["check"]);
+    assert_eq!(code, Some(0), "{text}");
+    let phones = conf.join("phones.conf");
+    for (path, open, who) in [
+        (&phones, 0o606, "everybody"),
+        (&phones, 0o620, "group "),
+        (&conf, 0o707, "everybody"),
+        (&conf, 0o770, "group "),
+        (&place, 0o777, "and everybody"),
+    ] {
+        let shut = std::fs::metadata(path).expect("it is there").permissions().mode();
+        mode(path, open);
+        for verb in [
+            &["check"][..],
+            &["run", "--until-stdin-closes"],
+            &["status"],
+            &["plugin", "list"],
+        ] {
+            let (code, text) = run(verb);
+            // Who may write the place of the program may write the program: then the rest is no way in.
+            let expected = "could change what the gateway does; forbid it: chmod go-w ";
+            if *path == place {
+                assert!(!text.contains("could change"), "{text}");
+                continue;
+            }
+            assert_eq!(code, Some(1), "{verb:?}: {text}");
+            let named = format!("{}: can be written by", path.display());
+            assert!(
+                text.contains(&named) && text.contains(who) && text.contains(expected),
+                "{verb:?}: {text}"
+            );
+        }
+        mode(path, shut);
+    }
+    if std::os::unix::fs::chown(&conf, Some(12_345), None).is_ok() {
+        let (code, text) = run(&["run", "--until-stdin-closes"]);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(
+            text.contains("belongs to user 12345") && text.contains("chown -h root"),
+            "{text}"
+        );
+    }
+    std::fs::remove_dir_all(&place).ok();
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! An operator turns the log up to the last line, and nothing secret stands in it.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
@@ -8,8 +11,8 @@ use quartet::demo::line::{Line, Source};
 use quartet::demo::{PEER_HZ, REALM, phone};
 use quartet::media::{MediaCommand, MediaEvent};
 use quartet_proto::hub::Token;
-use quartet_tests::house::{House, PASSWORD, SOON};
-use quartet_tests::wrapper::Wrapper;
+use quartet_tests::house::{House, PASSWORD, SOON, plugin_folder};
+use quartet_tests::wrapper::{Wrapper, private_file, private_folder};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
 
@@ -155,4 +158,38 @@ fn base64url(text: &str) -> Vec<u8> {
         }
     }
     bytes
+}
+
+#[test]
+fn a_crash_leaves_no_core_dump() {
+    let folder = private_folder("crash");
+    let plugins = plugin_folder();
+    let conf = format!(
+        "[sip]\nlisten = [\"udp:127.0.0.1:0\"]\n[network.hub]\nlisten = \"http:127.0.0.1:0\"\n[plugins]\npath = [{plugins:?}]\n"
+    );
+    private_file(&folder.join("quartet.conf"), &conf);
+    let dumping = Wrapper::new("ulimit -c unlimited", "", PROGRAM);
+    let mut gateway = Command::new(dumping.path())
+        .args(["run", "--until-stdin-closes", "--conf", "."])
+        .current_dir(&folder)
+        .env_remove("QUARTET_CONF")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let log = BufReader::new(gateway.stderr.take().expect("piped"));
+    let up = log
+        .lines()
+        .map_while(Result::ok)
+        .find(|line| line.contains("gateway is up"));
+    assert!(up.is_some(), "it starts");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", gateway.id())).expect("it runs");
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+    let core: Vec<&str> = core.expect("Linux tells").split_whitespace().take(2).collect();
+    assert_eq!(core, ["0", "0"]);
+    let killed = Command::new("kill").args(["-ABRT", &gateway.id().to_string()]).status();
+    assert!(killed.expect("kill").success());
+    let end = gateway.wait().expect("it ends");
+    assert_eq!((end.signal(), end.core_dumped()), (Some(6), false));
+    std::fs::remove_dir_all(&folder).ok();
 }

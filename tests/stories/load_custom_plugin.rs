@@ -11,6 +11,7 @@ use quartet::demo::{PEER_HZ, PHONE_HZ};
 use quartet::plugins::{CodecSettings, PluginError, PluginSettings, Registry};
 use quartet_tests::house::{House, HouseSetup, PASSWORD, SOON, hears, plugin_folder};
 use quartet_tests::plugin::{build_c, build_rust, cargo_build, lay_out_rust};
+use quartet_tests::wrapper::private_folder;
 
 use crate::PROGRAM;
 
@@ -19,9 +20,7 @@ struct Outside(PathBuf);
 
 impl Outside {
     fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("q-outside-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        Self(folder)
+        Self(private_folder(name))
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::config;
+use crate::io::signalling::search;
+use crate::plugins::{Refusal, writable_plugins};
 
 /// Checks the conf folder and prints every mistake to standard error, or one line that begins with `ok:`; with `json` one
 /// object on standard output instead.
@@ -16,7 +18,9 @@ use crate::config;
 /// # Errors
 /// If the output cannot be written.
 pub fn run(conf: Option<&Path>, effective: bool, json: bool) -> anyhow::Result<u8> {
-    let checked = config::find_folder(conf).and_then(|folder| config::load(&folder, &config::environment()));
+    let checked = config::find_folder(conf)
+        .and_then(|folder| config::load(&folder, &config::environment()))
+        .and_then(check_plugins);
     if json {
         writeln!(io::stdout(), "{}", as_json(&checked, effective))?;
         return Ok(u8::from(checked.is_err()));
@@ -27,6 +31,19 @@ pub fn run(conf: Option<&Path>, effective: bool, json: bool) -> anyhow::Result<u
         &mut io::stdout().lock(),
         &mut io::stderr().lock(),
     )?)
+}
+
+/// Adds what is wrong with the plugins before any is loaded: that somebody else could change them.
+fn check_plugins(loaded: config::Loaded) -> Result<config::Loaded, config::Problems> {
+    let refused = writable_plugins(&search(&loaded.settings));
+    if refused.is_empty() {
+        return Ok(loaded);
+    }
+    let problem = |refusal: Refusal| config::Problem {
+        place: config::Place::File(refusal.file),
+        sentence: refusal.sentence,
+    };
+    Err(config::Problems(refused.into_iter().map(problem).collect()))
 }
 
 fn as_json(checked: &Result<config::Loaded, config::Problems>, effective: bool) -> Value {

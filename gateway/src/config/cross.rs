@@ -7,6 +7,7 @@ use super::check::{Block, Checked, Values};
 use super::kind::{Raw, quoted};
 use super::nearest::nearest;
 use super::problem::{Place, Problem};
+use crate::permissions::Trusted;
 use crate::route::{Callers, Pattern, Target};
 
 /// Checks the values of quartet.conf, with the environment, against each other and against the disk.
@@ -24,20 +25,18 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
             );
         }
     }
-    let exists = |name: &str| folder.join(name).is_dir();
     if let Some(prompts) = values.get("ivr.prompts")
         && let Some(name) = prompts.value.text()
         && name != "builtin"
-        && !exists(name)
     {
-        problem(
-            prompts,
-            format!("prompts names the folder {}; {}", quoted(name), missing(folder, name)),
-        );
+        // Languages, and recordings in each: they tell the person which emojis to compare.
+        for fault in folder_faults(folder, name, 2) {
+            problem(prompts, format!("prompts names the folder {}; {fault}", quoted(name)));
+        }
     }
     if let Some(path) = values.get("plugins.path") {
         for (line, name) in path.value.texts(0) {
-            if !exists(name) {
+            for fault in folder_faults(folder, name, 0) {
                 let place = match &path.place {
                     Some(Place::Line(file, _)) if line > 0 => Some(Place::Line(file.clone(), line)),
                     place => place.clone(),
@@ -46,20 +45,27 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
                     place,
                     value: Raw::Flag(true),
                 };
-                problem(
-                    &at,
-                    format!("path names the folder {}; {}", quoted(name), missing(folder, name)),
-                );
+                problem(&at, format!("path names the folder {}; {fault}", quoted(name)));
             }
         }
     }
 }
 
-fn missing(folder: &Path, name: &str) -> String {
-    format!(
-        "there is no folder {}, make it or correct the line",
-        folder.join(name).display()
-    )
+/// What is wrong with a folder that the conf files name: it is missing, or somebody else could change it or what it holds,
+/// `depth` folders deep.
+fn folder_faults(folder: &Path, name: &str, depth: usize) -> Vec<String> {
+    let path = folder.join(name);
+    if !path.is_dir() {
+        return vec![format!(
+            "there is no folder {}, make it or correct the line",
+            path.display()
+        )];
+    }
+    let faults = Trusted::by_this_process().faults_within(&path, depth);
+    faults
+        .iter()
+        .map(|fault| format!("{} {fault}", fault.path.display()))
+        .collect()
 }
 
 /// Checks that no two blocks have the same value under `key`.

@@ -248,6 +248,11 @@ Three files in one folder, in TOML: `quartet.conf` (how the gateway runs), `phon
   `QUARTET__NETWORK__HUB__LISTEN` is `listen` of `[network.hub]`. Lists are separated by commas; in the id of a plugin `_`
   stands for `-`: `QUARTET__PLUGINS__OPTIONS__CODEC_OPUS__BITRATE=24000`.
 - Relative paths begin at the conf folder, also those from the environment.
+- The conf folder, its files, the folders of `[plugins] path` and `[ivr] prompts`, every plugin, and each folder above them
+  must be nobody else's: owned by root, the user that runs `quartet` or the owner of the program, and writable by no group and
+  not by everybody, except folders with the sticky bit, and except those who can write the program itself. What is not so is
+  refused with the command that mends it: `chmod go-w PATH`. In a checkout under umask 002 that is needed once if the program
+  was installed elsewhere.
 - A time is a whole number and a unit: `\"500ms\"`, `\"10s\"`, `\"2m\"`, `\"1h\"`.
 - Changes take effect at the next start. SIGTERM, SIGINT (Ctrl-C) and SIGHUP end the gateway, its calls first.
 ";

@@ -16,6 +16,7 @@ use super::rows::{PhonesFile, QuartetFile, RoutesFile};
 use super::settings::Settings;
 use super::tree::Tree;
 use super::{cross, generate};
+use crate::permissions::Trusted;
 
 /// Longest conf file that is read; ten thousand phones take a fifth of it.
 const LONGEST_FILE: u64 = 16 << 20;
@@ -70,7 +71,7 @@ pub fn environment() -> Vec<(String, String)> {
     variables
 }
 
-/// Reads and checks the three conf files of a folder.
+/// Reads and checks the three conf files of a folder that nobody else can write.
 ///
 /// `variables` are those of [`environment`], or a test's own. A missing phones.conf or routes.conf has no phones or no
 /// routes. Nothing is written and no socket opened.
@@ -78,6 +79,7 @@ pub fn environment() -> Vec<(String, String)> {
 /// # Errors
 /// Everything that is wrong, all at once.
 pub fn load(folder: &Path, variables: &[(String, String)]) -> Result<Loaded, Problems> {
+    check_writers(folder, &ConfFile::ALL)?;
     let mut problems = Vec::new();
     let texts = ConfFile::ALL.map(|file| read(folder, file, &mut problems));
     check_and_build(folder, texts, variables, problems)
@@ -101,10 +103,34 @@ pub fn load_texts(folder: &Path, texts: [&str; 3], variables: &[(String, String)
 /// # Errors
 /// Everything that is wrong with quartet.conf and the environment.
 pub fn realm(folder: &Path, variables: &[(String, String)]) -> Result<String, Problems> {
+    check_writers(folder, &[ConfFile::Quartet])?;
     let mut problems = Vec::new();
     let quartet = read(folder, ConfFile::Quartet, &mut problems);
     let texts = [quartet, Some(Zeroizing::default()), Some(Zeroizing::default())];
     check_and_build(folder, texts, variables, problems).map(|loaded| loaded.settings.sip.realm)
+}
+
+/// Refuses a folder in which somebody else could write: its files name the code that is loaded, and who may register. They
+/// are not even read, so that a stranger's folder cannot have the contents of a file shown that only this user may read.
+fn check_writers(folder: &Path, files: &[ConfFile]) -> Result<(), Problems> {
+    let mut problems: Vec<Problem> = Vec::new();
+    let paths = files.iter().map(|file| folder.join(file.name()));
+    for path in [folder.to_owned()].into_iter().chain(paths) {
+        for fault in Trusted::by_this_process().faults(&path) {
+            let problem = Problem {
+                sentence: fault.to_string(),
+                place: Place::File(fault.path),
+            };
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Problems(problems))
+    }
 }
 
 /// Checks the texts of the three files; `None` is one that could not be read, which is already among the problems.

@@ -1,6 +1,7 @@
 //! The conf files as an operator meets them: what is refused and how, what is taken over.
 
 use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -28,11 +29,22 @@ impl Folder {
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
         let folder = Self(std::env::temp_dir().join(name));
-        fs::create_dir_all(&folder.0).unwrap();
+        fs::DirBuilder::new().mode(0o700).create(&folder.0).unwrap();
         for (name, text) in files {
-            fs::write(folder.0.join(name), text).unwrap();
+            folder.write(name, text.as_bytes());
         }
         folder
+    }
+
+    /// Writes a file that nobody else may, whatever the umask.
+    fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).unwrap();
+        self.mode(name, 0o600);
+    }
+
+    fn mode(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.0.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
 
     fn load(&self, variables: &[(&str, &str)]) -> Result<Loaded, Problems> {
@@ -141,6 +153,7 @@ confirm_timeout = "500s"
         ("routes.conf", routes),
     ]);
     fs::create_dir(folder.0.join("voices")).unwrap();
+    folder.mode("voices", 0o700);
     let settings = folder.load(&[]).unwrap().settings;
     assert_eq!(settings.sip.listen.len(), 2);
     assert_eq!(
@@ -398,6 +411,61 @@ fn missing_files() {
 }
 
 #[test]
+fn what_others_may_write_is_refused_before_it_is_read() {
+    if crate::permissions::Trusted::is_everybody() {
+        return;
+    }
+    let folder = Folder::new(&[(
+        "quartet.conf",
+        "[ivr]\nprompts = \"voices\"\n[plugins]\npath = [\"code\"]\n",
+    )]);
+    for (name, file) in [("voices", "voices/en/compare.wav"), ("code", "code/x.so")] {
+        fs::create_dir_all(folder.0.join(file).parent().unwrap()).unwrap();
+        folder.mode(name, 0o755);
+        folder.write(file, b"");
+    }
+    folder.mode("voices/en", 0o755);
+    folder.write("phones.conf", b"nonsense");
+    let problems = || folder.problems(&[]);
+    assert!(problems()[0].starts_with("phones.conf:1: "), "{:?}", problems());
+    let mode =
+        |mode: &str| format!("can be written by everybody (mode {mode}), who could change what the gateway does");
+    for name in ["", "quartet.conf", "phones.conf"] {
+        let good = fs::metadata(folder.0.join(name)).unwrap().permissions().mode();
+        folder.mode(name, good | 0o002);
+        let [problem] = &problems()[..] else {
+            panic!("{:?}", problems())
+        };
+        let expected = mode(&format!("{:04o}", (good | 0o002) & 0o777));
+        assert!(
+            problem.contains(&expected) && !problem.contains("nonsense"),
+            "{problem}"
+        );
+        assert!(
+            problem.contains(name) && problem.contains("forbid it: chmod go-w "),
+            "{problem}"
+        );
+        folder.mode(name, good);
+    }
+    folder.write("phones.conf", b"");
+    assert_eq!(problems(), Vec::<String>::new());
+    for (name, line, option) in [
+        ("voices/en/compare.wav", 2, "prompts names the folder \"voices\"; "),
+        ("voices", 2, "prompts names the folder \"voices\"; "),
+        ("code", 4, "path names the folder \"code\"; "),
+    ] {
+        let good = fs::metadata(folder.0.join(name)).unwrap().permissions().mode();
+        folder.mode(name, good | 0o002);
+        let [problem] = &problems()[..] else {
+            panic!("{:?}", problems())
+        };
+        let start = format!("quartet.conf:{line}: {option}{name} can be written by everybody");
+        assert!(problem.starts_with(&start), "{problem}");
+        folder.mode(name, good);
+    }
+}
+
+#[test]
 fn phones_with_mistakes() {
     refused_phones(
         &format!(
@@ -434,7 +502,7 @@ fn phones_with_mistakes() {
 #[test]
 fn a_file_that_is_no_text() {
     let folder = Folder::new(&[("quartet.conf", "")]);
-    fs::write(folder.0.join("phones.conf"), b"# one\n# \xff\n").unwrap();
+    folder.write("phones.conf", b"# one\n# \xff\n");
     assert_eq!(
         folder.problems(&[]),
         ["phones.conf:2: is not UTF-8 here; save the file as UTF-8"]
@@ -575,7 +643,15 @@ fn the_conf_file_and_the_manual_are_those_of_the_table() {
 
 #[test]
 fn the_shipped_conf_folder_loads_and_lets_nobody_in() {
-    let loaded = load(&repository("conf"), &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    // Copied: in a checkout under umask 002 a group may write them.
+    let text = |file: &str| fs::read_to_string(repository(&format!("conf/{file}"))).unwrap();
+    let [quartet, phones, routes] = ["quartet.conf", "phones.conf", "routes.conf"].map(text);
+    let folder = Folder::new(&[
+        ("quartet.conf", &quartet),
+        ("phones.conf", &phones),
+        ("routes.conf", &routes),
+    ]);
+    let loaded = folder.load(&[]).unwrap_or_else(|problems| panic!("{problems}"));
     assert!(loaded.settings.phones.is_empty(), "no default password");
 }
 

@@ -1,7 +1,8 @@
 //! A gateway of our own: a real `quartet run` in a process of its own, with conf files in a folder of its own.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -173,9 +174,9 @@ fn write_conf(folder: &Path, setup: &Setup) -> anyhow::Result<()> {
          {}\n",
         setup.sip, setup.hub, setup.more
     );
-    std::fs::write(folder.join("quartet.conf"), main)?;
-    std::fs::write(folder.join("phones.conf"), &setup.phones)?;
-    std::fs::write(folder.join("routes.conf"), &setup.routes)?;
+    write_private(&folder.join("quartet.conf"), &main)?;
+    write_private(&folder.join("phones.conf"), &setup.phones)?;
+    write_private(&folder.join("routes.conf"), &setup.routes)?;
     Ok(())
 }
 
@@ -202,6 +203,13 @@ fn terminate(pid: i32) {
     unsafe {
         libc::kill(pid, libc::SIGTERM);
     }
+}
+
+/// Writes a file that only we may read and write, whatever the umask: the gateway refuses others.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 fn fresh_folder() -> anyhow::Result<PathBuf> {

@@ -6,7 +6,8 @@
 //!
 //! The border to foreign code is `loader`, the only unsafe code of this crate. The handles check every number that comes
 //! back; a plugin that breaks its promise loses the handle, and after ten breaks in a minute takes no new calls.
-//! Plugins are trusted code in this process: nothing here holds back one that means harm.
+//! Plugins are trusted code in this process: nothing here holds back one that means harm. So a file that somebody else
+//! could change is refused before it is opened ([`crate::permissions`]).
 //!
 //! The contract: `plugins/api/include/quartet_plugin.h`. Checks for authors: [`conformance`], run by `quartet plugin test`.
 
@@ -29,6 +30,6 @@ pub use loader::elf::{FileFacts, facts_of, read_facts};
 pub use packet::Packet;
 pub use quartet_plugin::{About, Kind as PacketKind, Outcome, Role, Setting};
 pub use refusal::{LoadError, PluginError, Reason, Refusal};
-pub use registry::{Kind, Loaded, PluginOption, PluginSettings, Registry, search_folders};
+pub use registry::{Kind, Loaded, PluginOption, PluginSettings, Registry, search_folders, writable_plugins};
 pub use self_check::CodecReport;
 pub use transport::{Output, Transport, TransportEvent, TransportTable};

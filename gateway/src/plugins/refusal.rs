@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::permissions::Fault;
+
 /// Why a file is not loaded as a plugin. The text is the cause and the remedy; [`Refusal`] adds the file.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -11,6 +13,9 @@ pub enum Reason {
     /// The file or folder cannot be read.
     #[error("it cannot be read ({0}); correct the path or the permissions")]
     Unreadable(String),
+    /// Somebody could change it who is not trusted to: the operator's permissions.
+    #[error("{} {}", .0.path.display(), .0)]
+    Writable(Fault),
     /// Not an ELF file, or a damaged one.
     #[error("it is no shared library ({0}); build it as one, or copy it again if it was cut short")]
     NotALibrary(String),

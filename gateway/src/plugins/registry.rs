@@ -11,6 +11,7 @@ use super::loader::{self, Shared, Tables, elf};
 use super::refusal::{LoadError, Reason, Refusal};
 use super::self_check::{self, CodecReport};
 use super::transport::TransportTable;
+use crate::permissions::Trusted;
 
 /// The `[plugins]` section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -190,7 +191,10 @@ impl Registry {
     }
 
     fn try_file(&mut self, file: &Path, configured: bool, settings: &PluginSettings) {
-        let result = elf::read_facts(file).and_then(|facts| self.add(file, facts, settings));
+        let result = elf::read_facts(file).and_then(|facts| {
+            check_writers(file)?;
+            self.add(file, facts, settings)
+        });
         let Err(reason) = result else { return };
         let alien = matches!(
             reason,
@@ -372,6 +376,27 @@ impl Registry {
     pub fn counters(&self) -> Vec<Counters> {
         self.health.iter().map(|health| health.counters()).collect()
     }
+}
+
+/// Refuses a plugin that somebody else could change: its code runs with all that this process may do.
+fn check_writers(file: &Path) -> Result<(), Reason> {
+    let fault = Trusted::by_this_process().faults(file).into_iter().next();
+    fault.map_or(Ok(()), |fault| Err(Reason::Writable(fault)))
+}
+
+/// The plugins that [`Registry::load`] would refuse for who could change them. Nothing is loaded.
+#[must_use]
+pub fn writable_plugins(settings: &PluginSettings) -> Vec<Refusal> {
+    let mut registry = Registry::default();
+    let files = places(settings)
+        .iter()
+        .flat_map(|place| registry.libraries(place))
+        .collect::<Vec<_>>();
+    let refusal = |file: &PathBuf| {
+        elf::read_facts(file).ok()?;
+        Some(Refusal::new(file, &check_writers(file).err()?))
+    };
+    files.iter().filter_map(refusal).collect()
 }
 
 /// The `name:value` lines that a plugin gets: its presets, and over them what the operator set.

@@ -1,5 +1,6 @@
 //! Plugins built on the spot from the C template, whole and spoiled: each refusal says what is wrong and what to do.
 
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,7 +15,7 @@ struct Workshop(PathBuf);
 impl Workshop {
     fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("quartet-plugins-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
         Self(folder)
     }
 
@@ -37,6 +38,8 @@ impl Workshop {
             .status()
             .unwrap();
         assert!(status.success(), "cc builds {file}");
+        // Whatever the umask.
+        std::fs::set_permissions(&so, std::fs::Permissions::from_mode(0o755)).unwrap();
         so
     }
 }
@@ -209,6 +212,45 @@ fn the_gateway_goes_on_without_a_bad_plugin_unless_it_is_required() {
         matches!(error, LoadError::Required { .. }) && error.to_string().contains("codec-missing"),
         "{error}"
     );
+}
+
+#[test]
+fn a_plugin_that_others_may_write_is_not_opened() {
+    if crate::permissions::Trusted::is_everybody() {
+        return;
+    }
+    let shop = Workshop::new("writable");
+    // Its constructor runs if it is opened.
+    let source =
+        format!("{TEMPLATE}\n#include <stdlib.h>\n__attribute__((constructor)) static void die(void) {{ abort(); }}\n");
+    let file = shop.build("writable", &source);
+    let settings = PluginSettings {
+        path: vec![shop.0.clone()],
+        ..PluginSettings::default()
+    };
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    for (path, open, shut) in [(&file, 0o757, 0o755), (&shop.0, 0o707, 0o700)] {
+        mode(path, open);
+        let registry = Registry::load(&settings).unwrap();
+        assert!(registry.loaded().iter().all(|loaded| loaded.file != file));
+        let refused: Vec<_> = registry
+            .refused()
+            .iter()
+            .filter(|refusal| refusal.file == file)
+            .collect();
+        assert_eq!(refused, super::writable_plugins(&settings).iter().collect::<Vec<_>>());
+        let sentence = &refused[0].sentence;
+        let expected = format!(
+            "is not used: {} can be written by everybody (mode {open:04o})",
+            path.display()
+        );
+        assert!(
+            sentence.contains(&expected) && sentence.contains("chmod go-w"),
+            "{sentence}"
+        );
+        mode(path, shut);
+    }
+    assert_eq!(super::writable_plugins(&settings), []);
 }
 
 #[test]

@@ -1,0 +1,423 @@
+//! Who could change a file that this process believes: conf files, plugins, recordings.
+//!
+//! A file is as safe as its owner, its mode, and every folder and link on the way to it: who may write in a folder above puts
+//! another file in its place. Believed are files that nobody can change but root, the user that runs this, and those who
+//! could change the program itself, for they need no file of ours. In a folder with the sticky bit (`/tmp`) everybody may
+//! make files, but only replace his own, so it is enough to look at what stands in it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
+
+/// More links on the way to a file than the system itself would follow.
+const MAX_LINKS: usize = 40;
+
+const STICKY: u32 = 0o1000;
+const GROUP_WRITE: u32 = 0o020;
+const OTHERS_WRITE: u32 = 0o002;
+
+/// Who may write what is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trusted {
+    users: BTreeSet<u32>,
+    groups: BTreeSet<u32>,
+    everybody: bool,
+}
+
+/// What is wrong with a file, or with a folder or link on the way to it: the operator's to mend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which one.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: FaultReason,
+}
+
+/// Why a path is not believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultReason {
+    /// It belongs to somebody else.
+    Owner {
+        /// Whom.
+        owner: u32,
+    },
+    /// Others than its owner may write it.
+    Writable {
+        /// The group, if that may.
+        group: Option<u32>,
+        /// Whether everybody may.
+        others: bool,
+        /// Its mode.
+        mode: u32,
+    },
+}
+
+impl Trusted {
+    /// Root, the effective user of this process, and whoever can change its program.
+    pub fn by_this_process() -> &'static Self {
+        static TRUSTED: OnceLock<Trusted> = OnceLock::new();
+        TRUSTED.get_or_init(|| {
+            let mut trusted = Self::default();
+            trusted.users.extend([0, rustix::process::geteuid().as_raw()]);
+            if let Ok(program) = std::env::current_exe() {
+                trusted.add_writers_of(&program);
+            }
+            trusted
+        })
+    }
+
+    /// Whether everybody can change the program of a test, so that nothing can be shown to be refused: a build under umask 0.
+    #[cfg(test)]
+    pub(crate) fn is_everybody() -> bool {
+        let everybody = Self::by_this_process().everybody;
+        if everybody {
+            eprintln!("SKIPPED: everybody may write the program of this test");
+        }
+        everybody
+    }
+
+    /// Trusts the owner of a file, and the groups that can change it or a folder above.
+    fn add_writers_of(&mut self, program: &Path) {
+        for (_, meta) in steps(program) {
+            let shared = !mode_is_void(&meta);
+            if shared && meta.mode() & GROUP_WRITE != 0 {
+                self.groups.insert(meta.gid());
+            }
+            self.everybody |= shared && meta.mode() & OTHERS_WRITE != 0;
+            if meta.is_file() {
+                self.users.insert(meta.uid());
+            }
+        }
+    }
+
+    /// Everything on the way to a path, and the path itself, that somebody else could change; nothing if it does not exist.
+    pub fn faults(&self, path: &Path) -> Vec<Fault> {
+        let steps = steps(path);
+        steps
+            .into_iter()
+            .filter_map(|(path, meta)| self.fault(path, &meta))
+            .collect()
+    }
+
+    /// As [`Trusted::faults`], for a folder and all that is in it, `depth` folders deep.
+    pub fn faults_within(&self, folder: &Path, depth: usize) -> Vec<Fault> {
+        let mut faults = self.faults(folder);
+        if depth > 0 {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+            paths.sort();
+            for path in paths {
+                for fault in self.faults_within(&path, depth - 1) {
+                    if !faults.contains(&fault) {
+                        faults.push(fault);
+                    }
+                }
+            }
+        }
+        faults
+    }
+
+    fn fault(&self, path: PathBuf, meta: &Metadata) -> Option<Fault> {
+        let reason = if !self.users.contains(&meta.uid()) {
+            FaultReason::Owner { owner: meta.uid() }
+        } else {
+            let mode = if mode_is_void(meta) { 0 } else { meta.mode() };
+            let group = mode & GROUP_WRITE != 0 && !self.groups.contains(&meta.gid());
+            let others = mode & OTHERS_WRITE != 0;
+            if self.everybody || (!group && !others) {
+                return None;
+            }
+            FaultReason::Writable {
+                group: group.then(|| meta.gid()),
+                others,
+                mode: mode & 0o7777,
+            }
+        };
+        Some(Fault { path, reason })
+    }
+}
+
+/// Whether the right to write gives no power over what is there: a link's mode says nothing, and in a folder with the sticky
+/// bit the owner of each entry decides.
+fn mode_is_void(meta: &Metadata) -> bool {
+    meta.is_symlink() || (meta.is_dir() && meta.mode() & STICKY != 0)
+}
+
+/// Everything that decides what a path leads to, from the root on: each folder, each link, and what stands at the end. Stops
+/// where something is missing or cannot be looked at, and so cannot be read either.
+fn steps(path: &Path) -> Vec<(PathBuf, Metadata)> {
+    let Ok(path) = std::path::absolute(path) else {
+        return Vec::new();
+    };
+    let mut ahead: VecDeque<OsString> = components(&path).collect();
+    let (mut at, mut links) = (PathBuf::from("/"), 0);
+    let mut steps: Vec<(PathBuf, Metadata)> = Vec::new();
+    steps.extend(fs::symlink_metadata(&at).ok().map(|meta| (at.clone(), meta)));
+    while let Some(name) = ahead.pop_front() {
+        if name == "/" {
+            at = PathBuf::from("/");
+            continue;
+        }
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&name);
+        let Ok(meta) = fs::symlink_metadata(&next) else { break };
+        if meta.is_symlink() {
+            links += 1;
+            let Some(target) = fs::read_link(&next).ok().filter(|_| links <= MAX_LINKS) else {
+                break;
+            };
+            for part in components(&target).collect::<Vec<_>>().into_iter().rev() {
+                ahead.push_front(part);
+            }
+        } else {
+            at.clone_from(&next);
+        }
+        if steps.iter().all(|(path, _)| *path != next) {
+            steps.push((next, meta));
+        }
+    }
+    steps
+}
+
+/// The parts of a path: `/`, `..` and names.
+fn components(path: &Path) -> impl Iterator<Item = OsString> {
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    parts.map(|part| part.as_os_str().to_owned())
+}
+
+impl fmt::Display for FaultReason {
+    /// The rest of a sentence that begins with the path, up to the command.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owner { owner } => write!(
+                f,
+                "belongs to user {owner}, who could change what the gateway does; if it is right, make it root's"
+            ),
+            Self::Writable { group, others, mode } => {
+                let who = match (group, others) {
+                    (Some(group), true) => format!("group {group} and everybody"),
+                    (Some(group), false) => format!("group {group}"),
+                    (None, _) => "everybody".to_owned(),
+                };
+                write!(
+                    f,
+                    "can be written by {who} (mode {mode:04o}), who could change what the gateway does; forbid it"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let command = match self.reason {
+            FaultReason::Owner { .. } => "chown -h root",
+            FaultReason::Writable { .. } => "chmod go-w",
+        };
+        write!(f, "{}: {command} {}", self.reason, quoted(&self.path))
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ':');
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    /// A folder of this test's own, with a file in a folder in it; gone after the test.
+    struct Ground {
+        top: PathBuf,
+        trusted: Trusted,
+    }
+
+    impl Ground {
+        fn new(name: &str) -> Self {
+            let top = std::env::temp_dir().join(format!("quartet-permissions-{}-{name}", std::process::id()));
+            fs::DirBuilder::new().mode(0o700).create(&top).unwrap();
+            let top = top.canonicalize().unwrap();
+            fs::create_dir(top.join("conf")).unwrap();
+            fs::write(top.join("conf/file"), "").unwrap();
+            let ground = Self {
+                trusted: Trusted {
+                    users: [0, rustix::process::geteuid().as_raw()].into(),
+                    ..Trusted::default()
+                },
+                top,
+            };
+            ground.mode("conf", 0o755);
+            ground.mode("conf/file", 0o644);
+            ground
+        }
+
+        fn mode(&self, path: &str, mode: u32) {
+            fs::set_permissions(self.top.join(path), fs::Permissions::from_mode(mode)).unwrap();
+        }
+
+        /// The faults of a path, with where the ground is left out.
+        fn faults(&self, path: &str) -> Vec<String> {
+            let within = |fault: &Fault| {
+                fault
+                    .path
+                    .strip_prefix(&self.top)
+                    .map(|path| path.display().to_string())
+            };
+            let faults = self.trusted.faults(&self.top.join(path));
+            faults
+                .iter()
+                .map(|fault| within(fault).expect("all is well above"))
+                .collect()
+        }
+    }
+
+    impl Drop for Ground {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.top).ok();
+        }
+    }
+
+    #[test]
+    fn modes() {
+        let ground = Ground::new("modes");
+        for (file, folder, faults) in [
+            (0o644, 0o755, &[][..]),
+            (0o640, 0o750, &[]),
+            (0o600, 0o700, &[]),
+            (0o664, 0o755, &["conf/file"]),
+            (0o646, 0o755, &["conf/file"]),
+            (0o644, 0o775, &["conf"]),
+            (0o666, 0o777, &["conf", "conf/file"]),
+            (0o644, 0o1777, &[]),
+            (0o646, 0o1777, &["conf/file"]),
+            // On a file the sticky bit means nothing.
+            (0o1646, 0o755, &["conf/file"]),
+        ] {
+            ground.mode("conf/file", file);
+            ground.mode("conf", folder);
+            assert_eq!(ground.faults("conf/file"), faults, "{file:o} in {folder:o}");
+        }
+        ground.mode("conf/file", 0o644);
+        ground.mode("conf", 0o755);
+        ground.mode("", 0o777);
+        assert_eq!(ground.faults("conf/file"), [""], "a folder above");
+        assert_eq!(ground.faults("conf/none"), [""], "what is missing has a way as well");
+    }
+
+    #[test]
+    fn links_lead_no_way_around() {
+        let ground = Ground::new("links");
+        fs::create_dir(ground.top.join("open")).unwrap();
+        symlink("../conf", ground.top.join("open/relative")).unwrap();
+        symlink(ground.top.join("open/relative"), ground.top.join("absolute")).unwrap();
+        ground.mode("open", 0o755);
+        assert_eq!(ground.faults("absolute/file"), Vec::<String>::new());
+        ground.mode("open", 0o777);
+        for path in [
+            "open/relative/file",
+            "absolute/file",
+            "absolute",
+            "open/../conf/file",
+            "conf/../open/./relative",
+        ] {
+            assert_eq!(ground.faults(path), ["open"], "{path}");
+        }
+        assert_eq!(ground.faults("conf/file"), Vec::<String>::new());
+        symlink("circle", ground.top.join("circle")).unwrap();
+        assert_eq!(
+            ground.faults("circle/file"),
+            Vec::<String>::new(),
+            "nobody can read that"
+        );
+    }
+
+    #[test]
+    fn owners() {
+        let mut ground = Ground::new("owners");
+        let me = fs::metadata(ground.top.join("conf")).unwrap();
+        ground.trusted.users = [me.uid() + 1].into();
+        assert_eq!(
+            ground
+                .trusted
+                .faults(&ground.top.join("conf/file"))
+                .last()
+                .unwrap()
+                .reason,
+            FaultReason::Owner { owner: me.uid() }
+        );
+        ground.trusted.users = [0, me.uid()].into();
+        assert_eq!(ground.faults("conf/file"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn who_can_change_the_program_is_believed() {
+        let mut ground = Ground::new("program");
+        let meta = fs::metadata(ground.top.join("conf")).unwrap();
+        ground.mode("conf/file", 0o664);
+        ground.mode("conf", 0o775);
+        assert_eq!(ground.faults("conf/file"), ["conf", "conf/file"]);
+        // A checkout under umask 002: the group that may write the conf folder may write the program.
+        let program = ground.top.join("program");
+        fs::write(&program, "").unwrap();
+        ground.mode("program", 0o775);
+        ground.trusted.add_writers_of(&program);
+        assert_eq!(ground.trusted.groups, [meta.gid()].into());
+        assert_eq!(ground.faults("conf/file"), Vec::<String>::new());
+        ground.mode("conf", 0o777);
+        assert_eq!(ground.faults("conf/file"), ["conf"], "others may not");
+        ground.mode("program", 0o777);
+        ground.trusted.add_writers_of(&program);
+        assert_eq!(ground.faults("conf/file"), Vec::<String>::new(), "now they may");
+    }
+
+    #[test]
+    fn all_that_is_in_a_folder() {
+        let ground = Ground::new("within");
+        ground.mode("conf/file", 0o666);
+        let within = |depth| ground.trusted.faults_within(&ground.top, depth).len();
+        assert_eq!([within(0), within(1), within(2), within(9)], [0, 0, 1, 1]);
+        ground.mode("conf", 0o777);
+        assert_eq!([within(1), within(2)], [1, 2], "each once");
+    }
+
+    #[test]
+    fn the_sentence_says_who_and_how_to_mend_it() {
+        let fault = |path: &str, reason| {
+            Fault {
+                path: path.into(),
+                reason,
+            }
+            .to_string()
+        };
+        let writable = |group, others, mode| FaultReason::Writable { group, others, mode };
+        assert_eq!(
+            fault("/etc/quartet", writable(Some(50), false, 0o775)),
+            "can be written by group 50 (mode 0775), who could change what the gateway does; forbid it: chmod go-w /etc/quartet"
+        );
+        assert_eq!(
+            fault("/a b/it's", writable(Some(50), true, 0o777)),
+            "can be written by group 50 and everybody (mode 0777), who could change what the gateway does; forbid it: \
+             chmod go-w '/a b/it'\\''s'"
+        );
+        assert_eq!(
+            fault("/x", FaultReason::Owner { owner: 1001 }),
+            "belongs to user 1001, who could change what the gateway does; if it is right, make it root's: chown -h root /x"
+        );
+    }
+}
