@@ -1,7 +1,6 @@
 //! The gateway's program in other surroundings: variables, limits, a network of its own; and files that are nobody else's.
 
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A script that does something and then becomes the program; removed when dropped.
@@ -13,13 +12,12 @@ impl Wrapper {
     /// `setup` are lines of a shell; `launcher` is empty or a command that becomes the program, as `ip netns exec NAME`.
     pub fn new(setup: &str, launcher: &str, program: &str) -> Self {
         let folder = private_folder("wrapper");
-        let mut script = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o700)
-            .open(folder.join("quartet"))
-            .expect("a script");
-        writeln!(script, "#!/bin/sh\n{setup}\nexec {launcher} \"{program}\" \"$@\"").expect("written");
+        let made = folder.join("script");
+        private_file(
+            &made,
+            &format!("#!/bin/sh\n{setup}\nexec {launcher} \"{program}\" \"$@\"\n"),
+        );
+        copy_program(&made, &folder.join("quartet"));
         Self { folder }
     }
 
@@ -53,6 +51,21 @@ pub fn private_file(path: &Path, text: &str) {
     std::fs::write(path, text).expect("a file");
     let mode = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(path, mode).expect("its mode");
+}
+
+/// Copies a program so that it can be run at once: another process does it, since what this one has open for writing, a child
+/// that another thread starts meanwhile has open as well, and the system runs no file that is.
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("install")
+        .args(["-m", "700"])
+        .arg(from)
+        .arg(to)
+        .status();
+    assert!(
+        copied.expect("install is there").success(),
+        "{} is not copied",
+        from.display()
+    );
 }
 
 /// Takes from everybody else the right to write a file and the folders above it, up to `top`, whatever the umask was.

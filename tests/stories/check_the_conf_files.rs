@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use quartet_tests::wrapper::{keep_from_others, private_file, private_folder};
+use quartet_tests::wrapper::{copy_program, keep_from_others, private_file, private_folder};
 
 use crate::PROGRAM;
 
@@ -95,7 +95,7 @@ fn a_strangers_folder_is_refused_by_every_verb_that_reads_it() {
     // A program that nobody else can write, whatever the umask that this one was built under.
     let place = private_folder("program");
     let program = place.join("quartet");
-    std::fs::copy(PROGRAM, &program).expect("a copy");
+    copy_program(Path::new(PROGRAM), &program);
     keep_from_others(&place, &program);
     let conf = place.join("conf");
     std::fs::create_dir(&conf).expect("a folder");

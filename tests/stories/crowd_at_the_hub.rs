@@ -29,6 +29,7 @@ fn open_files(house: &House) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "a crowd takes the processor from the others; ./check runs it"]
 async fn idle_connections_cost_no_call_and_no_record() {
     let small = Wrapper::new("ulimit -Sn 100 && ulimit -Hn 200 || exit 1", "", PROGRAM);
     let house = House::new(small.path().to_str().expect("UTF-8"), "[call]\nverify = \"off\"").await;
@@ -67,6 +68,7 @@ async fn idle_connections_cost_no_call_and_no_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "a crowd takes the processor from the others; ./check runs it"]
 async fn unfinished_headers_take_little_memory_and_end_at_the_deadline() {
     let house = House::new(PROGRAM, "").await;
     let hub = house.gateway.hub().expect("its address");
@@ -97,6 +99,7 @@ async fn unfinished_headers_take_little_memory_and_end_at_the_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "a crowd takes the processor from the others; ./check runs it"]
 async fn one_source_has_sixteen_connections_without_a_hello() {
     let Some(()) = may_make_namespaces() else { return };
     let namespace = Namespace::new();
