@@ -109,12 +109,13 @@ pub(crate) async fn run_cancel(options: Options) -> Verdict {
     Ok(format!("a forged CANCEL draws {status} and the call is answered"))
 }
 
-/// Its number, its state and what is known of the emojis.
-async fn row(house: &House) -> anyhow::Result<(u64, String, String)> {
+/// Its key, its state and what is known of the emojis.
+async fn row(house: &House) -> anyhow::Result<(String, String, String)> {
     let calls = house.gateway.ask(&Question::Calls).await?;
     let text = |column: &str| calls[0][column].as_str().map(str::to_owned).unwrap_or_default();
     let id = calls[0]["id"]
-        .as_u64()
+        .as_str()
+        .map(str::to_owned)
         .with_context(|| format!("the call is gone\n{}", house.gateway.log()))?;
     Ok((id, text("state"), text("verdict")))
 }

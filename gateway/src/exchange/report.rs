@@ -93,7 +93,6 @@ impl Exchange {
 
     /// Calls on the hub, in any state, as its adapter knows them: none may outlive the calls here.
     #[cfg(feature = "fuzzing")]
-    #[must_use]
     pub fn network_calls(&self) -> usize {
         self.hub.calls()
     }

@@ -2,11 +2,12 @@
 //! hub, and media that may do anything: no panic, one record for each call, every media leg closed, and after
 //! stopping and some time nothing is left.
 //!
-//! NUL ends a record. `0` to `3` begins a datagram from there, see `login.rs`; `h` a frame of the hub, in which `$C`
-//! is the newest call and `$I` the newest request of ours; `u` an order to the user: `t`ake, `d`ial, `e`nd, `x` to be
-//! gone. `m`, a letter and a digit that counts legs back are words of media: `l`ocal lines, `c`onnected, `f`ailed,
-//! `s`hut by the peer, `p`layed, `k`ey and which, `r`eport of silence and how long, `z` closed. `q` asks: `h`angup,
-//! `l`ocked, `u`nlock, `c`alls. `o` lets the next power find no room. `+` and a byte lets so many seconds pass.
+//! NUL ends a record. `0` to `3` begins a datagram from there, see `login.rs`; `h` a frame of the hub, in which `$C` is
+//! the newest call and `$I` the newest request of ours; `u` an order to the user: `t`ake, `d`ial phone 100, dial the
+//! `g`ateway, `e`nd, `x` to be gone. `m`, a letter and a digit that counts legs back are words of media: `l`ocal lines,
+//! `c`onnected, `f`ailed, `s`hut by the peer, `p`layed, `k`ey and which, `r`eport of silence and how long, `z` closed.
+//! `q` asks: `h`angup, `l`ocked, `u`nlock, `c`alls. `o` lets the next power find no room. `+` and a byte lets so many
+//! seconds pass.
 #![no_main]
 
 #[path = "../login.rs"]
@@ -167,9 +168,8 @@ impl World {
         let mut rendezvous = Rendezvous::new(config, Arc::new(directory));
         rendezvous.connect_local(GATEWAY);
         rendezvous.connect(now, USER, source(b'3').address);
-        let hello = format!(
-            r#"{{"id":0,"verb":"hello","protocol":{{"min":1,"max":1}},"client":"fuzz","token":"{TOKEN}"}}"#
-        );
+        let hello =
+            format!(r#"{{"id":0,"verb":"hello","protocol":{{"min":1,"max":1}},"client":"fuzz","token":"{TOKEN}"}}"#);
         rendezvous.handle_input(now, USER, &hello);
         assert!(rendezvous.is_online(&name("anna")));
         Self {
@@ -294,10 +294,11 @@ impl World {
     fn order(&mut self, letter: u8) {
         let now = self.now;
         match letter {
-            b'd' => {
+            b'd' | b'g' => {
                 let mut id = [0; 16];
                 self.rng.fill_bytes(&mut id);
-                let (from, to) = ("anna".to_owned(), if id[0] % 2 == 0 { "gw" } else { "100@gw" }.to_owned());
+                let to = if letter == b'g' { "gw" } else { "100@gw" };
+                let (from, to) = ("anna".to_owned(), to.to_owned());
                 let outgoing = E2eeOutgoing { call: NetworkCall(id), from, to };
                 let rng = Box::new(ChaCha8Rng::seed_from_u64(4));
                 self.user.leg = Some(E2eeLeg::call(User::means(&self.registry), outgoing, rng));
