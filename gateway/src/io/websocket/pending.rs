@@ -11,11 +11,16 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
+use futures_util::task::AtomicWaker;
 use quartet_proto::rate::source_of;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
+
+/// What is read of a connection before its hello is accepted: a request's head and a hello have 10 KiB at most. Without this
+/// a frame without an end would fill a buffer of [`quartet_proto::hub::MAX_FRAME`] on each.
+const MAX_READ: usize = 32 * 1024;
 
 /// The connections that have not said hello.
 #[derive(Debug)]
@@ -90,6 +95,7 @@ impl Pending {
             key,
             deadline,
             standing: watch::Sender::new(Standing::Pending),
+            reader: AtomicWaker::new(),
             pending: Arc::clone(self),
         });
         table.connections.insert(key, (source, Arc::clone(&admission)));
@@ -141,6 +147,8 @@ pub(super) struct Admission {
     key: u64,
     deadline: Instant,
     standing: watch::Sender<Standing>,
+    /// Who reads, if it waits for the hello to be accepted.
+    reader: AtomicWaker,
     pending: Arc<Pending>,
 }
 
@@ -149,6 +157,7 @@ impl Admission {
     pub(super) fn admit(&self) {
         if self.pending.leave(self.key) {
             self.standing.send_replace(Standing::Admitted);
+            self.reader.wake();
         }
     }
 
@@ -218,6 +227,8 @@ impl Admission {
 pub(super) struct PlacedStream {
     stream: TcpStream,
     admission: Arc<Admission>,
+    /// Bytes read before the hello was accepted.
+    read: usize,
     _place: OwnedSemaphorePermit,
 }
 
@@ -226,6 +237,7 @@ impl PlacedStream {
         Self {
             stream,
             admission,
+            read: 0,
             _place: place,
         }
     }
@@ -243,7 +255,20 @@ impl Drop for PlacedStream {
 
 impl AsyncRead for PlacedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        if !self.admission.is_pending() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        if self.read >= MAX_READ {
+            // The rest stays with the system and the peer. Registered first, so that an admission in between is seen.
+            self.admission.reader.register(cx.waker());
+            if self.admission.is_pending() {
+                return Poll::Pending;
+            }
+        }
+        let before = buf.filled().len();
+        let done = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.read += buf.filled().len() - before;
+        done
     }
 }
 

@@ -115,7 +115,8 @@ async fn too_large_and_binary_frames_close() {
         assert!(matches!(next(&mut received).await.event, HubEvent::Closed));
     }
     let mut client = connect(address).await;
-    let (_, _, _sender) = opened(&mut received).await;
+    let (_, _, sender) = opened(&mut received).await;
+    sender.admit();
     client.send(Frame::text("x".repeat(MAX_FRAME))).await.unwrap();
     assert!(matches!(next(&mut received).await.event, HubEvent::Text(text) if text.len() == MAX_FRAME));
 }
@@ -284,6 +285,18 @@ async fn an_accepted_hello_lifts_the_deadline() {
     tokio::time::sleep(2 * hurried().hello).await;
     client.send(Frame::text("still here")).await.unwrap();
     assert!(matches!(next(&mut received).await.event, HubEvent::Text(_)));
+}
+
+#[tokio::test]
+async fn little_is_read_before_the_hello_is_accepted_and_all_after() {
+    let (address, mut received) = door(WebSocketSettings::default()).await;
+    let mut client = connect(address).await;
+    let (_, _, sender) = opened(&mut received).await;
+    client.send(Frame::text("a".repeat(MAX_FRAME))).await.unwrap();
+    let early = timeout(Duration::from_millis(200), received.recv()).await;
+    assert!(early.is_err(), "a frame of {MAX_FRAME} bytes is no hello: {early:?}");
+    sender.admit();
+    assert!(matches!(next(&mut received).await.event, HubEvent::Text(text) if text.len() == MAX_FRAME));
 }
 
 #[tokio::test]
