@@ -15,7 +15,7 @@ use super::login_limiter::{Locked, LoginLimiter};
 use super::nonces::{Count, Nonces};
 use super::{Account, Ha1};
 use crate::rate::source_of;
-use crate::sip::message::{Method, Param, Request, Uri};
+use crate::sip::message::{Param, Request, Uri};
 use crate::sip::{Limits, LoginFailure};
 
 /// Longest account name remembered of a failure.
@@ -140,7 +140,7 @@ impl Guard {
         if let Err(failures) = self.limiter.may_judge(now, home, known) {
             return failed(LoginFailure::NotJudged, failures);
         }
-        match (judge(&fields, account, request.method), account) {
+        match (judge(&fields, account, request.method_name()), account) {
             (Judgement::Right { .. }, Some(_)) if !uri_fits(&fields, request) => Verdict::UriMismatch,
             (Judgement::Right { count }, Some(account)) => match self.nonces.count(nonce, count) {
                 Count::Fresh => {
@@ -222,7 +222,7 @@ enum Judgement {
 }
 
 /// Compares the response with the one expected; the work is the same for unknown accounts.
-fn judge(fields: &[Param], account: Option<&Account>, method: Method) -> Judgement {
+fn judge(fields: &[Param], account: Option<&Account>, method: &str) -> Judgement {
     let text = |name: &str| field(fields, name).unwrap_or_default();
     let Some(algorithm) = Algorithm::of(field(fields, "algorithm")) else {
         return Judgement::Wrong;
@@ -246,7 +246,7 @@ fn judge(fields: &[Param], account: Option<&Account>, method: Method) -> Judgeme
     let Some(ha1) = known.or_else(|| algorithm.ha1(&nobody)) else {
         return Judgement::Wrong;
     };
-    let expected = algorithm.response(&ha1, text("nonce"), qop, method.name(), text("uri"));
+    let expected = algorithm.response(&ha1, text("nonce"), qop, method, text("uri"));
     let given = text("response").to_ascii_lowercase();
     let same = bool::from(expected.as_bytes().ct_eq(given.as_bytes()));
     if same && is_known {

@@ -103,6 +103,15 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
+impl Request {
+    /// The method as it stands on the wire, those included that [`Method`] has no name for: digests are made of it.
+    pub(in crate::sip) fn method_name(&self) -> &str {
+        // The parser has compared it with the request line.
+        let cseq = self.headers.get("CSeq").unwrap_or_default();
+        cseq.split_whitespace().nth(1).unwrap_or_default()
+    }
+}
+
 /// A response whose must-have fields are there and readable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
