@@ -188,13 +188,16 @@ impl Call {
         self.legs.iter().map(Leg::key)
     }
 
-    /// Whether this phone, or this caller from outside, has a part in the call.
-    pub fn involves(&self, name: &str) -> bool {
+    /// Whether a user of a network of this name began the call; a phone may have the same name.
+    pub fn is_from_outside(&self, name: &str) -> bool {
         self.parties.direction == Direction::Incoming && self.parties.from == name
-            || self
-                .legs
-                .iter()
-                .any(|leg| matches!(leg, Leg::Sip(leg) if leg.user() == name))
+    }
+
+    /// Whether this phone has a part in the call.
+    pub fn has_phone(&self, user: &str) -> bool {
+        self.legs
+            .iter()
+            .any(|leg| matches!(leg, Leg::Sip(leg) if leg.user() == user))
     }
 
     /// The leg of that key.

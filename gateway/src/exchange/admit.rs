@@ -107,7 +107,7 @@ impl Exchange {
             let retry_after = Some(RETRY_AFTER);
             return refuse(self, &parties, Cause::Limit { retry_after });
         }
-        if !self.limits.take_caller(now, &user) {
+        if !self.limits.take_caller(now, Direction::Outgoing, &user) {
             return refuse(self, &parties, TOO_MANY);
         }
         if self.is_busy(&user) {
@@ -129,10 +129,13 @@ impl Exchange {
         let Some(phone) = self.phone(&user) else {
             return refuse(self, &parties, Cause::Forbidden);
         };
-        if !self.limits.may_call(now, &callee)
-            || !self
-                .limits
-                .take_route(now, &destination.route, std::iter::once(callee.as_str()))
+        if !self.limits.may_call(now, Direction::Outgoing, &callee)
+            || !self.limits.take_route(
+                now,
+                Direction::Outgoing,
+                &destination.route,
+                std::iter::once(callee.as_str()),
+            )
         {
             return refuse(self, &parties, TOO_MANY);
         }
@@ -192,11 +195,11 @@ impl Exchange {
         if self.by_network.contains_key(&call) {
             return;
         }
-        if !self.limits.take_caller(now, &from) {
+        if !self.limits.take_caller(now, Direction::Incoming, &from) {
             return refuse(self, &parties, TOO_MANY);
         }
         // A caller from outside has no more calls than a phone has.
-        if self.is_full() || self.calls_of(&from) >= self.settings.limits.calls_per_phone as usize {
+        if self.is_full() || self.has_enough(|call| call.is_from_outside(&from)) {
             return refuse(self, &parties, Cause::Busy);
         }
         let number = to.split_once('@').map_or("", |(extension, _)| extension);
@@ -218,7 +221,7 @@ impl Exchange {
             .collect();
         let called: Vec<_> = free
             .iter()
-            .filter(|phone| self.limits.may_call(now, &phone.user))
+            .filter(|phone| self.limits.may_call(now, Direction::Incoming, &phone.user))
             .cloned()
             .collect();
         let contacts: Vec<_> = called
@@ -241,7 +244,10 @@ impl Exchange {
             return refuse(self, &parties, cause);
         }
         let rung = called.iter().map(|phone| phone.user.as_str());
-        if !self.limits.take_route(now, &destination.route, rung) {
+        if !self
+            .limits
+            .take_route(now, Direction::Incoming, &destination.route, rung)
+        {
             return refuse(self, &parties, TOO_MANY);
         }
         let caller_key = LegKey(self.next_key());
@@ -370,13 +376,14 @@ impl Exchange {
         self.stopping || self.calls.len() >= self.settings.limits.calls as usize
     }
 
-    /// How many calls this name has, as a phone or as a caller from outside.
-    fn calls_of(&self, name: &str) -> usize {
-        self.calls.values().filter(|call| call.involves(name)).count()
+    /// Whether there are as many of these calls as one phone may have.
+    fn has_enough(&self, is_its: impl Fn(&Call) -> bool) -> bool {
+        let calls = self.calls.values().filter(|call| is_its(call));
+        calls.count() >= self.settings.limits.calls_per_phone as usize
     }
 
     fn is_busy(&self, user: &str) -> bool {
-        self.calls_of(user) >= self.settings.limits.calls_per_phone as usize
+        self.has_enough(|call| call.has_phone(user))
     }
 
     fn phone(&self, user: &str) -> Option<config::Phone> {

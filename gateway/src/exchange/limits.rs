@@ -1,20 +1,23 @@
 //! How many calls one caller may begin, one callee receives and one route takes in a minute.
+//!
+//! Names are those of one side: a phone and a user of a network may have the same, and neither may use up what is the other's.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use quartet_proto::rate::{Rate, RateLimiter};
 
+use crate::cdr::Direction;
 use crate::config;
 
 /// Names remembered before those at rest are forgotten; a busy gateway has some hundred that are not.
 const FORGET_FROM: usize = 4096;
 
-/// The limiters of all names of one kind.
+/// The limiters of all names of one kind, by the direction of their calls.
 #[derive(Debug)]
 struct Limiters {
     rate: Rate,
-    of: BTreeMap<String, RateLimiter>,
+    of: BTreeMap<(Direction, String), RateLimiter>,
     forget_at: usize,
 }
 
@@ -27,19 +30,19 @@ impl Limiters {
         }
     }
 
-    fn may(&self, now: Instant, name: &str) -> bool {
+    fn may(&self, now: Instant, direction: Direction, name: &str) -> bool {
         self.of
-            .get(name)
+            .get(&(direction, name.to_owned()))
             .is_none_or(|limiter| limiter.wait(now, self.rate).is_zero())
     }
 
-    fn take(&mut self, now: Instant, name: &str) -> bool {
+    fn take(&mut self, now: Instant, direction: Direction, name: &str) -> bool {
         if self.of.len() >= self.forget_at {
             self.of.retain(|_, limiter| !limiter.is_rested(now));
             self.forget_at = FORGET_FROM.max(2 * self.of.len());
         }
         self.of
-            .entry(name.to_owned())
+            .entry((direction, name.to_owned()))
             .or_default()
             .take(now, self.rate, 1)
             .is_ok()
@@ -64,23 +67,94 @@ impl CallLimits {
     }
 
     /// Counts a call that somebody asks for, whatever becomes of it; `false`: one too many.
-    pub(super) fn take_caller(&mut self, now: Instant, caller: &str) -> bool {
-        self.callers.take(now, caller)
+    pub(super) fn take_caller(&mut self, now: Instant, direction: Direction, caller: &str) -> bool {
+        self.callers.take(now, direction, caller)
     }
 
     /// Whether this callee may be called once more.
-    pub(super) fn may_call(&self, now: Instant, callee: &str) -> bool {
-        self.callees.may(now, callee)
+    pub(super) fn may_call(&self, now: Instant, direction: Direction, callee: &str) -> bool {
+        self.callees.may(now, direction, callee)
     }
 
     /// Counts a call along a route to these callees; `false`, and nothing is counted, if the route has taken too many.
-    pub(super) fn take_route<'a>(&mut self, now: Instant, route: &str, callees: impl Iterator<Item = &'a str>) -> bool {
-        if !self.routes.take(now, route) {
+    pub(super) fn take_route<'a>(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        route: &str,
+        callees: impl Iterator<Item = &'a str>,
+    ) -> bool {
+        if !self.routes.take(now, direction, route) {
             return false;
         }
         for callee in callees {
-            self.callees.take(now, callee);
+            self.callees.take(now, direction, callee);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use Direction::{Incoming, Outgoing};
+
+    fn limits() -> CallLimits {
+        CallLimits {
+            callers: Limiters::per_minute(30),
+            callees: Limiters::per_minute(10),
+            routes: Limiters::per_minute(300),
+        }
+    }
+
+    #[test]
+    fn half_at_once_then_so_many_a_minute() {
+        let begin = Instant::now();
+        let mut limits = limits();
+        let taken: Vec<_> = (0..60)
+            .filter(|second| limits.take_caller(begin + Duration::from_secs(*second), Outgoing, "100"))
+            .collect();
+        assert_eq!((taken.len(), &taken[..15]), (44, &(0..15).collect::<Vec<_>>()[..]));
+        let mut rung = 0;
+        while limits.may_call(begin, Outgoing, "anna") {
+            assert!(limits.take_route(begin, Outgoing, "people", ["anna"].into_iter()));
+            rung += 1;
+        }
+        assert_eq!(rung, 5);
+        let more =
+            (0..1000).filter(|n| limits.take_route(begin, Outgoing, "people", [format!("{n}").as_str()].into_iter()));
+        assert_eq!(more.count(), 150 - 5);
+        assert!(limits.may_call(begin, Outgoing, "999"), "a full route counts no callee");
+    }
+
+    #[test]
+    fn a_user_of_a_network_uses_up_nothing_of_the_phone_of_the_same_name() {
+        let now = Instant::now();
+        let mut limits = limits();
+        while limits.take_caller(now, Incoming, "100") {}
+        assert!(limits.take_caller(now, Outgoing, "100"));
+        while limits.may_call(now, Outgoing, "101") {
+            limits.take_route(now, Outgoing, "people", ["101"].into_iter());
+        }
+        assert!(limits.may_call(now, Incoming, "101"));
+    }
+
+    #[test]
+    fn names_at_rest_are_forgotten() {
+        let begin = Instant::now();
+        let mut limits = limits();
+        for second in 0..100_u64 {
+            for n in 0..1000 {
+                let at = begin + Duration::from_secs(second);
+                limits.take_caller(at, Outgoing, &format!("{second}-{n}"));
+            }
+        }
+        assert!(
+            limits.callers.of.len() <= 2 * FORGET_FROM,
+            "{}",
+            limits.callers.of.len()
+        );
     }
 }

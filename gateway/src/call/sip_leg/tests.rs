@@ -229,3 +229,12 @@ fn a_phone_of_this_machine_may_name_loopback() {
     // There is no codec in these tests: that is found after the address.
     assert_eq!(refused.map(|_| ()).unwrap_err(), Cause::Incompatible);
 }
+
+#[test]
+fn a_phone_and_a_user_of_the_same_name_are_two() {
+    let now = Instant::now();
+    let mut call = talking(now, vec![leg(1)]);
+    assert!(call.has_phone("100") && !call.is_from_outside("100"));
+    (call.parties.direction, call.parties.from) = (Direction::Incoming, "101".into());
+    assert!(call.is_from_outside("101") && !call.has_phone("101"));
+}
