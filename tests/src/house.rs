@@ -199,6 +199,19 @@ impl House {
         phone
     }
 
+    /// The phone dials anna, who takes the call: both have media.
+    pub async fn talk(desk: &mut Phone, anna: &mut E2eePeer) {
+        desk.dial("anna");
+        desk.wait(&phone::Event::Connected, SOON)
+            .await
+            .expect("the call stands");
+        anna.wait("media", SOON, |event| {
+            (*event == e2ee_peer::Event::Connected).then_some(())
+        })
+        .await
+        .expect("media");
+    }
+
     /// What `quartet status` says.
     pub async fn status(&self) -> Value {
         self.gateway.ask(&Question::Status).await.expect("status")

@@ -4,8 +4,8 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use quartet::demo::e2ee_peer::{self, Answering, Fault};
-use quartet::demo::{PEER_HZ, PHONE_HZ, phone};
+use quartet::demo::e2ee_peer::{Answering, Fault};
+use quartet::demo::{PEER_HZ, PHONE_HZ};
 use quartet_tests::house::{House, HouseSetup, SOON, hears};
 use quartet_tests::namespace::Namespace;
 use quartet_tests::peers::may_make_namespaces;
@@ -50,15 +50,7 @@ async fn idle_connections_cost_no_call_and_no_record() {
     let mut anna = house.user("anna", Answering::Take, Fault::None).await;
     let mut desk = house.phone("100", false).await;
     let more: Vec<TcpStream> = (0..100).filter_map(|_| TcpStream::connect(hub).ok()).collect();
-    desk.dial("anna");
-    desk.wait(&phone::Event::Connected, SOON)
-        .await
-        .expect("the call stands");
-    anna.wait("media", SOON, |event| {
-        (*event == e2ee_peer::Event::Connected).then_some(())
-    })
-    .await
-    .expect("media");
+    House::talk(&mut desk, &mut anna).await;
     hears(desk.line(), PEER_HZ).await;
     hears(anna.line(), PHONE_HZ).await;
     desk.hang_up();

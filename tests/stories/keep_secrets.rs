@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
 use quartet::demo::line::{Line, Source};
-use quartet::demo::{PEER_HZ, REALM, phone};
+use quartet::demo::{PEER_HZ, REALM};
 use quartet::media::{MediaCommand, MediaEvent};
 use quartet_proto::hub::Token;
-use quartet_tests::house::{House, PASSWORD, SOON, plugin_folder};
+use quartet_tests::house::{House, PASSWORD, plugin_folder};
 use quartet_tests::wrapper::{Wrapper, private_file, private_folder};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
@@ -93,15 +93,7 @@ async fn at_the_level_of_trace_no_token_password_or_key_is_written() {
     };
     assert!(E2eePeer::join(Arc::clone(&house.registry), refused).await.is_err());
     let mut desk = house.phone("100", false).await;
-    desk.dial("anna");
-    desk.wait(&phone::Event::Connected, SOON)
-        .await
-        .expect("the call stands");
-    anna.wait("media", SOON, |event| {
-        (*event == e2ee_peer::Event::Connected).then_some(())
-    })
-    .await
-    .expect("media");
+    House::talk(&mut desk, &mut anna).await;
     desk.hang_up();
     house.record(1).await;
     house.wait_idle().await;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use quartet::demo::e2ee_peer::{self, Answering, Fault};
+use quartet::demo::e2ee_peer::{Answering, Fault};
 use quartet::demo::line::Source;
 use quartet::demo::phone::{self, Phone};
 use quartet::demo::{PEER_HZ, PHONE_HZ};
@@ -57,15 +57,7 @@ async fn carries_a_call(plugin: &Path, codec: &str) {
     let mut desk = Phone::start(registry, setup).await.expect("the phone");
     desk.wait(&phone::Event::Registered, SOON).await.expect("registered");
     let mut anna = house.user("anna", Answering::Take, Fault::None).await;
-    desk.dial("anna");
-    desk.wait(&phone::Event::Connected, SOON)
-        .await
-        .expect("the call stands");
-    anna.wait("media", SOON, |event| {
-        (*event == e2ee_peer::Event::Connected).then_some(())
-    })
-    .await
-    .expect("media");
+    House::talk(&mut desk, &mut anna).await;
     hears(desk.line(), PEER_HZ).await;
     hears(anna.line(), PHONE_HZ).await;
     desk.hang_up();

@@ -9,15 +9,7 @@ use crate::PROGRAM;
 async fn stands(house: &House) -> (Phone, E2eePeer) {
     let mut anna = house.user("anna", Answering::Take, Fault::None).await;
     let mut desk = house.phone("100", false).await;
-    desk.dial("anna");
-    desk.wait(&phone::Event::Connected, SOON)
-        .await
-        .expect("the call stands");
-    anna.wait("media", SOON, |event| {
-        (*event == e2ee_peer::Event::Connected).then_some(())
-    })
-    .await
-    .expect("media");
+    House::talk(&mut desk, &mut anna).await;
     house.wait_calls("state", "talking", SOON).await;
     (desk, anna)
 }

@@ -5,6 +5,8 @@
 //! the handshake is verified: until then anybody may have sent it. `guard` says which records DTLS is given at all.
 
 mod guard;
+#[cfg(test)]
+pub(in crate::webrtc) mod testing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

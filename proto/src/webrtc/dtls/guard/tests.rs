@@ -1,16 +1,7 @@
 //! What passes, number by number; the machines behind it are in the endpoint's tests.
 
 use super::*;
-
-fn part(kind: u8, number: u16, length: usize, offset: usize, bytes: &[u8]) -> Vec<u8> {
-    let mut message = vec![kind];
-    message.extend_from_slice(&(length as u32).to_be_bytes()[1..]);
-    message.extend_from_slice(&number.to_be_bytes());
-    message.extend_from_slice(&(offset as u32).to_be_bytes()[1..]);
-    message.extend_from_slice(&(bytes.len() as u32).to_be_bytes()[1..]);
-    message.extend_from_slice(bytes);
-    message
-}
+use crate::webrtc::dtls::testing::fragment;
 
 fn record(kind: u8, epoch: u8, fragment: &[u8]) -> Vec<u8> {
     let mut record = vec![kind, 0xFE, 0xFD, 0, epoch, 0, 0, 0, 0, 0, 1, 0, fragment.len() as u8];
@@ -19,7 +10,7 @@ fn record(kind: u8, epoch: u8, fragment: &[u8]) -> Vec<u8> {
 }
 
 fn whole(kind: u8, number: u16, body: &[u8]) -> Vec<u8> {
-    record(HANDSHAKE, 0, &part(kind, number, body.len(), 0, body))
+    record(HANDSHAKE, 0, &fragment(kind, number, body.len(), 0, body))
 }
 
 /// Feeds messages that each have their turn.
@@ -42,16 +33,16 @@ fn of_bytes_that_came_twice_the_later_count_and_a_contradiction_begins_anew() {
     let mut guard = Guard::new(false);
     let hello = whole(CLIENT_HELLO, 0, b"true hello");
     for forged in [
-        part(CLIENT_HELLO, 0, 10, 0, b"false"),
-        part(CLIENT_HELLO, 0, 11, 0, b"false"),
-        part(CLIENT_HELLO, 0, MAX_MESSAGE, 9, b"false"),
-        part(CLIENT_HELLO, 0, 10, 9, b"e"),
+        fragment(CLIENT_HELLO, 0, 10, 0, b"false"),
+        fragment(CLIENT_HELLO, 0, 11, 0, b"false"),
+        fragment(CLIENT_HELLO, 0, MAX_MESSAGE, 9, b"false"),
+        fragment(CLIENT_HELLO, 0, 10, 9, b"e"),
     ] {
         assert!(guard.handle_input(&record(HANDSHAKE, 0, &forged)).is_empty());
     }
     let halves = [
-        part(CLIENT_HELLO, 0, 10, 0, b"true h"),
-        part(CLIENT_HELLO, 0, 10, 4, b" hello"),
+        fragment(CLIENT_HELLO, 0, 10, 0, b"true h"),
+        fragment(CLIENT_HELLO, 0, 10, 4, b" hello"),
     ];
     assert_eq!(
         guard.handle_input(&record(HANDSHAKE, 0, &halves.concat())),
@@ -76,7 +67,7 @@ fn impossible_fragments_are_dropped() {
         (MAX_MESSAGE + 1, 0, b"x"),
         (0xFF_FFFF, 0xFF_FFFF, b"x"),
     ] {
-        let fragment = part(CLIENT_HELLO, 0, length, offset, bytes);
+        let fragment = fragment(CLIENT_HELLO, 0, length, offset, bytes);
         assert!(guard.handle_input(&record(HANDSHAKE, 0, &fragment)).is_empty());
         assert!(guard.waiting.is_empty(), "{length} {offset}");
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::*;
+use crate::webrtc::dtls::testing::fragment;
 use crate::webrtc::dtls::{Dtls, DtlsOutput};
 
 const CLIENT: usize = 0;
@@ -37,16 +38,6 @@ fn record(kind: u8, epoch: u8, fragment: &[u8]) -> Vec<u8> {
     record[11..].copy_from_slice(&(fragment.len() as u16).to_be_bytes());
     record.extend_from_slice(fragment);
     record
-}
-
-fn fragment(kind: u8, number: u16, length: usize, offset: usize, bytes: &[u8]) -> Vec<u8> {
-    let mut message = vec![kind];
-    message.extend_from_slice(&(length as u32).to_be_bytes()[1..]);
-    message.extend_from_slice(&number.to_be_bytes());
-    message.extend_from_slice(&(offset as u32).to_be_bytes()[1..]);
-    message.extend_from_slice(&(bytes.len() as u32).to_be_bytes()[1..]);
-    message.extend_from_slice(bytes);
-    message
 }
 
 fn message(kind: u8, number: u16, body: &[u8]) -> Vec<u8> {
