@@ -47,7 +47,7 @@ pub enum LogError {
 
 /// Sets logging up for the process, once, before the first thread.
 ///
-/// `level` is that of `[log]`. `$RUST_LOG` goes before it. Libraries say warnings only, unless `level` is lower or trace; no
+/// `level` is that of `[log]`. It is overridden by `$RUST_LOG`. Libraries say warnings only, unless `level` is lower or trace; no
 /// directive of the variable lets them say more than INFO.
 ///
 /// # Errors

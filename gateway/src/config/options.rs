@@ -374,7 +374,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "level",
         kind: Kind::OneOf(&["error", "warn", "info", "debug", "trace"]),
         preset: Preset::Value(r#""info""#),
-        help: "The least important level that is written; debug shows numbers and names. $RUST_LOG goes before it; libraries say nothing below info.",
+        help: "The least important level that is written; debug shows numbers and names. It is overridden by $RUST_LOG; libraries say nothing below info.",
     },
     Row {
         section: "phone",

@@ -3,7 +3,7 @@
 //!
 //! NUL ends a datagram. In one, `$T` stands for the tag of our latest answer, `$F` for that of our latest INVITE, `$B` for
 //! the branch of our latest request, `$G` for that of our latest REGISTER, `$U` for the user of our Contact at the
-//! registrar (a call to it needs no login). One that begins with `!` is a command of our user:
+//! registrar (a call to it needs no login). One that begins with `!` is a command of the TU:
 //! `!R`ing, `!A`nswer, `!N`o, `!H`ang up, `!K` for ACK, `!I`nfo, `!C`all, `!U`nregister, `!W`ait.
 #![no_main]
 

@@ -3,7 +3,7 @@
 //! after hanging up and ten minutes nothing is left.
 //!
 //! NUL ends a record. `0`, `1` (phones of account 100), `2` (of account 101) or `3` (a stranger) begins a datagram
-//! from there, see `login.rs`. `+` and a byte lets so many seconds pass. `!` is a command of our user, and a digit
+//! from there, see `login.rs`. `+` and a byte lets so many seconds pass. `!` is a command of the TU, and a digit
 //! after it counts dialogs back: `!C`all account 100, `!R`ing, `!A`nswer, `!N`o, `!H`ang up, `!K` for ACK, `!I`nfo,
 //! `!P`robe, `!U`nlock account 100.
 #![no_main]
@@ -83,7 +83,7 @@ impl Subject {
         }
     }
 
-    /// Takes what the endpoint has to say; `cause` is who has sent something, none if time or our user did it.
+    /// Takes what the endpoint has to say; `cause` is who has sent something, none if time or the TU did it.
     fn drain(&mut self, cause: Option<Source>) {
         while let Some(transmit) = self.endpoint.poll_transmit() {
             assert!(transmit.payload.len() <= MAX_MESSAGE, "a message that we would not take");

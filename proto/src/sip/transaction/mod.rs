@@ -167,7 +167,7 @@ impl Servers {
         self.all.get(&id)
     }
 
-    /// Keeps the answer that repetitions of the request get.
+    /// Keeps the response that retransmissions of the request get.
     pub(in crate::sip) fn keep_answer(&mut self, id: u64, wire: Vec<u8>) {
         if let Some(transaction) = self.all.get_mut(&id) {
             self.bytes -= transaction.size();
