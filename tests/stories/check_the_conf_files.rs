@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use quartet_tests::house::plugin_folder;
 use quartet_tests::wrapper::{copy_program, keep_from_others, private_file, private_folder};
 
 use crate::PROGRAM;
@@ -15,7 +16,7 @@ fn check(name: &str, quartet: &str, phones: &str, routes: &str) -> (Option<i32>,
 
 /// Starts a gateway on loopback that stops at once; the exit code and all that was printed.
 fn start(name: &str, hub_port: u16, more: &str, phones: &str) -> (Option<i32>, String) {
-    let plugins = quartet_tests::house::plugin_folder();
+    let plugins = plugin_folder();
     let quartet = format!(
         "[sip]\nlisten = [\"udp:127.0.0.1:0\"]\n[network.hub]\nlisten = \"http:127.0.0.1:{hub_port}\"\n[plugins]\npath = [{plugins:?}]\n{more}"
     );
@@ -152,6 +153,13 @@ fn a_strangers_folder_is_refused_by_every_verb_that_reads_it() {
         }
         mode(path, shut);
     }
+    let plugin = place.join("libcodec_g711.so");
+    std::fs::copy(plugin_folder().join("libcodec_g711.so"), &plugin).expect("a copy");
+    mode(&plugin, 0o757);
+    let (code, text) = run(&["check"]);
+    let said = format!("{}: can be written by everybody (mode 0757)", plugin.display());
+    assert!(code == Some(1) && text.contains(&said), "{text}");
+    mode(&plugin, 0o755);
     if std::os::unix::fs::chown(&conf, Some(12_345), None).is_ok() {
         let (code, text) = run(&["run", "--until-stdin-closes"]);
         assert_eq!(code, Some(1), "{text}");

@@ -28,6 +28,44 @@ async fn the_phone_gives_up_before_the_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_operator_ends_a_call_by_its_id() {
+    let house = House::new(PROGRAM, "").await;
+    let mut desk = house.phone("100", false).await;
+    let mut anna = house.user("anna", Answering::Ring, Fault::None).await;
+    desk.dial("anna");
+    desk.wait(&phone::Event::Ringing, SOON).await.expect("it rings");
+    let verb = |verb: &[&str]| {
+        let out = std::process::Command::new(PROGRAM)
+            .args(verb)
+            .args(["--json", "--conf"])
+            .arg(house.gateway.folder())
+            .output()
+            .expect("the program runs");
+        (
+            out.status.code(),
+            out.stdout,
+            String::from_utf8_lossy(&out.stderr).into_owned(),
+        )
+    };
+    let (_, calls, error) = verb(&["calls"]);
+    let calls: serde_json::Value = serde_json::from_slice(&calls).expect(&error);
+    let id = calls[0]["id"].as_str().expect("an id").to_owned();
+    let (code, said, error) = verb(&["hangup", &id]);
+    let said: serde_json::Value = serde_json::from_slice(&said).expect(&error);
+    assert_eq!((code, &said["id"]), (Some(0), &calls[0]["id"]), "{error}");
+    assert_eq!(ends(&mut anna).await, "hangup");
+    let record = house.record(1).await;
+    assert_eq!(
+        (&record["call"], &record["cause"]),
+        (&calls[0]["id"], &"declined".into())
+    );
+    let (code, said, error) = verb(&["hangup", &id]);
+    assert_eq!((code, said), (Some(1), Vec::new()), "it is over");
+    assert!(error.contains(&id), "{error}");
+    house.wait_idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_user_is_busy_declines_does_not_answer_or_does_not_exist() {
     let house = House::new(PROGRAM, "").await;
     let mut desk = house.phone("100", false).await;

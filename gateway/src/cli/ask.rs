@@ -61,8 +61,12 @@ pub(super) fn unlock(conf: Option<&Path>, json: bool, who: String) -> anyhow::Re
 }
 
 /// Ends a call.
-pub(super) fn hangup(conf: Option<&Path>, id: String) -> anyhow::Result<u8> {
-    ask(conf, &Question::Hangup { id })?;
+pub(super) fn hangup(conf: Option<&Path>, json: bool, id: String) -> anyhow::Result<u8> {
+    let answer = ask(conf, &Question::Hangup { id })?;
+    if json {
+        return print_json(&answer);
+    }
+    println!("{} ended", plain(&answer["id"]));
     Ok(0)
 }
 

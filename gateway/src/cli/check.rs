@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::config;
 use crate::io::signalling::search;
-use crate::plugins::{Refusal, writable_plugins};
+use crate::permissions::Fault;
+use crate::plugins::plugin_faults;
 
 /// Checks the conf folder and prints every mistake to standard error, or one line that begins with `ok:`; with `json` one
 /// object on standard output instead.
@@ -35,15 +36,15 @@ pub fn run(conf: Option<&Path>, effective: bool, json: bool) -> anyhow::Result<u
 
 /// Adds what is wrong with the plugins before any is loaded: that somebody else could change them.
 fn check_plugins(loaded: config::Loaded) -> Result<config::Loaded, config::Problems> {
-    let refused = writable_plugins(&search(&loaded.settings));
-    if refused.is_empty() {
+    let faults = plugin_faults(&search(&loaded.settings));
+    if faults.is_empty() {
         return Ok(loaded);
     }
-    let problem = |refusal: Refusal| config::Problem {
-        place: config::Place::File(refusal.file),
-        sentence: refusal.sentence,
+    let problem = |fault: Fault| config::Problem {
+        sentence: fault.to_string(),
+        place: config::Place::File(fault.path),
     };
-    Err(config::Problems(refused.into_iter().map(problem).collect()))
+    Err(config::Problems(faults.into_iter().map(problem).collect()))
 }
 
 fn as_json(checked: &Result<config::Loaded, config::Problems>, effective: bool) -> Value {

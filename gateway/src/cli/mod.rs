@@ -100,7 +100,7 @@ pub fn main() -> u8 {
         Verb::Phones => ask::phones(conf.as_deref(), json),
         Verb::Locked => ask::locked(conf.as_deref(), json),
         Verb::Unlock { who } => ask::unlock(conf.as_deref(), json, who),
-        Verb::Hangup { id } => ask::hangup(conf.as_deref(), id),
+        Verb::Hangup { id } => ask::hangup(conf.as_deref(), json, id),
         Verb::Invite { user, revoke } => ask::invite(conf.as_deref(), json, user, revoke),
         Verb::Plugin(arguments) => plugins(conf.as_deref(), json, arguments),
     };

@@ -38,9 +38,13 @@ pub struct Gateway {
     program: PathBuf,
     setup: Setup,
     child: Child,
-    folder: PathBuf,
+    folder: Folder,
     status: Value,
 }
+
+/// A folder that is gone with this.
+#[derive(Debug)]
+struct Folder(PathBuf);
 
 impl Gateway {
     /// Writes the conf files into a fresh folder and starts `program run`; returns once it answers.
@@ -48,12 +52,12 @@ impl Gateway {
     /// # Errors
     /// If it does not come up; its log stands in the text.
     pub async fn start(program: &Path, setup: &Setup) -> anyhow::Result<Self> {
-        let folder = fresh_folder()?;
-        write_conf(&folder, setup)?;
+        let folder = Folder::fresh()?;
+        write_conf(&folder.0, setup)?;
         let mut gateway = Self {
             program: program.to_owned(),
             setup: setup.clone(),
-            child: spawn(program, &folder)?,
+            child: spawn(program, &folder.0)?,
             folder,
             status: Value::Null,
         };
@@ -77,8 +81,8 @@ impl Gateway {
     /// If it does not come up; its log stands in the text.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
         (self.setup.sip, self.setup.hub) = (self.sip()?, self.hub()?);
-        write_conf(&self.folder, &self.setup)?;
-        self.child = spawn(&self.program, &self.folder)?;
+        write_conf(&self.folder.0, &self.setup)?;
+        self.child = spawn(&self.program, &self.folder.0)?;
         self.wait_up().await
     }
 
@@ -103,7 +107,7 @@ impl Gateway {
     /// # Errors
     /// If it does not answer, or refuses.
     pub async fn ask(&self, question: &Question) -> anyhow::Result<Value> {
-        control::ask(&self.folder.join("state/quartet.sock"), question).await
+        control::ask(&self.folder.0.join("state/quartet.sock"), question).await
     }
 
     /// Where phones register.
@@ -128,7 +132,7 @@ impl Gateway {
 
     /// Its folder: conf files, log, state.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.folder.0
     }
 
     /// Its process.
@@ -138,12 +142,12 @@ impl Gateway {
 
     /// What it has logged, over all its lives.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+        std::fs::read_to_string(self.folder.0.join("log")).unwrap_or_default()
     }
 
     /// Its call records, one JSON value each.
     pub fn records(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.join("state/cdr.jsonl")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.folder.0.join("state/cdr.jsonl")).unwrap_or_default();
         text.lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
@@ -162,7 +166,6 @@ impl Drop for Gateway {
         }
         self.child.kill().ok();
         self.child.wait().ok();
-        std::fs::remove_dir_all(&self.folder).ok();
     }
 }
 
@@ -212,13 +215,21 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-fn fresh_folder() -> anyhow::Result<PathBuf> {
-    let name = format!("quartet-{}-{:08x}", std::process::id(), rand::random::<u32>());
-    let folder = std::env::temp_dir().join(name);
-    // It holds password hashes: nobody else may look.
-    std::fs::DirBuilder::new()
-        .mode(0o700)
-        .create(&folder)
-        .with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(folder)
+impl Folder {
+    fn fresh() -> anyhow::Result<Self> {
+        let name = format!("quartet-{}-{:08x}", std::process::id(), rand::random::<u32>());
+        let folder = std::env::temp_dir().join(name);
+        // It holds password hashes: nobody else may look.
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
 }

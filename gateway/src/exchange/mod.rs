@@ -203,11 +203,12 @@ impl Exchange {
     }
 
     /// A power could not be queued: its call ends.
-    pub fn handle_overload(&mut self, now: Instant, leg: LegKey) {
+    pub fn handle_overload(&mut self, now: Instant, wall: SystemTime, leg: LegKey) {
         if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
             leg.handle_overload();
         }
         self.attend(now, leg);
+        self.settle(now, wall);
     }
 
     /// Time passed.

@@ -290,7 +290,7 @@ impl Signalling {
         while let Some((leg, power)) = self.exchange.poll_power() {
             if !self.compute.run(leg, power) {
                 tracing::warn!("more key exchanges than this machine computes: a call fails");
-                self.exchange.handle_overload(now, leg);
+                self.exchange.handle_overload(now, wall, leg);
                 refused = true;
             }
         }

@@ -11,7 +11,7 @@ use super::loader::{self, Shared, Tables, elf};
 use super::refusal::{LoadError, Reason, Refusal};
 use super::self_check::{self, CodecReport};
 use super::transport::TransportTable;
-use crate::permissions::Trusted;
+use crate::permissions::{Fault, Trusted};
 
 /// The `[plugins]` section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -384,19 +384,22 @@ fn check_writers(file: &Path) -> Result<(), Reason> {
     fault.map_or(Ok(()), |fault| Err(Reason::Writable(fault)))
 }
 
-/// The plugins that [`Registry::load`] would refuse for who could change them. Nothing is loaded.
+/// What makes [`Registry::load`] refuse plugins for who could change them, each once. Nothing is loaded.
 #[must_use]
-pub fn writable_plugins(settings: &PluginSettings) -> Vec<Refusal> {
+pub fn plugin_faults(settings: &PluginSettings) -> Vec<Fault> {
     let mut registry = Registry::default();
-    let files = places(settings)
-        .iter()
-        .flat_map(|place| registry.libraries(place))
-        .collect::<Vec<_>>();
-    let refusal = |file: &PathBuf| {
-        elf::read_facts(file).ok()?;
-        Some(Refusal::new(file, &check_writers(file).err()?))
-    };
-    files.iter().filter_map(refusal).collect()
+    let places = places(settings);
+    let files: Vec<PathBuf> = places.iter().flat_map(|place| registry.libraries(place)).collect();
+    let mut faults: Vec<Fault> = Vec::new();
+    // Libraries that are no plugins lie about beside the program, and are nobody's concern.
+    for file in files.iter().filter(|file| elf::read_facts(file).is_ok()) {
+        for fault in Trusted::by_this_process().faults(file) {
+            if !faults.contains(&fault) {
+                faults.push(fault);
+            }
+        }
+    }
+    faults
 }
 
 /// The `name:value` lines that a plugin gets: its presets, and over them what the operator set.

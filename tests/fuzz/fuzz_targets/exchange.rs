@@ -216,7 +216,7 @@ impl World {
             while let Some((leg, power)) = self.exchange.poll_power() {
                 work = true;
                 if std::mem::take(&mut self.overload) {
-                    self.exchange.handle_overload(self.now, leg);
+                    self.exchange.handle_overload(self.now, self.wall, leg);
                 } else {
                     self.exchange.handle_power(self.now, self.wall, leg, power.run());
                 }
