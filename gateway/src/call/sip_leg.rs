@@ -210,7 +210,7 @@ impl SipLeg {
                     self.events.push_back(LegEvent::Ringing);
                 }
             }
-            SipEvent::Answered { body, .. } => self.on_answered(body.as_deref()),
+            SipEvent::Accepted { body, .. } => self.on_answered(body.as_deref()),
             SipEvent::Confirmed { body, .. } => self.on_confirmed(body.as_deref()),
             SipEvent::Rejected { status, .. } => self.over(Cause::from_status(status)),
             SipEvent::Cancelled { .. } => self.over(Cause::Hangup),
@@ -309,7 +309,7 @@ impl SipLeg {
                 (ours.to_bytes(), Some(ours))
             }
         };
-        self.sip(SipCommand::Answer {
+        self.sip(SipCommand::Accept {
             dialog: self.dialog,
             body: Some(body),
             identity,
@@ -378,7 +378,7 @@ impl SipLeg {
             (None, Some(_)) => Err(Cause::Incompatible),
             (None, None) => {
                 let ours = offer_answer::offer(&self.local(&lines));
-                self.sip(SipCommand::Answer {
+                self.sip(SipCommand::Accept {
                     dialog: self.dialog,
                     body: Some(ours.to_bytes()),
                     identity: None,
@@ -391,7 +391,7 @@ impl SipLeg {
             Ok(answered) => {
                 self.agree(answered.agreed);
                 let body = Some(answered.description.to_bytes());
-                self.sip(SipCommand::Answer {
+                self.sip(SipCommand::Accept {
                     dialog: self.dialog,
                     body,
                     identity: None,

@@ -344,7 +344,7 @@ impl Task {
             SipEvent::RegisterFailed { status, .. } => self.tell(Event::Refused(status)),
             SipEvent::Incoming { dialog, from, body, .. } => self.on_call(dialog, &from, body.as_deref()),
             event @ (SipEvent::Provisional { .. }
-            | SipEvent::Answered { .. }
+            | SipEvent::Accepted { .. }
             | SipEvent::Rejected { .. }
             | SipEvent::Confirmed { .. }
             | SipEvent::Cancelled { .. }

@@ -27,7 +27,7 @@ impl Exchange {
             }
             SipEvent::Incoming { .. }
             | SipEvent::Provisional { .. }
-            | SipEvent::Answered { .. }
+            | SipEvent::Accepted { .. }
             | SipEvent::Rejected { .. }
             | SipEvent::Confirmed { .. }
             | SipEvent::Cancelled { .. }

@@ -108,7 +108,7 @@ fn is_as_good(stored: &SavedBinding, binding: &SavedBinding, now: Instant) -> bo
 fn to_stored(binding: &SavedBinding, now: Instant, wall: SystemTime, credential: u32) -> StoredBinding {
     let SavedBinding {
         contact,
-        phone,
+        sip_instance,
         source,
         call_id,
         cseq,
@@ -117,7 +117,7 @@ fn to_stored(binding: &SavedBinding, now: Instant, wall: SystemTime, credential:
     let expires = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + left;
     StoredBinding {
         contact: contact.uri,
-        phone,
+        sip_instance,
         destination: contact.destination,
         local: contact.local,
         protocol: contact.protocol,
@@ -143,7 +143,7 @@ fn from_stored(binding: StoredBinding, now: Instant, wall: SystemTime) -> Option
             expires: now.checked_add(left)?,
             user_agent: binding.user_agent,
         },
-        phone: binding.phone,
+        sip_instance: binding.sip_instance,
         source: binding.source,
         call_id: binding.call_id,
         cseq: binding.cseq,

@@ -18,7 +18,7 @@ pub struct StoredBinding {
     /// The phone's own URI.
     pub contact: String,
     /// `+sip.instance` and `reg-id`, if the phone told.
-    pub phone: Option<String>,
+    pub sip_instance: Option<String>,
     /// Where to send.
     pub destination: SocketAddr,
     /// Our address that it registered at.
@@ -129,7 +129,7 @@ fn write_bindings(
                 user,
                 i64::try_from(position).unwrap_or(i64::MAX),
                 b.contact,
-                b.phone,
+                b.sip_instance,
                 b.destination.to_string(),
                 b.local.to_string(),
                 "udp",
@@ -175,7 +175,7 @@ fn binding(row: &Row<'_>) -> rusqlite::Result<StoredBinding> {
     let address = |column| text(row, column, |text| text.parse().ok());
     Ok(StoredBinding {
         contact: row.get(1)?,
-        phone: row.get(2)?,
+        sip_instance: row.get(2)?,
         destination: address(3)?,
         local: address(4)?,
         protocol: Protocol::Udp,

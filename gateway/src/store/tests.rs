@@ -284,7 +284,7 @@ fn one_gateway_has_the_lock() {
 fn bindings() -> BTreeMap<String, Vec<StoredBinding>> {
     let desk = StoredBinding {
         contact: "sip:100@192.0.2.7:5062".into(),
-        phone: Some("\"<urn:uuid:1>\" 1".into()),
+        sip_instance: Some("\"<urn:uuid:1>\" 1".into()),
         destination: "192.0.2.7:5062".parse().unwrap(),
         local: "192.0.2.1:5060".parse().unwrap(),
         protocol: Protocol::Udp,
@@ -297,7 +297,7 @@ fn bindings() -> BTreeMap<String, Vec<StoredBinding>> {
     };
     let other = StoredBinding {
         contact: "sip:100@[2001:db8::1]".into(),
-        phone: None,
+        sip_instance: None,
         destination: "[2001:db8::1]:5060".parse().unwrap(),
         user_agent: None,
         expires: 0,

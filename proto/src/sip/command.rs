@@ -24,7 +24,7 @@ pub struct Reason {
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // a few per call, moved once
 pub enum SipCommand {
-    /// As callee: a provisional answer. Out of range or too late: refused.
+    /// As callee: a provisional response. Out of range or too late: refused.
     Ring {
         /// The dialog.
         dialog: DialogKey,
@@ -33,8 +33,8 @@ pub enum SipCommand {
         /// SDP of early media.
         body: Option<Vec<u8>>,
     },
-    /// As callee: 200 to the INVITE, or to a `Reinvite`. Repeated until the ACK comes.
-    Answer {
+    /// As callee: 200 to the INVITE, or to a `Reinvite`. Unacknowledged until the ACK comes.
+    Accept {
         /// The dialog.
         dialog: DialogKey,
         /// SDP answer, or offer if the caller's is late.
@@ -80,7 +80,7 @@ pub enum SipCommand {
         identity: Option<NameAddr>,
         /// SDP offer; `None`: late offer.
         body: Option<Vec<u8>>,
-        /// Answers a challenge, if there is one.
+        /// Credentials for a challenge, if there is one.
         credentials: Option<Credentials>,
         /// The account that is called: with a login as it, its phone may speak in this dialog from elsewhere too.
         account: Option<String>,
@@ -92,7 +92,7 @@ pub enum SipCommand {
         /// SDP answer.
         body: Option<Vec<u8>>,
     },
-    /// INFO within a confirmed dialog; its answer is not reported.
+    /// INFO within a confirmed dialog; its response is not reported.
     Info {
         /// The dialog.
         dialog: DialogKey,
@@ -101,7 +101,7 @@ pub enum SipCommand {
         /// The body.
         body: Vec<u8>,
     },
-    /// OPTIONS within a confirmed dialog: [`super::SipEvent::Lost`] follows if nobody answers, or the peer has forgotten it.
+    /// OPTIONS within a confirmed dialog: [`super::SipEvent::Lost`] follows if no response comes, or the peer has forgotten it.
     Probe {
         /// The dialog.
         dialog: DialogKey,
@@ -116,7 +116,7 @@ pub enum SipCommand {
         registrar: SocketAddr,
         /// Our address, also our `Contact`.
         local: SocketAddr,
-        /// Answers the challenge.
+        /// Credentials for the challenge.
         credentials: Option<Credentials>,
         /// Zero takes the registration back.
         expires: Duration,
@@ -129,7 +129,7 @@ impl SipCommand {
     pub fn dialog(&self) -> Option<DialogKey> {
         match self {
             Self::Ring { dialog, .. }
-            | Self::Answer { dialog, .. }
+            | Self::Accept { dialog, .. }
             | Self::Reject { dialog, .. }
             | Self::Hangup { dialog, .. }
             | Self::Invite { dialog, .. }

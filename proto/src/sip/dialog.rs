@@ -13,16 +13,16 @@ use super::outgoing::Outgoing;
 /// Where a dialog stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sip) enum State {
-    /// As callee: no final answer given.
+    /// As callee: no final response given.
     Proceeding,
     /// As callee: 2xx sent, no ACK yet.
     Accepted,
-    /// As caller: no final answer heard.
+    /// As caller: no final response received.
     Calling,
-    /// As caller: our user hung up, no final answer heard.
+    /// As caller: the TU hung up, no final response received.
     Cancelling,
-    /// As caller: 2xx heard, our ACK waits for the SDP answer.
-    Answered,
+    /// As caller: 2xx received, our ACK waits for the SDP answer.
+    AwaitingAnswer,
     /// Both ends know.
     Confirmed,
     /// Our BYE is on its way.
@@ -37,16 +37,16 @@ impl State {
             Self::Accepted => "Accepted",
             Self::Calling => "Calling",
             Self::Cancelling => "Cancelling",
-            Self::Answered => "Answered",
+            Self::AwaitingAnswer => "AwaitingAnswer",
             Self::Confirmed => "Confirmed",
             Self::Ending => "Ending",
         }
     }
 }
 
-/// A 2xx of ours that is repeated until its ACK comes.
+/// A 2xx of ours that is retransmitted until its ACK comes.
 #[derive(Clone, Debug)]
-pub(in crate::sip) struct Repeated {
+pub(in crate::sip) struct Unacknowledged {
     pub(in crate::sip) wire: Vec<u8>,
     pub(in crate::sip) to: SocketAddr,
     pub(in crate::sip) interval: Duration,
@@ -80,16 +80,16 @@ pub(in crate::sip) struct Dialog {
     pub(in crate::sip) peer: SocketAddr,
     /// The account of ours that the peer is; from elsewhere it must log in as this.
     pub(in crate::sip) account: Option<String>,
-    /// The peer is a registered phone: it is reached where it was last heard, whatever its Contact says.
-    pub(in crate::sip) is_phone: bool,
-    /// The INVITE that is not finally answered: our transaction (caller) or the peer's (callee, re-INVITE).
+    /// The peer is a registered phone: it is reached where it was last received, whatever its Contact says.
+    pub(in crate::sip) is_registered: bool,
+    /// The INVITE without a final response: our transaction (caller) or the peer's (callee, re-INVITE).
     pub(in crate::sip) invite: Option<u64>,
     /// As caller: CSeq number of the INVITE, for the ACK.
     pub(in crate::sip) invite_cseq: u32,
     /// As caller: the INVITE held the offer.
     pub(in crate::sip) offered: bool,
-    pub(in crate::sip) answer: Option<Repeated>,
-    /// Our user hung up before the ACK came: BYE follows it.
+    pub(in crate::sip) unacknowledged: Option<Unacknowledged>,
+    /// The TU hung up before the ACK came: BYE follows it.
     pub(in crate::sip) hangup: Option<Option<Reason>>,
     pub(in crate::sip) credentials: Option<Credentials>,
 }
@@ -155,7 +155,7 @@ impl Dialog {
     }
 
     /// Where requests go: the phone's last address, else the first proxy or the Contact where those are addresses that
-    /// can be meant, else where the peer was heard.
+    /// can be meant, else where the peer was received.
     fn next_hop(&self) -> SocketAddr {
         let hop = self
             .routes
@@ -163,7 +163,7 @@ impl Dialog {
             .map_or(&self.target, |route| &route.uri)
             .socket_addr();
         match hop {
-            Some(hop) if !self.is_phone && hop.is_ipv4() == self.bound.is_ipv4() => {
+            Some(hop) if !self.is_registered && hop.is_ipv4() == self.bound.is_ipv4() => {
                 let behind_nat = hop.ip() != self.peer.ip() && is_private(hop.ip());
                 if behind_nat && self.routes.is_empty() {
                     self.peer

@@ -56,7 +56,7 @@ pub enum SipEvent {
         /// Failures of this source so far; if it was not judged, those of what keeps it from being judged.
         failures: u32,
     },
-    /// A phone calls: answer with `Ring`, `Answer`, `Reject` or `Hangup`. 100 has been sent.
+    /// A phone calls: respond with `Ring`, `Accept`, `Reject` or `Hangup`. 100 has been sent.
     Incoming {
         /// The new dialog.
         dialog: DialogKey,
@@ -68,7 +68,7 @@ pub enum SipEvent {
         target: String,
         /// The `Call-ID` header.
         call_id: String,
-        /// The SDP offer; `None`: late offer, ours goes into the answer.
+        /// The SDP offer; `None`: late offer, ours goes into the 2xx.
         body: Option<Vec<u8>>,
         /// Where the request came from.
         source: SocketAddr,
@@ -85,7 +85,7 @@ pub enum SipEvent {
         body: Option<Vec<u8>>,
     },
     /// As caller: 2xx. The endpoint has acknowledged if our INVITE held the offer; else send [`super::SipCommand::Ack`].
-    Answered {
+    Accepted {
         /// The dialog.
         dialog: DialogKey,
         /// SDP answer (or offer, if ours was late).
@@ -95,7 +95,7 @@ pub enum SipEvent {
     Rejected {
         /// The dialog.
         dialog: DialogKey,
-        /// 300..=699; 408 also when nobody answered at all, 487 after our own cancelling.
+        /// 300..=699; 408 also when no response came, 487 after our own cancelling.
         status: u16,
         /// Reason phrase of the peer, or ours.
         reason: String,
@@ -109,7 +109,7 @@ pub enum SipEvent {
         /// SDP answer to our late offer.
         body: Option<Vec<u8>>,
     },
-    /// As callee: the caller gave up before our final answer; 487 is sent. Last event of the dialog.
+    /// As callee: the caller gave up before our final response; 487 is sent. Last event of the dialog.
     Cancelled {
         /// The dialog.
         dialog: DialogKey,
@@ -140,11 +140,11 @@ pub enum SipEvent {
         /// The body.
         body: Vec<u8>,
     },
-    /// The peer wants to change the session: `Answer` or `Reject` the same dialog.
+    /// The peer wants to change the session: `Accept` or `Reject` the same dialog.
     Reinvite {
         /// The dialog.
         dialog: DialogKey,
-        /// Its offer; `None`: ours goes into the answer.
+        /// Its offer; `None`: ours goes into the 2xx.
         body: Option<Vec<u8>>,
     },
     /// As client: a registration stands (or, with zero, is taken back).
@@ -158,7 +158,7 @@ pub enum SipEvent {
     RegisterFailed {
         /// The number given in the command.
         registration: u64,
-        /// 408 when nobody answered.
+        /// 408 when no response came.
         status: u16,
     },
 }
@@ -170,7 +170,7 @@ impl SipEvent {
         match self {
             Self::Incoming { dialog, .. }
             | Self::Provisional { dialog, .. }
-            | Self::Answered { dialog, .. }
+            | Self::Accepted { dialog, .. }
             | Self::Rejected { dialog, .. }
             | Self::Confirmed { dialog, .. }
             | Self::Cancelled { dialog }

@@ -15,7 +15,7 @@ pub mod limits;
 pub mod message;
 mod outgoing;
 pub mod registrar;
-mod reply;
+mod response;
 mod timers;
 mod transaction;
 

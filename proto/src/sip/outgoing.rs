@@ -1,4 +1,4 @@
-//! A request of ours before it is written: kept so that it can be sent again with an answer to a challenge, cancelled or
+//! A request of ours before it is written: kept so that it can be sent again with credentials, cancelled or
 //! acknowledged.
 
 use std::net::SocketAddr;

@@ -31,11 +31,11 @@ pub struct Contact {
 
 /// One contact that a REGISTER asks for.
 #[derive(Clone, Debug)]
-pub(in crate::sip) struct Wish {
+pub(in crate::sip) struct RequestedBinding {
     /// The contact, without parameters of the header.
     pub(in crate::sip) uri: Uri,
     /// `+sip.instance`: the same phone, whatever its address.
-    pub(in crate::sip) phone: Option<String>,
+    pub(in crate::sip) sip_instance: Option<String>,
     /// Zero takes it back.
     pub(in crate::sip) expires: Duration,
     /// Where to send.
@@ -72,7 +72,7 @@ struct Binding {
     id: u64,
     contact: Contact,
     uri: Uri,
-    phone: Option<String>,
+    sip_instance: Option<String>,
     source: SocketAddr,
     call_id: String,
     cseq: u32,
@@ -94,26 +94,29 @@ impl Registrar {
         &mut self,
         now: Instant,
         update: &Update<'_>,
-        wishes: &[Wish],
+        requested: &[RequestedBinding],
     ) -> Result<Vec<Change>, Refused> {
         let mut bindings = self.bindings.get(update.user).cloned().unwrap_or_default();
         let (mut changes, before) = (Vec::new(), self.next);
-        for wish in wishes {
-            let same = |b: &Binding| b.uri.same_as(&wish.uri) || (wish.phone.is_some() && b.phone == wish.phone);
+        for requested in requested {
+            let same = |b: &Binding| {
+                b.uri.same_as(&requested.uri)
+                    || (requested.sip_instance.is_some() && b.sip_instance == requested.sip_instance)
+            };
             let found = bindings.iter().position(same);
             // Not two contacts of this one request: those count as one, the later wins.
             let old = found.and_then(|at| bindings.get(at)).filter(|b| b.id <= before);
             if old.is_some_and(|b| b.call_id == update.call_id && update.cseq <= b.cseq) {
                 return Err(Refused::OutOfOrder);
             }
-            let change = match (found, wish.expires.is_zero()) {
+            let change = match (found, requested.expires.is_zero()) {
                 (Some(_), true) => RegistrationChange::Removed,
                 (Some(_), false) => RegistrationChange::Refreshed,
                 (None, true) => continue,
                 (None, false) => RegistrationChange::Added,
             };
             let old = found.map(|at| bindings.remove(at));
-            let binding = self.binding(now, update, wish, old);
+            let binding = self.binding(now, update, requested, old);
             changes.push((change, update.user.to_owned(), binding.contact.clone(), update.source));
             if change != RegistrationChange::Removed {
                 bindings.push(binding);
@@ -222,26 +225,32 @@ impl Registrar {
         found.is_some_and(|(at, of, _)| *at == address && user.is_none_or(|user| of == user))
     }
 
-    fn binding(&mut self, now: Instant, update: &Update<'_>, wish: &Wish, old: Option<Binding>) -> Binding {
+    fn binding(
+        &mut self,
+        now: Instant,
+        update: &Update<'_>,
+        requested: &RequestedBinding,
+        old: Option<Binding>,
+    ) -> Binding {
         self.next += 1;
         let was = |old: Option<Binding>| old.map_or(now, |b| b.contact.expires);
-        let expires = if wish.expires.is_zero() {
+        let expires = if requested.expires.is_zero() {
             was(old)
         } else {
-            now + wish.expires
+            now + requested.expires
         };
         Binding {
             id: self.next,
             contact: Contact {
-                uri: wish.uri.to_string(),
-                destination: wish.destination,
+                uri: requested.uri.to_string(),
+                destination: requested.destination,
                 local: update.local,
                 protocol: update.protocol,
                 expires,
                 user_agent: update.user_agent.map(str::to_owned),
             },
-            uri: wish.uri.clone(),
-            phone: wish.phone.clone(),
+            uri: requested.uri.clone(),
+            sip_instance: requested.sip_instance.clone(),
             source: update.source,
             call_id: update.call_id.to_owned(),
             cseq: update.cseq,

@@ -7,27 +7,27 @@ use super::DialogKey;
 
 /// Estimate of a round trip, RFC 3261 §17.1.1.1.
 pub(in crate::sip) const T1: Duration = Duration::from_millis(500);
-/// Longest time between repetitions, RFC 3261 §17.1.2.2.
+/// Longest time between retransmissions, RFC 3261 §17.1.2.2.
 pub(in crate::sip) const T2: Duration = Duration::from_secs(4);
 /// How long a message may stay in the network, RFC 3261 §17.1.2.2.
 pub(in crate::sip) const T4: Duration = Duration::from_secs(5);
-/// How long a transaction tries: 64 times T1.
-pub(in crate::sip) const TRYING: Duration = Duration::from_secs(32);
+/// When a transaction gives up: 64 times T1 (timers B, F, H, J).
+pub(in crate::sip) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(32);
 
 /// What may be due. The letters are RFC 3261's (table 4) and RFC 6026's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::sip) enum Timer {
-    /// INVITE client repeats its request.
+    /// INVITE client retransmits its request.
     A,
     /// INVITE client gives up.
     B,
     /// INVITE client stops absorbing final responses.
     D,
-    /// Client repeats its request.
+    /// Client retransmits its request.
     E,
     /// Client gives up.
     F,
-    /// INVITE server repeats its final response.
+    /// INVITE server retransmits its final response.
     G,
     /// INVITE server gives up waiting for the ACK.
     H,
@@ -41,10 +41,10 @@ pub(in crate::sip) enum Timer {
     L,
     /// INVITE client stops passing on 2xx.
     M,
-    /// A dialog repeats its 2xx, RFC 3261 §13.3.1.4.
-    Answer,
+    /// A dialog retransmits its 2xx, RFC 3261 §13.3.1.4.
+    Retransmit2xx,
     /// A dialog gives up waiting for the ACK of its 2xx.
-    AnswerLost,
+    AckTimeout,
     /// A caller gives up waiting for the response to its cancelled INVITE, RFC 3261 §9.1.
     Cancel,
 }
@@ -114,7 +114,7 @@ impl Timers {
 }
 
 /// The timers of one owner, at one moment: what a transaction machine may touch.
-pub(in crate::sip) struct Alarm<'a> {
+pub(in crate::sip) struct TimerHandle<'a> {
     /// All timers.
     pub(in crate::sip) timers: &'a mut Timers,
     /// The machine.
@@ -123,7 +123,7 @@ pub(in crate::sip) struct Alarm<'a> {
     pub(in crate::sip) now: Instant,
 }
 
-impl Alarm<'_> {
+impl TimerHandle<'_> {
     /// Starts a timer of the owner.
     pub(in crate::sip) fn set(&mut self, timer: Timer, after: Duration) {
         self.timers.set(self.now + after, self.owner, timer);
@@ -151,9 +151,9 @@ mod tests {
         assert_eq!(timers.pop(now + T1), Some((Owner::Server(1), Timer::J)));
         assert_eq!(timers.pop(now + T1), Some((Owner::Client(1), Timer::A)));
         assert_eq!(timers.next(), None);
-        timers.set(now, Owner::Dialog(DialogKey(1)), Timer::Answer);
-        timers.set(now, Owner::Dialog(DialogKey(1)), Timer::AnswerLost);
-        timers.set(now, Owner::Dialog(DialogKey(2)), Timer::AnswerLost);
+        timers.set(now, Owner::Dialog(DialogKey(1)), Timer::Retransmit2xx);
+        timers.set(now, Owner::Dialog(DialogKey(1)), Timer::AckTimeout);
+        timers.set(now, Owner::Dialog(DialogKey(2)), Timer::AckTimeout);
         timers.clear_all(Owner::Dialog(DialogKey(1)));
         assert_eq!(timers.len(), 1);
     }

@@ -110,7 +110,7 @@ impl Subject {
                 status: 180,
                 body: None,
             }),
-            b'A' => self.command(SipCommand::Answer {
+            b'A' => self.command(SipCommand::Accept {
                 dialog,
                 body: Some(b"answer".to_vec()),
                 identity: None,

@@ -125,8 +125,8 @@ impl Subject {
                 assert!(from_peer, "{event:?} from {cause:?}");
             }
             SipEvent::Confirmed { body, .. } => assert!(body.is_none() || from_peer, "{event:?} from {cause:?}"),
-            SipEvent::Answered { .. } | SipEvent::Provisional { .. } => {
-                dialog.is_answered |= matches!(event, SipEvent::Answered { .. });
+            SipEvent::Accepted { .. } | SipEvent::Provisional { .. } => {
+                dialog.is_answered |= matches!(event, SipEvent::Accepted { .. });
                 assert_eq!(cause.map(|c| c.address.ip()), dialog.called, "a response from elsewhere");
             }
             _ => {}
@@ -200,7 +200,7 @@ impl Subject {
         let dialog = self.dialogs[at].key;
         let done = self.command(match letter {
             b'R' => SipCommand::Ring { dialog, status: 180, body: None },
-            b'A' => SipCommand::Answer { dialog, body: Some(b"answer".to_vec()), identity: None },
+            b'A' => SipCommand::Accept { dialog, body: Some(b"answer".to_vec()), identity: None },
             b'N' => SipCommand::Reject { dialog, status: 488, reason: None, retry_after: Some(1) },
             b'K' => SipCommand::Ack { dialog, body: None },
             b'I' => SipCommand::Info { dialog, content_type: "a/b".to_owned(), body: b"1".to_vec() },

@@ -137,7 +137,7 @@ fn ended(call: &str) -> Change {
 fn binding(contact: &str) -> StoredBinding {
     StoredBinding {
         contact: contact.to_owned(),
-        phone: None,
+        sip_instance: None,
         destination: "192.0.2.7:5060".parse().unwrap(),
         local: "192.0.2.1:5060".parse().unwrap(),
         protocol: Protocol::Udp,

@@ -129,7 +129,7 @@ impl Guard {
         let known = account.map(|account| account.user.as_str());
         let home = source_of(source.ip());
         let tag = tag_of(&fields);
-        if self.limiter.is_repeated(home, tag) {
+        if self.limiter.is_retransmission(home, tag) {
             return Verdict::Challenge { stale: false };
         }
         let failed = |why, failures| Verdict::Failed {

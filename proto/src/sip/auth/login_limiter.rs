@@ -16,7 +16,7 @@ use crate::sip::Limits;
 const KNOWN: Duration = Duration::from_secs(3600);
 /// Sources kept apart for one account; beyond, the one that logged in longest ago becomes a stranger.
 const MAX_KNOWN: usize = 16;
-/// Failures of a source that are recognised when they come once more: UDP repeats a request whose response was lost.
+/// Failures of a source that are recognised when they come once more: over UDP a request whose response was lost is retransmitted.
 const MAX_REMEMBERED: usize = 16;
 
 /// Somebody whose logins are not judged for a while.
@@ -120,7 +120,7 @@ impl LoginLimiter {
     }
 
     /// Whether this very failure was counted already; `tag` is drawn from the credentials.
-    pub(super) fn is_repeated(&self, source: IpAddr, tag: u64) -> bool {
+    pub(super) fn is_retransmission(&self, source: IpAddr, tag: u64) -> bool {
         self.sources.get(&source).is_some_and(|s| s.failed.contains(&tag))
     }
 

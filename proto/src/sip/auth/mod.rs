@@ -1,6 +1,6 @@
-//! Digest authentication, RFC 3261 §22 and RFC 7616: as server (`guard`) and as client (`answer`). MD5 and SHA-256, qop=auth.
+//! Digest authentication, RFC 3261 §22 and RFC 7616: as server (`guard`) and as client (`client`). MD5 and SHA-256, qop=auth.
 
-mod answer;
+mod client;
 mod digest;
 mod guard;
 mod login_limiter;
@@ -10,7 +10,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-pub(in crate::sip) use answer::answer;
+pub(in crate::sip) use client::authorization;
 pub(in crate::sip) use guard::{Guard, Verdict};
 pub use login_limiter::Locked;
 
@@ -54,7 +54,7 @@ pub struct Account {
     pub max_contacts: usize,
 }
 
-/// A user and a password, to answer challenges with.
+/// A user and a password, for challenges to our own requests.
 #[derive(Clone)]
 pub struct Credentials {
     /// The digest user.

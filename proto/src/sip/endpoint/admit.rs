@@ -7,11 +7,11 @@ use super::Endpoint;
 use crate::sip::auth::Verdict;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{Method, Request};
-use crate::sip::reply::Head;
+use crate::sip::response::Head;
 use crate::sip::{DialogKey, SipEvent};
 
 impl Endpoint {
-    /// Lets an account in; else answers, and gives `None`.
+    /// The account that a request is authenticated as; else a response is sent, and it is `None`.
     pub(super) fn admit(&mut self, now: Instant, request: &Request, head: &Head) -> Option<String> {
         if request.method == Method::Invite
             && let Some(user) = self.called_by_registrar(request, head.source)
@@ -28,11 +28,11 @@ impl Endpoint {
         if user == named {
             return Some(user);
         }
-        self.refuse(now, head, 403, Some("Not Your Address"), Vec::new());
+        self.respond_stateless(now, head, 403, Some("Not Your Address"), Vec::new());
         None
     }
 
-    /// Whether a request within a dialog comes from its peer; else it is answered, and must change nothing.
+    /// Whether a request within a dialog comes from its peer; else a response is sent, and it must change nothing.
     ///
     /// Tags and numbers can be seen on the way, so they prove nothing. Trusted is where the dialog's last trusted request
     /// came from, a proxy of its route, and where its account is registered. From elsewhere the peer must log in as that
@@ -45,13 +45,13 @@ impl Endpoint {
             return true;
         }
         let Some(account) = dialog.account.clone() else {
-            self.refuse(now, head, 481, None, Vec::new());
+            self.respond_stateless(now, head, 481, None, Vec::new());
             return false;
         };
         match self.authenticate(now, request, head, &account) {
             Some(user) if user == account => true,
             Some(_) => {
-                self.refuse(now, head, 403, Some("Not Your Dialog"), Vec::new());
+                self.respond_stateless(now, head, 403, Some("Not Your Dialog"), Vec::new());
                 false
             }
             None => false,
@@ -76,7 +76,7 @@ impl Endpoint {
         let stale = match self.guard.check(now, &self.accounts, request, head.source) {
             Verdict::Authenticated(user) => return Some(user),
             Verdict::UriMismatch => {
-                self.refuse(now, head, 400, Some("Digest URI Mismatch"), Vec::new());
+                self.respond_stateless(now, head, 400, Some("Digest URI Mismatch"), Vec::new());
                 return None;
             }
             Verdict::Challenge { stale } => stale,
@@ -95,7 +95,7 @@ impl Endpoint {
             .guard
             .challenges(now, account, known, stale, head.source, &mut *self.rng);
         let extra = values.into_iter().map(|value| ("WWW-Authenticate", value)).collect();
-        self.refuse(now, head, 401, None, extra);
+        self.respond_stateless(now, head, 401, None, extra);
         None
     }
 
@@ -106,7 +106,7 @@ impl Endpoint {
         let full = dialogs_full || self.servers.is_full(limits);
         if full {
             let seconds = limits.retry_after.to_string();
-            self.refuse(now, head, 503, None, vec![("Retry-After", seconds)]);
+            self.respond_stateless(now, head, 503, None, vec![("Retry-After", seconds)]);
         }
         full
     }

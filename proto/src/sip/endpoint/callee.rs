@@ -1,14 +1,14 @@
-//! INVITE as callee: the call that comes, its CANCEL, its ACK, and what our user answers. RFC 3261 §13.3.
+//! INVITE as callee: the call that comes, its CANCEL, its ACK, and how the TU responds. RFC 3261 §13.3.
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{ALLOW, Endpoint};
 use crate::sip::command::Reason;
-use crate::sip::dialog::{Dialog, Repeated, State, contact_of, routes_of};
+use crate::sip::dialog::{Dialog, State, Unacknowledged, contact_of, routes_of};
 use crate::sip::message::{Headers, NameAddr, Request, quote};
-use crate::sip::reply::{Head, Reply};
-use crate::sip::timers::{Owner, T1, TRYING, Timer};
+use crate::sip::response::{Head, OutgoingResponse};
+use crate::sip::timers::{Owner, T1, TRANSACTION_TIMEOUT, Timer};
 use crate::sip::transaction::{ServerKey, ServerMachine};
 use crate::sip::{DialogKey, SipError, SipEvent};
 
@@ -16,7 +16,7 @@ impl Endpoint {
     /// A call comes.
     pub(super) fn on_invite(&mut self, now: Instant, request: &Request, head: Head) {
         if self.servers.is_merged(request) {
-            return self.refuse(now, &head, 482, Some("Merged Request"), Vec::new());
+            return self.respond_stateless(now, &head, 482, Some("Merged Request"), Vec::new());
         }
         if self.is_overloaded(now, &head) {
             return;
@@ -28,13 +28,13 @@ impl Endpoint {
             return;
         }
         let Some(target) = contact_of(&request.headers) else {
-            return self.refuse(now, &head, 400, Some("Missing Or Bad Contact"), Vec::new());
+            return self.respond_stateless(now, &head, 400, Some("Missing Or Bad Contact"), Vec::new());
         };
         let (key, local_tag) = (self.next_dialog(), self.token());
         let (local, source) = (head.local, head.source);
-        let is_phone = self.registrar.reaches(source, Some(&user));
-        let id = self.keep(request, head, Some(key));
-        self.answer_plain(now, id, 100, "");
+        let is_registered = self.registrar.reaches(source, Some(&user));
+        let id = self.create_server_transaction(request, head, Some(key));
+        self.respond(now, id, 100, "");
         self.dialogs.insert(Dialog {
             key,
             state: State::Proceeding,
@@ -50,11 +50,11 @@ impl Endpoint {
             bound: local,
             peer: source,
             account: Some(user.clone()).filter(|user| self.accounts.contains_key(user)),
-            is_phone,
+            is_registered,
             invite: Some(id),
             invite_cseq: 0,
             offered: false,
-            answer: None,
+            unacknowledged: None,
             hangup: None,
             credentials: None,
         });
@@ -79,7 +79,7 @@ impl Endpoint {
             .any(|e| !e.eq_ignore_ascii_case("identity"));
         let refused = !request.body.is_empty() && (kind != "application/sdp" || encoded);
         if refused {
-            self.refuse(now, head, 415, None, vec![("Accept", "application/sdp".to_owned())]);
+            self.respond_stateless(now, head, 415, None, vec![("Accept", "application/sdp".to_owned())]);
         }
         refused
     }
@@ -91,9 +91,9 @@ impl Endpoint {
     pub(super) fn on_cancel(&mut self, now: Instant, request: &Request, head: &Head) {
         let found = self.servers.find(&ServerKey::cancelled(request));
         let Some(id) = found.filter(|id| self.may_cancel(*id, head.source)) else {
-            return self.refuse(now, head, 481, None, Vec::new());
+            return self.respond_stateless(now, head, 481, None, Vec::new());
         };
-        self.refuse(now, head, 200, None, Vec::new());
+        self.respond_stateless(now, head, 200, None, Vec::new());
         let Some(transaction) = self.servers.get(id) else {
             return;
         };
@@ -107,7 +107,7 @@ impl Endpoint {
         };
         let (key, tag, is_call) = (dialog.key, dialog.local_tag.clone(), dialog.state == State::Proceeding);
         dialog.invite = None;
-        self.answer_plain(now, id, 487, &tag);
+        self.respond(now, id, 487, &tag);
         if is_call {
             self.drop_dialog(key);
             self.events.push_back(SipEvent::Cancelled { dialog: key });
@@ -130,16 +130,16 @@ impl Endpoint {
         let Some(key) = self.dialogs.of(request) else { return };
         let Some(dialog) = self.dialogs.get(key) else { return };
         let is_trusted = self.is_trusted(dialog, source);
-        let is_ours = |answer: &Repeated| answer.cseq == request.cseq && (is_trusted || !answer.is_offer);
-        if !dialog.answer.as_ref().is_some_and(is_ours) {
+        let is_ours = |response: &Unacknowledged| response.cseq == request.cseq && (is_trusted || !response.is_offer);
+        if !dialog.unacknowledged.as_ref().is_some_and(is_ours) {
             return;
         }
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return;
         };
-        dialog.answer = None;
-        self.timers.clear(Owner::Dialog(key), Timer::Answer);
-        self.timers.clear(Owner::Dialog(key), Timer::AnswerLost);
+        dialog.unacknowledged = None;
+        self.timers.clear(Owner::Dialog(key), Timer::Retransmit2xx);
+        self.timers.clear(Owner::Dialog(key), Timer::AckTimeout);
         if dialog.state == State::Accepted {
             dialog.state = State::Confirmed;
         }
@@ -154,7 +154,7 @@ impl Endpoint {
         }
     }
 
-    /// Our user: 101-199.
+    /// The TU: 101-199.
     pub(super) fn ring(
         &mut self,
         now: Instant,
@@ -167,10 +167,10 @@ impl Endpoint {
         }
         let (id, tag, bound) = self.pending(key)?;
         let extra = vec![("Contact", self.contact(key, bound)), ("Allow", ALLOW.to_owned())];
-        self.answer(
+        self.respond_with(
             now,
             id,
-            &Reply {
+            &OutgoingResponse {
                 status,
                 reason: None,
                 tag: &tag,
@@ -181,7 +181,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Our user: 200, repeated until the ACK comes.
+    /// The TU: 200, retransmitted until the ACK comes.
     pub(super) fn answer_call(
         &mut self,
         now: Instant,
@@ -192,23 +192,25 @@ impl Endpoint {
         let (id, tag, bound) = self.pending(key)?;
         let mut extra = vec![("Contact", self.contact(key, bound)), ("Allow", ALLOW.to_owned())];
         extra.extend(identity.map(|i| ("P-Asserted-Identity", i.to_string())));
-        let reply = Reply {
+        let reply = OutgoingResponse {
             status: 200,
             reason: None,
             tag: &tag,
             extra,
             body,
         };
-        let wire = self.answer(now, id, &reply).ok_or(SipError::WrongState("answered"))?;
+        let wire = self
+            .respond_with(now, id, &reply)
+            .ok_or(SipError::WrongState("accepted"))?;
         let head = self
             .servers
             .get(id)
-            .map(|t| (t.head.reply_to, t.head.number, !t.head.has_body));
+            .map(|t| (t.head.response_to, t.head.number, !t.head.has_body));
         let Some((dialog, (to, cseq, is_offer))) = self.dialogs.get_mut(key).zip(head) else {
             return Err(SipError::UnknownDialog);
         };
         dialog.invite = None;
-        dialog.answer = Some(Repeated {
+        dialog.unacknowledged = Some(Unacknowledged {
             wire,
             to,
             interval: T1,
@@ -218,12 +220,13 @@ impl Endpoint {
         if dialog.state == State::Proceeding {
             dialog.state = State::Accepted;
         }
-        self.timers.set(now + T1, Owner::Dialog(key), Timer::Answer);
-        self.timers.set(now + TRYING, Owner::Dialog(key), Timer::AnswerLost);
+        self.timers.set(now + T1, Owner::Dialog(key), Timer::Retransmit2xx);
+        self.timers
+            .set(now + TRANSACTION_TIMEOUT, Owner::Dialog(key), Timer::AckTimeout);
         Ok(())
     }
 
-    /// Our user: 300-699.
+    /// The TU: 300-699.
     pub(super) fn reject(
         &mut self,
         now: Instant,
@@ -238,10 +241,10 @@ impl Endpoint {
         let (id, tag, _) = self.pending(key)?;
         let mut extra: Vec<_> = reason.map(reason_field).into_iter().collect();
         extra.extend(retry_after.map(|seconds| ("Retry-After", seconds.to_string())));
-        self.answer(
+        self.respond_with(
             now,
             id,
-            &Reply {
+            &OutgoingResponse {
                 status,
                 reason: None,
                 tag: &tag,
@@ -259,7 +262,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// The INVITE of a dialog that our user may answer: its transaction, our tag, our address.
+    /// The INVITE of a dialog that the TU may accept: its transaction, our tag, our address.
     fn pending(&self, key: DialogKey) -> Result<(u64, String, SocketAddr), SipError> {
         let dialog = self.dialogs.get(key).ok_or(SipError::UnknownDialog)?;
         match dialog.state {
@@ -267,7 +270,7 @@ impl Endpoint {
                 let id = dialog.invite.ok_or(SipError::WrongState(dialog.state.name()))?;
                 Ok((id, dialog.local_tag.clone(), dialog.bound))
             }
-            State::Accepted | State::Calling | State::Cancelling | State::Answered | State::Ending => {
+            State::Accepted | State::Calling | State::Cancelling | State::AwaitingAnswer | State::Ending => {
                 Err(SipError::WrongState(dialog.state.name()))
             }
         }

@@ -1,11 +1,11 @@
-//! INVITE as caller: our call, its answers, its ACKs. RFC 3261 §13.2.
+//! INVITE as caller: our call, its responses, its ACKs. RFC 3261 §13.2.
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::callee::body_of;
 use super::{ALLOW, Endpoint};
-use crate::sip::auth::{Credentials, answer};
+use crate::sip::auth::{Credentials, authorization};
 use crate::sip::dialog::{Dialog, State};
 use crate::sip::message::{Method, NameAddr, Response, Uri};
 use crate::sip::outgoing::Outgoing;
@@ -13,10 +13,10 @@ use crate::sip::timers::{Owner, Timer};
 use crate::sip::transaction::Purpose;
 use crate::sip::{DialogKey, SipError, SipEvent};
 
-/// Tags of one call that answer with 2xx; further ones are ignored.
+/// Tags of one call that respond with 2xx; further ones are ignored.
 const MAX_FORKS: usize = 8;
 
-/// Challenges answered for one request: one, and one more if the nonce was stale.
+/// Times one request is sent again with credentials: one, and one more if the nonce was stale.
 const MAX_TRIES: u8 = 2;
 
 /// A call of ours, as commanded.
@@ -33,7 +33,7 @@ pub(super) struct Call {
 }
 
 impl Endpoint {
-    /// Our user calls.
+    /// The TU calls.
     pub(super) fn invite(&mut self, now: Instant, request_uri: &str, call: Call) -> Result<(), SipError> {
         let target: Uri = request_uri.parse()?;
         if self.dialogs.contains(call.dialog) {
@@ -76,18 +76,18 @@ impl Endpoint {
             bound: call.local,
             peer: call.destination,
             account: call.account,
-            is_phone: self.registrar.reaches(call.destination, None),
+            is_registered: self.registrar.reaches(call.destination, None),
             invite: Some(id),
             invite_cseq: 1,
             offered,
-            answer: None,
+            unacknowledged: None,
             hangup: None,
             credentials: call.credentials,
         });
         Ok(())
     }
 
-    /// An answer to our INVITE that is news.
+    /// A response to our INVITE that is not a retransmission.
     pub(super) fn on_invite_response(&mut self, now: Instant, id: u64, key: DialogKey, response: &Response) {
         match response.status {
             100..=199 => self.on_provisional(now, id, key, response),
@@ -133,29 +133,29 @@ impl Endpoint {
                 self.timers.clear(Owner::Dialog(key), Timer::Cancel);
                 if dialog.state == State::Cancelling {
                     // Our CANCEL crossed it.
-                    dialog.state = State::Answered;
+                    dialog.state = State::AwaitingAnswer;
                     let reason = self.clients.get_mut(id).and_then(|t| t.cancel.take()).flatten();
                     self.send_ack(key, None);
                     return self.bye(now, key, reason.as_ref());
                 }
-                dialog.state = State::Answered;
+                dialog.state = State::AwaitingAnswer;
                 if dialog.offered {
                     self.send_ack(key, None);
                 }
-                self.events.push_back(SipEvent::Answered {
+                self.events.push_back(SipEvent::Accepted {
                     dialog: key,
                     body: body_of(&response.body),
                 });
             }
-            // Our user still owes the ACK.
-            State::Answered if dialog.remote_tag.as_deref() == response.to.tag() => {}
-            State::Answered | State::Confirmed | State::Ending | State::Proceeding | State::Accepted => {
+            // The TU still owes the ACK.
+            State::AwaitingAnswer if dialog.remote_tag.as_deref() == response.to.tag() => {}
+            State::AwaitingAnswer | State::Confirmed | State::Ending | State::Proceeding | State::Accepted => {
                 self.end_fork(now, id, response);
             }
         }
     }
 
-    /// Another phone answered as well, or too late: ACK, then BYE. RFC 3261 §13.2.2.4.
+    /// Another phone accepted as well, or too late: ACK, then BYE. RFC 3261 §13.2.2.4.
     fn end_fork(&mut self, now: Instant, id: u64, response: &Response) {
         let Some(transaction) = self.clients.get(id).filter(|t| t.acks.len() < MAX_FORKS) else {
             return;
@@ -166,7 +166,7 @@ impl Endpoint {
         };
         let mut fork = Dialog {
             key: DialogKey(0),
-            state: State::Answered,
+            state: State::AwaitingAnswer,
             call_id: request.call_id.clone(),
             local_tag: local.tag().unwrap_or_default().to_owned(),
             remote_tag: None,
@@ -179,11 +179,11 @@ impl Endpoint {
             bound: request.local,
             peer: request.destination,
             account: None,
-            is_phone: self.registrar.reaches(request.destination, None),
+            is_registered: self.registrar.reaches(request.destination, None),
             invite: None,
             invite_cseq: request.cseq,
             offered: true,
-            answer: None,
+            unacknowledged: None,
             hangup: None,
             credentials: None,
         };
@@ -219,7 +219,7 @@ impl Endpoint {
         self.refused(key, response.status, reason, retry_after);
     }
 
-    /// Ends a call of ours that was not answered.
+    /// Ends a call of ours that was not accepted.
     pub(super) fn refused(&mut self, key: DialogKey, status: u16, reason: String, retry_after: Option<u32>) {
         if self.dialogs.contains(key) {
             self.drop_dialog(key);
@@ -232,7 +232,7 @@ impl Endpoint {
         }
     }
 
-    /// Sends a refused request again with an answer to its challenge; gives the new transaction and its number.
+    /// Sends a refused request again with credentials; gives the new transaction and its number.
     pub(super) fn retry(&mut self, now: Instant, id: u64, response: &Response) -> Option<(u64, u32)> {
         let (challenge, field) = match response.status {
             401 => ("WWW-Authenticate", "Authorization"),
@@ -250,7 +250,7 @@ impl Endpoint {
         let credentials = transaction.credentials.clone()?;
         let (mut request, purpose, tries) = (transaction.request.clone(), transaction.purpose, transaction.tries + 1);
         let challenges = response.headers.all(challenge);
-        let value = answer(
+        let value = authorization(
             challenges,
             &credentials,
             request.method.name(),
@@ -266,10 +266,10 @@ impl Endpoint {
             .map(|id| (id, cseq))
     }
 
-    /// Our user: the ACK to a 2xx that held the offer.
+    /// The TU: the ACK to a 2xx that held the offer.
     pub(super) fn acknowledge(&mut self, key: DialogKey, body: Option<Vec<u8>>) -> Result<(), SipError> {
         let dialog = self.dialogs.get(key).ok_or(SipError::UnknownDialog)?;
-        if dialog.state != State::Answered {
+        if dialog.state != State::AwaitingAnswer {
             return Err(SipError::WrongState(dialog.state.name()));
         }
         self.send_ack(key, body);

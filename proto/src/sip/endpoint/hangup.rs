@@ -1,4 +1,4 @@
-//! Ending by our user: CANCEL, BYE, or a refusal, whatever fits; and INFO, the other request of ours within a dialog.
+//! Ending by the TU: CANCEL, BYE, or a refusal, whatever fits; and INFO, the other request of ours within a dialog.
 
 use std::time::Instant;
 
@@ -7,13 +7,13 @@ use super::callee::reason_field;
 use crate::sip::command::Reason;
 use crate::sip::dialog::State;
 use crate::sip::message::{Method, Response};
-use crate::sip::reply::Reply;
-use crate::sip::timers::{Owner, TRYING, Timer};
+use crate::sip::response::OutgoingResponse;
+use crate::sip::timers::{Owner, TRANSACTION_TIMEOUT, Timer};
 use crate::sip::transaction::{ClientMachine, Purpose};
 use crate::sip::{DialogKey, SipError, SipEvent};
 
 impl Endpoint {
-    /// Our user hangs up.
+    /// The TU hangs up.
     pub(super) fn hangup(&mut self, now: Instant, key: DialogKey, reason: Option<Reason>) -> Result<(), SipError> {
         let dialog = self.dialogs.get_mut(key).ok_or(SipError::UnknownDialog)?;
         let (invite, tag) = (dialog.invite, dialog.local_tag.clone());
@@ -21,14 +21,14 @@ impl Endpoint {
             State::Proceeding => {
                 let extra = reason.as_ref().map(reason_field).into_iter().collect();
                 if let Some(id) = invite {
-                    self.answer(
+                    self.respond_with(
                         now,
                         id,
-                        &Reply {
+                        &OutgoingResponse {
                             status: 480,
                             tag: &tag,
                             extra,
-                            ..Reply::default()
+                            ..OutgoingResponse::default()
                         },
                     );
                 }
@@ -46,13 +46,13 @@ impl Endpoint {
                     self.send_cancel(now, id, key);
                 }
             }
-            State::Answered => {
+            State::AwaitingAnswer => {
                 self.send_ack(key, None);
                 self.bye(now, key, reason.as_ref());
             }
             State::Confirmed => {
                 if let Some(id) = invite {
-                    self.answer_plain(now, id, 487, &tag);
+                    self.respond(now, id, 487, &tag);
                 }
                 self.bye(now, key, reason.as_ref());
             }
@@ -61,7 +61,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Sends the CANCEL that waits for a provisional answer, if that has come. RFC 3261 §9.1.
+    /// Sends the CANCEL that waits for a provisional response, if that has come. RFC 3261 §9.1.
     pub(super) fn send_cancel(&mut self, now: Instant, id: u64, key: DialogKey) {
         let Some(transaction) = self.clients.get_mut(id) else {
             return;
@@ -81,7 +81,8 @@ impl Endpoint {
             .sibling(Method::Cancel, &transaction.request.to, extra);
         let branch = transaction.branch.clone();
         self.start_on(now, cancel, branch, Purpose::Cancel);
-        self.timers.set(now + TRYING, Owner::Dialog(key), Timer::Cancel);
+        self.timers
+            .set(now + TRANSACTION_TIMEOUT, Owner::Dialog(key), Timer::Cancel);
     }
 
     /// Ends a dialog that both ends know.
@@ -89,7 +90,7 @@ impl Endpoint {
         self.send_bye(now, key, reason, Purpose::Bye(key));
     }
 
-    /// Ends a dialog whose end our user need not wait for; the caller forgets it.
+    /// Ends a dialog whose end the TU need not wait for; the caller forgets it.
     pub(super) fn stray_bye(&mut self, now: Instant, key: DialogKey) {
         self.send_bye(now, key, None, Purpose::StrayBye);
     }
@@ -99,11 +100,11 @@ impl Endpoint {
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return;
         };
-        (dialog.state, dialog.invite, dialog.answer) = (State::Ending, None, None);
+        (dialog.state, dialog.invite, dialog.unacknowledged) = (State::Ending, None, None);
         let bye = dialog.request(Method::Bye, reason.map(reason_field).into_iter().collect());
         let credentials = dialog.credentials.clone();
         if self.start(now, bye.clone(), purpose, credentials, 0).is_err() {
-            // No room to wait for the answer: say it once.
+            // No room to wait for the response: sent once.
             self.send_once(&bye);
             if purpose == Purpose::Bye(key) {
                 self.ended(key);
@@ -111,7 +112,7 @@ impl Endpoint {
         }
     }
 
-    /// An answer to our BYE; any final one ends the dialog.
+    /// A response to our BYE; any final one ends the dialog.
     pub(super) fn on_bye_response(&mut self, now: Instant, id: u64, key: DialogKey, response: &Response) {
         if response.status < 200 || self.retry(now, id, response).is_some() {
             return;
@@ -119,7 +120,7 @@ impl Endpoint {
         self.ended(key);
     }
 
-    /// The dialog our user hung up is gone.
+    /// The dialog the TU hung up is gone.
     pub(super) fn ended(&mut self, key: DialogKey) {
         if self.dialogs.contains(key) {
             self.drop_dialog(key);
@@ -127,8 +128,8 @@ impl Endpoint {
         }
     }
 
-    /// Our user: INFO or OPTIONS.
-    pub(super) fn within(
+    /// The TU: INFO or OPTIONS.
+    pub(super) fn send_in_dialog(
         &mut self,
         now: Instant,
         key: DialogKey,
@@ -146,12 +147,12 @@ impl Endpoint {
             .map(|_| ())
     }
 
-    /// An answer to our INFO or OPTIONS: the peer may have forgotten the dialog. RFC 3261 §12.2.1.2.
+    /// A response to our INFO or OPTIONS: the peer may have forgotten the dialog. RFC 3261 §12.2.1.2.
     pub(super) fn on_within_response(&mut self, now: Instant, key: DialogKey, status: u16) {
         let live = self.dialogs.get(key).filter(|d| d.state == State::Confirmed);
         if let Some(dialog) = live.filter(|_| matches!(status, 408 | 481)) {
             if let (Some(id), tag) = (dialog.invite, dialog.local_tag.clone()) {
-                self.answer_plain(now, id, 481, &tag);
+                self.respond(now, id, 481, &tag);
             }
             self.drop_dialog(key);
             self.events.push_back(SipEvent::Lost { dialog: key });

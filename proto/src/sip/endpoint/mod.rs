@@ -5,14 +5,14 @@
 //! backwards. Whatever arrives, it neither panics nor grows beyond its [`Limits`].
 //!
 //! Reading order: `receive` (which message belongs where), `admit` (who may), `callee` and `caller` (INVITE both ways),
-//! `within` (requests within a dialog), `hangup`, `registration` (both sides of REGISTER), `restore` (bindings after a
-//! restart), `due` (timers).
+//! `in_dialog` (requests within a dialog), `hangup`, `registration` (both sides of REGISTER), `restore` (bindings after a
+//! restart), `timeouts` (timers).
 
 mod admit;
 mod callee;
 mod caller;
-mod due;
 mod hangup;
+mod in_dialog;
 mod receive;
 mod registration;
 mod restore;
@@ -20,7 +20,7 @@ mod send;
 mod strangers;
 #[cfg(test)]
 mod tests;
-mod within;
+mod timeouts;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ use crate::net::{Protocol, Receive, Transmit};
 pub use receive::MAX_MESSAGE;
 use strangers::Strangers;
 
-/// What we take; told in 405 and in answers to OPTIONS and INVITE.
+/// What we take; told in 405 and in responses to OPTIONS and INVITE.
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
 
 /// What an endpoint is told once.
@@ -61,7 +61,7 @@ pub struct EndpointConfig {
 pub struct Endpoint {
     config: EndpointConfig,
     rng: Box<dyn CryptoRng + Send>,
-    /// Makes the tags of answers that leave no memory.
+    /// Makes the tags of stateless responses.
     tag_key: Zeroizing<[u8; 32]>,
     accounts: BTreeMap<String, Account>,
     local: Vec<(Protocol, SocketAddr)>,
@@ -117,10 +117,10 @@ impl Endpoint {
         self.guard.set_accounts(&self.accounts);
         let accounts = &self.accounts;
         let changes = self.registrar.keep_accounts(|user| accounts.contains_key(user));
-        self.tell(changes);
+        self.emit(changes);
     }
 
-    /// Tells the addresses really bound; requests that arrive elsewhere are answered all the same.
+    /// Tells the addresses really bound; requests that arrive elsewhere get responses all the same.
     pub fn set_local(&mut self, local: Vec<(Protocol, SocketAddr)>) {
         self.local = local;
     }
@@ -131,14 +131,14 @@ impl Endpoint {
         &self.local
     }
 
-    /// Takes one datagram; what is no SIP is ignored, what is broken SIP is answered with 400.
+    /// Takes one datagram; what is no SIP is ignored, what is broken SIP gets 400.
     pub fn handle_input(&mut self, now: Instant, input: Receive<'_>) {
         self.receive(now, input);
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.due(now);
+        self.on_timers(now);
     }
 
     /// Does what the calls above want.
@@ -149,7 +149,7 @@ impl Endpoint {
     pub fn handle_command(&mut self, now: Instant, command: SipCommand) -> Result<(), SipError> {
         match command {
             SipCommand::Ring { dialog, status, body } => self.ring(now, dialog, status, body.as_deref()),
-            SipCommand::Answer { dialog, body, identity } => {
+            SipCommand::Accept { dialog, body, identity } => {
                 self.answer_call(now, dialog, body.as_deref(), identity.as_ref())
             }
             SipCommand::Reject {
@@ -189,8 +189,8 @@ impl Endpoint {
                 dialog,
                 content_type,
                 body,
-            } => self.within(now, dialog, Method::Info, Some((content_type, body))),
-            SipCommand::Probe { dialog } => self.within(now, dialog, Method::Options, None),
+            } => self.send_in_dialog(now, dialog, Method::Info, Some((content_type, body))),
+            SipCommand::Probe { dialog } => self.send_in_dialog(now, dialog, Method::Options, None),
             SipCommand::Register {
                 registration,
                 aor,
@@ -251,20 +251,20 @@ impl Endpoint {
         DialogKey(self.last_dialog)
     }
 
-    /// How many dialogs there are, those included that only wait for the answer to their BYE.
+    /// How many dialogs there are, those included that only wait for the response to their BYE.
     #[must_use]
     pub fn dialogs(&self) -> usize {
         self.dialogs.len()
     }
 
-    /// How many transactions there are; an ended one is kept up to 64*T1 (32 s) to absorb repetitions.
+    /// How many transactions there are; an ended one is kept up to 64*T1 (32 s) to absorb retransmissions.
     #[must_use]
     pub fn transactions(&self) -> usize {
         self.servers.len() + self.clients.len()
     }
 
     /// Reports changes of the registrar.
-    fn tell(&mut self, changes: Vec<Change>) {
+    fn emit(&mut self, changes: Vec<Change>) {
         for (change, user, contact, source) in changes {
             self.events.push_back(SipEvent::Registration {
                 user,

@@ -1,4 +1,4 @@
-//! Which message belongs where: broken ones, repetitions, ACK and CANCEL, within a dialog, or new.
+//! Which message belongs where: broken ones, retransmissions, ACK and CANCEL, within a dialog, or new.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -8,14 +8,14 @@ use tracing::trace;
 use super::{ALLOW, Endpoint};
 use crate::net::Receive;
 use crate::sip::message::{Malformed, Message, Method, Request, Response, Scheme};
-use crate::sip::reply::Head;
-use crate::sip::timers::{Alarm, Owner};
-use crate::sip::transaction::{ClientMachine, Heard, Purpose, ServerKey, ServerMachine};
+use crate::sip::response::Head;
+use crate::sip::timers::{Owner, TimerHandle};
+use crate::sip::transaction::{ClientMachine, Purpose, ResponseAction, ServerKey, ServerMachine};
 
 /// Longest message that is looked at; a whole INVITE through ten proxies takes a quarter of it.
 pub const MAX_MESSAGE: usize = 16 * 1024;
 
-/// Bytes that may be kept of a request: all that answers repeat. A proxy adds some 200.
+/// Bytes that may be kept of a request: all that responses copy. A proxy adds some 200.
 const MAX_KEPT: usize = 8 * 1024;
 
 impl Endpoint {
@@ -33,7 +33,7 @@ impl Endpoint {
                 headers,
             }) => {
                 if let Some(head) = Head::of_broken(&headers, input) {
-                    self.refuse(now, &head, status, reason, Vec::new());
+                    self.respond_stateless(now, &head, status, reason, Vec::new());
                 }
             }
         }
@@ -41,7 +41,7 @@ impl Endpoint {
 
     fn on_request(&mut self, now: Instant, request: &Request, input: Receive<'_>) {
         if let Some(id) = self.servers.find(&ServerKey::of(request))
-            && !self.on_repetition(now, id, request.method)
+            && !self.on_retransmission(now, id, request.method)
         {
             return;
         }
@@ -50,7 +50,7 @@ impl Endpoint {
         }
         let head = Head::of(request, input);
         if head.size() > MAX_KEPT {
-            return self.refuse(now, &head, 513, None, Vec::new());
+            return self.respond_stateless(now, &head, 513, None, Vec::new());
         }
         let is_within = request.to.tag().is_some();
         match request.method {
@@ -60,29 +60,29 @@ impl Endpoint {
             Method::Register => self.on_register(now, request, head),
             Method::Invite => self.on_invite(now, request, head),
             // A sign of life for everybody.
-            Method::Options => self.refuse(now, &head, 200, None, abilities()),
-            Method::Bye | Method::Info | Method::Update => self.refuse(now, &head, 481, None, Vec::new()),
+            Method::Options => self.respond_stateless(now, &head, 200, None, abilities()),
+            Method::Bye | Method::Info | Method::Update => self.respond_stateless(now, &head, 481, None, Vec::new()),
             Method::Ack | Method::NotAllowed | Method::Unknown => {}
         }
     }
 
     /// Takes a request of a transaction that exists; `true`: it is an ACK that belongs to a dialog.
-    fn on_repetition(&mut self, now: Instant, id: u64, method: Method) -> bool {
+    fn on_retransmission(&mut self, now: Instant, id: u64, method: Method) -> bool {
         let Some(transaction) = self.servers.get_mut(id) else {
             return false;
         };
-        let mut alarm = Alarm {
+        let mut timers = TimerHandle {
             timers: &mut self.timers,
             owner: Owner::Server(id),
             now,
         };
-        let repeats = match &mut transaction.machine {
-            ServerMachine::Invite(machine) if method == Method::Ack => return !machine.on_ack(&mut alarm),
-            ServerMachine::Invite(machine) => machine.on_repetition(),
-            ServerMachine::Other(machine) => machine.on_repetition(),
+        let retransmit = match &mut transaction.machine {
+            ServerMachine::Invite(machine) if method == Method::Ack => return !machine.on_ack(&mut timers),
+            ServerMachine::Invite(machine) => machine.on_retransmission(),
+            ServerMachine::Other(machine) => machine.on_retransmission(),
         };
-        let (local, remote) = (transaction.head.local, transaction.head.reply_to);
-        if let Some(wire) = transaction.last.clone().filter(|_| repeats) {
+        let (local, remote) = (transaction.head.local, transaction.head.response_to);
+        if let Some(wire) = transaction.last.clone().filter(|_| retransmit) {
             self.transmit(local, remote, wire);
         }
         false
@@ -122,7 +122,7 @@ impl Endpoint {
             | Method::Info
             | Method::Update => return false,
         };
-        self.refuse(now, head, status, None, extra);
+        self.respond_stateless(now, head, status, None, extra);
         true
     }
 
@@ -144,14 +144,14 @@ impl Endpoint {
         if transaction.request.destination.ip().to_canonical() != source.ip().to_canonical() {
             return trace!(%source, status = response.status, "a stranger's response");
         }
-        let mut alarm = Alarm {
+        let mut timers = TimerHandle {
             timers: &mut self.timers,
             owner: Owner::Client(id),
             now,
         };
-        let Heard { report, acknowledge } = match &mut transaction.machine {
-            ClientMachine::Invite(machine) => machine.on_response(response.status, &mut alarm),
-            ClientMachine::Other(machine) => machine.on_response(response.status, &mut alarm),
+        let ResponseAction { report, acknowledge } = match &mut transaction.machine {
+            ClientMachine::Invite(machine) => machine.on_response(response.status, &mut timers),
+            ClientMachine::Other(machine) => machine.on_response(response.status, &mut timers),
         };
         let purpose = transaction.purpose;
         if acknowledge {
@@ -173,7 +173,7 @@ impl Endpoint {
     }
 }
 
-/// What an answer to OPTIONS tells.
+/// What a response to OPTIONS tells.
 pub(super) fn abilities() -> Vec<(&'static str, String)> {
     vec![("Allow", ALLOW.to_owned()), ("Accept", "application/sdp".to_owned())]
 }

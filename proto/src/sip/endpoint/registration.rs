@@ -9,8 +9,8 @@ use crate::sip::auth::Credentials;
 use crate::sip::dialog::MAX_CONTACT;
 use crate::sip::message::{Method, NameAddr, Request, Response, Scheme, Uri, host_of};
 use crate::sip::outgoing::Outgoing;
-use crate::sip::registrar::{Contact, Refused, Update, Wish};
-use crate::sip::reply::{Head, Reply};
+use crate::sip::registrar::{Contact, Refused, RequestedBinding, Update};
+use crate::sip::response::{Head, OutgoingResponse};
 use crate::sip::transaction::Purpose;
 use crate::sip::{SipError, SipEvent};
 
@@ -51,7 +51,7 @@ impl Endpoint {
             return;
         };
         let (local, source) = (head.local, head.source);
-        let id = self.keep(request, head, None);
+        let id = self.create_server_transaction(request, head, None);
         let tag = self.token();
         match self.bind(now, request, &user, local, source) {
             Ok(contacts) => {
@@ -60,22 +60,22 @@ impl Endpoint {
                     ("Contact", format!("<{}>;expires={left}", c.uri))
                 };
                 let extra = contacts.iter().map(contact).collect();
-                self.answer(
+                self.respond_with(
                     now,
                     id,
-                    &Reply {
+                    &OutgoingResponse {
                         status: 200,
                         tag: &tag,
                         extra,
-                        ..Reply::default()
+                        ..OutgoingResponse::default()
                     },
                 );
             }
             Err((status, reason, extra)) => {
-                self.answer(
+                self.respond_with(
                     now,
                     id,
-                    &Reply {
+                    &OutgoingResponse {
                         status,
                         reason,
                         tag: &tag,
@@ -116,8 +116,8 @@ impl Endpoint {
             }
             self.registrar.remove_all(&update)
         } else {
-            let wishes = self.wishes(request, &contacts, source)?;
-            self.registrar.update(now, &update, &wishes)
+            let requested = self.requested(request, &contacts, source)?;
+            self.registrar.update(now, &update, &requested)
         };
         match changes {
             Ok(changes) => {
@@ -125,7 +125,7 @@ impl Endpoint {
                 if let Some(until) = until.filter(|until| *until > now) {
                     self.guard.registered(now, user, source, until + REFRESH_GRACE);
                 }
-                self.tell(changes);
+                self.emit(changes);
             }
             Err(Refused::OutOfOrder) => return Err((500, Some("CSeq Out Of Order"), Vec::new())),
             Err(Refused::TooMany) => return Err((403, Some("Too Many Contacts"), Vec::new())),
@@ -133,10 +133,15 @@ impl Endpoint {
         Ok(self.registrar.contacts(now, user))
     }
 
-    fn wishes(&self, request: &Request, contacts: &[&str], source: SocketAddr) -> Result<Vec<Wish>, Refusal> {
+    fn requested(
+        &self,
+        request: &Request,
+        contacts: &[&str],
+        source: SocketAddr,
+    ) -> Result<Vec<RequestedBinding>, Refusal> {
         let limits = &self.config.limits;
         let common = request.headers.get("Expires").and_then(seconds);
-        let mut wishes = Vec::new();
+        let mut requested = Vec::new();
         for text in contacts {
             if text.len() > MAX_CONTACT {
                 return Err((400, Some("Contact Too Long"), Vec::new()));
@@ -154,8 +159,8 @@ impl Endpoint {
                     vec![("Min-Expires", limits.min_expires.as_secs().to_string())],
                 ));
             }
-            wishes.push(Wish {
-                phone: contact
+            requested.push(RequestedBinding {
+                sip_instance: contact
                     .param("+sip.instance")
                     .map(|i| format!("{i} {}", contact.param("reg-id").unwrap_or_default())),
                 expires: wanted.min(limits.max_expires),
@@ -163,7 +168,7 @@ impl Endpoint {
                 uri: contact.uri,
             });
         }
-        Ok(wishes)
+        Ok(requested)
     }
 
     /// Whether a call comes from a registrar of ours, to the Contact that only it knows; gives the account there.
@@ -174,7 +179,7 @@ impl Endpoint {
             .map(|r| r.aor.clone())
     }
 
-    /// Our user: registers elsewhere.
+    /// The TU: registers elsewhere.
     #[allow(clippy::too_many_arguments)] // the fields of one command
     pub(super) fn register(
         &mut self,
@@ -234,7 +239,7 @@ impl Endpoint {
             .map(|_| ())
     }
 
-    /// An answer to our REGISTER.
+    /// A response to our REGISTER.
     pub(super) fn on_register_response(&mut self, now: Instant, id: u64, registration: u64, response: &Response) {
         if response.status < 200 {
             return;

@@ -1,4 +1,4 @@
-//! Sending: tags, branches, Contacts, answers through a transaction or without memory, requests of ours.
+//! Sending: tags, branches, Contacts, responses through a transaction or stateless, requests of ours.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -13,8 +13,8 @@ use crate::net::{Protocol, Transmit};
 use crate::sip::auth::Credentials;
 use crate::sip::message::{MAGIC_COOKIE, Method, NameAddr, Request, Uri};
 use crate::sip::outgoing::Outgoing;
-use crate::sip::reply::{Head, Reply};
-use crate::sip::timers::{Alarm, Owner};
+use crate::sip::response::{Head, OutgoingResponse};
+use crate::sip::timers::{Owner, TimerHandle};
 use crate::sip::transaction::{
     Client, ClientMachine, ClientTransaction, InviteClient, InviteServer, Purpose, Server, ServerKey, ServerMachine,
     ServerTransaction,
@@ -48,10 +48,10 @@ impl Endpoint {
         });
     }
 
-    /// Answers without memory: a repetition of the request gets the same answer again. RFC 3261 §8.2.7.
+    /// A stateless response: a retransmission of the request gets the same one. RFC 3261 §8.2.7.
     ///
     /// Sources that are not registered get so many a second, and none that is out of proportion to the request.
-    pub(super) fn refuse(
+    pub(super) fn respond_stateless(
         &mut self,
         now: Instant,
         head: &Head,
@@ -67,7 +67,7 @@ impl Endpoint {
         mac.update(head.fingerprint().as_bytes());
         let tag = format!("{}-{}", self.config.instance, hex(&mac.finalize().into_bytes()[..4]));
         let challenges = extra.iter().filter(|(name, _)| *name == "WWW-Authenticate").count();
-        let reply = Reply {
+        let reply = OutgoingResponse {
             status,
             reason,
             tag: &tag,
@@ -79,11 +79,16 @@ impl Endpoint {
         if is_stranger && !is_in_proportion(head.length, wire.len(), challenges) {
             return trace!(source = %head.source, status, "a response out of proportion to its request");
         }
-        self.transmit(head.local, head.reply_to, wire);
+        self.transmit(head.local, head.response_to, wire);
     }
 
-    /// Keeps a request so that its repetitions are known.
-    pub(super) fn keep(&mut self, request: &Request, head: Head, dialog: Option<DialogKey>) -> u64 {
+    /// Makes the server transaction of a request, which absorbs its retransmissions.
+    pub(super) fn create_server_transaction(
+        &mut self,
+        request: &Request,
+        head: Head,
+        dialog: Option<DialogKey>,
+    ) -> u64 {
         self.last_transaction += 1;
         let machine = match request.method {
             Method::Invite => ServerMachine::Invite(InviteServer::new()),
@@ -109,37 +114,37 @@ impl Endpoint {
         self.last_transaction
     }
 
-    /// Answers a kept request; gives the bytes, or `None` if it was answered finally before.
-    pub(super) fn answer(&mut self, now: Instant, id: u64, reply: &Reply<'_>) -> Option<Vec<u8>> {
+    /// Sends a response through its transaction; gives the bytes, or `None` after a final response.
+    pub(super) fn respond_with(&mut self, now: Instant, id: u64, reply: &OutgoingResponse<'_>) -> Option<Vec<u8>> {
         let transaction = self.servers.get_mut(id)?;
         let wire = transaction.head.write(reply, Some(&self.config.user_agent));
-        let mut alarm = Alarm {
+        let mut timers = TimerHandle {
             timers: &mut self.timers,
             owner: Owner::Server(id),
             now,
         };
         let sends = match &mut transaction.machine {
-            ServerMachine::Invite(machine) => machine.on_reply(reply.status, &mut alarm),
-            ServerMachine::Other(machine) => machine.on_reply(&mut alarm),
+            ServerMachine::Invite(machine) => machine.on_response(reply.status, &mut timers),
+            ServerMachine::Other(machine) => machine.on_response(&mut timers),
         };
         if !sends {
             return None;
         }
-        let (local, remote) = (transaction.head.local, transaction.head.reply_to);
+        let (local, remote) = (transaction.head.local, transaction.head.response_to);
         self.servers.keep_answer(id, wire.clone());
         self.transmit(local, remote, wire.clone());
         Some(wire)
     }
 
-    /// Answers a kept request by its status alone.
-    pub(super) fn answer_plain(&mut self, now: Instant, id: u64, status: u16, tag: &str) {
-        self.answer(
+    /// Sends a response that is its status alone.
+    pub(super) fn respond(&mut self, now: Instant, id: u64, status: u16, tag: &str) {
+        self.respond_with(
             now,
             id,
-            &Reply {
+            &OutgoingResponse {
                 status,
                 tag,
-                ..Reply::default()
+                ..OutgoingResponse::default()
             },
         );
     }
@@ -168,15 +173,15 @@ impl Endpoint {
     pub(super) fn start_on(&mut self, now: Instant, request: Outgoing, branch: String, purpose: Purpose) -> u64 {
         self.last_transaction += 1;
         let id = self.last_transaction;
-        let mut alarm = Alarm {
+        let mut timers = TimerHandle {
             timers: &mut self.timers,
             owner: Owner::Client(id),
             now,
         };
         let machine = if request.method == Method::Invite {
-            ClientMachine::Invite(InviteClient::new(&mut alarm))
+            ClientMachine::Invite(InviteClient::new(&mut timers))
         } else {
-            ClientMachine::Other(Client::new(&mut alarm))
+            ClientMachine::Other(Client::new(&mut timers))
         };
         let wire = request.write(&branch, &self.config.user_agent);
         self.transmit(request.local, request.destination, wire.clone());
@@ -198,7 +203,7 @@ impl Endpoint {
         id
     }
 
-    /// Sends a request that has no transaction: an ACK to a 2xx. Gives what was sent, for repetition.
+    /// Sends a request that has no transaction: an ACK to a 2xx. Gives what was sent, for retransmission.
     pub(super) fn send_once(&mut self, request: &Outgoing) -> (Vec<u8>, SocketAddr) {
         let branch = self.branch();
         let wire = request.write(&branch, &self.config.user_agent);

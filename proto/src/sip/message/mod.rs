@@ -162,7 +162,7 @@ impl Message {
     /// Reads one datagram.
     ///
     /// # Errors
-    /// [`Malformed`] says what to answer.
+    /// [`Malformed`] says how to respond.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let scanned = scan::scan(bytes).ok_or(Malformed::Silence)?;
         match scanned.start.clone() {

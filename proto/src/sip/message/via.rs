@@ -68,7 +68,7 @@ impl Via {
 
     /// Where the response goes: back to the source, and to its port if the sender asked for that or sits behind a NAT.
     #[must_use]
-    pub(in crate::sip) fn reply_to(&self, source: SocketAddr) -> SocketAddr {
+    pub(in crate::sip) fn response_to(&self, source: SocketAddr) -> SocketAddr {
         let symmetric = param(&self.params, "rport").is_some() || self.ip() != Some(source.ip());
         SocketAddr::new(
             source.ip(),

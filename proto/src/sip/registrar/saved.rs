@@ -12,7 +12,7 @@ pub struct SavedBinding {
     /// The contact, with the end of the binding.
     pub contact: Contact,
     /// `+sip.instance` and `reg-id`, if the phone told: the same phone, whatever its address.
-    pub phone: Option<String>,
+    pub sip_instance: Option<String>,
     /// Where its latest REGISTER came from.
     pub source: SocketAddr,
     /// The `Call-ID` of that REGISTER.
@@ -27,7 +27,7 @@ impl Registrar {
         let bindings = self.bindings.get(user).map(Vec::as_slice).unwrap_or_default();
         let saved = |b: &Binding| SavedBinding {
             contact: b.contact.clone(),
-            phone: b.phone.clone(),
+            sip_instance: b.sip_instance.clone(),
             source: b.source,
             call_id: b.call_id.clone(),
             cseq: b.cseq,
@@ -56,7 +56,7 @@ impl Registrar {
                 id: self.next,
                 contact: saved.contact,
                 uri,
-                phone: saved.phone,
+                sip_instance: saved.sip_instance,
                 source: saved.source,
                 call_id: saved.call_id,
                 cseq: saved.cseq,

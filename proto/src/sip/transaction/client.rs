@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Due, Heard};
-use crate::sip::timers::{Alarm, T1, T2, T4, TRYING, Timer};
+use super::{ResponseAction, TimerAction};
+use crate::sip::timers::{T1, T2, T4, TRANSACTION_TIMEOUT, Timer, TimerHandle};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -21,9 +21,9 @@ pub(in crate::sip) struct Client {
 
 impl Client {
     /// Starts when the request is sent.
-    pub(in crate::sip) fn new(alarm: &mut Alarm<'_>) -> Self {
-        alarm.set(Timer::E, T1);
-        alarm.set(Timer::F, TRYING);
+    pub(in crate::sip) fn new(timers: &mut TimerHandle<'_>) -> Self {
+        timers.set(Timer::E, T1);
+        timers.set(Timer::F, TRANSACTION_TIMEOUT);
         Self {
             state: State::Trying,
             interval: T1,
@@ -31,26 +31,26 @@ impl Client {
     }
 
     /// Takes a response.
-    pub(in crate::sip) fn on_response(&mut self, status: u16, alarm: &mut Alarm<'_>) -> Heard {
+    pub(in crate::sip) fn on_response(&mut self, status: u16, timers: &mut TimerHandle<'_>) -> ResponseAction {
         let report = self.state != State::Completed;
         match status {
             100..=199 if report => self.state = State::Proceeding,
             200.. if report => {
                 self.state = State::Completed;
-                alarm.clear(Timer::E);
-                alarm.clear(Timer::F);
-                alarm.set(Timer::K, T4);
+                timers.clear(Timer::E);
+                timers.clear(Timer::F);
+                timers.set(Timer::K, T4);
             }
             _ => {}
         }
-        Heard {
+        ResponseAction {
             report,
             acknowledge: false,
         }
     }
 
     /// Takes one of its timers.
-    pub(in crate::sip) fn on_timer(&mut self, timer: Timer, alarm: &mut Alarm<'_>) -> Due {
+    pub(in crate::sip) fn on_timer(&mut self, timer: Timer, timers: &mut TimerHandle<'_>) -> TimerAction {
         match (timer, self.state) {
             (Timer::E, State::Trying | State::Proceeding) => {
                 self.interval = if self.state == State::Trying {
@@ -58,12 +58,12 @@ impl Client {
                 } else {
                     T2
                 };
-                alarm.set(Timer::E, self.interval);
-                Due::Resend
+                timers.set(Timer::E, self.interval);
+                TimerAction::Retransmit
             }
-            (Timer::F, State::Trying | State::Proceeding) => Due::TimedOut,
-            (Timer::K, State::Completed) => Due::Over,
-            _ => Due::Nothing,
+            (Timer::F, State::Trying | State::Proceeding) => TimerAction::TimedOut,
+            (Timer::K, State::Completed) => TimerAction::Over,
+            _ => TimerAction::Nothing,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Due, Heard};
-use crate::sip::timers::{Alarm, T1, TRYING, Timer};
+use super::{ResponseAction, TimerAction};
+use crate::sip::timers::{T1, TRANSACTION_TIMEOUT, Timer, TimerHandle};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -22,9 +22,9 @@ pub(in crate::sip) struct InviteClient {
 
 impl InviteClient {
     /// Starts when the request is sent.
-    pub(in crate::sip) fn new(alarm: &mut Alarm<'_>) -> Self {
-        alarm.set(Timer::A, T1);
-        alarm.set(Timer::B, TRYING);
+    pub(in crate::sip) fn new(timers: &mut TimerHandle<'_>) -> Self {
+        timers.set(Timer::A, T1);
+        timers.set(Timer::B, TRANSACTION_TIMEOUT);
         Self {
             state: State::Calling,
             interval: T1,
@@ -32,46 +32,46 @@ impl InviteClient {
     }
 
     /// Takes a response; a final refusal must be acknowledged every time.
-    pub(in crate::sip) fn on_response(&mut self, status: u16, alarm: &mut Alarm<'_>) -> Heard {
+    pub(in crate::sip) fn on_response(&mut self, status: u16, timers: &mut TimerHandle<'_>) -> ResponseAction {
         match (self.state, status) {
             (State::Calling | State::Proceeding, 100..=199) => {
                 self.state = State::Proceeding;
-                alarm.clear(Timer::A);
-                alarm.clear(Timer::B);
-                Heard {
+                timers.clear(Timer::A);
+                timers.clear(Timer::B);
+                ResponseAction {
                     report: true,
                     acknowledge: false,
                 }
             }
             (State::Calling | State::Proceeding, 200..=299) => {
                 self.state = State::Accepted;
-                alarm.clear(Timer::A);
-                alarm.clear(Timer::B);
-                alarm.set(Timer::M, TRYING);
-                Heard {
+                timers.clear(Timer::A);
+                timers.clear(Timer::B);
+                timers.set(Timer::M, TRANSACTION_TIMEOUT);
+                ResponseAction {
                     report: true,
                     acknowledge: false,
                 }
             }
             (State::Calling | State::Proceeding, _) => {
                 self.state = State::Completed;
-                alarm.clear(Timer::A);
-                alarm.clear(Timer::B);
-                alarm.set(Timer::D, TRYING);
-                Heard {
+                timers.clear(Timer::A);
+                timers.clear(Timer::B);
+                timers.set(Timer::D, TRANSACTION_TIMEOUT);
+                ResponseAction {
                     report: true,
                     acknowledge: true,
                 }
             }
-            (State::Completed, 300..) => Heard {
+            (State::Completed, 300..) => ResponseAction {
                 report: false,
                 acknowledge: true,
             },
-            (State::Accepted, 200..=299) => Heard {
+            (State::Accepted, 200..=299) => ResponseAction {
                 report: true,
                 acknowledge: false,
             },
-            (State::Completed | State::Accepted, _) => Heard {
+            (State::Completed | State::Accepted, _) => ResponseAction {
                 report: false,
                 acknowledge: false,
             },
@@ -79,16 +79,16 @@ impl InviteClient {
     }
 
     /// Takes one of its timers.
-    pub(in crate::sip) fn on_timer(&mut self, timer: Timer, alarm: &mut Alarm<'_>) -> Due {
+    pub(in crate::sip) fn on_timer(&mut self, timer: Timer, timers: &mut TimerHandle<'_>) -> TimerAction {
         match (timer, self.state) {
             (Timer::A, State::Calling) => {
                 self.interval *= 2;
-                alarm.set(Timer::A, self.interval);
-                Due::Resend
+                timers.set(Timer::A, self.interval);
+                TimerAction::Retransmit
             }
-            (Timer::B, State::Calling) => Due::TimedOut,
-            (Timer::D, State::Completed) | (Timer::M, State::Accepted) => Due::Over,
-            _ => Due::Nothing,
+            (Timer::B, State::Calling) => TimerAction::TimedOut,
+            (Timer::D, State::Completed) | (Timer::M, State::Accepted) => TimerAction::Over,
+            _ => TimerAction::Nothing,
         }
     }
 

@@ -1,10 +1,10 @@
 //! INVITE server transaction, RFC 3261 §17.2.1 with RFC 6026's accepted state. Decides; sends nothing itself.
-//! A 2xx is repeated by its dialog, not here.
+//! A 2xx is retransmitted by its dialog, not here.
 
 use std::time::Duration;
 
-use super::Due;
-use crate::sip::timers::{Alarm, T1, T2, T4, TRYING, Timer};
+use super::TimerAction;
+use crate::sip::timers::{T1, T2, T4, TRANSACTION_TIMEOUT, Timer, TimerHandle};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -31,7 +31,7 @@ impl InviteServer {
     }
 
     /// Takes our response; `false`: a final one was given before, this one must not be sent.
-    pub(in crate::sip) fn on_reply(&mut self, status: u16, alarm: &mut Alarm<'_>) -> bool {
+    pub(in crate::sip) fn on_response(&mut self, status: u16, timers: &mut TimerHandle<'_>) -> bool {
         if self.state != State::Proceeding {
             return false;
         }
@@ -39,43 +39,45 @@ impl InviteServer {
             100..=199 => {}
             200..=299 => {
                 self.state = State::Accepted;
-                alarm.set(Timer::L, TRYING);
+                timers.set(Timer::L, TRANSACTION_TIMEOUT);
             }
             _ => {
                 self.state = State::Completed;
-                alarm.set(Timer::G, T1);
-                alarm.set(Timer::H, TRYING);
+                timers.set(Timer::G, T1);
+                timers.set(Timer::H, TRANSACTION_TIMEOUT);
             }
         }
         true
     }
 
-    /// Takes the INVITE once more; `true`: repeat the last response.
-    pub(in crate::sip) fn on_repetition(&self) -> bool {
+    /// The INVITE was retransmitted; `true`: retransmit the last response.
+    pub(in crate::sip) fn on_retransmission(&self) -> bool {
         matches!(self.state, State::Proceeding | State::Completed)
     }
 
     /// Takes an ACK; `true`: it was for a refusal, and that is all there is to it.
-    pub(in crate::sip) fn on_ack(&mut self, alarm: &mut Alarm<'_>) -> bool {
+    pub(in crate::sip) fn on_ack(&mut self, timers: &mut TimerHandle<'_>) -> bool {
         if self.state == State::Completed {
             self.state = State::Confirmed;
-            alarm.clear(Timer::G);
-            alarm.clear(Timer::H);
-            alarm.set(Timer::I, T4);
+            timers.clear(Timer::G);
+            timers.clear(Timer::H);
+            timers.set(Timer::I, T4);
         }
         self.state == State::Confirmed
     }
 
     /// Takes one of its timers.
-    pub(in crate::sip) fn on_timer(&mut self, timer: Timer, alarm: &mut Alarm<'_>) -> Due {
+    pub(in crate::sip) fn on_timer(&mut self, timer: Timer, timers: &mut TimerHandle<'_>) -> TimerAction {
         match (timer, self.state) {
             (Timer::G, State::Completed) => {
                 self.interval = (self.interval * 2).min(T2);
-                alarm.set(Timer::G, self.interval);
-                Due::Resend
+                timers.set(Timer::G, self.interval);
+                TimerAction::Retransmit
             }
-            (Timer::H, State::Completed) | (Timer::I, State::Confirmed) | (Timer::L, State::Accepted) => Due::Over,
-            _ => Due::Nothing,
+            (Timer::H, State::Completed) | (Timer::I, State::Confirmed) | (Timer::L, State::Accepted) => {
+                TimerAction::Over
+            }
+            _ => TimerAction::Nothing,
         }
     }
 

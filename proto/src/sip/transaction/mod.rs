@@ -12,7 +12,7 @@ use super::auth::Credentials;
 use super::command::Reason;
 use super::message::{MAGIC_COOKIE, Method, Request};
 use super::outgoing::Outgoing;
-use super::reply::Head;
+use super::response::Head;
 use super::{DialogKey, Limits};
 
 pub(in crate::sip) use client::Client;
@@ -22,8 +22,8 @@ pub(in crate::sip) use server::Server;
 
 /// What to do with a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sip) struct Heard {
-    /// It is news for the user of the transaction.
+pub(in crate::sip) struct ResponseAction {
+    /// It is not a retransmission: the transaction user (TU) gets it.
     pub(in crate::sip) report: bool,
     /// It wants an ACK from the transaction.
     pub(in crate::sip) acknowledge: bool,
@@ -31,12 +31,12 @@ pub(in crate::sip) struct Heard {
 
 /// What to do when a timer is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sip) enum Due {
+pub(in crate::sip) enum TimerAction {
     /// It was overtaken.
     Nothing,
-    /// Send the last message again.
-    Resend,
-    /// Nobody answered: tell the user, forget the transaction.
+    /// Retransmit the last message.
+    Retransmit,
+    /// No final response came: the TU is told, the transaction is forgotten.
     TimedOut,
     /// Forget the transaction.
     Over,
@@ -97,21 +97,21 @@ pub(in crate::sip) enum ServerMachine {
     Other(Server),
 }
 
-/// A request that came, and our answer to it.
+/// A request that came, and our response to it.
 #[derive(Clone, Debug)]
 pub(in crate::sip) struct ServerTransaction {
     pub(in crate::sip) machine: ServerMachine,
     pub(in crate::sip) key: ServerKey,
-    /// What every answer repeats.
+    /// What every response copies.
     pub(in crate::sip) head: Head,
     /// The dialog an INVITE made, or changes.
     pub(in crate::sip) dialog: Option<DialogKey>,
-    /// The last answer.
+    /// The last response.
     pub(in crate::sip) last: Option<Vec<u8>>,
 }
 
 impl ServerTransaction {
-    /// About how many bytes it holds: the head, what it is found by, the last answer.
+    /// About how many bytes it holds: the head, what it is found by, the last response.
     fn size(&self) -> usize {
         size_of::<Self>() + 2 * self.head.size() + self.last.as_ref().map_or(0, Vec::len)
     }
@@ -205,7 +205,7 @@ pub(in crate::sip) enum Purpose {
     Invite(DialogKey),
     /// To take a call back.
     Cancel,
-    /// To end a dialog that our user still waits for.
+    /// To end a dialog that the TU still waits for.
     Bye(DialogKey),
     /// To end a dialog nobody waits for.
     StrayBye,
@@ -224,7 +224,7 @@ pub(in crate::sip) struct ClientTransaction {
     pub(in crate::sip) wire: Vec<u8>,
     pub(in crate::sip) purpose: Purpose,
     pub(in crate::sip) credentials: Option<Credentials>,
-    /// Challenges answered so far.
+    /// Times it was sent with credentials so far.
     pub(in crate::sip) tries: u8,
     /// ACKs sent to 2xx, by the peer's tag.
     pub(in crate::sip) acks: Vec<(String, Vec<u8>, SocketAddr)>,

@@ -1,7 +1,7 @@
 //! Server transaction of all requests but INVITE, RFC 3261 §17.2.2. Decides; sends nothing itself.
 
-use super::Due;
-use crate::sip::timers::{Alarm, TRYING, Timer};
+use super::TimerAction;
+use crate::sip::timers::{TRANSACTION_TIMEOUT, Timer, TimerHandle};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -9,7 +9,7 @@ enum State {
     Completed,
 }
 
-/// The machine. We never answer provisionally, so there is no `Proceeding`.
+/// The machine. We send no provisional response, so there is no `Proceeding`.
 #[derive(Clone, Debug)]
 pub(in crate::sip) struct Server {
     state: State,
@@ -22,26 +22,26 @@ impl Server {
     }
 
     /// Takes our final response; `false`: there was one before.
-    pub(in crate::sip) fn on_reply(&mut self, alarm: &mut Alarm<'_>) -> bool {
+    pub(in crate::sip) fn on_response(&mut self, timers: &mut TimerHandle<'_>) -> bool {
         if self.state == State::Completed {
             return false;
         }
         self.state = State::Completed;
-        alarm.set(Timer::J, TRYING);
+        timers.set(Timer::J, TRANSACTION_TIMEOUT);
         true
     }
 
-    /// Takes the request once more; `true`: repeat the response.
-    pub(in crate::sip) fn on_repetition(&self) -> bool {
+    /// The request was retransmitted; `true`: retransmit the response.
+    pub(in crate::sip) fn on_retransmission(&self) -> bool {
         self.state == State::Completed
     }
 
     /// Takes one of its timers.
-    pub(in crate::sip) fn on_timer(&self, timer: Timer) -> Due {
+    pub(in crate::sip) fn on_timer(&self, timer: Timer) -> TimerAction {
         if timer == Timer::J && self.state == State::Completed {
-            Due::Over
+            TimerAction::Over
         } else {
-            Due::Nothing
+            TimerAction::Nothing
         }
     }
 }

@@ -38,7 +38,7 @@ fn a_phone_calls_and_hangs_up() {
         .unwrap();
     world.second();
     let identity = NameAddr::new(Some("🐶 \"dog\""), Uri::sip_host("200", REALM));
-    let answer = SipCommand::Answer {
+    let answer = SipCommand::Accept {
         dialog: theirs,
         body: Some(b"answer".to_vec()),
         identity: Some(identity),
@@ -70,7 +70,7 @@ fn a_phone_calls_and_hangs_up() {
                 status: 180,
                 body: None
             },
-            SipEvent::Answered { dialog: ours, body }
+            SipEvent::Accepted { dialog: ours, body }
         ]
     );
     let reason = Some(Reason {
@@ -125,7 +125,7 @@ fn the_gateway_calls_a_phone_and_hangs_up() {
             },
         )
         .unwrap();
-    world.answer(PHONE, theirs);
+    world.accept(PHONE, theirs);
     world.second();
     world.hangup(GATEWAY, ours);
     world.second();
@@ -162,10 +162,10 @@ fn a_late_offer_goes_both_ways() {
     let ours = world.dial("200", None);
     world.second();
     let theirs = world.incoming(GATEWAY);
-    world.answer(GATEWAY, theirs);
+    world.accept(GATEWAY, theirs);
     world.second();
     let body = Some(b"answer".to_vec());
-    assert_eq!(world.events(PHONE), [SipEvent::Answered { dialog: ours, body }]);
+    assert_eq!(world.events(PHONE), [SipEvent::Accepted { dialog: ours, body }]);
     world
         .command(
             PHONE,
@@ -294,7 +294,7 @@ fn a_cancel_crosses_the_answer() {
     let theirs = world.incoming(GATEWAY);
     world.ladder();
     world.hangup(PHONE, ours);
-    world.answer(GATEWAY, theirs);
+    world.accept(GATEWAY, theirs);
     world.second();
     let expected = "\
 phone -> gateway: CANCEL
@@ -320,7 +320,7 @@ fn an_answer_that_is_never_acknowledged_ends_in_bye() {
     world.dial("200", Some(b"offer"));
     world.second();
     let theirs = world.incoming(GATEWAY);
-    world.answer(GATEWAY, theirs);
+    world.accept(GATEWAY, theirs);
     world.ladder();
     world.run(Duration::from_secs(31));
     // T1 doubling to T2: 0.5, 1.5, 3.5, 7.5, 11.5 .. 27.5 s.
@@ -337,7 +337,7 @@ fn hanging_up_before_the_ack_waits_for_it() {
     let ours = world.dial("200", Some(b"offer"));
     world.second();
     let theirs = world.incoming(GATEWAY);
-    world.answer(GATEWAY, theirs);
+    world.accept(GATEWAY, theirs);
     world.hangup(GATEWAY, theirs);
     world.ladder();
     world.second();
@@ -475,7 +475,7 @@ fn a_reinvite_is_answered_or_refused_and_meets_no_other() {
     assert_eq!(world.events(GATEWAY), [], "a repetition is absorbed");
     world.inject(GATEWAY, "192.0.2.2:5060", again(11, "more").as_bytes());
     assert!(world.packets.last().unwrap().starts_with("SIP/2.0 500"));
-    world.answer(GATEWAY, theirs);
+    world.accept(GATEWAY, theirs);
     world.inject(GATEWAY, "192.0.2.2:5060", again(12, "more").as_bytes());
     assert!(
         world.packets.last().unwrap().starts_with("SIP/2.0 491"),
@@ -567,7 +567,7 @@ fn a_second_phone_that_answers_too_is_sent_away() {
     let ours = world.dial("200", Some(b"offer"));
     world.second();
     let theirs = world.incoming(GATEWAY);
-    world.answer(GATEWAY, theirs);
+    world.accept(GATEWAY, theirs);
     world.second();
     let answer = world.packets.iter().find(|p| p.starts_with("SIP/2.0 200")).unwrap();
     let fork = answer.replace("tag=gw01-", "tag=fork-");

@@ -24,7 +24,7 @@ fn a_call_whose_ack_is_lost_ends_once_although_no_bye_fits_in() {
     world.dial("200", Some(b"offer"));
     world.second();
     let theirs = world.incoming(GATEWAY);
-    world.answer(GATEWAY, theirs);
+    world.accept(GATEWAY, theirs);
     world.second();
     world.events(GATEWAY);
     world.gateway().config.limits.client_transactions = 0;

@@ -52,7 +52,7 @@ impl Guesser {
         let mut rng = ChaCha8Rng::seed_from_u64(self.n);
         let who = credentials(user, password).unwrap();
         let (one, uri) = (std::iter::once(challenge.as_str()), format!("sip:{REALM}"));
-        let answer = crate::sip::auth::answer(one, &who, "REGISTER", &uri, &mut rng).unwrap();
+        let answer = crate::sip::auth::authorization(one, &who, "REGISTER", &uri, &mut rng).unwrap();
         let response = self.ask(world, user, &format!("Authorization: {answer}\r\n"));
         response.lines().next().unwrap_or_default().to_owned()
     }

@@ -186,7 +186,7 @@ fn no_text_of_a_command_can_start_a_header() {
     world.dial("200", None);
     world.second();
     let called = world.incoming(GATEWAY);
-    let answer = SipCommand::Answer {
+    let answer = SipCommand::Accept {
         dialog: called,
         body: None,
         identity: Some(name.clone()),

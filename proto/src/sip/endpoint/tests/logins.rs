@@ -191,7 +191,7 @@ fn logged_in(world: &mut World, cseq: u32, fields: &str) -> String {
         .expect("a challenge");
     let mut rng = ChaCha8Rng::seed_from_u64(cseq.into());
     let credentials = credentials("100", "secret").unwrap();
-    let answer = crate::sip::auth::answer(
+    let answer = crate::sip::auth::authorization(
         std::iter::once(value),
         &credentials,
         "REGISTER",
@@ -325,7 +325,8 @@ fn a_phone_without_nonce_counts_still_gets_in_once_per_nonce() {
                 .replace(",qop=\"auth\"", "");
             let mut rng = ChaCha8Rng::seed_from_u64(1);
             let (one, who) = (std::iter::once(value.as_str()), credentials("100", "secret").unwrap());
-            let answer = crate::sip::auth::answer(one, &who, "REGISTER", "sip:quartet.example", &mut rng).unwrap();
+            let answer =
+                crate::sip::auth::authorization(one, &who, "REGISTER", "sip:quartet.example", &mut rng).unwrap();
             assert!(!answer.contains("qop"));
             login = format!("Authorization: {answer}\r\n");
         }
@@ -361,7 +362,7 @@ fn a_digest_uri_without_user_will_do_but_another_user_will_not() {
             .unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let (one, who) = (std::iter::once(value), credentials("100", "secret").unwrap());
-        let answer = crate::sip::auth::answer(one, &who, "INVITE", uri, &mut rng).unwrap();
+        let answer = crate::sip::auth::authorization(one, &who, "INVITE", uri, &mut rng).unwrap();
         world.inject(
             GATEWAY,
             "192.0.2.9:5060",

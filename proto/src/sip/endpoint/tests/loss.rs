@@ -25,7 +25,7 @@ fn under_heavy_loss_every_call_is_told_its_end_and_nothing_remains() {
                 ),
                 _ => world.command(
                     GATEWAY,
-                    SipCommand::Answer {
+                    SipCommand::Accept {
                         dialog,
                         body: Some(b"a".to_vec()),
                         identity: None,
@@ -54,7 +54,7 @@ fn under_heavy_loss_every_call_is_told_its_end_and_nothing_remains() {
         answered += world
             .events(PHONE)
             .iter()
-            .filter(|e| matches!(e, SipEvent::Answered { .. }))
+            .filter(|e| matches!(e, SipEvent::Accepted { .. }))
             .count();
         confirmed += world
             .events(GATEWAY)
@@ -64,7 +64,7 @@ fn under_heavy_loss_every_call_is_told_its_end_and_nothing_remains() {
         world.packets.clear();
         world.ladder.clear();
     }
-    // Calls whose INVITE came after its caller's patience wait for our user: it refuses.
+    // Calls whose INVITE came after its caller's patience wait for the TU: it refuses.
     world.run(Duration::from_secs(70));
     for dialog in 0..3000 {
         let _ = world.command(
@@ -93,7 +93,7 @@ fn most_calls_succeed_under_thirty_percent_loss() {
         world.run(Duration::from_secs(20));
         let incoming = world.events(GATEWAY);
         if let [SipEvent::Incoming { dialog: theirs, .. }] = incoming[..] {
-            world.answer(GATEWAY, theirs);
+            world.accept(GATEWAY, theirs);
             world.run(Duration::from_secs(20));
             let confirmed = SipEvent::Confirmed {
                 dialog: theirs,

@@ -193,7 +193,7 @@ fn logins_with_large_fields_stay_within_a_budget() {
             .unwrap();
         let who = credentials("100", "secret").unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(n);
-        let answer = crate::sip::auth::answer(
+        let answer = crate::sip::auth::authorization(
             std::iter::once(value),
             &who,
             "REGISTER",

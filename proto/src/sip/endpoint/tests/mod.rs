@@ -300,8 +300,8 @@ impl World {
         })
     }
 
-    fn answer(&mut self, node: usize, dialog: DialogKey) {
-        let command = SipCommand::Answer {
+    fn accept(&mut self, node: usize, dialog: DialogKey) {
+        let command = SipCommand::Accept {
             dialog,
             body: Some(b"answer".to_vec()),
             identity: None,
@@ -318,7 +318,7 @@ impl World {
         let ours = self.dial("200", Some(b"offer"));
         self.second();
         let theirs = self.incoming(GATEWAY);
-        self.answer(GATEWAY, theirs);
+        self.accept(GATEWAY, theirs);
         self.second();
         self.nodes.iter_mut().for_each(|n| n.events.clear());
         self.ladder.clear();

@@ -79,7 +79,7 @@ fn a_phone_that_moved_logs_in_and_moves() {
             .unwrap();
         let who = credentials(user, "secret").unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(cseq.into());
-        let answer = crate::sip::auth::answer(std::iter::once(value), &who, method, uri, &mut rng).unwrap();
+        let answer = crate::sip::auth::authorization(std::iter::once(value), &who, method, uri, &mut rng).unwrap();
         let message = forged(
             world,
             method,
@@ -106,7 +106,7 @@ fn a_phone_that_moved_logs_in_and_moves() {
     };
     assert_eq!(world.events(GATEWAY), [reinvite]);
     // From now on it is trusted there, and no longer where it was.
-    world.answer(GATEWAY, theirs);
+    world.accept(GATEWAY, theirs);
     let ack = forged(&world, "ACK", 101, "", "");
     world.inject(GATEWAY, STRANGER, ack.as_bytes());
     world.events(GATEWAY);
@@ -159,7 +159,7 @@ fn without_an_account_a_strangers_request_belongs_to_no_dialog() {
     let gateways = world.ring_phone(Some(b"offer"));
     world.second();
     let phones = world.incoming(PHONE);
-    world.answer(PHONE, phones);
+    world.accept(PHONE, phones);
     world.second();
     // The phone knows no accounts: it is called by its registrar.
     let ack = world.packets.iter().rfind(|p| p.starts_with("ACK")).unwrap();
@@ -182,7 +182,7 @@ fn an_ack_is_matched_and_moves_nothing() {
     world.second();
     let theirs = world.incoming(GATEWAY);
     world.filter = Some(Box::new(|packet| packet.starts_with("ACK")));
-    world.answer(GATEWAY, theirs);
+    world.accept(GATEWAY, theirs);
     world.second();
     world.events(GATEWAY);
     let ack = forged(&world, "ACK", 2, SDP, "v=0\r\n");
@@ -202,7 +202,7 @@ fn the_answer_to_our_offer_is_only_taken_from_the_peer() {
     let ours = world.dial("200", None);
     world.second();
     let theirs = world.incoming(GATEWAY);
-    world.answer(GATEWAY, theirs);
+    world.accept(GATEWAY, theirs);
     world.second();
     world.events(GATEWAY);
     world.filter = Some(Box::new(|packet| packet.starts_with("ACK")));
@@ -239,13 +239,13 @@ fn a_strangers_response_is_none() {
         !world
             .events(GATEWAY)
             .iter()
-            .any(|e| matches!(e, SipEvent::Answered { .. }))
+            .any(|e| matches!(e, SipEvent::Accepted { .. }))
     );
     let phones = world.incoming(PHONE);
-    world.answer(PHONE, phones);
+    world.accept(PHONE, phones);
     world.second();
     let body = Some(b"answer".to_vec());
-    assert_eq!(world.events(GATEWAY), [SipEvent::Answered { dialog, body }]);
+    assert_eq!(world.events(GATEWAY), [SipEvent::Accepted { dialog, body }]);
 }
 
 #[test]

@@ -7,13 +7,13 @@ use super::receive::abilities;
 use super::{ALLOW, Endpoint};
 use crate::sip::dialog::State;
 use crate::sip::message::{Method, Request};
-use crate::sip::reply::{Head, Reply};
+use crate::sip::response::{Head, OutgoingResponse};
 use crate::sip::{DialogKey, SipEvent};
 
 impl Endpoint {
     pub(super) fn on_within(&mut self, now: Instant, request: &Request, head: Head) {
         let Some(key) = self.dialogs.of(request) else {
-            return self.refuse(now, &head, 481, None, Vec::new());
+            return self.respond_stateless(now, &head, 481, None, Vec::new());
         };
         if !self.is_from_peer(now, key, request, &head)
             || self.is_refused(now, request, &head)
@@ -30,14 +30,14 @@ impl Endpoint {
             return;
         };
         if !dialog.on_request(request, head.source) {
-            return self.refuse(now, &head, 500, Some("CSeq Out Of Order"), Vec::new());
+            return self.respond_stateless(now, &head, 500, Some("CSeq Out Of Order"), Vec::new());
         }
         match request.method {
             Method::Bye => self.on_bye(now, key, request, head),
             Method::Invite => self.on_reinvite(now, key, request, head),
             Method::Info => {
-                let id = self.keep(request, head, None);
-                self.answer_plain(now, id, 200, "");
+                let id = self.create_server_transaction(request, head, None);
+                self.respond(now, id, 200, "");
                 let content_type = content_type(&request.headers);
                 self.events.push_back(SipEvent::Info {
                     dialog: key,
@@ -47,21 +47,21 @@ impl Endpoint {
             }
             Method::Update => {
                 let contact = self.contact(key, head.local);
-                let id = self.keep(request, head, None);
-                // A new offer would need our user; the peer can make it by re-INVITE.
+                let id = self.create_server_transaction(request, head, None);
+                // A new offer would need the TU; the peer can make it by re-INVITE.
                 let status = if request.body.is_empty() { 200 } else { 488 };
                 let extra = vec![("Contact", contact), ("Allow", ALLOW.to_owned())];
-                self.answer(
+                self.respond_with(
                     now,
                     id,
-                    &Reply {
+                    &OutgoingResponse {
                         status,
                         extra,
-                        ..Reply::default()
+                        ..OutgoingResponse::default()
                     },
                 );
             }
-            Method::Options => self.refuse(now, &head, 200, None, abilities()),
+            Method::Options => self.respond_stateless(now, &head, 200, None, abilities()),
             Method::Ack | Method::Cancel | Method::Register | Method::NotAllowed | Method::Unknown => {}
         }
     }
@@ -72,23 +72,23 @@ impl Endpoint {
             return false;
         };
         let (status, extra) = match dialog.state {
-            State::Calling | State::Cancelling | State::Answered | State::Accepted => (491, Vec::new()),
+            State::Calling | State::Cancelling | State::AwaitingAnswer | State::Accepted => (491, Vec::new()),
             State::Ending => (481, Vec::new()),
             State::Proceeding | State::Confirmed if dialog.invite.is_some() => {
                 let mut seconds = [0];
                 self.rng.fill_bytes(&mut seconds);
                 (500, vec![("Retry-After", (seconds[0] % 11).to_string())])
             }
-            State::Confirmed if dialog.answer.is_some() => (491, Vec::new()),
+            State::Confirmed if dialog.unacknowledged.is_some() => (491, Vec::new()),
             State::Proceeding | State::Confirmed => return false,
         };
-        self.refuse(now, head, status, None, extra);
+        self.respond_stateless(now, head, status, None, extra);
         true
     }
 
     fn on_reinvite(&mut self, now: Instant, key: DialogKey, request: &Request, head: Head) {
-        let id = self.keep(request, head, Some(key));
-        self.answer_plain(now, id, 100, "");
+        let id = self.create_server_transaction(request, head, Some(key));
+        self.respond(now, id, 100, "");
         if let Some(dialog) = self.dialogs.get_mut(key) {
             dialog.invite = Some(id);
         }
@@ -99,8 +99,8 @@ impl Endpoint {
     }
 
     fn on_bye(&mut self, now: Instant, key: DialogKey, request: &Request, head: Head) {
-        let id = self.keep(request, head, None);
-        self.answer_plain(now, id, 200, "");
+        let id = self.create_server_transaction(request, head, None);
+        self.respond(now, id, 200, "");
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return;
         };
@@ -111,16 +111,16 @@ impl Endpoint {
             .invite
             .filter(|_| matches!(state, State::Proceeding | State::Confirmed));
         if let Some(invite) = open {
-            self.answer_plain(now, invite, 487, &tag);
+            self.respond(now, invite, 487, &tag);
         }
         match state {
-            // The answer to our INVITE, or to our BYE, ends it.
+            // The response to our INVITE, or to our BYE, ends it.
             State::Calling | State::Cancelling | State::Ending => {}
             State::Proceeding => {
                 self.drop_dialog(key);
                 self.events.push_back(SipEvent::Cancelled { dialog: key });
             }
-            State::Accepted | State::Answered | State::Confirmed => {
+            State::Accepted | State::AwaitingAnswer | State::Confirmed => {
                 self.drop_dialog(key);
                 let reason = request.headers.get("Reason").map(str::to_owned);
                 let event = if hung_up {

@@ -1,4 +1,4 @@
-//! The client side: answers a challenge.
+//! The client side: credentials for a challenge.
 
 use rand_core::CryptoRng;
 
@@ -6,8 +6,8 @@ use super::digest::{Algorithm, field, fields, hex, md5_ha1, sha256_ha1};
 use super::{Credentials, Ha1};
 use crate::sip::message::quote;
 
-/// Answers the best of several challenges (SHA-256 before MD5); `None` if there is none we can answer.
-pub(in crate::sip) fn answer<'a>(
+/// The value of `Authorization` for the best of several challenges (SHA-256 before MD5); `None` if we can use none.
+pub(in crate::sip) fn authorization<'a>(
     challenges: impl Iterator<Item = &'a str>,
     credentials: &Credentials,
     method: &str,

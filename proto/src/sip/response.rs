@@ -1,18 +1,18 @@
-//! What every answer to a request repeats of it, and how the answer is written.
+//! What every response copies of its request (RFC 3261 §8.2.6), and how it is written.
 
 use std::net::SocketAddr;
 
 use super::message::{Headers, Method, Request, Via, Writer};
 use crate::net::Receive;
 
-/// The fields of a request that its answers repeat, and where they go.
+/// The fields of a request that its responses copy, and where they go.
 #[derive(Clone, Debug)]
 pub(in crate::sip) struct Head {
     pub(in crate::sip) method: Method,
     pub(in crate::sip) local: SocketAddr,
     pub(in crate::sip) source: SocketAddr,
-    /// Where the answer goes.
-    pub(in crate::sip) reply_to: SocketAddr,
+    /// Where the response goes.
+    pub(in crate::sip) response_to: SocketAddr,
     vias: Vec<String>,
     record_routes: Vec<String>,
     from: Option<String>,
@@ -29,9 +29,9 @@ pub(in crate::sip) struct Head {
     pub(in crate::sip) length: usize,
 }
 
-/// An answer to be.
+/// A response before it is written.
 #[derive(Clone, Debug, Default)]
-pub(in crate::sip) struct Reply<'a> {
+pub(in crate::sip) struct OutgoingResponse<'a> {
     pub(in crate::sip) status: u16,
     pub(in crate::sip) reason: Option<&'a str>,
     /// Our tag, where the request has none.
@@ -52,7 +52,7 @@ impl Head {
         head
     }
 
-    /// Of the fields that could be read of a broken request; `None` if it cannot be answered.
+    /// Of the fields that could be read of a broken request; `None` if there is nowhere to send a response.
     pub(in crate::sip) fn of_broken(headers: &Headers, input: Receive<'_>) -> Option<Self> {
         let via = Via::first(headers)?;
         let mut head = Self::of_fields(headers, &via, input);
@@ -74,7 +74,7 @@ impl Head {
             method: Method::Unknown,
             local,
             source,
-            reply_to: via.reply_to(source),
+            response_to: via.response_to(source),
             vias,
             record_routes: headers.all("Record-Route").map(str::to_owned).collect(),
             from: text("From"),
@@ -110,7 +110,7 @@ impl Head {
         (self.from_tag.clone(), self.call_id.clone(), self.number)
     }
 
-    /// What a tag without memory is made from: repetitions get the same one.
+    /// What a tag without memory is made from: retransmissions get the same one.
     pub(in crate::sip) fn fingerprint(&self) -> String {
         format!(
             "{}\n{}\n{}",
@@ -120,8 +120,8 @@ impl Head {
         )
     }
 
-    /// The answer as bytes; without `server` nothing is said of us.
-    pub(in crate::sip) fn write(&self, reply: &Reply<'_>, server: Option<&str>) -> Vec<u8> {
+    /// The response as bytes; without `server` nothing is said of us.
+    pub(in crate::sip) fn write(&self, reply: &OutgoingResponse<'_>, server: Option<&str>) -> Vec<u8> {
         let mut writer = Writer::response(reply.status, reply.reason);
         for via in &self.vias {
             writer.header("Via", via);
