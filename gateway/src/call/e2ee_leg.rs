@@ -1,35 +1,35 @@
 //! The E2EE side of a call: key exchange, encrypted signalling, and the media leg that carries it.
 //!
-//! One leg for every network: a network only carries opaque bytes ([`crate::networks`]). The powers of the key exchange
-//! leave as [`Action::Compute`] and come back as [`PowerDone`]. The order commit, accept, reveal is kept by the types of
+//! One leg for every network: a network only carries opaque bytes ([`crate::networks`]). The jobs of the key exchange
+//! leave as [`Action::Compute`] and come back as [`KeyExchangeResult`]. The order commit, accept, reveal is kept by the types of
 //! `quartet_proto::e2ee::key_exchange`, whatever the network delivers.
 
 mod agree;
-mod means;
+mod config;
 
 use std::collections::VecDeque;
 use std::mem;
 use std::time::{Duration, Instant};
 
 use quartet_proto::e2ee::key_exchange::{self, Answered, Binding, Committed, NO_SERVER_RANDOM};
-use quartet_proto::e2ee::{self, Exchange, LocalMedia, Negotiation, NegotiationEvent, Role, Version};
+use quartet_proto::e2ee::{self, KeyExchange, LocalMedia, Negotiation, NegotiationEvent, Role, Version};
 use rand_core::CryptoRng;
 
-pub use self::means::{Incoming, Means, Outgoing};
+pub use self::config::{E2eeLegConfig, Incoming, Outgoing};
 use super::Cause;
 use super::codecs::telephone_event;
-use super::leg::{Action, LegCommand, LegEvent, Power, PowerDone};
+use super::leg::{Action, KeyExchangeJob, KeyExchangeResult, LegCommand, LegEvent};
 use crate::media::{self as command, LegCodec, LegKey, MediaCommand, MediaEvent};
 use crate::networks::{NetworkCall, NetworkCommand, NetworkEvent, Offer};
 
 /// The exchanges we offer, best first.
-const EXCHANGES: [Exchange; 2] = [Exchange::X25519, Exchange::Dh2048];
+const EXCHANGES: [KeyExchange; 2] = [KeyExchange::X25519, KeyExchange::Dh2048];
 
 /// How many signalling packets may wait for the key; a peer sends a handful.
 const EARLY_PACKETS: usize = 64;
 
 /// How long the word of a far end that has closed its media may take.
-const WORD: Duration = Duration::from_secs(1);
+const DISCARD_GRACE: Duration = Duration::from_secs(1);
 
 /// The packet duration that E2EE users are sent.
 const PTIME_MS: u32 = 20;
@@ -59,7 +59,7 @@ enum State {
 ///
 /// Drain [`poll_event`](Self::poll_event) and [`poll_action`](Self::poll_action) after each `handle_*`.
 pub struct E2eeLeg {
-    means: Means,
+    config: E2eeLegConfig,
     call: NetworkCall,
     role: Role,
     binding: Binding,
@@ -93,40 +93,40 @@ impl std::fmt::Debug for E2eeLeg {
 
 impl E2eeLeg {
     /// Begins to call a user: draws a secret for each exchange.
-    pub fn call(means: Means, outgoing: Outgoing, mut rng: Box<dyn CryptoRng + Send>) -> Self {
+    pub fn call(config: E2eeLegConfig, outgoing: Outgoing, mut rng: Box<dyn CryptoRng + Send>) -> Self {
         let binding = Binding {
             call_id: outgoing.call.0,
             caller: outgoing.from,
             callee: outgoing.to,
         };
-        let powers: Vec<_> = EXCHANGES
+        let jobs: Vec<_> = EXCHANGES
             .iter()
-            .map(|e| Power::Begin(key_exchange::begin(*e, &mut *rng, &NO_SERVER_RANDOM)))
+            .map(|e| KeyExchangeJob::Begin(key_exchange::begin(*e, &mut *rng, &NO_SERVER_RANDOM)))
             .collect();
         let state = State::Drawing {
-            missing: powers.len(),
+            missing: jobs.len(),
             drawn: Vec::new(),
         };
-        let mut leg = Self::new(means, outgoing.call, Role::Caller, binding, state, rng);
-        for power in powers {
-            leg.actions.push_back(Action::Compute(leg.means.key, power));
+        let mut leg = Self::new(config, outgoing.call, Role::Caller, binding, state, rng);
+        for job in jobs {
+            leg.actions.push_back(Action::Compute(leg.config.key, job));
         }
         leg
     }
 
     /// Takes a user's request; nothing is answered before somebody takes the call.
-    pub fn answer(means: Means, incoming: Incoming, rng: Box<dyn CryptoRng + Send>) -> Self {
+    pub fn answer(config: E2eeLegConfig, incoming: Incoming, rng: Box<dyn CryptoRng + Send>) -> Self {
         let offer = incoming
             .offers
             .into_iter()
             .find(|offer| EXCHANGES.contains(&offer.exchange));
-        let version = e2ee::choose(e2ee::versions(), &incoming.versions).filter(|_| !means.codecs.is_empty());
+        let version = e2ee::choose(e2ee::versions(), &incoming.versions).filter(|_| !config.codecs.is_empty());
         let binding = Binding {
             call_id: incoming.call.0,
             caller: incoming.from,
             callee: incoming.to,
         };
-        let mut leg = Self::new(means, incoming.call, Role::Callee, binding, State::Ended, rng);
+        let mut leg = Self::new(config, incoming.call, Role::Callee, binding, State::Ended, rng);
         if let (Some(offer), Some(version)) = (offer, version) {
             leg.state = State::Offered { offer, version };
             leg.network(NetworkCommand::Received { call: leg.call });
@@ -137,7 +137,7 @@ impl E2eeLeg {
     }
 
     fn new(
-        means: Means,
+        config: E2eeLegConfig,
         call: NetworkCall,
         role: Role,
         binding: Binding,
@@ -145,7 +145,7 @@ impl E2eeLeg {
         rng: Box<dyn CryptoRng + Send>,
     ) -> Self {
         Self {
-            means,
+            config,
             call,
             role,
             binding,
@@ -167,7 +167,7 @@ impl E2eeLeg {
 
     /// The leg's key.
     pub fn key(&self) -> LegKey {
-        self.means.key
+        self.config.key
     }
 
     /// The call's name on its network.
@@ -185,7 +185,7 @@ impl E2eeLeg {
         match command {
             LegCommand::Ring | LegCommand::Answer { .. } | LegCommand::Probe => {}
             LegCommand::Accept { beside } => {
-                self.means.beside.get_or_insert(beside);
+                self.config.beside.get_or_insert(beside);
                 self.accept();
             }
             LegCommand::End(cause) => self.end(now, cause),
@@ -228,10 +228,10 @@ impl E2eeLeg {
         }
     }
 
-    /// A power of the key exchange is done.
-    pub fn handle_power(&mut self, now: Instant, done: PowerDone) {
+    /// A job of the key exchange is done.
+    pub fn handle_job(&mut self, now: Instant, done: KeyExchangeResult) {
         match (done, mem::replace(&mut self.state, State::Ended)) {
-            (PowerDone::Begun(committed), State::Drawing { missing, mut drawn }) => {
+            (KeyExchangeResult::Begun(committed), State::Drawing { missing, mut drawn }) => {
                 drawn.push(committed);
                 if drawn.len() < missing {
                     self.state = State::Drawing { missing, drawn };
@@ -239,7 +239,7 @@ impl E2eeLeg {
                     self.request(drawn);
                 }
             }
-            (PowerDone::Answered(answered), State::Answering { version }) => {
+            (KeyExchangeResult::Answered(answered), State::Answering { version }) => {
                 self.network(NetworkCommand::Accept {
                     call: self.call,
                     exchange: answered.exchange(),
@@ -251,8 +251,8 @@ impl E2eeLeg {
                     version,
                 };
             }
-            (PowerDone::Agreed(Ok(agreed)), State::Agreeing { version }) => self.on_key(now, agreed, version),
-            (PowerDone::Agreed(Err(error)), state @ State::Agreeing { .. }) => {
+            (KeyExchangeResult::Agreed(Ok(agreed)), State::Agreeing { version }) => self.on_key(now, agreed, version),
+            (KeyExchangeResult::Agreed(Err(error)), state @ State::Agreeing { .. }) => {
                 self.state = state;
                 self.fail_exchange(&error);
             }
@@ -260,7 +260,7 @@ impl E2eeLeg {
         }
     }
 
-    /// The machine computes no more powers than it does: the call cannot go on.
+    /// The machine computes no more jobs than it does: the call cannot go on.
     pub fn handle_overload(&mut self) {
         self.fail(Cause::Limit {
             retry_after: Some(Duration::from_secs(5)),
@@ -288,7 +288,7 @@ impl E2eeLeg {
             }
             // The far end has closed its media on purpose: its word, and with it the reason, is still on its way.
             MediaEvent::Failed { cause, .. } if cause == "closed" && self.connected.is_some() => {
-                self.closed_until.get_or_insert(now + WORD);
+                self.closed_until.get_or_insert(now + DISCARD_GRACE);
             }
             MediaEvent::Failed { cause, .. } => self.fail(Cause::from_transport(&cause)),
             MediaEvent::Dtmf { .. }
@@ -298,7 +298,7 @@ impl E2eeLeg {
         }
     }
 
-    /// Time passed.
+    /// Time forwarded.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some(negotiation) = &mut self.negotiation {
             negotiation.handle_timeout(now);
@@ -333,11 +333,11 @@ impl E2eeLeg {
             Role::Callee => command::Role::Answer,
         };
         self.actions.push_back(Action::Media(MediaCommand::Open {
-            leg: self.means.key,
-            beside: self.means.beside,
+            leg: self.config.key,
+            beside: self.config.beside,
             transport: "webrtc".into(),
             role,
-            bind: self.means.bind.clone(),
+            bind: self.config.bind.clone(),
             options: String::new(),
         }));
     }
@@ -356,8 +356,8 @@ impl E2eeLeg {
             now,
             LocalMedia {
                 lines,
-                codecs: self.means.codecs.clone(),
-                ssrc: self.means.ssrc,
+                codecs: self.config.codecs.clone(),
+                ssrc: self.config.ssrc,
             },
         );
     }
@@ -385,7 +385,7 @@ impl E2eeLeg {
     }
 
     fn on_negotiation(&mut self, now: Instant, event: NegotiationEvent) {
-        let leg = self.means.key;
+        let leg = self.config.key;
         match event {
             NegotiationEvent::Remote { lines } => {
                 self.actions
@@ -407,7 +407,7 @@ impl E2eeLeg {
                     local_fmtp: receive.fmtp,
                     ptime_ms: PTIME_MS,
                     telephone_event: event.map(telephone_event),
-                    ssrc: self.means.ssrc,
+                    ssrc: self.config.ssrc,
                 };
                 self.actions
                     .push_back(Action::Media(MediaCommand::Codec { leg, codec }));

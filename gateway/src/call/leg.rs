@@ -17,18 +17,18 @@ use crate::networks::NetworkCommand;
 pub enum LegEvent {
     /// The person's device rings.
     Ringing,
-    /// The person took the call; media is not yet up.
-    Taken,
+    /// The person accepted the call; media is not yet up.
+    Accepted,
     /// The four emojis of the call's key.
     Emojis([Emoji; 4]),
     /// The person hears and is heard.
     Connected,
     /// A key was pressed.
-    Key {
+    Dtmf {
         /// `0`-`9`, `*`, `#`, `A`-`D`.
         digit: char,
-        /// Media has passed it on to the partner already.
-        passed: bool,
+        /// Media has forwarded it on to the partner already.
+        forwarded: bool,
     },
     /// A prompt has played to its end.
     Played(PlayKey),
@@ -41,9 +41,9 @@ pub enum LegEvent {
 pub enum LegCommand {
     /// The other side rings.
     Ring,
-    /// Somebody took the call: whoever calls may begin to connect.
+    /// Somebody accepted the call: whoever calls may begin to connect.
     Accept {
-        /// The leg that took it: media of both has to meet in one worker.
+        /// The leg that accepted it: media of both has to meet in one worker.
         beside: LegKey,
     },
     /// The other side is connected: answer, and show this where it can be shown.
@@ -68,16 +68,16 @@ pub enum Action {
     /// Tell the network of the E2EE leg.
     Network(NetworkCommand),
     /// Run this elsewhere and bring the result back to this leg.
-    Compute(LegKey, Power),
+    Compute(LegKey, KeyExchangeJob),
     /// The call runs: if the process dies, this is its record.
     Running(Box<cdr::Record>),
     /// The call is over: write this.
     Record(Box<cdr::Record>),
 }
 
-/// A power of the key exchange, too slow for the signalling thread.
+/// A job of the key exchange, too slow for the signalling thread.
 #[derive(Debug)]
-pub enum Power {
+pub enum KeyExchangeJob {
     /// The caller draws its secret.
     Begin(Job<Committed>),
     /// The callee draws its secret.
@@ -86,9 +86,9 @@ pub enum Power {
     Agree(Job<Result<Agreed, KeyExchangeError>>),
 }
 
-/// The result of a [`Power`].
+/// The result of a [`KeyExchangeJob`].
 #[derive(Debug)]
-pub enum PowerDone {
+pub enum KeyExchangeResult {
     /// The caller's secret and its commitment.
     Begun(Committed),
     /// The callee's secret and public value.
@@ -97,13 +97,13 @@ pub enum PowerDone {
     Agreed(Result<Agreed, KeyExchangeError>),
 }
 
-impl Power {
+impl KeyExchangeJob {
     /// Computes; takes up to some milliseconds.
-    pub fn run(self) -> PowerDone {
+    pub fn run(self) -> KeyExchangeResult {
         match self {
-            Self::Begin(job) => PowerDone::Begun(job.run()),
-            Self::Answer(job) => PowerDone::Answered(job.run()),
-            Self::Agree(job) => PowerDone::Agreed(job.run()),
+            Self::Begin(job) => KeyExchangeResult::Begun(job.run()),
+            Self::Answer(job) => KeyExchangeResult::Answered(job.run()),
+            Self::Agree(job) => KeyExchangeResult::Agreed(job.run()),
         }
     }
 }

@@ -21,15 +21,15 @@ use quartet_proto::e2ee::fingerprint::Emoji;
 
 pub use cause::Cause;
 pub use codecs::{e2ee_codecs, offered_codecs};
-pub use e2ee_leg::{E2eeLeg, Incoming as E2eeIncoming, Means as E2eeMeans, Outgoing as E2eeOutgoing};
+pub use e2ee_leg::{E2eeLeg, E2eeLegConfig, Incoming as E2eeIncoming, Outgoing as E2eeOutgoing};
 pub use key::{CallKey, Instance, NoCallKey};
-pub use leg::{Action, Leg, LegCommand, LegEvent, Power, PowerDone};
+pub use leg::{Action, KeyExchangeJob, KeyExchangeResult, Leg, LegCommand, LegEvent};
 use presence::Presence;
 use record::Times;
 #[doc(hidden)] // for tests/fuzz
 pub use sip_leg::info::key as info_key;
-pub use sip_leg::{Means as SipMeans, SipLeg};
-pub use verify::{Mode, Output as VerifyOutput, Say, Verdict, Verify};
+pub use sip_leg::{SipLeg, SipLegConfig};
+pub use verify::{Mode, Output as VerifyOutput, Script, Verdict, Verify};
 
 use crate::cdr::Direction;
 use crate::ivr::prompts::Prompts;
@@ -231,7 +231,7 @@ impl Call {
         self.open_media.retain(|leg| *leg != key);
     }
 
-    /// Time passed.
+    /// Time forwarded.
     pub fn handle_timeout(&mut self, now: Instant, prompts: &mut Prompts) {
         for leg in &mut self.legs {
             if let Leg::E2ee(leg) = leg {
@@ -302,12 +302,12 @@ impl Call {
         }
         match event {
             LegEvent::Ringing => self.tell(now, self.caller(), LegCommand::Ring),
-            LegEvent::Taken => self.on_taken(now, key),
+            LegEvent::Accepted => self.on_accepted(now, key),
             LegEvent::Emojis(emojis) => self.emojis = Some(emojis),
             LegEvent::Connected => self.on_connected(now, key, prompts),
-            LegEvent::Key { digit, passed } => {
+            LegEvent::Dtmf { digit, forwarded } => {
                 let partner = self.legs().find(|leg| *leg != key);
-                if let Some(leg) = partner.filter(|_| !passed && self.state == State::Talking) {
+                if let Some(leg) = partner.filter(|_| !forwarded && self.state == State::Talking) {
                     self.actions
                         .push_back(Action::Media(MediaCommand::SendDtmf { leg, digit }));
                 }
@@ -326,7 +326,7 @@ impl Call {
     }
 
     /// The first callee who takes the call has it; the others stop ringing.
-    fn on_taken(&mut self, now: Instant, key: LegKey) {
+    fn on_accepted(&mut self, now: Instant, key: LegKey) {
         if self.taken.is_some() || key == self.caller() {
             return;
         }
@@ -397,7 +397,7 @@ impl Call {
     fn follow_verify(&mut self, now: Instant, prompts: &mut Prompts) {
         while let Some(output) = self.verify.poll_output() {
             match output {
-                VerifyOutput::Say(say) => self.say(say, prompts),
+                VerifyOutput::Speak(say) => self.speak(say, prompts),
                 VerifyOutput::Mismatch => {
                     tracing::warn!(
                         call = %self.key,
@@ -411,7 +411,7 @@ impl Call {
     }
 
     /// Plays to the handset. What cannot be played is not counted as heard.
-    fn say(&mut self, say: Say, prompts: &mut Prompts) {
+    fn speak(&mut self, say: Script, prompts: &mut Prompts) {
         let handset = self.legs.iter().find_map(|leg| match leg {
             Leg::Sip(leg) => Some((leg.key(), leg.language().to_owned())),
             Leg::E2ee(_) => None,
@@ -420,13 +420,13 @@ impl Call {
             return;
         };
         let script = match say {
-            Say::Announcement => script::announcement(emojis),
-            Say::Repeat => script::repeat(emojis),
-            Say::Question => script::confirm(emojis),
-            Say::QuestionAgain => script::confirm_again(emojis),
-            Say::Verified => script::verified(),
-            Say::NotVerified => script::not_verified(),
-            Say::Invalid => script::invalid_choice(),
+            Script::Announcement => script::announcement(emojis),
+            Script::Repeat => script::repeat(emojis),
+            Script::Question => script::confirm(emojis),
+            Script::QuestionAgain => script::confirm_again(emojis),
+            Script::Verified => script::verified(),
+            Script::NotVerified => script::not_verified(),
+            Script::Invalid => script::invalid_choice(),
         };
         match prompts.clips(&language, &script) {
             Ok(clips) => {

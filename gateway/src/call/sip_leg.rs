@@ -24,13 +24,13 @@ const PTIME_MS: u32 = 20;
 
 /// How a phone's leg meets the world.
 #[derive(Clone, Debug)]
-pub struct Means {
+pub struct SipLegConfig {
     /// Its key, here and in media.
     pub key: LegKey,
     /// Where its sockets are bound.
     pub bind: Bind,
     /// Where its signalling comes from.
-    pub home: IpAddr,
+    pub signalling_peer_ip: IpAddr,
     /// The codecs of the phone, best first, that a plugin serves.
     pub codecs: Vec<LocalCodec>,
     /// Our stream.
@@ -85,7 +85,7 @@ enum KeyWay {
 /// Drain [`poll_event`](Self::poll_event) and [`poll_action`](Self::poll_action) after each `handle_*`.
 #[derive(Debug)]
 pub struct SipLeg {
-    means: Means,
+    config: SipLegConfig,
     dialog: DialogKey,
     state: State,
     /// What our transport says of itself, once it does.
@@ -106,7 +106,7 @@ impl SipLeg {
     ///
     /// # Errors
     /// [`Cause::Incompatible`] if its offer cannot be answered, whatever happens later, or [`Cause::MediaAddress`].
-    pub fn incoming(means: Means, dialog: DialogKey, body: Option<&[u8]>) -> Result<Self, Cause> {
+    pub fn incoming(config: SipLegConfig, dialog: DialogKey, body: Option<&[u8]>) -> Result<Self, Cause> {
         let offer = match body {
             Some(body) => Some(SessionDescription::parse(body).map_err(|error| {
                 tracing::debug!(%error, "offer");
@@ -114,12 +114,12 @@ impl SipLeg {
             })?),
             None => None,
         };
-        let mut leg = Self::new(means, dialog, State::Waiting { offer });
+        let mut leg = Self::new(config, dialog, State::Waiting { offer });
         if let State::Waiting { offer: Some(offer) } = &leg.state {
             // A trial answer, so that a hopeless call is refused before anybody's phone rings.
             leg.answer_to(offer, "c:192.0.2.1\nport:9\n")?;
         }
-        if leg.means.codecs.is_empty() {
+        if leg.config.codecs.is_empty() {
             return Err(Cause::Incompatible);
         }
         leg.open(Role::Answer);
@@ -127,15 +127,15 @@ impl SipLeg {
     }
 
     /// Calls a phone.
-    pub fn outgoing(means: Means, dialog: DialogKey, contact: Contact, from: NameAddr, to: NameAddr) -> Self {
-        let mut leg = Self::new(means, dialog, State::Opening { contact, from, to });
+    pub fn outgoing(config: SipLegConfig, dialog: DialogKey, contact: Contact, from: NameAddr, to: NameAddr) -> Self {
+        let mut leg = Self::new(config, dialog, State::Opening { contact, from, to });
         leg.open(Role::Offer);
         leg
     }
 
-    fn new(means: Means, dialog: DialogKey, state: State) -> Self {
+    fn new(config: SipLegConfig, dialog: DialogKey, state: State) -> Self {
         Self {
-            means,
+            config,
             dialog,
             state,
             lines: None,
@@ -151,22 +151,22 @@ impl SipLeg {
 
     /// The leg's key.
     pub fn key(&self) -> LegKey {
-        self.means.key
+        self.config.key
     }
 
     /// The language of the person at this phone.
     pub fn language(&self) -> &str {
-        &self.means.language
+        &self.config.language
     }
 
     /// The phone's account.
     pub fn user(&self) -> &str {
-        &self.means.user
+        &self.config.user
     }
 
     /// How this phone's calls are verified.
     pub fn verify(&self) -> Mode {
-        self.means.verify
+        self.config.verify
     }
 
     /// Whether the phone need not send: it listens only, or it holds, and not every phone that holds has music.
@@ -192,7 +192,7 @@ impl SipLeg {
             LegCommand::Accept { .. } => {}
             LegCommand::Answer { display } => {
                 if let State::Waiting { .. } = self.state {
-                    let peer = self.means.peer.clone();
+                    let peer = self.config.peer.clone();
                     self.pending = Some(display.map(|display| NameAddr::new(Some(&display), peer)));
                     self.answer();
                 }
@@ -258,8 +258,8 @@ impl SipLeg {
 
     fn on_key(&mut self, way: KeyWay, digit: char) {
         if *self.keys.get_or_insert(way) == way {
-            let passed = way == KeyWay::Rtp;
-            self.events.push_back(LegEvent::Key { digit, passed });
+            let forwarded = way == KeyWay::Rtp;
+            self.events.push_back(LegEvent::Dtmf { digit, forwarded });
         }
     }
 
@@ -275,12 +275,12 @@ impl SipLeg {
 
     fn open(&mut self, role: Role) {
         self.media(MediaCommand::Open {
-            leg: self.means.key,
+            leg: self.config.key,
             // The E2EE leg comes to us: it opens when a phone has taken the call.
             beside: None,
             transport: "rtp".into(),
             role,
-            bind: self.means.bind.clone(),
+            bind: self.config.bind.clone(),
             options: String::new(),
         });
     }
@@ -334,7 +334,7 @@ impl SipLeg {
             identity: None,
             body: Some(offer.to_bytes()),
             credentials: None,
-            account: Some(self.means.user.clone()),
+            account: Some(self.config.user.clone()),
         });
         self.state = State::Calling { offer };
     }
@@ -347,7 +347,7 @@ impl SipLeg {
         match self.accept(&offer, body) {
             Ok(agreed) => {
                 self.agree(agreed);
-                self.events.push_back(LegEvent::Taken);
+                self.events.push_back(LegEvent::Accepted);
                 self.events.push_back(LegEvent::Connected);
             }
             Err(cause) => self.fail(cause),
@@ -409,7 +409,7 @@ impl SipLeg {
 
     /// Puts an agreement into force.
     fn agree(&mut self, agreed: Agreed) {
-        let leg = self.means.key;
+        let leg = self.config.key;
         if self.agreed.as_ref() == Some(&agreed) {
             return;
         }
@@ -423,12 +423,15 @@ impl SipLeg {
             local_fmtp: agreed.receive.fmtp.clone(),
             ptime_ms: agreed.ptime_ms,
             telephone_event,
-            ssrc: self.means.ssrc,
+            ssrc: self.config.ssrc,
         };
         self.media(MediaCommand::Codec { leg, codec });
         self.media(MediaCommand::Remote {
             leg,
-            lines: format!("signalled-from:{}\n{}", self.means.home, agreed.remote_lines),
+            lines: format!(
+                "signalled-from:{}\n{}",
+                self.config.signalling_peer_ip, agreed.remote_lines
+            ),
         });
         // A phone that only listens is not on hold: it goes on hearing.
         let hold = !agreed.direction.sends();

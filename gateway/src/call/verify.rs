@@ -62,7 +62,7 @@ impl Verdict {
 
 /// What the handset is to hear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Say {
+pub enum Script {
     /// "Your call is encrypted. Compare:" and the four words.
     Announcement,
     /// "Once more:" and the four words.
@@ -83,7 +83,7 @@ pub enum Say {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Play this to the handset, instead of anything that plays.
-    Say(Say),
+    Speak(Script),
     /// The emojis differ: end the call at once.
     Mismatch,
 }
@@ -135,8 +135,8 @@ impl Verify {
     /// Both people are connected: the handset is told.
     pub fn begin(&mut self) {
         match self.mode {
-            Mode::Announce => self.say(Say::Announcement, State::Speaking),
-            Mode::Confirm => self.say(Say::Question, State::Asking),
+            Mode::Announce => self.speak(Script::Announcement, State::Speaking),
+            Mode::Confirm => self.speak(Script::Question, State::Asking),
             Mode::Off => self.state = State::Done,
         }
     }
@@ -184,7 +184,7 @@ impl Verify {
         }
     }
 
-    /// Time passed.
+    /// Time forwarded.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.star_until.is_some_and(|until| now >= until) {
             self.star_until = None;
@@ -193,7 +193,7 @@ impl Verify {
             && now >= until
         {
             self.verdict = Verdict::Unverified;
-            self.say(Say::NotVerified, State::Speaking);
+            self.speak(Script::NotVerified, State::Speaking);
         }
     }
 
@@ -212,15 +212,15 @@ impl Verify {
         self.out.pop_front()
     }
 
-    fn say(&mut self, what: Say, then: State) {
+    fn speak(&mut self, what: Script, then: State) {
         self.state = then;
-        self.out.push_back(Output::Say(what));
+        self.out.push_back(Output::Speak(what));
     }
 
     fn say_again(&mut self) {
         match self.state {
-            State::Asking | State::Awaiting { .. } => self.say(Say::QuestionAgain, State::Asking),
-            State::Speaking | State::Done => self.say(Say::Repeat, State::Speaking),
+            State::Asking | State::Awaiting { .. } => self.speak(Script::QuestionAgain, State::Asking),
+            State::Speaking | State::Done => self.speak(Script::Repeat, State::Speaking),
             State::Idle => {}
         }
     }
@@ -241,11 +241,11 @@ impl Verify {
         match key {
             '1' => {
                 self.verdict = Verdict::Verified;
-                self.say(Say::Verified, State::Speaking);
+                self.speak(Script::Verified, State::Speaking);
             }
-            '2' => self.say(Say::QuestionAgain, State::Asking),
+            '2' => self.speak(Script::QuestionAgain, State::Asking),
             '9' => self.differ(),
-            _ => self.say(Say::Invalid, State::Asking),
+            _ => self.speak(Script::Invalid, State::Asking),
         }
     }
 }
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn announce_speaks_once_and_repeats_on_star_one() {
         let (mut v, t) = begun(Mode::Announce);
-        assert_eq!(outputs(&mut v), [Output::Say(Say::Announcement)]);
+        assert_eq!(outputs(&mut v), [Output::Speak(Script::Announcement)]);
         assert_eq!(
             v.verdict(),
             Verdict::Off,
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(outputs(&mut v), [], "a digit without star belongs to the call");
         v.handle_key(t, '*');
         v.handle_key(t + Duration::from_secs(1), '1');
-        assert_eq!(outputs(&mut v), [Output::Say(Say::Repeat)]);
+        assert_eq!(outputs(&mut v), [Output::Speak(Script::Repeat)]);
     }
 
     #[test]
@@ -308,14 +308,14 @@ mod tests {
     #[test]
     fn confirm_takes_one_two_nine_and_silence() {
         let (mut v, t) = begun(Mode::Confirm);
-        assert_eq!(outputs(&mut v), [Output::Say(Say::Question)]);
+        assert_eq!(outputs(&mut v), [Output::Speak(Script::Question)]);
         v.handle_key(t, '2');
-        assert_eq!(outputs(&mut v), [Output::Say(Say::QuestionAgain)]);
+        assert_eq!(outputs(&mut v), [Output::Speak(Script::QuestionAgain)]);
         v.handle_key(t, '5');
-        assert_eq!(outputs(&mut v), [Output::Say(Say::Invalid)]);
+        assert_eq!(outputs(&mut v), [Output::Speak(Script::Invalid)]);
         v.handle_played(t);
         v.handle_key(t, '1');
-        assert_eq!(outputs(&mut v), [Output::Say(Say::Verified)]);
+        assert_eq!(outputs(&mut v), [Output::Speak(Script::Verified)]);
         v.handle_played(t);
         assert_eq!((v.verdict(), v.poll_timeout()), (Verdict::Verified, None));
 
@@ -325,7 +325,7 @@ mod tests {
         v.handle_timeout(t + Duration::from_secs(9));
         assert_eq!(outputs(&mut v), []);
         v.handle_timeout(t + Duration::from_secs(10));
-        assert_eq!(outputs(&mut v), [Output::Say(Say::NotVerified)]);
+        assert_eq!(outputs(&mut v), [Output::Speak(Script::NotVerified)]);
         v.handle_played(t + Duration::from_secs(12));
         assert_eq!(v.verdict(), Verdict::Unverified);
 
@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(outputs(&mut v), []);
         v.handle_key(t, '*');
         v.handle_key(t, '1');
-        assert_eq!(outputs(&mut v), [Output::Say(Say::Repeat)]);
+        assert_eq!(outputs(&mut v), [Output::Speak(Script::Repeat)]);
         v.handle_played(t);
         assert_eq!(v.verdict(), Verdict::Announced);
     }

@@ -22,7 +22,9 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 pub use self::fault::Fault;
 use self::fault::other_certificate;
 use super::line::{Line, Source, place::Tell};
-use crate::call::{Action, Cause, E2eeIncoming, E2eeLeg, E2eeMeans, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
+use crate::call::{
+    Action, Cause, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs,
+};
 use crate::io::signalling::generator;
 use crate::io::sleep_until;
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent};
@@ -202,7 +204,7 @@ impl E2eePeer {
         tokio::time::timeout(limit, self.events.recv()).await.ok().flatten()
     }
 
-    /// Waits for an event of that kind; what comes before it is passed over.
+    /// Waits for an event of that kind; what comes before it is forwarded over.
     ///
     /// # Errors
     /// If it does not come in time.
@@ -313,13 +315,13 @@ impl Task {
         Ok(())
     }
 
-    fn means(&self) -> E2eeMeans {
+    fn means(&self) -> E2eeLegConfig {
         let bind = Bind {
             addresses: vec![self.setup.address],
             components: 1,
         };
         let (codecs, ssrc) = (e2ee_codecs(&self.registry), rand::rng().next_u32());
-        E2eeMeans {
+        E2eeLegConfig {
             key: LegKey(1),
             bind,
             codecs,
@@ -374,7 +376,7 @@ impl Task {
                         self.tell(Event::Ended(cause.word()));
                         self.close();
                     }
-                    LegEvent::Taken | LegEvent::Key { .. } | LegEvent::Played(_) => {}
+                    LegEvent::Accepted | LegEvent::Dtmf { .. } | LegEvent::Played(_) => {}
                 }
             } else {
                 return;
@@ -463,10 +465,10 @@ impl Task {
                 self.adapter.handle_command(now, command);
             }
             Action::Media(command) => self.line.command(command),
-            Action::Compute(_, power) => {
-                let done = power.run();
+            Action::Compute(_, job) => {
+                let done = job.run();
                 if let Some(leg) = &mut self.leg {
-                    leg.handle_power(now, done);
+                    leg.handle_job(now, done);
                 }
             }
             Action::Sip(_) | Action::Running(_) | Action::Record(_) => {}

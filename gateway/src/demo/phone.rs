@@ -14,7 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use super::line::{Line, Source, place::Tell};
-use crate::call::{Action, Cause, LegCommand, LegEvent, Mode, SipLeg, SipMeans, offered_codecs};
+use crate::call::{Action, Cause, LegCommand, LegEvent, Mode, SipLeg, SipLegConfig, offered_codecs};
 use crate::io::signalling::generator;
 use crate::io::sleep_until;
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent};
@@ -166,7 +166,7 @@ impl Phone {
         tokio::time::timeout(limit, self.events.recv()).await.ok().flatten()
     }
 
-    /// Waits for an event; what comes before it is passed over.
+    /// Waits for an event; what comes before it is forwarded over.
     ///
     /// # Errors
     /// If it does not come in time, or the call ends before it.
@@ -268,15 +268,15 @@ impl Task {
             .context("REGISTER")
     }
 
-    fn means(&self) -> SipMeans {
+    fn means(&self) -> SipLegConfig {
         let mut rng = rand::rng();
-        SipMeans {
+        SipLegConfig {
             key: LegKey(1),
             bind: Bind {
                 addresses: vec![self.local.ip()],
                 components: 2,
             },
-            home: self.setup.gateway.ip(),
+            signalling_peer_ip: self.setup.gateway.ip(),
             codecs: offered_codecs(&self.setup.codecs, &self.registry),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),
@@ -327,7 +327,7 @@ impl Task {
                         self.tell(Event::Ended(cause.word()));
                         self.close();
                     }
-                    LegEvent::Taken | LegEvent::Emojis(_) | LegEvent::Key { .. } | LegEvent::Played(_) => {}
+                    LegEvent::Accepted | LegEvent::Emojis(_) | LegEvent::Dtmf { .. } | LegEvent::Played(_) => {}
                 }
             } else {
                 return;

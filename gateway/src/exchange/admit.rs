@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use super::{Exchange, FoundBy, Rng32};
 use crate::call::{
-    Call, Cause, E2eeIncoming, E2eeLeg, E2eeMeans, E2eeOutgoing, Instance, Leg, Mode, Parties, Policy, SipLeg,
-    SipMeans, e2ee_codecs, offered_codecs,
+    Call, Cause, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, Instance, Leg, Mode, Parties, Policy, SipLeg,
+    SipLegConfig, e2ee_codecs, offered_codecs,
 };
 use crate::cdr::Direction;
 use crate::config;
@@ -320,15 +320,15 @@ impl Exchange {
         self.follow(now, key);
     }
 
-    /// `local` is our address; `home` the phone's.
+    /// `local` is our address; `signalling_peer_ip` the phone's.
     fn sip_means(
         &mut self,
         key: LegKey,
         phone: &config::Phone,
         local: SocketAddr,
-        home: IpAddr,
+        signalling_peer_ip: IpAddr,
         peer: &str,
-    ) -> SipMeans {
+    ) -> SipLegConfig {
         let mut rng = (self.rng)();
         let addresses = match self.media_addresses.as_slice() {
             [] => vec![local.ip()],
@@ -339,13 +339,13 @@ impl Exchange {
                 .take(1)
                 .collect(),
         };
-        SipMeans {
+        SipLegConfig {
             key,
             bind: Bind {
                 addresses,
                 components: 2,
             },
-            home,
+            signalling_peer_ip,
             codecs: offered_codecs(&phone.codecs, &self.registry),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),
@@ -357,10 +357,10 @@ impl Exchange {
         }
     }
 
-    fn e2ee_means(&mut self, key: LegKey, beside: Option<LegKey>) -> E2eeMeans {
+    fn e2ee_means(&mut self, key: LegKey, beside: Option<LegKey>) -> E2eeLegConfig {
         let ssrc = (self.rng)().next_u32();
         let addresses = self.ice_addresses.clone();
-        E2eeMeans {
+        E2eeLegConfig {
             key,
             bind: Bind {
                 addresses,

@@ -1,6 +1,6 @@
 //! The composition root, sans-IO: the SIP endpoint, the routes, and every call by its key.
 //!
-//! One signalling task feeds it: datagrams, hub messages, media events, results of powers, time. After each `handle_*` it
+//! One signalling task feeds it: datagrams, hub messages, media events, results of jobs, time. After each `handle_*` it
 //! drains every `poll_*`. Nothing here waits, reads a socket or a clock; nothing here knows what a call does with an
 //! event, only which call it is for.
 
@@ -23,7 +23,7 @@ use quartet_proto::net::{Receive, Transmit};
 use quartet_proto::sip::{DialogKey, Endpoint, SavedBinding, SipCommand, SipError, SipEvent};
 use rand_core::CryptoRng;
 
-use crate::call::{Action, Call, CallKey, Cause, Instance, Leg, Power, PowerDone};
+use crate::call::{Action, Call, CallKey, Cause, Instance, KeyExchangeJob, KeyExchangeResult, Leg};
 use crate::cdr::{self, Direction};
 use crate::config::Addresses;
 use crate::ivr::prompts::Prompts;
@@ -68,7 +68,7 @@ pub struct Parts {
 /// Every call of this gateway.
 ///
 /// After each `handle_*`, drain [`poll_transmit`](Self::poll_transmit), [`poll_media`](Self::poll_media),
-/// [`poll_hub`](Self::poll_hub), [`poll_power`](Self::poll_power) and [`poll_change`](Self::poll_change).
+/// [`poll_hub`](Self::poll_hub), [`poll_job`](Self::poll_job) and [`poll_change`](Self::poll_change).
 pub struct Exchange {
     settings: Arc<crate::config::Settings>,
     registry: Arc<Registry>,
@@ -87,7 +87,7 @@ pub struct Exchange {
     instance: Instance,
     next: u64,
     media: VecDeque<MediaCommand>,
-    powers: VecDeque<(LegKey, Power)>,
+    jobs: VecDeque<(LegKey, KeyExchangeJob)>,
     changes: VecDeque<Change>,
     /// The bindings of each account as they were last handed over to be stored.
     stored: BTreeMap<String, Vec<SavedBinding>>,
@@ -145,7 +145,7 @@ impl Exchange {
             instance,
             next: 0,
             media: VecDeque::new(),
-            powers: VecDeque::new(),
+            jobs: VecDeque::new(),
             changes: VecDeque::new(),
             stored: BTreeMap::new(),
             stopping: false,
@@ -193,16 +193,16 @@ impl Exchange {
         self.settle(now, wall);
     }
 
-    /// A power of a key exchange is done.
-    pub fn handle_power(&mut self, now: Instant, wall: SystemTime, leg: LegKey, done: PowerDone) {
+    /// A job of a key exchange is done.
+    pub fn handle_job(&mut self, now: Instant, wall: SystemTime, leg: LegKey, done: KeyExchangeResult) {
         if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
-            leg.handle_power(now, done);
+            leg.handle_job(now, done);
         }
         self.attend(now, leg);
         self.settle(now, wall);
     }
 
-    /// A power could not be queued: its call ends.
+    /// A job could not be queued: its call ends.
     pub fn handle_overload(&mut self, now: Instant, wall: SystemTime, leg: LegKey) {
         if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
             leg.handle_overload();
@@ -211,7 +211,7 @@ impl Exchange {
         self.settle(now, wall);
     }
 
-    /// Time passed.
+    /// Time forwarded.
     pub fn handle_timeout(&mut self, now: Instant, wall: SystemTime) {
         self.endpoint.handle_timeout(now);
         self.hub.handle_timeout(now);
@@ -251,9 +251,9 @@ impl Exchange {
         self.hub.poll_transmit()
     }
 
-    /// A power to compute elsewhere, for this leg.
-    pub fn poll_power(&mut self) -> Option<(LegKey, Power)> {
-        self.powers.pop_front()
+    /// A job to compute elsewhere, for this leg.
+    pub fn poll_job(&mut self) -> Option<(LegKey, KeyExchangeJob)> {
+        self.jobs.pop_front()
     }
 
     /// A change to store.
@@ -359,7 +359,7 @@ impl Exchange {
                 Action::Sip(command) => self.tell_phone(now, command),
                 Action::Media(command) => self.media.push_back(command),
                 Action::Network(command) => self.hub.handle_command(now, command),
-                Action::Compute(leg, power) => self.powers.push_back((leg, power)),
+                Action::Compute(leg, job) => self.jobs.push_back((leg, job)),
                 Action::Running(record) => self.changes.push_back(Change::Running(*record)),
                 Action::Record(record) => {
                     tracing::info!(

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quartet_proto::e2ee::Exchange;
+use quartet_proto::e2ee::KeyExchange;
 use quartet_proto::hub::{
     CallAccept, CallConfirm, CallDiscard, CallId, CallReceived, CallRequest, CallSignal, ClientFrame, ClientName,
     Commitment, DiscardReason, ErrorCode, Event, ExchangeName, Hello, Later, Name, OfferedExchange, PROTOCOL, Packet,
@@ -57,7 +57,7 @@ fn request(call: CallId, to: &str) -> Request {
         from: None,
         to: name(to),
         exchanges: vec![OfferedExchange {
-            name: Exchange::X25519.into(),
+            name: KeyExchange::X25519.into(),
             commitment: Commitment([1; 32]),
         }],
         library_versions: vec![Version::new("9.0.0").unwrap()],
@@ -72,7 +72,7 @@ fn received(call: CallId) -> Request {
 fn accept(call: CallId) -> Request {
     Request::CallAccept(CallAccept {
         call,
-        exchange: Exchange::X25519.into(),
+        exchange: KeyExchange::X25519.into(),
         library_version: Version::new("9.0.0").unwrap(),
         public: PublicValue::new(vec![2; 32]).unwrap(),
     })
@@ -547,7 +547,7 @@ fn only_what_was_offered_can_be_chosen() {
         panic!("an accept")
     };
     let exchange = CallAccept {
-        exchange: ExchangeName::from(Exchange::Dh2048),
+        exchange: ExchangeName::from(KeyExchange::Dh2048),
         ..good.clone()
     };
     let version = CallAccept {

@@ -22,7 +22,7 @@ use super::sip::{Datagram, SipSockets, machine_addresses};
 use super::store::StoreThread;
 use super::websocket::{self, Connections, HubInput, LOCAL, WebSocketSettings};
 use super::{cannot_listen, sleep_until};
-use crate::call::PowerDone;
+use crate::call::KeyExchangeResult;
 use crate::config::{self, Settings};
 use crate::exchange::{Exchange, Parts, Rng32};
 use crate::hub::{self, Invitations, Rendezvous, RendezvousConfig};
@@ -60,7 +60,7 @@ struct Inputs {
     datagrams: mpsc::Receiver<Datagram>,
     hub: mpsc::Receiver<HubInput>,
     media: mpsc::UnboundedReceiver<MediaEvent>,
-    powers: mpsc::UnboundedReceiver<(LegKey, PowerDone)>,
+    jobs: mpsc::UnboundedReceiver<(LegKey, KeyExchangeResult)>,
     asked: mpsc::Receiver<Asked>,
     revoked: mpsc::UnboundedReceiver<String>,
 }
@@ -70,7 +70,7 @@ enum Input {
     Datagram(Datagram),
     Hub(HubInput),
     Media(MediaEvent),
-    Power(LegKey, PowerDone),
+    KeyExchangeJob(LegKey, KeyExchangeResult),
     Asked(Asked),
     Revoked(String),
     Timeout,
@@ -130,9 +130,9 @@ impl Signalling {
         }
         let (datagram_in, datagrams) = mpsc::channel(WAITING);
         let (hub_in, hub) = mpsc::channel(WAITING);
-        // Bounded by their makers: a leg reports once a second, a call has three powers.
+        // Bounded by their makers: a leg reports once a second, a call has three jobs.
         let (media_in, media_events) = mpsc::unbounded_channel();
-        let (power_in, powers) = mpsc::unbounded_channel();
+        let (power_in, jobs) = mpsc::unbounded_channel();
         let (asked_in, asked) = mpsc::channel(16);
         sip.read(&datagram_in);
         let door = WebSocketSettings {
@@ -178,7 +178,7 @@ impl Signalling {
             datagrams,
             hub,
             media: media_events,
-            powers,
+            jobs,
             asked,
             revoked: revoked_out,
         };
@@ -224,7 +224,7 @@ impl Signalling {
                     () = &mut stop, if farewell.is_none() => Input::Stop,
                     Some(asked) = self.inputs.asked.recv() => Input::Asked(asked),
                     Some(user) = self.inputs.revoked.recv() => Input::Revoked(user),
-                    Some((leg, done)) = self.inputs.powers.recv() => Input::Power(leg, done),
+                    Some((leg, done)) = self.inputs.jobs.recv() => Input::KeyExchangeJob(leg, done),
                     Some(event) = self.inputs.media.recv() => Input::Media(event),
                     Some(input) = self.inputs.hub.recv() => Input::Hub(input),
                     Some(datagram) = self.inputs.datagrams.recv() => Input::Datagram(datagram),
@@ -245,7 +245,7 @@ impl Signalling {
                 ),
                 Input::Hub(input) => self.connections.handle_input(now, input, &mut self.rendezvous),
                 Input::Media(event) => self.exchange.handle_media(now, wall, event),
-                Input::Power(leg, done) => self.exchange.handle_power(now, wall, leg, done),
+                Input::KeyExchangeJob(leg, done) => self.exchange.handle_job(now, wall, leg, done),
                 Input::Asked(asked) => self.answer(now, wall, asked),
                 Input::Revoked(user) => self.rendezvous.close_account(now, &user),
                 Input::Timeout => {
@@ -287,8 +287,8 @@ impl Signalling {
             self.media.command(command);
         }
         let mut refused = false;
-        while let Some((leg, power)) = self.exchange.poll_power() {
-            if !self.compute.run(leg, power) {
+        while let Some((leg, job)) = self.exchange.poll_job() {
+            if !self.compute.run(leg, job) {
                 tracing::warn!("more key exchanges than this machine computes: a call fails");
                 self.exchange.handle_overload(now, wall, leg);
                 refused = true;

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-pub use quartet_proto::e2ee::Exchange;
+pub use quartet_proto::e2ee::KeyExchange;
 
 pub mod hub;
 
@@ -31,7 +31,7 @@ impl fmt::Display for NetworkCall {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// Which exchange.
-    pub exchange: Exchange,
+    pub exchange: KeyExchange,
     /// SHA-256 of the caller's public value, exactly as it will be revealed.
     pub commitment: [u8; 32],
 }
@@ -79,7 +79,7 @@ pub enum NetworkCommand {
         /// The incoming call.
         call: NetworkCall,
         /// The exchange chosen from the caller's offers.
-        exchange: Exchange,
+        exchange: KeyExchange,
         /// Our public value.
         public: Vec<u8>,
         /// The signalling version chosen.
@@ -140,7 +140,7 @@ pub enum NetworkEvent {
         /// The call.
         call: NetworkCall,
         /// The exchange the callee chose, one of ours.
-        exchange: Exchange,
+        exchange: KeyExchange,
         /// The callee's public value, unchecked.
         public: Vec<u8>,
         /// The signalling version the callee chose, one of ours.

@@ -20,32 +20,32 @@ pub use negotiation::{LocalMedia, Negotiation, NegotiationError, NegotiationEven
 
 /// The group in which the two ends exchange their key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Exchange {
+pub enum KeyExchange {
     /// Curve25519, bound to the names and the call: the hub's own, preferred.
     X25519,
     /// The 2048-bit group of Telegram-style calls.
     Dh2048,
 }
 
-impl Exchange {
+impl KeyExchange {
     /// All exchanges, in our order of preference.
-    pub const ALL: [Exchange; 2] = [Exchange::X25519, Exchange::Dh2048];
+    pub const ALL: [KeyExchange; 2] = [KeyExchange::X25519, KeyExchange::Dh2048];
 
     /// Returns the name used on the wire.
     pub fn name(self) -> &'static str {
         match self {
-            Exchange::X25519 => "x25519",
-            Exchange::Dh2048 => "dh2048",
+            KeyExchange::X25519 => "x25519",
+            KeyExchange::Dh2048 => "dh2048",
         }
     }
 
     /// Finds the exchange of a wire name. `None` for one we do not speak.
-    pub fn from_name(name: &str) -> Option<Exchange> {
-        Exchange::ALL.into_iter().find(|exchange| exchange.name() == name)
+    pub fn from_name(name: &str) -> Option<KeyExchange> {
+        KeyExchange::ALL.into_iter().find(|exchange| exchange.name() == name)
     }
 }
 
-impl fmt::Display for Exchange {
+impl fmt::Display for KeyExchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -191,10 +191,10 @@ mod tests {
 
     #[test]
     fn names_survive_both_ways() {
-        for exchange in Exchange::ALL {
-            assert_eq!(Exchange::from_name(exchange.name()), Some(exchange));
+        for exchange in KeyExchange::ALL {
+            assert_eq!(KeyExchange::from_name(exchange.name()), Some(exchange));
         }
-        assert_eq!(Exchange::from_name("X25519"), None);
+        assert_eq!(KeyExchange::from_name("X25519"), None);
         for name in versions() {
             assert_eq!(Version::from_name(name).map(Version::name), Some(*name));
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::MAX_NAME;
-use crate::e2ee::Exchange;
+use crate::e2ee::KeyExchange;
 
 /// Why a text is not a name. The other side, or whoever typed it, is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -122,13 +122,13 @@ impl ExchangeName {
 
     /// The exchange of that name; `None` if this program does not know it.
     #[must_use]
-    pub fn known(&self) -> Option<Exchange> {
-        Exchange::from_name(&self.0)
+    pub fn known(&self) -> Option<KeyExchange> {
+        KeyExchange::from_name(&self.0)
     }
 }
 
-impl From<Exchange> for ExchangeName {
-    fn from(exchange: Exchange) -> Self {
+impl From<KeyExchange> for ExchangeName {
+    fn from(exchange: KeyExchange) -> Self {
         Self(exchange.name().to_owned())
     }
 }

@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 use super::*;
-use crate::e2ee::Exchange;
+use crate::e2ee::KeyExchange;
 
 const CALL: &str = "AAECAwQFBgcICQoLDA0ODw";
 
@@ -18,7 +18,7 @@ fn request() -> CallRequest {
         from: None,
         to: Name::new("100@gw").unwrap(),
         exchanges: vec![OfferedExchange {
-            name: Exchange::X25519.into(),
+            name: KeyExchange::X25519.into(),
             commitment: Commitment([7; 32]),
         }],
         library_versions: vec![Version::new("9.0.0").unwrap()],
@@ -38,7 +38,7 @@ fn requests() -> Vec<Request> {
         Request::CallReceived(CallReceived { call: call() }),
         Request::CallAccept(CallAccept {
             call: call(),
-            exchange: Exchange::Dh2048.into(),
+            exchange: KeyExchange::Dh2048.into(),
             library_version: Version::new("8.0.0").unwrap(),
             public: PublicValue::new(vec![3; 256]).unwrap(),
         }),

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use quartet_proto::e2ee::Exchange;
+use quartet_proto::e2ee::KeyExchange;
 use quartet_proto::e2ee::key_exchange::{
     Agreed, Answered, Binding, Committed, KeyExchangeError, NO_SERVER_RANDOM, answer, begin, commitment,
 };
@@ -73,11 +73,11 @@ fuzz_target!(|bytes: &[u8]| {
         let (own, tail) = tail.split_at(usize::from(*two).min(tail.len()));
         rest = tail;
         let exchange = if verb & 0x80 == 0 {
-            Exchange::X25519
+            KeyExchange::X25519
         } else {
-            Exchange::Dh2048
+            KeyExchange::Dh2048
         };
-        let is_heavy = |exchange| usize::from(exchange == Exchange::Dh2048);
+        let is_heavy = |exchange| usize::from(exchange == KeyExchange::Dh2048);
         if heavy + is_heavy(exchange) > MAX_HEAVY || sent.values.len() >= MAX_VALUES {
             return;
         }

@@ -6,7 +6,7 @@
 //! the newest call and `$I` the newest request of ours; `u` an order to the user: `t`ake, `d`ial phone 100, dial the
 //! `g`ateway, `e`nd, `x` to be gone. `m`, a letter and a digit that counts legs back are words of media: `l`ocal lines,
 //! `c`onnected, `f`ailed, `s`hut by the peer, `p`layed, `k`ey and which, `r`eport of silence and how long, `z` closed.
-//! `q` asks: `h`angup, `l`ocked, `u`nlock, `c`alls. `o` lets the next power find no room. `+` and a byte lets so many
+//! `q` asks: `h`angup, `l`ocked, `u`nlock, `c`alls. `o` lets the next job find no room. `+` and a byte lets so many
 //! seconds pass.
 #![no_main]
 
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use libfuzzer_sys::fuzz_target;
 use login::{Heard, LOCAL, Source, source};
 use quartet::call::{
-    Action, CallKey, Cause, E2eeIncoming, E2eeLeg, E2eeMeans, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs,
+    Action, CallKey, Cause, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs,
 };
 use quartet::cli::passwd;
 use quartet::config::{Settings, load_texts};
@@ -82,9 +82,9 @@ struct User {
 }
 
 impl User {
-    fn means(registry: &Registry) -> E2eeMeans {
+    fn means(registry: &Registry) -> E2eeLegConfig {
         let bind = Bind { addresses: vec![source(b'3').address.ip()], components: 1 };
-        E2eeMeans { key: LegKey(1), bind, codecs: e2ee_codecs(registry), ssrc: 7, beside: None }
+        E2eeLegConfig { key: LegKey(1), bind, codecs: e2ee_codecs(registry), ssrc: 7, beside: None }
     }
 
     /// Carries out what the leg wants, until it is quiet.
@@ -105,7 +105,7 @@ impl User {
             let Some(leg) = &mut self.leg else { return };
             match leg.poll_action() {
                 Some(Action::Network(command)) => self.adapter.handle_command(now, command),
-                Some(Action::Compute(_, power)) => leg.handle_power(now, power.run()),
+                Some(Action::Compute(_, job)) => leg.handle_job(now, job.run()),
                 Some(Action::Media(MediaCommand::Open { leg: key, .. })) => {
                     leg.handle_media(now, MediaEvent::Local { leg: key, lines: LINES.to_owned() });
                     leg.handle_media(now, MediaEvent::Connected { leg: key });
@@ -213,12 +213,12 @@ impl World {
                 }
             }
             while self.rendezvous.poll_close().is_some() {}
-            while let Some((leg, power)) = self.exchange.poll_power() {
+            while let Some((leg, job)) = self.exchange.poll_job() {
                 work = true;
                 if std::mem::take(&mut self.overload) {
                     self.exchange.handle_overload(self.now, self.wall, leg);
                 } else {
-                    self.exchange.handle_power(self.now, self.wall, leg, power.run());
+                    self.exchange.handle_job(self.now, self.wall, leg, job.run());
                 }
             }
         }

@@ -4,17 +4,17 @@ use std::mem;
 use std::time::Instant;
 
 use quartet_proto::e2ee::key_exchange::{self, Agreed, Committed, KeyExchangeError, NO_SERVER_RANDOM};
-use quartet_proto::e2ee::{self, Exchange, Negotiation, Role, Version};
+use quartet_proto::e2ee::{self, KeyExchange, Negotiation, Role, Version};
 
 use super::{E2eeLeg, EXCHANGES, State};
 use crate::call::Cause;
-use crate::call::leg::{Action, LegEvent, Power};
+use crate::call::leg::{Action, KeyExchangeJob, LegEvent};
 use crate::networks::{NetworkCommand, Offer};
 
 impl E2eeLeg {
     /// Caller: all secrets are drawn; their commitments go out.
     pub(super) fn request(&mut self, mut drawn: Vec<Committed>) {
-        if self.means.codecs.is_empty() {
+        if self.config.codecs.is_empty() {
             return self.over(Cause::Incompatible);
         }
         drawn.sort_by_key(|committed| EXCHANGES.iter().position(|e| *e == committed.exchange()));
@@ -37,7 +37,7 @@ impl E2eeLeg {
     }
 
     /// Caller: the callee's device took the call.
-    pub(super) fn on_accepted(&mut self, exchange: Exchange, public: &[u8], version: &str) {
+    pub(super) fn on_accepted(&mut self, exchange: KeyExchange, public: &[u8], version: &str) {
         let State::Requested { drawn } = mem::replace(&mut self.state, State::Ended) else {
             return self.break_order("an accept that answers no request of ours");
         };
@@ -50,8 +50,8 @@ impl E2eeLeg {
         match chosen.on_accept(public, &self.binding) {
             Ok(job) => {
                 self.actions
-                    .push_back(Action::Compute(self.means.key, Power::Agree(job)));
-                self.events.push_back(LegEvent::Taken);
+                    .push_back(Action::Compute(self.config.key, KeyExchangeJob::Agree(job)));
+                self.events.push_back(LegEvent::Accepted);
                 self.open_media();
             }
             Err(error) => self.fail_exchange(&error),
@@ -66,7 +66,7 @@ impl E2eeLeg {
         let Some(rng) = &mut self.rng else { return };
         let job = key_exchange::answer(offer.exchange, offer.commitment, &mut **rng, &NO_SERVER_RANDOM);
         self.actions
-            .push_back(Action::Compute(self.means.key, Power::Answer(job)));
+            .push_back(Action::Compute(self.config.key, KeyExchangeJob::Answer(job)));
         self.state = State::Answering { version };
         self.open_media();
     }
@@ -80,7 +80,7 @@ impl E2eeLeg {
         match answered.on_confirm(public, fingerprint, &self.binding) {
             Ok(job) => self
                 .actions
-                .push_back(Action::Compute(self.means.key, Power::Agree(job))),
+                .push_back(Action::Compute(self.config.key, KeyExchangeJob::Agree(job))),
             Err(error) => self.fail_exchange(&error),
         }
     }

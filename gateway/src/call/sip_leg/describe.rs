@@ -18,11 +18,11 @@ impl SipLeg {
         sdp::Local {
             origin: Origin {
                 user: "quartet".into(),
-                session_id: self.means.session_id,
+                session_id: self.config.session_id,
                 version: self.version,
                 address: address.to_owned(),
             },
-            codecs: &self.means.codecs,
+            codecs: &self.config.codecs,
             lines,
             profiles: sdp::Local::PLAIN,
             direction: Direction::SendRecv,
@@ -30,13 +30,13 @@ impl SipLeg {
             telephone_event: true,
             comfort_noise: false,
             rtcp_mux: false,
-            loopback: self.means.home.to_canonical().is_loopback(),
+            loopback: self.config.signalling_peer_ip.to_canonical().is_loopback(),
         }
     }
 
     /// Answers an offer, or says that there is nothing in common.
     pub(super) fn answer_to(&self, offer: &SessionDescription, lines: &str) -> Result<sdp::Answered, Cause> {
-        let registry = &self.means.registry;
+        let registry = &self.config.registry;
         let mut fmtp = |codec: &LocalCodec, remote: &str| {
             registry
                 .codec_at(&codec.name, codec.clock)?

@@ -9,19 +9,19 @@ use crate::ivr::prompts::Prompts;
 
 /// A phone that has called with a late offer.
 pub(in crate::call) fn leg(key: u64) -> SipLeg {
-    let home = [127, 0, 0, 1].into();
-    SipLeg::incoming(means(key, home), DialogKey(key), None).expect("a late offer")
+    let signalling_peer_ip = [127, 0, 0, 1].into();
+    SipLeg::incoming(config(key, signalling_peer_ip), DialogKey(key), None).expect("a late offer")
 }
 
-fn means(key: u64, home: IpAddr) -> Means {
+fn config(key: u64, signalling_peer_ip: IpAddr) -> SipLegConfig {
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 5060));
-    Means {
+    SipLegConfig {
         key: LegKey(key),
         bind: Bind {
             addresses: vec![address.ip()],
             components: 2,
         },
-        home,
+        signalling_peer_ip,
         codecs: vec![LocalCodec {
             name: "PCMU".into(),
             clock: 8_000,
@@ -84,7 +84,7 @@ fn info(leg: &mut SipLeg, digit: char) {
 fn keys(leg: &mut SipLeg) -> String {
     std::iter::from_fn(|| leg.poll_event())
         .filter_map(|event| {
-            if let LegEvent::Key { digit, .. } = event {
+            if let LegEvent::Dtmf { digit, .. } = event {
                 Some(digit)
             } else {
                 None
@@ -121,7 +121,7 @@ fn either_way_alone_is_heard() {
 #[test]
 fn a_key_is_passed_on_to_the_partner_unless_media_did_it() {
     let mut prompts = Prompts::builtin(Box::new(|| Err("nothing is said here".into())));
-    let passed = |press: fn(&mut SipLeg, char), prompts: &mut Prompts| {
+    let forwarded = |press: fn(&mut SipLeg, char), prompts: &mut Prompts| {
         let now = Instant::now();
         let mut pressed = leg(1);
         press(&mut pressed, '5');
@@ -137,8 +137,8 @@ fn a_key_is_passed_on_to_the_partner_unless_media_did_it() {
             })
             .collect::<Vec<_>>()
     };
-    assert_eq!(passed(info, &mut prompts), [(LegKey(2), '5')]);
-    assert_eq!(passed(rtp, &mut prompts), []);
+    assert_eq!(forwarded(info, &mut prompts), [(LegKey(2), '5')]);
+    assert_eq!(forwarded(rtp, &mut prompts), []);
 }
 
 fn audio(connection: &str, port: u16) -> Vec<u8> {
@@ -155,8 +155,8 @@ const NOWHERE: [(&str, u16); 5] = [
 
 /// A phone elsewhere that has been answered and confirmed, with this answer to our offer.
 fn answered(body: Vec<u8>) -> SipLeg {
-    let home = [192, 0, 2, 9].into();
-    let mut leg = SipLeg::incoming(means(1, home), DialogKey(1), None).unwrap();
+    let signalling_peer_ip = [192, 0, 2, 9].into();
+    let mut leg = SipLeg::incoming(config(1, signalling_peer_ip), DialogKey(1), None).unwrap();
     let lines = "c:192.0.2.1\nport:4000\nrtcp-port:4001\n".to_owned();
     leg.handle_media(MediaEvent::Local { leg: LegKey(1), lines });
     leg.handle_command(LegCommand::Answer { display: None });
@@ -196,7 +196,7 @@ fn media_for_a_group_or_for_ourselves_is_refused_by_name() {
     let why = "Media address or port cannot be used";
     for (connection, port) in NOWHERE {
         let body = audio(connection, port);
-        let refused = SipLeg::incoming(means(1, [192, 0, 2, 9].into()), DialogKey(1), Some(&body));
+        let refused = SipLeg::incoming(config(1, [192, 0, 2, 9].into()), DialogKey(1), Some(&body));
         let cause = refused.map(|_| ()).unwrap_err();
         assert_eq!((cause, cause.status()), (Cause::MediaAddress, 488), "{connection}");
         assert_eq!(cause.reason().unwrap().text, why);
@@ -225,7 +225,7 @@ fn the_hold_of_old_is_no_address_and_no_refusal() {
 #[test]
 fn a_phone_of_this_machine_may_name_loopback() {
     let body = audio("IN IP4 127.0.0.1", 4_000);
-    let refused = SipLeg::incoming(means(1, [127, 0, 0, 1].into()), DialogKey(1), Some(&body));
+    let refused = SipLeg::incoming(config(1, [127, 0, 0, 1].into()), DialogKey(1), Some(&body));
     // There is no codec in these tests: that is found after the address.
     assert_eq!(refused.map(|_| ()).unwrap_err(), Cause::Incompatible);
 }

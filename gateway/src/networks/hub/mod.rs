@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use quartet_proto::hub as wire;
 use quartet_proto::hub::{ClientFrame, ErrorCode, Event, ExchangeName, Failure, Name, Request, ServerFrame, Version};
 
-use super::{DiscardReason, Exchange, Network, NetworkCall, NetworkCommand, NetworkEvent, Offer, Refusal};
+use super::{DiscardReason, KeyExchange, Network, NetworkCall, NetworkCommand, NetworkEvent, Offer, Refusal};
 use order::{Call, Calls, Step, Verdict};
 use words::{id_of, refusal};
 
@@ -357,7 +357,7 @@ impl Adapter {
         self.send(now, call, Kind::Request, Request::CallRequest(body));
     }
 
-    fn accept(&mut self, now: Instant, call: NetworkCall, exchange: Exchange, public: Vec<u8>, version: String) {
+    fn accept(&mut self, now: Instant, call: NetworkCall, exchange: KeyExchange, public: Vec<u8>, version: String) {
         if self.calls.command(call, Step::Receive) {
             let body = wire::CallReceived { call: id_of(call) };
             self.send(now, call, Kind::Vital, Request::CallReceived(body));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Exchange, NetworkCall};
+use super::{KeyExchange, NetworkCall};
 
 /// Calls at the same time; the core's own limit is lower.
 const MAX_CALLS: usize = 4096;
@@ -32,7 +32,7 @@ enum Stage {
 pub(super) struct Call {
     side: Side,
     stage: Stage,
-    exchanges: Vec<Exchange>,
+    exchanges: Vec<KeyExchange>,
     versions: Vec<String>,
 }
 
@@ -66,7 +66,7 @@ pub(super) enum Verdict {
 
 impl Call {
     /// A call that we request.
-    pub(super) fn outgoing(exchanges: Vec<Exchange>, versions: Vec<String>) -> Self {
+    pub(super) fn outgoing(exchanges: Vec<KeyExchange>, versions: Vec<String>) -> Self {
         Self {
             side: Side::Caller,
             stage: Stage::Requested,
@@ -76,7 +76,7 @@ impl Call {
     }
 
     /// A call requested of us.
-    pub(super) fn incoming(exchanges: Vec<Exchange>, versions: Vec<String>) -> Self {
+    pub(super) fn incoming(exchanges: Vec<KeyExchange>, versions: Vec<String>) -> Self {
         Self {
             side: Side::Callee,
             stage: Stage::Requested,
@@ -144,7 +144,7 @@ impl Calls {
     }
 
     /// Whether this exchange and this version were offered in the call.
-    pub(super) fn offered(&self, id: NetworkCall, exchange: Exchange, version: &str) -> bool {
+    pub(super) fn offered(&self, id: NetworkCall, exchange: KeyExchange, version: &str) -> bool {
         let call = self.calls.get(&id);
         call.is_some_and(|call| {
             call.exchanges.contains(&exchange) && call.versions.iter().any(|known| known == version)

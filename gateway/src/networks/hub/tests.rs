@@ -26,11 +26,11 @@ fn adapter(account: &str) -> Adapter {
 fn offers() -> Vec<Offer> {
     vec![
         Offer {
-            exchange: Exchange::X25519,
+            exchange: KeyExchange::X25519,
             commitment: [1; 32],
         },
         Offer {
-            exchange: Exchange::Dh2048,
+            exchange: KeyExchange::Dh2048,
             commitment: [2; 32],
         },
     ]
@@ -50,7 +50,7 @@ fn request(call: NetworkCall, from: &str, to: &str) -> NetworkCommand {
 fn accept(call: NetworkCall) -> NetworkCommand {
     NetworkCommand::Accept {
         call,
-        exchange: Exchange::X25519,
+        exchange: KeyExchange::X25519,
         public: vec![3; 32],
         version: "9.0.0".to_owned(),
     }
@@ -319,7 +319,7 @@ fn a_call_through_an_honest_hub() {
     };
     assert_eq!(
         (*exchange, public.len(), version.as_str()),
-        (Exchange::X25519, 32, "9.0.0")
+        (KeyExchange::X25519, 32, "9.0.0")
     );
     pair.us(confirm(CALL));
     assert_eq!(

@@ -1,6 +1,6 @@
 //! The key exchange: commit, answer, reveal.
 //!
-//! Each state consumes itself, so a secret serves one exchange and a wrong order does not compile. The powers are handed
+//! Each state consumes itself, so a secret serves one exchange and a wrong order does not compile. The jobs are handed
 //! out as [`Job`]s. Caller: [`begin`] → [`Committed`] → `on_accept` → [`Agreed`], whose `public` is then revealed together
 //! with the fingerprint. Callee: [`answer`] → [`Answered`] → `on_confirm` → [`Agreed`].
 //!
@@ -10,7 +10,7 @@
 use rand_core::CryptoRng;
 
 use super::fingerprint::{self, Emoji};
-use super::{Exchange, Job, SharedKey};
+use super::{Job, KeyExchange, SharedKey};
 
 mod commit;
 mod dh2048;
@@ -74,19 +74,19 @@ enum Secret {
 impl Secret {
     /// Draws a secret; the job computes its public value. Both are fresh for each call.
     fn draw<R: CryptoRng + ?Sized>(
-        exchange: Exchange,
+        exchange: KeyExchange,
         rng: &mut R,
         server_random: &[u8; 256],
     ) -> Job<(Secret, Vec<u8>)> {
         match exchange {
-            Exchange::X25519 => {
+            KeyExchange::X25519 => {
                 let secret = x25519::Secret::draw(rng);
                 Job::new(move || {
                     let public = secret.public();
                     (Secret::X25519(secret), public)
                 })
             }
-            Exchange::Dh2048 => {
+            KeyExchange::Dh2048 => {
                 let seed = dh2048::Seed::draw(rng, server_random);
                 Job::new(move || {
                     let (secret, public) = seed.into_secret();
@@ -96,10 +96,10 @@ impl Secret {
         }
     }
 
-    fn exchange(&self) -> Exchange {
+    fn exchange(&self) -> KeyExchange {
         match self {
-            Secret::X25519(_) => Exchange::X25519,
-            Secret::Dh2048(_) => Exchange::Dh2048,
+            Secret::X25519(_) => KeyExchange::X25519,
+            Secret::Dh2048(_) => KeyExchange::Dh2048,
         }
     }
 
@@ -142,7 +142,7 @@ pub struct Committed {
 ///
 /// `server_random` is XORed into the exponent of `dh2048`; [`NO_SERVER_RANDOM`] on a hub. Values whose first byte is zero
 /// are drawn again, because one peer implementation sends and hashes them shortened.
-pub fn begin<R: CryptoRng + ?Sized>(exchange: Exchange, rng: &mut R, server_random: &[u8; 256]) -> Job<Committed> {
+pub fn begin<R: CryptoRng + ?Sized>(exchange: KeyExchange, rng: &mut R, server_random: &[u8; 256]) -> Job<Committed> {
     let draw = Secret::draw(exchange, rng, server_random);
     Job::new(move || {
         let (secret, public) = draw.run();
@@ -162,7 +162,7 @@ impl Committed {
     }
 
     /// Returns the group it was begun in.
-    pub fn exchange(&self) -> Exchange {
+    pub fn exchange(&self) -> KeyExchange {
         self.secret.exchange()
     }
 
@@ -217,7 +217,7 @@ pub struct Answered {
 ///
 /// `commitment` is the caller's, kept to be held against what it reveals. `server_random` as for [`begin`].
 pub fn answer<R: CryptoRng + ?Sized>(
-    exchange: Exchange,
+    exchange: KeyExchange,
     commitment: [u8; 32],
     rng: &mut R,
     server_random: &[u8; 256],
@@ -240,7 +240,7 @@ impl Answered {
     }
 
     /// Returns the group it was answered in.
-    pub fn exchange(&self) -> Exchange {
+    pub fn exchange(&self) -> KeyExchange {
         self.secret.exchange()
     }
 

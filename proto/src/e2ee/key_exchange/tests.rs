@@ -74,14 +74,14 @@ fn every_recorded_exchange_is_reproduced() {
                     public: g_a,
                 }
             } else {
-                let committed = begin(Exchange::Dh2048, &mut Known(x), &NO_SERVER_RANDOM).run();
+                let committed = begin(KeyExchange::Dh2048, &mut Known(x), &NO_SERVER_RANDOM).run();
                 assert_eq!(committed.commitment(), hash, "case {place}");
                 let agreed = committed.on_accept(&peer, &binding()).unwrap().run().unwrap();
                 assert_eq!(agreed.public, g_a, "case {place}");
                 agreed
             }
         } else {
-            let answered = answer(Exchange::Dh2048, hash, &mut Known(x), &NO_SERVER_RANDOM).run();
+            let answered = answer(KeyExchange::Dh2048, hash, &mut Known(x), &NO_SERVER_RANDOM).run();
             answered
                 .on_confirm(&g_a, fingerprint, &binding())
                 .unwrap()
@@ -109,8 +109,8 @@ fn the_exponent_is_our_randomness_and_the_servers() {
     let mut server = [0; 256];
     server[..].copy_from_slice(&x.iter().map(|byte| byte ^ 0x5a).collect::<Vec<_>>());
     // x XOR server = 0x5a5a5a...
-    let a = begin(Exchange::Dh2048, &mut Known(x), &server).run();
-    let b = begin(Exchange::Dh2048, &mut Known(vec![0x5a; 256]), &NO_SERVER_RANDOM).run();
+    let a = begin(KeyExchange::Dh2048, &mut Known(x), &server).run();
+    let b = begin(KeyExchange::Dh2048, &mut Known(vec![0x5a; 256]), &NO_SERVER_RANDOM).run();
     assert_eq!(a.commitment(), b.commitment());
 }
 
@@ -122,9 +122,9 @@ fn the_key_of_x25519_is_that_of_other_implementations() {
         caller: "anna".to_owned(),
         callee: "desk@quartet.example".to_owned(),
     };
-    let committed = begin(Exchange::X25519, &mut Known((0..32).collect()), &NO_SERVER_RANDOM).run();
+    let committed = begin(KeyExchange::X25519, &mut Known((0..32).collect()), &NO_SERVER_RANDOM).run();
     let answered = answer(
-        Exchange::X25519,
+        KeyExchange::X25519,
         committed.commitment(),
         &mut Known((32..64).collect()),
         &NO_SERVER_RANDOM,
@@ -143,7 +143,7 @@ fn the_key_of_x25519_is_that_of_other_implementations() {
 
 /// Runs an exchange whose messages somebody between may change.
 fn exchange(
-    exchange: Exchange,
+    exchange: KeyExchange,
     rng: &mut ChaCha20Rng,
     names: (&Binding, &Binding),
     between: &mut dyn FnMut(Step, &mut Vec<u8>),
@@ -180,16 +180,16 @@ fn both_ends_agree_or_the_callee_refuses() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     for round in 0..60u32 {
         let group = if round % 6 == 0 {
-            Exchange::Dh2048
+            KeyExchange::Dh2048
         } else {
-            Exchange::X25519
+            KeyExchange::X25519
         };
         let names = binding();
         let (caller, callee) = exchange(group, &mut rng, (&names, &names), &mut |_, _| ());
         let (caller, callee) = (caller.unwrap(), callee.unwrap());
         assert_eq!(caller.key, callee.key);
         assert_eq!((caller.fingerprint, caller.emojis), (callee.fingerprint, callee.emojis));
-        if group == Exchange::Dh2048 {
+        if group == KeyExchange::Dh2048 {
             assert!(caller.public[0] != 0 && callee.public[0] != 0);
         }
 
@@ -238,14 +238,14 @@ fn other_names_give_another_key() {
         },
     ];
     for wrong in &wrong {
-        let (_, callee) = exchange(Exchange::X25519, &mut rng, (&right, wrong), &mut |_, _| ());
+        let (_, callee) = exchange(KeyExchange::X25519, &mut rng, (&right, wrong), &mut |_, _| ());
         assert_eq!(callee.unwrap_err(), KeyExchangeError::Fingerprint);
     }
     let zero = Binding {
         caller: "an\0na".to_owned(),
         ..binding()
     };
-    let (caller, _) = exchange(Exchange::X25519, &mut rng, (&zero, &right), &mut |_, _| ());
+    let (caller, _) = exchange(KeyExchange::X25519, &mut rng, (&zero, &right), &mut |_, _| ());
     assert_eq!(caller.unwrap_err(), KeyExchangeError::Binding);
 }
 
@@ -266,15 +266,15 @@ fn points_of_small_order_are_refused_by_both() {
     ];
     let mut rng = ChaCha20Rng::seed_from_u64(3);
     for point in &low {
-        let committed = begin(Exchange::X25519, &mut rng, &NO_SERVER_RANDOM).run();
+        let committed = begin(KeyExchange::X25519, &mut rng, &NO_SERVER_RANDOM).run();
         let caller = committed.on_accept(point, &binding()).unwrap().run();
         assert_eq!(caller.unwrap_err(), KeyExchangeError::Degenerate);
-        let answered = answer(Exchange::X25519, commitment(point), &mut rng, &NO_SERVER_RANDOM).run();
+        let answered = answer(KeyExchange::X25519, commitment(point), &mut rng, &NO_SERVER_RANDOM).run();
         let callee = answered.on_confirm(point, 0, &binding()).unwrap().run();
         assert_eq!(callee.unwrap_err(), KeyExchangeError::Degenerate);
     }
     for length in [0, 31, 33, 256] {
-        let committed = begin(Exchange::X25519, &mut rng, &NO_SERVER_RANDOM).run();
+        let committed = begin(KeyExchange::X25519, &mut rng, &NO_SERVER_RANDOM).run();
         assert_eq!(
             committed.on_accept(&vec![9; length], &binding()).unwrap_err(),
             KeyExchangeError::Degenerate
@@ -293,12 +293,12 @@ fn degenerate_numbers_are_refused_by_both() {
         vec![0xff; 256],
         vec![3; 257],
     ] {
-        let committed = begin(Exchange::Dh2048, &mut rng, &NO_SERVER_RANDOM).run();
+        let committed = begin(KeyExchange::Dh2048, &mut rng, &NO_SERVER_RANDOM).run();
         assert_eq!(
             committed.on_accept(&public, &binding()).unwrap_err(),
             KeyExchangeError::Degenerate
         );
-        let answered = answer(Exchange::Dh2048, commitment(&public), &mut rng, &NO_SERVER_RANDOM).run();
+        let answered = answer(KeyExchange::Dh2048, commitment(&public), &mut rng, &NO_SERVER_RANDOM).run();
         assert_eq!(
             answered.on_confirm(&public, 0, &binding()).unwrap_err(),
             KeyExchangeError::Degenerate
@@ -310,7 +310,7 @@ fn degenerate_numbers_are_refused_by_both() {
 fn the_commitment_is_checked_first() {
     // The value is degenerate as well; what is reported is the commitment.
     let mut rng = ChaCha20Rng::seed_from_u64(5);
-    for group in Exchange::ALL {
+    for group in KeyExchange::ALL {
         let answered = answer(group, [7; 32], &mut rng, &NO_SERVER_RANDOM).run();
         assert_eq!(
             answered.on_confirm(&[], 0, &binding()).unwrap_err(),
@@ -323,7 +323,7 @@ fn the_commitment_is_checked_first() {
 fn states_are_sent_between_threads_and_do_not_print_secrets() {
     fn is_send<T: Send>(_: &T) {}
     let mut rng = ChaCha20Rng::seed_from_u64(6);
-    let job = begin(Exchange::X25519, &mut rng, &NO_SERVER_RANDOM);
+    let job = begin(KeyExchange::X25519, &mut rng, &NO_SERVER_RANDOM);
     is_send(&job);
     let committed = job.run();
     is_send(&committed);

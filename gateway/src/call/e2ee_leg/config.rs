@@ -7,7 +7,7 @@ use crate::networks::{NetworkCall, Offer};
 
 /// How an E2EE leg meets the world.
 #[derive(Clone, Debug)]
-pub struct Means {
+pub struct E2eeLegConfig {
     /// Its key, here and in media.
     pub key: LegKey,
     /// Where its sockets are bound.
