@@ -178,7 +178,7 @@ impl Leg {
         let way = ends.leg(probe, Box::new(move |event| drop(sender.send(event))));
         way.command(MediaCommand::Open {
             leg: LegKey(1),
-            beside: None,
+            same_worker_as: None,
             transport: transport.to_owned(),
             role: Role::Answer,
             bind: Bind {

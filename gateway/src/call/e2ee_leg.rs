@@ -184,8 +184,8 @@ impl E2eeLeg {
     pub fn handle_command(&mut self, now: Instant, command: LegCommand) {
         match command {
             LegCommand::Ring | LegCommand::Answer { .. } | LegCommand::Probe => {}
-            LegCommand::Accept { beside } => {
-                self.config.beside.get_or_insert(beside);
+            LegCommand::Accept { same_worker_as } => {
+                self.config.same_worker_as.get_or_insert(same_worker_as);
                 self.accept();
             }
             LegCommand::End(cause) => self.end(now, cause),
@@ -334,7 +334,7 @@ impl E2eeLeg {
         };
         self.actions.push_back(Action::Media(MediaCommand::Open {
             leg: self.config.key,
-            beside: self.config.beside,
+            same_worker_as: self.config.same_worker_as,
             transport: "webrtc".into(),
             role,
             bind: self.config.bind.clone(),

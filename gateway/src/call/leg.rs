@@ -44,7 +44,7 @@ pub enum LegCommand {
     /// Somebody accepted the call: whoever calls may begin to connect.
     Accept {
         /// The leg that accepted it: media of both has to meet in one worker.
-        beside: LegKey,
+        same_worker_as: LegKey,
     },
     /// The other side is connected: answer, and show this where it can be shown.
     Answer {

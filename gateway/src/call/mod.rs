@@ -340,7 +340,7 @@ impl Call {
             self.close_media(other);
         }
         self.legs.retain(|leg| leg.key() == key || leg.key() == caller);
-        self.tell(now, caller, LegCommand::Accept { beside: key });
+        self.tell(now, caller, LegCommand::Accept { same_worker_as: key });
     }
 
     fn on_connected(&mut self, now: Instant, key: LegKey, prompts: &mut Prompts) {

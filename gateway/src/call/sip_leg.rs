@@ -277,7 +277,7 @@ impl SipLeg {
         self.media(MediaCommand::Open {
             leg: self.config.key,
             // The E2EE leg comes to us: it opens when a phone has taken the call.
-            beside: None,
+            same_worker_as: None,
             transport: "rtp".into(),
             role,
             bind: self.config.bind.clone(),

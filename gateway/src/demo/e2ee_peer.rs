@@ -304,7 +304,12 @@ impl Task {
         }
         self.take_at = None;
         if let Some(leg) = &mut self.leg {
-            leg.handle_command(now, LegCommand::Accept { beside: LegKey(1) });
+            leg.handle_command(
+                now,
+                LegCommand::Accept {
+                    same_worker_as: LegKey(1),
+                },
+            );
         }
     }
 
@@ -326,7 +331,7 @@ impl Task {
             bind,
             codecs,
             ssrc,
-            beside: None,
+            same_worker_as: None,
         }
     }
 

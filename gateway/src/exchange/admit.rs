@@ -140,8 +140,8 @@ impl Exchange {
             return refuse(self, &parties, TOO_MANY);
         }
         let (caller_key, callee_key) = (LegKey(self.next_key()), LegKey(self.next_key()));
-        let means = self.sip_means(caller_key, &phone, local, source.ip(), &callee);
-        let caller = match SipLeg::incoming(means, dialog, body.as_deref()) {
+        let config = self.sip_leg_config(caller_key, &phone, local, source.ip(), &callee);
+        let caller = match SipLeg::incoming(config, dialog, body.as_deref()) {
             Ok(leg) => leg,
             Err(cause) => return refuse(self, &parties, cause),
         };
@@ -154,7 +154,7 @@ impl Exchange {
             from,
             to: callee,
         };
-        let callee_leg = E2eeLeg::call(self.e2ee_means(callee_key, Some(caller_key)), outgoing, rng);
+        let callee_leg = E2eeLeg::call(self.e2ee_leg_config(callee_key, Some(caller_key)), outgoing, rng);
         let policy = self.policy(destination.ring_timeout);
         let legs = vec![
             (Leg::Sip(caller), FoundBy::Dialog(dialog)),
@@ -258,7 +258,7 @@ impl Exchange {
             offers,
             versions,
         };
-        let caller = E2eeLeg::answer(self.e2ee_means(caller_key, None), incoming, (self.rng)());
+        let caller = E2eeLeg::answer(self.e2ee_leg_config(caller_key, None), incoming, (self.rng)());
         let mut legs = vec![(Leg::E2ee(caller), FoundBy::Network(call))];
         for (phone, contact) in &contacts {
             legs.push(self.ring(phone, contact, &from));
@@ -285,11 +285,11 @@ impl Exchange {
     fn ring(&mut self, phone: &config::Phone, contact: &Contact, from: &str) -> (Leg, FoundBy) {
         let key = LegKey(self.next_key());
         let dialog = self.endpoint.next_dialog();
-        let means = self.sip_means(key, phone, contact.local, contact.destination.ip(), from);
+        let config = self.sip_leg_config(key, phone, contact.local, contact.destination.ip(), from);
         let host = contact.local;
         let from = NameAddr::new(Some(from), Uri::sip(from, host));
         let to = NameAddr::new(phone.name.as_deref(), Uri::sip(&phone.user, host));
-        let leg = SipLeg::outgoing(means, dialog, contact.clone(), from, to);
+        let leg = SipLeg::outgoing(config, dialog, contact.clone(), from, to);
         (Leg::Sip(leg), FoundBy::Dialog(dialog))
     }
 
@@ -321,7 +321,7 @@ impl Exchange {
     }
 
     /// `local` is our address; `signalling_peer_ip` the phone's.
-    fn sip_means(
+    fn sip_leg_config(
         &mut self,
         key: LegKey,
         phone: &config::Phone,
@@ -357,7 +357,7 @@ impl Exchange {
         }
     }
 
-    fn e2ee_means(&mut self, key: LegKey, beside: Option<LegKey>) -> E2eeLegConfig {
+    fn e2ee_leg_config(&mut self, key: LegKey, same_worker_as: Option<LegKey>) -> E2eeLegConfig {
         let ssrc = (self.rng)().next_u32();
         let addresses = self.ice_addresses.clone();
         E2eeLegConfig {
@@ -368,7 +368,7 @@ impl Exchange {
             },
             codecs: e2ee_codecs(&self.registry),
             ssrc,
-            beside,
+            same_worker_as,
         }
     }
 

@@ -8,14 +8,14 @@ use tracing::warn;
 use super::{
     command::MediaEvent,
     flow::{Flow, FlowSettings},
-    leg::{Cause, Leg, Outside, Slot},
+    leg::{Leg, MediaFault, MediaIo, Slot},
     legs::Legs,
 };
 use crate::plugins::CodecSettings;
 
 impl Legs {
     /// Joins two legs; earlier bridges of both end.
-    pub(super) fn bridge(&mut self, a: Slot, b: Slot) -> Result<(), Cause> {
+    pub(super) fn bridge(&mut self, a: Slot, b: Slot) -> Result<(), MediaFault> {
         self.unbridge(a);
         self.unbridge(b);
         for (slot, partner) in [(a, b), (b, a)] {
@@ -39,7 +39,7 @@ impl Legs {
     }
 
     /// Makes both flows of a leg's bridge, once both legs have a codec; again after a codec has changed.
-    pub(super) fn join(&mut self, slot: Slot) -> Result<(), Cause> {
+    pub(super) fn join(&mut self, slot: Slot) -> Result<(), MediaFault> {
         let Some(partner) = self.leg(slot).and_then(|leg| leg.partner) else {
             return Ok(());
         };
@@ -58,7 +58,7 @@ impl Legs {
     }
 
     /// Lets the partner hear what is due of the leg's flow.
-    pub(super) fn carry(&mut self, now_ns: u64, slot: Slot, outside: &mut impl Outside) -> Result<(), Cause> {
+    pub(super) fn forward_due(&mut self, now_ns: u64, slot: Slot, io: &mut impl MediaIo) -> Result<(), MediaFault> {
         let Self { slots, scratch, at, .. } = self;
         let Some(partner) = slots.get(slot.0).and_then(Option::as_ref).and_then(|leg| leg.partner) else {
             return Ok(());
@@ -72,7 +72,7 @@ impl Legs {
             let heard = match flow.poll(now_ns) {
                 Ok(Some(heard)) => heard,
                 Ok(None) => return Ok(()),
-                Err(_) => return Err(Cause::Borrowed("plugin")),
+                Err(_) => return Err(MediaFault::Borrowed("plugin")),
             };
             if sink.play.is_some() || sink.hold || !sink.connected {
                 sink.interrupted = true;
@@ -80,17 +80,17 @@ impl Legs {
             }
             *at = sink.slot;
             let fresh = std::mem::take(&mut sink.interrupted) || heard.fresh;
-            sink.speak(now_ns, heard.pcm, fresh, scratch, outside)?;
+            sink.send_frame(now_ns, heard.pcm, fresh, scratch, io)?;
         }
     }
 
     /// Tells the call which keys a leg's person has pressed, and presses them for the partner's.
-    pub(super) fn tell_keys(&mut self, now_ns: u64, slot: Slot, outside: &mut impl Outside) -> Result<(), Cause> {
+    pub(super) fn tell_keys(&mut self, now_ns: u64, slot: Slot, io: &mut impl MediaIo) -> Result<(), MediaFault> {
         while let Some((key, partner, digit)) = self.leg(slot).and_then(|leg| {
             let digit = leg.incoming.pop_key()?;
             Some((leg.key, leg.partner, digit))
         }) {
-            outside.event(MediaEvent::Dtmf { leg: key, digit });
+            io.event(MediaEvent::Dtmf { leg: key, digit });
             if let Some(sink) = partner.and_then(|partner| self.leg(partner)).filter(|sink| !sink.hold)
                 && let Some(outgoing) = &mut sink.outgoing
             {
@@ -102,14 +102,14 @@ impl Legs {
 }
 
 /// The flow between two legs, if both have a codec.
-fn flow(source: &Leg, sink: &mut Leg) -> Result<Option<Flow>, Cause> {
+fn flow(source: &Leg, sink: &mut Leg) -> Result<Option<Flow>, MediaFault> {
     let (Some(from), Some(to), Some(outgoing)) = (&source.agreed, &sink.agreed, &mut sink.outgoing) else {
         return Ok(None);
     };
     let (decoder_rate, sink_rate) = rates(from.table.rates(), to.table.rates());
     let codec = |error| {
         warn!(from = from.codec.name, to = to.codec.name, %error, "no way between two codecs");
-        Cause::Borrowed("codec")
+        MediaFault::Borrowed("codec")
     };
     outgoing.set_rate(sink_rate).map_err(codec)?;
     let settings = CodecSettings {
@@ -126,7 +126,7 @@ fn flow(source: &Leg, sink: &mut Leg) -> Result<Option<Flow>, Cause> {
         payload_type: from.codec.receive_pt,
         sink_rate,
         sink_frame_us: outgoing.frame_us(),
-        lazy: sink.good_buffer,
+        peer_has_jitter_buffer: sink.peer_has_jitter_buffer,
     }))
 }
 

@@ -68,7 +68,7 @@ pub enum MediaCommand {
         /// The new leg.
         leg: LegKey,
         /// A leg that this one will be bridged with: both get the same worker.
-        beside: Option<LegKey>,
+        same_worker_as: Option<LegKey>,
         /// Name of the transport.
         transport: String,
         /// Which end of the handshake we are.

@@ -49,7 +49,7 @@ const FAR_NS: u64 = 60_000_000;
 /// Stretching moves at most this share of time, in percent.
 const STRETCH_PERCENT: u64 = 8;
 /// Longer loss is silence: nothing is made up any more, and the flow rests until its source speaks again.
-const MADE_UP_NS: u64 = 120_000_000;
+const MAX_CONCEALMENT_NS: u64 = 120_000_000;
 /// A transit time that changes by this much between neighbours is a clock set anew, not jitter.
 const CLOCK_SET_NS: u64 = 1_000_000_000;
 
@@ -68,7 +68,7 @@ pub(crate) struct FlowSettings {
     /// The duration of the sink's frames.
     pub(crate) sink_frame_us: u32,
     /// The sink has a good receiving buffer of its own.
-    pub(crate) lazy: bool,
+    pub(crate) peer_has_jitter_buffer: bool,
 }
 
 /// A frame whose time has come.
@@ -94,7 +94,7 @@ pub(crate) struct Path {
 pub(crate) struct Flow {
     buffer: Buffer,
     rule: DepthRule,
-    lazy: bool,
+    peer_has_jitter_buffer: bool,
     /// Paced rather than on arrival.
     paced: bool,
     decoder: Decoder,
@@ -144,7 +144,7 @@ impl Flow {
             payload_type,
             sink_rate,
             sink_frame_us,
-            lazy,
+            peer_has_jitter_buffer,
         } = settings;
         let resampler = if rate == sink_rate {
             None
@@ -158,8 +158,8 @@ impl Flow {
         Some(Self {
             buffer: Buffer::new(SLOTS, clock),
             rule: DepthRule::new(),
-            lazy,
-            paced: !lazy,
+            peer_has_jitter_buffer,
+            paced: !peer_has_jitter_buffer,
             decoder,
             rate,
             clock,
@@ -180,7 +180,7 @@ impl Flow {
             made_up_ns: 0,
             resting: true,
             fresh: true,
-            depth_ns: if lazy { 0 } else { FIRST_DEPTH_NS },
+            depth_ns: if peer_has_jitter_buffer { 0 } else { FIRST_DEPTH_NS },
             stretch_after_ns: 0,
             late: 0,
             concealed: 0,
@@ -216,7 +216,7 @@ impl Flow {
         }
         self.rule
             .choose_at(now_ns, path.loss, self.packet_ns(), path.round_trip_ns);
-        if self.lazy {
+        if self.peer_has_jitter_buffer {
             self.choose_way(now_ns);
         }
         if self.paced && self.resting && !self.buffer.is_empty() {
@@ -376,7 +376,7 @@ impl Flow {
             return Ok(());
         }
         self.made_up_ns += self.packet_ns();
-        if self.made_up_ns > MADE_UP_NS {
+        if self.made_up_ns > MAX_CONCEALMENT_NS {
             self.resting = true;
             return Ok(());
         }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use super::{
-    LegKey, Legs, MediaCommand, MediaEvent, Outside, Role, Slot,
+    LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Role, Slot,
     flow::{Flow, FlowSettings, Path},
 };
 use crate::plugins::{CodecSettings, Packet, PluginError, Registry};
@@ -19,7 +19,7 @@ struct World {
     events: Vec<MediaEvent>,
 }
 
-impl Outside for World {
+impl MediaIo for World {
     fn transmit(&mut self, _: Slot, _: u32, _: SocketAddr, _: &[u8]) -> bool {
         self.sent += 1;
         // Some datagrams the system does not take.
@@ -113,7 +113,12 @@ pub struct Direction {
 
 impl Direction {
     /// From a codec at its first rate, payload type 0, to frames of this rate and duration; `None` if there is no way.
-    pub fn new(registry: &Registry, codec: &str, (rate, frame_us): (u32, u32), lazy: bool) -> Option<Self> {
+    pub fn new(
+        registry: &Registry,
+        codec: &str,
+        (rate, frame_us): (u32, u32),
+        peer_has_jitter_buffer: bool,
+    ) -> Option<Self> {
         let table = registry.codec(codec)?;
         let decoder_rate = *table.rates().first()?;
         let settings = CodecSettings {
@@ -130,7 +135,7 @@ impl Direction {
             payload_type: 0,
             sink_rate: rate,
             sink_frame_us: frame_us,
-            lazy,
+            peer_has_jitter_buffer,
         })?;
         Some(Self { flow })
     }

@@ -78,7 +78,7 @@ impl Incoming {
     }
 
     /// Takes an RTP packet of the peer's address.
-    pub(crate) fn hear_rtp(&mut self, now_ns: u64, bytes: &[u8], codec: Option<&LegCodec>, flow: Option<&mut Flow>) {
+    pub(crate) fn on_rtp(&mut self, now_ns: u64, bytes: &[u8], codec: Option<&LegCodec>, flow: Option<&mut Flow>) {
         let Ok(packet) = Packet::parse(bytes) else { return };
         let is_speech = codec.is_some_and(|codec| codec.receive_pt == packet.payload_type);
         let verdict = self.filter.receive(&packet, is_speech, now_ns);

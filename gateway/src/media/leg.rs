@@ -28,8 +28,8 @@ const MOST_OUTPUTS: usize = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(pub(crate) usize);
 
-/// What lies outside of media: sockets below, the call above.
-pub(crate) trait Outside {
+/// The IO of media: datagrams to the sockets, events to the call.
+pub(crate) trait MediaIo {
     /// Sends a datagram by one of the leg's paths; false if the system does not take it, and it is lost.
     fn transmit(&mut self, leg: Slot, path: u32, dst: SocketAddr, bytes: &[u8]) -> bool;
     /// Tells the call something.
@@ -37,7 +37,7 @@ pub(crate) trait Outside {
 }
 
 /// Why a leg ends: the cause word of [`MediaEvent::Failed`].
-pub(crate) type Cause = Cow<'static, str>;
+pub(crate) type MediaFault = Cow<'static, str>;
 
 /// True if the handle takes no more calls: the leg ends.
 pub(crate) fn is_fault(error: PluginError) -> bool {
@@ -59,7 +59,7 @@ pub(crate) struct Leg {
     transport_due_ns: Option<u64>,
     pub(crate) connected: bool,
     /// The peer has a good receiving buffer of its own.
-    pub(crate) good_buffer: bool,
+    pub(crate) peer_has_jitter_buffer: bool,
     pub(crate) agreed: Option<Agreed>,
     pub(crate) incoming: Incoming,
     pub(crate) outgoing: Option<Outgoing>,
@@ -85,7 +85,7 @@ impl Leg {
         key: LegKey,
         slot: Slot,
         transport: Transport,
-        good_buffer: bool,
+        peer_has_jitter_buffer: bool,
         name: String,
         now_ns: u64,
     ) -> Self {
@@ -95,7 +95,7 @@ impl Leg {
             transport: Some(transport),
             transport_due_ns: None,
             connected: false,
-            good_buffer,
+            peer_has_jitter_buffer,
             agreed: None,
             incoming: Incoming::new(now_ns),
             outgoing: None,
@@ -148,7 +148,7 @@ impl Leg {
     }
 
     /// Tells the transport something.
-    pub(crate) fn tell(&mut self, now_ns: u64, about: About, lines: &str) -> Result<(), Cause> {
+    pub(crate) fn tell(&mut self, now_ns: u64, about: About, lines: &str) -> Result<(), MediaFault> {
         let Some(transport) = &mut self.transport else {
             return Ok(());
         };
@@ -156,13 +156,13 @@ impl Leg {
     }
 
     /// Tells the call the new lines of our description.
-    pub(crate) fn tell_local(&mut self, now_ns: u64, outside: &mut impl Outside) -> Result<(), Cause> {
+    pub(crate) fn tell_local(&mut self, now_ns: u64, io: &mut impl MediaIo) -> Result<(), MediaFault> {
         let Some(transport) = &mut self.transport else {
             return Ok(());
         };
         let lines = transport.local(now_ns).map_err(transport_cause)?;
         if !lines.is_empty() {
-            outside.event(MediaEvent::Local { leg: self.key, lines });
+            io.event(MediaEvent::Local { leg: self.key, lines });
         }
         Ok(())
     }
@@ -172,24 +172,24 @@ impl Leg {
         &mut self,
         now_ns: u64,
         packet: &mut Packet,
-        outside: &mut impl Outside,
-    ) -> Result<(), Cause> {
+        io: &mut impl MediaIo,
+    ) -> Result<(), MediaFault> {
         let Some(transport) = &mut self.transport else {
             return Ok(());
         };
         match transport.receive(now_ns, packet) {
-            Ok(Outcome::Rtp) => self.hear_rtp(now_ns, packet.bytes()),
+            Ok(Outcome::Rtp) => self.on_rtp(now_ns, packet.bytes()),
             Ok(Outcome::Rtcp) => self.hear_rtcp(now_ns, packet.bytes()),
             Ok(Outcome::Transmit) => {
-                self.unsent += u64::from(!outside.transmit(self.slot, packet.path, packet.dst, packet.bytes()));
+                self.unsent += u64::from(!io.transmit(self.slot, packet.path, packet.dst, packet.bytes()));
             }
             // Nothing of a call is said by data messages, and the peer can send any number of them.
             Ok(Outcome::Data | Outcome::Kept | Outcome::Datagram) => {}
-            Err(error) if is_fault(error) => return Err(Cause::Borrowed("plugin")),
+            Err(error) if is_fault(error) => return Err(MediaFault::Borrowed("plugin")),
             // A stranger's datagram, or a broken one: the plugin has counted it.
             Err(_) => {}
         }
-        self.drain(now_ns, outside)
+        self.drain(now_ns, io)
     }
 
     /// Sends an RTP or RTCP packet to the peer.
@@ -199,8 +199,8 @@ impl Leg {
         kind: PacketKind,
         bytes: &[u8],
         packet: &mut Packet,
-        outside: &mut impl Outside,
-    ) -> Result<(), Cause> {
+        io: &mut impl MediaIo,
+    ) -> Result<(), MediaFault> {
         let Some(transport) = &mut self.transport else {
             return Ok(());
         };
@@ -211,36 +211,36 @@ impl Leg {
         packet.kind = Some(kind);
         match transport.send(now_ns, packet) {
             Ok(Outcome::Transmit) => {
-                let taken = outside.transmit(self.slot, packet.path, packet.dst, packet.bytes());
+                let taken = io.transmit(self.slot, packet.path, packet.dst, packet.bytes());
                 self.unsent += u64::from(!taken);
                 self.sent += u64::from(taken && kind == PacketKind::Rtp);
             }
             Ok(Outcome::Kept | Outcome::Rtp | Outcome::Rtcp | Outcome::Data | Outcome::Datagram) => {}
-            Err(error) if is_fault(error) => return Err(Cause::Borrowed("plugin")),
+            Err(error) if is_fault(error) => return Err(MediaFault::Borrowed("plugin")),
             Err(_) => self.unsent += 1,
         }
-        self.drain(now_ns, outside)
+        self.drain(now_ns, io)
     }
 
     /// Lets the transport act if its deadline has passed.
-    pub(crate) fn transport_timeout(&mut self, now_ns: u64, outside: &mut impl Outside) -> Result<(), Cause> {
+    pub(crate) fn transport_timeout(&mut self, now_ns: u64, io: &mut impl MediaIo) -> Result<(), MediaFault> {
         if self.transport_due_ns.is_none_or(|due| due > now_ns) {
             return Ok(());
         }
         if let Some(transport) = &mut self.transport {
             transport.timeout(now_ns).map_err(transport_cause)?;
         }
-        self.drain(now_ns, outside)
+        self.drain(now_ns, io)
     }
 
     /// Takes everything that the transport has made by itself.
-    pub(crate) fn drain(&mut self, now_ns: u64, outside: &mut impl Outside) -> Result<(), Cause> {
+    pub(crate) fn drain(&mut self, now_ns: u64, io: &mut impl MediaIo) -> Result<(), MediaFault> {
         let mut ask_local = false;
         // Taken out while its outputs are borrowed from it.
         let Some(mut transport) = self.transport.take() else {
             return Ok(());
         };
-        let mut result = Err(Cause::Borrowed("plugin"));
+        let mut result = Err(MediaFault::Borrowed("plugin"));
         for _ in 0..MOST_OUTPUTS {
             match transport.poll() {
                 Output::None { deadline_ns } => {
@@ -249,17 +249,17 @@ impl Leg {
                     break;
                 }
                 Output::Transmit { path, dst, data } => {
-                    self.unsent += u64::from(!outside.transmit(self.slot, path, dst, data));
+                    self.unsent += u64::from(!io.transmit(self.slot, path, dst, data));
                 }
-                Output::Rtp(bytes) => self.hear_rtp(now_ns, bytes),
+                Output::Rtp(bytes) => self.on_rtp(now_ns, bytes),
                 Output::Rtcp(bytes) => self.hear_rtcp(now_ns, bytes),
                 Output::Event {
                     event: TransportEvent::Connected,
-                } => self.connect(now_ns, outside),
+                } => self.connect(now_ns, io),
                 Output::Event {
                     event: TransportEvent::Failed(cause),
                 } => {
-                    result = Err(Cause::Owned(cause));
+                    result = Err(MediaFault::Owned(cause));
                     break;
                 }
                 Output::Event {
@@ -273,23 +273,19 @@ impl Leg {
         }
         self.transport = Some(transport);
         result?;
-        if ask_local {
-            self.tell_local(now_ns, outside)
-        } else {
-            Ok(())
-        }
+        if ask_local { self.tell_local(now_ns, io) } else { Ok(()) }
     }
 
-    fn connect(&mut self, now_ns: u64, outside: &mut impl Outside) {
+    fn connect(&mut self, now_ns: u64, io: &mut impl MediaIo) {
         if !std::mem::replace(&mut self.connected, true) {
             self.rtcp_ns = Some(now_ns + FIRST_RTCP_NS);
-            outside.event(MediaEvent::Connected { leg: self.key });
+            io.event(MediaEvent::Connected { leg: self.key });
         }
     }
 
-    fn hear_rtp(&mut self, now_ns: u64, bytes: &[u8]) {
+    fn on_rtp(&mut self, now_ns: u64, bytes: &[u8]) {
         let codec = self.agreed.as_ref().map(|agreed| &agreed.codec);
-        self.incoming.hear_rtp(now_ns, bytes, codec, self.flow.as_mut());
+        self.incoming.on_rtp(now_ns, bytes, codec, self.flow.as_mut());
     }
 
     fn hear_rtcp(&mut self, now_ns: u64, bytes: &[u8]) {
@@ -297,7 +293,7 @@ impl Leg {
         if let Some(missed) = self.incoming.hear_rtcp(now_ns, bytes, ours)
             && let Some(outgoing) = &mut self.outgoing
         {
-            outgoing.peer_misses(missed);
+            outgoing.on_remote_loss(missed);
         }
     }
 
@@ -307,38 +303,38 @@ impl Leg {
         now_ns: u64,
         length: usize,
         scratch: &mut Scratch,
-        outside: &mut impl Outside,
-    ) -> Result<(), Cause> {
+        io: &mut impl MediaIo,
+    ) -> Result<(), MediaFault> {
         let Scratch { rtp, packet, .. } = scratch;
-        self.send(now_ns, PacketKind::Rtp, &rtp[..length], packet, outside)
+        self.send(now_ns, PacketKind::Rtp, &rtp[..length], packet, io)
     }
 
     /// Lets the peer hear one frame.
-    pub(crate) fn speak(
+    pub(crate) fn send_frame(
         &mut self,
         now_ns: u64,
         pcm: &[i16],
         fresh: bool,
         scratch: &mut Scratch,
-        outside: &mut impl Outside,
-    ) -> Result<(), Cause> {
+        io: &mut impl MediaIo,
+    ) -> Result<(), MediaFault> {
         let Some(outgoing) = self.outgoing.as_mut().filter(|_| self.connected) else {
             return Ok(());
         };
-        match outgoing.speak(now_ns, pcm, fresh, &mut scratch.rtp) {
+        match outgoing.send_frame(now_ns, pcm, fresh, &mut scratch.rtp) {
             Ok(None) => Ok(()),
-            Ok(Some(length)) => self.send_rtp(now_ns, length, scratch, outside),
-            Err(_) => Err(Cause::Borrowed("plugin")),
+            Ok(Some(length)) => self.send_rtp(now_ns, length, scratch, io),
+            Err(_) => Err(MediaFault::Borrowed("plugin")),
         }
     }
 
     /// Sends what is due of a key press.
-    pub(crate) fn tell_press(
+    pub(crate) fn send_dtmf(
         &mut self,
         now_ns: u64,
         scratch: &mut Scratch,
-        outside: &mut impl Outside,
-    ) -> Result<(), Cause> {
+        io: &mut impl MediaIo,
+    ) -> Result<(), MediaFault> {
         let Some(outgoing) = self
             .outgoing
             .as_mut()
@@ -346,8 +342,8 @@ impl Leg {
         else {
             return Ok(());
         };
-        match outgoing.tell_press(now_ns, &mut scratch.rtp) {
-            Some(length) if self.connected => self.send_rtp(now_ns, length, scratch, outside),
+        match outgoing.send_dtmf(now_ns, &mut scratch.rtp) {
+            Some(length) if self.connected => self.send_rtp(now_ns, length, scratch, io),
             Some(_) | None => Ok(()),
         }
     }
@@ -358,27 +354,27 @@ impl Leg {
         now_ns: u64,
         chance: u32,
         scratch: &mut Scratch,
-        outside: &mut impl Outside,
-    ) -> Result<(), Cause> {
+        io: &mut impl MediaIo,
+    ) -> Result<(), MediaFault> {
         if self.report_ns > now_ns {
             return Ok(());
         }
         self.report_ns = (self.report_ns + REPORT_NS).max(now_ns);
         let report = self.figures(now_ns);
-        outside.event(MediaEvent::Report { leg: self.key, report });
+        io.event(MediaEvent::Report { leg: self.key, report });
         if self.rtcp_ns.is_some_and(|due| due <= now_ns + REPORT_NS / 2) {
             // Half to one and a half of the interval, so that reports of many legs do not march in step.
             self.rtcp_ns = Some(now_ns + RTCP_NS / 2 + RTCP_NS * u64::from(chance % 1024) / 1024);
-            return self.send_report(now_ns, scratch, outside);
+            return self.send_report(now_ns, scratch, io);
         }
         Ok(())
     }
 
-    fn send_report(&mut self, now_ns: u64, scratch: &mut Scratch, outside: &mut impl Outside) -> Result<(), Cause> {
+    fn send_report(&mut self, now_ns: u64, scratch: &mut Scratch, io: &mut impl MediaIo) -> Result<(), MediaFault> {
         let Some(outgoing) = &self.outgoing else { return Ok(()) };
         let mut bytes = [0; MAX_REPORT];
         match outgoing.report(now_ns, &mut self.incoming.reception, &self.name, &mut bytes) {
-            Ok(length) => self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, outside),
+            Ok(length) => self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, io),
             Err(_) => Ok(()),
         }
     }
@@ -388,16 +384,16 @@ impl Leg {
         &mut self,
         now_ns: u64,
         scratch: &mut Scratch,
-        outside: &mut impl Outside,
-    ) -> Result<(), Cause> {
+        io: &mut impl MediaIo,
+    ) -> Result<(), MediaFault> {
         if let Some(outgoing) = self.outgoing.as_ref().filter(|_| self.connected) {
             let mut bytes = [0; 64];
             if let Ok(length) = rtcp::write_bye(&mut bytes, outgoing.ssrc()) {
-                self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, outside)?;
+                self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, io)?;
             }
         }
         self.tell(now_ns, About::Control, "close\n")?;
-        self.drain(now_ns, outside)
+        self.drain(now_ns, io)
     }
 
     fn figures(&mut self, now_ns: u64) -> Report {
@@ -423,6 +419,6 @@ pub(crate) struct Scratch {
     pub(crate) pcm: Box<[i16]>,
 }
 
-fn transport_cause(error: PluginError) -> Cause {
-    Cause::Borrowed(if is_fault(error) { "plugin" } else { "transport" })
+fn transport_cause(error: PluginError) -> MediaFault {
+    MediaFault::Borrowed(if is_fault(error) { "plugin" } else { "transport" })
 }

@@ -1,6 +1,6 @@
 //! All legs of one worker: orders, packets and timers go to the leg they are for, and a leg that breaks is alone in that.
 //!
-//! It is fed and polled like every machine, with one difference: a packet leaves through [`Outside`] within the call that
+//! It is fed and polled like every machine, with one difference: a packet leaves through [`MediaIo`] within the call that
 //! made it, because it lies in a buffer that the next one uses again.
 
 #[cfg(test)]
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{
     command::{LegCodec, LegKey, MediaCommand, MediaEvent, Role},
-    leg::{Agreed, Cause, Leg, Outside, Scratch, Slot},
+    leg::{Agreed, Leg, MediaFault, MediaIo, Scratch, Slot},
     outgoing::{MAX_PACKET, Outgoing},
     play::Play,
 };
@@ -31,7 +31,7 @@ const ROOM: usize = 128;
 /// Samples of the longest frame: 120 ms at 48 kHz.
 const LONGEST_FRAME: usize = 5_760;
 /// A deadline that is over again right after it was served comes back after this.
-const BREATH_NS: u64 = 1_000_000;
+const MIN_RESCHEDULE_NS: u64 = 1_000_000;
 /// The rate of announcements: encoders that nobody else has chosen a rate for take it, or what is nearest above.
 const PROMPT_RATE: u32 = 16_000;
 
@@ -91,7 +91,7 @@ impl Legs {
         key: LegKey,
         (transport, role, options): (&str, Role, &str),
         paths: &str,
-        outside: &mut impl Outside,
+        io: &mut impl MediaIo,
     ) -> bool {
         let made = match self.registry.transport(transport) {
             None => Err("transport"),
@@ -104,7 +104,7 @@ impl Legs {
             Ok(made) if !self.keys.contains_key(&key) => made,
             Ok(_) => return false,
             Err(cause) => {
-                outside.event(MediaEvent::Failed {
+                io.event(MediaEvent::Failed {
                     leg: key,
                     cause: cause.to_owned(),
                 });
@@ -112,27 +112,27 @@ impl Legs {
             }
         };
         // Plain RTP leads to telephones, whose buffers are small and fixed; everything else to programs with adaptive ones.
-        let good_buffer = !transport.eq_ignore_ascii_case("rtp");
+        let peer_has_jitter_buffer = !transport.eq_ignore_ascii_case("rtp");
         let name = format!("{:016x}", self.rng.next_u64());
         let slot = self.next_slot();
-        let leg = Leg::new(key, slot, made, good_buffer, name, now_ns);
+        let leg = Leg::new(key, slot, made, peer_has_jitter_buffer, name, now_ns);
         if self.vacant.pop().is_some() {
             self.slots[slot.0] = Some(leg);
         } else {
             self.slots.push(Some(leg));
         }
         self.keys.insert(key, slot);
-        self.serve(now_ns, slot, outside, |legs, outside| {
+        self.serve(now_ns, slot, io, |legs, io| {
             let Some(leg) = legs.leg(slot) else { return Ok(()) };
             leg.tell(now_ns, About::Paths, paths)?;
-            leg.tell_local(now_ns, outside)?;
-            leg.drain(now_ns, outside)
+            leg.tell_local(now_ns, io)?;
+            leg.drain(now_ns, io)
         });
         true
     }
 
     /// Takes an order other than `Open` and `Close`, which concern sockets as well.
-    pub(crate) fn command(&mut self, now_ns: u64, command: MediaCommand, outside: &mut impl Outside) {
+    pub(crate) fn command(&mut self, now_ns: u64, command: MediaCommand, io: &mut impl MediaIo) {
         let Some(slot) = self.slot(command.leg()) else {
             debug!(?command, "order for an unknown leg");
             return;
@@ -141,20 +141,20 @@ impl Legs {
             MediaCommand::Open { .. } | MediaCommand::Close { .. } => {}
             MediaCommand::Remote { lines, .. } => {
                 let lines = Zeroizing::new(lines);
-                self.serve(now_ns, slot, outside, |legs, outside| {
+                self.serve(now_ns, slot, io, |legs, io| {
                     let Some(leg) = legs.leg(slot) else { return Ok(()) };
                     leg.incoming.signalled(now_ns, &lines);
                     leg.tell(now_ns, About::Remote, &lines)?;
-                    leg.drain(now_ns, outside)?;
+                    leg.drain(now_ns, io)?;
                     // A transport may have learnt what to answer.
-                    leg.tell_local(now_ns, outside)
+                    leg.tell_local(now_ns, io)
                 });
             }
             MediaCommand::Codec { codec, .. } => {
-                self.serve(now_ns, slot, outside, |legs, _| legs.set_codec(now_ns, slot, codec));
+                self.serve(now_ns, slot, io, |legs, _| legs.set_codec(now_ns, slot, codec));
             }
             MediaCommand::Play { play, clips, .. } => {
-                self.serve(now_ns, slot, outside, |legs, _| {
+                self.serve(now_ns, slot, io, |legs, _| {
                     if let Some(leg) = legs.leg(slot).filter(|leg| leg.is_alive()) {
                         let running = leg.play.take().and_then(|running| running.due());
                         let mut play = Play::new(play, clips);
@@ -176,7 +176,7 @@ impl Legs {
             }
             MediaCommand::Bridge { b, .. } => match self.slot(b) {
                 Some(other) if other != slot => {
-                    self.serve(now_ns, slot, outside, |legs, _| legs.bridge(slot, other));
+                    self.serve(now_ns, slot, io, |legs, _| legs.bridge(slot, other));
                 }
                 Some(_) | None => warn!("a bridge needs two legs of one worker"),
             },
@@ -188,7 +188,7 @@ impl Legs {
                 }
             }
             MediaCommand::SendDtmf { digit, .. } => {
-                self.serve(now_ns, slot, outside, |legs, _| {
+                self.serve(now_ns, slot, io, |legs, _| {
                     if let Some(outgoing) = legs.leg(slot).and_then(|leg| leg.outgoing.as_mut()) {
                         outgoing.press(now_ns, digit);
                     }
@@ -199,9 +199,9 @@ impl Legs {
     }
 
     /// Takes a datagram that arrived on one of a leg's paths.
-    pub(crate) fn receive(&mut self, now_ns: u64, slot: Slot, packet: &mut Packet, outside: &mut impl Outside) {
-        self.serve(now_ns, slot, outside, |legs, outside| match legs.leg(slot) {
-            Some(leg) => leg.receive(now_ns, packet, outside),
+    pub(crate) fn receive(&mut self, now_ns: u64, slot: Slot, packet: &mut Packet, io: &mut impl MediaIo) {
+        self.serve(now_ns, slot, io, |legs, io| match legs.leg(slot) {
+            Some(leg) => leg.receive(now_ns, packet, io),
             None => Ok(()),
         });
     }
@@ -212,7 +212,7 @@ impl Legs {
     }
 
     /// Serves every leg whose time has come.
-    pub(crate) fn timeout(&mut self, now_ns: u64, outside: &mut impl Outside) {
+    pub(crate) fn timeout(&mut self, now_ns: u64, io: &mut impl MediaIo) {
         while let Some(Reverse((at, slot))) = self.timers.peek().copied()
             && at <= now_ns
         {
@@ -221,8 +221,8 @@ impl Legs {
                 continue;
             };
             leg.registered_ns = u64::MAX;
-            self.serve(now_ns, slot, outside, |legs, outside| match legs.leg(slot) {
-                Some(leg) => leg.transport_timeout(now_ns, outside),
+            self.serve(now_ns, slot, io, |legs, io| match legs.leg(slot) {
+                Some(leg) => leg.transport_timeout(now_ns, io),
                 None => Ok(()),
             });
         }
@@ -230,14 +230,14 @@ impl Legs {
 
     /// Frees a leg, after a goodbye. Its sockets are the caller's, who frees them when this returns and then says
     /// [`MediaEvent::Closed`].
-    pub(crate) fn close(&mut self, now_ns: u64, slot: Slot, outside: &mut impl Outside) {
+    pub(crate) fn close(&mut self, now_ns: u64, slot: Slot, io: &mut impl MediaIo) {
         self.unbridge(slot);
         let goodbye = catch_unwind(AssertUnwindSafe(|| {
             let Some(leg) = self.slots.get_mut(slot.0).and_then(Option::as_mut) else {
                 return;
             };
             // Whatever goes wrong here, the leg is at its end.
-            let _ = leg.say_goodbye(now_ns, &mut self.scratch, outside);
+            let _ = leg.say_goodbye(now_ns, &mut self.scratch, io);
         }));
         if goodbye.is_err() {
             warn!("a leg broke while it was closed");
@@ -254,25 +254,25 @@ impl Legs {
     }
 
     /// Does something with a leg, then whatever has become due for it; a fault or a panic ends the leg it happened in.
-    fn serve<O: Outside>(
+    fn serve<O: MediaIo>(
         &mut self,
         now_ns: u64,
         slot: Slot,
-        outside: &mut O,
-        act: impl FnOnce(&mut Self, &mut O) -> Result<(), Cause>,
+        io: &mut O,
+        act: impl FnOnce(&mut Self, &mut O) -> Result<(), MediaFault>,
     ) {
         self.at = slot;
         let served = catch_unwind(AssertUnwindSafe(|| {
-            act(self, outside)?;
-            self.go_on(now_ns, slot, outside)
+            act(self, io)?;
+            self.go_on(now_ns, slot, io)
         }));
         let cause = match served {
             Ok(Ok(())) => None,
             Ok(Err(cause)) => Some(cause),
-            Err(_) => Some(Cause::Borrowed("internal")),
+            Err(_) => Some(MediaFault::Borrowed("internal")),
         };
         if let Some(cause) = cause {
-            self.fail(self.at, cause, outside);
+            self.fail(self.at, cause, io);
         }
         self.register(now_ns, slot);
         if let Some(partner) = self.leg(slot).and_then(|leg| leg.partner) {
@@ -281,9 +281,9 @@ impl Legs {
     }
 
     /// What a leg does by itself: keys to tell, frames for its partner, its announcement, its presses, its reports.
-    fn go_on(&mut self, now_ns: u64, slot: Slot, outside: &mut impl Outside) -> Result<(), Cause> {
-        self.tell_keys(now_ns, slot, outside)?;
-        self.carry(now_ns, slot, outside)?;
+    fn go_on(&mut self, now_ns: u64, slot: Slot, io: &mut impl MediaIo) -> Result<(), MediaFault> {
+        self.tell_keys(now_ns, slot, io)?;
+        self.forward_due(now_ns, slot, io)?;
         self.at = slot;
         let chance = if self.leg(slot).is_some_and(|leg| leg.deadline() <= now_ns) {
             self.rng.next_u32()
@@ -298,12 +298,12 @@ impl Legs {
         else {
             return Ok(());
         };
-        play(leg, now_ns, scratch, outside)?;
-        leg.tell_press(now_ns, scratch, outside)?;
-        leg.report(now_ns, chance, scratch, outside)
+        play(leg, now_ns, scratch, io)?;
+        leg.send_dtmf(now_ns, scratch, io)?;
+        leg.report(now_ns, chance, scratch, io)
     }
 
-    fn fail(&mut self, slot: Slot, cause: Cause, outside: &mut impl Outside) {
+    fn fail(&mut self, slot: Slot, cause: MediaFault, io: &mut impl MediaIo) {
         let Some(leg) = self
             .leg(slot)
             .filter(|leg| leg.is_alive() || cause == "internal" || cause == "plugin")
@@ -312,7 +312,7 @@ impl Legs {
         };
         debug!(leg = leg.key.0, %cause, "media leg failed");
         leg.give_up();
-        outside.event(MediaEvent::Failed {
+        io.event(MediaEvent::Failed {
             leg: leg.key,
             cause: cause.into_owned(),
         });
@@ -324,7 +324,7 @@ impl Legs {
         };
         let mut due = leg.deadline();
         if due <= now_ns {
-            due = now_ns + BREATH_NS;
+            due = now_ns + MIN_RESCHEDULE_NS;
         }
         if due < leg.registered_ns {
             leg.registered_ns = due;
@@ -332,9 +332,9 @@ impl Legs {
         }
     }
 
-    fn set_codec(&mut self, now_ns: u64, slot: Slot, codec: LegCodec) -> Result<(), Cause> {
+    fn set_codec(&mut self, now_ns: u64, slot: Slot, codec: LegCodec) -> Result<(), MediaFault> {
         let Some(table) = self.registry.codec_at(&codec.name, codec.clock).cloned() else {
-            return Err(Cause::Borrowed("codec"));
+            return Err(MediaFault::Borrowed("codec"));
         };
         let rate = prompt_rate(table.rates());
         let Some(leg) = self
@@ -350,7 +350,7 @@ impl Legs {
             Ok(outgoing) => leg.outgoing = Some(outgoing),
             Err(error) => {
                 warn!(codec = codec.name, %error, "no encoder for a leg");
-                return Err(Cause::Borrowed("codec"));
+                return Err(MediaFault::Borrowed("codec"));
             }
         }
         leg.agree(now_ns, Agreed { table, codec });
@@ -360,7 +360,7 @@ impl Legs {
 }
 
 /// Gives the leg's announcement what is due of it.
-fn play(leg: &mut Leg, now_ns: u64, scratch: &mut Scratch, outside: &mut impl Outside) -> Result<(), Cause> {
+fn play(leg: &mut Leg, now_ns: u64, scratch: &mut Scratch, io: &mut impl MediaIo) -> Result<(), MediaFault> {
     let Some(mut play) = leg.play.take() else { return Ok(()) };
     let Some(outgoing) = leg.outgoing.as_ref().filter(|_| leg.connected) else {
         leg.play = Some(play);
@@ -376,14 +376,14 @@ fn play(leg: &mut Leg, now_ns: u64, scratch: &mut Scratch, outside: &mut impl Ou
         let frame = &mut pcm[..frame.min(LONGEST_FRAME)];
         over = !play.fill(rate, frame);
         if !over {
-            result = leg.speak(now_ns, frame, std::mem::take(&mut fresh), scratch, outside);
+            result = leg.send_frame(now_ns, frame, std::mem::take(&mut fresh), scratch, io);
             play.advance(now_ns, frame_ns);
         }
     }
     scratch.pcm = pcm;
     leg.interrupted = true;
     if over {
-        outside.event(MediaEvent::Played {
+        io.event(MediaEvent::Played {
             leg: leg.key,
             play: play.key(),
         });

@@ -23,5 +23,5 @@ mod play;
 pub(crate) mod testing;
 
 pub use command::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, PlayKey, Report, Role, TelephoneEvent};
-pub(crate) use leg::{Outside, Slot};
+pub(crate) use leg::{MediaIo, Slot};
 pub(crate) use legs::Legs;

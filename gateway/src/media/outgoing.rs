@@ -136,7 +136,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// [`PluginError`] if the encoder broke.
-    pub(crate) fn speak(
+    pub(crate) fn send_frame(
         &mut self,
         now_ns: u64,
         pcm: &[i16],
@@ -192,7 +192,7 @@ impl Outgoing {
     }
 
     /// Makes the next packet of a press in `packet`; its length, or `None` if none is due.
-    pub(crate) fn tell_press(&mut self, now_ns: u64, packet: &mut [u8; MAX_PACKET]) -> Option<usize> {
+    pub(crate) fn send_dtmf(&mut self, now_ns: u64, packet: &mut [u8; MAX_PACKET]) -> Option<usize> {
         let pressing = self.pressing.as_mut().filter(|pressing| pressing.next_ns <= now_ns)?;
         let Some(step) = pressing.steps.next() else {
             if !std::mem::replace(&mut pressing.over, true) {
@@ -264,7 +264,7 @@ impl Outgoing {
     }
 
     /// The peer misses this share of our packets, in 1/256.
-    pub(crate) fn peer_misses(&mut self, fraction: u8) {
+    pub(crate) fn on_remote_loss(&mut self, fraction: u8) {
         let loss = (i64::from(fraction) * 1000 / 256).max(LEAST_LOSS);
         if loss != self.loss_permille {
             self.loss_permille = loss;

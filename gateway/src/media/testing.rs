@@ -10,7 +10,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use super::{
-    Bind, LegCodec, LegKey, Legs, MediaCommand, MediaEvent, Outside, Role, Slot, TelephoneEvent, dsp::tones::Tone,
+    Bind, LegCodec, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Role, Slot, TelephoneEvent, dsp::tones::Tone,
 };
 use crate::plugins::{self, Registry};
 
@@ -325,7 +325,7 @@ pub(crate) struct World {
     pub(crate) forgotten: u64,
 }
 
-impl Outside for World {
+impl MediaIo for World {
     fn transmit(&mut self, leg: Slot, _: u32, _: SocketAddr, bytes: &[u8]) -> bool {
         if self.forget {
             self.forgotten += 1;

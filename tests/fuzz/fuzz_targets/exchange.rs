@@ -84,7 +84,7 @@ struct User {
 impl User {
     fn means(registry: &Registry) -> E2eeLegConfig {
         let bind = Bind { addresses: vec![source(b'3').address.ip()], components: 1 };
-        E2eeLegConfig { key: LegKey(1), bind, codecs: e2ee_codecs(registry), ssrc: 7, beside: None }
+        E2eeLegConfig { key: LegKey(1), bind, codecs: e2ee_codecs(registry), ssrc: 7, same_worker_as: None }
     }
 
     /// Carries out what the leg wants, until it is quiet.
@@ -306,7 +306,7 @@ impl World {
             b'x' => self.rendezvous.disconnect(now, USER),
             _ => {
                 let command = match letter {
-                    b't' => LegCommand::Accept { beside: LegKey(1) },
+                    b't' => LegCommand::Accept { same_worker_as: LegKey(1) },
                     _ => LegCommand::End(Cause::Answered),
                 };
                 if let Some(leg) = &mut self.user.leg {

@@ -17,7 +17,7 @@ pub struct E2eeLegConfig {
     /// The stream that we announce.
     pub ssrc: u32,
     /// The leg whose worker it shares.
-    pub beside: Option<LegKey>,
+    pub same_worker_as: Option<LegKey>,
 }
 
 /// What a leg that calls a user needs to know.

@@ -43,7 +43,7 @@ struct Counts {
     legs: AtomicUsize,
 }
 
-/// One thread, as seen from outside.
+/// One thread, as its handle sees it.
 struct Worker {
     mailbox: Option<SyncSender<MediaCommand>>,
     waker: Arc<Waker>,
@@ -145,8 +145,10 @@ impl Media {
     fn place(&self, command: &MediaCommand) -> Option<usize> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         match command {
-            MediaCommand::Open { leg, beside, .. } => {
-                let place = match beside.and_then(|beside| places.get(&beside)) {
+            MediaCommand::Open {
+                leg, same_worker_as, ..
+            } => {
+                let place = match same_worker_as.and_then(|leg| places.get(&leg)) {
                     Some(place) => *place,
                     None => self.least_loaded(&places)?,
                 };

@@ -23,10 +23,10 @@ fn start(ports: Option<RangeInclusive<u16>>) -> (Media, Receiver<MediaEvent>) {
     (media, events)
 }
 
-fn open(media: &Media, leg: u64, beside: Option<u64>) {
+fn open(media: &Media, leg: u64, same_worker_as: Option<u64>) {
     media.command(MediaCommand::Open {
         leg: LegKey(leg),
-        beside: beside.map(LegKey),
+        same_worker_as: same_worker_as.map(LegKey),
         transport: if leg % 2 == 1 { "rtp" } else { "mux" }.to_owned(),
         role: Role::Offer,
         bind: Room::bind(),

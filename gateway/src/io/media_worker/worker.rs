@@ -20,7 +20,7 @@ use super::{
     sockets::{MOST_PATHS, Ports, describe},
 };
 use crate::{
-    media::{Bind, LegKey, Legs, MediaCommand, MediaEvent, Outside, Slot},
+    media::{Bind, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Slot},
     plugins::Packet,
 };
 
@@ -29,9 +29,9 @@ pub(super) const MAILBOX: Token = Token(usize::MAX);
 /// Events taken from the poller at once.
 const EVENTS: usize = 256;
 /// Datagrams read from one socket before the next one has its turn.
-const FAIR: usize = 16;
+const READS_PER_SOCKET: usize = 16;
 /// Orders taken before the sockets have their turn again.
-const ORDERS: usize = 64;
+const COMMANDS_PER_TURN: usize = 64;
 /// Largest datagram read; a longer one is cut, and no transport of ours knows longer ones.
 const LARGEST: usize = 2_048;
 const HEADROOM: usize = 64;
@@ -48,12 +48,12 @@ pub(super) struct Worker {
 }
 
 /// Sockets of all legs by slot, and the way to the call: what the legs see of the world.
-struct Ground {
+struct WorkerIo {
     sockets: Vec<Vec<UdpSocket>>,
     notify: Notify,
 }
 
-impl Outside for Ground {
+impl MediaIo for WorkerIo {
     fn transmit(&mut self, leg: Slot, path: u32, dst: SocketAddr, bytes: &[u8]) -> bool {
         let place = (path as usize).checked_sub(1);
         let socket = place.and_then(|place| self.sockets.get(leg.0)?.get(place));
@@ -68,7 +68,7 @@ impl Outside for Ground {
 impl Worker {
     /// Works until the mailbox is closed.
     pub(super) fn run(mut self) {
-        let mut ground = Ground {
+        let mut ground = WorkerIo {
             sockets: Vec::new(),
             notify: Arc::clone(&self.notify),
         };
@@ -100,7 +100,7 @@ impl Worker {
                     readable.push_back(token);
                 }
             }
-            match self.take_orders(&mut ground) {
+            match self.take_commands(&mut ground) {
                 Some(more) => more_orders = more,
                 None => break,
             }
@@ -121,9 +121,9 @@ impl Worker {
     }
 
     /// Reads some datagrams of a socket; true if there may be more.
-    fn read(&mut self, token: Token, packet: &mut Packet, ground: &mut Ground) -> bool {
+    fn read(&mut self, token: Token, packet: &mut Packet, ground: &mut WorkerIo) -> bool {
         let (slot, place) = (Slot(token.0 / MOST_PATHS), token.0 % MOST_PATHS);
-        for _ in 0..FAIR {
+        for _ in 0..READS_PER_SOCKET {
             let Some(socket) = ground.sockets.get(slot.0).and_then(|sockets| sockets.get(place)) else {
                 return false;
             };
@@ -145,8 +145,8 @@ impl Worker {
     }
 
     /// Takes some orders: whether more wait, `None` if there will be no more.
-    fn take_orders(&mut self, ground: &mut Ground) -> Option<bool> {
-        for _ in 0..ORDERS {
+    fn take_commands(&mut self, ground: &mut WorkerIo) -> Option<bool> {
+        for _ in 0..COMMANDS_PER_TURN {
             match self.mailbox.try_recv() {
                 Ok(MediaCommand::Open {
                     leg,
@@ -170,7 +170,7 @@ impl Worker {
         Some(true)
     }
 
-    fn open(&mut self, leg: LegKey, bind: &Bind, kind: (&str, quartet_plugin::Role, &str), ground: &mut Ground) {
+    fn open(&mut self, leg: LegKey, bind: &Bind, kind: (&str, quartet_plugin::Role, &str), ground: &mut WorkerIo) {
         let slot = self.legs.next_slot();
         let bound = self.ports.bind(bind).and_then(|mut sockets| {
             watch(self.poll.registry(), slot, &mut sockets)?;
@@ -199,7 +199,7 @@ impl Worker {
         self.counts.legs.store(self.legs.len(), Ordering::Relaxed);
     }
 
-    fn close(&mut self, leg: LegKey, ground: &mut Ground) {
+    fn close(&mut self, leg: LegKey, ground: &mut WorkerIo) {
         if let Some(slot) = self.legs.slot(leg) {
             self.legs.close(self.now_ns(), slot, ground);
             self.free(slot, ground);
@@ -209,7 +209,7 @@ impl Worker {
         ground.event(MediaEvent::Closed { leg });
     }
 
-    fn free(&self, slot: Slot, ground: &mut Ground) {
+    fn free(&self, slot: Slot, ground: &mut WorkerIo) {
         let Some(sockets) = ground.sockets.get_mut(slot.0) else {
             return;
         };

@@ -9,7 +9,7 @@ use crate::media::{
     testing::{MS, Speaker, decoder},
 };
 
-fn flow(lazy: bool) -> Flow {
+fn flow(peer_has_jitter_buffer: bool) -> Flow {
     Flow::new(FlowSettings {
         decoder: decoder("T-NARROW", 8_000),
         decoder_rate: 8_000,
@@ -17,7 +17,7 @@ fn flow(lazy: bool) -> Flow {
         payload_type: 96,
         sink_rate: 8_000,
         sink_frame_us: 20_000,
-        lazy,
+        peer_has_jitter_buffer,
     })
     .unwrap()
 }
@@ -100,7 +100,7 @@ fn a_depth_towards_a_telephone_that_shrinks_when_all_is_well() {
 
 #[test]
 fn lost_packets_leave_no_hole() {
-    for lazy in [true, false] {
+    for peer_has_jitter_buffer in [true, false] {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
         let mut packets = stream(&mut Speaker::new(8_000, 20, 440.0), 500, 20);
         let mut index = 0;
@@ -109,9 +109,9 @@ fn lost_packets_leave_no_hole() {
             !(10..=490).contains(&index) || !rng.next_u32().is_multiple_of(10)
         });
         let lost = 500 - packets.len();
-        let mut flow = flow(lazy);
+        let mut flow = flow(peer_has_jitter_buffer);
         let out = run(&mut flow, packets);
-        let frames = if lazy { &out[..] } else { &out[..480] };
+        let frames = if peer_has_jitter_buffer { &out[..] } else { &out[..480] };
         assert!(lost > 30);
         assert!(
             strength(&sound(frames), 8_000, 440.0) > 0.85,
@@ -121,12 +121,12 @@ fn lost_packets_leave_no_hole() {
         for (index, out) in frames.iter().enumerate() {
             assert!(
                 level(&out.pcm) > -24.0,
-                "lazy {lazy}: a hole at {index}: {}",
+                "peer_has_jitter_buffer {peer_has_jitter_buffer}: a hole at {index}: {}",
                 level(&out.pcm)
             );
         }
         assert!(flow.concealed() >= lost as u64);
-        if lazy {
+        if peer_has_jitter_buffer {
             assert_eq!(out.len(), 500);
         }
     }
@@ -134,14 +134,14 @@ fn lost_packets_leave_no_hole() {
 
 #[test]
 fn a_long_packet_leaves_as_spaced_frames() {
-    for lazy in [true, false] {
-        let mut flow = flow(lazy);
+    for peer_has_jitter_buffer in [true, false] {
+        let mut flow = flow(peer_has_jitter_buffer);
         let out = run(&mut flow, stream(&mut Speaker::new(8_000, 60, 440.0), 50, 60));
         for pair in out[..147].windows(2) {
             assert_eq!(pair[1].at_ns - pair[0].at_ns, 20 * MS);
         }
         assert!(strength(&sound(&out[..147]), 8_000, 440.0) > 0.9);
-        if lazy {
+        if peer_has_jitter_buffer {
             assert_eq!(out.len(), 150);
         }
     }
@@ -232,7 +232,7 @@ fn a_phone_that_jitters_is_buffered_even_towards_a_good_buffer() {
 
 #[test]
 fn clocks_set_anew_and_new_streams_are_heard_at_once() {
-    for lazy in [true, false] {
+    for peer_has_jitter_buffer in [true, false] {
         let mut speaker = Speaker::new(8_000, 20, 440.0);
         let mut packets = Vec::new();
         for index in 0..400_u64 {
@@ -244,7 +244,7 @@ fn clocks_set_anew_and_new_streams_are_heard_at_once() {
             }
             packets.push(((1_000 + index * 20) * MS, speaker.packet()));
         }
-        let out = run(&mut flow(lazy), packets);
+        let out = run(&mut flow(peer_has_jitter_buffer), packets);
         for start in [100, 200, 300] {
             let from = (1_000 + start * 20) * MS;
             let soon: Vec<Out> = out
@@ -252,7 +252,11 @@ fn clocks_set_anew_and_new_streams_are_heard_at_once() {
                 .filter(|out| (from..from + 140 * MS).contains(&out.at_ns))
                 .cloned()
                 .collect();
-            assert!(soon.len() >= 4, "lazy {lazy}, at {start}: {}", soon.len());
+            assert!(
+                soon.len() >= 4,
+                "peer_has_jitter_buffer {peer_has_jitter_buffer}, at {start}: {}",
+                soon.len()
+            );
             assert!(strength(&sound(&soon), 8_000, 440.0) > 0.8);
         }
         assert!(out.len() >= 390, "{}", out.len());
@@ -261,8 +265,8 @@ fn clocks_set_anew_and_new_streams_are_heard_at_once() {
 
 #[test]
 fn a_silent_source_has_no_timer_and_comes_back_fresh() {
-    for lazy in [true, false] {
-        let mut flow = flow(lazy);
+    for peer_has_jitter_buffer in [true, false] {
+        let mut flow = flow(peer_has_jitter_buffer);
         let mut speaker = Speaker::new(8_000, 20, 440.0);
         let mut packets = stream(&mut speaker, 50, 20);
         speaker.pause(3_000);
@@ -274,7 +278,7 @@ fn a_silent_source_has_no_timer_and_comes_back_fresh() {
         let out = run(&mut flow, packets);
         assert_eq!(flow.deadline(), None);
         let back: Vec<&Out> = out.iter().filter(|out| out.fresh).collect();
-        assert_eq!(back.len(), 2, "lazy {lazy}");
+        assert_eq!(back.len(), 2, "peer_has_jitter_buffer {peer_has_jitter_buffer}");
         assert!(
             back[1].at_ns >= 5_000 * MS && back[1].at_ns <= 5_060 * MS,
             "{}",
@@ -318,7 +322,7 @@ fn a_rate_that_the_sink_does_not_know_is_brought_to_its_own() {
         payload_type: 96,
         sink_rate: 16_000,
         sink_frame_us: 20_000,
-        lazy: true,
+        peer_has_jitter_buffer: true,
     })
     .unwrap();
     let out = run(&mut flow, stream(&mut Speaker::new(8_000, 20, 440.0), 50, 20));
