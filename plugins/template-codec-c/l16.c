@@ -6,7 +6,7 @@
 #include "quartet_plugin.h"
 
 #define RATE 16000u
-#define MOST 640u /* 40 ms: 1280 bytes, under the 1400 that a packet may have */
+#define MAX_SAMPLES 640u /* 40 ms: 1280 bytes, under the 1400 that a packet may have */
 
 static char the_handle; /* an encoder or decoder without memory may be one and the same thing for all calls */
 
@@ -58,7 +58,7 @@ static const struct quartet_codec l16 = {
     .payload_type = QUARTET_PAYLOAD_DYNAMIC,
     .rtp_clock = RATE,
     .sdp_channels = 1,
-    .max_packet = 2 * MOST,
+    .max_packet = 2 * MAX_SAMPLES,
     .sample_rates = rates,
     .frame_us = durations,
     .encoder_new = new_handle,

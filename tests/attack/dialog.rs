@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use quartet::demo::e2ee_peer::{Answering, Fault};
 use quartet::demo::{PEER_HZ, PHONE_HZ};
-use quartet::io::control::Question;
+use quartet::io::control::ControlRequest;
 use quartet_tests::house::{House, SOON, hears};
 use rand_chacha::ChaCha8Rng;
 use std::time::{Duration, Instant};
@@ -111,7 +111,7 @@ pub(crate) async fn run_cancel(options: Options) -> Verdict {
 
 /// Its key, its state and what is known of the emojis.
 async fn row(house: &House) -> anyhow::Result<(String, String, String)> {
-    let calls = house.gateway.ask(&Question::Calls).await?;
+    let calls = house.gateway.ask(&ControlRequest::Calls).await?;
     let text = |column: &str| calls[0][column].as_str().map(str::to_owned).unwrap_or_default();
     let id = calls[0]["id"]
         .as_str()

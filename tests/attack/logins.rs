@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use quartet::io::control::Question;
+use quartet::io::control::ControlRequest;
 use quartet_tests::house::{House, HouseSetup, PASSWORD};
 
 use crate::flood::{Flooded, flood};
@@ -49,7 +49,7 @@ pub(crate) async fn run(options: Options) -> Verdict {
     let attack = options.clone();
     let (mut guessers, flooded, responses, refreshed) =
         tokio::task::spawn_blocking(move || attack_and_refresh(&attack, gateway)).await??;
-    let locked = house.gateway.ask(&Question::Locked).await?;
+    let locked = house.gateway.ask(&ControlRequest::Locked).await?;
     let judged = check_locked(&locked, &guessers, flooded)?;
     check_log(&house.gateway.log(), &guessers, flooded.took)?;
     let mut last = guessers.pop().context("no guesser")?;
@@ -71,7 +71,7 @@ pub(crate) async fn run(options: Options) -> Verdict {
     for who in [who.as_str(), "100"] {
         house
             .gateway
-            .ask(&Question::Unlock { who: who.to_owned() })
+            .ask(&ControlRequest::Unlock { who: who.to_owned() })
             .await
             .with_context(|| format!("{who} is not listed as locked: {locked}"))?;
     }

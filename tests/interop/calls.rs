@@ -7,7 +7,7 @@ use std::time::Duration;
 use quartet::demo::e2ee_peer::{Answering, Fault};
 use quartet::demo::phone;
 use quartet::demo::{Ears, Hashes, PEER_HZ, PHONE_HZ, hear};
-use quartet::io::control::Question;
+use quartet::io::control::ControlRequest;
 use quartet_tests::baresip::{self, Baresip};
 use quartet_tests::house::{House, HouseSetup, PASSWORD, hears, plugin_folder};
 use quartet_tests::namespace::Namespace;
@@ -61,7 +61,7 @@ pub(crate) async fn desk(house: &House, user: &str, codecs: &str, auto_answer: b
     // It may have registered before it could tell us: the gateway knows.
     let end = std::time::Instant::now() + SOON;
     loop {
-        let phones = house.gateway.ask(&Question::Phones).await.expect("phones");
+        let phones = house.gateway.ask(&ControlRequest::Phones).await.expect("phones");
         if phones
             .as_array()
             .expect("a list")
@@ -106,7 +106,7 @@ async fn baresip_dials_ntgcalls_hears_its_four_words_and_both_talk_for_thirty_se
     let emojis = anna.wait_for("emojis", SOON);
     desk.wait_for("CALL_ESTABLISHED", SOON);
     anna.wait_for("connected", SOON);
-    let calls = house.gateway.ask(&Question::Calls).await.expect("calls");
+    let calls = house.gateway.ask(&ControlRequest::Calls).await.expect("calls");
     if calls[0]["emojis"] != emojis["emojis"] {
         // A key with a leading zero byte: ntgcalls shows another row, once in 256 calls. The one allowed reason.
         eprintln!(

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use quartet::io::control::Question;
+use quartet::io::control::ControlRequest;
 use quartet_tests::house::{House, PASSWORD};
 use quartet_tests::{peers, wait};
 
@@ -16,7 +16,7 @@ async fn baresip_registers_with_md5_and_is_refused_with_a_wrong_password() {
         return;
     };
     let _desk = desk(&house, "100", "pcmu", false).await;
-    let phones = house.gateway.ask(&Question::Phones).await.expect("phones");
+    let phones = house.gateway.ask(&ControlRequest::Phones).await.expect("phones");
     assert_eq!(phones[0]["user"], "100", "{phones}");
     let wrong = quartet_tests::baresip::Setup {
         user: "101",
@@ -70,7 +70,7 @@ async fn linphonec_registers_with_sha_256() {
     .expect("it listens");
     let end = std::time::Instant::now() + Duration::from_secs(20);
     let listed = loop {
-        let phones = house.gateway.ask(&Question::Phones).await.expect("phones");
+        let phones = house.gateway.ask(&ControlRequest::Phones).await.expect("phones");
         if phones[0]["user"] == "100" || std::time::Instant::now() > end {
             break phones;
         }

@@ -11,7 +11,7 @@ use quartet::demo::gateway::{self, Gateway};
 use quartet::demo::line::{Line, Source};
 use quartet::demo::phone::{self, Phone};
 use quartet::demo::{Hashes, phone_row};
-use quartet::io::control::Question;
+use quartet::io::control::ControlRequest;
 use quartet::plugins::Registry;
 
 use crate::ends::{Ends, Tell, Way};
@@ -64,7 +64,7 @@ impl Subject {
     /// A telephone and an E2EE user, both ready, not yet in a call.
     pub(crate) async fn pair(&mut self, ends: &mut Ends, probe: bool) -> anyhow::Result<()> {
         let user = format!("user{}", self.calls.len());
-        let answer = self.gateway.ask(&Question::Invite { user }).await?;
+        let answer = self.gateway.ask(&ControlRequest::Invite { user }).await?;
         let phone_setup = phone::Setup {
             gateway: self.gateway.sip()?,
             user: name(self.calls.len()),

@@ -11,7 +11,7 @@ use quartet::demo::hear;
 use quartet::demo::line::{Line, Source};
 use quartet::demo::phone::{self, Phone};
 use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ, phone_row};
-use quartet::io::control::Question;
+use quartet::io::control::ControlRequest;
 use quartet::plugins::{PluginSettings, Registry};
 use serde_json::Value;
 
@@ -147,7 +147,7 @@ impl House {
     pub async fn invite(&self, user: &str) -> String {
         let answer = self
             .gateway
-            .ask(&Question::Invite { user: user.into() })
+            .ask(&ControlRequest::Invite { user: user.into() })
             .await
             .expect("invite");
         answer["token"].as_str().expect("a token").to_owned()
@@ -214,7 +214,7 @@ impl House {
 
     /// What `quartet status` says.
     pub async fn status(&self) -> Value {
-        self.gateway.ask(&Question::Status).await.expect("status")
+        self.gateway.ask(&ControlRequest::Status).await.expect("status")
     }
 
     /// Waits until nothing of any call is left.
@@ -270,7 +270,7 @@ impl House {
     pub async fn wait_calls(&self, column: &str, value: &str, limit: Duration) {
         let end = std::time::Instant::now() + limit;
         loop {
-            let calls = self.gateway.ask(&Question::Calls).await.expect("calls");
+            let calls = self.gateway.ask(&ControlRequest::Calls).await.expect("calls");
             if calls[0][column] == value {
                 return;
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quartet::demo::line::Source;
 use quartet::demo::phone::{self, Phone};
-use quartet::io::control::Question;
+use quartet::io::control::ControlRequest;
 use quartet_tests::house::{House, PASSWORD, SOON};
 
 use crate::PROGRAM;
@@ -47,9 +47,9 @@ async fn guesses_are_slowed_and_keep_no_registered_phone_out() {
         "not judged, right or wrong"
     );
     assert_eq!(try_password(&house, PASSWORD).await, phone::Event::Registered);
-    let locked = house.gateway.ask(&Question::Locked).await.expect("locked");
+    let locked = house.gateway.ask(&ControlRequest::Locked).await.expect("locked");
     assert_eq!(locked[0]["source"], "127.0.0.1", "{locked}");
-    let unlocked = Question::Unlock {
+    let unlocked = ControlRequest::Unlock {
         who: "127.0.0.1".into(),
     };
     house.gateway.ask(&unlocked).await.expect("unlocked");
@@ -67,7 +67,7 @@ async fn the_right_password_registers_and_the_phone_is_listed() {
     let house = House::new(PROGRAM, "").await;
     assert_eq!(try_password(&house, PASSWORD).await, phone::Event::Registered);
     let _desk = house.phone("101", false).await;
-    let phones = house.gateway.ask(&Question::Phones).await.expect("phones");
+    let phones = house.gateway.ask(&ControlRequest::Phones).await.expect("phones");
     let users: Vec<_> = phones
         .as_array()
         .expect("a list")

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quartet::demo::e2ee_peer::{self, Answering, Fault};
 use quartet::demo::phone::{self, Phone};
-use quartet::io::control::Question;
+use quartet::io::control::ControlRequest;
 use quartet::store::Store;
 use quartet_tests::house::{House, SOON};
 use quartet_tests::wait;
@@ -48,7 +48,7 @@ fn rows(house: &House) -> Vec<quartet::cdr::Record> {
 }
 
 async fn registered(house: &House) -> Vec<String> {
-    let phones = house.gateway.ask(&Question::Phones).await.expect("phones");
+    let phones = house.gateway.ask(&ControlRequest::Phones).await.expect("phones");
     let users = phones.as_array().expect("a list").iter();
     users
         .map(|row| row["user"].as_str().expect("a name").to_owned())
@@ -72,7 +72,7 @@ async fn after_a_crash_the_phone_rings_and_the_call_has_its_record() {
         .await
         .expect("the call stands");
     house.wait_calls("state", "talking", SOON).await;
-    let id = house.gateway.ask(&Question::Calls).await.expect("calls")[0]["id"].clone();
+    let id = house.gateway.ask(&ControlRequest::Calls).await.expect("calls")[0]["id"].clone();
     wait::until("the answered call is in the store", SOON, || {
         rows(&house).first().filter(|call| call.answer.is_some()).map(|_| ())
     });

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 /// More than any line of ours has: what is longer is searched in parts.
-const LONGEST: u64 = 64 * 1024;
+const MAX_LINE: u64 = 64 * 1024;
 
 /// The file, open.
 ///
@@ -78,7 +78,7 @@ impl RecordFile {
             return Ok(found);
         }
         let (mut reader, mut line) = (BufReader::new(file), Vec::new());
-        while reader.by_ref().take(LONGEST).read_until(b'\n', &mut line)? > 0 {
+        while reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
             if let Ok(Line { call }) = serde_json::from_slice(&line)
                 && calls.contains(&call)
             {
@@ -131,7 +131,7 @@ fn heal(file: &File, beside: &Path) -> io::Result<()> {
     }
     let mut part = file;
     part.seek(SeekFrom::Start(start))?;
-    if length - start <= LONGEST {
+    if length - start <= MAX_LINE {
         let mut text = Vec::new();
         part.read_to_end(&mut text)?;
         if serde_json::from_slice::<serde_json::Map<_, _>>(&text).is_ok() {

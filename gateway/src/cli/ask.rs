@@ -7,11 +7,11 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use super::run;
-use crate::io::control::{self, Question};
+use crate::io::control::{self, ControlRequest};
 
 /// What the gateway does now.
 pub(super) fn status(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
-    let answer = ask(conf, &Question::Status)?;
+    let answer = ask(conf, &ControlRequest::Status)?;
     if json {
         return print_json(&answer);
     }
@@ -23,7 +23,7 @@ pub(super) fn status(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
 
 /// The calls there are.
 pub(super) fn calls(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
-    let answer = ask(conf, &Question::Calls)?;
+    let answer = ask(conf, &ControlRequest::Calls)?;
     table(
         &answer,
         json,
@@ -34,7 +34,7 @@ pub(super) fn calls(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
 
 /// The phones that are registered.
 pub(super) fn phones(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
-    let answer = ask(conf, &Question::Phones)?;
+    let answer = ask(conf, &ControlRequest::Phones)?;
     table(
         &answer,
         json,
@@ -45,14 +45,14 @@ pub(super) fn phones(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
 
 /// Sources and accounts whose logins are not judged for now.
 pub(super) fn locked(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
-    let answer = ask(conf, &Question::Locked)?;
+    let answer = ask(conf, &ControlRequest::Locked)?;
     let columns = ["source", "account", "failures", "seconds"];
     table(&answer, json, &columns, "nobody is locked")
 }
 
 /// Forgets the failed logins of a source or an account.
 pub(super) fn unlock(conf: Option<&Path>, json: bool, who: String) -> anyhow::Result<u8> {
-    let answer = ask(conf, &Question::Unlock { who })?;
+    let answer = ask(conf, &ControlRequest::Unlock { who })?;
     if json {
         return print_json(&answer);
     }
@@ -62,7 +62,7 @@ pub(super) fn unlock(conf: Option<&Path>, json: bool, who: String) -> anyhow::Re
 
 /// Ends a call.
 pub(super) fn hangup(conf: Option<&Path>, json: bool, id: String) -> anyhow::Result<u8> {
-    let answer = ask(conf, &Question::Hangup { id })?;
+    let answer = ask(conf, &ControlRequest::Hangup { id })?;
     if json {
         return print_json(&answer);
     }
@@ -73,14 +73,14 @@ pub(super) fn hangup(conf: Option<&Path>, json: bool, id: String) -> anyhow::Res
 /// Makes an account and a token for it, or takes its tokens back.
 pub(super) fn invite(conf: Option<&Path>, json: bool, user: String, revoke: bool) -> anyhow::Result<u8> {
     if revoke {
-        let answer = ask(conf, &Question::Revoke { user })?;
+        let answer = ask(conf, &ControlRequest::Revoke { user })?;
         if json {
             return print_json(&answer);
         }
         println!("{} revoked", plain(&answer["revoked"]));
         return Ok(0);
     }
-    let answer = ask(conf, &Question::Invite { user })?;
+    let answer = ask(conf, &ControlRequest::Invite { user })?;
     if json {
         return print_json(&answer);
     }
@@ -94,7 +94,7 @@ pub(super) fn invite(conf: Option<&Path>, json: bool, user: String, revoke: bool
     Ok(0)
 }
 
-fn ask(conf: Option<&Path>, question: &Question) -> anyhow::Result<Value> {
+fn ask(conf: Option<&Path>, question: &ControlRequest) -> anyhow::Result<Value> {
     let Some(settings) = run::load(conf)? else {
         bail!("the conf files have errors")
     };

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::config::{self, Hash, PasswordHash};
 
 /// Longest password, in bytes; longer ones are a file sent by mistake.
-const LONGEST: u64 = 1024;
+const MAX_PASSWORD: u64 = 1024;
 
 /// Asks for the password of `user` and prints its hashes for the realm.
 ///
@@ -115,16 +115,16 @@ fn ask(user: &str) -> anyhow::Result<Zeroizing<String>> {
 
 /// Reads a line without its end.
 fn read_line(input: &mut impl BufRead) -> anyhow::Result<Zeroizing<String>> {
-    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 2));
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_PASSWORD as usize + 2));
     input
-        .take(LONGEST + 2)
+        .take(MAX_PASSWORD + 2)
         .read_until(b'\n', &mut line)
         .context("cannot read the password from standard input")?;
     while matches!(line.last(), Some(b'\n' | b'\r')) {
         line.pop();
     }
-    if line.len() as u64 > LONGEST {
-        bail!("the password is longer than {LONGEST} bytes");
+    if line.len() as u64 > MAX_PASSWORD {
+        bail!("the password is longer than {MAX_PASSWORD} bytes");
     }
     let text = std::str::from_utf8(&line).context("the password is not UTF-8")?;
     Ok(Zeroizing::new(text.to_owned()))

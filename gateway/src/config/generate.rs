@@ -82,8 +82,8 @@ pub fn manual() -> String {
 fn manual_row(row: &Row) -> String {
     let preset = match row.preset {
         Preset::Value(toml) => format!("`{toml}`"),
-        Preset::Words(words, example) => format!("{words}; as `{example}`"),
-        Preset::Required(example) => format!("must be said; as `{example}`"),
+        Preset::Words(words, example) => format!("{words}; for example `{example}`"),
+        Preset::Required(example) => format!("required, for example `{example}`"),
     };
     let cell = |text: &str| text.replace('|', "\\|");
     format!(
@@ -260,7 +260,7 @@ Three files in one folder, in TOML: `quartet.conf` (how the gateway runs), `phon
 const MANUAL_PLUGINS: &str = "
 ### `[plugins.options.ID]`
 
-Options of the plugin with this id, as `bitrate = 24000` under `[plugins.options.codec-opus]`. Each plugin has its own;
+Options of the plugin with this id, for example `bitrate = 24000` under `[plugins.options.codec-opus]`. Each plugin has its own;
 `quartet plugin inspect FILE` lists them, and an unknown one is refused when the plugin is loaded.
 ";
 

@@ -19,7 +19,7 @@ use super::{cross, generate};
 use crate::permissions::Trusted;
 
 /// Longest conf file that is read; ten thousand phones take a fifth of it.
-const LONGEST_FILE: u64 = 16 << 20;
+const MAX_FILE: u64 = 16 << 20;
 
 /// Settings together with where each value of quartet.conf came from.
 pub struct Loaded {
@@ -197,7 +197,7 @@ fn read(folder: &Path, file: ConfFile, problems: &mut Vec<Problem>) -> Option<Ze
     let path = folder.join(file.name());
     let mut problem = |place: Place, sentence: String| problems.push(Problem { place, sentence });
     let mut bytes = Zeroizing::new(Vec::new());
-    let read = File::open(&path).and_then(|open| open.take(LONGEST_FILE + 1).read_to_end(&mut bytes));
+    let read = File::open(&path).and_then(|open| open.take(MAX_FILE + 1).read_to_end(&mut bytes));
     match read {
         Err(error) if error.kind() == ErrorKind::NotFound && file != ConfFile::Quartet => {
             return Some(Zeroizing::default());
@@ -216,10 +216,10 @@ fn read(folder: &Path, file: ConfFile, problems: &mut Vec<Problem>) -> Option<Ze
             );
             return None;
         }
-        Ok(_) if bytes.len() as u64 > LONGEST_FILE => {
+        Ok(_) if bytes.len() as u64 > MAX_FILE => {
             problem(
                 Place::File(path),
-                format!("is longer than {} MiB; is it a conf file?", LONGEST_FILE >> 20),
+                format!("is longer than {} MiB; is it a conf file?", MAX_FILE >> 20),
             );
             return None;
         }

@@ -1,12 +1,12 @@
 //! The valid word that a mistyped one was probably meant to be.
 
 /// Longest word that is compared; no key is longer.
-const LONGEST: usize = 64;
+const MAX_CHARS: usize = 64;
 
 /// Finds the candidate that is fewest typing mistakes away, if it is near enough to be meant.
 pub(super) fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = typed.chars().count();
-    if length > LONGEST {
+    if length > MAX_CHARS {
         return None;
     }
     // In a short word two mistakes leave nothing of it.

@@ -14,20 +14,20 @@ pub(super) struct Row {
     pub(super) name: &'static str,
     /// Type, unit and range.
     pub(super) kind: Kind,
-    /// What it is when nobody says.
+    /// The default.
     pub(super) preset: Preset,
     /// What it does, for the conf file and the manual.
     pub(super) help: &'static str,
 }
 
-/// What an option is when nobody says.
+/// The default of an option.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Preset {
     /// This, as TOML.
     Value(&'static str),
-    /// Something that depends on other options, in words; an example as TOML.
+    /// A default that depends on other options, in words; an example as TOML.
     Words(&'static str, &'static str),
-    /// It must be said; an example as TOML.
+    /// There is none, the option is required; an example as TOML.
     Required(&'static str),
 }
 
@@ -67,11 +67,11 @@ impl ConfFile {
 
 /// A section with a line of explanation, in the order of the file.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
-    ("sip", "Where phones reach the gateway."),
-    ("media", "Where audio flows."),
-    ("call", "What a call does; a phone or a route may say otherwise."),
-    ("limits", "What one source, one account or all of them may do."),
-    ("ivr", "What is spoken in the handset."),
+    ("sip", "SIP signalling: where phones register and call."),
+    ("media", "RTP and WebRTC media."),
+    ("call", "Defaults for every call; a phone or a route may override them."),
+    ("limits", "Limits per source address, per account and in all."),
+    ("ivr", "Announcements in the handset."),
     (
         "network.hub",
         "The embedded hub, where encrypted users connect with a client of the hub protocol.",
@@ -90,10 +90,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "store",
-        "What outlives the process: hub accounts and invitations, where phones are registered, the calls that run.",
+        "The database: hub accounts and invitations, registrations, running calls.",
     ),
-    ("log", "What is logged, to standard error."),
-    ("phone", "A phone that may register."),
+    ("log", "The log, written to standard error."),
+    ("phone", "A SIP account: one extension, on one phone or several."),
     (
         "route",
         "A row of routes.conf; the first that matches wins. A call without a route is refused: a phone's as unknown (404), a \
@@ -150,15 +150,14 @@ pub(super) const ROWS: &[Row] = &[
             each: words::sip_listen,
         },
         preset: Preset::Value(r#"["udp:0.0.0.0:5060"]"#),
-        help: "Sockets for phones, as \"udp:ADDRESS:PORT\". Port 0 lets the system choose; `quartet status` shows it.",
+        help: "Addresses to listen on, as \"udp:ADDRESS:PORT\". With port 0 the system chooses one; `quartet status` shows it.",
     },
     Row {
         section: "sip",
         name: "realm",
         kind: Kind::Text(words::realm),
         preset: Preset::Value(r#""quartet""#),
-        help: "The name that passwords are made for. If it changes, every password hash must be made again with \
-               `quartet passwd`.",
+        help: "The digest realm. Password hashes are made for it: if it changes, make each again with `quartet passwd`.",
     },
     Row {
         section: "media",
@@ -169,21 +168,21 @@ pub(super) const ROWS: &[Row] = &[
             each: words::media_address,
         },
         preset: Preset::Value(r#"["auto"]"#),
-        help: "IP addresses of this machine that audio is bound to and offered at. \"auto\": all of them; for E2EE users without loopback, unless SIP listens there alone.",
+        help: "Local IP addresses for media, offered in SDP and as ICE candidates. \"auto\": all of them; E2EE users are offered loopback only if SIP listens on loopback alone.",
     },
     Row {
         section: "media",
         name: "ports",
         kind: Kind::Text(words::ports),
         preset: Preset::Value(r#""20000-24999""#),
-        help: "UDP ports for audio; a call takes up to four. Open them in the firewall. \"0\": chosen by the system.",
+        help: "UDP port range for media; a call takes up to four ports. Open it in the firewall. \"0\": any free port.",
     },
     Row {
         section: "media",
         name: "workers",
         kind: Kind::Integer(0, 256),
         preset: Preset::Value("0"),
-        help: "Threads that move audio. 0: one a core.",
+        help: "Media worker threads. 0: one per core.",
     },
     Row {
         section: "call",
@@ -198,21 +197,21 @@ pub(super) const ROWS: &[Row] = &[
         name: "confirm_timeout",
         kind: Kind::Period("1s", "5m"),
         preset: Preset::Value(r#""10s""#),
-        help: "How long confirm waits for a key; then the call goes on as unverified.",
+        help: "How long confirm waits for a key press; after that the call goes on, unverified.",
     },
     Row {
         section: "call",
         name: "rtp_timeout",
         kind: Kind::Period("1s", "1h"),
         preset: Preset::Value(r#""10s""#),
-        help: "A call ends when the phone has sent no audio for so long, unless it holds.",
+        help: "A call ends when the phone has sent no RTP for this long, unless it is on hold.",
     },
     Row {
         section: "call",
         name: "ring_timeout",
         kind: Kind::Period("1s", "90s"),
         preset: Preset::Value(r#""60s""#),
-        help: "How long a call rings before it counts as missed.",
+        help: "How long a call rings before it is missed.",
     },
     Row {
         section: "call",
@@ -223,7 +222,7 @@ pub(super) const ROWS: &[Row] = &[
             each: words::codec,
         },
         preset: Preset::Value(r#"["opus", "pcma", "pcmu"]"#),
-        help: "Codecs for phones by their SDP name, most wanted first; with a clock where one name has several, as L16/16000.",
+        help: "Codecs for phones by SDP name, in order of preference; add the clock rate where a name has several, for example L16/16000.",
     },
     Row {
         section: "limits",
@@ -245,64 +244,64 @@ pub(super) const ROWS: &[Row] = &[
         name: "calls",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("100"),
-        help: "Calls at the same time.",
+        help: "Concurrent calls.",
     },
     Row {
         section: "limits",
         name: "calls_per_phone",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("4"),
-        help: "Calls of one phone at the same time.",
+        help: "Concurrent calls of one phone.",
     },
     Row {
         section: "limits",
         name: "calls_per_minute_phone",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("30"),
-        help: "Calls that one phone, or one caller of a network, may begin in a minute; half of them at once.",
+        help: "Calls that one phone, or one caller of a network, may make per minute; half of them at once.",
     },
     Row {
         section: "limits",
         name: "calls_per_minute_callee",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("10"),
-        help: "Calls that one user of a network, or one phone, receives in a minute; half of them at once.",
+        help: "Calls that one user of a network, or one phone, may get per minute; half of them at once.",
     },
     Row {
         section: "limits",
         name: "calls_per_minute_route",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("300"),
-        help: "Calls along one route in a minute; half of them at once.",
+        help: "Calls that one route takes per minute; half of them at once.",
     },
     Row {
         section: "limits",
         name: "hub_requests_per_minute",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("30"),
-        help: "Calls that one hub account, or one source address, may ask for in a minute.",
+        help: "Calls that one hub account, or one source address, may make per minute.",
     },
     Row {
         section: "limits",
         name: "hub_sessions",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("1000"),
-        help: "Open connections to the hub; the gateway's own is not counted.",
+        help: "Concurrent connections to the hub; the gateway's own is not counted.",
     },
     Row {
         section: "ivr",
         name: "prompts",
         kind: Kind::Text(words::prompts),
         preset: Preset::Value(r#""builtin""#),
-        help: "The recordings: \"builtin\", or a folder with one folder per language.",
+        help: "Recordings: \"builtin\", or a folder with a subfolder per language.",
     },
     Row {
         section: "network.hub",
         name: "listen",
         kind: Kind::Text(words::http_listen),
         preset: Preset::Value(r#""http:127.0.0.1:8080""#),
-        help: "Where the hub serves WebSockets, as \"http:ADDRESS:PORT\". Beyond this machine put a reverse proxy with TLS \
-               in front.",
+        help: "Address of the hub's WebSocket server, as \"http:ADDRESS:PORT\". For clients elsewhere put a reverse proxy with \
+               TLS in front.",
     },
     Row {
         section: "network.hub",
@@ -320,8 +319,8 @@ pub(super) const ROWS: &[Row] = &[
             each: words::origin,
         },
         preset: Preset::Value("[]"),
-        help: "Web pages from elsewhere that may connect to the hub, as \"https://phone.example.org\". A browser says which page \
-               it acts for; pages of the hub's own address may always connect, and so may programs that are no browsers.",
+        help: "Origins of other web pages that may connect to the hub, for example \"https://phone.example.org\". Pages of the hub's \
+               own address may always connect, and so may programs that are not browsers.",
     },
     Row {
         section: "plugins",
@@ -343,7 +342,7 @@ pub(super) const ROWS: &[Row] = &[
             each: words::plugin,
         },
         preset: Preset::Value(r#"["codec-g711", "codec-opus", "transport-rtp", "transport-webrtc"]"#),
-        help: "Without these the gateway does not start.",
+        help: "Plugins without which the gateway does not start.",
     },
     Row {
         section: "cdr",
@@ -359,7 +358,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "path",
         kind: Kind::Text(words::path),
         preset: Preset::Value(r#""state/quartet.sock""#),
-        help: "Where the socket is made.",
+        help: "Path of the socket.",
     },
     Row {
         section: "store",
@@ -374,28 +373,28 @@ pub(super) const ROWS: &[Row] = &[
         name: "level",
         kind: Kind::OneOf(&["error", "warn", "info", "debug", "trace"]),
         preset: Preset::Value(r#""info""#),
-        help: "The least important level that is written; debug shows numbers and names. It is overridden by $RUST_LOG; libraries say nothing below info.",
+        help: "The lowest level that is logged; debug shows numbers and names. It is overridden by $RUST_LOG; libraries log nothing below info.",
     },
     Row {
         section: "phone",
         name: "user",
         kind: Kind::Text(words::user),
         preset: Preset::Required(r#""100""#),
-        help: "The login name, which is also the extension.",
+        help: "The login name; also the extension.",
     },
     Row {
         section: "phone",
         name: "password_hash",
         kind: Kind::PasswordHash,
         preset: Preset::Required(r#"{ md5 = "…", sha256 = "…" }"#),
-        help: "As `quartet passwd USER` prints it. The phone is asked only for what stands here: some fail at any other.",
+        help: "The line that `quartet passwd USER` prints. The phone is challenged with the listed algorithms only: some phones fail at others.",
     },
     Row {
         section: "phone",
         name: "name",
         kind: Kind::Text(words::label),
         preset: Preset::Words("the user", r#""Anna, desk""#),
-        help: "The name that stands in the calls it receives.",
+        help: "Display name in the calls that it receives.",
     },
     Row {
         section: "phone",
@@ -406,14 +405,14 @@ pub(super) const ROWS: &[Row] = &[
             each: words::codec,
         },
         preset: Preset::Words("those of [call]", r#"["opus", "pcma"]"#),
-        help: "Codecs by their SDP name, most wanted first; with a clock where one name has several, as L16/16000.",
+        help: "Codecs by SDP name, in order of preference; add the clock rate where a name has several, for example L16/16000.",
     },
     Row {
         section: "phone",
         name: "language",
         kind: Kind::Text(words::language),
         preset: Preset::Value(r#""en""#),
-        help: "The language that it is spoken to in.",
+        help: "Language of the announcements.",
     },
     Row {
         section: "phone",
@@ -427,21 +426,21 @@ pub(super) const ROWS: &[Row] = &[
         name: "max_contacts",
         kind: Kind::Integer(1, 16),
         preset: Preset::Value("4"),
-        help: "Devices that may be registered at the same time; all of them ring.",
+        help: "Devices registered at the same time; all of them ring.",
     },
     Row {
         section: "route",
         name: "name",
         kind: Kind::Text(words::label),
         preset: Preset::Required(r#""people on the hub""#),
-        help: "Unique; stands in logs and call records.",
+        help: "A unique name for logs and call records.",
     },
     Row {
         section: "route",
         name: "from",
         kind: Kind::Text(words::callers),
         preset: Preset::Required(r#""phones""#),
-        help: "Whose calls it is for: \"phones\", \"phone:USER\" or \"network:hub\".",
+        help: "Which callers it is for: \"phones\", \"phone:USER\" or \"network:hub\".",
     },
     Row {
         section: "route",

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::io::control::{self, Question};
+use crate::io::control::{self, ControlRequest};
 
 /// How long a gateway may take to load its plugins and bind its sockets.
 const START: Duration = Duration::from_secs(10);
@@ -90,7 +90,7 @@ impl Gateway {
     async fn wait_up(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + START;
         loop {
-            if let Ok(status) = self.ask(&Question::Status).await {
+            if let Ok(status) = self.ask(&ControlRequest::Status).await {
                 self.status = status;
                 return Ok(());
             }
@@ -106,7 +106,7 @@ impl Gateway {
     ///
     /// # Errors
     /// If it does not answer, or refuses.
-    pub async fn ask(&self, question: &Question) -> anyhow::Result<Value> {
+    pub async fn ask(&self, question: &ControlRequest) -> anyhow::Result<Value> {
         control::ask(&self.folder.0.join("state/quartet.sock"), question).await
     }
 

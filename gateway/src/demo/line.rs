@@ -36,10 +36,10 @@ const FRAME_SAMPLES: usize = hear::RATE as usize / 50;
 const NAP: Duration = Duration::from_millis(2);
 
 /// What is remembered at most: five minutes.
-const MOST_HEARD: usize = hear::RATE as usize * 300;
+const MAX_HEARD: usize = hear::RATE as usize * 300;
 
 /// Room for the longest packet in samples (120 ms).
-const MOST_SAMPLES: usize = hear::RATE as usize * 120 / 1000;
+const MAX_SAMPLES: usize = hear::RATE as usize * 120 / 1000;
 
 /// What is said into the line.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -312,7 +312,7 @@ impl End {
             keys: Vec::new(),
             key_stamp: None,
             first: None,
-            pcm: vec![0; MOST_SAMPLES * (sample_rate / hear::RATE) as usize],
+            pcm: vec![0; MAX_SAMPLES * (sample_rate / hear::RATE) as usize],
         })
     }
 
@@ -369,7 +369,7 @@ impl End {
         let Ok(ticks) = usize::try_from(ticks) else { return };
         let at = start + ticks * hear::RATE as usize / stream.clock as usize;
         let end = at + samples.len();
-        if end > MOST_HEARD {
+        if end > MAX_HEARD {
             return;
         }
         if heard.len() < end {

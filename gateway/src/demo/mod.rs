@@ -23,7 +23,7 @@ use self::hear::Known;
 use self::line::Source;
 use self::phone::Phone;
 use crate::cli::passwd;
-use crate::io::control::Question;
+use crate::io::control::ControlRequest;
 use crate::io::signalling::opus_decoder;
 use crate::ivr::phrase::{Phrase, PromptId};
 use crate::ivr::prompts::{BUILTIN_LANGUAGE, Prompts};
@@ -212,7 +212,7 @@ impl Stage {
                     .into(),
         };
         let gateway = Gateway::start(program, &setup).await?;
-        let token = gateway.ask(&Question::Invite { user: "echo".into() }).await?;
+        let token = gateway.ask(&ControlRequest::Invite { user: "echo".into() }).await?;
         let peer = E2eePeer::join(
             Arc::clone(&registry),
             e2ee_peer::Setup {
@@ -294,7 +294,7 @@ impl Stage {
         phone.wait(&phone::Event::Connected, limit).await?;
         let setup_ms = dialled.elapsed().as_millis() as u64;
         step("phone    ◄─ gateway             200 OK, ACK: the call stands");
-        let calls = self.gateway.ask(&Question::Calls).await?;
+        let calls = self.gateway.ask(&ControlRequest::Calls).await?;
         let emojis_caller = caller_emojis(&calls)?;
         let end = Instant::now() + ANNOUNCEMENT;
         let spoken = loop {

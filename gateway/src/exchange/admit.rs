@@ -9,7 +9,7 @@ use quartet_proto::sip::{Account, Contact, Endpoint, EndpointConfig, Ha1, NameAd
 use rand_core::Rng;
 use zeroize::Zeroizing;
 
-use super::{Exchange, FoundBy, Rng32};
+use super::{BoxRng, Exchange, FoundBy};
 use crate::call::{
     Call, Cause, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, Instance, Leg, Mode, Parties, Policy, SipLeg,
     SipLegConfig, e2ee_codecs, offered_codecs,
@@ -31,7 +31,7 @@ const TOO_MANY: Cause = Cause::Limit { retry_after: None };
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The endpoint as the settings want it.
-pub(super) fn endpoint(settings: &config::Settings, sip: &[SocketAddr], instance: Instance, rng: Rng32) -> Endpoint {
+pub(super) fn endpoint(settings: &config::Settings, sip: &[SocketAddr], instance: Instance, rng: BoxRng) -> Endpoint {
     let limits = quartet_proto::sip::Limits {
         login_failures: settings.limits.login_failures,
         login_interval: settings.limits.login_interval.duration(),
@@ -317,7 +317,7 @@ impl Exchange {
         if let Some(call) = self.calls.get_mut(&key) {
             call.handle_legs(now, &mut self.prompts);
         }
-        self.follow(now, key);
+        self.run_actions(now, key);
     }
 
     /// `local` is our address; `signalling_peer_ip` the phone's.

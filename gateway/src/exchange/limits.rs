@@ -49,7 +49,7 @@ impl Limiters {
     }
 }
 
-/// See the head of this file.
+/// How many calls there are and how many began lately, by account, callee and route.
 #[derive(Debug)]
 pub(super) struct CallLimits {
     callers: Limiters,

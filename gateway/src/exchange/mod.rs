@@ -40,7 +40,7 @@ use summary::Summaries;
 pub use report::{CallRow, LockedRow, PhoneRow};
 
 /// A generator for a part that keeps its own.
-pub type Rng32 = Box<dyn CryptoRng + Send>;
+pub type BoxRng = Box<dyn CryptoRng + Send>;
 
 /// What the messages for a leg name it by.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,7 @@ pub struct Parts {
     /// The addresses of this machine, for `[media] addresses = "auto"`.
     pub machine: Vec<IpAddr>,
     /// Makes a generator for each part that draws secrets.
-    pub rng: Box<dyn FnMut() -> Rng32 + Send>,
+    pub rng: Box<dyn FnMut() -> BoxRng + Send>,
 }
 
 /// Every call of this gateway.
@@ -76,7 +76,7 @@ pub struct Exchange {
     prompts: Prompts,
     endpoint: Endpoint,
     hub: Adapter,
-    rng: Box<dyn FnMut() -> Rng32 + Send>,
+    rng: Box<dyn FnMut() -> BoxRng + Send>,
     calls: BTreeMap<CallKey, Call>,
     deadlines: Deadlines,
     /// The legs that each call began with, and what they are found by.
@@ -96,7 +96,7 @@ pub struct Exchange {
     /// Failed logins by source, refused calls by caller and cause, dialogs that could not be told something.
     failed_logins: Summaries<IpAddr, SipEvent>,
     refused: Summaries<(Direction, String, &'static str), cdr::Record>,
-    untold: Summaries<(), SipError>,
+    failed_commands: Summaries<(), SipError>,
     /// Dialogs in which the endpoint could not do what a leg wants.
     lost: VecDeque<DialogKey>,
     /// Where phones' media is bound; empty: where the phone's signalling arrives.
@@ -151,7 +151,7 @@ impl Exchange {
             stopping: false,
             failed_logins: Summaries::default(),
             refused: Summaries::default(),
-            untold: Summaries::default(),
+            failed_commands: Summaries::default(),
             lost: VecDeque::new(),
             media_addresses,
             ice_addresses,
@@ -161,13 +161,13 @@ impl Exchange {
     /// One datagram from a phone.
     pub fn handle_sip(&mut self, now: Instant, wall: SystemTime, datagram: Receive<'_>) {
         self.endpoint.handle_input(now, datagram);
-        self.settle(now, wall);
+        self.drain_events(now, wall);
     }
 
     /// One message of the hub.
     pub fn handle_hub(&mut self, now: Instant, wall: SystemTime, text: &str) {
         self.hub.handle_input(now, text);
-        self.settle(now, wall);
+        self.drain_events(now, wall);
     }
 
     /// One word from the media workers.
@@ -189,8 +189,8 @@ impl Exchange {
                 None => {}
             }
         }
-        self.attend(now, leg);
-        self.settle(now, wall);
+        self.dispatch_to_leg(now, leg);
+        self.drain_events(now, wall);
     }
 
     /// A job of a key exchange is done.
@@ -198,8 +198,8 @@ impl Exchange {
         if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
             leg.handle_job(now, done);
         }
-        self.attend(now, leg);
-        self.settle(now, wall);
+        self.dispatch_to_leg(now, leg);
+        self.drain_events(now, wall);
     }
 
     /// A job could not be queued: its call ends.
@@ -207,8 +207,8 @@ impl Exchange {
         if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
             leg.handle_overload();
         }
-        self.attend(now, leg);
-        self.settle(now, wall);
+        self.dispatch_to_leg(now, leg);
+        self.drain_events(now, wall);
     }
 
     /// Time forwarded.
@@ -221,9 +221,9 @@ impl Exchange {
             if let Some(call) = self.calls.get_mut(&key) {
                 call.handle_timeout(now, &mut self.prompts);
             }
-            self.follow(now, key);
+            self.run_actions(now, key);
         }
-        self.settle(now, wall);
+        self.drain_events(now, wall);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
@@ -281,13 +281,13 @@ impl Exchange {
             return false;
         };
         call.hang_up(now, cause);
-        self.follow(now, key);
-        self.settle(now, wall);
+        self.run_actions(now, key);
+        self.drain_events(now, wall);
         true
     }
 
     /// Hands what endpoint and hub have to say to the calls it is for, until both are quiet.
-    fn settle(&mut self, now: Instant, wall: SystemTime) {
+    fn drain_events(&mut self, now: Instant, wall: SystemTime) {
         loop {
             if let Some(event) = self.endpoint.poll_event() {
                 self.on_sip(now, wall, event);
@@ -306,7 +306,7 @@ impl Exchange {
             if let SipEvent::Registration { user, .. } = &event {
                 self.store_bindings(now, wall, user);
             }
-            return self.note(now, event);
+            return self.log_event(now, event);
         };
         if let SipEvent::Incoming { .. } = event {
             return self.admit_phone(now, wall, event);
@@ -320,7 +320,7 @@ impl Exchange {
         if let Some(Leg::Sip(leg)) = self.leg_mut(leg) {
             leg.handle_sip(event);
         }
-        self.attend(now, leg);
+        self.dispatch_to_leg(now, leg);
     }
 
     fn on_network(&mut self, now: Instant, wall: SystemTime, event: NetworkEvent) {
@@ -333,7 +333,7 @@ impl Exchange {
         if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
             leg.handle_network(now, event);
         }
-        self.attend(now, leg);
+        self.dispatch_to_leg(now, leg);
     }
 
     fn leg_mut(&mut self, leg: LegKey) -> Option<&mut Leg> {
@@ -342,18 +342,18 @@ impl Exchange {
     }
 
     /// A leg was fed: its call hears it and acts.
-    fn attend(&mut self, now: Instant, leg: LegKey) {
+    fn dispatch_to_leg(&mut self, now: Instant, leg: LegKey) {
         let Some(key) = self.by_leg.get(&leg).copied() else {
             return;
         };
         if let Some(call) = self.calls.get_mut(&key) {
             call.handle_legs(now, &mut self.prompts);
         }
-        self.follow(now, key);
+        self.run_actions(now, key);
     }
 
     /// Carries out what a call wants, and forgets it once it is over.
-    fn follow(&mut self, now: Instant, key: CallKey) {
+    fn run_actions(&mut self, now: Instant, key: CallKey) {
         while let Some(action) = self.calls.get_mut(&key).and_then(Call::poll_action) {
             match action {
                 Action::Sip(command) => self.tell_phone(now, command),
@@ -401,8 +401,8 @@ impl Exchange {
                 tracing::debug!(?dialog, "the dialog is gone already");
             }
             (Err(error), Some(dialog)) => {
-                if let Some(error) = self.untold.note(now, (), error) {
-                    tracing::warn!(%error, "a phone cannot be told");
+                if let Some(error) = self.failed_commands.note(now, (), error) {
+                    tracing::warn!(%error, "SIP command failed");
                 }
                 self.lost.push_back(dialog);
             }

@@ -12,12 +12,12 @@ use crate::store::Change;
 
 impl Exchange {
     /// Logs what no call is concerned with.
-    pub(super) fn note(&mut self, now: Instant, event: SipEvent) {
+    pub(super) fn log_event(&mut self, now: Instant, event: SipEvent) {
         match &event {
             SipEvent::Registration {
                 user, change, source, ..
             } => {
-                tracing::info!(user = %Redacted(user), ?change, source = %Redacted(source), "phone");
+                tracing::info!(user = %Redacted(user), ?change, source = %Redacted(source), "registration changed");
             }
             SipEvent::LoginFailed { source, .. } => {
                 let source = source_of(source.ip());
@@ -57,8 +57,8 @@ impl Exchange {
             record.count = count;
             self.record_refused(record);
         }
-        while let Some((error, count)) = self.untold.poll(now) {
-            tracing::warn!(%error, count, "phones cannot be told");
+        while let Some((error, count)) = self.failed_commands.poll(now) {
+            tracing::warn!(%error, count, "SIP commands failed");
         }
     }
 
@@ -67,7 +67,7 @@ impl Exchange {
         [
             self.failed_logins.poll_timeout(),
             self.refused.poll_timeout(),
-            self.untold.poll_timeout(),
+            self.failed_commands.poll_timeout(),
         ]
     }
 

@@ -13,15 +13,15 @@ use tokio::sync::{mpsc, oneshot};
 use super::AcceptErrors;
 
 /// The longest question; anything longer is not one of ours.
-const LONGEST: u64 = 4096;
+const MAX_LINE: u64 = 4096;
 
 /// How long a client may take to ask, and we to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What an operator asks a running gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Question {
+pub enum ControlRequest {
     /// Counters and the addresses really bound.
     Status,
     /// The calls there are.
@@ -64,9 +64,9 @@ pub enum Reply {
 
 /// A question on its way to the signalling task.
 #[derive(Debug)]
-pub struct Asked {
+pub struct PendingControlRequest {
     /// What is asked.
-    pub question: Question,
+    pub question: ControlRequest,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Reply>,
 }
@@ -97,7 +97,7 @@ pub async fn bind(path: &Path) -> anyhow::Result<UnixListener> {
 }
 
 /// Serves the socket until the signalling task is gone.
-pub async fn serve(listener: UnixListener, asked: mpsc::Sender<Asked>) {
+pub async fn serve(listener: UnixListener, asked: mpsc::Sender<PendingControlRequest>) {
     let mut errors = AcceptErrors::new("the control socket");
     while !asked.is_closed() {
         let stream = match listener.accept().await {
@@ -109,7 +109,7 @@ pub async fn serve(listener: UnixListener, asked: mpsc::Sender<Asked>) {
         };
         let asked = asked.clone();
         tokio::spawn(async move {
-            if let Err(error) = tokio::time::timeout(PATIENCE, answer(stream, asked))
+            if let Err(error) = tokio::time::timeout(REPLY_TIMEOUT, answer(stream, asked))
                 .await
                 .unwrap_or(Ok(()))
             {
@@ -119,14 +119,14 @@ pub async fn serve(listener: UnixListener, asked: mpsc::Sender<Asked>) {
     }
 }
 
-async fn answer(stream: UnixStream, asked: mpsc::Sender<Asked>) -> anyhow::Result<()> {
+async fn answer(stream: UnixStream, asked: mpsc::Sender<PendingControlRequest>) -> anyhow::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(read.take(LONGEST)).read_line(&mut line).await?;
+    BufReader::new(read.take(MAX_LINE)).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
         Ok(question) => {
             let (reply, answer) = oneshot::channel();
-            asked.send(Asked { question, reply }).await.ok();
+            asked.send(PendingControlRequest { question, reply }).await.ok();
             answer
                 .await
                 .unwrap_or_else(|_| Reply::Error("the gateway is stopping".into()))
@@ -143,7 +143,7 @@ async fn answer(stream: UnixStream, asked: mpsc::Sender<Asked>) -> anyhow::Resul
 ///
 /// # Errors
 /// If none runs there, or it refuses.
-pub async fn ask(path: &Path, question: &Question) -> anyhow::Result<serde_json::Value> {
+pub async fn ask(path: &Path, question: &ControlRequest) -> anyhow::Result<serde_json::Value> {
     let mut stream = UnixStream::connect(path).await.with_context(|| {
         format!(
             "no gateway answers at {}: start one with `quartet run`, or name its folder with --conf",
@@ -177,23 +177,25 @@ mod tests {
         let (asked, mut questions) = mpsc::channel(1);
         let server = tokio::spawn(serve(listener, asked));
         tokio::spawn(async move {
-            while let Some(Asked { question, reply }) = questions.recv().await {
+            while let Some(PendingControlRequest { question, reply }) = questions.recv().await {
                 let answer = match question {
-                    Question::Invite { user } => Reply::Ok(serde_json::json!({ "token": user })),
-                    Question::Status
-                    | Question::Calls
-                    | Question::Phones
-                    | Question::Locked
-                    | Question::Unlock { .. }
-                    | Question::Revoke { .. }
-                    | Question::Hangup { .. } => Reply::Error("no".into()),
+                    ControlRequest::Invite { user } => Reply::Ok(serde_json::json!({ "token": user })),
+                    ControlRequest::Status
+                    | ControlRequest::Calls
+                    | ControlRequest::Phones
+                    | ControlRequest::Locked
+                    | ControlRequest::Unlock { .. }
+                    | ControlRequest::Revoke { .. }
+                    | ControlRequest::Hangup { .. } => Reply::Error("no".into()),
                 };
                 reply.send(answer).unwrap();
             }
         });
-        let ok = ask(&path, &Question::Invite { user: "anna".into() }).await.unwrap();
+        let ok = ask(&path, &ControlRequest::Invite { user: "anna".into() })
+            .await
+            .unwrap();
         assert_eq!(ok["token"], "anna");
-        let error = ask(&path, &Question::Status).await.unwrap_err();
+        let error = ask(&path, &ControlRequest::Status).await.unwrap_err();
         assert_eq!(error.to_string(), "no");
         let mut raw = UnixStream::connect(&path).await.unwrap();
         raw.write_all(b"hello\n").await.unwrap();
@@ -211,7 +213,7 @@ mod tests {
         drop(bind(&path).await.unwrap());
         assert!(path.exists());
         assert!(
-            ask(&path, &Question::Status)
+            ask(&path, &ControlRequest::Status)
                 .await
                 .unwrap_err()
                 .to_string()

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::compute::Compute;
-use super::control::{self, Asked, Question, Reply};
+use super::control::{self, ControlRequest, PendingControlRequest, Reply};
 use super::media_worker::Media;
 use super::sip::{Datagram, SipSockets, machine_addresses};
 use super::store::StoreThread;
@@ -24,7 +24,7 @@ use super::websocket::{self, Connections, HubInput, LOCAL, WebSocketSettings};
 use super::{cannot_listen, sleep_until};
 use crate::call::KeyExchangeResult;
 use crate::config::{self, Settings};
-use crate::exchange::{Exchange, Parts, Rng32};
+use crate::exchange::{BoxRng, Exchange, Parts};
 use crate::hub::{self, Invitations, Rendezvous, RendezvousConfig};
 use crate::ivr::prompts::{OpenDecoder, Prompts};
 use crate::ivr::recording;
@@ -37,7 +37,7 @@ use crate::store::Store;
 const WAITING: usize = 1024;
 
 /// How long the calls get to end when the gateway stops.
-const FAREWELL: Duration = Duration::from_secs(3);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
 /// A running gateway, before its loop.
 pub struct Signalling {
@@ -61,7 +61,7 @@ struct Inputs {
     hub: mpsc::Receiver<HubInput>,
     media: mpsc::UnboundedReceiver<MediaEvent>,
     jobs: mpsc::UnboundedReceiver<(LegKey, KeyExchangeResult)>,
-    asked: mpsc::Receiver<Asked>,
+    asked: mpsc::Receiver<PendingControlRequest>,
     revoked: mpsc::UnboundedReceiver<String>,
 }
 
@@ -71,14 +71,14 @@ enum Input {
     Hub(HubInput),
     Media(MediaEvent),
     KeyExchangeJob(LegKey, KeyExchangeResult),
-    Asked(Asked),
+    PendingControlRequest(PendingControlRequest),
     Revoked(String),
     Timeout,
     Stop,
 }
 
 /// A generator seeded by the system, for one part that keeps its own.
-pub fn generator() -> Rng32 {
+pub fn generator() -> BoxRng {
     Box::new(ChaCha20Rng::from_rng(&mut rand::rng()))
 }
 
@@ -209,9 +209,9 @@ impl Signalling {
     /// None today; the loop ends only when it is told to.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         tokio::pin!(stop);
-        let mut farewell: Option<Instant> = None;
+        let mut shutdown: Option<Instant> = None;
         loop {
-            let wake = [self.exchange.poll_timeout(), self.rendezvous.poll_timeout(), farewell]
+            let wake = [self.exchange.poll_timeout(), self.rendezvous.poll_timeout(), shutdown]
                 .into_iter()
                 .flatten()
                 .min();
@@ -221,8 +221,8 @@ impl Signalling {
                 Input::Timeout
             } else {
                 tokio::select! {
-                    () = &mut stop, if farewell.is_none() => Input::Stop,
-                    Some(asked) = self.inputs.asked.recv() => Input::Asked(asked),
+                    () = &mut stop, if shutdown.is_none() => Input::Stop,
+                    Some(asked) = self.inputs.asked.recv() => Input::PendingControlRequest(asked),
                     Some(user) = self.inputs.revoked.recv() => Input::Revoked(user),
                     Some((leg, done)) = self.inputs.jobs.recv() => Input::KeyExchangeJob(leg, done),
                     Some(event) = self.inputs.media.recv() => Input::Media(event),
@@ -246,19 +246,19 @@ impl Signalling {
                 Input::Hub(input) => self.connections.handle_input(now, input, &mut self.rendezvous),
                 Input::Media(event) => self.exchange.handle_media(now, wall, event),
                 Input::KeyExchangeJob(leg, done) => self.exchange.handle_job(now, wall, leg, done),
-                Input::Asked(asked) => self.answer(now, wall, asked),
+                Input::PendingControlRequest(asked) => self.answer(now, wall, asked),
                 Input::Revoked(user) => self.rendezvous.close_account(now, &user),
                 Input::Timeout => {
                     self.exchange.handle_timeout(now, wall);
                     self.rendezvous.handle_timeout(now);
                 }
                 Input::Stop => {
-                    farewell = Some(now + FAREWELL);
+                    shutdown = Some(now + SHUTDOWN_GRACE);
                     self.exchange.stop(now, wall);
                 }
             }
             self.drain(now, wall);
-            if farewell.is_some_and(|at| now >= at || self.exchange.is_idle()) {
+            if shutdown.is_some_and(|at| now >= at || self.exchange.is_idle()) {
                 return Ok(());
             }
         }
@@ -302,10 +302,10 @@ impl Signalling {
         }
     }
 
-    fn answer(&mut self, now: Instant, wall: SystemTime, asked: Asked) {
-        let Asked { question, reply } = asked;
+    fn answer(&mut self, now: Instant, wall: SystemTime, asked: PendingControlRequest) {
+        let PendingControlRequest { question, reply } = asked;
         let answer = match question {
-            Question::Status => Reply::Ok(serde_json::json!({
+            ControlRequest::Status => Reply::Ok(serde_json::json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "uptime_s": self.started.elapsed().as_secs(),
                 "calls": self.exchange.call_count(),
@@ -317,17 +317,17 @@ impl Signalling {
                 "sip": self.sip.addresses().map(|a| format!("udp:{a}")).collect::<Vec<_>>(),
                 "hub": format!("http:{}", self.hub_address),
             })),
-            Question::Calls => Reply::Ok(serde_json::json!(self.exchange.calls(now))),
-            Question::Phones => Reply::Ok(serde_json::json!(self.exchange.phones(now))),
-            Question::Locked => Reply::Ok(serde_json::json!(self.exchange.locked(now))),
-            Question::Unlock { who } => {
+            ControlRequest::Calls => Reply::Ok(serde_json::json!(self.exchange.calls(now))),
+            ControlRequest::Phones => Reply::Ok(serde_json::json!(self.exchange.phones(now))),
+            ControlRequest::Locked => Reply::Ok(serde_json::json!(self.exchange.locked(now))),
+            ControlRequest::Unlock { who } => {
                 if self.exchange.unlock(now, &who) {
                     Reply::Ok(serde_json::json!({ "unlocked": who }))
                 } else {
                     Reply::Error(format!("{who} is not locked; `quartet locked` lists who is"))
                 }
             }
-            Question::Hangup { id } => {
+            ControlRequest::Hangup { id } => {
                 let key = id.parse();
                 if key.is_ok_and(|key| self.exchange.hang_up(now, wall, key)) {
                     Reply::Ok(serde_json::json!({ "id": id }))
@@ -336,7 +336,7 @@ impl Signalling {
                 }
             }
             // The disk is waited for elsewhere.
-            Question::Invite { user } => {
+            ControlRequest::Invite { user } => {
                 let (invitations, hub) = (
                     Arc::clone(&self.invitations),
                     format!("ws://{}/hub/v1", reachable(self.hub_address)),
@@ -352,7 +352,7 @@ impl Signalling {
                 });
                 return;
             }
-            Question::Revoke { user } => {
+            ControlRequest::Revoke { user } => {
                 let (invitations, revoked) = (Arc::clone(&self.invitations), self.revoked.clone());
                 tokio::task::spawn_blocking(move || {
                     let answer = match invitations.revoke(&user, unix_seconds(wall)) {

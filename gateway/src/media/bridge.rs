@@ -108,7 +108,7 @@ fn flow(source: &Leg, sink: &mut Leg) -> Result<Option<Flow>, MediaFault> {
     };
     let (decoder_rate, sink_rate) = rates(from.table.rates(), to.table.rates());
     let codec = |error| {
-        warn!(from = from.codec.name, to = to.codec.name, %error, "no way between two codecs");
+        warn!(from = from.codec.name, to = to.codec.name, %error, "no common sample rate");
         MediaFault::Borrowed("codec")
     };
     outgoing.set_rate(sink_rate).map_err(codec)?;

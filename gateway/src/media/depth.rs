@@ -10,7 +10,7 @@ const STEPS: usize = 50;
 /// Points of R that a unit of lost speech costs; fitted by measurement.
 const LOST: f32 = 181.0;
 /// What FEC needs is counted for at most this share of loss.
-const MOST_LOSS: f32 = 0.3;
+const MAX_LOSS: f32 = 0.3;
 /// Memories in packets, and the weight of the long one.
 const SHORT: f32 = 240.0;
 const LONG: f32 = 1_130.0;
@@ -76,7 +76,7 @@ impl DepthRule {
         let ms = |ns: u64| ns as f32 / 1e6;
         let fixed = round_trip_ns.map_or(PATH_MS, |ns| ms(ns) / 2.0) + ms(packet_ns);
         let packet = (packet_ns / STEP_NS) as usize;
-        let loss = loss.clamp(0.0, MOST_LOSS);
+        let loss = loss.clamp(0.0, MAX_LOSS);
         let mut best = (f32::INFINITY, 0);
         for step in 1..STEPS {
             let delayed = delay_impairment(fixed + ms(step as u64 * STEP_NS));

@@ -27,14 +27,14 @@ use crate::plugins::{Decoder, PluginError};
 /// Packets that the buffer holds at most.
 const SLOTS: usize = 64;
 /// Longest packet that is decoded.
-const LONGEST_MS: usize = 120;
+const MAX_PACKET_MS: usize = 120;
 /// Room for one period of stretching.
 const PERIOD_MS: usize = 10;
 /// Depth towards a sink without a good buffer of its own, before anything is known of the path.
 const FIRST_DEPTH_NS: u64 = 40_000_000;
 /// Such a flow is never shallower than this: one step of the rule.
-const LEAST_DEPTH_NS: u64 = 10_000_000;
-const MOST_DEPTH_NS: u64 = 500_000_000;
+const MIN_DEPTH_NS: u64 = 10_000_000;
+const MAX_DEPTH_NS: u64 = 500_000_000;
 /// For so long a new stream is only watched.
 const WATCH_NS: u64 = 1_000_000_000;
 /// A sink with a good buffer gets packets as they come, until more than one in so many is later than a packet of 20 ms ...
@@ -88,7 +88,7 @@ pub(crate) struct Path {
     pub(crate) round_trip_ns: Option<u64>,
 }
 
-/// See the head of this file.
+/// One direction of a bridge: packets in, frames out when they are due.
 ///
 /// After [`Flow::push`], and whenever [`Flow::deadline`] has passed, call [`Flow::poll`] until it gives nothing more.
 pub(crate) struct Flow {
@@ -135,7 +135,7 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    /// `None` if there is no way between the two rates.
+    /// `None` if no resampler joins the two rates.
     pub(crate) fn new(settings: FlowSettings) -> Option<Self> {
         let FlowSettings {
             decoder,
@@ -152,7 +152,7 @@ impl Flow {
             Some(Resampler::new(rate, sink_rate)?)
         };
         let per_ms = |rate: u32, ms: usize| (rate as usize * ms).div_ceil(1000);
-        let longest = per_ms(rate, LONGEST_MS + PERIOD_MS);
+        let longest = per_ms(rate, MAX_PACKET_MS + PERIOD_MS);
         let resampled = resampler.as_ref().map_or(0, |resampler| resampler.most(longest));
         let frame = (u64::from(sink_rate) * u64::from(sink_frame_us) / 1_000_000) as usize;
         Some(Self {
@@ -169,7 +169,7 @@ impl Flow {
             resampler,
             scratch: vec![0; longest].into(),
             resampled: vec![0; resampled].into(),
-            fifo: Fifo::new(per_ms(sink_rate, LONGEST_MS + PERIOD_MS + 1) + frame),
+            fifo: Fifo::new(per_ms(sink_rate, MAX_PACKET_MS + PERIOD_MS + 1) + frame),
             out: vec![0; frame.max(1)].into(),
             sink_rate,
             frame_ns: u64::from(sink_frame_us) * 1000,
@@ -279,7 +279,7 @@ impl Flow {
         } else {
             self.rule.chosen().max(FIRST_DEPTH_NS)
         };
-        self.depth_ns = depth.clamp(LEAST_DEPTH_NS, MOST_DEPTH_NS);
+        self.depth_ns = depth.clamp(MIN_DEPTH_NS, MAX_DEPTH_NS);
         self.next_out_ns = now_ns + self.depth_ns;
         self.resting = false;
         self.made_up_ns = 0;
@@ -423,13 +423,13 @@ impl Flow {
         let taken_ns = self.next_out_ns + self.packet_ns();
         let have = taken_ns
             .saturating_sub(self.buffer.expected().unwrap_or(taken_ns))
-            .min(MOST_DEPTH_NS);
+            .min(MAX_DEPTH_NS);
         let waiting_ns = self.fifo.len() as u64 * 1_000_000_000 / u64::from(self.sink_rate.max(1));
         self.depth_ns = have + waiting_ns;
         if now_ns < self.stretch_after_ns {
             return samples;
         }
-        let want = self.rule.chosen().clamp(LEAST_DEPTH_NS, MOST_DEPTH_NS);
+        let want = self.rule.chosen().clamp(MIN_DEPTH_NS, MAX_DEPTH_NS);
         // What is dropped comes out of what waits; when that is used up, packets are taken a frame earlier from then on.
         let (changed, percent) = if have >= want + self.frame_ns || (have >= want && waiting_ns >= SPARE_NS) {
             let percent = if have > want + FAR_NS {

@@ -28,7 +28,7 @@ pub(crate) const KEYS_PER_REPORT: u8 = 12;
 /// The RTP clock before there is a codec.
 const FIRST_CLOCK: u32 = 8_000;
 
-/// See the head of this file.
+/// What comes from the peer of a leg: its stream, its key presses, its reports.
 pub(crate) struct Incoming {
     filter: StreamFilter,
     pub(crate) reception: Reception,

@@ -22,7 +22,7 @@ pub(crate) const REPORT_NS: u64 = 1_000_000_000;
 const FIRST_RTCP_NS: u64 = 1_000_000_000;
 const RTCP_NS: u64 = 5_000_000_000;
 /// A transport that makes more by itself in one go is out of order.
-const MOST_OUTPUTS: usize = 1_000;
+const MAX_OUTPUTS: usize = 1_000;
 
 /// Where a leg stands in its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +50,7 @@ pub(crate) struct Agreed {
     pub(crate) codec: LegCodec,
 }
 
-/// See the head of this file.
+/// One end of the audio of a call: a transport, what comes in by it and what goes out.
 pub(crate) struct Leg {
     pub(crate) key: LegKey,
     pub(crate) slot: Slot,
@@ -241,7 +241,7 @@ impl Leg {
             return Ok(());
         };
         let mut result = Err(MediaFault::Borrowed("plugin"));
-        for _ in 0..MOST_OUTPUTS {
+        for _ in 0..MAX_OUTPUTS {
             match transport.poll() {
                 Output::None { deadline_ns } => {
                     self.transport_due_ns = deadline_ns;

@@ -29,13 +29,13 @@ use crate::plugins::{About, Packet, Registry};
 /// Room round a packet for what transports add; more than any of ours asks for.
 const ROOM: usize = 128;
 /// Samples of the longest frame: 120 ms at 48 kHz.
-const LONGEST_FRAME: usize = 5_760;
+const MAX_FRAME: usize = 5_760;
 /// A deadline that is over again right after it was served comes back after this.
 const MIN_RESCHEDULE_NS: u64 = 1_000_000;
 /// The rate of announcements: encoders that nobody else has chosen a rate for take it, or what is nearest above.
 const PROMPT_RATE: u32 = 16_000;
 
-/// See the head of this file. Legs are known by key to the call and by slot to the sockets.
+/// All legs of one worker. Legs are known by key to the call and by slot to the sockets.
 pub(crate) struct Legs {
     pub(super) slots: Vec<Option<Leg>>,
     keys: BTreeMap<LegKey, Slot>,
@@ -61,7 +61,7 @@ impl Legs {
             scratch: Scratch {
                 rtp: Box::new([0; MAX_PACKET]),
                 packet: Packet::new(ROOM + MAX_PACKET + HEADER + ROOM, ROOM),
-                pcm: vec![0; LONGEST_FRAME].into(),
+                pcm: vec![0; MAX_FRAME].into(),
             },
             at: Slot(usize::MAX),
         }
@@ -373,7 +373,7 @@ fn play(leg: &mut Leg, now_ns: u64, scratch: &mut Scratch, io: &mut impl MediaIo
     let mut result = Ok(());
     let mut over = false;
     while play.due().is_some_and(|due| due <= now_ns) && result.is_ok() && !over {
-        let frame = &mut pcm[..frame.min(LONGEST_FRAME)];
+        let frame = &mut pcm[..frame.min(MAX_FRAME)];
         over = !play.fill(rate, frame);
         if !over {
             result = leg.send_frame(now_ns, frame, std::mem::take(&mut fresh), scratch, io);

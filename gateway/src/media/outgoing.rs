@@ -30,9 +30,9 @@ pub(crate) const MAX_PACKET: usize = HEADER + 1400;
 const BITRATE: i64 = 24_000;
 const BITRATE_FULL: i64 = 32_000;
 /// Loss told to the encoder at least, in 1/1000: with 0 there would be no loss protection at all.
-const LEAST_LOSS: i64 = 10;
+const MIN_LOSS: i64 = 10;
 
-/// See the head of this file.
+/// What goes to the peer of a leg: encoded frames, key presses, reports.
 pub(crate) struct Outgoing {
     table: CodecTable,
     encoder: Encoder,
@@ -91,7 +91,7 @@ impl Outgoing {
             event: codec.telephone_event,
             presses: VecDeque::with_capacity(PRESSES),
             pressing: None,
-            loss_permille: LEAST_LOSS,
+            loss_permille: MIN_LOSS,
         };
         outgoing.tune();
         Ok(outgoing)
@@ -265,7 +265,7 @@ impl Outgoing {
 
     /// The peer misses this share of our packets, in 1/256.
     pub(crate) fn on_remote_loss(&mut self, fraction: u8) {
-        let loss = (i64::from(fraction) * 1000 / 256).max(LEAST_LOSS);
+        let loss = (i64::from(fraction) * 1000 / 256).max(MIN_LOSS);
         if loss != self.loss_permille {
             self.loss_permille = loss;
             let _ = self.encoder.set(Setting::LossPermille, loss);

@@ -47,7 +47,7 @@ pub struct CodecSettings<'a> {
 }
 
 /// A text for a plugin that does not fit is tried again up to this size (contract §1).
-pub(super) const MOST_TEXT: usize = 65_536;
+pub(super) const MAX_TEXT: usize = 65_536;
 
 impl CodecTable {
     pub(super) fn new(table: loader::CodecTable, plugin: String, shared: Arc<Shared>) -> Self {
@@ -144,7 +144,7 @@ impl CodecTable {
                     shared.health.fault("fmtp", result);
                     return Err(PluginError::Faulty);
                 }
-                Err(_) if result == abi::E_TOO_SMALL && out.len() < MOST_TEXT => out.resize(MOST_TEXT, 0),
+                Err(_) if result == abi::E_TOO_SMALL && out.len() < MAX_TEXT => out.resize(MAX_TEXT, 0),
                 Err(_) => return Err(shared.health.judge(result, "fmtp")),
             }
         }

@@ -26,7 +26,7 @@ pub struct CodecReport {
 }
 
 /// Less of the tone coming back is no codec for speech.
-pub(super) const LEAST_TONE: f64 = 0.9;
+pub(super) const MIN_TONE: f64 = 0.9;
 /// How much tone goes through, and how much of its beginning is not judged: codecs need a moment.
 const TONE_US: u64 = 600_000;
 const SETTLE_US: u64 = 200_000;
@@ -58,9 +58,9 @@ pub(super) fn check(codec: &CodecTable) -> Result<CodecReport, Reason> {
     let settled = usize::try_from(u64::from(sample_rate) * SETTLE_US / 1_000_000).unwrap_or_default();
     let heard = through.pcm.get(settled..).unwrap_or_default();
     let tone = signal::tone_share(heard, sample_rate);
-    if tone < LEAST_TONE {
+    if tone < MIN_TONE {
         return Err(fail(format!(
-            "a tone came back as {tone:.3} of the energy, {LEAST_TONE} is the least"
+            "a tone came back as {tone:.3} of the energy, {MIN_TONE} is the least"
         )));
     }
     let mean = |total: Duration| total / u32::try_from(through.packets.max(1)).unwrap_or(u32::MAX);

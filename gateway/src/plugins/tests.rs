@@ -138,7 +138,7 @@ fn each_spoiled_plugin_is_refused_with_cause_and_remedy() {
         ),
         (
             "packet",
-            ".max_packet = 2 * MOST",
+            ".max_packet = 2 * MAX_SAMPLES",
             ".max_packet = 9000",
             "has packets of up to 9000 bytes",
         ),

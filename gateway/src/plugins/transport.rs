@@ -7,7 +7,7 @@ use std::sync::Arc;
 use quartet_plugin::{About, Outcome, Role, abi};
 use zeroize::Zeroize as _;
 
-use super::codec::MOST_TEXT;
+use super::codec::MAX_TEXT;
 use super::loader::calls::TransportHandle;
 use super::loader::{self, Shared};
 use super::packet::Packet;
@@ -166,9 +166,9 @@ impl Transport {
                     return text.map_err(|_| self.broken("local", result));
                 }
                 Ok(_) => return Err(self.broken("local", result)),
-                Err(_) if result == abi::E_TOO_SMALL && out.len() < MOST_TEXT => {
+                Err(_) if result == abi::E_TOO_SMALL && out.len() < MAX_TEXT => {
                     out.zeroize();
-                    out.resize(MOST_TEXT, 0);
+                    out.resize(MAX_TEXT, 0);
                 }
                 Err(_) => return Err(self.judge(result, "local")),
             }

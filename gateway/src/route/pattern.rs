@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 /// Longest pattern and longest number, in characters. A SIP user part or a hub account is far shorter; the product of
 /// the two bounds the steps of a match.
-const LONGEST: usize = 256;
+const MAX_CHARS: usize = 256;
 
 /// A parsed `number` of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,9 +80,9 @@ impl Pattern {
         let Some(pieces) = &self.pieces else {
             return Some(Captures::default());
         };
-        let number: Vec<char> = number.chars().take(LONGEST + 1).collect();
+        let number: Vec<char> = number.chars().take(MAX_CHARS + 1).collect();
         // No account has such characters, and they must not reach a log line or a header.
-        if number.len() > LONGEST || number.iter().any(|c| c.is_control() || c.is_whitespace()) {
+        if number.len() > MAX_CHARS || number.iter().any(|c| c.is_control() || c.is_whitespace()) {
             return None;
         }
         let mut captures = Captures::default();
@@ -145,7 +145,7 @@ impl FromStr for Pattern {
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
         let length = text.chars().count();
-        if length > LONGEST {
+        if length > MAX_CHARS {
             return Err(PatternError::Long);
         }
         let mut parser = Parser {
@@ -265,7 +265,10 @@ impl Parser<'_> {
             return Ok((class, 1));
         };
         let end = inside.find('}').ok_or(PatternError::Unclosed('{'))?;
-        let count = inside[..end].parse().ok().filter(|count| (1..=LONGEST).contains(count));
+        let count = inside[..end]
+            .parse()
+            .ok()
+            .filter(|count| (1..=MAX_CHARS).contains(count));
         self.rest = &inside[end + 1..];
         Ok((class, count.ok_or(PatternError::Count)?))
     }
@@ -273,7 +276,7 @@ impl Parser<'_> {
     /// Appends to the last run of known length, or begins one.
     fn push(&mut self, unit: Unit) -> Result<(), PatternError> {
         self.length += unit.count;
-        if self.length > LONGEST {
+        if self.length > MAX_CHARS {
             return Err(PatternError::Long);
         }
         match self.pieces.last_mut() {

@@ -13,7 +13,7 @@ use quartet_plugin::{Codec, CodecConfig, Decoder, Encoder, Error, Sample};
 use crate::law::{ALaw, Law, MuLaw};
 
 /// Longest packet: 60 ms.
-const MOST: usize = 480;
+const MAX_SAMPLES: usize = 480;
 
 quartet_plugin::export_codecs! {
     symbol: quartet_plugin_codec_g711,
@@ -31,7 +31,7 @@ impl<L: Law> Codec for G711<L> {
     const SDP_NAME: &'static CStr = L::SDP_NAME;
     const PAYLOAD_TYPE: Option<u8> = Some(L::PAYLOAD_TYPE);
     const RTP_CLOCK: u32 = 8000;
-    const MAX_PACKET: u32 = MOST as u32;
+    const MAX_PACKET: u32 = MAX_SAMPLES as u32;
     const SAMPLE_RATES: &'static [u32] = &[8000];
     const FRAME_US: &'static [u32] = &[20_000, 10_000, 30_000, 40_000, 60_000, 50_000, 5_000];
     const SAMPLE: Option<Sample> = Some(Sample {
@@ -66,7 +66,7 @@ impl<L: Law> Encoder for Coder<L> {
 
     fn encode(&mut self, pcm: &[i16], out: &mut [u8]) -> Result<usize, Error> {
         // A multiple of 5 ms, as listed.
-        if pcm.is_empty() || pcm.len() > MOST || !pcm.len().is_multiple_of(40) {
+        if pcm.is_empty() || pcm.len() > MAX_SAMPLES || !pcm.len().is_multiple_of(40) {
             return Err(Error::Argument);
         }
         let out = out.get_mut(..pcm.len()).ok_or(Error::TooSmall)?;
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn takes_listed_lengths_and_enough_room() {
         let mut coder = <Coder<ALaw> as Encoder>::new(&config(8000, 1)).unwrap();
-        let mut out = [0; MOST];
+        let mut out = [0; MAX_SAMPLES];
         for us in G711::<ALaw>::FRAME_US {
             let count = config(8000, 1).samples_in(*us);
             assert_eq!(coder.encode(&vec![0; count], &mut out), Ok(count));

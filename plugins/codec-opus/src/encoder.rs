@@ -15,7 +15,7 @@ const FIRST_LOSS_PERCENT: i32 = 1;
 const DTX_BYTES: usize = 2;
 /// Longer packets are several frames, and their redundancy is for frames of the same packet: of no use, and seen to spoil
 /// the sound (libopus 1.6.1, 80 ms at 16 kHz and 24 kbit/s: 0.06 of a tone's energy comes back, 0.9999 without).
-const MOST_FEC_US: u32 = 60_000;
+const MAX_FEC_US: u32 = 60_000;
 
 /// One direction of a call.
 pub struct OpusEncoder {
@@ -42,7 +42,7 @@ impl Encoder for OpusEncoder {
         let fec = Fec {
             wanted: false,
             set: false,
-            most_samples: config.samples_in(MOST_FEC_US),
+            most_samples: config.samples_in(MAX_FEC_US),
         };
         let most_bitrate = remote.most_bitrate;
         let mut encoder = Self {

@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use quartet_plugin::{Codec, CodecConfig, Decoder, Encoder, Error, Sample};
 
 /// Longest packet in samples: 60 ms.
-const MOST: usize = 480;
+const MAX_SAMPLES: usize = 480;
 
 quartet_plugin::export_codecs! {
     symbol: quartet_plugin_template_codec,
@@ -26,7 +26,7 @@ impl Codec for L16 {
     const SDP_NAME: &'static CStr = c"L16";
     const PAYLOAD_TYPE: Option<u8> = None;
     const RTP_CLOCK: u32 = 8000;
-    const MAX_PACKET: u32 = 2 * MOST as u32;
+    const MAX_PACKET: u32 = 2 * MAX_SAMPLES as u32;
     const SAMPLE_RATES: &'static [u32] = &[8000];
     const FRAME_US: &'static [u32] = &[20_000, 10_000, 40_000, 60_000];
     const SAMPLE: Option<Sample> = Some(Sample {

@@ -21,7 +21,7 @@ const MAX_PATHS: usize = 8;
 /// Most streams that REMOTE may announce.
 const MAX_STREAMS: usize = 16;
 /// RTCP header with an SSRC.
-const SHORTEST_RTCP: usize = 8;
+const MIN_RTCP: usize = 8;
 
 /// A session of plain RTP.
 #[derive(Default)]
@@ -88,7 +88,7 @@ impl Transport for Rtp {
         let bytes = packet.bytes();
         if is_rtcp(bytes) {
             // With RTP, the latch is that of RTP; reports do not decide it.
-            let accepted = bytes.len() >= SHORTEST_RTCP
+            let accepted = bytes.len() >= MIN_RTCP
                 && if component == 2 {
                     self.rtcp.accept(source)
                 } else {

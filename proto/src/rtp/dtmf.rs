@@ -3,7 +3,7 @@
 //! Tones inside the audio, and SIP INFO, are not of this file.
 
 /// Longest duration that one event packet can state; longer events continue under a new timestamp. RFC 4733 §2.5.1.3.
-const LONGEST: u16 = 0xFFFF;
+const MAX_DURATION: u16 = 0xFFFF;
 /// How far back a late packet may lie, in ticks: 10 s at 8000 Hz.
 const LATEST: u32 = 80_000;
 /// How often the end of an event is sent. RFC 4733 §2.5.1.4.
@@ -76,7 +76,7 @@ impl Receiver {
                 return None;
             }
             let end = last.timestamp.wrapping_add(u32::from(last.duration));
-            let continued = !last.ended && last.code == code && last.duration == LONGEST && end == timestamp;
+            let continued = !last.ended && last.code == code && last.duration == MAX_DURATION && end == timestamp;
             *last = heard;
             if continued {
                 return None;

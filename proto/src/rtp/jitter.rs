@@ -106,7 +106,7 @@ pub struct Counts {
     pub restarts: u64,
 }
 
-/// See the head of this file.
+/// The jitter buffer of one stream.
 ///
 /// Push packets as they arrive, pop in a loop until [`Pop::Early`] or [`Pop::Empty`], sleep until [`Buffer::due`].
 #[derive(Debug)]

@@ -19,7 +19,7 @@ pub(super) const MAX_MISORDER: i64 = 100;
 /// one can have held: with MAX_DROPOUT alone one forged packet would make the next minute of the stream late.
 const MAX_BURST: i64 = 16;
 /// The shortest packets that are usual last twice as long.
-const SHORTEST_PACKET_NS: u64 = 5_000_000;
+const MIN_PACKET_NS: u64 = 5_000_000;
 /// A stream that has been silent for so many of its packets may be over ...
 const SILENT_PACKETS: u64 = 5;
 /// ... but not within this: a burst of loss on a radio link, and little more than what is made up for lost packets
@@ -51,7 +51,7 @@ pub enum Verdict {
     Refused,
 }
 
-/// See the head of this file.
+/// Tells packets of the stream that is alive from those of another SSRC.
 ///
 /// Another SSRC takes the place of the one that is heard
 /// - at once where signalling allows it: [`StreamFilter::signalled`], [`StreamFilter::announce`], [`StreamFilter::bye`];
@@ -272,7 +272,7 @@ impl Stream {
     }
 
     fn is_near(&self, ahead: i64, timestamp: u32, speech: bool, clock: u32, now_ns: u64) -> bool {
-        let since = now_ns.saturating_sub(self.heard_ns) / SHORTEST_PACKET_NS;
+        let since = now_ns.saturating_sub(self.heard_ns) / MIN_PACKET_NS;
         let most = i64::try_from(since)
             .unwrap_or(MAX_DROPOUT)
             .saturating_add(MAX_BURST)

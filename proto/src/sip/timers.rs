@@ -117,9 +117,9 @@ impl Timers {
 pub(in crate::sip) struct TimerHandle<'a> {
     /// All timers.
     pub(in crate::sip) timers: &'a mut Timers,
-    /// The machine.
+    /// The transaction or dialog whose timers they are.
     pub(in crate::sip) owner: Owner,
-    /// The moment.
+    /// Now.
     pub(in crate::sip) now: Instant,
 }
 

@@ -67,7 +67,7 @@ pub enum DtlsOutput {
     Closed,
 }
 
-/// See the head of this file. Drain [`Dtls::poll_output`] after every other call. Any error is final.
+/// One DTLS association. Drain [`Dtls::poll_output`] after every other call. Any error is final.
 pub struct Dtls {
     inner: dimpl::Dtls,
     guard: Guard,

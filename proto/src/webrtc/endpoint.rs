@@ -41,7 +41,7 @@ enum State {
     Closed,
 }
 
-/// See the head of this file.
+/// One end of a WebRTC connection: ICE, DTLS, SRTP and SCTP joined.
 ///
 /// `now` must not go backwards. Drain [`Endpoint::poll_output`] after every other call.
 pub struct Endpoint {

@@ -28,9 +28,9 @@ const PASSWORD: std::ops::RangeInclusive<usize> = 22..=256;
 /// A check is repeated at least this often; also the pace of consent on a pair that works.
 const SLOWEST_CHECK: Duration = Duration::from_secs(2);
 /// Unanswered checks before a pair is given up: about 28 s while connecting, longer than the endpoint waits.
-const PATIENCE_CONNECTING: usize = 14;
+const MAX_UNANSWERED_CONNECTING: usize = 14;
 /// The same once connected: 5.5 s, so that another pair takes over before consent is lost.
-const PATIENCE_CONNECTED: usize = 4;
+const MAX_UNANSWERED_CONNECTED: usize = 4;
 
 /// How a path of ours reaches the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Ice {
         agent.set_controlling(controlling);
         agent.set_control_tie_breaker(rng.next_u64());
         agent.set_max_stun_rto(SLOWEST_CHECK);
-        agent.set_max_stun_retransmits(PATIENCE_CONNECTING);
+        agent.set_max_stun_retransmits(MAX_UNANSWERED_CONNECTING);
         // The first timeout announces our credentials as an event; nobody needs it.
         unlogged(|| {
             agent.handle_timeout(now);
@@ -333,7 +333,7 @@ impl Ice {
             if let Some(path) = self.path_of(source) {
                 self.selected = Some((path, destination));
                 remember(&mut self.nominated, (path, destination));
-                self.agent.set_max_stun_retransmits(PATIENCE_CONNECTED);
+                self.agent.set_max_stun_retransmits(MAX_UNANSWERED_CONNECTED);
                 return Some(IceEvent::Selected { path, destination });
             }
         }
@@ -374,7 +374,7 @@ impl Ice {
             self.agent.ice_restart(credentials(rng), true);
             while self.agent.poll_event().is_some() {}
         });
-        self.agent.set_max_stun_retransmits(PATIENCE_CONNECTING);
+        self.agent.set_max_stun_retransmits(MAX_UNANSWERED_CONNECTING);
         self.write_credentials();
         for candidate in self.agent.local_candidates() {
             self.lines.push_str(&line(&candidate));

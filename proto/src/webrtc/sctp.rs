@@ -64,7 +64,7 @@ pub struct Message {
     pub bytes: Vec<u8>,
 }
 
-/// See the head of this file. Drain [`Sctp::poll_transmit`] and [`Sctp::poll_message`] after every other call.
+/// One SCTP association with one data channel. Drain [`Sctp::poll_transmit`] and [`Sctp::poll_message`] after every other call.
 pub struct Sctp {
     endpoint: sctp_proto::Endpoint,
     association: Option<(AssociationHandle, Association)>,

@@ -3,15 +3,15 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use quartet::io::control::{Question, Reply};
+use quartet::io::control::{ControlRequest, Reply};
 
 fuzz_target!(|line: &[u8]| {
     // The socket is read as text: what is none is refused before the parser.
     let Ok(line) = std::str::from_utf8(line) else { return };
-    if let Ok(question) = serde_json::from_str::<Question>(line) {
+    if let Ok(question) = serde_json::from_str::<ControlRequest>(line) {
         let text = serde_json::to_string(&question).expect("a question can be written");
         assert!(!text.contains('\n'), "a question is one line");
-        assert_eq!(serde_json::from_str::<Question>(&text).expect("our own line"), question);
+        assert_eq!(serde_json::from_str::<ControlRequest>(&text).expect("our own line"), question);
     }
     if let Ok(reply) = serde_json::from_str::<Reply>(line) {
         let text = serde_json::to_string(&reply).expect("a reply can be written");

@@ -25,7 +25,7 @@ use quartet::call::{
 };
 use quartet::cli::passwd;
 use quartet::config::{Settings, load_texts};
-use quartet::exchange::{Exchange, Parts, Rng32};
+use quartet::exchange::{Exchange, Parts, BoxRng};
 use quartet::hub::{ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
 use quartet::ivr::prompts::Prompts;
 use quartet::ivr::recording::OPUS_RATE;
@@ -148,7 +148,7 @@ impl World {
         let registry =
             Arc::new(Registry::from_static(&[("quartet_plugin_codec_opus", &codec_opus::quartet_plugin_codec_opus)]));
         let mut seed = 0;
-        let rng = move || -> Rng32 {
+        let rng = move || -> BoxRng {
             seed += 1;
             Box::new(ChaCha8Rng::seed_from_u64(seed))
         };

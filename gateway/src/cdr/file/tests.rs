@@ -156,7 +156,7 @@ fn calls_with_a_whole_line_are_found() {
     let folder = Folder::new();
     let file = RecordFile::open(&folder.file()).unwrap();
     let noise = "{\"call\":7}\n[]\nno JSON\n{\"to\":\"{\\\"call\\\":\\\"b\\\"}\"}\n";
-    let long = format!("{{\"to\":\"{}\",\"call\":\"e\"}}\n", "x".repeat(3 * LONGEST as usize));
+    let long = format!("{{\"to\":\"{}\",\"call\":\"e\"}}\n", "x".repeat(3 * MAX_LINE as usize));
     fs::write(
         folder.file(),
         line("a") + noise + &long + "{\"x\":1,\"call\":\"c\"}\n" + "{\"call\":\"d\"",

@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::media::Bind;
 
 /// More sockets than this for one leg are not bound: their numbers must fit the poller's token.
-pub(super) const MOST_PATHS: usize = 16;
+pub(super) const MAX_PATHS: usize = 16;
 /// Pairs tried where the system names the ports; the odd neighbour may be somebody's.
 const TRIES: u32 = 64;
 /// Asked of the system per socket: 200 ms of a video call.
@@ -97,7 +97,7 @@ impl Ports {
             return self.search(2, |port| pair(*address, port));
         }
         let mut sockets = Vec::new();
-        for address in bind.addresses.iter().take(MOST_PATHS) {
+        for address in bind.addresses.iter().take(MAX_PATHS) {
             match self.search(1, |port| socket(*address, port)) {
                 Ok(socket) => sockets.push(socket),
                 // One address of several may have gone with its interface.

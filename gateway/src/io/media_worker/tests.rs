@@ -15,7 +15,7 @@ use crate::media::{
     testing::{Room, Speaker, codec, registry},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn start(ports: Option<RangeInclusive<u16>>) -> (Media, Receiver<MediaEvent>) {
     let (sender, events) = channel();
@@ -36,7 +36,7 @@ fn open(media: &Media, leg: u64, same_worker_as: Option<u64>) {
 
 fn until(events: &Receiver<MediaEvent>, what: impl Fn(&MediaEvent) -> bool) -> MediaEvent {
     loop {
-        let event = events.recv_timeout(PATIENCE).unwrap();
+        let event = events.recv_timeout(TIMEOUT).unwrap();
         if what(&event) {
             return event;
         }
@@ -58,7 +58,7 @@ fn a_tone_crosses_two_legs_and_everything_is_freed() {
     let phones: Vec<UdpSocket> = (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
     let mut ports = Vec::new();
     for (leg, phone) in [(1, &phones[0]), (2, &phones[1])] {
-        phone.set_read_timeout(Some(PATIENCE)).unwrap();
+        phone.set_read_timeout(Some(TIMEOUT)).unwrap();
         open(&media, leg, (leg == 2).then_some(1));
         ports.push(port_of(&events));
         let lines = format!("port:{}\n", phone.local_addr().unwrap().port());
@@ -83,7 +83,7 @@ fn a_tone_crosses_two_legs_and_everything_is_freed() {
     let mut bytes = [0; 2_000];
     // A packet goes in every 20 ms, as from a phone; what comes out has a pace of its own.
     phones[1].set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while heard.len() < 160 * 50 {
         assert!(Instant::now() < end, "only {} samples came out", heard.len());
         phones[0].send_to(&speaker.packet(), ports[0]).unwrap();

@@ -17,14 +17,14 @@ use tracing::{debug, error, warn};
 
 use super::{
     Counts, Notify,
-    sockets::{MOST_PATHS, Ports, describe},
+    sockets::{MAX_PATHS, Ports, describe},
 };
 use crate::{
     media::{Bind, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Slot},
     plugins::Packet,
 };
 
-/// The token of the mailbox; sockets have `slot * MOST_PATHS + path`.
+/// The token of the mailbox; sockets have `slot * MAX_PATHS + path`.
 pub(super) const MAILBOX: Token = Token(usize::MAX);
 /// Events taken from the poller at once.
 const EVENTS: usize = 256;
@@ -122,7 +122,7 @@ impl Worker {
 
     /// Reads some datagrams of a socket; true if there may be more.
     fn read(&mut self, token: Token, packet: &mut Packet, ground: &mut WorkerIo) -> bool {
-        let (slot, place) = (Slot(token.0 / MOST_PATHS), token.0 % MOST_PATHS);
+        let (slot, place) = (Slot(token.0 / MAX_PATHS), token.0 % MAX_PATHS);
         for _ in 0..READS_PER_SOCKET {
             let Some(socket) = ground.sockets.get(slot.0).and_then(|sockets| sockets.get(place)) else {
                 return false;
@@ -225,7 +225,7 @@ impl Worker {
 
 fn watch(poller: &Poller, slot: Slot, sockets: &mut [UdpSocket]) -> io::Result<()> {
     for (place, socket) in sockets.iter_mut().enumerate() {
-        poller.register(socket, Token(slot.0 * MOST_PATHS + place), Interest::READABLE)?;
+        poller.register(socket, Token(slot.0 * MAX_PATHS + place), Interest::READABLE)?;
     }
     Ok(())
 }

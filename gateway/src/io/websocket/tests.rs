@@ -18,7 +18,7 @@ use super::*;
 use crate::hub::{Directory, Limits, RendezvousConfig};
 
 /// No test waits longer than this for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -35,7 +35,7 @@ async fn connect(address: SocketAddr) -> Client {
 }
 
 async fn next(received: &mut mpsc::Receiver<HubInput>) -> HubInput {
-    timeout(PATIENCE, received.recv())
+    timeout(TIMEOUT, received.recv())
         .await
         .expect("in time")
         .expect("the door is open")
@@ -60,7 +60,7 @@ async fn rest(client: &mut Client) -> Vec<Frame> {
         }
         frames
     };
-    timeout(PATIENCE, all).await.expect("the connection ends")
+    timeout(TIMEOUT, all).await.expect("the connection ends")
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn a_peer_that_does_not_answer_pings_is_closed() {
     let mut client = connect(address).await;
     let (_, _, sender) = opened(&mut received).await;
     for _ in 0..10 {
-        let frame = timeout(PATIENCE, client.next())
+        let frame = timeout(TIMEOUT, client.next())
             .await
             .expect("a ping in time")
             .unwrap()
@@ -177,7 +177,7 @@ async fn plain_http_is_answered() {
         let request = format!("GET {path} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
-        timeout(PATIENCE, stream.read_to_string(&mut answer))
+        timeout(TIMEOUT, stream.read_to_string(&mut answer))
             .await
             .unwrap()
             .unwrap();
@@ -205,7 +205,7 @@ fn hurried() -> WebSocketSettings {
 /// Reads until the connection is closed or reset, either is an end; how much came.
 async fn drained(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> usize {
     let mut rest = Vec::new();
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut rest))
+    let _ = timeout(TIMEOUT, stream.read_to_end(&mut rest))
         .await
         .expect("closed in time");
     rest.len()
@@ -239,7 +239,7 @@ async fn a_connection_is_dropped_at_its_deadline_whatever_it_does() {
         assert!(answered > 1000, "several were answered");
         assert_eq!(drained(&mut silent).await + drained(&mut half).await, 0);
     };
-    timeout(PATIENCE, busy).await.expect("all are dropped");
+    timeout(TIMEOUT, busy).await.expect("all are dropped");
 
     // A WebSocket that says nothing, and one that talks but whose hello nobody accepts.
     let mut mute = connect(address).await;
@@ -255,7 +255,7 @@ async fn a_connection_is_dropped_at_its_deadline_whatever_it_does() {
         }
     };
     let heard = async { while !matches!(next(&mut received).await.event, HubEvent::Closed) {} };
-    timeout(PATIENCE, async { tokio::join!(chat, heard) })
+    timeout(TIMEOUT, async { tokio::join!(chat, heard) })
         .await
         .expect("dropped");
     assert!(started.elapsed() >= 3 * hurried().hello, "each had its time");
@@ -272,7 +272,7 @@ async fn a_connection_that_asks_and_never_reads_is_dropped_at_its_deadline() {
             written += requests.len();
         }
     };
-    timeout(PATIENCE, flood).await.expect("the connection is reset");
+    timeout(TIMEOUT, flood).await.expect("the connection is reset");
     assert!(written > 0);
 }
 
@@ -338,7 +338,7 @@ async fn a_full_house_lets_the_newest_in_and_a_user_is_never_put_out() {
     let mut waiting = tokio::spawn(connect(address));
     assert!(timeout(Duration::from_millis(200), &mut waiting).await.is_err());
     drop((client, sender));
-    timeout(PATIENCE, waiting).await.expect("a place is free").unwrap();
+    timeout(TIMEOUT, waiting).await.expect("a place is free").unwrap();
 }
 
 /// Asks for a WebSocket with these headers more; the status of the answer.
@@ -412,7 +412,7 @@ async fn a_source_behind_the_proxy_has_its_share_before_the_websocket() {
     assert_eq!(ask("192.0.2.7").await.0, 101);
     drop(clients.remove(1));
     let freed = async { while ask("2001:db8::3").await.0 != 101 {} };
-    timeout(PATIENCE, freed).await.expect("the place of the one that left");
+    timeout(TIMEOUT, freed).await.expect("the place of the one that left");
 }
 
 #[tokio::test]
@@ -467,7 +467,7 @@ async fn hello_over_a_real_socket() {
         }
         .to_text();
         client.send(Frame::text(text)).await.unwrap();
-        let answer = timeout(PATIENCE, client.next()).await.unwrap().unwrap().unwrap();
+        let answer = timeout(TIMEOUT, client.next()).await.unwrap().unwrap().unwrap();
         (ServerFrame::parse(answer.to_text().unwrap()).unwrap(), client)
     };
     let (answer, _client) = greet(token).await;

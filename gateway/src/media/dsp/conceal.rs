@@ -5,7 +5,7 @@ use super::pitch;
 /// How much of the past is kept.
 const HISTORY_MS: usize = 40;
 /// Longest period repeated.
-const LONGEST_US: usize = 15_000;
+const MAX_PERIOD_US: usize = 15_000;
 /// Full volume lasts this long into a loss, ...
 const HOLD_MS: usize = 10;
 /// ... and silence begins here: longer repetition sounds like a machine.
@@ -37,7 +37,7 @@ impl Concealer {
             history: vec![0; (HISTORY_MS * ms).max(1)].into(),
             lost: 0,
             period: 0,
-            cycle: vec![0; LONGEST_US * rate as usize / 1_000_000 + 1].into(),
+            cycle: vec![0; MAX_PERIOD_US * rate as usize / 1_000_000 + 1].into(),
             join: vec![0; (JOIN_MS * ms).max(1)].into(),
         }
     }
@@ -62,7 +62,7 @@ impl Concealer {
     /// Fills `pcm` in place of a frame that did not come.
     pub fn lost(&mut self, pcm: &mut [i16]) {
         if self.lost == 0 {
-            let found = pitch::find(&self.history, self.rate, LONGEST_US);
+            let found = pitch::find(&self.history, self.rate, MAX_PERIOD_US);
             self.period = found
                 .map_or(self.rate as usize / 200, |period| period.samples)
                 .clamp(1, self.cycle.len());

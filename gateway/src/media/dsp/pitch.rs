@@ -1,7 +1,7 @@
 //! The period of voiced speech, for those who repeat or drop one: concealment and stretching.
 
 /// Shortest period looked for: 400 Hz.
-const SHORTEST_US: usize = 2_500;
+const MIN_PERIOD_US: usize = 2_500;
 /// Periods are sought on every n-th sample, so that the search costs the same at all rates.
 const SEARCH_HZ: usize = 8_000;
 /// A mean square below this (about -56 dBFS) is silence: any period will do.
@@ -20,7 +20,7 @@ pub(super) struct Period {
 pub(super) fn find(pcm: &[i16], rate: u32, longest_us: usize) -> Option<Period> {
     let rate = rate as usize;
     let step = (rate / SEARCH_HZ).max(1);
-    let shortest = (SHORTEST_US * rate / 1_000_000).max(step);
+    let shortest = (MIN_PERIOD_US * rate / 1_000_000).max(step);
     let longest = (longest_us * rate / 1_000_000).min(pcm.len() / 2);
     if longest < shortest {
         return None;

@@ -5,7 +5,7 @@ use super::pitch::{self, Period, crossfade};
 /// Periods less alike than this are left alone.
 const ALIKE: f32 = 0.7;
 /// Longest period added or dropped: two of them fit a frame of 20 ms.
-const LONGEST_US: usize = 10_000;
+const MAX_PERIOD_US: usize = 10_000;
 
 /// Drops one period from the end of `pcm`; how many samples are left, or `None` if the sound does not allow it now.
 pub fn shrink(pcm: &mut [i16], rate: u32) -> Option<usize> {
@@ -37,7 +37,7 @@ pub fn grow(pcm: &mut [i16], length: usize, rate: u32) -> Option<usize> {
 }
 
 fn alike(pcm: &[i16], rate: u32) -> Option<Period> {
-    pitch::find(pcm, rate, LONGEST_US).filter(|period| period.likeness >= ALIKE)
+    pitch::find(pcm, rate, MAX_PERIOD_US).filter(|period| period.likeness >= ALIKE)
 }
 
 #[cfg(test)]

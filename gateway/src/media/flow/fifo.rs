@@ -1,6 +1,6 @@
 //! Samples that wait for a whole frame, in one piece.
 
-/// See the head of this file.
+/// Samples that were decoded and are not yet due.
 pub(super) struct Fifo {
     samples: Box<[i16]>,
     length: usize,

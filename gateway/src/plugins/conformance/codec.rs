@@ -6,7 +6,7 @@ use super::super::codec::{CodecSettings, CodecTable, FmtpRole};
 use super::super::loader::calls::{DecoderHandle, EncoderHandle};
 use super::super::loader::guarded::{Edge, Guarded};
 use super::super::registry::Registry;
-use super::super::self_check::{self, LEAST_TONE};
+use super::super::self_check::{self, MIN_TONE};
 use super::super::signal::{self, Xorshift};
 use super::codec_random;
 
@@ -309,7 +309,7 @@ fn tones(codec: &CodecTable) -> Verdict {
     }
     let (share, rate, us) = least;
     let text = format!("least {share:.4} at {rate} Hz, {us} us");
-    if share < LEAST_TONE { Err(text) } else { Ok(text) }
+    if share < MIN_TONE { Err(text) } else { Ok(text) }
 }
 
 fn capacities(codec: &CodecTable) -> Verdict {

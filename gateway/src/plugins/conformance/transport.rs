@@ -26,7 +26,7 @@ pub(super) fn check(table: &TransportTable, number: u32, seed: u64) -> Verdict {
 
 const SECOND: u64 = 1_000_000_000;
 /// How long two machines have to find each other, in their own time.
-const MOST_NS: u64 = 20 * SECOND;
+const MAX_NS: u64 = 20 * SECOND;
 const MTU: usize = 1200;
 
 /// One side: a machine, its two sockets, and what came out for above.
@@ -191,7 +191,7 @@ impl Pair {
     /// Lets time pass until both are connected, or long enough for those that never say so.
     fn connect(&mut self) -> Result<(), String> {
         self.settle()?;
-        while self.now_ns < MOST_NS && !self.sides.iter().all(|side| side.connected) {
+        while self.now_ns < MAX_NS && !self.sides.iter().all(|side| side.connected) {
             let next = self.sides.iter().filter_map(|side| side.deadline_ns).min();
             let Some(next) = next else { break };
             self.now_ns = next.clamp(self.now_ns + 1_000_000, self.now_ns + SECOND);

@@ -298,7 +298,7 @@ pub(in crate::plugins) struct Polled<'a> {
 }
 
 /// No packet and no event's text is longer: a larger length is garbage and is not read.
-const MOST_BYTES: u32 = 65_536;
+const MAX_BYTES: u32 = 65_536;
 
 impl TransportHandle {
     pub(in crate::plugins) fn local(&mut self, now_ns: u64, out: &mut [u8]) -> i32 {
@@ -368,7 +368,7 @@ impl TransportHandle {
             if len == 0 {
                 return &[];
             }
-            if at.is_null() || len > MOST_BYTES {
+            if at.is_null() || len > MAX_BYTES {
                 code = abi::E_INTERNAL;
                 return &[];
             }

@@ -9,7 +9,7 @@ use quartet_plugin::abi;
 use super::super::refusal::Reason;
 
 /// A larger file is no plugin.
-const MOST_BYTES: u64 = 256 << 20;
+const MAX_BYTES: u64 = 256 << 20;
 
 /// What the file of a plugin says by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub fn read_facts(path: &Path) -> Result<FileFacts, Reason> {
     if !metadata.is_file() {
         return Err(Reason::NotALibrary("not a file".to_owned()));
     }
-    if metadata.len() > MOST_BYTES {
+    if metadata.len() > MAX_BYTES {
         return Err(Reason::NotALibrary(format!("{} bytes are too many", metadata.len())));
     }
     facts_of(&ReadCache::new(file))

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use quartet_plugin::abi;
 
 /// A log line longer than this is cut: a plugin must not flood the log.
-const MOST_LINE: usize = 1024;
+const MAX_LINE: usize = 1024;
 
 /// What the callbacks need to know about their plugin.
 struct Context {
@@ -34,8 +34,8 @@ unsafe extern "C" fn log(ctx: *mut c_void, level: u32, text: *const c_char, len:
         }
         // SAFETY: `ctx` is the leaked context that `for_plugin` gave out; only read.
         let context = unsafe { &*ctx.cast::<Context>() };
-        // SAFETY: the plugin promises `len` bytes; no more than MOST_LINE of them are read.
-        let bytes = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len.min(MOST_LINE)) };
+        // SAFETY: the plugin promises `len` bytes; no more than MAX_LINE of them are read.
+        let bytes = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len.min(MAX_LINE)) };
         line(&context.id, level, &String::from_utf8_lossy(bytes));
     }));
 }

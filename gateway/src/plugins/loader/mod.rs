@@ -26,9 +26,9 @@ use super::registry::PluginOption;
 /// Not in libloading: the library stays mapped whatever happens (glibc, musl: bits/dlfcn.h).
 const RTLD_NODELETE: i32 = 0x1000;
 /// More tables or options than any real plugin has: the count is garbage.
-const MOST_ROWS: u64 = 64;
+const MAX_ROWS: u64 = 64;
 /// Longer than any real text of a descriptor.
-const MOST_TEXT: usize = 4096;
+const MAX_TEXT: usize = 4096;
 
 /// A plugin whose code is in the process; stays there until the process ends.
 #[derive(Debug)]
@@ -176,14 +176,14 @@ fn text(at: *const c_char, what: &str) -> Result<String, Reason> {
     // SAFETY: the contract promises a text that ends with 0 and stays; a wrong pointer is a fault of trusted code.
     let bytes = unsafe { CStr::from_ptr(at) }.to_bytes();
     match str::from_utf8(bytes) {
-        Ok(text) if text.len() <= MOST_TEXT => Ok(text.to_owned()),
-        Ok(_) => Err(table(format!("its {what} is longer than {MOST_TEXT} bytes"))),
+        Ok(text) if text.len() <= MAX_TEXT => Ok(text.to_owned()),
+        Ok(_) => Err(table(format!("its {what} is longer than {MAX_TEXT} bytes"))),
         Err(_) => Err(table(format!("its {what} is not UTF-8"))),
     }
 }
 
 fn options(plugin: &abi::Plugin) -> Result<Vec<PluginOption>, Reason> {
-    if plugin.option_count > MOST_ROWS || (plugin.option_count > 0 && plugin.options.is_null()) {
+    if plugin.option_count > MAX_ROWS || (plugin.option_count > 0 && plugin.options.is_null()) {
         return Err(table(format!(
             "it says {} options, which cannot be",
             plugin.option_count
@@ -204,7 +204,7 @@ fn options(plugin: &abi::Plugin) -> Result<Vec<PluginOption>, Reason> {
 }
 
 fn tables(plugin: &abi::Plugin) -> Result<Tables, Reason> {
-    if plugin.table_count == 0 || plugin.table_count > MOST_ROWS || plugin.tables.is_null() {
+    if plugin.table_count == 0 || plugin.table_count > MAX_ROWS || plugin.tables.is_null() {
         return Err(table(format!("it says {} tables, which cannot be", plugin.table_count)));
     }
     let mut pointers: Vec<*const c_void> = Vec::new();

@@ -32,9 +32,9 @@ mod remote;
 mod tests;
 
 /// Agreement and acknowledgements must come within this time.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(20);
 /// The callee offers by itself when the caller's offer has not come by then.
-const OFFER_PATIENCE: Duration = Duration::from_secs(2);
+const OFFER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Packets in a row that do not open, before the call is given up.
 const MAX_FORGED_IN_A_ROW: u32 = 64;
 /// Messages that wait for our side to start.
@@ -300,7 +300,7 @@ impl Negotiation {
             let unacknowledged = self
                 .framing
                 .waiting_since()
-                .is_some_and(|since| now >= since + PATIENCE);
+                .is_some_and(|since| now >= since + NEGOTIATION_TIMEOUT);
             self.fail(match (self.opened, self.forged) {
                 (0, 0) => NegotiationError::Silent,
                 (0, _) => NegotiationError::Tampered,
@@ -344,7 +344,7 @@ impl Negotiation {
     /// When the callee offers by itself.
     fn offer_due(&self) -> Option<Instant> {
         let started = self.started.as_ref()?;
-        (!started.channels.has_offered()).then_some(started.at + OFFER_PATIENCE)
+        (!started.channels.has_offered()).then_some(started.at + OFFER_TIMEOUT)
     }
 
     /// When the call is given up: agreement is missing, or an important message is unacknowledged.
@@ -356,7 +356,7 @@ impl Negotiation {
             .into_iter()
             .flatten()
             .min()
-            .map(|since| since + PATIENCE)
+            .map(|since| since + NEGOTIATION_TIMEOUT)
     }
 
     fn fail(&mut self, why: NegotiationError) {

@@ -260,7 +260,7 @@ fn two_ends_agree_on_a_bad_network() {
         pair.run(Duration::from_secs(30));
         pair.assert_agreed();
     }
-    assert!(slowest < PATIENCE, "{slowest:?}");
+    assert!(slowest < NEGOTIATION_TIMEOUT, "{slowest:?}");
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn on_a_dreadful_network_both_agree_or_say_why() {
 
 #[test]
 fn offers_that_cross_are_settled() {
-    // The callee loses patience before it hears the caller, whose packets take three seconds.
+    // The callee offers by itself before it hears the caller, whose packets take three seconds.
     for seed in 0..50 {
         let mut pair = Pair::new(seed);
         pair.delay = 2900;
@@ -389,7 +389,7 @@ fn a_silent_peer_ends_the_call_after_twenty_seconds() {
         assert_eq!(machine.poll_timeout(), None);
         machine.start(now, local("call", 1));
         while let Some(due) = machine.poll_timeout() {
-            assert!(due <= now + PATIENCE);
+            assert!(due <= now + NEGOTIATION_TIMEOUT);
             machine.handle_timeout(due);
             packets(&mut machine);
         }

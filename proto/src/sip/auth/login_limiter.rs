@@ -74,7 +74,7 @@ struct Known {
     bucket: Bucket,
 }
 
-/// See the head of this file. Sources are those of [`crate::rate::source_of`].
+/// Rate limiters of logins, per source, per account, and per known source of an account. Sources are those of [`crate::rate::source_of`].
 pub(super) struct LoginLimiter {
     of_source: Rate,
     of_account: Rate,

@@ -12,7 +12,7 @@ enum State {
     Completed,
 }
 
-/// The machine.
+/// A client transaction of a request other than INVITE (RFC 3261 §17.1.2).
 #[derive(Clone, Debug)]
 pub(in crate::sip) struct Client {
     state: State,

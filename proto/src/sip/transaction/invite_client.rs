@@ -13,7 +13,7 @@ enum State {
     Accepted,
 }
 
-/// The machine.
+/// A client transaction of an INVITE (RFC 3261 §17.1.1, RFC 6026).
 #[derive(Clone, Debug)]
 pub(in crate::sip) struct InviteClient {
     state: State,

@@ -14,7 +14,7 @@ enum State {
     Accepted,
 }
 
-/// The machine.
+/// A server transaction of an INVITE (RFC 3261 §17.2.1, RFC 6026).
 #[derive(Clone, Debug)]
 pub(in crate::sip) struct InviteServer {
     state: State,

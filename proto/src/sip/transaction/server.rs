@@ -9,7 +9,7 @@ enum State {
     Completed,
 }
 
-/// The machine. We send no provisional response, so there is no `Proceeding`.
+/// A server transaction of a request other than INVITE (RFC 3261 §17.2.2). We send no provisional response, so there is no `Proceeding`.
 #[derive(Clone, Debug)]
 pub(in crate::sip) struct Server {
     state: State,

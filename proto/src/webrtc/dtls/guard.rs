@@ -35,7 +35,7 @@ const MESSAGE_HEADER: usize = 12;
 /// Longest handshake message; it fits one record (RFC 5246 §6.2.1). Certificates of calls have some 500 bytes.
 const MAX_MESSAGE: usize = 8192;
 
-/// See the head of this file. It sees what it hands on, not what DTLS makes of it, so a message may come again.
+/// Judges each datagram before DTLS sees it. It sees what it hands on, not what DTLS makes of it, so a message may come again.
 pub(super) struct Guard {
     client: bool,
     /// The number (`message_seq`) of the first message after the cookie: 1 if the server asked for one.

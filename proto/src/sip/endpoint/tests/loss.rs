@@ -64,7 +64,7 @@ fn under_heavy_loss_every_call_is_told_its_end_and_nothing_remains() {
         world.packets.clear();
         world.ladder.clear();
     }
-    // Calls whose INVITE came after its caller's patience wait for the TU: it refuses.
+    // Calls whose INVITE came after its caller had given up wait for the TU: it refuses.
     world.run(Duration::from_secs(70));
     for dialog in 0..3000 {
         let _ = world.command(
