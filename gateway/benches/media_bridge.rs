@@ -23,9 +23,10 @@ use std::{
 };
 
 use quartet::{
+    config::Plugins,
     io::media_worker::Media,
     media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role},
-    plugins::{PluginSettings, Registry},
+    plugins::Registry,
 };
 
 fn main() {
@@ -34,9 +35,9 @@ fn main() {
     let seconds = numbers.get(1).copied().unwrap_or(10);
     let here = std::env::current_exe().unwrap().parent().unwrap().to_owned();
     let path = vec![here.clone(), here.parent().unwrap().to_owned()];
-    let registry = Registry::load(&PluginSettings {
+    let registry = Registry::load(&Plugins {
         path,
-        ..PluginSettings::default()
+        ..Plugins::default()
     })
     .unwrap();
     let registry = Arc::new(registry);
@@ -104,7 +105,7 @@ fn open(media: &Media, events: &Receiver<MediaEvent>, leg: u64, beside: Option<u
     let leg = LegKey(leg);
     media.command(MediaCommand::Open {
         leg,
-        beside: beside.map(LegKey),
+        same_worker_as: beside.map(LegKey),
         transport: "rtp".to_owned(),
         role: Role::Offer,
         bind: Bind {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use quartet::config::Plugins;
 use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
 use quartet::demo::gateway::{self, Gateway};
 use quartet::demo::hear;
@@ -12,7 +13,7 @@ use quartet::demo::line::{Line, Source};
 use quartet::demo::phone::{self, Phone};
 use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ, phone_row};
 use quartet::io::control::ControlRequest;
-use quartet::plugins::{PluginSettings, Registry};
+use quartet::plugins::Registry;
 use serde_json::Value;
 
 /// How long anything on this machine may take.
@@ -67,10 +68,10 @@ pub fn registry() -> Arc<Registry> {
     let required = ["codec-g711", "codec-opus", "transport-rtp", "transport-webrtc"]
         .map(str::to_owned)
         .to_vec();
-    let settings = PluginSettings {
+    let settings = Plugins {
         path: vec![plugin_folder()],
         required,
-        ..PluginSettings::default()
+        ..Plugins::default()
     };
     Arc::new(Registry::load(&settings).expect("the first-party plugins load"))
 }

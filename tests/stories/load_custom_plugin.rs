@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use quartet::config::Plugins;
 use quartet::demo::e2ee_peer::{Answering, Fault};
 use quartet::demo::line::Source;
 use quartet::demo::phone::{self, Phone};
 use quartet::demo::{PEER_HZ, PHONE_HZ};
-use quartet::plugins::{CodecSettings, PluginError, PluginSettings, Registry};
+use quartet::plugins::{CodecSettings, PluginError, Registry};
 use quartet_tests::house::{House, HouseSetup, PASSWORD, SOON, hears, plugin_folder};
 use quartet_tests::plugin::{build_c, build_rust, cargo_build, lay_out_rust};
 use quartet_tests::wrapper::private_folder;
@@ -41,9 +42,9 @@ async fn carries_a_call(plugin: &Path, codec: &str) {
         ..HouseSetup::default()
     };
     let house = House::build(PROGRAM, setup).await;
-    let settings = PluginSettings {
+    let settings = Plugins {
         path: vec![plugin_folder(), folder],
-        ..PluginSettings::default()
+        ..Plugins::default()
     };
     let registry = Arc::new(Registry::load(&settings).expect("plugins"));
     let setup = phone::Setup {
@@ -168,7 +169,7 @@ fn a_panic_in_a_rust_plugin_costs_one_handle_and_its_lines_reach_our_log() {
         .with_writer(move || writer.clone())
         .finish();
     tracing::subscriber::with_default(subscriber, || {
-        let registry = Registry::load_file(&file, &PluginSettings::default()).expect("it loads");
+        let registry = Registry::load_file(&file, &Plugins::default()).expect("it loads");
         let codec = registry.codec("L16").expect("its codec");
         let settings = CodecSettings {
             sample_rate: 8000,

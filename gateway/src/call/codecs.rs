@@ -1,8 +1,7 @@
 //! Which codecs a leg offers, and how SDP's words for them become media's. It knows no leg.
 
-use quartet_proto::sdp::{self, Codec, LocalCodec};
+use quartet_proto::sdp::{Codec, LocalCodec};
 
-use crate::media::TelephoneEvent;
 use crate::plugins::{FmtpRole, Registry};
 
 /// The codecs of a list that a plugin serves, in its order, as SDP offers them; a name may have a clock, as `L16/16000`.
@@ -59,14 +58,5 @@ fn sdp_name(name: &str) -> &str {
         "pcmu" | "ulaw" => "PCMU",
         "pcma" | "alaw" => "PCMA",
         other => other,
-    }
-}
-
-/// What media calls the events that both ends agreed on.
-pub(super) fn telephone_event(event: sdp::TelephoneEvent) -> TelephoneEvent {
-    TelephoneEvent {
-        send_pt: event.send,
-        receive_pt: event.receive,
-        clock: event.clock,
     }
 }

@@ -17,7 +17,6 @@ use rand_core::CryptoRng;
 
 pub use self::config::{E2eeLegConfig, Incoming, Outgoing};
 use super::Cause;
-use super::codecs::telephone_event;
 use super::leg::{Action, KeyExchangeJob, KeyExchangeResult, LegCommand, LegEvent};
 use crate::media::{self as command, LegCodec, LegKey, MediaCommand, MediaEvent};
 use crate::networks::{NetworkCall, NetworkCommand, NetworkEvent, Offer};
@@ -406,7 +405,7 @@ impl E2eeLeg {
                     send_fmtp: send.fmtp,
                     local_fmtp: receive.fmtp,
                     ptime_ms: PTIME_MS,
-                    telephone_event: event.map(telephone_event),
+                    telephone_event: event,
                     ssrc: self.config.ssrc,
                 };
                 self.actions

@@ -29,9 +29,10 @@ use record::Times;
 #[doc(hidden)] // for tests/fuzz
 pub use sip_leg::info::key as info_key;
 pub use sip_leg::{SipLeg, SipLegConfig};
-pub use verify::{Mode, Output as VerifyOutput, Script, Verdict, Verify};
+pub use verify::{Output as VerifyOutput, Script, Verdict, Verify};
 
 use crate::cdr::Direction;
+use crate::config::VerifyMode;
 use crate::ivr::prompts::Prompts;
 use crate::ivr::script;
 use crate::media::{LegKey, MediaCommand, PlayKey, Report};
@@ -42,7 +43,7 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// The times and rules of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// How long the question of [`Mode::Confirm`] waits.
+    /// How long the question of [`VerifyMode::Confirm`] waits.
     pub confirm_timeout: Duration,
     /// How long a phone may be silent (no RTP, no RTCP) before the call ends.
     pub rtp_timeout: Duration,
@@ -137,7 +138,7 @@ impl Call {
             open_media: Vec::new(),
             state: State::Ringing,
             deadline: Some(now + policy.ring_timeout),
-            verify: Verify::new(Mode::Off, policy.confirm_timeout),
+            verify: Verify::new(VerifyMode::Off, policy.confirm_timeout),
             emojis: None,
             play: None,
             plays: 0,
@@ -358,7 +359,7 @@ impl Call {
                 Leg::Sip(leg) => Some(leg.verify()),
                 Leg::E2ee(_) => None,
             });
-            self.verify = Verify::new(phone.unwrap_or(Mode::Off), self.policy.confirm_timeout);
+            self.verify = Verify::new(phone.unwrap_or(VerifyMode::Off), self.policy.confirm_timeout);
             self.state = State::Talking;
             self.deadline = None;
             self.presence = Presence::new(now);

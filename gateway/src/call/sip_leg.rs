@@ -13,9 +13,9 @@ use std::sync::Arc;
 use quartet_proto::sdp::{Agreed, LocalCodec, SessionDescription, offer_answer};
 use quartet_proto::sip::{Contact, DialogKey, NameAddr, Reason, SipCommand, SipEvent, Uri};
 
-use super::codecs::telephone_event;
+use super::Cause;
 use super::leg::{Action, LegCommand, LegEvent};
-use super::{Cause, Mode};
+use crate::config::VerifyMode;
 use crate::media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role};
 use crate::plugins::Registry;
 
@@ -42,7 +42,7 @@ pub struct SipLegConfig {
     /// The language of its prompts.
     pub language: String,
     /// How its calls are verified.
-    pub verify: Mode,
+    pub verify: VerifyMode,
     /// The address of the person at the other end, for displays.
     pub peer: Uri,
     /// Knows what codecs make of each other's parameters.
@@ -165,7 +165,7 @@ impl SipLeg {
     }
 
     /// How this phone's calls are verified.
-    pub fn verify(&self) -> Mode {
+    pub fn verify(&self) -> VerifyMode {
         self.config.verify
     }
 
@@ -413,7 +413,7 @@ impl SipLeg {
         if self.agreed.as_ref() == Some(&agreed) {
             return;
         }
-        let telephone_event = agreed.telephone_event.map(telephone_event);
+        let telephone_event = agreed.telephone_event;
         let codec = LegCodec {
             name: agreed.send.name.clone(),
             clock: agreed.send.clock,

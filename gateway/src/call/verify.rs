@@ -8,16 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// How a call is verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Speak the emojis once; `*1` repeats, `*9` says they differ.
-    Announce,
-    /// Speak, then ask for a key: 1 they match, 2 again, 9 they differ.
-    Confirm,
-    /// Say nothing; `*1` still speaks, `*9` still ends.
-    Off,
-}
+use crate::config::VerifyMode;
 
 /// What is known about the emojis of a call; the word stands in the call record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -110,7 +101,7 @@ const STAR_TIME: Duration = Duration::from_secs(4);
 /// Drain [`poll_output`](Self::poll_output) after each `handle_*`.
 #[derive(Debug)]
 pub struct Verify {
-    mode: Mode,
+    mode: VerifyMode,
     confirm_timeout: Duration,
     state: State,
     verdict: Verdict,
@@ -120,7 +111,7 @@ pub struct Verify {
 
 impl Verify {
     /// Makes the machine; `confirm_timeout` counts from the end of the question.
-    pub fn new(mode: Mode, confirm_timeout: Duration) -> Self {
+    pub fn new(mode: VerifyMode, confirm_timeout: Duration) -> Self {
         let (state, verdict, out) = (State::Idle, Verdict::Off, VecDeque::new());
         Self {
             mode,
@@ -135,9 +126,9 @@ impl Verify {
     /// Both people are connected: the handset is told.
     pub fn begin(&mut self) {
         match self.mode {
-            Mode::Announce => self.speak(Script::Announcement, State::Speaking),
-            Mode::Confirm => self.speak(Script::Question, State::Asking),
-            Mode::Off => self.state = State::Done,
+            VerifyMode::Announce => self.speak(Script::Announcement, State::Speaking),
+            VerifyMode::Confirm => self.speak(Script::Question, State::Asking),
+            VerifyMode::Off => self.state = State::Done,
         }
     }
 
@@ -258,7 +249,7 @@ mod tests {
         std::iter::from_fn(|| v.poll_output()).collect()
     }
 
-    fn begun(mode: Mode) -> (Verify, Instant) {
+    fn begun(mode: VerifyMode) -> (Verify, Instant) {
         let mut v = Verify::new(mode, Duration::from_secs(10));
         v.begin();
         (v, Instant::now())
@@ -266,7 +257,7 @@ mod tests {
 
     #[test]
     fn announce_speaks_once_and_repeats_on_star_one() {
-        let (mut v, t) = begun(Mode::Announce);
+        let (mut v, t) = begun(VerifyMode::Announce);
         assert_eq!(outputs(&mut v), [Output::Speak(Script::Announcement)]);
         assert_eq!(
             v.verdict(),
@@ -284,7 +275,7 @@ mod tests {
 
     #[test]
     fn star_nine_ends_the_call_at_any_time() {
-        for mode in [Mode::Announce, Mode::Confirm, Mode::Off] {
+        for mode in [VerifyMode::Announce, VerifyMode::Confirm, VerifyMode::Off] {
             let (mut v, t) = begun(mode);
             outputs(&mut v);
             v.handle_key(t, '*');
@@ -296,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_star_is_forgotten_after_a_while() {
-        let (mut v, t) = begun(Mode::Announce);
+        let (mut v, t) = begun(VerifyMode::Announce);
         outputs(&mut v);
         v.handle_key(t, '*');
         assert_eq!(v.poll_timeout(), Some(t + STAR_TIME));
@@ -307,7 +298,7 @@ mod tests {
 
     #[test]
     fn confirm_takes_one_two_nine_and_silence() {
-        let (mut v, t) = begun(Mode::Confirm);
+        let (mut v, t) = begun(VerifyMode::Confirm);
         assert_eq!(outputs(&mut v), [Output::Speak(Script::Question)]);
         v.handle_key(t, '2');
         assert_eq!(outputs(&mut v), [Output::Speak(Script::QuestionAgain)]);
@@ -319,7 +310,7 @@ mod tests {
         v.handle_played(t);
         assert_eq!((v.verdict(), v.poll_timeout()), (Verdict::Verified, None));
 
-        let (mut v, t) = begun(Mode::Confirm);
+        let (mut v, t) = begun(VerifyMode::Confirm);
         outputs(&mut v);
         v.handle_played(t);
         v.handle_timeout(t + Duration::from_secs(9));
@@ -329,7 +320,7 @@ mod tests {
         v.handle_played(t + Duration::from_secs(12));
         assert_eq!(v.verdict(), Verdict::Unverified);
 
-        let (mut v, t) = begun(Mode::Confirm);
+        let (mut v, t) = begun(VerifyMode::Confirm);
         outputs(&mut v);
         v.handle_key(t, '9');
         assert_eq!(outputs(&mut v), [Output::Mismatch]);
@@ -337,7 +328,7 @@ mod tests {
 
     #[test]
     fn off_says_nothing_until_asked() {
-        let (mut v, t) = begun(Mode::Off);
+        let (mut v, t) = begun(VerifyMode::Off);
         assert_eq!(outputs(&mut v), []);
         v.handle_key(t, '*');
         v.handle_key(t, '1');

@@ -6,7 +6,6 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::config;
-use crate::io::signalling::search;
 use crate::permissions::Fault;
 use crate::plugins::plugin_faults;
 
@@ -36,7 +35,7 @@ pub fn run(conf: Option<&Path>, effective: bool, json: bool) -> anyhow::Result<u
 
 /// Adds what is wrong with the plugins before any is loaded: that somebody else could change them.
 fn check_plugins(loaded: config::Loaded) -> Result<config::Loaded, config::Problems> {
-    let faults = plugin_faults(&search(&loaded.settings));
+    let faults = plugin_faults(&loaded.settings.plugins);
     if faults.is_empty() {
         return Ok(loaded);
     }

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use crate::io::signalling::search;
-use crate::plugins::PluginSettings;
+use crate::config::Plugins;
 
 mod ask;
 pub mod check;
@@ -112,8 +111,8 @@ pub fn main() -> u8 {
 
 fn plugins(conf: Option<&Path>, json: bool, arguments: plugin::PluginArgs) -> anyhow::Result<u8> {
     if !arguments.needs_settings() {
-        return plugin::run(arguments, json, &PluginSettings::default());
+        return plugin::run(arguments, json, &Plugins::default());
     }
     let Some(settings) = run::load(conf)? else { return Ok(1) };
-    plugin::run(arguments, json, &search(&settings))
+    plugin::run(arguments, json, &settings.plugins)
 }

@@ -13,8 +13,9 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use crate::config::Plugins;
 use crate::plugins::conformance::{self, Check};
-use crate::plugins::{CodecReport, CodecTable, FmtpRole, Kind, Loaded, PluginSettings, Registry, read_facts};
+use crate::plugins::{CodecReport, CodecTable, FmtpRole, Kind, Loaded, Registry, read_facts};
 
 /// The arguments of `quartet plugin`.
 #[derive(Debug, Args)]
@@ -66,7 +67,7 @@ impl PluginArgs {
 ///
 /// # Errors
 /// If this program cannot be started again as a child.
-pub fn run(args: PluginArgs, json: bool, search: &PluginSettings) -> anyhow::Result<u8> {
+pub fn run(args: PluginArgs, json: bool, search: &Plugins) -> anyhow::Result<u8> {
     match args.verb {
         Verb::List => list(search, json),
         Verb::Inspect { file } => inspect(&file, json),
@@ -84,8 +85,8 @@ fn print_json(value: &Value) {
     print(&format!("{value:#}\n"));
 }
 
-fn list(search: &PluginSettings, json: bool) -> anyhow::Result<u8> {
-    let settings = PluginSettings {
+fn list(search: &Plugins, json: bool) -> anyhow::Result<u8> {
+    let settings = Plugins {
         required: Vec::new(),
         ..search.clone()
     };
@@ -338,7 +339,7 @@ fn start_child(file: &Path, check: Option<u32>, seed: u64) -> anyhow::Result<End
 
 /// The child's side: loads the file and prints one line of JSON.
 fn child(file: &Path, check: Option<u32>, seed: u64) -> anyhow::Result<u8> {
-    let registry = match Registry::load_file(file, &PluginSettings::default()) {
+    let registry = match Registry::load_file(file, &Plugins::default()) {
         Ok(registry) => registry,
         Err(refusal) => {
             print(&format!("{}\n", json!({ "refused": refusal.sentence })));
@@ -409,8 +410,8 @@ fn description(loaded: &Loaded, registry: &Registry) -> Value {
         .collect();
     for (at, option) in loaded.options.iter().enumerate() {
         let word = if at == 0 { "options" } else { "" };
-        let (name, kind, preset, help) = (&option.name, &option.kind, &option.preset, &option.help);
-        let _ = writeln!(text, "  {word:11} {name:12} {kind:5} {preset:8} {help}");
+        let (name, kind, default_value, help) = (&option.name, &option.kind, &option.default_value, &option.help);
+        let _ = writeln!(text, "  {word:11} {name:12} {kind:5} {default_value:8} {help}");
     }
     let mut warnings = Vec::new();
     if facts.exports > 1 {
@@ -425,7 +426,7 @@ fn description(loaded: &Loaded, registry: &Registry) -> Value {
     let options: Vec<Value> = loaded
         .options
         .iter()
-        .map(|row| json!({ "name": row.name, "type": row.kind, "preset": row.preset, "help": row.help }))
+        .map(|row| json!({ "name": row.name, "type": row.kind, "default_value": row.default_value, "help": row.help }))
         .collect();
     json!({
         "id": loaded.id, "version": loaded.version, "licence": loaded.licence, "summary": loaded.summary,

@@ -31,7 +31,7 @@ pub use problem::{Place, Problem, Problems};
 pub use secret::{Hash, PasswordHash};
 pub use settings::{
     Call, Cdr, Control, Hub, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Route, Settings, Sip, Store, Strategy,
-    Verify,
+    VerifyMode,
 };
 pub use units::{Addresses, HttpListen, Level, Period, Ports, Prompts, SipListen};
 pub(crate) use words::{realm as check_realm, user as check_user};

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::options::{Preset, row};
 use super::secret::{Hash, PasswordHash};
 use super::settings::{
-    Call, Cdr, Control, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Route, Sip, Store, Strategy, Verify,
+    Call, Cdr, Control, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Route, Sip, Store, Strategy, VerifyMode,
 };
 use super::units::{Period, Prompts};
 use crate::route::Pattern;
@@ -59,7 +59,7 @@ pub(super) struct PhoneRow {
     name: Option<String>,
     codecs: Option<Vec<String>>,
     language: Option<String>,
-    verify: Option<Verify>,
+    verify: Option<VerifyMode>,
     max_contacts: Option<usize>,
 }
 

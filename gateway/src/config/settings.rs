@@ -73,7 +73,7 @@ pub struct Media {
 #[serde(deny_unknown_fields)]
 pub struct Call {
     /// How the four emojis are checked.
-    pub verify: Verify,
+    pub verify: VerifyMode,
     /// How long `confirm` waits for a key.
     pub confirm_timeout: Period,
     /// Silence of a leg after which its call ends.
@@ -87,12 +87,12 @@ pub struct Call {
 /// How the four emojis of a call are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verify {
-    /// They are spoken once.
+pub enum VerifyMode {
+    /// They are spoken once; `*1` repeats them, `*9` says that they differ.
     Announce,
-    /// They are spoken, then the person says by key whether they match.
+    /// They are spoken, then a key is asked for: 1 they match, 2 again, 9 they differ.
     Confirm,
-    /// Nothing is spoken.
+    /// Nothing is spoken unasked; `*1` still speaks, `*9` still ends.
     Off,
 }
 
@@ -149,7 +149,7 @@ pub struct Hub {
 }
 
 /// Which plugins are loaded.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plugins {
     /// Folders searched before the standard ones.
@@ -207,7 +207,7 @@ pub struct Phone {
     /// The language that this phone is spoken to in.
     pub language: String,
     /// How the emojis are checked; that of `[call]` if the file says nothing.
-    pub verify: Verify,
+    pub verify: VerifyMode,
     /// Devices that may register at the same time.
     pub max_contacts: usize,
 }

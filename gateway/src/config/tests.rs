@@ -107,7 +107,7 @@ fn an_empty_file_means_all_defaults() {
             last: 24999
         }
     );
-    assert_eq!(settings.call.verify, Verify::Announce);
+    assert_eq!(settings.call.verify, VerifyMode::Announce);
     assert_eq!(settings.call.confirm_timeout.duration(), Duration::from_secs(10));
     assert_eq!(settings.limits.calls, 100);
     assert_eq!(settings.ivr.prompts, Prompts::Builtin);
@@ -185,11 +185,11 @@ confirm_timeout = "500s"
         (anna.codecs.as_slice(), anna.language.as_str()),
         (["pcma".to_owned()].as_slice(), "de")
     );
-    assert_eq!((anna.verify, anna.max_contacts), (Verify::Off, 1));
+    assert_eq!((anna.verify, anna.max_contacts), (VerifyMode::Off, 1));
     assert_eq!(anna.password_hash.sha256.as_ref().unwrap().hex().as_str(), SHA256);
     assert_eq!(
         (second.verify, second.max_contacts, second.language.as_str()),
-        (Verify::Confirm, 4, "en")
+        (VerifyMode::Confirm, 4, "en")
     );
     assert_eq!(second.codecs, ["opus", "pcma", "pcmu"]);
     assert!(second.password_hash.sha256.is_none());

@@ -23,12 +23,13 @@ use self::hear::Known;
 use self::line::Source;
 use self::phone::Phone;
 use crate::cli::passwd;
+use crate::config::Plugins;
 use crate::io::control::ControlRequest;
 use crate::io::signalling::opus_decoder;
 use crate::ivr::phrase::{Phrase, PromptId};
 use crate::ivr::prompts::{BUILTIN_LANGUAGE, Prompts};
 use crate::ivr::script;
-use crate::plugins::{PluginSettings, Registry};
+use crate::plugins::Registry;
 
 /// The tone that the phone sends.
 pub const PHONE_HZ: f32 = 440.0;
@@ -94,10 +95,10 @@ pub fn plugins_of(folder: &Path) -> anyhow::Result<Arc<Registry>> {
     let required = ["codec-g711", "codec-opus", "transport-rtp", "transport-webrtc"]
         .map(str::to_owned)
         .to_vec();
-    let settings = PluginSettings {
+    let settings = Plugins {
         path: vec![folder.to_owned()],
         required,
-        ..PluginSettings::default()
+        ..Plugins::default()
     };
     let registry =
         Registry::load(&settings).context("build the plugins (cargo build), or name their folder (--plugins DIR)")?;

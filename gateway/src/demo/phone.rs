@@ -14,7 +14,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use super::line::{Line, Source, place::Tell};
-use crate::call::{Action, Cause, LegCommand, LegEvent, Mode, SipLeg, SipLegConfig, offered_codecs};
+use crate::call::{Action, Cause, LegCommand, LegEvent, SipLeg, SipLegConfig, offered_codecs};
+use crate::config::VerifyMode;
 use crate::io::signalling::generator;
 use crate::io::sleep_until;
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent};
@@ -282,7 +283,7 @@ impl Task {
             session_id: u64::from(rng.next_u32()),
             user: self.setup.user.clone(),
             language: "en".into(),
-            verify: Mode::Off,
+            verify: VerifyMode::Off,
             peer: Uri::sip("demo", self.setup.gateway),
             registry: Arc::clone(&self.registry),
         }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{BoxRng, Exchange, FoundBy};
 use crate::call::{
-    Call, Cause, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, Instance, Leg, Mode, Parties, Policy, SipLeg,
+    Call, Cause, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, Instance, Leg, Parties, Policy, SipLeg,
     SipLegConfig, e2ee_codecs, offered_codecs,
 };
 use crate::cdr::Direction;
@@ -350,7 +350,7 @@ impl Exchange {
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),
             language: phone.language.clone(),
-            verify: mode(phone.verify),
+            verify: phone.verify,
             user: phone.user.clone(),
             peer: Uri::sip(peer, local),
             registry: Arc::clone(&self.registry),
@@ -398,13 +398,5 @@ impl Exchange {
             ring_timeout,
             connect_timeout: CONNECT_TIMEOUT,
         }
-    }
-}
-
-fn mode(verify: config::Verify) -> Mode {
-    match verify {
-        config::Verify::Announce => Mode::Announce,
-        config::Verify::Confirm => Mode::Confirm,
-        config::Verify::Off => Mode::Off,
     }
 }

@@ -29,7 +29,7 @@ use crate::hub::{self, Invitations, Rendezvous, RendezvousConfig};
 use crate::ivr::prompts::{OpenDecoder, Prompts};
 use crate::ivr::recording;
 use crate::media::{LegKey, MediaEvent};
-use crate::plugins::{CodecSettings, PluginSettings, Registry};
+use crate::plugins::{CodecSettings, Registry};
 use crate::process::{self, Demand, Shares};
 use crate::store::Store;
 
@@ -99,7 +99,7 @@ impl Signalling {
                     .with_context(|| format!("cannot make the folder {} of [{section}] path", folder.display()))?;
             }
         }
-        let registry = Arc::new(Registry::load(&search(&settings))?);
+        let registry = Arc::new(Registry::load(&settings.plugins)?);
         let prompts = prompts(&settings.ivr.prompts, &registry)?;
         let account = Name::new(settings.network.hub.account.clone())?;
         // First of all that lasts: it makes sure that no other gateway uses the same files.
@@ -366,20 +366,6 @@ impl Signalling {
             }
         };
         reply.send(answer).ok();
-    }
-}
-
-/// Where the loader looks, and what it needs.
-pub fn search(settings: &Settings) -> PluginSettings {
-    let config::Plugins {
-        path,
-        required,
-        options,
-    } = settings.plugins.clone();
-    PluginSettings {
-        path,
-        required,
-        options,
     }
 }
 

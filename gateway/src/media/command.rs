@@ -4,6 +4,8 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
+use quartet_proto::sdp::TelephoneEvent;
+
 use crate::ivr::sound::Clip;
 pub use crate::plugins::Role;
 
@@ -45,17 +47,6 @@ pub struct LegCodec {
     pub telephone_event: Option<TelephoneEvent>,
     /// The stream we send under.
     pub ssrc: u32,
-}
-
-/// How key presses travel beside the speech (RFC 4733).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TelephoneEvent {
-    /// Payload type towards the peer.
-    pub send_pt: u8,
-    /// Payload type from the peer.
-    pub receive_pt: u8,
-    /// RTP clock of the events: that of the codec beside them.
-    pub clock: u32,
 }
 
 /// An order from the call.

@@ -10,12 +10,10 @@ use quartet_proto::rtp::{
     rtcp::{self, Reception, RtcpError},
     sender::Sender,
 };
+use quartet_proto::sdp::TelephoneEvent;
 use rand_core::CryptoRng;
 
-use super::{
-    command::{LegCodec, TelephoneEvent},
-    leg::is_fault,
-};
+use super::{command::LegCodec, leg::is_fault};
 use crate::plugins::{CodecSettings, CodecTable, Encoder, PluginError, Setting};
 
 /// How long a key is pressed, and the pause after it, in steps of 20 ms.

@@ -9,9 +9,9 @@ use quartet_proto::rtp::packet::{HEADER, Packet as Rtp, is_rtcp};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use super::{
-    Bind, LegCodec, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Role, Slot, TelephoneEvent, dsp::tones::Tone,
-};
+use quartet_proto::sdp::TelephoneEvent;
+
+use super::{Bind, LegCodec, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Role, Slot, dsp::tones::Tone};
 use crate::plugins::{self, Registry};
 
 pub(crate) const MS: u64 = 1_000_000;

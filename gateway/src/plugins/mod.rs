@@ -30,6 +30,6 @@ pub use loader::elf::{FileFacts, facts_of, read_facts};
 pub use packet::Packet;
 pub use quartet_plugin::{About, Kind as PacketKind, Outcome, Role, Setting};
 pub use refusal::{LoadError, PluginError, Reason, Refusal};
-pub use registry::{Kind, Loaded, PluginOption, PluginSettings, Registry, plugin_faults, search_folders};
+pub use registry::{Kind, Loaded, PluginOption, Registry, plugin_faults, search_folders};
 pub use self_check::CodecReport;
 pub use transport::{Output, Transport, TransportEvent, TransportTable};

@@ -11,18 +11,8 @@ use super::loader::{self, Shared, Tables, elf};
 use super::refusal::{LoadError, Reason, Refusal};
 use super::self_check::{self, CodecReport};
 use super::transport::TransportTable;
+use crate::config::Plugins;
 use crate::permissions::{Fault, Trusted};
-
-/// The `[plugins]` section.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PluginSettings {
-    /// Folders or files to look at before the standard folders.
-    pub path: Vec<PathBuf>,
-    /// Ids without which the gateway does not start.
-    pub required: Vec<String>,
-    /// Settings of the plugins: id, then name, then value.
-    pub options: BTreeMap<String, BTreeMap<String, String>>,
-}
 
 /// The loaded plugins. Shared by `Arc`; never changes after `load`.
 #[derive(Debug, Default)]
@@ -87,7 +77,7 @@ pub struct PluginOption {
     /// `int`, `bool` or `text`.
     pub kind: String,
     /// The value if nothing is set; empty for none.
-    pub preset: String,
+    pub default_value: String,
     /// What it does, in a line.
     pub help: String,
 }
@@ -101,11 +91,11 @@ struct Place {
 
 /// Returns where plugins are looked for, in this order: configured, beside the executable, the system's.
 #[must_use]
-pub fn search_folders(settings: &PluginSettings) -> Vec<PathBuf> {
+pub fn search_folders(settings: &Plugins) -> Vec<PathBuf> {
     places(settings).into_iter().map(|place| place.path).collect()
 }
 
-fn places(settings: &PluginSettings) -> Vec<Place> {
+fn places(settings: &Plugins) -> Vec<Place> {
     let mut places: Vec<Place> = settings
         .path
         .iter()
@@ -138,7 +128,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`LoadError::Required`] if a plugin that the settings require cannot be used.
-    pub fn load(settings: &PluginSettings) -> Result<Self, LoadError> {
+    pub fn load(settings: &Plugins) -> Result<Self, LoadError> {
         Self::load_from(places(settings), settings)
     }
 
@@ -146,13 +136,13 @@ impl Registry {
     ///
     /// # Errors
     /// The reason why it is not used.
-    pub fn load_file(file: &Path, settings: &PluginSettings) -> Result<Self, Refusal> {
+    pub fn load_file(file: &Path, settings: &Plugins) -> Result<Self, Refusal> {
         let mut registry = Self::default();
         let loaded = elf::read_facts(file).and_then(|facts| registry.add(file, facts, settings));
         loaded.map_err(|reason| Refusal::new(file, &reason)).map(|()| registry)
     }
 
-    fn load_from(places: Vec<Place>, settings: &PluginSettings) -> Result<Self, LoadError> {
+    fn load_from(places: Vec<Place>, settings: &Plugins) -> Result<Self, LoadError> {
         let mut registry = Self::default();
         let mut seen = BTreeSet::new();
         for place in &places {
@@ -190,7 +180,7 @@ impl Registry {
         files
     }
 
-    fn try_file(&mut self, file: &Path, configured: bool, settings: &PluginSettings) {
+    fn try_file(&mut self, file: &Path, configured: bool, settings: &Plugins) {
         let result = elf::read_facts(file).and_then(|facts| {
             check_writers(file)?;
             self.add(file, facts, settings)
@@ -212,7 +202,7 @@ impl Registry {
     }
 
     /// Loads, checks and takes in one plugin.
-    fn add(&mut self, file: &Path, facts: elf::FileFacts, settings: &PluginSettings) -> Result<(), Reason> {
+    fn add(&mut self, file: &Path, facts: elf::FileFacts, settings: &Plugins) -> Result<(), Reason> {
         if let Some(first) = self.loaded.iter().find(|loaded| loaded.id == facts.id) {
             return Err(Reason::Taken {
                 what: format!("id {}", facts.id),
@@ -296,7 +286,7 @@ impl Registry {
         }
     }
 
-    fn check_required(&self, settings: &PluginSettings, places: &[Place]) -> Result<(), LoadError> {
+    fn check_required(&self, settings: &Plugins, places: &[Place]) -> Result<(), LoadError> {
         for id in &settings.required {
             if self.loaded.iter().any(|loaded| loaded.id == *id) {
                 continue;
@@ -386,7 +376,7 @@ fn check_writers(file: &Path) -> Result<(), Reason> {
 
 /// What makes [`Registry::load`] refuse plugins for who could change them, each once. Nothing is loaded.
 #[must_use]
-pub fn plugin_faults(settings: &PluginSettings) -> Vec<Fault> {
+pub fn plugin_faults(settings: &Plugins) -> Vec<Fault> {
     let mut registry = Registry::default();
     let places = places(settings);
     let files: Vec<PathBuf> = places.iter().flat_map(|place| registry.libraries(place)).collect();
@@ -402,8 +392,8 @@ pub fn plugin_faults(settings: &PluginSettings) -> Vec<Fault> {
     faults
 }
 
-/// The `name:value` lines that a plugin gets: its presets, and over them what the operator set.
-fn option_lines(id: &str, rows: &[PluginOption], settings: &PluginSettings) -> Result<CString, Reason> {
+/// The `name:value` lines that a plugin gets: its default values, and over them what the operator set.
+fn option_lines(id: &str, rows: &[PluginOption], settings: &Plugins) -> Result<CString, Reason> {
     let none = BTreeMap::new();
     let set = settings.options.get(id).unwrap_or(&none);
     for (key, value) in set {
@@ -437,7 +427,7 @@ fn option_lines(id: &str, rows: &[PluginOption], settings: &PluginSettings) -> R
     }
     let mut lines = String::new();
     for row in rows {
-        let value = set.get(&row.name).unwrap_or(&row.preset);
+        let value = set.get(&row.name).unwrap_or(&row.default_value);
         if !value.is_empty() {
             lines.push_str(&format!("{}:{value}\n", row.name));
         }

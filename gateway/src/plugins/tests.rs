@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::signal::Xorshift;
-use super::{CodecSettings, LoadError, PluginError, PluginSettings, Reason, Registry, conformance, facts_of};
+use super::{CodecSettings, LoadError, PluginError, Reason, Registry, conformance, facts_of};
+use crate::config::Plugins;
 
 const TEMPLATE: &str = include_str!("../../../plugins/template-codec-c/l16.c");
 
@@ -51,7 +52,7 @@ impl Drop for Workshop {
 }
 
 fn sentence(file: &Path) -> String {
-    let refusal = Registry::load_file(file, &PluginSettings::default()).expect_err("it must be refused");
+    let refusal = Registry::load_file(file, &Plugins::default()).expect_err("it must be refused");
     assert!(
         refusal.sentence.contains(&file.display().to_string()),
         "the file is named: {}",
@@ -63,7 +64,7 @@ fn sentence(file: &Path) -> String {
 #[test]
 fn the_template_loads_and_codes() {
     let shop = Workshop::new("good");
-    let registry = Registry::load_file(&shop.build("good", TEMPLATE), &PluginSettings::default()).unwrap();
+    let registry = Registry::load_file(&shop.build("good", TEMPLATE), &Plugins::default()).unwrap();
     let codec = registry.codec_at("l16", 16_000).expect("the SDP name in any case");
     let settings = CodecSettings {
         sample_rate: 16_000,
@@ -192,9 +193,9 @@ fn the_gateway_goes_on_without_a_bad_plugin_unless_it_is_required() {
     let shop = Workshop::new("folder");
     shop.build("good", TEMPLATE);
     std::fs::write(shop.0.join("bad.so"), "text").unwrap();
-    let mut settings = PluginSettings {
+    let mut settings = Plugins {
         path: vec![shop.0.clone()],
-        ..PluginSettings::default()
+        ..Plugins::default()
     };
     let registry = Registry::load(&settings).unwrap();
     assert!(registry.codec("L16").is_some());
@@ -224,9 +225,9 @@ fn a_plugin_that_others_may_write_is_not_opened() {
     let source =
         format!("{TEMPLATE}\n#include <stdlib.h>\n__attribute__((constructor)) static void die(void) {{ abort(); }}\n");
     let file = shop.build("writable", &source);
-    let settings = PluginSettings {
+    let settings = Plugins {
         path: vec![shop.0.clone()],
-        ..PluginSettings::default()
+        ..Plugins::default()
     };
     let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     for (path, open, shut) in [(&file, 0o757, 0o755), (&shop.0, 0o707, 0o700)] {
@@ -275,9 +276,9 @@ fn options_are_rows_and_unknown_ones_are_refused() {
         .into();
         Registry::load_file(
             &file,
-            &PluginSettings {
+            &Plugins {
                 options,
-                ..PluginSettings::default()
+                ..Plugins::default()
             },
         )
     };
@@ -305,7 +306,7 @@ fn a_codec_that_breaks_its_promise_in_a_call_loses_the_handle() {
         "  (void)handle; if (pcm[0] == 77) return 999999;\n",
         1,
     );
-    let registry = Registry::load_file(&shop.build("faulty", &source), &PluginSettings::default()).unwrap();
+    let registry = Registry::load_file(&shop.build("faulty", &source), &Plugins::default()).unwrap();
     let codec = registry.codec("L16").unwrap();
     let settings = CodecSettings {
         sample_rate: 16_000,
@@ -356,9 +357,9 @@ fn no_spoiled_file_panics_the_reader() {
 fn of_two_plugins_with_one_id_the_first_is_used() {
     let shop = Workshop::new("twice");
     let (first, second) = (shop.build("a", TEMPLATE), shop.build("b", TEMPLATE));
-    let settings = PluginSettings {
+    let settings = Plugins {
         path: vec![first.clone(), second.clone()],
-        ..PluginSettings::default()
+        ..Plugins::default()
     };
     let registry = Registry::load(&settings).unwrap();
     let loaded: Vec<_> = registry
@@ -384,9 +385,9 @@ fn another_plugin_with_the_same_codec_is_refused() {
     let renamed = TEMPLATE
         .replace("template-codec-c", "codec-other")
         .replace("template_codec_c", "codec_other");
-    let settings = PluginSettings {
+    let settings = Plugins {
         path: vec![first, shop.build("b", &renamed)],
-        ..PluginSettings::default()
+        ..Plugins::default()
     };
     let registry = Registry::load(&settings).unwrap();
     let refused = registry.refused().iter().map(|refusal| refusal.sentence.as_str());
@@ -405,7 +406,7 @@ fn another_plugin_with_the_same_codec_is_refused() {
 fn a_plugin_of_fast_math_leaves_our_numbers_alone() {
     let shop = Workshop::new("fast");
     let file = shop.build_with("fast", TEMPLATE, &["-ffast-math"]);
-    let registry = Registry::load_file(&file, &PluginSettings::default()).unwrap();
+    let registry = Registry::load_file(&file, &Plugins::default()).unwrap();
     let half = std::hint::black_box(f32::MIN_POSITIVE) / std::hint::black_box(2.0);
     assert!(half > 0.0, "denormal numbers are still numbers");
     // Where the compiler does not link it (newer gcc, clang), there is nothing to see.
@@ -416,7 +417,7 @@ fn a_plugin_of_fast_math_leaves_our_numbers_alone() {
 fn the_checks_pass_a_good_plugin_and_find_a_bad_one() {
     let shop = Workshop::new("checks");
     let failures = |file: &Path| -> Vec<u32> {
-        let registry = Registry::load_file(file, &PluginSettings::default()).unwrap();
+        let registry = Registry::load_file(file, &Plugins::default()).unwrap();
         let checks = conformance::checks(registry.loaded()[0].kind).iter();
         checks
             .filter(|check| check.number != 16)

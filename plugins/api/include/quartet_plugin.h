@@ -96,11 +96,11 @@ struct quartet_host {
 };
 
 /* A setting that the plugin offers. Frozen. The operator writes it in [plugins.options.<id>]; the gateway refuses unknown
- * names and values of the wrong type, and hands the plugin `name:value` lines, presets included. */
+ * names and values of the wrong type, and hands the plugin `name:value` lines, default values included. */
 struct quartet_option {
   const char *name;   /* as in the lines */
   const char *type;   /* "int", "bool" (true, false) or "text" */
-  const char *preset; /* the value if nothing is set; "" for none */
+  const char *default_value; /* the value if nothing is set; "" for none */
   const char *help;   /* one line for the manual */
 };
 

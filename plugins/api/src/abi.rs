@@ -127,7 +127,7 @@ pub struct Host {
 pub struct Option {
     pub name: *const c_char,
     pub kind: *const c_char,
-    pub preset: *const c_char,
+    pub default_value: *const c_char,
     pub help: *const c_char,
 }
 

@@ -98,7 +98,7 @@ pub const fn same_name(symbol: &str, id: &str) -> bool {
 ///     id: "codec-raw",
 ///     licence: "MIT",
 ///     summary: "16-bit samples as they are",
-///     options: [{ name: "gain", kind: "int", preset: "0", help: "dB added before encoding" }],
+///     options: [{ name: "gain", kind: "int", default_value: "0", help: "dB added before encoding" }],
 ///     codecs: [Raw],
 /// }
 /// # fn main() {}
@@ -138,7 +138,7 @@ macro_rules! export_transport {
 macro_rules! export_plugin {
     (
         $symbol:ident, $id:literal, $licence:literal, $summary:literal,
-        [$({ name: $name:literal, kind: $type:literal, preset: $preset:literal, help: $help:literal }),* $(,)?],
+        [$({ name: $name:literal, kind: $type:literal, default_value: $default_value:literal, help: $help:literal }),* $(,)?],
         $kind:expr, [$($table:expr),+]
     ) => {
         #[cfg(panic = "abort")]
@@ -163,7 +163,7 @@ macro_rules! export_plugin {
             const OPTIONS: &[$crate::abi::Shared<$crate::abi::Option>] = &[$($crate::abi::Shared($crate::abi::Option {
                 name: concat!($name, "\0").as_ptr().cast(),
                 kind: concat!($type, "\0").as_ptr().cast(),
-                preset: concat!($preset, "\0").as_ptr().cast(),
+                default_value: concat!($default_value, "\0").as_ptr().cast(),
                 help: concat!($help, "\0").as_ptr().cast(),
             })),*];
             $crate::abi::Shared($crate::private::descriptor(

@@ -54,7 +54,7 @@ fn sizes_and_offsets_agree() {
         (@ $rust:ty, $field:ident, $own:ident) => { offset_of!($rust, $own) };
     }
     compare!("quartet_host", Host: abi_major, abi_minor, size, ctx, log, random);
-    compare!("quartet_option", Option: name, type = kind, preset, help);
+    compare!("quartet_option", Option: name, type = kind, default_value, help);
     compare!("quartet_plugin", Plugin: magic, abi_major, abi_minor, size, needs_minor, kind, id, version, licence, summary,
         tables, table_count, options, option_count, init);
     compare!("quartet_codec_config", CodecConfig: size, sample_rate, channels, frame_us, local_fmtp, remote_fmtp, options);

@@ -14,7 +14,7 @@ quartet_plugin::export_codecs! {
     id: "codec-raw",
     licence: "MIT",
     summary: "for this test",
-    options: [{ name: "gain", kind: "int", preset: "3", help: "dB" }],
+    options: [{ name: "gain", kind: "int", default_value: "3", help: "dB" }],
     codecs: [Raw],
 }
 

@@ -20,8 +20,8 @@ quartet_plugin::export_codecs! {
     licence: "MIT OR Apache-2.0; with libopus, BSD-3-Clause",
     summary: "Opus for speech, with forward error correction",
     options: [
-        { name: "bitrate", kind: "int", preset: "24000", help: "target in bit/s, 6000 to 510000" },
-        { name: "complexity", kind: "int", preset: "5", help: "0 to 10: quality of the encoder against CPU time" },
+        { name: "bitrate", kind: "int", default_value: "24000", help: "target in bit/s, 6000 to 510000" },
+        { name: "complexity", kind: "int", default_value: "5", help: "0 to 10: quality of the encoder against CPU time" },
     ],
     codecs: [Opus],
 }

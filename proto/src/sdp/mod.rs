@@ -56,10 +56,10 @@ impl Codec {
 /// The numbers of RFC 4733 events, once both ends know them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TelephoneEvent {
-    /// The payload type to send with.
-    pub send: u8,
-    /// The payload type that arrives.
-    pub receive: u8,
+    /// Payload type towards the peer.
+    pub send_pt: u8,
+    /// Payload type from the peer.
+    pub receive_pt: u8,
     /// The RTP clock in Hz; that of the codec beside it.
     pub clock: u32,
 }

@@ -339,8 +339,8 @@ fn answer_line(
         send,
         receive,
         telephone_event: events.map(|events| TelephoneEvent {
-            send: events.payload_type,
-            receive: events.payload_type,
+            send_pt: events.payload_type,
+            receive_pt: events.payload_type,
             clock: events.clock,
         }),
         comfort_noise: noise.map(|noise| noise.payload_type),
@@ -452,8 +452,8 @@ pub fn accept(
                 .map(|codec| codec.payload_type)
         };
         Some(TelephoneEvent {
-            send: at(&theirs.codecs)?,
-            receive: at(&ours.codecs)?,
+            send_pt: at(&theirs.codecs)?,
+            receive_pt: at(&ours.codecs)?,
             clock,
         })
     });

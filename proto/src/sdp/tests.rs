@@ -311,8 +311,8 @@ fn an_early_offer_is_answered() {
     assert_eq!(
         agreed.telephone_event,
         Some(TelephoneEvent {
-            send: 101,
-            receive: 101,
+            send_pt: 101,
+            receive_pt: 101,
             clock: 8000
         })
     );
@@ -334,8 +334,8 @@ fn video_is_refused_and_events_follow_the_clock() {
     assert_eq!(
         agreed.telephone_event,
         Some(TelephoneEvent {
-            send: 101,
-            receive: 101,
+            send_pt: 101,
+            receive_pt: 101,
             clock: 48_000
         })
     );
@@ -354,7 +354,7 @@ fn video_is_refused_and_events_follow_the_clock() {
         .unwrap()
         .agreed;
     assert_eq!(
-        (agreed.send.payload_type, agreed.telephone_event.unwrap().send),
+        (agreed.send.payload_type, agreed.telephone_event.unwrap().send_pt),
         (8, 100)
     );
 }
@@ -569,8 +569,8 @@ fn a_late_offer_is_made_and_its_answer_taken() {
     assert_eq!(
         agreed.telephone_event,
         Some(TelephoneEvent {
-            send: 101,
-            receive: 101,
+            send_pt: 101,
+            receive_pt: 101,
             clock: 8000
         })
     );

@@ -12,7 +12,8 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use quartet::ivr::sound::{Clip, Sound};
 use quartet::media::fuzzing::Worker;
-use quartet::media::{LegCodec, LegKey, MediaCommand, MediaEvent, PlayKey, TelephoneEvent};
+use quartet::media::{LegCodec, LegKey, MediaCommand, MediaEvent, PlayKey};
+use quartet_proto::sdp::TelephoneEvent;
 
 const MS: u64 = 1_000_000;
 const PATHS: &str = "path:1 component 1 host 192.0.2.7 40000 mtu 1200\npath:2 component 2 host 192.0.2.7 40001 mtu 1200\n";

@@ -33,7 +33,7 @@ fn config(key: u64, signalling_peer_ip: IpAddr) -> SipLegConfig {
         session_id: 1,
         user: "100".into(),
         language: "en".into(),
-        verify: Mode::Confirm,
+        verify: VerifyMode::Confirm,
         peer: Uri::sip("anna", address),
         registry: Arc::new(Registry::default()),
     }

@@ -196,7 +196,7 @@ fn options(plugin: &abi::Plugin) -> Result<Vec<PluginOption>, Reason> {
         rows.push(PluginOption {
             name: text(row.name, "option's name")?,
             kind: text(row.kind, "option's type")?,
-            preset: text(row.preset, "option's preset")?,
+            default_value: text(row.default_value, "option's default_value")?,
             help: text(row.help, "option's help")?,
         });
     }

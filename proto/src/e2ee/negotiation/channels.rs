@@ -214,8 +214,8 @@ impl Channels {
         let (receives, remote_ssrc) = self.receives.as_ref()?;
         let telephone_event = match (&sends.events, &receives.events) {
             (Some(send), Some(receive)) if send.clock == receive.clock => Some(TelephoneEvent {
-                send: send.payload_type,
-                receive: receive.payload_type,
+                send_pt: send.payload_type,
+                receive_pt: receive.payload_type,
                 clock: send.clock,
             }),
             _ => None,

@@ -202,8 +202,8 @@ impl Pair {
             assert_eq!(
                 telephone_event,
                 Some(TelephoneEvent {
-                    send: 110,
-                    receive: 110,
+                    send_pt: 110,
+                    receive_pt: 110,
                     clock: 48_000
                 })
             );
