@@ -7,6 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "tidy/words.rs"]
+mod words;
+
 /// Longest file before its tests; a longer one says why after `Size:` in its header.
 const MAX_FILE_LINES: usize = 500;
 

@@ -19,7 +19,7 @@ use crate::source::Source;
 /// A phone may be answered this late: after three retransmissions, as on a bad line.
 pub(crate) const ANSWERED: Duration = Duration::from_secs(8);
 
-/// See the head of this file.
+/// A SIP phone of the attacker.
 pub(crate) struct Phone {
     pub(crate) source: Source,
     user: &'static str,

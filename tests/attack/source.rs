@@ -10,7 +10,7 @@ use crate::sip::{Message, Request};
 /// The first retransmission of a request, doubled each time. RFC 3261 §17.1.2.
 const T1: Duration = Duration::from_millis(500);
 
-/// See the head of this file.
+/// A source address of the attacker.
 #[derive(Debug)]
 pub(crate) struct Source {
     socket: UdpSocket,

@@ -73,7 +73,7 @@ pub struct Check {
     pub bytes: Vec<u8>,
 }
 
-/// See the head of this file. Drain [`Ice::poll_transmit`] and [`Ice::poll_event`] after every other call.
+/// An ICE agent with one data stream. Drain [`Ice::poll_transmit`] and [`Ice::poll_event`] after every other call.
 pub struct Ice {
     agent: IceAgent,
     paths: BTreeMap<u32, (PathKind, SocketAddr)>,

@@ -36,7 +36,7 @@ const COMMANDS_PER_TURN: usize = 64;
 const LARGEST: usize = 2_048;
 const HEADROOM: usize = 64;
 
-/// See the head of this file.
+/// One media worker: its poller, its sockets, its legs.
 pub(super) struct Worker {
     pub(super) poll: Poll,
     pub(super) mailbox: Receiver<MediaCommand>,

@@ -472,7 +472,7 @@ fn a_reinvite_is_answered_or_refused_and_meets_no_other() {
         }]
     );
     world.inject(GATEWAY, "192.0.2.2:5060", again(10, "hold").as_bytes());
-    assert_eq!(world.events(GATEWAY), [], "a repetition is absorbed");
+    assert_eq!(world.events(GATEWAY), [], "a retransmission is absorbed");
     world.inject(GATEWAY, "192.0.2.2:5060", again(11, "more").as_bytes());
     assert!(world.packets.last().unwrap().starts_with("SIP/2.0 500"));
     world.accept(GATEWAY, theirs);
