@@ -1,37 +1,125 @@
 //! The words that all machines share with the thin shell of sockets around them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 
-/// How bytes travel below a machine.
+/// What carries the messages of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
-    /// One datagram, one message.
+    /// One datagram, one message; may lose, double and reorder them.
     Udp,
+    /// A connection.
+    Tcp,
+    /// A connection under TLS.
+    Tls,
+}
+
+impl Protocol {
+    /// Whether each message arrives once and in order, or the connection is gone (RFC 3261 §17: timers A, E and G rest).
+    #[must_use]
+    pub fn is_reliable(self) -> bool {
+        match self {
+            Self::Udp => false,
+            Self::Tcp | Self::Tls => true,
+        }
+    }
+
+    /// The name in a `Via` header (RFC 3261 §20.42).
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+}
+
+/// The name was no protocol's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a transport protocol")]
+pub struct UnknownProtocol;
+
+impl FromStr for Protocol {
+    type Err = UnknownProtocol;
+
+    /// Reads [`Protocol::name`], in either case.
+    fn from_str(text: &str) -> Result<Self, UnknownProtocol> {
+        let all = [Self::Udp, Self::Tcp, Self::Tls];
+        let mut found = all.into_iter().filter(|known| known.name().eq_ignore_ascii_case(text));
+        found.next().ok_or(UnknownProtocol)
+    }
+}
+
+/// Names one connection as long as it lives; never used again after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// A way between us and a peer: the protocol and both addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FiveTuple {
+    /// What carries the messages.
+    pub protocol: Protocol,
+    /// Our address, as bound (never the wildcard).
+    pub local: SocketAddr,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// The connection, where there is one: the same two addresses may meet in another one later.
+    pub connection: Option<ConnectionId>,
+}
+
+impl FiveTuple {
+    /// A way without a connection.
+    #[must_use]
+    pub fn new(protocol: Protocol, local: SocketAddr, remote: SocketAddr) -> Self {
+        Self {
+            protocol,
+            local,
+            remote,
+            connection: None,
+        }
+    }
+
+    /// The same way to another address of the peer.
+    #[must_use]
+    pub fn with_remote(self, remote: SocketAddr) -> Self {
+        Self { remote, ..self }
+    }
+
+    /// Who is at the other end, whichever address of ours it came to.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        Peer {
+            protocol: self.protocol,
+            remote: self.remote,
+            connection: self.connection,
+        }
+    }
+}
+
+/// The other end of a [`FiveTuple`]: on a stream the connection is part of who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Peer {
+    protocol: Protocol,
+    remote: SocketAddr,
+    connection: Option<ConnectionId>,
 }
 
 /// Bytes that arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Receive<'a> {
-    /// What they travelled over.
-    pub protocol: Protocol,
-    /// Our address, as bound (never the wildcard).
-    pub local: SocketAddr,
-    /// Where they came from.
-    pub remote: SocketAddr,
-    /// One datagram.
+    /// The way they came.
+    pub five_tuple: FiveTuple,
+    /// One message.
     pub payload: &'a [u8],
 }
 
 /// Bytes to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
-    /// What they travel over.
-    pub protocol: Protocol,
-    /// Our address to send from.
-    pub local: SocketAddr,
-    /// Where they go.
-    pub remote: SocketAddr,
-    /// One datagram.
+    /// The way they go.
+    pub five_tuple: FiveTuple,
+    /// One message.
     pub payload: Vec<u8>,
 }
 

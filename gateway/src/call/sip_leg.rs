@@ -327,8 +327,7 @@ impl SipLeg {
         self.sip(SipCommand::Invite {
             dialog: self.dialog,
             request_uri: contact.uri,
-            destination: contact.destination,
-            local: contact.local,
+            five_tuple: contact.five_tuple,
             from,
             to,
             identity: None,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use quartet_proto::net::Protocol;
 use serde::{Deserialize, Deserializer, de};
 
 use super::origin::Origin;
@@ -91,7 +92,7 @@ impl fmt::Debug for Period {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SipListen {
     /// How bytes travel.
-    pub protocol: quartet_proto::net::Protocol,
+    pub protocol: Protocol,
     /// Port 0 lets the system choose.
     pub address: SocketAddr,
 }
@@ -100,20 +101,18 @@ impl FromStr for SipListen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (scheme, address) = text
-            .split_once(':')
-            .ok_or("must be written \"udp:ADDRESS:PORT\", as \"udp:0.0.0.0:5060\"")?;
-        match scheme {
-            "udp" => {}
+        let form = "must be written \"udp:ADDRESS:PORT\", as \"udp:0.0.0.0:5060\"";
+        let (scheme, address) = text.split_once(':').ok_or(form)?;
+        let protocol: Protocol = match scheme {
             "tcp" | "tls" | "ws" | "wss" => {
                 return Err(format!(
                     "names \"{scheme}\", which is not served yet; listen on \"udp:{address}\""
                 ));
             }
-            _ => return Err("must be written \"udp:ADDRESS:PORT\", as \"udp:0.0.0.0:5060\"".to_owned()),
-        }
+            scheme => scheme.parse().map_err(|_| form)?,
+        };
         Ok(Self {
-            protocol: quartet_proto::net::Protocol::Udp,
+            protocol,
             address: socket_address(address)?,
         })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use quartet_proto::net::{Protocol, Receive};
+use quartet_proto::net::{FiveTuple, Protocol, Receive};
 use quartet_proto::sip::{
     Contact, Credentials, DialogKey, Endpoint, EndpointConfig, NameAddr, SipCommand, SipEvent, Uri,
 };
@@ -213,7 +213,7 @@ impl Task {
         loop {
             self.settle();
             while let Some(transmit) = self.endpoint.poll_transmit() {
-                socket.send_to(&transmit.payload, transmit.remote).await.ok();
+                socket.send_to(&transmit.payload, transmit.five_tuple.remote).await.ok();
             }
             if leaving.is_some_and(|at| Instant::now() >= at) {
                 return;
@@ -238,7 +238,7 @@ impl Task {
                 },
                 received = socket.recv_from(&mut buffer) => if let Ok((length, remote)) = received {
                     let payload = &buffer[..length];
-                    self.endpoint.handle_input(Instant::now(), Receive { protocol: Protocol::Udp, local: self.local, remote, payload });
+                    self.endpoint.handle_input(Instant::now(), Receive { five_tuple: FiveTuple::new(Protocol::Udp, self.local, remote), payload });
                 },
                 Some(event) = media.recv() => if let Some((_, leg)) = &mut self.leg {
                     leg.handle_media(event);
@@ -259,8 +259,7 @@ impl Task {
         let command = SipCommand::Register {
             registration: REGISTRATION,
             aor: self.setup.user.clone(),
-            registrar: self.setup.gateway,
-            local: self.local,
+            five_tuple: FiveTuple::new(Protocol::Udp, self.local, self.setup.gateway),
             credentials: Some(self.credentials()),
             expires,
         };
@@ -294,9 +293,7 @@ impl Task {
         let at = self.setup.gateway;
         let contact = Contact {
             uri: Uri::sip(number, at).to_string(),
-            destination: at,
-            local: self.local,
-            protocol: Protocol::Udp,
+            five_tuple: FiveTuple::new(Protocol::Udp, self.local, at),
             expires: Instant::now(),
             user_agent: None,
         };

@@ -1,10 +1,10 @@
 //! Who may call whom: limits, routes, and the making of a call from an INVITE or a request.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use quartet_proto::net::Protocol;
+use quartet_proto::net::{FiveTuple, Protocol};
 use quartet_proto::sip::{Account, Contact, Endpoint, EndpointConfig, Ha1, NameAddr, SipCommand, SipEvent, Uri};
 use rand_core::Rng;
 use zeroize::Zeroizing;
@@ -31,7 +31,12 @@ const TOO_MANY: Cause = Cause::Limit { retry_after: None };
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The endpoint as the settings want it.
-pub(super) fn endpoint(settings: &config::Settings, sip: &[SocketAddr], instance: Instance, rng: BoxRng) -> Endpoint {
+pub(super) fn endpoint(
+    settings: &config::Settings,
+    sip: &[(Protocol, SocketAddr)],
+    instance: Instance,
+    rng: BoxRng,
+) -> Endpoint {
     let limits = quartet_proto::sip::Limits {
         login_failures: settings.limits.login_failures,
         login_interval: settings.limits.login_interval.duration(),
@@ -44,7 +49,7 @@ pub(super) fn endpoint(settings: &config::Settings, sip: &[SocketAddr], instance
         limits,
     };
     let mut endpoint = Endpoint::new(config, rng);
-    endpoint.set_local(sip.iter().map(|address| (Protocol::Udp, *address)).collect());
+    endpoint.set_local(sip.to_vec());
     endpoint.set_accounts(settings.phones.iter().map(account).collect());
     endpoint
 }
@@ -76,8 +81,7 @@ impl Exchange {
             user,
             target,
             body,
-            source,
-            local,
+            five_tuple,
             ..
         } = event
         else {
@@ -140,7 +144,7 @@ impl Exchange {
             return refuse(self, &parties, TOO_MANY);
         }
         let (caller_key, callee_key) = (LegKey(self.next_key()), LegKey(self.next_key()));
-        let config = self.sip_leg_config(caller_key, &phone, local, source.ip(), &callee);
+        let config = self.sip_leg_config(caller_key, &phone, five_tuple, &callee);
         let caller = match SipLeg::incoming(config, dialog, body.as_deref()) {
             Ok(leg) => leg,
             Err(cause) => return refuse(self, &parties, cause),
@@ -285,8 +289,8 @@ impl Exchange {
     fn ring(&mut self, phone: &config::Phone, contact: &Contact, from: &str) -> (Leg, FoundBy) {
         let key = LegKey(self.next_key());
         let dialog = self.endpoint.next_dialog();
-        let config = self.sip_leg_config(key, phone, contact.local, contact.destination.ip(), from);
-        let host = contact.local;
+        let config = self.sip_leg_config(key, phone, contact.five_tuple, from);
+        let host = contact.five_tuple.local;
         let from = NameAddr::new(Some(from), Uri::sip(from, host));
         let to = NameAddr::new(phone.name.as_deref(), Uri::sip(&phone.user, host));
         let leg = SipLeg::outgoing(config, dialog, contact.clone(), from, to);
@@ -320,15 +324,14 @@ impl Exchange {
         self.run_actions(now, key);
     }
 
-    /// `local` is our address; `signalling_peer_ip` the phone's.
     fn sip_leg_config(
         &mut self,
         key: LegKey,
         phone: &config::Phone,
-        local: SocketAddr,
-        signalling_peer_ip: IpAddr,
+        signalling: FiveTuple,
         peer: &str,
     ) -> SipLegConfig {
+        let local = signalling.local;
         let mut rng = (self.rng)();
         let addresses = match self.media_addresses.as_slice() {
             [] => vec![local.ip()],
@@ -345,7 +348,7 @@ impl Exchange {
                 addresses,
                 components: 2,
             },
-            signalling_peer_ip,
+            signalling_peer_ip: signalling.remote.ip(),
             codecs: offered_codecs(&phone.codecs, &self.registry),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use quartet_proto::hub::Name;
-use quartet_proto::net::{Receive, Transmit};
+use quartet_proto::net::{Protocol, Receive, Transmit};
 use quartet_proto::sip::{DialogKey, Endpoint, SavedBinding, SipCommand, SipError, SipEvent};
 use rand_core::CryptoRng;
 
@@ -58,7 +58,7 @@ pub struct Parts {
     /// What can be said.
     pub prompts: Prompts,
     /// The SIP addresses really bound.
-    pub sip: Vec<SocketAddr>,
+    pub sip: Vec<(Protocol, SocketAddr)>,
     /// The addresses of this machine, for `[media] addresses = "auto"`.
     pub machine: Vec<IpAddr>,
     /// Makes a generator for each part that draws secrets.
@@ -423,9 +423,9 @@ impl Exchange {
 ///
 /// A user says where our checks go. From a socket on loopback they would reach the services of this machine, which trust
 /// whoever comes from there.
-fn ice_addresses(machine: Vec<IpAddr>, sip: &[SocketAddr]) -> Vec<IpAddr> {
+fn ice_addresses(machine: Vec<IpAddr>, sip: &[(Protocol, SocketAddr)]) -> Vec<IpAddr> {
     let outside: Vec<IpAddr> = machine.iter().copied().filter(|ip| !ip.is_loopback()).collect();
-    if outside.is_empty() || sip.iter().all(|address| address.ip().is_loopback()) {
+    if outside.is_empty() || sip.iter().all(|(_, address)| address.ip().is_loopback()) {
         machine
     } else {
         outside
@@ -441,7 +441,8 @@ mod tests {
         let machine: Vec<IpAddr> = ["192.0.2.1", "2001:db8::1", "127.0.0.1", "::1"]
             .map(|ip| ip.parse().unwrap())
             .to_vec();
-        let sip = |text: &str| -> Vec<SocketAddr> { text.split(' ').map(|address| address.parse().unwrap()).collect() };
+        let udp = |address: &str| (Protocol::Udp, address.parse().unwrap());
+        let sip = |text: &str| text.split(' ').map(udp).collect::<Vec<_>>();
         let served = ice_addresses(machine.clone(), &sip("192.0.2.1:5060 127.0.0.1:5060"));
         assert_eq!(served, machine[..2]);
         assert_eq!(

@@ -118,10 +118,8 @@ fn to_stored(binding: &SavedBinding, now: Instant, wall: SystemTime, credential:
     StoredBinding {
         contact: contact.uri,
         sip_instance,
-        destination: contact.destination,
-        local: contact.local,
-        protocol: contact.protocol,
-        source,
+        five_tuple: contact.five_tuple,
+        source: source.remote,
         call_id,
         cseq,
         user_agent: contact.user_agent,
@@ -137,14 +135,12 @@ fn from_stored(binding: StoredBinding, now: Instant, wall: SystemTime) -> Option
     Some(SavedBinding {
         contact: Contact {
             uri: binding.contact,
-            destination: binding.destination,
-            local: binding.local,
-            protocol: binding.protocol,
+            five_tuple: binding.five_tuple,
             expires: now.checked_add(left)?,
             user_agent: binding.user_agent,
         },
         sip_instance: binding.sip_instance,
-        source: binding.source,
+        source: binding.five_tuple.with_remote(binding.source),
         call_id: binding.call_id,
         cseq: binding.cseq,
     })

@@ -120,7 +120,7 @@ impl Exchange {
             contacts.into_iter().map(move |contact| PhoneRow {
                 user: user.clone(),
                 contact: contact.uri.to_string(),
-                source: contact.destination.to_string(),
+                source: contact.five_tuple.remote.to_string(),
                 expires_s: contact.expires.saturating_duration_since(now).as_secs(),
                 user_agent: contact.user_agent,
             })

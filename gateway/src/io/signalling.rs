@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use quartet_proto::hub::Name;
-use quartet_proto::net::{Protocol, Receive};
+use quartet_proto::net::Receive;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use tokio::net::TcpListener;
@@ -200,7 +200,10 @@ impl Signalling {
 
     /// The SIP addresses and the hub's, as really bound.
     pub fn addresses(&self) -> (Vec<SocketAddr>, SocketAddr) {
-        (self.sip.addresses().collect(), self.hub_address)
+        (
+            self.sip.addresses().map(|(_, address)| address).collect(),
+            self.hub_address,
+        )
     }
 
     /// Runs until `stop` is done, then ends all calls.
@@ -237,9 +240,7 @@ impl Signalling {
                     now,
                     wall,
                     Receive {
-                        protocol: Protocol::Udp,
-                        local: d.local,
-                        remote: d.remote,
+                        five_tuple: d.five_tuple,
                         payload: &d.payload,
                     },
                 ),
@@ -314,7 +315,7 @@ impl Signalling {
                 "sip_transactions": self.exchange.transactions(),
                 "phones": self.exchange.phones(now).len(),
                 "hub_sessions": self.rendezvous.sessions(),
-                "sip": self.sip.addresses().map(|a| format!("udp:{a}")).collect::<Vec<_>>(),
+                "sip": self.sip.addresses().map(|(protocol, address)| format!("{}:{address}", protocol.name().to_ascii_lowercase())).collect::<Vec<_>>(),
                 "hub": format!("http:{}", self.hub_address),
             })),
             ControlRequest::Calls => Reply::Ok(serde_json::json!(self.exchange.calls(now))),

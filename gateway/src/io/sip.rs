@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
-use quartet_proto::net::{Protocol, Transmit};
+use quartet_proto::net::{FiveTuple, Protocol, Transmit};
 use quartet_proto::sip::MAX_MESSAGE;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -18,10 +18,8 @@ const DATAGRAM: usize = MAX_MESSAGE + 1;
 /// One datagram, and where it was received.
 #[derive(Debug)]
 pub struct Datagram {
-    /// Our address.
-    pub local: SocketAddr,
-    /// Its sender.
-    pub remote: SocketAddr,
+    /// The way it came.
+    pub five_tuple: FiveTuple,
     /// Its bytes.
     pub payload: Vec<u8>,
 }
@@ -50,8 +48,8 @@ impl SipSockets {
     }
 
     /// The addresses really bound.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.sockets.keys().copied()
+    pub fn addresses(&self) -> impl Iterator<Item = (Protocol, SocketAddr)> + '_ {
+        self.sockets.keys().map(|address| (Protocol::Udp, *address))
     }
 
     /// Starts to read; every datagram goes to `received`.
@@ -61,14 +59,19 @@ impl SipSockets {
         }
     }
 
-    /// Sends one datagram. A full socket drops it: SIP repeats over UDP.
+    /// Sends one datagram. A full socket drops it: SIP retransmits over UDP.
     pub fn send(&self, transmit: &Transmit) {
-        let Protocol::Udp = transmit.protocol;
-        let Some(socket) = self.sockets.get(&transmit.local) else {
-            return tracing::debug!(local = %transmit.local, "no such SIP socket");
+        let FiveTuple {
+            protocol,
+            local,
+            remote,
+            ..
+        } = transmit.five_tuple;
+        let Some(socket) = self.sockets.get(&local).filter(|_| protocol == Protocol::Udp) else {
+            return tracing::debug!(?protocol, %local, "no such SIP socket");
         };
-        if let Err(error) = socket.try_send_to(&transmit.payload, transmit.remote) {
-            tracing::debug!(remote = %transmit.remote, %error, "SIP datagram not sent");
+        if let Err(error) = socket.try_send_to(&transmit.payload, remote) {
+            tracing::debug!(%remote, %error, "SIP datagram not sent");
         }
     }
 }
@@ -79,8 +82,7 @@ async fn read(local: SocketAddr, socket: Arc<UdpSocket>, received: mpsc::Sender<
         match socket.recv_from(&mut buffer).await {
             Ok((length, remote)) => {
                 let datagram = Datagram {
-                    local,
-                    remote,
+                    five_tuple: FiveTuple::new(Protocol::Udp, local, remote),
                     payload: buffer[..length].to_vec(),
                 };
                 if received.send(datagram).await.is_err() {
@@ -136,21 +138,20 @@ mod tests {
     #[tokio::test]
     async fn a_wildcard_becomes_real_addresses_and_datagrams_pass() {
         let sockets = SipSockets::bind(&["0.0.0.0:0".parse().unwrap()]).await.unwrap();
-        let loopback = sockets.addresses().find(|a| a.ip().is_loopback()).unwrap();
-        assert!(sockets.addresses().all(|a| !a.ip().is_unspecified() && a.port() != 0));
+        let addresses: Vec<SocketAddr> = sockets.addresses().map(|(_, address)| address).collect();
+        let loopback = *addresses.iter().find(|a| a.ip().is_loopback()).unwrap();
+        assert!(addresses.iter().all(|a| !a.ip().is_unspecified() && a.port() != 0));
         let (sender, mut received) = mpsc::channel(8);
         sockets.read(&sender);
         let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         peer.send_to(b"ping", loopback).await.unwrap();
         let got = received.recv().await.unwrap();
         assert_eq!(
-            (got.local, got.remote, got.payload.as_slice()),
+            (got.five_tuple.local, got.five_tuple.remote, got.payload.as_slice()),
             (loopback, peer.local_addr().unwrap(), &b"ping"[..])
         );
         let answer = Transmit {
-            protocol: Protocol::Udp,
-            local: loopback,
-            remote: got.remote,
+            five_tuple: got.five_tuple,
             payload: b"pong".to_vec(),
         };
         sockets.send(&answer);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use quartet_proto::net::Protocol;
+use quartet_proto::net::FiveTuple;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
 use rusqlite::{Row, Transaction, TransactionBehavior, params};
 
@@ -19,12 +19,8 @@ pub struct StoredBinding {
     pub contact: String,
     /// `+sip.instance` and `reg-id`, if the phone told.
     pub sip_instance: Option<String>,
-    /// Where to send.
-    pub destination: SocketAddr,
-    /// Our address that it registered at.
-    pub local: SocketAddr,
-    /// What it is reached over.
-    pub protocol: Protocol,
+    /// The way to it; a connection does not outlive the process.
+    pub five_tuple: FiveTuple,
     /// Where its latest REGISTER came from.
     pub source: SocketAddr,
     /// The `Call-ID` of that REGISTER.
@@ -58,7 +54,7 @@ impl Store {
     pub fn bindings(&self) -> Result<BTreeMap<String, Vec<StoredBinding>>, StoreError> {
         let read = || {
             let sql = "SELECT user, contact, phone, destination, local, source, call_id, cseq, user_agent, credential, \
-                       expires FROM bindings ORDER BY user, position";
+                       expires, protocol FROM bindings ORDER BY user, position";
             let mut statement = self.connection.prepare(sql)?;
             let mut rows = statement.query([])?;
             let mut all = BTreeMap::<String, Vec<_>>::new();
@@ -124,15 +120,20 @@ fn write_bindings(
     for (user, bindings) in bindings {
         delete.execute([user])?;
         for (position, b) in bindings.iter().enumerate() {
-            let Protocol::Udp = b.protocol;
+            let FiveTuple {
+                protocol,
+                local,
+                remote,
+                ..
+            } = b.five_tuple;
             insert.execute(params![
                 user,
                 i64::try_from(position).unwrap_or(i64::MAX),
                 b.contact,
                 b.sip_instance,
-                b.destination.to_string(),
-                b.local.to_string(),
-                "udp",
+                remote.to_string(),
+                local.to_string(),
+                protocol.name().to_ascii_lowercase(),
                 b.source.to_string(),
                 b.call_id,
                 b.cseq,
@@ -173,12 +174,11 @@ fn write_calls(transaction: &Transaction<'_>, batch: &Batch<'_>) -> rusqlite::Re
 
 fn binding(row: &Row<'_>) -> rusqlite::Result<StoredBinding> {
     let address = |column| text(row, column, |text| text.parse().ok());
+    let protocol = text(row, 11, |text| text.parse().ok())?;
     Ok(StoredBinding {
         contact: row.get(1)?,
         sip_instance: row.get(2)?,
-        destination: address(3)?,
-        local: address(4)?,
-        protocol: Protocol::Udp,
+        five_tuple: FiveTuple::new(protocol, address(4)?, address(3)?),
         source: address(5)?,
         call_id: row.get(6)?,
         cseq: row.get(7)?,

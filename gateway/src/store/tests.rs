@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
-use quartet_proto::net::Protocol;
+use quartet_proto::net::{FiveTuple, Protocol};
 
 use super::*;
 use crate::call::Verdict;
@@ -285,9 +285,11 @@ fn bindings() -> BTreeMap<String, Vec<StoredBinding>> {
     let desk = StoredBinding {
         contact: "sip:100@192.0.2.7:5062".into(),
         sip_instance: Some("\"<urn:uuid:1>\" 1".into()),
-        destination: "192.0.2.7:5062".parse().unwrap(),
-        local: "192.0.2.1:5060".parse().unwrap(),
-        protocol: Protocol::Udp,
+        five_tuple: FiveTuple::new(
+            Protocol::Udp,
+            "192.0.2.1:5060".parse().unwrap(),
+            "192.0.2.7:5062".parse().unwrap(),
+        ),
         source: "192.0.2.7:5062".parse().unwrap(),
         call_id: "a'b\"c".into(),
         cseq: u32::MAX,
@@ -298,7 +300,11 @@ fn bindings() -> BTreeMap<String, Vec<StoredBinding>> {
     let other = StoredBinding {
         contact: "sip:100@[2001:db8::1]".into(),
         sip_instance: None,
-        destination: "[2001:db8::1]:5060".parse().unwrap(),
+        five_tuple: FiveTuple::new(
+            Protocol::Udp,
+            "[2001:db8::2]:5061".parse().unwrap(),
+            "[2001:db8::1]:5060".parse().unwrap(),
+        ),
         user_agent: None,
         expires: 0,
         ..desk.clone()

@@ -1,11 +1,11 @@
 //! What the endpoint is told to do.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::DialogKey;
 use super::auth::Credentials;
 use super::message::NameAddr;
+use crate::net::FiveTuple;
 
 /// A `Reason` header: why a call ends (RFC 3326).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum SipCommand {
         /// SDP of early media.
         body: Option<Vec<u8>>,
     },
-    /// As callee: 200 to the INVITE, or to a `Reinvite`. Unacknowledged until the ACK comes.
+    /// As callee: 200 to the INVITE, or to a `Reinvite`. Retransmitted until the ACK comes.
     Accept {
         /// The dialog.
         dialog: DialogKey,
@@ -68,10 +68,8 @@ pub enum SipCommand {
         dialog: DialogKey,
         /// The registered contact.
         request_uri: String,
-        /// Where to send.
-        destination: SocketAddr,
-        /// Our address to send from.
-        local: SocketAddr,
+        /// The way to send it; our address is also our `Contact`.
+        five_tuple: FiveTuple,
         /// `From`, without tag.
         from: NameAddr,
         /// `To`, without tag.
@@ -112,10 +110,8 @@ pub enum SipCommand {
         registration: u64,
         /// User part of the address of record.
         aor: String,
-        /// Where the registrar listens.
-        registrar: SocketAddr,
-        /// Our address, also our `Contact`.
-        local: SocketAddr,
+        /// The way to the registrar; our address is also our `Contact`.
+        five_tuple: FiveTuple,
         /// Credentials for the challenge.
         credentials: Option<Credentials>,
         /// Zero takes the registration back.

@@ -9,6 +9,7 @@ use super::auth::Credentials;
 use super::command::Reason;
 use super::message::{Headers, Method, NameAddr, Request, Response, Uri};
 use super::outgoing::Outgoing;
+use crate::net::FiveTuple;
 
 /// Where a dialog stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl State {
 #[derive(Clone, Debug)]
 pub(in crate::sip) struct Unacknowledged {
     pub(in crate::sip) wire: Vec<u8>,
-    pub(in crate::sip) to: SocketAddr,
+    pub(in crate::sip) to: FiveTuple,
     pub(in crate::sip) interval: Duration,
     /// CSeq number of the INVITE: the ACK has the same.
     pub(in crate::sip) cseq: u32,
@@ -74,13 +75,11 @@ pub(in crate::sip) struct Dialog {
     pub(in crate::sip) target: Uri,
     /// Proxies between, nearest first.
     pub(in crate::sip) routes: Vec<NameAddr>,
-    /// Our address.
-    pub(in crate::sip) bound: SocketAddr,
-    /// Where the peer's last trusted request came from, or where our INVITE went.
-    pub(in crate::sip) peer: SocketAddr,
+    /// The way the peer's last trusted request came, or our INVITE went.
+    pub(in crate::sip) peer: FiveTuple,
     /// The account of ours that the peer is; from elsewhere it must log in as this.
     pub(in crate::sip) account: Option<String>,
-    /// The peer is a registered phone: it is reached where it was last received, whatever its Contact says.
+    /// The peer is a registered phone: it is reached where it was last heard from, whatever its Contact says.
     pub(in crate::sip) is_registered: bool,
     /// The INVITE without a final response: our transaction (caller) or the peer's (callee, re-INVITE).
     pub(in crate::sip) invite: Option<u64>,
@@ -108,7 +107,7 @@ impl Dialog {
     /// Takes a trusted request of the peer into account: its number, its Contact, its address. `false`: it comes too late.
     ///
     /// RFC 3261 §12.2.2.
-    pub(in crate::sip) fn on_request(&mut self, request: &Request, source: SocketAddr) -> bool {
+    pub(in crate::sip) fn on_request(&mut self, request: &Request, source: FiveTuple) -> bool {
         if self.remote_cseq.is_some_and(|last| request.cseq <= last) {
             return false;
         }
@@ -149,29 +148,32 @@ impl Dialog {
             routes: self.routes.iter().map(NameAddr::to_string).collect(),
             extra,
             body: None,
-            local: self.bound,
-            destination: self.next_hop(),
+            five_tuple: self.peer.with_remote(self.next_hop()),
         }
     }
 
     /// Where requests go: the phone's last address, else the first proxy or the Contact where those are addresses that
-    /// can be meant, else where the peer was received.
+    /// can be meant, else where the peer was heard from.
     fn next_hop(&self) -> SocketAddr {
+        // A connection leads to whoever is at its other end.
+        if self.peer.connection.is_some() {
+            return self.peer.remote;
+        }
         let hop = self
             .routes
             .first()
             .map_or(&self.target, |route| &route.uri)
             .socket_addr();
         match hop {
-            Some(hop) if !self.is_registered && hop.is_ipv4() == self.bound.is_ipv4() => {
-                let behind_nat = hop.ip() != self.peer.ip() && is_private(hop.ip());
+            Some(hop) if !self.is_registered && hop.is_ipv4() == self.peer.local.is_ipv4() => {
+                let behind_nat = hop.ip() != self.peer.remote.ip() && is_private(hop.ip());
                 if behind_nat && self.routes.is_empty() {
-                    self.peer
+                    self.peer.remote
                 } else {
                     hop
                 }
             }
-            Some(_) | None => self.peer,
+            Some(_) | None => self.peer.remote,
         }
     }
 }

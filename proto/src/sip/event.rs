@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::DialogKey;
 use super::message::NameAddr;
 use super::registrar::Contact;
+use crate::net::FiveTuple;
 
 /// What became of a registered contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +71,8 @@ pub enum SipEvent {
         call_id: String,
         /// The SDP offer; `None`: late offer, ours goes into the 2xx.
         body: Option<Vec<u8>>,
-        /// Where the request came from.
-        source: SocketAddr,
-        /// Our address it arrived at.
-        local: SocketAddr,
+        /// The way the request came.
+        five_tuple: FiveTuple,
     },
     /// As caller: a 101-199 arrived.
     Provisional {

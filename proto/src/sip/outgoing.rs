@@ -1,9 +1,8 @@
 //! A request of ours before it is written: kept so that it can be sent again with credentials, cancelled or
 //! acknowledged.
 
-use std::net::SocketAddr;
-
 use super::message::{Method, Writer, host_of};
+use crate::net::FiveTuple;
 
 /// Hops a request of ours may take, RFC 3261 §8.1.1.6.
 const MAX_FORWARDS: &str = "70";
@@ -22,16 +21,17 @@ pub(in crate::sip) struct Outgoing {
     pub(in crate::sip) extra: Vec<(&'static str, String)>,
     /// Content type and body.
     pub(in crate::sip) body: Option<(String, Vec<u8>)>,
-    pub(in crate::sip) local: SocketAddr,
-    pub(in crate::sip) destination: SocketAddr,
+    /// The way it goes.
+    pub(in crate::sip) five_tuple: FiveTuple,
 }
 
 impl Outgoing {
     /// The request as bytes.
     pub(in crate::sip) fn write(&self, branch: &str, user_agent: &str) -> Vec<u8> {
         let mut writer = Writer::request(self.method.name(), &self.uri);
-        let (host, port) = (host_of(self.local.ip()), self.local.port());
-        writer.header("Via", &format!("SIP/2.0/UDP {host}:{port};branch={branch};rport"));
+        let FiveTuple { protocol, local, .. } = self.five_tuple;
+        let (via, host, port) = (protocol.name(), host_of(local.ip()), local.port());
+        writer.header("Via", &format!("SIP/2.0/{via} {host}:{port};branch={branch};rport"));
         for route in &self.routes {
             writer.header("Route", route);
         }

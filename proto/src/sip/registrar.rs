@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::RegistrationChange;
 use super::message::Uri;
-use crate::net::Protocol;
+use crate::net::{FiveTuple, Peer};
 
 pub use saved::SavedBinding;
 
@@ -17,12 +17,8 @@ pub use saved::SavedBinding;
 pub struct Contact {
     /// The phone's own URI: the request URI of calls to it.
     pub uri: String,
-    /// Where to send: behind a NAT the address the REGISTER came from.
-    pub destination: SocketAddr,
-    /// Our address the phone registered at: send from here.
-    pub local: SocketAddr,
-    /// What it is reached over.
-    pub protocol: Protocol,
+    /// The way to it: from our address that it registered at, behind a NAT to the address that the REGISTER came from.
+    pub five_tuple: FiveTuple,
     /// When the binding ends unless refreshed.
     pub expires: Instant,
     /// The phone's `User-Agent`, if it told.
@@ -38,8 +34,8 @@ pub(in crate::sip) struct RequestedBinding {
     pub(in crate::sip) sip_instance: Option<String>,
     /// Zero takes it back.
     pub(in crate::sip) expires: Duration,
-    /// Where to send.
-    pub(in crate::sip) destination: SocketAddr,
+    /// The way to it.
+    pub(in crate::sip) five_tuple: FiveTuple,
 }
 
 /// A REGISTER of an account that has logged in.
@@ -48,9 +44,8 @@ pub(in crate::sip) struct Update<'a> {
     pub(in crate::sip) user: &'a str,
     pub(in crate::sip) call_id: &'a str,
     pub(in crate::sip) cseq: u32,
-    pub(in crate::sip) local: SocketAddr,
-    pub(in crate::sip) source: SocketAddr,
-    pub(in crate::sip) protocol: Protocol,
+    /// The way the REGISTER came.
+    pub(in crate::sip) source: FiveTuple,
     pub(in crate::sip) user_agent: Option<&'a str>,
     pub(in crate::sip) max_contacts: usize,
 }
@@ -73,7 +68,7 @@ struct Binding {
     contact: Contact,
     uri: Uri,
     sip_instance: Option<String>,
-    source: SocketAddr,
+    source: FiveTuple,
     call_id: String,
     cseq: u32,
 }
@@ -83,8 +78,8 @@ struct Binding {
 pub(in crate::sip) struct Registrar {
     bindings: BTreeMap<String, Vec<Binding>>,
     deadlines: BTreeSet<(Instant, u64, String)>,
-    /// Addresses that phones are reached at, or registered from: asked for each request of a stranger.
-    addresses: BTreeSet<(SocketAddr, String, u64)>,
+    /// Peers that phones are reached as, or registered from: asked for each request of a stranger.
+    peers: BTreeSet<(Peer, String, u64)>,
     next: u64,
 }
 
@@ -117,7 +112,12 @@ impl Registrar {
             };
             let old = found.map(|at| bindings.remove(at));
             let binding = self.binding(now, update, requested, old);
-            changes.push((change, update.user.to_owned(), binding.contact.clone(), update.source));
+            changes.push((
+                change,
+                update.user.to_owned(),
+                binding.contact.clone(),
+                update.source.remote,
+            ));
             if change != RegistrationChange::Removed {
                 bindings.push(binding);
             }
@@ -127,9 +127,14 @@ impl Registrar {
             let mine: Vec<u64> = changes.iter().filter_map(|(_, _, c, _)| find(&bindings, c)).collect();
             let (user, source) = (update.user.to_owned(), update.source);
             bindings.retain(|b| {
-                let stays = b.source != source || mine.contains(&b.id);
+                let stays = b.source.peer() != source.peer() || mine.contains(&b.id);
                 if !stays {
-                    changes.push((RegistrationChange::Removed, user.clone(), b.contact.clone(), source));
+                    changes.push((
+                        RegistrationChange::Removed,
+                        user.clone(),
+                        b.contact.clone(),
+                        source.remote,
+                    ));
                 }
                 stays
             });
@@ -155,7 +160,7 @@ impl Registrar {
                 RegistrationChange::Removed,
                 update.user.to_owned(),
                 b.contact.clone(),
-                update.source,
+                update.source.remote,
             )
         };
         let changes = bindings.iter().map(removed).collect();
@@ -173,7 +178,7 @@ impl Registrar {
             changes.extend(
                 bindings
                     .into_iter()
-                    .map(|b| (RegistrationChange::Removed, user.clone(), b.contact, b.source)),
+                    .map(|b| (RegistrationChange::Removed, user.clone(), b.contact, b.source.remote)),
             );
         }
         changes
@@ -186,7 +191,12 @@ impl Registrar {
             let mut bindings = self.bindings.get(&user).cloned().unwrap_or_default();
             if let Some(at) = bindings.iter().position(|b| b.id == id) {
                 let gone = bindings.remove(at);
-                changes.push((RegistrationChange::Expired, user.clone(), gone.contact, gone.source));
+                changes.push((
+                    RegistrationChange::Expired,
+                    user.clone(),
+                    gone.contact,
+                    gone.source.remote,
+                ));
             }
             self.store(&user, bindings);
         }
@@ -218,11 +228,11 @@ impl Registrar {
         all.filter(|(_, contacts)| !contacts.is_empty()).collect()
     }
 
-    /// Whether some phone is reached at this address, or registered from it (by this account, if one is named).
-    pub(in crate::sip) fn reaches(&self, address: SocketAddr, user: Option<&str>) -> bool {
-        let from = (address, user.unwrap_or_default().to_owned(), 0);
-        let found = self.addresses.range(from..).next();
-        found.is_some_and(|(at, of, _)| *at == address && user.is_none_or(|user| of == user))
+    /// Whether some phone is reached as this peer, or registered as it (by this account, if one is named).
+    pub(in crate::sip) fn reaches(&self, peer: Peer, user: Option<&str>) -> bool {
+        let from = (peer, user.unwrap_or_default().to_owned(), 0);
+        let found = self.peers.range(from..).next();
+        found.is_some_and(|(at, of, _)| *at == peer && user.is_none_or(|user| of == user))
     }
 
     fn binding(
@@ -243,9 +253,7 @@ impl Registrar {
             id: self.next,
             contact: Contact {
                 uri: requested.uri.to_string(),
-                destination: requested.destination,
-                local: update.local,
-                protocol: update.protocol,
+                five_tuple: requested.five_tuple,
                 expires,
                 user_agent: update.user_agent.map(str::to_owned),
             },
@@ -260,14 +268,14 @@ impl Registrar {
     fn store(&mut self, user: &str, bindings: Vec<Binding>) {
         for b in self.bindings.remove(user).unwrap_or_default() {
             self.deadlines.remove(&(b.contact.expires, b.id, user.to_owned()));
-            for address in [b.contact.destination, b.source] {
-                self.addresses.remove(&(address, user.to_owned(), b.id));
+            for peer in [b.contact.five_tuple.peer(), b.source.peer()] {
+                self.peers.remove(&(peer, user.to_owned(), b.id));
             }
         }
         for b in &bindings {
             self.deadlines.insert((b.contact.expires, b.id, user.to_owned()));
-            for address in [b.contact.destination, b.source] {
-                self.addresses.insert((address, user.to_owned(), b.id));
+            for peer in [b.contact.five_tuple.peer(), b.source.peer()] {
+                self.peers.insert((peer, user.to_owned(), b.id));
             }
         }
         if !bindings.is_empty() {

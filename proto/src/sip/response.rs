@@ -1,18 +1,16 @@
 //! What every response copies of its request (RFC 3261 §8.2.6), and how it is written.
 
-use std::net::SocketAddr;
-
 use super::message::{Headers, Method, Request, Via, Writer};
-use crate::net::Receive;
+use crate::net::{FiveTuple, Receive};
 
 /// The fields of a request that its responses copy, and where they go.
 #[derive(Clone, Debug)]
 pub(in crate::sip) struct Head {
     pub(in crate::sip) method: Method,
-    pub(in crate::sip) local: SocketAddr,
-    pub(in crate::sip) source: SocketAddr,
-    /// Where the response goes.
-    pub(in crate::sip) response_to: SocketAddr,
+    /// The way the request came.
+    pub(in crate::sip) five_tuple: FiveTuple,
+    /// The way the response goes.
+    pub(in crate::sip) response_to: FiveTuple,
     vias: Vec<String>,
     record_routes: Vec<String>,
     from: Option<String>,
@@ -64,7 +62,8 @@ impl Head {
     }
 
     fn of_fields(headers: &Headers, via: &Via, input: Receive<'_>) -> Self {
-        let (local, source) = (input.local, input.remote);
+        let five_tuple = input.five_tuple;
+        let source = five_tuple.remote;
         let text = |name: &str| headers.get(name).map(str::to_owned);
         let mut vias: Vec<String> = headers.list("Via").map(str::to_owned).collect();
         if let Some(first) = vias.first_mut() {
@@ -72,9 +71,12 @@ impl Head {
         }
         Self {
             method: Method::Unknown,
-            local,
-            source,
-            response_to: via.response_to(source),
+            five_tuple,
+            response_to: if five_tuple.protocol.is_reliable() {
+                five_tuple
+            } else {
+                five_tuple.with_remote(via.response_to(source))
+            },
             vias,
             record_routes: headers.all("Record-Route").map(str::to_owned).collect(),
             from: text("From"),
@@ -121,13 +123,13 @@ impl Head {
     }
 
     /// The response as bytes; without `server` nothing is said of us.
-    pub(in crate::sip) fn write(&self, reply: &OutgoingResponse<'_>, server: Option<&str>) -> Vec<u8> {
-        let mut writer = Writer::response(reply.status, reply.reason);
+    pub(in crate::sip) fn write(&self, response: &OutgoingResponse<'_>, server: Option<&str>) -> Vec<u8> {
+        let mut writer = Writer::response(response.status, response.reason);
         for via in &self.vias {
             writer.header("Via", via);
         }
         // A dialog is made by 101..=299 to INVITE, RFC 3261 §12.1.1.
-        if self.method == Method::Invite && (101..300).contains(&reply.status) {
+        if self.method == Method::Invite && (101..300).contains(&response.status) {
             for route in &self.record_routes {
                 writer.header("Record-Route", route);
             }
@@ -136,13 +138,13 @@ impl Head {
             writer.header("From", from);
         }
         if let Some(to) = &self.to {
-            let tagless = self.has_to_tag || reply.tag.is_empty() || reply.status == 100;
+            let tagless = self.has_to_tag || response.tag.is_empty() || response.status == 100;
             writer.header(
                 "To",
                 &if tagless {
                     to.clone()
                 } else {
-                    format!("{to};tag={}", reply.tag)
+                    format!("{to};tag={}", response.tag)
                 },
             );
         }
@@ -155,12 +157,12 @@ impl Head {
         if let Some(timestamp) = &self.timestamp {
             writer.header("Timestamp", timestamp);
         }
-        for (name, value) in &reply.extra {
+        for (name, value) in &response.extra {
             writer.header(name, value);
         }
         if let Some(server) = server {
             writer.header("Server", server);
         }
-        writer.finish(reply.body.map(|b| ("application/sdp", b)))
+        writer.finish(response.body.map(|b| ("application/sdp", b)))
     }
 }

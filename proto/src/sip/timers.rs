@@ -14,6 +14,12 @@ pub(in crate::sip) const T4: Duration = Duration::from_secs(5);
 /// When a transaction gives up: 64 times T1 (timers B, F, H, J).
 pub(in crate::sip) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(32);
 
+/// How long an ended transaction stays, to absorb what is retransmitted: not at all over a reliable transport (timers D, I, J
+/// and K, RFC 3261 table 4).
+pub(in crate::sip) fn absorb_time(is_reliable: bool, unreliable: Duration) -> Duration {
+    if is_reliable { Duration::ZERO } else { unreliable }
+}
+
 /// What may be due. The letters are RFC 3261's (table 4) and RFC 6026's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::sip) enum Timer {
@@ -64,30 +70,35 @@ pub(in crate::sip) enum Owner {
 #[derive(Default)]
 pub(in crate::sip) struct Timers {
     due: BTreeSet<(Instant, Owner, Timer)>,
-    running: BTreeMap<(Owner, Timer), Instant>,
+    running: BTreeMap<Owner, Vec<(Timer, Instant)>>,
 }
 
 impl Timers {
     /// Starts a timer, or moves it.
     pub(in crate::sip) fn set(&mut self, at: Instant, owner: Owner, timer: Timer) {
         self.clear(owner, timer);
-        self.running.insert((owner, timer), at);
+        self.running.entry(owner).or_default().push((timer, at));
         self.due.insert((at, owner, timer));
     }
 
     /// Stops a timer.
     pub(in crate::sip) fn clear(&mut self, owner: Owner, timer: Timer) {
-        if let Some(at) = self.running.remove(&(owner, timer)) {
+        let Some(running) = self.running.get_mut(&owner) else {
+            return;
+        };
+        if let Some(found) = running.iter().position(|(name, _)| *name == timer) {
+            let (_, at) = running.swap_remove(found);
             self.due.remove(&(at, owner, timer));
+        }
+        if running.is_empty() {
+            self.running.remove(&owner);
         }
     }
 
     /// Stops all timers of an owner.
     pub(in crate::sip) fn clear_all(&mut self, owner: Owner) {
-        let range = (owner, Timer::A)..=(owner, Timer::Cancel);
-        let names: Vec<Timer> = self.running.range(range).map(|((_, timer), _)| *timer).collect();
-        for timer in names {
-            self.clear(owner, timer);
+        for (timer, at) in self.running.remove(&owner).unwrap_or_default() {
+            self.due.remove(&(at, owner, timer));
         }
     }
 

@@ -36,7 +36,7 @@ use quartet::plugins::Registry;
 use quartet::store::Change;
 use quartet_plugin::Codec as _;
 use quartet_proto::hub::{Name, Token};
-use quartet_proto::net::{Protocol, Receive};
+use quartet_proto::net::{FiveTuple, Protocol, Receive};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
@@ -156,7 +156,7 @@ impl World {
             settings: settings(),
             registry: Arc::clone(&registry),
             prompts: Prompts::builtin(Box::new(|| Ok(Box::new(silence)))),
-            sip: vec![LOCAL],
+            sip: vec![(Protocol::Udp, LOCAL)],
             machine: vec![LOCAL.ip()],
             rng: Box::new(rng),
         });
@@ -223,7 +223,7 @@ impl World {
             }
         }
         while let Some(transmit) = self.exchange.poll_transmit() {
-            self.heard.take(self.now, transmit.remote, &transmit.payload);
+            self.heard.take(self.now, transmit.five_tuple.remote, &transmit.payload);
         }
         while let Some(command) = self.exchange.poll_media() {
             self.on_media(command);
@@ -277,8 +277,8 @@ impl World {
     }
 
     fn datagram(&mut self, from: Source, payload: &[u8]) {
-        let (protocol, local, remote) = (Protocol::Udp, LOCAL, from.address);
-        self.exchange.handle_sip(self.now, self.wall, Receive { protocol, local, remote, payload });
+        let five_tuple = FiveTuple::new(Protocol::Udp, LOCAL, from.address);
+        self.exchange.handle_sip(self.now, self.wall, Receive { five_tuple, payload });
         self.drain();
     }
 

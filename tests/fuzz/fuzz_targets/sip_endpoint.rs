@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use quartet_proto::net::{Protocol, Receive};
+use quartet_proto::net::{FiveTuple, Protocol, Receive};
 use quartet_proto::sip::{Account, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, NameAddr, SipCommand, SipEvent};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
@@ -77,8 +77,7 @@ impl Subject {
         self.command(SipCommand::Invite {
             dialog,
             request_uri: "sip:100@192.0.2.2".to_owned(),
-            destination: self.remote,
-            local: self.local,
+            five_tuple: FiveTuple::new(Protocol::Udp, self.local, self.remote),
             from: address.clone(),
             to: address,
             identity: None,
@@ -89,12 +88,11 @@ impl Subject {
     }
 
     fn register(&mut self, expires: Duration) {
-        let (registrar, local, aor) = (self.remote, self.local, "100".to_owned());
+        let five_tuple = FiveTuple::new(Protocol::Udp, self.local, self.remote);
         self.command(SipCommand::Register {
             registration: 1,
-            aor,
-            registrar,
-            local,
+            aor: "100".to_owned(),
+            five_tuple,
             credentials: None,
             expires,
         });
@@ -196,11 +194,8 @@ fuzz_target!(|data: &[u8]| {
             payload.extend_from_slice(text);
             rest = left;
         }
-        let (local, remote) = (subject.local, subject.remote);
         let input = Receive {
-            protocol: Protocol::Udp,
-            local,
-            remote,
+            five_tuple: FiveTuple::new(Protocol::Udp, subject.local, subject.remote),
             payload: &payload,
         };
         subject.endpoint.handle_input(subject.now, input);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use login::{Heard, LOCAL, Source, source};
-use quartet_proto::net::{Protocol, Receive};
+use quartet_proto::net::{FiveTuple, Protocol, Receive};
 use quartet_proto::sip::{
     Account, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, MAX_MESSAGE, NameAddr, Reason, SipCommand, SipEvent,
 };
@@ -87,7 +87,7 @@ impl Subject {
     fn drain(&mut self, cause: Option<Source>) {
         while let Some(transmit) = self.endpoint.poll_transmit() {
             assert!(transmit.payload.len() <= MAX_MESSAGE, "a message that we would not take");
-            self.heard.take(self.now, transmit.remote, &transmit.payload);
+            self.heard.take(self.now, transmit.five_tuple.remote, &transmit.payload);
         }
         while let Some(event) = self.endpoint.poll_event() {
             self.on_event(cause, &event);
@@ -104,9 +104,9 @@ impl Subject {
     }
 
     fn on_event(&mut self, cause: Option<Source>, event: &SipEvent) {
-        if let SipEvent::Incoming { dialog, user, source, .. } = event {
+        if let SipEvent::Incoming { dialog, user, five_tuple, .. } = event {
             assert_eq!(cause.and_then(|c| c.account), Some(user.as_str()), "a call without a login");
-            assert_eq!(cause.map(|c| c.address), Some(*source));
+            assert_eq!(cause.map(|c| c.address), Some(five_tuple.remote));
             let (key, account) = (*dialog, user.clone());
             self.dialogs.push(Dialog { key, account, called: None, is_answered: false, is_over: false });
             return;
@@ -148,9 +148,9 @@ impl Subject {
             let named = (b'0'..=b'3').map(|digit| source(digit).address.ip());
             self.proxies.extend(named.filter(|ip| has(ip.to_string().as_bytes())));
         }
-        let (protocol, local, remote) = (Protocol::Udp, LOCAL, from.address);
+        let five_tuple = FiveTuple::new(Protocol::Udp, LOCAL, from.address);
         let before = (self.endpoint.dialogs(), self.endpoint.transactions());
-        self.endpoint.handle_input(self.now, Receive { protocol, local, remote, payload });
+        self.endpoint.handle_input(self.now, Receive { five_tuple, payload });
         if payload.len() > MAX_MESSAGE {
             assert_eq!(before, (self.endpoint.dialogs(), self.endpoint.transactions()));
             assert!(self.endpoint.poll_transmit().is_none() && self.endpoint.poll_event().is_none());
@@ -167,7 +167,7 @@ impl Subject {
     fn call(&mut self) {
         let contact = self.endpoint.contacts(self.now, "100").into_iter().next();
         let (request_uri, destination) =
-            contact.map_or(("sip:100@192.0.2.2".to_owned(), source(b'0').address), |c| (c.uri, c.destination));
+            contact.map_or(("sip:100@192.0.2.2".to_owned(), source(b'0').address), |c| (c.uri, c.five_tuple.remote));
         let dialog = self.endpoint.next_dialog();
         let address: NameAddr = "<sip:100@192.0.2.1>".parse().expect("an address");
         let (called, account) = (Some(destination.ip()), "100".to_owned());
@@ -175,8 +175,7 @@ impl Subject {
         let placed = self.command(SipCommand::Invite {
             dialog,
             request_uri,
-            destination,
-            local: LOCAL,
+            five_tuple: FiveTuple::new(Protocol::Udp, LOCAL, destination),
             from: address.clone(),
             to: address,
             identity: None,

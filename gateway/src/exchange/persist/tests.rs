@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use quartet_proto::net::{Protocol, Receive};
+use quartet_proto::net::{FiveTuple, Protocol, Receive};
 use quartet_proto::sip::{Credentials, Endpoint, EndpointConfig, SipCommand, SipEvent};
 
 use super::*;
@@ -29,7 +29,7 @@ fn exchange(password: &str, users: &[&str], gateway: SocketAddr) -> Exchange {
         settings: Arc::new(loaded.settings),
         registry: Arc::new(Registry::default()),
         prompts: Prompts::builtin(Box::new(|| Err("nothing is said here".into()))),
-        sip: vec![gateway],
+        sip: vec![(Protocol::Udp, gateway)],
         machine: Vec::new(),
         rng: Box::new(generator),
     })
@@ -80,8 +80,7 @@ impl World {
         let command = SipCommand::Register {
             registration: 1,
             aor: "100".into(),
-            registrar: self.gateway,
-            local: self.at,
+            five_tuple: FiveTuple::new(Protocol::Udp, self.at, self.gateway),
             credentials: Some(Credentials {
                 user: "100".into(),
                 password: PASSWORD.to_owned().into(),
@@ -91,27 +90,17 @@ impl World {
         self.phone.handle_command(self.now, command).unwrap();
         loop {
             if let Some(sent) = self.phone.poll_transmit() {
-                let (local, remote, payload) = (self.gateway, self.seen, &sent.payload);
-                let protocol = Protocol::Udp;
                 let datagram = Receive {
-                    protocol,
-                    local,
-                    remote,
-                    payload,
+                    five_tuple: FiveTuple::new(Protocol::Udp, self.gateway, self.seen),
+                    payload: &sent.payload,
                 };
                 self.exchange.handle_sip(self.now, self.wall, datagram);
             } else if let Some(sent) = self.exchange.poll_transmit() {
-                let (local, remote, payload) = (self.at, self.gateway, &sent.payload);
-                let protocol = Protocol::Udp;
-                self.phone.handle_input(
-                    self.now,
-                    Receive {
-                        protocol,
-                        local,
-                        remote,
-                        payload,
-                    },
-                );
+                let datagram = Receive {
+                    five_tuple: FiveTuple::new(Protocol::Udp, self.at, self.gateway),
+                    payload: &sent.payload,
+                };
+                self.phone.handle_input(self.now, datagram);
             } else {
                 break;
             }
@@ -157,7 +146,10 @@ fn a_binding_is_stored_when_it_is_made_and_when_it_ends() {
     let stored = only(world.register(600 * SECOND));
     assert_eq!(stored.len(), 1);
     assert_eq!(stored[0].expires, 1_790_000_600);
-    assert_eq!((stored[0].destination, stored[0].local), (world.at, world.gateway));
+    assert_eq!(
+        (stored[0].five_tuple.remote, stored[0].five_tuple.local),
+        (world.at, world.gateway)
+    );
     assert_eq!(only(world.register(Duration::ZERO)), []);
     only(world.register(600 * SECOND));
     world.pass(599 * SECOND);
@@ -191,7 +183,10 @@ fn a_phone_at_another_address_is_stored_at_once() {
     world.seen.set_port(5070);
     let stored = only(world.register(600 * SECOND));
     assert_eq!(stored.len(), 1);
-    assert_eq!((stored[0].destination, stored[0].source), (world.seen, world.seen));
+    assert_eq!(
+        (stored[0].five_tuple.remote, stored[0].source),
+        (world.seen, world.seen)
+    );
 }
 
 #[test]

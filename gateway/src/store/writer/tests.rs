@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use quartet_proto::net::Protocol;
+use quartet_proto::net::{FiveTuple, Protocol};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use rusqlite::Connection;
@@ -138,9 +138,11 @@ fn binding(contact: &str) -> StoredBinding {
     StoredBinding {
         contact: contact.to_owned(),
         sip_instance: None,
-        destination: "192.0.2.7:5060".parse().unwrap(),
-        local: "192.0.2.1:5060".parse().unwrap(),
-        protocol: Protocol::Udp,
+        five_tuple: FiveTuple::new(
+            Protocol::Udp,
+            "192.0.2.1:5060".parse().unwrap(),
+            "192.0.2.7:5060".parse().unwrap(),
+        ),
         source: "192.0.2.7:5060".parse().unwrap(),
         call_id: "c".into(),
         cseq: 1,

@@ -1,9 +1,9 @@
 //! Who may: challenges, logins, failed ones, and who is trusted within a dialog.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Endpoint;
+use crate::net::FiveTuple;
 use crate::sip::auth::Verdict;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{Method, Request};
@@ -14,7 +14,7 @@ impl Endpoint {
     /// The account that a request is authenticated as; else a response is sent, and it is `None`.
     pub(super) fn admit(&mut self, now: Instant, request: &Request, head: &Head) -> Option<String> {
         if request.method == Method::Invite
-            && let Some(user) = self.called_by_registrar(request, head.source)
+            && let Some(user) = self.called_by_registrar(request, head.five_tuple)
         {
             return Some(user);
         }
@@ -41,7 +41,7 @@ impl Endpoint {
         let Some(dialog) = self.dialogs.get(key) else {
             return false;
         };
-        if self.is_trusted(dialog, head.source) {
+        if self.is_trusted(dialog, head.five_tuple) {
             return true;
         }
         let Some(account) = dialog.account.clone() else {
@@ -59,13 +59,13 @@ impl Endpoint {
     }
 
     /// Whether this address is the peer's, without a login.
-    pub(super) fn is_trusted(&self, dialog: &Dialog, source: SocketAddr) -> bool {
-        let is_registered = |account: &String| self.registrar.reaches(source, Some(account));
-        dialog.peer == source
+    pub(super) fn is_trusted(&self, dialog: &Dialog, source: FiveTuple) -> bool {
+        let is_registered = |account: &String| self.registrar.reaches(source.peer(), Some(account));
+        dialog.peer.peer() == source.peer()
             || dialog
                 .routes
                 .iter()
-                .any(|route| route.uri.socket_addr() == Some(source))
+                .any(|route| route.uri.socket_addr() == Some(source.remote))
             || dialog.account.as_ref().is_some_and(is_registered)
     }
 
@@ -73,7 +73,7 @@ impl Endpoint {
     ///
     /// Neither a challenge nor a failed login leaves a transaction (RFC 3261 §26.3.2.4).
     fn authenticate(&mut self, now: Instant, request: &Request, head: &Head, account: &str) -> Option<String> {
-        let stale = match self.guard.check(now, &self.accounts, request, head.source) {
+        let stale = match self.guard.check(now, &self.accounts, request, head.five_tuple.remote) {
             Verdict::Authenticated(user) => return Some(user),
             Verdict::UriMismatch => {
                 self.respond_stateless(now, head, 400, Some("Digest URI Mismatch"), Vec::new());
@@ -83,7 +83,7 @@ impl Endpoint {
             Verdict::Failed { user, why, failures } => {
                 self.events.push_back(SipEvent::LoginFailed {
                     user,
-                    source: head.source,
+                    source: head.five_tuple.remote,
                     why,
                     failures,
                 });
@@ -93,7 +93,7 @@ impl Endpoint {
         let known = self.accounts.get(account);
         let values = self
             .guard
-            .challenges(now, account, known, stale, head.source, &mut *self.rng);
+            .challenges(now, account, known, stale, head.five_tuple.remote, &mut *self.rng);
         let extra = values.into_iter().map(|value| ("WWW-Authenticate", value)).collect();
         self.respond_stateless(now, head, 401, None, extra);
         None

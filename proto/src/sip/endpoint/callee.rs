@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{ALLOW, Endpoint};
+use crate::net::FiveTuple;
 use crate::sip::command::Reason;
 use crate::sip::dialog::{Dialog, State, Unacknowledged, contact_of, routes_of};
 use crate::sip::message::{Headers, NameAddr, Request, quote};
@@ -31,8 +32,8 @@ impl Endpoint {
             return self.respond_stateless(now, &head, 400, Some("Missing Or Bad Contact"), Vec::new());
         };
         let (key, local_tag) = (self.next_dialog(), self.token());
-        let (local, source) = (head.local, head.source);
-        let is_registered = self.registrar.reaches(source, Some(&user));
+        let five_tuple = head.five_tuple;
+        let is_registered = self.registrar.reaches(five_tuple.peer(), Some(&user));
         let id = self.create_server_transaction(request, head, Some(key));
         self.respond(now, id, 100, "");
         self.dialogs.insert(Dialog {
@@ -47,8 +48,7 @@ impl Endpoint {
             remote_cseq: Some(request.cseq),
             target,
             routes: routes_of(&request.headers),
-            bound: local,
-            peer: source,
+            peer: five_tuple,
             account: Some(user.clone()).filter(|user| self.accounts.contains_key(user)),
             is_registered,
             invite: Some(id),
@@ -65,8 +65,7 @@ impl Endpoint {
             target: request.uri.user_unescaped(),
             call_id: request.call_id.clone(),
             body: body_of(&request.body),
-            source,
-            local,
+            five_tuple,
         });
     }
 
@@ -90,7 +89,7 @@ impl Endpoint {
     /// from, and from where the dialog's requests are trusted.
     pub(super) fn on_cancel(&mut self, now: Instant, request: &Request, head: &Head) {
         let found = self.servers.find(&ServerKey::cancelled(request));
-        let Some(id) = found.filter(|id| self.may_cancel(*id, head.source)) else {
+        let Some(id) = found.filter(|id| self.may_cancel(*id, head.five_tuple)) else {
             return self.respond_stateless(now, head, 481, None, Vec::new());
         };
         self.respond_stateless(now, head, 200, None, Vec::new());
@@ -114,19 +113,20 @@ impl Endpoint {
         }
     }
 
-    fn may_cancel(&self, invite: u64, source: SocketAddr) -> bool {
+    fn may_cancel(&self, invite: u64, source: FiveTuple) -> bool {
         let Some(transaction) = self.servers.get(invite) else {
             return false;
         };
         let dialog = transaction.dialog.and_then(|key| self.dialogs.get(key));
-        transaction.head.source == source || dialog.is_some_and(|dialog| self.is_trusted(dialog, source))
+        transaction.head.five_tuple.peer() == source.peer()
+            || dialog.is_some_and(|dialog| self.is_trusted(dialog, source))
     }
 
     /// The caller has our 2xx.
     ///
     /// It cannot be challenged, so it moves nothing; one that has to bring the answer to our offer is only taken from the
     /// peer.
-    pub(super) fn on_ack(&mut self, now: Instant, request: &Request, source: SocketAddr) {
+    pub(super) fn on_ack(&mut self, now: Instant, request: &Request, source: FiveTuple) {
         let Some(key) = self.dialogs.of(request) else { return };
         let Some(dialog) = self.dialogs.get(key) else { return };
         let is_trusted = self.is_trusted(dialog, source);
@@ -165,8 +165,8 @@ impl Endpoint {
         if !(101..200).contains(&status) {
             return Err(SipError::BadStatus(status));
         }
-        let (id, tag, bound) = self.pending(key)?;
-        let extra = vec![("Contact", self.contact(key, bound)), ("Allow", ALLOW.to_owned())];
+        let (id, tag, local) = self.pending(key)?;
+        let extra = vec![("Contact", self.contact(key, local)), ("Allow", ALLOW.to_owned())];
         self.respond_with(
             now,
             id,
@@ -182,17 +182,17 @@ impl Endpoint {
     }
 
     /// The TU: 200, retransmitted until the ACK comes.
-    pub(super) fn answer_call(
+    pub(super) fn accept(
         &mut self,
         now: Instant,
         key: DialogKey,
         body: Option<&[u8]>,
         identity: Option<&NameAddr>,
     ) -> Result<(), SipError> {
-        let (id, tag, bound) = self.pending(key)?;
-        let mut extra = vec![("Contact", self.contact(key, bound)), ("Allow", ALLOW.to_owned())];
+        let (id, tag, local) = self.pending(key)?;
+        let mut extra = vec![("Contact", self.contact(key, local)), ("Allow", ALLOW.to_owned())];
         extra.extend(identity.map(|i| ("P-Asserted-Identity", i.to_string())));
-        let reply = OutgoingResponse {
+        let response = OutgoingResponse {
             status: 200,
             reason: None,
             tag: &tag,
@@ -200,7 +200,7 @@ impl Endpoint {
             body,
         };
         let wire = self
-            .respond_with(now, id, &reply)
+            .respond_with(now, id, &response)
             .ok_or(SipError::WrongState("accepted"))?;
         let head = self
             .servers
@@ -268,7 +268,7 @@ impl Endpoint {
         match dialog.state {
             State::Proceeding | State::Confirmed => {
                 let id = dialog.invite.ok_or(SipError::WrongState(dialog.state.name()))?;
-                Ok((id, dialog.local_tag.clone(), dialog.bound))
+                Ok((id, dialog.local_tag.clone(), dialog.peer.local))
             }
             State::Accepted | State::Calling | State::Cancelling | State::AwaitingAnswer | State::Ending => {
                 Err(SipError::WrongState(dialog.state.name()))

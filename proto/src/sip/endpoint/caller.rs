@@ -1,10 +1,10 @@
 //! INVITE as caller: our call, its responses, its ACKs. RFC 3261 §13.2.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::callee::body_of;
 use super::{ALLOW, Endpoint};
+use crate::net::FiveTuple;
 use crate::sip::auth::{Credentials, authorization};
 use crate::sip::dialog::{Dialog, State};
 use crate::sip::message::{Method, NameAddr, Response, Uri};
@@ -22,8 +22,7 @@ const MAX_TRIES: u8 = 2;
 /// A call of ours, as commanded.
 pub(super) struct Call {
     pub(super) dialog: DialogKey,
-    pub(super) destination: SocketAddr,
-    pub(super) local: SocketAddr,
+    pub(super) five_tuple: FiveTuple,
     pub(super) from: NameAddr,
     pub(super) to: NameAddr,
     pub(super) identity: Option<NameAddr>,
@@ -43,7 +42,10 @@ impl Endpoint {
             return Err(SipError::TooMany("dialogs"));
         }
         let (key, local_tag) = (call.dialog, self.token());
-        let mut extra = vec![("Contact", self.contact(key, call.local)), ("Allow", ALLOW.to_owned())];
+        let mut extra = vec![
+            ("Contact", self.contact(key, call.five_tuple.local)),
+            ("Allow", ALLOW.to_owned()),
+        ];
         extra.extend(call.identity.map(|i| ("P-Asserted-Identity", i.to_string())));
         let offered = call.body.is_some();
         let request = Outgoing {
@@ -56,8 +58,7 @@ impl Endpoint {
             routes: Vec::new(),
             extra,
             body: call.body.map(|body| ("application/sdp".to_owned(), body)),
-            local: call.local,
-            destination: call.destination,
+            five_tuple: call.five_tuple,
         };
         let call_id = request.call_id.clone();
         let id = self.start(now, request, Purpose::Invite(key), call.credentials.clone(), 0)?;
@@ -73,10 +74,9 @@ impl Endpoint {
             remote_cseq: None,
             target,
             routes: Vec::new(),
-            bound: call.local,
-            peer: call.destination,
+            peer: call.five_tuple,
             account: call.account,
-            is_registered: self.registrar.reaches(call.destination, None),
+            is_registered: self.registrar.reaches(call.five_tuple.peer(), None),
             invite: Some(id),
             invite_cseq: 1,
             offered,
@@ -120,8 +120,8 @@ impl Endpoint {
             return;
         };
         if let Some((_, wire, to)) = transaction.acks.iter().find(|(t, ..)| t == tag) {
-            let (local, to, wire) = (transaction.request.local, *to, wire.clone());
-            return self.transmit(local, to, wire);
+            let (to, wire) = (*to, wire.clone());
+            return self.transmit(to, wire);
         }
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return self.end_fork(now, id, response);
@@ -176,10 +176,9 @@ impl Endpoint {
             remote_cseq: None,
             target,
             routes: Vec::new(),
-            bound: request.local,
-            peer: request.destination,
+            peer: request.five_tuple,
             account: None,
-            is_registered: self.registrar.reaches(request.destination, None),
+            is_registered: self.registrar.reaches(request.five_tuple.peer(), None),
             invite: None,
             invite_cseq: request.cseq,
             offered: true,

@@ -143,12 +143,12 @@ impl Endpoint {
         let mut request = dialog.request(method, Vec::new());
         request.body = body;
         let credentials = dialog.credentials.clone();
-        self.start(now, request, Purpose::Within(key), credentials, 0)
+        self.start(now, request, Purpose::InDialog(key), credentials, 0)
             .map(|_| ())
     }
 
     /// A response to our INFO or OPTIONS: the peer may have forgotten the dialog. RFC 3261 §12.2.1.2.
-    pub(super) fn on_within_response(&mut self, now: Instant, key: DialogKey, status: u16) {
+    pub(super) fn on_in_dialog_response(&mut self, now: Instant, key: DialogKey, status: u16) {
         let live = self.dialogs.get(key).filter(|d| d.state == State::Confirmed);
         if let Some(dialog) = live.filter(|_| matches!(status, 408 | 481)) {
             if let (Some(id), tag) = (dialog.invite, dialog.local_tag.clone()) {

@@ -11,7 +11,7 @@ use crate::sip::response::{Head, OutgoingResponse};
 use crate::sip::{DialogKey, SipEvent};
 
 impl Endpoint {
-    pub(super) fn on_within(&mut self, now: Instant, request: &Request, head: Head) {
+    pub(super) fn on_in_dialog(&mut self, now: Instant, request: &Request, head: Head) {
         let Some(key) = self.dialogs.of(request) else {
             return self.respond_stateless(now, &head, 481, None, Vec::new());
         };
@@ -29,7 +29,7 @@ impl Endpoint {
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return;
         };
-        if !dialog.on_request(request, head.source) {
+        if !dialog.on_request(request, head.five_tuple) {
             return self.respond_stateless(now, &head, 500, Some("CSeq Out Of Order"), Vec::new());
         }
         match request.method {
@@ -46,7 +46,7 @@ impl Endpoint {
                 });
             }
             Method::Update => {
-                let contact = self.contact(key, head.local);
+                let contact = self.contact(key, head.five_tuple.local);
                 let id = self.create_server_transaction(request, head, None);
                 // A new offer would need the TU; the peer can make it by re-INVITE.
                 let status = if request.body.is_empty() { 200 } else { 488 };

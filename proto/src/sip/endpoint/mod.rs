@@ -150,7 +150,7 @@ impl Endpoint {
         match command {
             SipCommand::Ring { dialog, status, body } => self.ring(now, dialog, status, body.as_deref()),
             SipCommand::Accept { dialog, body, identity } => {
-                self.answer_call(now, dialog, body.as_deref(), identity.as_ref())
+                self.accept(now, dialog, body.as_deref(), identity.as_ref())
             }
             SipCommand::Reject {
                 dialog,
@@ -162,8 +162,7 @@ impl Endpoint {
             SipCommand::Invite {
                 dialog,
                 request_uri,
-                destination,
-                local,
+                five_tuple,
                 from,
                 to,
                 identity,
@@ -173,8 +172,7 @@ impl Endpoint {
             } => {
                 let call = caller::Call {
                     dialog,
-                    destination,
-                    local,
+                    five_tuple,
                     from,
                     to,
                     identity,
@@ -194,11 +192,10 @@ impl Endpoint {
             SipCommand::Register {
                 registration,
                 aor,
-                registrar,
-                local,
+                five_tuple,
                 credentials,
                 expires,
-            } => self.register(now, registration, &aor, registrar, local, credentials, expires),
+            } => self.register(now, registration, &aor, five_tuple, credentials, expires),
         }
     }
 

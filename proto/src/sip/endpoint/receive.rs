@@ -1,12 +1,11 @@
 //! Which message belongs where: broken ones, retransmissions, ACK and CANCEL, within a dialog, or new.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use tracing::trace;
 
 use super::{ALLOW, Endpoint};
-use crate::net::Receive;
+use crate::net::{FiveTuple, Receive};
 use crate::sip::message::{Malformed, Message, Method, Request, Response, Scheme};
 use crate::sip::response::Head;
 use crate::sip::timers::{Owner, TimerHandle};
@@ -21,12 +20,12 @@ const MAX_KEPT: usize = 8 * 1024;
 impl Endpoint {
     pub(super) fn receive(&mut self, now: Instant, input: Receive<'_>) {
         if input.payload.len() > MAX_MESSAGE {
-            return trace!(source = %input.remote, "a message that is too large");
+            return trace!(source = %input.five_tuple.remote, "a message that is too large");
         }
         match Message::parse(input.payload) {
             Ok(Message::Request(request)) => self.on_request(now, &request, input),
-            Ok(Message::Response(response)) => self.on_response(now, &response, input.remote),
-            Err(Malformed::Silence) => trace!(source = %input.remote, "not a SIP message"),
+            Ok(Message::Response(response)) => self.on_response(now, &response, input.five_tuple),
+            Err(Malformed::Silence) => trace!(source = %input.five_tuple.remote, "not a SIP message"),
             Err(Malformed::Refuse {
                 status,
                 reason,
@@ -46,16 +45,16 @@ impl Endpoint {
             return;
         }
         if request.method == Method::Ack {
-            return self.on_ack(now, request, input.remote);
+            return self.on_ack(now, request, input.five_tuple);
         }
         let head = Head::of(request, input);
         if head.size() > MAX_KEPT {
             return self.respond_stateless(now, &head, 513, None, Vec::new());
         }
-        let is_within = request.to.tag().is_some();
+        let is_in_dialog = request.to.tag().is_some();
         match request.method {
             Method::Cancel => self.on_cancel(now, request, &head),
-            _ if is_within && request.method != Method::Register => self.on_within(now, request, head),
+            _ if is_in_dialog && request.method != Method::Register => self.on_in_dialog(now, request, head),
             _ if self.is_refused(now, request, &head) => {}
             Method::Register => self.on_register(now, request, head),
             Method::Invite => self.on_invite(now, request, head),
@@ -81,9 +80,9 @@ impl Endpoint {
             ServerMachine::Invite(machine) => machine.on_retransmission(),
             ServerMachine::Other(machine) => machine.on_retransmission(),
         };
-        let (local, remote) = (transaction.head.local, transaction.head.response_to);
+        let response_to = transaction.head.response_to;
         if let Some(wire) = transaction.last.clone().filter(|_| retransmit) {
-            self.transmit(local, remote, wire);
+            self.transmit(response_to, wire);
         }
         false
     }
@@ -126,7 +125,7 @@ impl Endpoint {
         true
     }
 
-    fn on_response(&mut self, now: Instant, response: &Response, source: SocketAddr) {
+    fn on_response(&mut self, now: Instant, response: &Response, five_tuple: FiveTuple) {
         let Some(id) = response
             .via
             .branch()
@@ -141,8 +140,8 @@ impl Endpoint {
             return;
         }
         // It comes from where the request went (RFC 3581 §4): a branch can be seen on the way, and proves nothing.
-        if transaction.request.destination.ip().to_canonical() != source.ip().to_canonical() {
-            return trace!(%source, status = response.status, "a stranger's response");
+        if !is_from(transaction.request.five_tuple, five_tuple) {
+            return trace!(source = %five_tuple.remote, status = response.status, "a stranger's response");
         }
         let mut timers = TimerHandle {
             timers: &mut self.timers,
@@ -158,7 +157,7 @@ impl Endpoint {
             let to = response.headers.get("To").unwrap_or_default();
             let ack = transaction.request.sibling(Method::Ack, to, Vec::new());
             let wire = ack.write(&transaction.branch, &self.config.user_agent);
-            self.transmit(ack.local, ack.destination, wire);
+            self.transmit(ack.five_tuple, wire);
         }
         if !report {
             return;
@@ -166,11 +165,17 @@ impl Endpoint {
         match purpose {
             Purpose::Invite(key) => self.on_invite_response(now, id, key, response),
             Purpose::Bye(key) => self.on_bye_response(now, id, key, response),
-            Purpose::Within(key) => self.on_within_response(now, key, response.status),
+            Purpose::InDialog(key) => self.on_in_dialog_response(now, key, response.status),
             Purpose::Register(registration) => self.on_register_response(now, id, registration, response),
             Purpose::Cancel | Purpose::StrayBye => {}
         }
     }
+}
+
+/// Whether a response came from where its request went: over the same connection, or from the same host.
+fn is_from(request: FiveTuple, response: FiveTuple) -> bool {
+    let [wanted, source] = [request, response].map(|way| way.remote.ip().to_canonical());
+    wanted == source && request.protocol == response.protocol && request.connection == response.connection
 }
 
 /// What a response to OPTIONS tells.

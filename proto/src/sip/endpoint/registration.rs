@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Endpoint;
-use crate::net::Protocol;
+use crate::net::FiveTuple;
 use crate::sip::auth::Credentials;
 use crate::sip::dialog::MAX_CONTACT;
 use crate::sip::message::{Method, NameAddr, Request, Response, Scheme, Uri, host_of};
@@ -29,7 +29,7 @@ const MAX_REGISTRATIONS: usize = 10_000;
 /// A registration of ours: all its REGISTERs share these.
 pub(super) struct Registration {
     aor: String,
-    registrar: SocketAddr,
+    five_tuple: FiveTuple,
     /// User part of our Contact: nobody else knows it, so a call to it comes from the registrar.
     contact_user: String,
     call_id: String,
@@ -50,10 +50,10 @@ impl Endpoint {
         let Some(user) = self.admit(now, request, &head) else {
             return;
         };
-        let (local, source) = (head.local, head.source);
+        let source = head.five_tuple;
         let id = self.create_server_transaction(request, head, None);
         let tag = self.token();
-        match self.bind(now, request, &user, local, source) {
+        match self.bind(now, request, &user, source) {
             Ok(contacts) => {
                 let contact = |c: &Contact| {
                     let left = c.expires.saturating_duration_since(now).as_secs();
@@ -93,16 +93,13 @@ impl Endpoint {
         now: Instant,
         request: &Request,
         user: &str,
-        local: SocketAddr,
-        source: SocketAddr,
+        source: FiveTuple,
     ) -> Result<Vec<Contact>, Refusal> {
         let update = Update {
             user,
             call_id: &request.call_id,
             cseq: request.cseq,
-            local,
             source,
-            protocol: Protocol::Udp,
             user_agent: request.headers.get("User-Agent").map(shortened),
             max_contacts: self.accounts.get(user).map_or(0, |a| a.max_contacts),
         };
@@ -123,7 +120,7 @@ impl Endpoint {
             Ok(changes) => {
                 let until = changes.iter().map(|(_, _, contact, _)| contact.expires).max();
                 if let Some(until) = until.filter(|until| *until > now) {
-                    self.guard.registered(now, user, source, until + REFRESH_GRACE);
+                    self.guard.registered(now, user, source.remote, until + REFRESH_GRACE);
                 }
                 self.emit(changes);
             }
@@ -137,7 +134,7 @@ impl Endpoint {
         &self,
         request: &Request,
         contacts: &[&str],
-        source: SocketAddr,
+        source: FiveTuple,
     ) -> Result<Vec<RequestedBinding>, Refusal> {
         let limits = &self.config.limits;
         let common = request.headers.get("Expires").and_then(seconds);
@@ -164,7 +161,7 @@ impl Endpoint {
                     .param("+sip.instance")
                     .map(|i| format!("{i} {}", contact.param("reg-id").unwrap_or_default())),
                 expires: wanted.min(limits.max_expires),
-                destination: destination(request, &contact.uri, source),
+                five_tuple: way_to(request, &contact.uri, source),
                 uri: contact.uri,
             });
         }
@@ -172,10 +169,10 @@ impl Endpoint {
     }
 
     /// Whether a call comes from a registrar of ours, to the Contact that only it knows; gives the account there.
-    pub(super) fn called_by_registrar(&self, request: &Request, source: SocketAddr) -> Option<String> {
+    pub(super) fn called_by_registrar(&self, request: &Request, source: FiveTuple) -> Option<String> {
         let called = request.uri.user_unescaped();
         let mut all = self.registrations.values();
-        all.find(|r| r.registrar == source && r.contact_user == called)
+        all.find(|r| r.five_tuple.peer() == source.peer() && r.contact_user == called)
             .map(|r| r.aor.clone())
     }
 
@@ -186,15 +183,14 @@ impl Endpoint {
         now: Instant,
         registration: u64,
         aor: &str,
-        registrar: SocketAddr,
-        local: SocketAddr,
+        five_tuple: FiveTuple,
         credentials: Option<Credentials>,
         expires: Duration,
     ) -> Result<(), SipError> {
         let same = self
             .registrations
             .get(&registration)
-            .is_some_and(|r| r.aor == aor && r.registrar == registrar);
+            .is_some_and(|r| r.aor == aor && r.five_tuple.peer() == five_tuple.peer());
         if !same {
             if self.registrations.len() >= MAX_REGISTRATIONS {
                 return Err(SipError::TooMany("registrations"));
@@ -203,7 +199,7 @@ impl Endpoint {
             let (aor, wanted) = (aor.to_owned(), expires);
             let new = Registration {
                 aor,
-                registrar,
+                five_tuple,
                 contact_user,
                 call_id,
                 tag,
@@ -217,6 +213,11 @@ impl Endpoint {
         };
         known.cseq += 1;
         known.wanted = expires;
+        let FiveTuple {
+            local,
+            remote: registrar,
+            ..
+        } = five_tuple;
         let address = NameAddr::new(None, Uri::sip_host(aor, &host_of(registrar.ip())));
         let contact = NameAddr::new(None, Uri::sip(&known.contact_user, local));
         let request = Outgoing {
@@ -232,8 +233,7 @@ impl Endpoint {
                 ("Expires", expires.as_secs().to_string()),
             ],
             body: None,
-            local,
-            destination: registrar,
+            five_tuple,
         };
         self.start(now, request, Purpose::Register(registration), credentials, 0)
             .map(|_| ())
@@ -279,13 +279,16 @@ impl Endpoint {
     }
 }
 
-/// Where a contact is reached: at its own address if the sender plainly is where it says it is, else where the REGISTER
+/// The way to a contact: at its own address if the sender plainly is where it says it is, else where the REGISTER
 /// came from, since the Contact then is an address behind a NAT.
-fn destination(request: &Request, contact: &Uri, source: SocketAddr) -> SocketAddr {
-    match contact.socket_addr() {
-        Some(address) if request.via.names(source) && address.ip() == source.ip() && address.port() != 0 => address,
-        Some(_) | None => source,
-    }
+fn way_to(request: &Request, contact: &Uri, source: FiveTuple) -> FiveTuple {
+    let is_where_it_says = |address: &SocketAddr| {
+        request.via.names(source.remote) && address.ip() == source.remote.ip() && address.port() != 0
+    };
+    // A phone on a stream is at the other end of it: nobody can connect to the port that it comes from.
+    let own = contact.socket_addr().filter(|_| !source.protocol.is_reliable());
+    own.filter(is_where_it_says)
+        .map_or(source, |address| source.with_remote(address))
 }
 
 /// Seconds of `Expires`; too many digits mean very long, RFC 4475 §3.1.2.4.

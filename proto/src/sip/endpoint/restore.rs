@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Endpoint;
 use super::registration::REFRESH_GRACE;
+use crate::net::FiveTuple;
 use crate::sip::registrar::SavedBinding;
 
 impl Endpoint {
@@ -25,12 +26,15 @@ impl Endpoint {
         let Some(account) = self.accounts.get(user) else {
             return;
         };
-        saved.retain(|saved| self.local.contains(&(saved.contact.protocol, saved.contact.local)));
+        saved.retain(|saved| {
+            let FiveTuple { protocol, local, .. } = saved.contact.five_tuple;
+            self.local.contains(&(protocol, local))
+        });
         let latest = now + self.config.limits.max_expires;
         for saved in &mut saved {
             saved.contact.expires = saved.contact.expires.min(latest);
             self.guard
-                .registered(now, user, saved.source, saved.contact.expires + REFRESH_GRACE);
+                .registered(now, user, saved.source.remote, saved.contact.expires + REFRESH_GRACE);
         }
         self.registrar.restore(now, user, saved, account.max_contacts);
     }

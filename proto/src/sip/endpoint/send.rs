@@ -9,7 +9,7 @@ use tracing::trace;
 
 use super::Endpoint;
 use super::strangers::is_in_proportion;
-use crate::net::{Protocol, Transmit};
+use crate::net::{FiveTuple, Transmit};
 use crate::sip::auth::Credentials;
 use crate::sip::message::{MAGIC_COOKIE, Method, NameAddr, Request, Uri};
 use crate::sip::outgoing::Outgoing;
@@ -39,13 +39,8 @@ impl Endpoint {
         NameAddr::new(None, Uri::sip(&user, local)).to_string()
     }
 
-    pub(super) fn transmit(&mut self, local: SocketAddr, remote: SocketAddr, payload: Vec<u8>) {
-        self.transmits.push_back(Transmit {
-            protocol: Protocol::Udp,
-            local,
-            remote,
-            payload,
-        });
+    pub(super) fn transmit(&mut self, five_tuple: FiveTuple, payload: Vec<u8>) {
+        self.transmits.push_back(Transmit { five_tuple, payload });
     }
 
     /// A stateless response: a retransmission of the request gets the same one. RFC 3261 §8.2.7.
@@ -59,15 +54,15 @@ impl Endpoint {
         reason: Option<&str>,
         extra: Vec<(&'static str, String)>,
     ) {
-        let is_stranger = !self.registrar.reaches(head.source, None);
-        if is_stranger && !self.strangers.may_respond(now, head.source.ip()) {
-            return trace!(source = %head.source, status, "too many responses to this source");
+        let is_stranger = !self.registrar.reaches(head.five_tuple.peer(), None);
+        if is_stranger && !self.strangers.may_respond(now, head.five_tuple.remote.ip()) {
+            return trace!(source = %head.five_tuple.remote, status, "too many responses to this source");
         }
         let mut mac = Hmac::<Sha256>::new_from_slice(&*self.tag_key).expect("HMAC takes keys of any length");
         mac.update(head.fingerprint().as_bytes());
         let tag = format!("{}-{}", self.config.instance, hex(&mac.finalize().into_bytes()[..4]));
         let challenges = extra.iter().filter(|(name, _)| *name == "WWW-Authenticate").count();
-        let reply = OutgoingResponse {
+        let response = OutgoingResponse {
             status,
             reason,
             tag: &tag,
@@ -75,11 +70,11 @@ impl Endpoint {
             body: None,
         };
         let server = (!is_stranger).then_some(self.config.user_agent.as_str());
-        let wire = head.write(&reply, server);
+        let wire = head.write(&response, server);
         if is_stranger && !is_in_proportion(head.length, wire.len(), challenges) {
-            return trace!(source = %head.source, status, "a response out of proportion to its request");
+            return trace!(source = %head.five_tuple.remote, status, "a response out of proportion to its request");
         }
-        self.transmit(head.local, head.response_to, wire);
+        self.transmit(head.response_to, wire);
     }
 
     /// Makes the server transaction of a request, which absorbs its retransmissions.
@@ -90,8 +85,9 @@ impl Endpoint {
         dialog: Option<DialogKey>,
     ) -> u64 {
         self.last_transaction += 1;
+        let is_reliable = head.five_tuple.protocol.is_reliable();
         let machine = match request.method {
-            Method::Invite => ServerMachine::Invite(InviteServer::new()),
+            Method::Invite => ServerMachine::Invite(InviteServer::new(is_reliable)),
             Method::Ack
             | Method::Bye
             | Method::Cancel
@@ -100,7 +96,7 @@ impl Endpoint {
             | Method::Info
             | Method::Update
             | Method::NotAllowed
-            | Method::Unknown => ServerMachine::Other(Server::new()),
+            | Method::Unknown => ServerMachine::Other(Server::new(is_reliable)),
         };
         let key = ServerKey::of(request);
         let transaction = ServerTransaction {
@@ -115,24 +111,24 @@ impl Endpoint {
     }
 
     /// Sends a response through its transaction; gives the bytes, or `None` after a final response.
-    pub(super) fn respond_with(&mut self, now: Instant, id: u64, reply: &OutgoingResponse<'_>) -> Option<Vec<u8>> {
+    pub(super) fn respond_with(&mut self, now: Instant, id: u64, response: &OutgoingResponse<'_>) -> Option<Vec<u8>> {
         let transaction = self.servers.get_mut(id)?;
-        let wire = transaction.head.write(reply, Some(&self.config.user_agent));
+        let wire = transaction.head.write(response, Some(&self.config.user_agent));
         let mut timers = TimerHandle {
             timers: &mut self.timers,
             owner: Owner::Server(id),
             now,
         };
         let sends = match &mut transaction.machine {
-            ServerMachine::Invite(machine) => machine.on_response(reply.status, &mut timers),
+            ServerMachine::Invite(machine) => machine.on_response(response.status, &mut timers),
             ServerMachine::Other(machine) => machine.on_response(&mut timers),
         };
         if !sends {
             return None;
         }
-        let (local, remote) = (transaction.head.local, transaction.head.response_to);
-        self.servers.keep_answer(id, wire.clone());
-        self.transmit(local, remote, wire.clone());
+        let response_to = transaction.head.response_to;
+        self.servers.keep_response(id, wire.clone());
+        self.transmit(response_to, wire.clone());
         Some(wire)
     }
 
@@ -178,13 +174,14 @@ impl Endpoint {
             owner: Owner::Client(id),
             now,
         };
+        let is_reliable = request.five_tuple.protocol.is_reliable();
         let machine = if request.method == Method::Invite {
-            ClientMachine::Invite(InviteClient::new(&mut timers))
+            ClientMachine::Invite(InviteClient::new(is_reliable, &mut timers))
         } else {
-            ClientMachine::Other(Client::new(&mut timers))
+            ClientMachine::Other(Client::new(is_reliable, &mut timers))
         };
         let wire = request.write(&branch, &self.config.user_agent);
-        self.transmit(request.local, request.destination, wire.clone());
+        self.transmit(request.five_tuple, wire.clone());
         self.clients.insert(
             id,
             ClientTransaction {
@@ -204,11 +201,11 @@ impl Endpoint {
     }
 
     /// Sends a request that has no transaction: an ACK to a 2xx. Gives what was sent, for retransmission.
-    pub(super) fn send_once(&mut self, request: &Outgoing) -> (Vec<u8>, SocketAddr) {
+    pub(super) fn send_once(&mut self, request: &Outgoing) -> (Vec<u8>, FiveTuple) {
         let branch = self.branch();
         let wire = request.write(&branch, &self.config.user_agent);
-        self.transmit(request.local, request.destination, wire.clone());
-        (wire, request.destination)
+        self.transmit(request.five_tuple, wire.clone());
+        (wire, request.five_tuple)
     }
 
     /// Forgets a request of ours.

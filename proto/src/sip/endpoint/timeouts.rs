@@ -37,9 +37,9 @@ impl Endpoint {
         match due {
             TimerAction::Nothing => {}
             TimerAction::Retransmit => {
-                let (local, remote) = (transaction.head.local, transaction.head.response_to);
+                let response_to = transaction.head.response_to;
                 if let Some(wire) = transaction.last.clone() {
-                    self.transmit(local, remote, wire);
+                    self.transmit(response_to, wire);
                 }
             }
             TimerAction::TimedOut | TimerAction::Over => {
@@ -65,9 +65,8 @@ impl Endpoint {
         match due {
             TimerAction::Nothing => {}
             TimerAction::Retransmit => {
-                let (local, remote) = (transaction.request.local, transaction.request.destination);
-                let wire = transaction.wire.clone();
-                self.transmit(local, remote, wire);
+                let (five_tuple, wire) = (transaction.request.five_tuple, transaction.wire.clone());
+                self.transmit(five_tuple, wire);
             }
             TimerAction::Over => _ = self.drop_client(id),
             TimerAction::TimedOut => {
@@ -83,7 +82,7 @@ impl Endpoint {
         match purpose {
             Purpose::Invite(key) => self.refused(key, 408, reason_phrase(408).to_owned(), None),
             Purpose::Bye(key) => self.ended(key),
-            Purpose::Within(key) => self.on_within_response(now, key, 408),
+            Purpose::InDialog(key) => self.on_in_dialog_response(now, key, 408),
             Purpose::Register(registration) => {
                 self.events.push_back(SipEvent::RegisterFailed {
                     registration,
@@ -101,14 +100,9 @@ impl Endpoint {
         if timer == Timer::Retransmit2xx {
             if let Some(unacknowledged) = &mut dialog.unacknowledged {
                 unacknowledged.interval = (unacknowledged.interval * 2).min(T2);
-                let (after, to, wire, local) = (
-                    unacknowledged.interval,
-                    unacknowledged.to,
-                    unacknowledged.wire.clone(),
-                    dialog.bound,
-                );
+                let (after, to, wire) = (unacknowledged.interval, unacknowledged.to, unacknowledged.wire.clone());
                 self.timers.set(now + after, Owner::Dialog(key), Timer::Retransmit2xx);
-                self.transmit(local, to, wire);
+                self.transmit(to, wire);
             }
         } else if timer == Timer::AckTimeout {
             if let Some(reason) = dialog.hangup.take() {

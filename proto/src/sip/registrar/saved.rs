@@ -1,9 +1,9 @@
 //! Bindings on their way to a store and back: what outlives the process.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{Binding, Contact, Registrar};
+use crate::net::FiveTuple;
 use crate::sip::message::{Scheme, Uri};
 
 /// A binding with all that the registrar knows of it.
@@ -13,8 +13,8 @@ pub struct SavedBinding {
     pub contact: Contact,
     /// `+sip.instance` and `reg-id`, if the phone told: the same phone, whatever its address.
     pub sip_instance: Option<String>,
-    /// Where its latest REGISTER came from.
-    pub source: SocketAddr,
+    /// The way its latest REGISTER came.
+    pub source: FiveTuple,
     /// The `Call-ID` of that REGISTER.
     pub call_id: String,
     /// Its `CSeq`: an older one of the same `Call-ID` is refused after a restart as well (RFC 3261 §10.3).

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ResponseAction, TimerAction};
-use crate::sip::timers::{T1, T2, T4, TRANSACTION_TIMEOUT, Timer, TimerHandle};
+use crate::sip::timers::{T1, T2, T4, TRANSACTION_TIMEOUT, Timer, TimerHandle, absorb_time};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -16,16 +16,20 @@ enum State {
 #[derive(Clone, Debug)]
 pub(in crate::sip) struct Client {
     state: State,
+    is_reliable: bool,
     interval: Duration,
 }
 
 impl Client {
     /// Starts when the request is sent.
-    pub(in crate::sip) fn new(timers: &mut TimerHandle<'_>) -> Self {
-        timers.set(Timer::E, T1);
+    pub(in crate::sip) fn new(is_reliable: bool, timers: &mut TimerHandle<'_>) -> Self {
+        if !is_reliable {
+            timers.set(Timer::E, T1);
+        }
         timers.set(Timer::F, TRANSACTION_TIMEOUT);
         Self {
             state: State::Trying,
+            is_reliable,
             interval: T1,
         }
     }
@@ -39,7 +43,7 @@ impl Client {
                 self.state = State::Completed;
                 timers.clear(Timer::E);
                 timers.clear(Timer::F);
-                timers.set(Timer::K, T4);
+                timers.set(Timer::K, absorb_time(self.is_reliable, T4));
             }
             _ => {}
         }

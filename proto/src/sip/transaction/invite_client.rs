@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ResponseAction, TimerAction};
-use crate::sip::timers::{T1, TRANSACTION_TIMEOUT, Timer, TimerHandle};
+use crate::sip::timers::{T1, TRANSACTION_TIMEOUT, Timer, TimerHandle, absorb_time};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -17,16 +17,20 @@ enum State {
 #[derive(Clone, Debug)]
 pub(in crate::sip) struct InviteClient {
     state: State,
+    is_reliable: bool,
     interval: Duration,
 }
 
 impl InviteClient {
     /// Starts when the request is sent.
-    pub(in crate::sip) fn new(timers: &mut TimerHandle<'_>) -> Self {
-        timers.set(Timer::A, T1);
+    pub(in crate::sip) fn new(is_reliable: bool, timers: &mut TimerHandle<'_>) -> Self {
+        if !is_reliable {
+            timers.set(Timer::A, T1);
+        }
         timers.set(Timer::B, TRANSACTION_TIMEOUT);
         Self {
             state: State::Calling,
+            is_reliable,
             interval: T1,
         }
     }
@@ -57,7 +61,7 @@ impl InviteClient {
                 self.state = State::Completed;
                 timers.clear(Timer::A);
                 timers.clear(Timer::B);
-                timers.set(Timer::D, TRANSACTION_TIMEOUT);
+                timers.set(Timer::D, absorb_time(self.is_reliable, TRANSACTION_TIMEOUT));
                 ResponseAction {
                     report: true,
                     acknowledge: true,

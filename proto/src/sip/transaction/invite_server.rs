@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::TimerAction;
-use crate::sip::timers::{T1, T2, T4, TRANSACTION_TIMEOUT, Timer, TimerHandle};
+use crate::sip::timers::{T1, T2, T4, TRANSACTION_TIMEOUT, Timer, TimerHandle, absorb_time};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -18,14 +18,16 @@ enum State {
 #[derive(Clone, Debug)]
 pub(in crate::sip) struct InviteServer {
     state: State,
+    is_reliable: bool,
     interval: Duration,
 }
 
 impl InviteServer {
     /// Starts when the request has come.
-    pub(in crate::sip) fn new() -> Self {
+    pub(in crate::sip) fn new(is_reliable: bool) -> Self {
         Self {
             state: State::Proceeding,
+            is_reliable,
             interval: T1,
         }
     }
@@ -43,7 +45,9 @@ impl InviteServer {
             }
             _ => {
                 self.state = State::Completed;
-                timers.set(Timer::G, T1);
+                if !self.is_reliable {
+                    timers.set(Timer::G, T1);
+                }
                 timers.set(Timer::H, TRANSACTION_TIMEOUT);
             }
         }
@@ -61,7 +65,7 @@ impl InviteServer {
             self.state = State::Confirmed;
             timers.clear(Timer::G);
             timers.clear(Timer::H);
-            timers.set(Timer::I, T4);
+            timers.set(Timer::I, absorb_time(self.is_reliable, T4));
         }
         self.state == State::Confirmed
     }

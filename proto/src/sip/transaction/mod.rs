@@ -6,7 +6,6 @@ mod invite_server;
 mod server;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use super::auth::Credentials;
 use super::command::Reason;
@@ -14,6 +13,7 @@ use super::message::{MAGIC_COOKIE, Method, Request};
 use super::outgoing::Outgoing;
 use super::response::Head;
 use super::{DialogKey, Limits};
+use crate::net::FiveTuple;
 
 pub(in crate::sip) use client::Client;
 pub(in crate::sip) use invite_client::InviteClient;
@@ -168,7 +168,7 @@ impl Servers {
     }
 
     /// Keeps the response that retransmissions of the request get.
-    pub(in crate::sip) fn keep_answer(&mut self, id: u64, wire: Vec<u8>) {
+    pub(in crate::sip) fn keep_response(&mut self, id: u64, wire: Vec<u8>) {
         if let Some(transaction) = self.all.get_mut(&id) {
             self.bytes -= transaction.size();
             transaction.last = Some(wire);
@@ -210,7 +210,7 @@ pub(in crate::sip) enum Purpose {
     /// To end a dialog nobody waits for.
     StrayBye,
     /// Something within a dialog.
-    Within(DialogKey),
+    InDialog(DialogKey),
     /// A registration.
     Register(u64),
 }
@@ -227,7 +227,7 @@ pub(in crate::sip) struct ClientTransaction {
     /// Times it was sent with credentials so far.
     pub(in crate::sip) tries: u8,
     /// ACKs sent to 2xx, by the peer's tag.
-    pub(in crate::sip) acks: Vec<(String, Vec<u8>, SocketAddr)>,
+    pub(in crate::sip) acks: Vec<(String, Vec<u8>, FiveTuple)>,
     /// A CANCEL was sent, or shall be as soon as something provisional comes.
     pub(in crate::sip) cancel: Option<Option<Reason>>,
     pub(in crate::sip) cancel_sent: bool,

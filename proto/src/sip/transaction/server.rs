@@ -1,7 +1,7 @@
 //! Server transaction of all requests but INVITE, RFC 3261 §17.2.2. Decides; sends nothing itself.
 
 use super::TimerAction;
-use crate::sip::timers::{TRANSACTION_TIMEOUT, Timer, TimerHandle};
+use crate::sip::timers::{TRANSACTION_TIMEOUT, Timer, TimerHandle, absorb_time};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -13,12 +13,16 @@ enum State {
 #[derive(Clone, Debug)]
 pub(in crate::sip) struct Server {
     state: State,
+    is_reliable: bool,
 }
 
 impl Server {
     /// Starts when the request has come.
-    pub(in crate::sip) fn new() -> Self {
-        Self { state: State::Trying }
+    pub(in crate::sip) fn new(is_reliable: bool) -> Self {
+        Self {
+            state: State::Trying,
+            is_reliable,
+        }
     }
 
     /// Takes our final response; `false`: there was one before.
@@ -27,7 +31,7 @@ impl Server {
             return false;
         }
         self.state = State::Completed;
-        timers.set(Timer::J, TRANSACTION_TIMEOUT);
+        timers.set(Timer::J, absorb_time(self.is_reliable, TRANSACTION_TIMEOUT));
         true
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_phone_calls_and_hangs_up() {
+pub(super) fn a_phone_calls_and_hangs_up() {
     let mut world = World::new(21);
     let ours = world.dial("tg*anna%40x", Some(b"offer"));
     world.second();
@@ -107,7 +107,7 @@ gateway -> phone: 200 OK";
 }
 
 #[test]
-fn the_gateway_calls_a_phone_and_hangs_up() {
+pub(super) fn the_gateway_calls_a_phone_and_hangs_up() {
     let mut world = World::new(22);
     world.register(PHONE, "100", "secret", 3000);
     world.second();
@@ -157,7 +157,7 @@ phone -> gateway: 200 OK";
 }
 
 #[test]
-fn a_late_offer_goes_both_ways() {
+pub(super) fn a_late_offer_goes_both_ways() {
     let mut world = World::new(23);
     let ours = world.dial("200", None);
     world.second();
@@ -194,7 +194,7 @@ fn a_late_offer_goes_both_ways() {
 }
 
 #[test]
-fn a_refusal_comes_through_with_its_reason() {
+pub(super) fn a_refusal_comes_through_with_its_reason() {
     let mut world = World::new(24);
     let ours = world.dial("200", Some(b"offer"));
     world.second();
@@ -236,7 +236,7 @@ fn a_refusal_comes_through_with_its_reason() {
 }
 
 #[test]
-fn the_caller_gives_up() {
+pub(super) fn the_caller_gives_up() {
     let mut world = World::new(25);
     let ours = world.dial("200", Some(b"offer"));
     world.second();
@@ -262,7 +262,7 @@ phone -> gateway: ACK";
 }
 
 #[test]
-fn a_cancel_waits_for_the_first_answer() {
+pub(super) fn a_cancel_waits_for_the_first_answer() {
     let mut world = World::new(26);
     world.register(PHONE, "100", "secret", 3000);
     world.second();
@@ -287,7 +287,7 @@ fn a_cancel_waits_for_the_first_answer() {
 }
 
 #[test]
-fn a_cancel_crosses_the_answer() {
+pub(super) fn a_cancel_crosses_the_answer() {
     let mut world = World::new(27);
     let ours = world.dial("200", Some(b"offer"));
     world.second();
@@ -314,7 +314,7 @@ gateway -> phone: 200 OK";
 }
 
 #[test]
-fn an_answer_that_is_never_acknowledged_ends_in_bye() {
+pub(super) fn an_answer_that_is_never_acknowledged_ends_in_bye() {
     let mut world = World::new(28);
     world.filter = Some(Box::new(|text| text.starts_with("ACK") && text.contains("CSeq: 2")));
     world.dial("200", Some(b"offer"));
@@ -332,7 +332,7 @@ fn an_answer_that_is_never_acknowledged_ends_in_bye() {
 }
 
 #[test]
-fn hanging_up_before_the_ack_waits_for_it() {
+pub(super) fn hanging_up_before_the_ack_waits_for_it() {
     let mut world = World::new(29);
     let ours = world.dial("200", Some(b"offer"));
     world.second();
@@ -357,7 +357,7 @@ fn hanging_up_before_the_ack_waits_for_it() {
 }
 
 #[test]
-fn silence_ends_everything_in_time() {
+pub(super) fn silence_ends_everything_in_time() {
     // Timer B: our call is never answered.
     let mut world = World::new(30);
     world.loss = 100;
@@ -420,7 +420,7 @@ fn silence_ends_everything_in_time() {
 }
 
 #[test]
-fn a_cancelled_phone_that_never_answers_is_given_up() {
+pub(super) fn a_cancelled_phone_that_never_answers_is_given_up() {
     let mut world = World::new(31);
     world.register(PHONE, "100", "secret", 3000);
     world.second();
@@ -447,7 +447,7 @@ fn a_cancelled_phone_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn a_reinvite_is_answered_or_refused_and_meets_no_other() {
+pub(super) fn a_reinvite_is_answered_or_refused_and_meets_no_other() {
     let mut world = World::new(32);
     let (_, theirs) = world.confirmed();
     let invite = world.packets.iter().rfind(|p| p.starts_with("INVITE")).unwrap().clone();
@@ -520,7 +520,7 @@ fn a_reinvite_is_answered_or_refused_and_meets_no_other() {
 }
 
 #[test]
-fn info_is_passed_on_and_a_lost_dialog_is_noticed() {
+pub(super) fn info_is_passed_on_and_a_lost_dialog_is_noticed() {
     let mut world = World::new(33);
     let (ours, theirs) = world.confirmed();
     let info = |dialog| SipCommand::Info {
@@ -550,7 +550,7 @@ fn info_is_passed_on_and_a_lost_dialog_is_noticed() {
 }
 
 #[test]
-fn byes_may_cross() {
+pub(super) fn byes_may_cross() {
     let mut world = World::new(34);
     let (ours, theirs) = world.confirmed();
     world.hangup(PHONE, ours);
@@ -562,7 +562,7 @@ fn byes_may_cross() {
 }
 
 #[test]
-fn a_second_phone_that_answers_too_is_sent_away() {
+pub(super) fn a_second_phone_that_answers_too_is_sent_away() {
     let mut world = World::new(35);
     let ours = world.dial("200", Some(b"offer"));
     world.second();

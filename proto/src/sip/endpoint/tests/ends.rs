@@ -18,7 +18,7 @@ fn reinvite(world: &World, cseq: u32) -> String {
 }
 
 #[test]
-fn a_call_whose_ack_is_lost_ends_once_although_no_bye_fits_in() {
+pub(super) fn a_call_whose_ack_is_lost_ends_once_although_no_bye_fits_in() {
     let mut world = World::new(81);
     world.filter = Some(Box::new(|packet| packet.starts_with("ACK")));
     world.dial("200", Some(b"offer"));
@@ -38,7 +38,7 @@ fn a_call_whose_ack_is_lost_ends_once_although_no_bye_fits_in() {
 }
 
 #[test]
-fn a_reinvite_that_is_open_when_the_peer_forgets_the_call_is_answered() {
+pub(super) fn a_reinvite_that_is_open_when_the_peer_forgets_the_call_is_answered() {
     let mut world = World::new(82);
     let (_, theirs) = world.confirmed();
     world.filter = Some(Box::new(|packet| packet.starts_with("INFO")));
@@ -65,7 +65,7 @@ fn a_reinvite_that_is_open_when_the_peer_forgets_the_call_is_answered() {
 }
 
 #[test]
-fn a_peer_is_asked_whether_it_is_there() {
+pub(super) fn a_peer_is_asked_whether_it_is_there() {
     let mut world = World::new(84);
     let (_, theirs) = world.confirmed();
     world.command(GATEWAY, SipCommand::Probe { dialog: theirs }).unwrap();
@@ -80,7 +80,7 @@ fn a_peer_is_asked_whether_it_is_there() {
 }
 
 #[test]
-fn a_registration_that_was_taken_back_is_forgotten() {
+pub(super) fn a_registration_that_was_taken_back_is_forgotten() {
     let mut world = World::new(83);
     world.register(PHONE, "100", "secret", 600);
     world.second();

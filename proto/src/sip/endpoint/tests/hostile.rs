@@ -72,7 +72,7 @@ fn mutate(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], rng: &mut ChaCha8Rng) {
 }
 
 #[test]
-fn twenty_thousand_mutations_never_panic_nor_fill_the_tables() {
+pub(super) fn twenty_thousand_mutations_never_panic_nor_fill_the_tables() {
     let corpus = corpus();
     let mut world = World::new(71);
     let limits = Limits {
@@ -122,7 +122,7 @@ fn twenty_thousand_mutations_never_panic_nor_fill_the_tables() {
 }
 
 #[test]
-fn no_text_of_a_command_can_start_a_header() {
+pub(super) fn no_text_of_a_command_can_start_a_header() {
     let evil = "x\r\nX-Evil: 1\r\n\r\nbody\0\u{1b}\u{85}";
     let mut world = World::new(73);
     world.register(PHONE, "100", "secret", 600);
@@ -147,7 +147,7 @@ fn no_text_of_a_command_can_start_a_header() {
             },
         ],
     };
-    let (destination, local) = (world.nodes[PHONE].address, world.nodes[GATEWAY].address);
+    let five_tuple = world.way(world.nodes[GATEWAY].address, world.nodes[PHONE].address);
     let reason = || {
         Some(Reason {
             protocol: evil.to_owned(),
@@ -159,8 +159,7 @@ fn no_text_of_a_command_can_start_a_header() {
     let invite = |request_uri: &str| SipCommand::Invite {
         dialog,
         request_uri: request_uri.to_owned(),
-        destination,
-        local,
+        five_tuple,
         from: name.clone(),
         to: name.clone(),
         identity: Some(name.clone()),
@@ -222,7 +221,7 @@ fn no_text_of_a_command_can_start_a_header() {
 
 /// A lone CR in what we repeat of a request must not split our answer for lenient readers.
 #[test]
-fn nothing_repeated_from_a_request_splits_our_answer() {
+pub(super) fn nothing_repeated_from_a_request_splits_our_answer() {
     let mut world = World::new(74);
     let message = "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\rX-Evil: 1\r\nFrom: <sip:a@b>;tag=1\rX-Evil: 1\r\n\
         To: <sip:a@b>\rX-Evil: 1\r\nCall-ID: 1\rX-Evil: 1\r\nCSeq: 1 OPTIONS\r\nTimestamp: 1\rX-Evil: 1\r\n\r\n";
@@ -232,7 +231,7 @@ fn nothing_repeated_from_a_request_splits_our_answer() {
 }
 
 #[test]
-fn strangers_cannot_touch_a_dialog() {
+pub(super) fn strangers_cannot_touch_a_dialog() {
     let mut world = World::new(75);
     let (ours, theirs) = world.confirmed();
     world.hangup(PHONE, ours);
@@ -263,15 +262,14 @@ fn strangers_cannot_touch_a_dialog() {
 }
 
 #[test]
-fn a_caller_must_be_who_it_says_and_a_merged_call_is_one_call() {
+pub(super) fn a_caller_must_be_who_it_says_and_a_merged_call_is_one_call() {
     let mut world = World::new(76);
-    let (destination, local) = (world.nodes[GATEWAY].address, world.nodes[PHONE].address);
+    let five_tuple = world.way(world.nodes[PHONE].address, world.nodes[GATEWAY].address);
     let dialog = world.nodes[PHONE].endpoint.next_dialog();
     let command = SipCommand::Invite {
         dialog,
         request_uri: "sip:200@192.0.2.1".to_owned(),
-        destination,
-        local,
+        five_tuple,
         from: address("<sip:101@quartet.example>"),
         to: address("<sip:200@quartet.example>"),
         identity: None,
@@ -302,7 +300,7 @@ fn a_caller_must_be_who_it_says_and_a_merged_call_is_one_call() {
 }
 
 #[test]
-fn full_tables_say_when_to_come_back() {
+pub(super) fn full_tables_say_when_to_come_back() {
     let mut world = World::new(77);
     let limits = Limits {
         dialogs: 1,
@@ -328,7 +326,7 @@ fn full_tables_say_when_to_come_back() {
 }
 
 #[test]
-fn behind_a_nat_requests_follow_the_phone_not_its_contact() {
+pub(super) fn behind_a_nat_requests_follow_the_phone_not_its_contact() {
     let mut world = World::new(79);
     let (_, theirs) = world.confirmed();
     if let Some(dialog) = world.gateway().dialogs.get_mut(theirs) {

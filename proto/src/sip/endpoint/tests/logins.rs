@@ -29,7 +29,7 @@ fn failures(events: &[SipEvent]) -> Vec<(LoginFailure, u32)> {
 }
 
 #[test]
-fn a_phone_registers_refreshes_and_takes_back() {
+pub(super) fn a_phone_registers_refreshes_and_takes_back() {
     let mut world = World::new(1);
     world.register(PHONE, "100", "secret", 600);
     world.second();
@@ -44,7 +44,7 @@ fn a_phone_registers_refreshes_and_takes_back() {
     );
     let contacts = world.nodes[GATEWAY].endpoint.contacts(world.now, "100");
     assert_eq!(contacts.len(), 1);
-    assert_eq!(contacts[0].destination, world.nodes[PHONE].address);
+    assert_eq!(contacts[0].five_tuple.remote, world.nodes[PHONE].address);
     assert!(contacts[0].uri.starts_with("sip:ph01-"), "{}", contacts[0].uri);
     let expires = Duration::from_secs(600);
     assert_eq!(
@@ -67,7 +67,7 @@ fn a_phone_registers_refreshes_and_takes_back() {
 }
 
 #[test]
-fn only_the_hashes_an_account_has_are_asked_for() {
+pub(super) fn only_the_hashes_an_account_has_are_asked_for() {
     let mut world = World::new(2);
     let mut old = account("100", "secret");
     old.ha1.sha256 = None;
@@ -98,7 +98,7 @@ fn only_the_hashes_an_account_has_are_asked_for() {
 }
 
 #[test]
-fn a_binding_expires_unless_refreshed() {
+pub(super) fn a_binding_expires_unless_refreshed() {
     let mut world = World::new(3);
     world.register(PHONE, "100", "secret", 60);
     world.run(Duration::from_secs(59));
@@ -135,7 +135,7 @@ fn recorded(world: &World, branch: &str) -> String {
 }
 
 #[test]
-fn a_recorded_login_is_worth_nothing() {
+pub(super) fn a_recorded_login_is_worth_nothing() {
     let mut world = World::new(5);
     world.register(PHONE, "100", "secret", 600);
     world.second();
@@ -163,7 +163,7 @@ fn a_recorded_login_is_worth_nothing() {
 }
 
 #[test]
-fn a_nonce_of_another_life_is_stale_not_wrong() {
+pub(super) fn a_nonce_of_another_life_is_stale_not_wrong() {
     let mut world = World::new(6);
     world.register(PHONE, "100", "secret", 600);
     world.second();
@@ -205,7 +205,7 @@ fn logged_in(world: &mut World, cseq: u32, fields: &str) -> String {
 }
 
 #[test]
-fn several_contacts_and_the_star() {
+pub(super) fn several_contacts_and_the_star() {
     let mut world = World::new(8);
     let both = "Contact: <sip:a@192.0.2.9:5060>;+sip.instance=\"<urn:uuid:1>\", \"B, b\" <sip:b@192.0.2.9:5070>;expires=120\r\n";
     let answer = logged_in(&mut world, 2, both);
@@ -213,7 +213,7 @@ fn several_contacts_and_the_star() {
     assert!(answer.contains("Contact: <sip:a@192.0.2.9:5060>;expires=3600"));
     assert!(answer.contains("Contact: <sip:b@192.0.2.9:5070>;expires=120"));
     let contacts = world.nodes[GATEWAY].endpoint.contacts(world.now, "100");
-    assert_eq!(contacts[0].destination, "192.0.2.9:5070".parse().unwrap());
+    assert_eq!(contacts[0].five_tuple.remote, "192.0.2.9:5070".parse().unwrap());
     // An overtaken one changes nothing.
     assert!(logged_in(&mut world, 1, "Contact: <sip:a@192.0.2.9:5060>;expires=0\r\n").starts_with("SIP/2.0 500"));
     // The same phone at another address replaces itself; asking without Contact lists.
@@ -236,7 +236,7 @@ fn several_contacts_and_the_star() {
 }
 
 #[test]
-fn too_many_contacts_are_refused_all_at_once() {
+pub(super) fn too_many_contacts_are_refused_all_at_once() {
     let mut world = World::new(9);
     world.register(PHONE, "100", "secret", 600);
     world.second();
@@ -248,17 +248,17 @@ fn too_many_contacts_are_refused_all_at_once() {
 }
 
 #[test]
-fn a_phone_behind_a_nat_is_reached_where_it_came_from() {
+pub(super) fn a_phone_behind_a_nat_is_reached_where_it_came_from() {
     let mut world = World::new(10);
     let answer = logged_in(&mut world, 2, "Contact: <sip:a@10.0.0.5:5060>\r\n");
     assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
     let contacts = world.nodes[GATEWAY].endpoint.contacts(world.now, "100");
-    assert_eq!(contacts[0].destination, "192.0.2.9:5060".parse().unwrap());
+    assert_eq!(contacts[0].five_tuple.remote, "192.0.2.9:5060".parse().unwrap());
     assert_eq!(contacts[0].uri, "sip:a@10.0.0.5:5060");
 }
 
 #[test]
-fn an_account_that_is_removed_loses_its_contacts() {
+pub(super) fn an_account_that_is_removed_loses_its_contacts() {
     let mut world = World::new(11);
     world.register(PHONE, "100", "secret", 600);
     world.second();
@@ -269,7 +269,7 @@ fn an_account_that_is_removed_loses_its_contacts() {
 }
 
 #[test]
-fn the_tables_of_strangers_are_bounded() {
+pub(super) fn the_tables_of_strangers_are_bounded() {
     let mut world = World::new(12);
     let limits = Limits {
         nonces: 10,
@@ -302,7 +302,7 @@ fn the_tables_of_strangers_are_bounded() {
 }
 
 #[test]
-fn a_phone_without_nonce_counts_still_gets_in_once_per_nonce() {
+pub(super) fn a_phone_without_nonce_counts_still_gets_in_once_per_nonce() {
     let mut world = World::new(13);
     let mut login = String::new();
     for round in 0..2 {
@@ -338,7 +338,7 @@ fn a_phone_without_nonce_counts_still_gets_in_once_per_nonce() {
 
 /// Seen with SIPp, whose digest URI has no user; one made for somebody else's URI is still refused.
 #[test]
-fn a_digest_uri_without_user_will_do_but_another_user_will_not() {
+pub(super) fn a_digest_uri_without_user_will_do_but_another_user_will_not() {
     for (uri, expected) in [
         ("sip:192.0.2.1", "SIP/2.0 100"),
         ("sip:200@192.0.2.1", "SIP/2.0 100"),

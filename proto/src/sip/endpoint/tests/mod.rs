@@ -11,6 +11,7 @@ mod restore;
 mod torture;
 mod trust;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use zeroize::Zeroizing;
 
-use crate::net::{Protocol, Receive};
+use crate::net::{ConnectionId, FiveTuple, Protocol, Receive};
 use crate::sip::message::{NameAddr, Uri};
 use crate::sip::{
     Account, Credentials, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, LoginFailure, Reason, RegistrationChange,
@@ -44,11 +45,17 @@ struct Node {
     events: Vec<SipEvent>,
 }
 
-/// Some endpoints and the net between them.
+thread_local! {
+    /// What the worlds of this thread are made of.
+    static PROTOCOL: Cell<Protocol> = const { Cell::new(Protocol::Udp) };
+}
+
+/// Some endpoints and the net between them. Over a stream nothing is lost, doubled or overtaken.
 struct World {
+    protocol: Protocol,
     now: Instant,
     nodes: Vec<Node>,
-    wire: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
+    wire: BTreeMap<(Instant, u64), (FiveTuple, Vec<u8>)>,
     sent: u64,
     rng: ChaCha8Rng,
     /// Percent.
@@ -93,6 +100,7 @@ fn address(text: &str) -> NameAddr {
 
 impl World {
     fn new(seed: u64) -> Self {
+        let protocol = PROTOCOL.get();
         let mut names = [("gateway", "gw01"), ("phone", "ph01"), ("other", "ot01")]
             .into_iter()
             .enumerate();
@@ -100,7 +108,7 @@ impl World {
             let rng = ChaCha8Rng::seed_from_u64(seed * 100 + at as u64);
             let mut endpoint = Endpoint::new(config(instance), Box::new(rng));
             let address: SocketAddr = format!("192.0.2.{}:5060", at + 1).parse().unwrap();
-            endpoint.set_local(vec![(Protocol::Udp, address)]);
+            endpoint.set_local(vec![(protocol, address)]);
             Node {
                 name,
                 endpoint,
@@ -111,6 +119,7 @@ impl World {
         #[allow(clippy::disallowed_methods)] // virtual time needs some instant to count from
         let now = Instant::now();
         let mut world = Self {
+            protocol,
             now,
             nodes: nodes.collect(),
             wire: BTreeMap::new(),
@@ -129,6 +138,17 @@ impl World {
         world
     }
 
+    /// The way between two addresses; over a stream two hosts have one connection for each pair of ports.
+    fn way(&self, local: SocketAddr, remote: SocketAddr) -> FiveTuple {
+        let mut hasher = std::hash::DefaultHasher::new();
+        std::hash::Hash::hash(&(local.min(remote), local.max(remote)), &mut hasher);
+        let connection = ConnectionId(std::hash::Hasher::finish(&hasher));
+        FiveTuple {
+            connection: Some(connection).filter(|_| self.protocol.is_reliable()),
+            ..FiveTuple::new(self.protocol, local, remote)
+        }
+    }
+
     fn gateway(&mut self) -> &mut Endpoint {
         &mut self.nodes[GATEWAY].endpoint
     }
@@ -143,9 +163,7 @@ impl World {
     fn inject(&mut self, node: usize, source: &str, bytes: &[u8]) {
         let local = self.nodes[node].address;
         let input = Receive {
-            protocol: Protocol::Udp,
-            local,
-            remote: source.parse().unwrap(),
+            five_tuple: self.way(local, source.parse().unwrap()),
             payload: bytes,
         };
         self.nodes[node].endpoint.handle_input(self.now, input);
@@ -159,7 +177,7 @@ impl World {
             let to = self
                 .nodes
                 .iter()
-                .find(|n| n.address == transmit.remote)
+                .find(|n| n.address == transmit.five_tuple.remote)
                 .map_or("?", |n| n.name);
             let line = text.lines().next().unwrap_or_default().replace("SIP/2.0 ", "");
             let line = line.split(" sip:").next().unwrap_or_default();
@@ -179,7 +197,8 @@ impl World {
                 } else {
                     0
                 });
-                let packet = (transmit.local, transmit.remote, transmit.payload.clone());
+                let FiveTuple { local, remote, .. } = transmit.five_tuple;
+                let packet = (self.way(remote, local), transmit.payload.clone());
                 self.wire.insert((self.now + DELAY + late, self.sent), packet);
             }
         }
@@ -197,12 +216,10 @@ impl World {
             let Some(next) = next.filter(|n| *n <= end) else { break };
             self.now = self.now.max(next);
             while let Some(entry) = self.wire.first_entry().filter(|e| e.key().0 <= self.now) {
-                let (from, to, payload) = entry.remove();
-                if let Some(at) = self.nodes.iter().position(|n| n.address == to) {
+                let (five_tuple, payload) = entry.remove();
+                if let Some(at) = self.nodes.iter().position(|n| n.address == five_tuple.local) {
                     let input = Receive {
-                        protocol: Protocol::Udp,
-                        local: to,
-                        remote: from,
+                        five_tuple,
                         payload: &payload,
                     };
                     self.nodes[at].endpoint.handle_input(self.now, input);
@@ -232,12 +249,11 @@ impl World {
     }
 
     fn register(&mut self, node: usize, user: &str, password: &str, expires: u64) {
-        let (registrar, local) = (self.nodes[GATEWAY].address, self.nodes[node].address);
+        let five_tuple = self.way(self.nodes[node].address, self.nodes[GATEWAY].address);
         let command = SipCommand::Register {
             registration: 1,
             aor: user.to_owned(),
-            registrar,
-            local,
+            five_tuple,
             credentials: credentials(user, password),
             expires: Duration::from_secs(expires),
         };
@@ -246,13 +262,12 @@ impl World {
 
     /// A call from the phone to the gateway.
     fn dial(&mut self, target: &str, body: Option<&[u8]>) -> DialogKey {
-        let (destination, local) = (self.nodes[GATEWAY].address, self.nodes[PHONE].address);
+        let five_tuple = self.way(self.nodes[PHONE].address, self.nodes[GATEWAY].address);
         let dialog = self.nodes[PHONE].endpoint.next_dialog();
         let command = SipCommand::Invite {
             dialog,
             request_uri: format!("sip:{target}@192.0.2.1"),
-            destination,
-            local,
+            five_tuple,
             from: address("\"Anna\" <sip:100@quartet.example>"),
             to: address(&format!("<sip:{target}@quartet.example>")),
             identity: None,
@@ -271,8 +286,7 @@ impl World {
         let command = SipCommand::Invite {
             dialog,
             request_uri: contact.uri,
-            destination: contact.destination,
-            local: contact.local,
+            five_tuple: contact.five_tuple,
             from: NameAddr::new(Some("puppy dog 🐶"), Uri::sip_host("200", REALM)),
             to: NameAddr::new(None, Uri::sip_host("100", REALM)),
             identity: Some(NameAddr::new(Some("puppy dog 🐶"), Uri::sip_host("200", REALM))),
@@ -334,4 +348,88 @@ impl World {
             assert_eq!(left, (0, 0, 0, 0), "{}: transactions, dialogs, timers", node.name);
         }
     }
+}
+
+/// The same calls, logins and strangers as over UDP, and the same ladders; left out is what is about loss, and about phones
+/// that are reached elsewhere than they come from.
+#[test]
+fn over_a_stream_it_is_the_same() {
+    let tests: &[fn()] = &[
+        calls::a_phone_calls_and_hangs_up,
+        calls::the_gateway_calls_a_phone_and_hangs_up,
+        calls::a_late_offer_goes_both_ways,
+        calls::a_refusal_comes_through_with_its_reason,
+        calls::the_caller_gives_up,
+        calls::a_cancel_crosses_the_answer,
+        calls::an_answer_that_is_never_acknowledged_ends_in_bye,
+        calls::hanging_up_before_the_ack_waits_for_it,
+        calls::a_cancelled_phone_that_never_answers_is_given_up,
+        calls::a_reinvite_is_answered_or_refused_and_meets_no_other,
+        calls::info_is_passed_on_and_a_lost_dialog_is_noticed,
+        calls::byes_may_cross,
+        calls::a_second_phone_that_answers_too_is_sent_away,
+        ends::a_call_whose_ack_is_lost_ends_once_although_no_bye_fits_in,
+        ends::a_reinvite_that_is_open_when_the_peer_forgets_the_call_is_answered,
+        ends::a_peer_is_asked_whether_it_is_there,
+        ends::a_registration_that_was_taken_back_is_forgotten,
+        logins::a_phone_registers_refreshes_and_takes_back,
+        logins::only_the_hashes_an_account_has_are_asked_for,
+        logins::a_binding_expires_unless_refreshed,
+        logins::a_recorded_login_is_worth_nothing,
+        logins::a_nonce_of_another_life_is_stale_not_wrong,
+        logins::an_account_that_is_removed_loses_its_contacts,
+        trust::a_strangers_requests_change_nothing_and_the_phone_goes_on,
+        trust::a_phone_that_moved_logs_in_and_moves,
+        trust::where_its_account_is_registered_and_its_proxies_a_phone_is_trusted,
+        trust::without_an_account_a_strangers_request_belongs_to_no_dialog,
+        trust::an_ack_is_matched_and_moves_nothing,
+        trust::the_answer_to_our_offer_is_only_taken_from_the_peer,
+        trust::a_strangers_response_is_none,
+        trust::a_strangers_cancel_ends_no_call,
+        hostile::a_caller_must_be_who_it_says_and_a_merged_call_is_one_call,
+        hostile::full_tables_say_when_to_come_back,
+    ];
+    PROTOCOL.set(Protocol::Tcp);
+    for test in tests {
+        test();
+    }
+}
+
+/// Timers A, E and G rest, and nothing stays to absorb what cannot come: RFC 3261 table 4.
+#[test]
+fn over_a_stream_nothing_is_retransmitted() {
+    PROTOCOL.set(Protocol::Tcp);
+    let mut world = World::new(29);
+    let count = |world: &World, begin: &str| world.packets.iter().filter(|p| p.starts_with(begin)).count();
+    // Nobody listens: an INVITE and a REGISTER are sent once, and end in time.
+    world.filter = Some(Box::new(|_| true));
+    let ours = world.dial("200", Some(b"offer"));
+    world.register(PHONE, "100", "secret", 3000);
+    world.run(Duration::from_secs(40));
+    assert_eq!((count(&world, "INVITE"), count(&world, "REGISTER")), (1, 1));
+    let ends = world.events(PHONE);
+    let rejected =
+        |event: &SipEvent| matches!(event, SipEvent::Rejected { dialog, status: 408, .. } if *dialog == ours);
+    let failed = |event: &SipEvent| matches!(event, SipEvent::RegisterFailed { status: 408, .. });
+    assert!(
+        ends.len() == 2 && ends.iter().any(rejected) && ends.iter().any(failed),
+        "{ends:?}"
+    );
+    // A refusal whose ACK is lost is sent once; the phone's transactions are gone at once.
+    world.filter = Some(Box::new(|text| text.starts_with("ACK") && text.contains("tag=gw01")));
+    world.dial("200", Some(b"offer"));
+    world.second();
+    let theirs = world.incoming(GATEWAY);
+    let reject = SipCommand::Reject {
+        dialog: theirs,
+        status: 486,
+        reason: None,
+        retry_after: None,
+    };
+    world.command(GATEWAY, reject).unwrap();
+    world.second();
+    assert_eq!(world.nodes[PHONE].endpoint.transactions(), 0, "timers D and K are zero");
+    world.run(Duration::from_secs(20));
+    assert_eq!(count(&world, "SIP/2.0 486"), 1);
+    world.assert_empty();
 }

@@ -26,7 +26,7 @@ fn restore(world: &mut World, user: &str, saved: Vec<SavedBinding>) -> usize {
 }
 
 #[test]
-fn a_restored_phone_rings_and_expires_as_it_would_have() {
+pub(super) fn a_restored_phone_rings_and_expires_as_it_would_have() {
     let (mut world, saved) = registered();
     assert_eq!(saved.len(), 1);
     restart(&mut world);
@@ -46,7 +46,7 @@ fn a_restored_phone_rings_and_expires_as_it_would_have() {
 }
 
 #[test]
-fn a_restored_phone_refreshes_its_binding_and_takes_it_back() {
+pub(super) fn a_restored_phone_refreshes_its_binding_and_takes_it_back() {
     let (mut world, saved) = registered();
     restart(&mut world);
     restore(&mut world, "100", saved.clone());
@@ -74,7 +74,7 @@ fn a_restored_phone_refreshes_its_binding_and_takes_it_back() {
 }
 
 #[test]
-fn an_older_register_stays_refused_after_a_restart() {
+pub(super) fn an_older_register_stays_refused_after_a_restart() {
     let (mut world, mut saved) = registered();
     restart(&mut world);
     // As if a later REGISTER of the same Call-ID had been the last that was stored.
@@ -90,7 +90,7 @@ fn an_older_register_stays_refused_after_a_restart() {
 }
 
 #[test]
-fn what_no_longer_holds_is_not_restored() {
+pub(super) fn what_no_longer_holds_is_not_restored() {
     let (world, saved) = registered();
     let changed = |change: &dyn Fn(&mut SavedBinding)| {
         let mut saved = saved.clone();
@@ -104,12 +104,12 @@ fn what_no_longer_holds_is_not_restored() {
         (
             "the port is another",
             "100",
-            changed(&|b| b.contact.local.set_port(5061)),
+            changed(&|b| b.contact.five_tuple.local.set_port(5061)),
         ),
         (
             "the address is another",
             "100",
-            changed(&|b| b.contact.local = "198.51.100.1:5060".parse().unwrap()),
+            changed(&|b| b.contact.five_tuple.local = "198.51.100.1:5060".parse().unwrap()),
         ),
         ("no URI", "100", changed(&|b| b.contact.uri = "sip".into())),
         ("not SIP", "100", changed(&|b| b.contact.uri = "tel:100".into())),
@@ -124,7 +124,7 @@ fn what_no_longer_holds_is_not_restored() {
 
 /// Seen when a clock that was years ahead was set right: a binding would have stood for those years.
 #[test]
-fn no_restored_binding_outlives_the_longest_registration() {
+pub(super) fn no_restored_binding_outlives_the_longest_registration() {
     let (mut world, mut saved) = registered();
     restart(&mut world);
     saved[0].contact.expires += Duration::from_secs(10 * 365 * 86_400);
@@ -135,7 +135,7 @@ fn no_restored_binding_outlives_the_longest_registration() {
 }
 
 #[test]
-fn an_account_that_may_have_fewer_contacts_keeps_the_latest() {
+pub(super) fn an_account_that_may_have_fewer_contacts_keeps_the_latest() {
     let (mut world, saved) = registered();
     restart(&mut world);
     let many: Vec<_> = (0..5)

@@ -172,15 +172,16 @@ fn answers_go_back_the_way_the_request_came() {
         let message = with("192.0.2.9:5099;branch=z9hG4bK1;rport", via);
         let remote = "192.0.2.9:40000".parse().unwrap();
         let input = Receive {
-            protocol: Protocol::Udp,
-            local,
-            remote,
+            five_tuple: FiveTuple::new(Protocol::Udp, local, remote),
             payload: message.as_bytes(),
         };
         let now = world.now;
         world.gateway().handle_input(now, input);
         let transmit = world.gateway().poll_transmit().unwrap();
-        assert_eq!((transmit.remote, transmit.local), (expected_to.parse().unwrap(), local));
+        assert_eq!(
+            (transmit.five_tuple.remote, transmit.five_tuple.local),
+            (expected_to.parse().unwrap(), local)
+        );
         let text = String::from_utf8(transmit.payload).unwrap();
         assert!(text.contains(&format!("Via: SIP/2.0/UDP {expected_via}\r\n")), "{text}");
     };

@@ -36,7 +36,7 @@ const HARMFUL: [(&str, &str, &str); 7] = [
 ];
 
 #[test]
-fn a_strangers_requests_change_nothing_and_the_phone_goes_on() {
+pub(super) fn a_strangers_requests_change_nothing_and_the_phone_goes_on() {
     for (method, more, body) in HARMFUL {
         let mut world = World::new(1);
         let (ours, theirs) = world.confirmed();
@@ -65,7 +65,7 @@ fn a_strangers_requests_change_nothing_and_the_phone_goes_on() {
 }
 
 #[test]
-fn a_phone_that_moved_logs_in_and_moves() {
+pub(super) fn a_phone_that_moved_logs_in_and_moves() {
     let mut world = World::new(2);
     let (_, theirs) = world.confirmed();
     let uri = "sip:gw@192.0.2.1";
@@ -120,7 +120,7 @@ fn a_phone_that_moved_logs_in_and_moves() {
 }
 
 #[test]
-fn where_its_account_is_registered_and_its_proxies_a_phone_is_trusted() {
+pub(super) fn where_its_account_is_registered_and_its_proxies_a_phone_is_trusted() {
     let mut world = World::new(3);
     let (_, theirs) = world.confirmed();
     world.register(OTHER, "100", "secret", 600);
@@ -152,7 +152,7 @@ fn where_its_account_is_registered_and_its_proxies_a_phone_is_trusted() {
 }
 
 #[test]
-fn without_an_account_a_strangers_request_belongs_to_no_dialog() {
+pub(super) fn without_an_account_a_strangers_request_belongs_to_no_dialog() {
     let mut world = World::new(5);
     world.register(PHONE, "100", "secret", 600);
     world.second();
@@ -176,7 +176,7 @@ fn without_an_account_a_strangers_request_belongs_to_no_dialog() {
 }
 
 #[test]
-fn an_ack_is_matched_and_moves_nothing() {
+pub(super) fn an_ack_is_matched_and_moves_nothing() {
     let mut world = World::new(6);
     world.dial("200", Some(b"offer"));
     world.second();
@@ -193,11 +193,11 @@ fn an_ack_is_matched_and_moves_nothing() {
     };
     assert_eq!(world.events(GATEWAY), [confirmed], "what it brings is not looked at");
     let peer = world.gateway().dialogs.get(theirs).unwrap().peer;
-    assert_eq!(peer, world.nodes[PHONE].address);
+    assert_eq!(peer.remote, world.nodes[PHONE].address);
 }
 
 #[test]
-fn the_answer_to_our_offer_is_only_taken_from_the_peer() {
+pub(super) fn the_answer_to_our_offer_is_only_taken_from_the_peer() {
     let mut world = World::new(7);
     let ours = world.dial("200", None);
     world.second();
@@ -218,7 +218,7 @@ fn the_answer_to_our_offer_is_only_taken_from_the_peer() {
 }
 
 #[test]
-fn a_strangers_response_is_none() {
+pub(super) fn a_strangers_response_is_none() {
     let mut world = World::new(8);
     world.register(PHONE, "100", "secret", 600);
     world.second();
@@ -249,7 +249,7 @@ fn a_strangers_response_is_none() {
 }
 
 #[test]
-fn a_strangers_cancel_ends_no_call() {
+pub(super) fn a_strangers_cancel_ends_no_call() {
     let mut world = World::new(9);
     let ours = world.dial("200", Some(b"offer"));
     world.second();
