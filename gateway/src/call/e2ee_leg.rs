@@ -297,7 +297,7 @@ impl E2eeLeg {
         }
     }
 
-    /// Time forwarded.
+    /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some(negotiation) = &mut self.negotiation {
             negotiation.handle_timeout(now);

@@ -27,7 +27,7 @@ pub enum LegEvent {
     Dtmf {
         /// `0`-`9`, `*`, `#`, `A`-`D`.
         digit: char,
-        /// Media has forwarded it on to the partner already.
+        /// Media has forwarded it to the partner already.
         forwarded: bool,
     },
     /// A prompt has played to its end.

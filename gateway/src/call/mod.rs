@@ -232,7 +232,7 @@ impl Call {
         self.open_media.retain(|leg| *leg != key);
     }
 
-    /// Time forwarded.
+    /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant, prompts: &mut Prompts) {
         for leg in &mut self.legs {
             if let Leg::E2ee(leg) = leg {

@@ -175,7 +175,7 @@ impl Verify {
         }
     }
 
-    /// Time forwarded.
+    /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.star_until.is_some_and(|until| now >= until) {
             self.star_until = None;

@@ -204,7 +204,7 @@ impl E2eePeer {
         tokio::time::timeout(limit, self.events.recv()).await.ok().flatten()
     }
 
-    /// Waits for an event of that kind; what comes before it is forwarded over.
+    /// Waits for an event of that kind; what comes before it is passed over.
     ///
     /// # Errors
     /// If it does not come in time.
@@ -320,7 +320,7 @@ impl Task {
         Ok(())
     }
 
-    fn means(&self) -> E2eeLegConfig {
+    fn leg_config(&self) -> E2eeLegConfig {
         let bind = Bind {
             addresses: vec![self.setup.address],
             components: 1,
@@ -344,7 +344,7 @@ impl Task {
             to,
         };
         self.packets = 0;
-        self.leg = Some(E2eeLeg::call(self.means(), outgoing, generator()));
+        self.leg = Some(E2eeLeg::call(self.leg_config(), outgoing, generator()));
     }
 
     fn end(&mut self, cause: Cause) {
@@ -434,7 +434,7 @@ impl Task {
                 offers,
                 versions,
             };
-            self.leg = Some(E2eeLeg::answer(self.means(), incoming, generator()));
+            self.leg = Some(E2eeLeg::answer(self.leg_config(), incoming, generator()));
             self.take_at = match self.setup.answering {
                 Answering::Take => Some(now),
                 Answering::TakeAfter(ring) => Some(now + ring),

@@ -133,7 +133,7 @@ fn refine(audio: &[i16], known: &[i16], first: usize, last: usize) -> Option<Fou
     Some(around(audio, known, rough.at))
 }
 
-/// Searches every [`COARSE`] samples, comparing every [`COARSE`] samples of the low-forwarded audio.
+/// Searches every [`COARSE`] samples, comparing every [`COARSE`] samples of the low-passed audio.
 fn coarse(audio: &[i16], known: &[i16], first: usize, last: usize) -> Found {
     let thin = |samples: &[i16]| -> Vec<f32> {
         samples
@@ -173,15 +173,15 @@ fn around(audio: &[i16], known: &[i16], at: usize) -> Found {
 }
 
 fn likeness(piece: &[f32], known: &[f32], energy: f32) -> f32 {
-    let (mut dot, mut job) = (0.0f32, 0.0f32);
+    let (mut dot, mut power) = (0.0f32, 0.0f32);
     for (a, b) in piece.iter().zip(known) {
         dot += a * b;
-        job += a * a;
+        power += a * a;
     }
-    if job <= 0.0 || energy <= 0.0 {
+    if power <= 0.0 || energy <= 0.0 {
         0.0
     } else {
-        dot / (job * energy).sqrt()
+        dot / (power * energy).sqrt()
     }
 }
 

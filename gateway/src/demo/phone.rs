@@ -167,7 +167,7 @@ impl Phone {
         tokio::time::timeout(limit, self.events.recv()).await.ok().flatten()
     }
 
-    /// Waits for an event; what comes before it is forwarded over.
+    /// Waits for an event; what comes before it is passed over.
     ///
     /// # Errors
     /// If it does not come in time, or the call ends before it.
@@ -268,7 +268,7 @@ impl Task {
             .context("REGISTER")
     }
 
-    fn means(&self) -> SipLegConfig {
+    fn leg_config(&self) -> SipLegConfig {
         let mut rng = rand::rng();
         SipLegConfig {
             key: LegKey(1),
@@ -299,7 +299,7 @@ impl Task {
         };
         let from = NameAddr::new(None, Uri::sip(&self.setup.user, at));
         let to = NameAddr::new(None, Uri::sip(number, at));
-        self.leg = Some((dialog, SipLeg::outgoing(self.means(), dialog, contact, from, to)));
+        self.leg = Some((dialog, SipLeg::outgoing(self.leg_config(), dialog, contact, from, to)));
     }
 
     fn end(&mut self) {
@@ -366,7 +366,7 @@ impl Task {
         let leg = if self.leg.is_some() {
             Err(Cause::Busy)
         } else {
-            SipLeg::incoming(self.means(), dialog, body)
+            SipLeg::incoming(self.leg_config(), dialog, body)
         };
         match leg {
             Ok(mut leg) => {

@@ -211,7 +211,7 @@ impl Exchange {
         self.drain_events(now, wall);
     }
 
-    /// Time forwarded.
+    /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant, wall: SystemTime) {
         self.endpoint.handle_timeout(now);
         self.hub.handle_timeout(now);

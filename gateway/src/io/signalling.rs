@@ -70,7 +70,7 @@ enum Input {
     Datagram(Datagram),
     Hub(HubInput),
     Media(MediaEvent),
-    KeyExchangeJob(LegKey, KeyExchangeResult),
+    KeyExchange(LegKey, KeyExchangeResult),
     PendingControlRequest(PendingControlRequest),
     Revoked(String),
     Timeout,
@@ -132,7 +132,7 @@ impl Signalling {
         let (hub_in, hub) = mpsc::channel(WAITING);
         // Bounded by their makers: a leg reports once a second, a call has three jobs.
         let (media_in, media_events) = mpsc::unbounded_channel();
-        let (power_in, jobs) = mpsc::unbounded_channel();
+        let (job_in, jobs) = mpsc::unbounded_channel();
         let (asked_in, asked) = mpsc::channel(16);
         sip.read(&datagram_in);
         let door = WebSocketSettings {
@@ -152,7 +152,7 @@ impl Signalling {
             },
         )?;
         let compute = Compute::start(move |leg, done| {
-            power_in.send((leg, done)).ok();
+            job_in.send((leg, done)).ok();
         })?;
         let (now, wall) = (Instant::now(), SystemTime::now());
         let config = RendezvousConfig {
@@ -227,7 +227,7 @@ impl Signalling {
                     () = &mut stop, if shutdown.is_none() => Input::Stop,
                     Some(asked) = self.inputs.asked.recv() => Input::PendingControlRequest(asked),
                     Some(user) = self.inputs.revoked.recv() => Input::Revoked(user),
-                    Some((leg, done)) = self.inputs.jobs.recv() => Input::KeyExchangeJob(leg, done),
+                    Some((leg, done)) = self.inputs.jobs.recv() => Input::KeyExchange(leg, done),
                     Some(event) = self.inputs.media.recv() => Input::Media(event),
                     Some(input) = self.inputs.hub.recv() => Input::Hub(input),
                     Some(datagram) = self.inputs.datagrams.recv() => Input::Datagram(datagram),
@@ -246,7 +246,7 @@ impl Signalling {
                 ),
                 Input::Hub(input) => self.connections.handle_input(now, input, &mut self.rendezvous),
                 Input::Media(event) => self.exchange.handle_media(now, wall, event),
-                Input::KeyExchangeJob(leg, done) => self.exchange.handle_job(now, wall, leg, done),
+                Input::KeyExchange(leg, done) => self.exchange.handle_job(now, wall, leg, done),
                 Input::PendingControlRequest(asked) => self.answer(now, wall, asked),
                 Input::Revoked(user) => self.rendezvous.close_account(now, &user),
                 Input::Timeout => {

@@ -153,7 +153,7 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    /// Its hello was accepted: the deadline is lifted, unless it has forwarded already.
+    /// Its hello was accepted: the deadline is lifted, unless it has passed already.
     pub(super) fn admit(&self) {
         if self.pending.leave(self.key) {
             self.standing.send_replace(Standing::Admitted);
@@ -195,7 +195,7 @@ impl Admission {
         true
     }
 
-    /// Waits until the connection is to be dropped, and says why: its deadline has forwarded, or somebody has ended it. One
+    /// Waits until the connection is to be dropped, and says why: its deadline has passed, or somebody has ended it. One
     /// deadline covers everything, reads and writes alike, so no traffic prolongs it.
     pub(super) async fn ended(&self) -> &'static str {
         let mut standing = self.standing.subscribe();
