@@ -3,30 +3,54 @@
 //! A record says who, when, how it ended and how well it was heard. It holds no key and not the emojis either: the four of a
 //! call are for the two people in it. [`Record::to_line`] is pure; [`RecordFile`] is where the lines go.
 
+mod cause;
 mod file;
+mod verdict;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use crate::call::Verdict;
-
+pub use cause::{Cause, DiscardReason};
 pub use file::RecordFile;
+pub use verdict::Verdict;
+
+/// Tells the wall clock's time of an instant: both clocks, read at the same moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// The monotonic clock.
+    pub now: Instant,
+    /// The wall clock, which somebody may set.
+    pub wall: SystemTime,
+}
+
+impl Clock {
+    /// The time of day at that instant, past or coming.
+    pub fn at(&self, instant: Instant) -> SystemTime {
+        let ahead = instant.saturating_duration_since(self.now);
+        let ago = self.now.saturating_duration_since(instant);
+        self.wall
+            .checked_add(ahead)
+            .unwrap_or(self.wall)
+            .checked_sub(ago)
+            .unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
 
 /// What is kept of a call.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Record {
+///
+/// The machines count in instants; the wall clock is asked once, when the record is handed to the store ([`Record::at`]). So
+/// a clock that is set during a call changes no duration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record<T = SystemTime> {
     /// Our own key of the call, as `quartet calls` and the log show it; unique across restarts.
     pub call: String,
     /// When the first side asked for it.
-    #[serde(serialize_with = "time")]
-    pub start: SystemTime,
+    pub start: T,
     /// When it was answered; `None` if nobody did.
-    #[serde(serialize_with = "optional_time")]
-    pub answer: Option<SystemTime>,
+    pub answer: Option<T>,
     /// When it was over on both sides.
-    #[serde(serialize_with = "time")]
-    pub end: SystemTime,
+    pub end: T,
     /// Who called: a phone's user, or a user of the network.
     pub from: String,
     /// Who was called; as it was dialled, where no route was found.
@@ -41,7 +65,6 @@ pub struct Record {
     pub cause: &'static str,
     /// How many calls this stands for: more than one where a limit refused the same caller again and again, and only the
     /// last of a minute is kept.
-    #[serde(skip_serializing_if = "is_one")]
     pub count: u32,
     /// What became of the four emojis.
     pub verdict: Verdict,
@@ -101,7 +124,7 @@ pub enum Side {
     Network,
 }
 
-impl Record {
+impl Record<SystemTime> {
     /// How long the people could talk: from the answer to the end.
     pub fn duration(&self) -> Duration {
         self.answer
@@ -113,30 +136,61 @@ impl Record {
     pub fn to_line(&self) -> String {
         #[derive(Serialize)]
         struct Line<'a> {
-            #[serde(flatten)]
-            record: &'a Record,
+            call: &'a str,
+            start: String,
+            answer: Option<String>,
+            end: String,
+            from: &'a str,
+            to: &'a str,
+            direction: Direction,
+            network: Option<&'a str>,
+            route: Option<&'a str>,
+            cause: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            count: Option<u32>,
+            verdict: Verdict,
+            legs: &'a [Leg],
             duration_ms: u64,
         }
-        let duration_ms = u64::try_from(self.duration().as_millis()).unwrap_or(u64::MAX);
         let line = serde_json::to_string(&Line {
-            record: self,
-            duration_ms,
+            call: &self.call,
+            start: rfc3339(self.start),
+            answer: self.answer.map(rfc3339),
+            end: rfc3339(self.end),
+            from: &self.from,
+            to: &self.to,
+            direction: self.direction,
+            network: self.network.as_deref(),
+            route: self.route.as_deref(),
+            cause: self.cause,
+            count: Some(self.count).filter(|count| *count != 1),
+            verdict: self.verdict,
+            legs: &self.legs,
+            duration_ms: u64::try_from(self.duration().as_millis()).unwrap_or(u64::MAX),
         });
         line.expect("every field is a text, a number or a list of them") + "\n"
     }
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-fn is_one(count: &u32) -> bool {
-    *count == 1
-}
-
-fn time<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&rfc3339(*time))
-}
-
-fn optional_time<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    time.map(rfc3339).serialize(serializer)
+impl Record<Instant> {
+    /// The record in times of day.
+    pub fn at(self, clock: &Clock) -> Record {
+        Record {
+            call: self.call,
+            start: clock.at(self.start),
+            answer: self.answer.map(|answer| clock.at(answer)),
+            end: clock.at(self.end),
+            from: self.from,
+            to: self.to,
+            direction: self.direction,
+            network: self.network,
+            route: self.route,
+            cause: self.cause,
+            count: self.count,
+            verdict: self.verdict,
+            legs: self.legs,
+        }
+    }
 }
 
 /// Writes a time in UTC with milliseconds: `2026-11-24T13:51:17.042Z`.

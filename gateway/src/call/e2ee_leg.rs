@@ -11,18 +11,15 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use quartet_proto::e2ee::key_exchange::{self, Answered, Binding, Committed, NO_SERVER_RANDOM};
-use quartet_proto::e2ee::{self, KeyExchange, LocalMedia, Negotiation, NegotiationEvent, Role, Version};
+use quartet_proto::e2ee::key_exchange::{self, Agreed, Answered, Binding, Committed};
+use quartet_proto::e2ee::{self, LocalMedia, Negotiation, NegotiationEvent, Role, Version};
 use rand_core::CryptoRng;
 
 pub use self::config::{E2eeLegConfig, Incoming, Outgoing};
-use super::Cause;
 use super::leg::{Action, KeyExchangeJob, KeyExchangeResult, LegCommand, LegEvent};
+use crate::cdr::Cause;
 use crate::media::{self as command, LegCodec, LegKey, MediaCommand, MediaEvent};
-use crate::networks::{NetworkCall, NetworkCommand, NetworkEvent, Offer};
-
-/// The exchanges we offer, best first.
-const EXCHANGES: [KeyExchange; 2] = [KeyExchange::X25519, KeyExchange::Dh2048];
+use crate::networks::{NetworkCall, NetworkCommand, NetworkEvent, Offer, Servers};
 
 /// How many signalling packets may wait for the key; a peer sends a handful.
 const EARLY_PACKETS: usize = 64;
@@ -64,6 +61,12 @@ pub struct E2eeLeg {
     binding: Binding,
     state: State,
     negotiation: Option<Negotiation>,
+    /// The key, while the network has not named the servers yet.
+    awaiting_servers: Option<(Agreed, Version)>,
+    /// The servers of the call, once the network has named them.
+    servers: Option<Servers>,
+    /// Whether media may go straight between the parties: only if neither side forbids it.
+    p2p: bool,
     /// Media lines that came before the key.
     early_lines: String,
     /// Signalling packets that came while the key was being computed.
@@ -98,9 +101,10 @@ impl E2eeLeg {
             caller: outgoing.from,
             callee: outgoing.to,
         };
-        let jobs: Vec<_> = EXCHANGES
-            .iter()
-            .map(|e| KeyExchangeJob::Begin(key_exchange::begin(*e, &mut *rng, &NO_SERVER_RANDOM)))
+        let random = &config.terms.server_random;
+        let offered = config.terms.key_exchanges.iter();
+        let jobs: Vec<_> = offered
+            .map(|exchange| KeyExchangeJob::Begin(key_exchange::begin(*exchange, &mut *rng, random)))
             .collect();
         let state = State::Drawing {
             missing: jobs.len(),
@@ -118,14 +122,15 @@ impl E2eeLeg {
         let offer = incoming
             .offers
             .into_iter()
-            .find(|offer| EXCHANGES.contains(&offer.exchange));
-        let version = e2ee::choose(e2ee::versions(), &incoming.versions).filter(|_| !config.codecs.is_empty());
+            .find(|offer| config.terms.key_exchanges.contains(&offer.exchange));
+        let version = e2ee::choose(&config.terms.versions, &incoming.versions).filter(|_| !config.codecs.is_empty());
         let binding = Binding {
             call_id: incoming.call.0,
             caller: incoming.from,
             callee: incoming.to,
         };
         let mut leg = Self::new(config, incoming.call, Role::Callee, binding, State::Ended, rng);
+        leg.p2p = incoming.p2p;
         if let (Some(offer), Some(version)) = (offer, version) {
             leg.state = State::Offered { offer, version };
             leg.network(NetworkCommand::Received { call: leg.call });
@@ -150,6 +155,9 @@ impl E2eeLeg {
             binding,
             state,
             negotiation: None,
+            awaiting_servers: None,
+            servers: None,
+            p2p: true,
             early_lines: String::new(),
             early_packets: Vec::new(),
             started: false,
@@ -172,6 +180,16 @@ impl E2eeLeg {
     /// The call's name on its network.
     pub fn network_call(&self) -> NetworkCall {
         self.call
+    }
+
+    /// Whether media may go straight between the parties.
+    pub fn p2p(&self) -> bool {
+        self.p2p
+    }
+
+    /// The servers that the network has named for the call.
+    pub fn servers(&self) -> Option<&Servers> {
+        self.servers.as_ref()
     }
 
     /// The codec in use, for the call record.
@@ -207,6 +225,13 @@ impl E2eeLeg {
             NetworkEvent::Confirmed {
                 public, fingerprint, ..
             } => self.on_confirmed(&public, fingerprint),
+            NetworkEvent::Servers { servers, .. } => {
+                self.p2p &= servers.p2p;
+                self.servers = Some(*servers);
+                if let Some((agreed, version)) = self.awaiting_servers.take() {
+                    self.negotiate(now, agreed, version);
+                }
+            }
             NetworkEvent::Signal { packet, .. } => {
                 if let Some(negotiation) = &mut self.negotiation {
                     negotiation.handle_input(now, &packet);
@@ -222,7 +247,7 @@ impl E2eeLeg {
                     None => Cause::from_early_discard(reason, calling),
                 });
             }
-            NetworkEvent::Refused { why, .. } => self.over(Cause::from_refusal(&why)),
+            NetworkEvent::Refused { why, .. } => self.over(why.cause()),
             NetworkEvent::Requested { .. } => {}
         }
     }
@@ -452,17 +477,18 @@ impl E2eeLeg {
             duration,
         });
         self.state = State::Ended;
-        self.negotiation = None;
+        (self.negotiation, self.awaiting_servers) = (None, None);
     }
 
     /// The leg is over by its own side.
     fn over(&mut self, cause: Cause) {
         self.state = State::Ended;
-        self.negotiation = None;
+        (self.negotiation, self.awaiting_servers) = (None, None);
         self.events.push_back(LegEvent::Ended(cause));
     }
 
     fn network(&mut self, command: NetworkCommand) {
-        self.actions.push_back(Action::Network(command));
+        self.actions
+            .push_back(Action::Network(self.config.network.clone(), command));
     }
 }

@@ -1,16 +1,19 @@
 //! What a call says to its legs and hears from them: one vocabulary for phones and E2EE users.
 
+use std::time::Instant;
+
 use quartet_proto::e2ee::Job;
 use quartet_proto::e2ee::fingerprint::Emoji;
 use quartet_proto::e2ee::key_exchange::{Agreed, Answered, Committed, KeyExchangeError};
-use quartet_proto::sip::SipCommand;
+use quartet_proto::sip::{SipCommand, SipEvent};
 
-use super::Cause;
 use super::e2ee_leg::E2eeLeg;
 use super::sip_leg::SipLeg;
-use crate::cdr;
-use crate::media::{LegKey, MediaCommand, PlayKey};
-use crate::networks::NetworkCommand;
+use crate::cdr::{Cause, Record, Side};
+use crate::config::VerifyMode;
+use crate::ivr::script::Line;
+use crate::media::{LegKey, MediaCommand, MediaEvent, PlayKey};
+use crate::networks::{NetworkCommand, NetworkEvent, NetworkId};
 
 /// What a leg tells its call.
 #[derive(Clone, Debug)]
@@ -66,13 +69,24 @@ pub enum Action {
     /// Tell the media workers.
     Media(MediaCommand),
     /// Tell the network of the E2EE leg.
-    Network(NetworkCommand),
+    Network(NetworkId, NetworkCommand),
     /// Run this elsewhere and bring the result back to this leg.
     Compute(LegKey, KeyExchangeJob),
+    /// Make sound of this and play it to this leg.
+    Speak {
+        /// The handset.
+        leg: LegKey,
+        /// Names it when it has been played, or cannot be.
+        play: PlayKey,
+        /// What is said.
+        script: Vec<Line>,
+        /// In which language.
+        language: String,
+    },
     /// The call runs: if the process dies, this is its record.
-    Running(Box<cdr::Record>),
+    Running(Box<Record<Instant>>),
     /// The call is over: write this.
-    Record(Box<cdr::Record>),
+    Record(Box<Record<Instant>>),
 }
 
 /// A job of the key exchange, too slow for the signalling thread.
@@ -131,14 +145,63 @@ impl Leg {
     }
 
     /// Tells the leg something.
-    pub fn command(&mut self, now: std::time::Instant, command: LegCommand) {
+    pub fn handle_command(&mut self, now: Instant, command: LegCommand) {
         match self {
             Self::Sip(leg) => leg.handle_command(command),
             Self::E2ee(leg) => leg.handle_command(now, command),
         }
     }
 
-    /// What the leg has to say.
+    /// What the SIP endpoint says of the leg's dialog.
+    pub fn handle_sip(&mut self, event: SipEvent) {
+        match self {
+            Self::Sip(leg) => leg.handle_sip(event),
+            Self::E2ee(_) => {}
+        }
+    }
+
+    /// What the network says of the leg's call.
+    pub fn handle_network(&mut self, now: Instant, event: NetworkEvent) {
+        match self {
+            Self::Sip(_) => {}
+            Self::E2ee(leg) => leg.handle_network(now, event),
+        }
+    }
+
+    /// What media says of the leg.
+    pub fn handle_media(&mut self, now: Instant, event: MediaEvent) {
+        match self {
+            Self::Sip(leg) => leg.handle_media(event),
+            Self::E2ee(leg) => leg.handle_media(now, event),
+        }
+    }
+
+    /// A job of the key exchange is done; `None`: it could not be taken.
+    pub fn handle_job(&mut self, now: Instant, done: Option<KeyExchangeResult>) {
+        match (self, done) {
+            (Self::Sip(_), _) => {}
+            (Self::E2ee(leg), Some(done)) => leg.handle_job(now, done),
+            (Self::E2ee(leg), None) => leg.handle_overload(),
+        }
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match self {
+            Self::Sip(_) => {}
+            Self::E2ee(leg) => leg.handle_timeout(now),
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Sip(_) => None,
+            Self::E2ee(leg) => leg.poll_timeout(),
+        }
+    }
+
+    /// What the leg tells its call.
     pub fn poll_event(&mut self) -> Option<LegEvent> {
         match self {
             Self::Sip(leg) => leg.poll_event(),
@@ -151,6 +214,54 @@ impl Leg {
         match self {
             Self::Sip(leg) => leg.poll_action(),
             Self::E2ee(leg) => leg.poll_action(),
+        }
+    }
+
+    /// The account of the phone, if it is one.
+    pub fn phone(&self) -> Option<&str> {
+        match self {
+            Self::Sip(leg) => Some(leg.user()),
+            Self::E2ee(_) => None,
+        }
+    }
+
+    /// The language that the person is spoken to in, if announcements are made here.
+    pub fn language(&self) -> Option<&str> {
+        match self {
+            Self::Sip(leg) => Some(leg.language()),
+            Self::E2ee(_) => None,
+        }
+    }
+
+    /// How the emojis are checked here, if they are.
+    pub fn verify(&self) -> Option<VerifyMode> {
+        match self {
+            Self::Sip(leg) => Some(leg.verify()),
+            Self::E2ee(_) => None,
+        }
+    }
+
+    /// Whether the peer may send nothing and be there all the same; `None` if somebody else watches that.
+    pub fn may_be_silent(&self) -> Option<bool> {
+        match self {
+            Self::Sip(leg) => Some(leg.may_be_silent()),
+            Self::E2ee(_) => None,
+        }
+    }
+
+    /// Which side of the gateway it is on.
+    pub fn side(&self) -> Side {
+        match self {
+            Self::Sip(_) => Side::Phone,
+            Self::E2ee(_) => Side::Network,
+        }
+    }
+
+    /// The codec in use, for the call record.
+    pub fn codec(&self) -> Option<&str> {
+        match self {
+            Self::Sip(leg) => leg.codec(),
+            Self::E2ee(leg) => leg.codec(),
         }
     }
 }

@@ -1,40 +1,39 @@
-//! The core: a call is a list of legs, at most one bridged pair of them, and what becomes of both.
+//! The core: a call is a list of members, at most one bridged pair of them, and what becomes of both.
 //!
 //! [`Call`] is sans-IO. It is fed with what its legs see and with time; it is drained of [`Action`]s. It knows neither
 //! SIP nor the E2EE protocol: `sip_leg` and `e2ee_leg` translate, each for its own side, into one vocabulary
 //! ([`LegEvent`], [`LegCommand`]). Every call ends in one [`Cause`].
 
-mod cause;
+mod announce;
 mod codecs;
 mod e2ee_leg;
 mod key;
 mod leg;
+mod member;
 mod presence;
 mod record;
 mod sip_leg;
 mod verify;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use quartet_proto::e2ee::fingerprint::Emoji;
 
-pub use cause::Cause;
 pub use codecs::{e2ee_codecs, offered_codecs};
 pub use e2ee_leg::{E2eeLeg, E2eeLegConfig, Incoming as E2eeIncoming, Outgoing as E2eeOutgoing};
 pub use key::{CallKey, Instance, NoCallKey};
 pub use leg::{Action, KeyExchangeJob, KeyExchangeResult, Leg, LegCommand, LegEvent};
+use member::{Member, Phase};
 use presence::Presence;
 use record::Times;
 #[doc(hidden)] // for tests/fuzz
 pub use sip_leg::info::key as info_key;
 pub use sip_leg::{SipLeg, SipLegConfig};
-pub use verify::{Output as VerifyOutput, Script, Verdict, Verify};
+pub use verify::{Output as VerifyOutput, Script, Verify};
 
-use crate::cdr::Direction;
+use crate::cdr::{Cause, Direction, Verdict};
 use crate::config::VerifyMode;
-use crate::ivr::prompts::Prompts;
-use crate::ivr::script;
 use crate::media::{LegKey, MediaCommand, PlayKey, Report};
 
 /// How long media may take to close.
@@ -65,7 +64,7 @@ pub struct Parties {
     /// Which way.
     pub direction: Direction,
     /// The network of the E2EE user, if a route led to one.
-    pub network: Option<&'static str>,
+    pub network: Option<String>,
 }
 
 /// Where a call stands.
@@ -95,29 +94,22 @@ impl State {
 
 /// A call.
 ///
-/// `legs[0]` is the caller. Drain [`poll_action`](Self::poll_action) after each `handle_*`; drop the call once
+/// `members[0]` is the caller. Drain [`poll_action`](Self::poll_action) after each `handle_*`; drop the call once
 /// [`is_over`](Self::is_over).
 #[derive(Debug)]
 pub struct Call {
     key: CallKey,
     parties: Parties,
     policy: Policy,
-    legs: Vec<Leg>,
-    /// The callee's leg that took the call.
-    taken: Option<LegKey>,
-    connected: Vec<LegKey>,
-    /// Media legs that are not closed yet.
-    open_media: Vec<LegKey>,
+    members: Vec<Member>,
     state: State,
     /// When ringing, or connecting, has taken too long.
     deadline: Option<Instant>,
     verify: Verify,
-    emojis: Option<[Emoji; 4]>,
     play: Option<PlayKey>,
     plays: u64,
     /// What the callees that refused said, the most telling one.
     refusal: Option<Cause>,
-    reports: Vec<(LegKey, Report)>,
     presence: Presence,
     times: Times,
     /// What the running call was last noted with: whether it was answered, and the verdict.
@@ -127,25 +119,20 @@ pub struct Call {
 
 impl Call {
     /// Makes a call from its caller and all that are called, at least one.
-    pub fn new(now: Instant, wall: SystemTime, key: CallKey, parties: Parties, policy: Policy, legs: Vec<Leg>) -> Self {
+    pub fn new(now: Instant, key: CallKey, parties: Parties, policy: Policy, legs: Vec<Leg>) -> Self {
         let mut call = Self {
             key,
             parties,
             policy,
-            legs,
-            taken: None,
-            connected: Vec::new(),
-            open_media: Vec::new(),
+            members: legs.into_iter().map(|leg| Member::new(leg, None)).collect(),
             state: State::Ringing,
             deadline: Some(now + policy.ring_timeout),
             verify: Verify::new(VerifyMode::Off, policy.confirm_timeout),
-            emojis: None,
             play: None,
             plays: 0,
             refusal: None,
-            reports: Vec::new(),
             presence: Presence::new(now),
-            times: Times::new(now, wall),
+            times: Times::new(now),
             noted: None,
             actions: VecDeque::new(),
         };
@@ -171,7 +158,7 @@ impl Call {
 
     /// The emojis, once there is a key.
     pub fn emojis(&self) -> Option<&[Emoji; 4]> {
-        self.emojis.as_ref()
+        self.in_call().find_map(|member| member.emojis.as_ref())
     }
 
     /// What is known about them.
@@ -184,11 +171,6 @@ impl Call {
         self.times.answered().map(|at| now.saturating_duration_since(at))
     }
 
-    /// The keys of all legs that the call still has.
-    pub fn legs(&self) -> impl Iterator<Item = LegKey> + '_ {
-        self.legs.iter().map(Leg::key)
-    }
-
     /// Whether a user of a network of this name began the call; a phone may have the same name.
     pub fn is_from_outside(&self, name: &str) -> bool {
         self.parties.direction == Direction::Incoming && self.parties.from == name
@@ -196,25 +178,25 @@ impl Call {
 
     /// Whether this phone has a part in the call.
     pub fn has_phone(&self, user: &str) -> bool {
-        self.legs
-            .iter()
-            .any(|leg| matches!(leg, Leg::Sip(leg) if leg.user() == user))
+        let running = self.members.iter().filter(|member| member.phase != Phase::Ended);
+        running.into_iter().any(|member| member.leg.phone() == Some(user))
     }
 
-    /// The leg of that key.
+    /// The leg of that key, unless it is over.
     pub fn leg_mut(&mut self, key: LegKey) -> Option<&mut Leg> {
-        self.legs.iter_mut().find(|leg| leg.key() == key)
+        let member = self.member_mut(key).filter(|member| member.phase != Phase::Ended);
+        member.map(|member| &mut member.leg)
     }
 
     /// Whether all is closed and the call may be dropped.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Ended(_)) && self.open_media.is_empty()
+        matches!(self.state, State::Ended(_)) && self.members.iter().all(|member| !member.is_media_open)
     }
 
     /// A leg was fed; what it has to say is heard now.
-    pub fn handle_legs(&mut self, now: Instant, prompts: &mut Prompts) {
+    pub fn handle_legs(&mut self, now: Instant) {
         while let Some((key, event)) = self.next_event() {
-            self.on_event(now, key, event, prompts);
+            self.on_event(now, key, event);
         }
         self.collect();
     }
@@ -222,40 +204,37 @@ impl Call {
     /// Media has a word about a leg that the leg itself does not need.
     pub fn handle_report(&mut self, now: Instant, key: LegKey, report: Report) {
         self.watch(now, key, report.silent);
-        self.reports.retain(|(leg, _)| *leg != key);
-        self.reports.push((key, report));
+        if let Some(member) = self.member_mut(key) {
+            member.report = report;
+        }
         self.collect();
     }
 
     /// Media has closed a leg.
     pub fn handle_closed(&mut self, key: LegKey) {
-        self.open_media.retain(|leg| *leg != key);
+        if let Some(member) = self.member_mut(key) {
+            member.is_media_open = false;
+        }
+        self.drop_ended();
     }
 
     /// Time passed.
-    pub fn handle_timeout(&mut self, now: Instant, prompts: &mut Prompts) {
-        for leg in &mut self.legs {
-            if let Leg::E2ee(leg) = leg {
-                leg.handle_timeout(now);
-            }
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for member in self.members.iter_mut().filter(|member| member.phase != Phase::Ended) {
+            member.leg.handle_timeout(now);
         }
         if self.deadline.is_some_and(|at| now >= at) {
             self.on_deadline(now);
         }
         self.verify.handle_timeout(now);
-        self.follow_verify(now, prompts);
-        self.handle_legs(now, prompts);
+        self.follow_verify(now);
+        self.handle_legs(now);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let legs = self.legs.iter().filter_map(|leg| {
-            if let Leg::E2ee(leg) = leg {
-                leg.poll_timeout()
-            } else {
-                None
-            }
-        });
+        let running = self.members.iter().filter(|member| member.phase != Phase::Ended);
+        let legs = running.filter_map(|member| member.leg.poll_timeout());
         legs.chain(self.deadline).chain(self.verify.poll_timeout()).min()
     }
 
@@ -263,7 +242,20 @@ impl Call {
     pub fn hang_up(&mut self, now: Instant, cause: Cause) {
         let talking = self.state == State::Talking;
         self.end(now, if talking { Cause::Answered } else { cause });
-        self.collect();
+    }
+
+    /// Puts another leg in the place of one, as a transfer does; false if the two do not talk, or `old` is not one of them.
+    ///
+    /// The call goes on as it was until the new leg hears and is heard; then `old` is over, and the announcement is made
+    /// anew. A new leg that ends before that changes nothing.
+    pub fn replace(&mut self, now: Instant, old: LegKey, new: Leg) -> bool {
+        let is_free = self.members.iter().all(|member| member.replaces.is_none());
+        if self.state != State::Talking || !is_free || !self.in_call().any(|member| member.key() == old) {
+            return false;
+        }
+        self.members.push(Member::new(new, Some(old)));
+        self.handle_legs(now);
+        true
     }
 
     /// What the call wants done.
@@ -275,102 +267,145 @@ impl Call {
     fn on_deadline(&mut self, now: Instant) {
         match self.state {
             State::Ringing => self.end(now, Cause::Missed),
-            State::Connecting if self.emojis.is_none() => self.end(now, Cause::KeyExchange),
+            State::Connecting if self.emojis().is_none() => self.end(now, Cause::KeyExchange),
             State::Connecting | State::Talking => self.end(now, Cause::Media),
             State::Ended(_) => {
                 self.deadline = None;
-                if !self.open_media.is_empty() {
-                    tracing::warn!(call = %self.key, "media was not closed in time; the call is forgotten");
-                    self.open_media.clear();
+                if !self.is_over() {
+                    tracing::warn!("media was not closed in time; the call is forgotten");
+                    self.members.iter_mut().for_each(|member| member.is_media_open = false);
                 }
             }
         }
     }
 
     fn next_event(&mut self) -> Option<(LegKey, LegEvent)> {
-        self.legs
-            .iter_mut()
-            .find_map(|leg| leg.poll_event().map(|event| (leg.key(), event)))
+        let mut running = self.members.iter_mut().filter(|member| member.phase != Phase::Ended);
+        running.find_map(|member| member.leg.poll_event().map(|event| (member.key(), event)))
+    }
+
+    /// The members that are part of the call, the caller first.
+    fn in_call(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.is_in_call())
+    }
+
+    fn member_mut(&mut self, key: LegKey) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.key() == key)
     }
 
     fn caller(&self) -> LegKey {
-        self.legs[0].key()
+        self.members[0].key()
     }
 
-    fn on_event(&mut self, now: Instant, key: LegKey, event: LegEvent, prompts: &mut Prompts) {
+    /// The callee that accepted the call.
+    fn callee(&self) -> Option<LegKey> {
+        let accepted = |member: &&Member| matches!(member.phase, Phase::Accepted | Phase::Connected);
+        let mut callees = self.in_call().filter(|member| member.key() != self.caller());
+        callees.find(accepted).map(Member::key)
+    }
+
+    fn on_event(&mut self, now: Instant, key: LegKey, event: LegEvent) {
         if matches!(self.state, State::Ended(_)) {
             return;
         }
+        let Some(member) = self.member_mut(key) else { return };
+        let (phase, replaces) = (member.phase, member.replaces);
         match event {
+            LegEvent::Emojis(emojis) => member.emojis = Some(emojis),
+            LegEvent::Accepted if replaces.is_some() => member.phase = Phase::Accepted,
+            LegEvent::Ringing if replaces.is_some() => {}
             LegEvent::Ringing => self.tell(now, self.caller(), LegCommand::Ring),
             LegEvent::Accepted => self.on_accepted(now, key),
-            LegEvent::Emojis(emojis) => self.emojis = Some(emojis),
-            LegEvent::Connected => self.on_connected(now, key, prompts),
+            LegEvent::Connected => match replaces {
+                Some(old) => self.on_replaced(now, key, old),
+                None if phase != Phase::Connected => self.on_connected(now, key),
+                None => {}
+            },
             LegEvent::Dtmf { digit, forwarded } => {
-                let partner = self.legs().find(|leg| *leg != key);
+                let partner = self.in_call().map(Member::key).find(|leg| *leg != key);
                 if let Some(leg) = partner.filter(|_| !forwarded && self.state == State::Talking) {
                     self.actions
                         .push_back(Action::Media(MediaCommand::SendDtmf { leg, digit }));
                 }
                 self.verify.handle_key(now, digit);
-                self.follow_verify(now, prompts);
+                self.follow_verify(now);
             }
             LegEvent::Played(play) => {
                 if self.play == Some(play) {
                     self.play = None;
                     self.verify.handle_played(now);
-                    self.follow_verify(now, prompts);
+                    self.follow_verify(now);
                 }
             }
             LegEvent::Ended(cause) => self.on_ended(now, key, cause),
         }
     }
 
-    /// The first callee who takes the call has it; the others stop ringing.
+    /// The first callee who accepts the call has it; the others stop ringing.
     fn on_accepted(&mut self, now: Instant, key: LegKey) {
-        if self.taken.is_some() || key == self.caller() {
+        if self.callee().is_some() || key == self.caller() {
             return;
         }
-        self.taken = Some(key);
+        if let Some(member) = self.member_mut(key) {
+            member.phase = Phase::Accepted;
+        }
         self.state = State::Connecting;
         self.deadline = Some(now + self.policy.connect_timeout);
         let caller = self.caller();
-        let others: Vec<_> = self.legs().filter(|leg| *leg != key && *leg != caller).collect();
-        for other in others {
-            self.tell(now, other, LegCommand::End(Cause::Answered));
-            self.close_media(other);
+        let others: Vec<_> = self.in_call().map(Member::key).collect();
+        for other in others.into_iter().filter(|leg| *leg != key && *leg != caller) {
+            self.end_member(now, other, Cause::Elsewhere);
         }
-        self.legs.retain(|leg| leg.key() == key || leg.key() == caller);
         self.tell(now, caller, LegCommand::Accept { same_worker_as: key });
     }
 
-    fn on_connected(&mut self, now: Instant, key: LegKey, prompts: &mut Prompts) {
-        if !self.connected.contains(&key) {
-            self.connected.push(key);
+    fn on_connected(&mut self, now: Instant, key: LegKey) {
+        if let Some(member) = self.member_mut(key) {
+            member.phase = Phase::Connected;
         }
         let caller = self.caller();
-        let Some(callee) = self.taken else { return };
+        let Some(callee) = self.callee() else { return };
         if key == callee {
-            let display = self.emojis.as_ref().map(display_of);
+            let display = self.emojis().map(announce::display_of);
             self.tell(now, caller, LegCommand::Answer { display });
         }
-        if self.connected.len() == 2 && self.state == State::Connecting {
-            let phone = self.legs.iter().find_map(|leg| match leg {
-                Leg::Sip(leg) => Some(leg.verify()),
-                Leg::E2ee(_) => None,
-            });
-            self.verify = Verify::new(phone.unwrap_or(VerifyMode::Off), self.policy.confirm_timeout);
+        let is_complete = self.in_call().all(|member| member.phase == Phase::Connected);
+        if is_complete && self.state == State::Connecting {
             self.state = State::Talking;
             self.deadline = None;
-            self.presence = Presence::new(now);
             self.times.answer(now);
-            self.actions
-                .push_back(Action::Media(MediaCommand::Bridge { a: caller, b: callee }));
-            if self.emojis.is_some() {
-                self.verify.begin();
-            }
-            self.follow_verify(now, prompts);
+            self.bridge(now, caller, callee);
         }
+    }
+
+    /// A member that is to replace another is connected.
+    fn on_replaced(&mut self, now: Instant, key: LegKey, old: LegKey) {
+        let place = |key| self.members.iter().position(|member| member.key() == key);
+        let (Some(new_at), Some(old_at)) = (place(key), place(old)) else {
+            return;
+        };
+        // It stands where the other stood: first, if that was the caller.
+        self.members.swap(new_at, old_at);
+        self.end_member(now, old, Cause::Answered);
+        if let Some(member) = self.member_mut(key) {
+            (member.phase, member.replaces) = (Phase::Connected, None);
+        }
+        let (caller, callee) = (self.caller(), self.callee());
+        if let Some(callee) = callee {
+            self.bridge(now, caller, callee);
+        }
+    }
+
+    /// The two hear each other from now on.
+    fn bridge(&mut self, now: Instant, a: LegKey, b: LegKey) {
+        self.actions.push_back(Action::Media(MediaCommand::Bridge { a, b }));
+        self.presence = Presence::new(now);
+        let mode = self.in_call().find_map(|member| member.leg.verify());
+        self.verify = Verify::new(mode.unwrap_or(VerifyMode::Off), self.policy.confirm_timeout);
+        if self.emojis().is_some() {
+            self.verify.begin();
+        }
+        self.follow_verify(now);
     }
 
     fn on_ended(&mut self, now: Instant, key: LegKey, cause: Cause) {
@@ -381,72 +416,28 @@ impl Call {
         } else {
             cause
         };
-        let waiting = self.taken.is_none() && key != self.caller();
+        let is_extra = self
+            .members
+            .iter()
+            .any(|member| member.key() == key && member.replaces.is_some());
+        if is_extra {
+            return self.drop_member(key);
+        }
+        let waiting = self.callee().is_none() && key != self.caller();
         if !waiting {
             return self.end(now, cause);
         }
         self.refusal = Some(self.refusal.map_or(cause, |known| known.or_more_telling(cause)));
-        self.close_media(key);
-        self.collect();
-        self.legs.retain(|leg| leg.key() != key);
-        if self.legs.len() == 1 {
+        self.drop_member(key);
+        if self.in_call().count() == 1 {
             let cause = self.refusal.unwrap_or(cause);
             self.end(now, cause);
         }
     }
 
-    fn follow_verify(&mut self, now: Instant, prompts: &mut Prompts) {
-        while let Some(output) = self.verify.poll_output() {
-            match output {
-                VerifyOutput::Speak(say) => self.speak(say, prompts),
-                VerifyOutput::Mismatch => {
-                    tracing::warn!(
-                        call = %self.key,
-                        "the person at the handset says that the emojis differ: call ended"
-                    );
-                    self.end(now, Cause::Mismatch);
-                }
-            }
-        }
-        self.note_running(now);
-    }
-
-    /// Plays to the handset. What cannot be played is not counted as heard.
-    fn speak(&mut self, say: Script, prompts: &mut Prompts) {
-        let handset = self.legs.iter().find_map(|leg| match leg {
-            Leg::Sip(leg) => Some((leg.key(), leg.language().to_owned())),
-            Leg::E2ee(_) => None,
-        });
-        let (Some((leg, language)), Some(emojis)) = (handset, self.emojis.as_ref()) else {
-            return;
-        };
-        let script = match say {
-            Script::Announcement => script::announcement(emojis),
-            Script::Repeat => script::repeat(emojis),
-            Script::Question => script::confirm(emojis),
-            Script::QuestionAgain => script::confirm_again(emojis),
-            Script::Verified => script::verified(),
-            Script::NotVerified => script::not_verified(),
-            Script::Invalid => script::invalid_choice(),
-        };
-        match prompts.clips(&language, &script) {
-            Ok(clips) => {
-                self.plays += 1;
-                let play = PlayKey(self.plays);
-                self.play = Some(play);
-                self.actions
-                    .push_back(Action::Media(MediaCommand::Play { leg, play, clips }));
-            }
-            Err(error) => {
-                tracing::error!(call = %self.key, %error, "the announcement cannot be spoken");
-                self.verify.handle_unheard();
-            }
-        }
-    }
-
     fn tell(&mut self, now: Instant, key: LegKey, command: LegCommand) {
         if let Some(leg) = self.leg_mut(key) {
-            leg.command(now, command);
+            leg.handle_command(now, command);
         }
         self.collect();
     }
@@ -457,38 +448,49 @@ impl Call {
         }
         self.state = State::Ended(cause);
         self.deadline = Some(now + CLOSING);
-        let keys: Vec<_> = self.legs().collect();
-        for key in keys {
-            self.tell(now, key, LegCommand::End(cause));
-            self.close_media(key);
-        }
         let record = self.record(now, cause);
+        let running = self.members.iter().filter(|member| member.phase != Phase::Ended);
+        let keys: Vec<_> = running.map(Member::key).collect();
+        for key in keys {
+            self.end_member(now, key, cause);
+        }
         self.actions.push_back(Action::Record(Box::new(record)));
     }
 
-    fn close_media(&mut self, leg: LegKey) {
-        if !self.open_media.contains(&leg) {
-            return;
+    /// Ends a member by our own will.
+    fn end_member(&mut self, now: Instant, key: LegKey, cause: Cause) {
+        self.tell(now, key, LegCommand::End(cause));
+        self.drop_member(key);
+    }
+
+    /// A member is over: its media is closed, and it goes once that is done.
+    fn drop_member(&mut self, key: LegKey) {
+        self.collect();
+        if let Some(member) = self.member_mut(key).filter(|member| member.phase != Phase::Ended) {
+            member.phase = Phase::Ended;
+            if member.is_media_open {
+                let leg = member.key();
+                self.actions.push_back(Action::Media(MediaCommand::Close { leg }));
+            }
         }
-        self.actions.push_back(Action::Media(MediaCommand::Close { leg }));
+        self.drop_ended();
+    }
+
+    /// Forgets members that are over and closed, while the call goes on without them.
+    fn drop_ended(&mut self) {
+        if !matches!(self.state, State::Ended(_)) {
+            self.members
+                .retain(|member| member.phase != Phase::Ended || member.is_media_open);
+        }
     }
 
     /// Moves what the legs want done into our own queue, in order.
     fn collect(&mut self) {
-        for leg in &mut self.legs {
-            while let Some(action) = leg.poll_action() {
-                if let Action::Media(MediaCommand::Open { leg, .. }) = action {
-                    self.open_media.push(leg);
-                }
+        for member in &mut self.members {
+            while let Some(action) = member.leg.poll_action() {
+                member.is_media_open |= matches!(action, Action::Media(MediaCommand::Open { .. }));
                 self.actions.push_back(action);
             }
         }
     }
-}
-
-/// What a phone's display shows: the emojis, and their words for displays that have no pictures.
-fn display_of(emojis: &[Emoji; 4]) -> String {
-    let symbols: String = emojis.iter().map(|e| e.symbol()).collect();
-    let words = emojis.iter().map(|e| e.word()).collect::<Vec<_>>().join(", ");
-    format!("{symbols} {words}")
 }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Call, Cause, Leg, LegCommand, State};
+use super::{Call, LegCommand, State};
+use crate::cdr::Cause;
 use crate::media::LegKey;
 
 /// A phone that holds is asked whether it is there once it has been silent, RTCP included, for so long, and as often. The
@@ -30,10 +31,8 @@ impl Presence {
 impl Call {
     /// Media says how long this leg has been silent.
     pub(super) fn watch(&mut self, now: Instant, key: LegKey, silent: Duration) {
-        let phone = self.legs.iter().find_map(|leg| match leg {
-            Leg::Sip(leg) if leg.key() == key => Some(leg.may_be_silent()),
-            Leg::Sip(_) | Leg::E2ee(_) => None,
-        });
+        let member = self.in_call().find(|member| member.key() == key);
+        let phone = member.and_then(|member| member.leg.may_be_silent());
         if let Some(may_be_silent) = phone.filter(|_| self.state == State::Talking) {
             let presence = &mut self.presence;
             if may_be_silent {
@@ -93,8 +92,9 @@ mod tests {
                     Action::Sip(SipCommand::Hangup { .. }) => return (asked, Some(second)),
                     Action::Sip(_)
                     | Action::Media(_)
-                    | Action::Network(_)
+                    | Action::Network(..)
                     | Action::Compute(..)
+                    | Action::Speak { .. }
                     | Action::Running(_)
                     | Action::Record(_) => {}
                 }

@@ -1,26 +1,21 @@
 //! What is kept of a call: while it runs, and when it has ended.
 
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use super::{Action, Call, CallKey, Cause, Leg, Parties, State, Verdict};
-use crate::cdr::{self, Side};
+use super::{Action, Call, CallKey, Parties, Phase, State};
+use crate::cdr::{self, Cause, Record, Side, Verdict};
 
 /// When a call began and was answered.
-///
-/// The wall clock is read once, at the start; all later times are counted from there. So a clock that is set during the
-/// call changes no duration.
 #[derive(Debug)]
 pub(super) struct Times {
-    wall: SystemTime,
     start: Instant,
     answered: Option<Instant>,
 }
 
 impl Times {
     /// The call begins.
-    pub(super) fn new(now: Instant, wall: SystemTime) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
-            wall,
             start: now,
             answered: None,
         }
@@ -35,11 +30,6 @@ impl Times {
     pub(super) fn answered(&self) -> Option<Instant> {
         self.answered
     }
-
-    /// An instant of the call, as a record says it.
-    fn at(&self, instant: Instant) -> SystemTime {
-        self.wall + instant.saturating_duration_since(self.start)
-    }
 }
 
 impl Call {
@@ -50,7 +40,7 @@ impl Call {
             return;
         }
         self.noted = Some(state);
-        let record = cdr::Record {
+        let record = Record {
             legs: Vec::new(),
             ..self.record(now, Cause::Crashed)
         };
@@ -59,27 +49,14 @@ impl Call {
 
     /// What each side's media was like, the phone first.
     fn sides(&self) -> Vec<cdr::Leg> {
-        let mut sides: Vec<_> = self
-            .legs
-            .iter()
-            .map(|leg| {
-                let (side, codec) = match leg {
-                    Leg::Sip(leg) => (Side::Phone, leg.codec()),
-                    Leg::E2ee(leg) => (Side::Network, leg.codec()),
-                };
-                let report = self
-                    .reports
-                    .iter()
-                    .find(|(key, _)| *key == leg.key())
-                    .map(|(_, report)| *report);
-                let report = report.unwrap_or_default();
-                cdr::Leg {
-                    side,
-                    codec: codec.map(str::to_owned),
-                    received: report.received,
-                    lost: report.lost,
-                    jitter_ms: report.jitter_ms as u32,
-                }
+        let running = self.members.iter().filter(|member| member.phase != Phase::Ended);
+        let mut sides: Vec<_> = running
+            .map(|member| cdr::Leg {
+                side: member.leg.side(),
+                codec: member.leg.codec().map(str::to_owned),
+                received: member.report.received,
+                lost: member.report.lost,
+                jitter_ms: member.report.jitter_ms as u32,
             })
             .collect();
         sides.sort_by_key(|leg| leg.side == Side::Network);
@@ -87,16 +64,16 @@ impl Call {
     }
 
     /// The record of a call that was refused before it began.
-    pub fn refused(key: CallKey, wall: SystemTime, parties: &Parties, cause: Cause) -> cdr::Record {
-        cdr::Record {
+    pub fn refused(now: Instant, key: CallKey, parties: &Parties, cause: Cause) -> Record<Instant> {
+        Record {
             call: key.to_string(),
-            start: wall,
+            start: now,
             answer: None,
-            end: wall,
+            end: now,
             from: parties.from.clone(),
             to: parties.to.clone(),
             direction: parties.direction,
-            network: parties.network.map(str::to_owned),
+            network: parties.network.clone(),
             route: parties.route.clone(),
             cause: cause.word(),
             count: 1,
@@ -105,34 +82,38 @@ impl Call {
         }
     }
 
-    pub(super) fn record(&self, now: Instant, cause: Cause) -> cdr::Record {
-        cdr::Record {
-            start: self.times.wall,
-            answer: self.times.answered.map(|at| self.times.at(at)),
+    pub(super) fn record(&self, now: Instant, cause: Cause) -> Record<Instant> {
+        Record {
+            start: self.times.start,
+            answer: self.times.answered,
             verdict: self.verify.verdict(),
             legs: self.sides(),
-            ..Self::refused(self.key, self.times.at(now), &self.parties, cause)
+            ..Self::refused(now, self.key, &self.parties, cause)
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
     use crate::call::sip_leg::tests::{leg, talking};
-    use crate::ivr::prompts::Prompts;
+    use crate::cdr::Clock;
 
     const MS: Duration = Duration::from_millis(1);
 
     /// What is to be kept of a call, and whether it is over.
-    fn records(call: &mut Call) -> Vec<(bool, cdr::Record)> {
+    fn records(call: &mut Call) -> Vec<(bool, Record<Instant>)> {
         std::iter::from_fn(|| call.poll_action())
             .filter_map(|action| match action {
                 Action::Running(record) => Some((false, *record)),
                 Action::Record(record) => Some((true, *record)),
-                Action::Sip(_) | Action::Media(_) | Action::Network(_) | Action::Compute(..) => None,
+                Action::Sip(_)
+                | Action::Media(_)
+                | Action::Network(..)
+                | Action::Compute(..)
+                | Action::Speak { .. } => None,
             })
             .collect()
     }
@@ -142,21 +123,25 @@ mod tests {
     fn a_clock_that_is_set_during_a_call_changes_no_duration() {
         let begin = Instant::now();
         let mut call = talking(begin, vec![leg(1), leg(2)]);
-        // The call was told this when it began; the clock of this machine, which it could ask, says years later.
-        let start = SystemTime::UNIX_EPOCH;
         call.times.answer(begin + Duration::from_secs(3));
         call.hang_up(begin + Duration::from_secs(63), Cause::Answered);
         let (over, record) = records(&mut call).pop().expect("a record");
         assert!(over);
-        assert_eq!((record.start, record.end), (start, start + Duration::from_secs(63)));
-        assert_eq!(record.answer, Some(start + Duration::from_secs(3)));
+        // The clock is read once, when the record is written: by then it says ten years later.
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(10 * 365 * 86_400);
+        let record = record.at(&Clock {
+            now: begin + Duration::from_secs(64),
+            wall,
+        });
+        assert_eq!(record.end, wall - Duration::from_secs(1));
+        assert_eq!(record.start, wall - Duration::from_secs(64));
+        assert_eq!(record.answer, Some(wall - Duration::from_secs(61)));
         assert_eq!(record.duration(), Duration::from_secs(60));
     }
 
     #[test]
     fn a_running_call_is_noted_when_it_begins_and_when_its_record_would_be_another() {
         let begin = Instant::now();
-        let mut prompts = Prompts::builtin(Box::new(|| Err("nothing is said here".into())));
         let mut call = talking(begin, vec![leg(1), leg(2)]);
         call.noted = None;
         call.note_running(begin);
@@ -167,14 +152,14 @@ mod tests {
             (*over, record.cause, record.answer, record.legs.len()),
             (false, "crashed", None, 0)
         );
-        call.handle_timeout(begin + 100 * MS, &mut prompts);
+        call.handle_timeout(begin + 100 * MS);
         assert_eq!(records(&mut call), [], "nothing has changed");
         call.times.answer(begin + 100 * MS);
-        call.handle_timeout(begin + 200 * MS, &mut prompts);
+        call.handle_timeout(begin + 200 * MS);
         let noted = records(&mut call);
         assert_eq!(noted.len(), 1);
-        assert_eq!(noted[0].1.answer, Some(SystemTime::UNIX_EPOCH + 100 * MS));
-        assert_eq!(noted[0].1.end, SystemTime::UNIX_EPOCH + 200 * MS);
+        assert_eq!(noted[0].1.answer, Some(begin + 100 * MS));
+        assert_eq!(noted[0].1.end, begin + 200 * MS);
         call.hang_up(begin + 300 * MS, Cause::Answered);
         call.note_running(begin + 400 * MS);
         let last: Vec<_> = records(&mut call).into_iter().map(|(over, _)| over).collect();

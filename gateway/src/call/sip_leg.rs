@@ -11,10 +11,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use quartet_proto::sdp::{Agreed, LocalCodec, SessionDescription, offer_answer};
-use quartet_proto::sip::{Contact, DialogKey, NameAddr, Reason, SipCommand, SipEvent, Uri};
+use quartet_proto::sip::{Contact, DialogKey, NameAddr, SipCommand, SipEvent, Uri};
 
-use super::Cause;
 use super::leg::{Action, LegCommand, LegEvent};
+use crate::cdr::Cause;
 use crate::config::VerifyMode;
 use crate::media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role};
 use crate::plugins::Registry;
@@ -33,6 +33,8 @@ pub struct SipLegConfig {
     pub signalling_peer_ip: IpAddr,
     /// The codecs of the phone, best first, that a plugin serves.
     pub codecs: Vec<LocalCodec>,
+    /// The leg whose worker it shares; `None` if that one comes to this.
+    pub same_worker_as: Option<LegKey>,
     /// Our stream.
     pub ssrc: u32,
     /// Makes our descriptions unique.
@@ -276,8 +278,7 @@ impl SipLeg {
     fn open(&mut self, role: Role) {
         self.media(MediaCommand::Open {
             leg: self.config.key,
-            // The E2EE leg comes to us: it opens when a phone has taken the call.
-            same_worker_as: None,
+            same_worker_as: self.config.same_worker_as,
             transport: "rtp".into(),
             role,
             bind: self.config.bind.clone(),
@@ -459,18 +460,6 @@ impl SipLeg {
                     .retry_after()
                     .map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX)),
             },
-            // Another phone took the call: this one is not to show it as missed (RFC 3326 §2).
-            State::Calling { .. } if cause == Cause::Answered => {
-                let text = "Call completed elsewhere".into();
-                SipCommand::Hangup {
-                    dialog,
-                    reason: Some(Reason {
-                        protocol: "SIP".into(),
-                        cause: 200,
-                        text,
-                    }),
-                }
-            }
             State::Answered { .. } | State::Calling { .. } | State::Confirmed => SipCommand::Hangup {
                 dialog,
                 reason: cause.reason(),

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::check::{Block, Checked, Values};
 use super::kind::{Raw, quoted};
 use super::nearest::nearest;
+use super::options::{networks, networks_as};
 use super::problem::{Place, Problem};
 use crate::permissions::Trusted;
 use crate::route::{Callers, Pattern, Target};
@@ -111,12 +112,13 @@ fn check_route(block: &Block, phones: Option<&[&str]>, problems: &mut Vec<Proble
                 problem(place, format!("from {sentence}"));
             }
         }
-        Some((Callers::Network(name), place)) if name != "hub" => {
+        Some((Callers::Network(name), place)) if !networks().any(|known| known == name) => {
             problem(
                 place,
                 format!(
-                    "from names the network {}; the only one is \"network:hub\"",
-                    quoted(name)
+                    "from names the network {}; the only one is {}",
+                    quoted(name),
+                    networks_as(|network| format!("\"network:{network}\""))
                 ),
             );
         }
@@ -138,12 +140,14 @@ fn check_route(block: &Block, phones: Option<&[&str]>, problems: &mut Vec<Proble
         .filter_map(|(line, text)| Some((Place::Line(file.clone(), line), text.parse().ok()?)))
         .collect();
     if targets.len() > 1
-        && let Some((place, target)) = targets.iter().find(|(_, target)| matches!(target, Target::Hub(_)))
+        && let Some((place, target)) = targets
+            .iter()
+            .find(|(_, target)| matches!(target, Target::Network { .. }))
     {
         problem(
             place,
             format!(
-                "to has {} in a list; a hub user stands alone, only phones ring together",
+                "to has {} in a list; a user of a network stands alone, only phones ring together",
                 quoted(&target.to_string())
             ),
         );
@@ -157,15 +161,16 @@ fn check_route(block: &Block, phones: Option<&[&str]>, problems: &mut Vec<Proble
         }
         match (target, &from) {
             (Target::Phone(_), Some((Callers::Phones | Callers::Phone(_), _))) => {
+                let users = networks_as(|network| format!("\"{network}:USER\""));
                 problem(
                     place,
-                    "to sends a phone to a phone; calls between phones come later, use \"hub:USER\"".to_owned(),
+                    format!("to sends a phone to a phone; calls between phones come later, use {users}"),
                 );
             }
-            (Target::Hub(_), Some((Callers::Network(_), _))) => {
+            (Target::Network { .. }, Some((Callers::Network(_), _))) => {
                 problem(
                     place,
-                    "to sends a call from a network back to the hub; use \"phone:USER\"".to_owned(),
+                    "to sends a call from a network to a network; use \"phone:USER\"".to_owned(),
                 );
             }
             (Target::Phone(user), _) => {
@@ -173,7 +178,7 @@ fn check_route(block: &Block, phones: Option<&[&str]>, problems: &mut Vec<Proble
                     problem(place, format!("to {sentence}"));
                 }
             }
-            (Target::Hub(_), _) => {}
+            (Target::Network { .. }, _) => {}
         }
     }
 }

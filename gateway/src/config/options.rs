@@ -101,6 +101,18 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ),
 ];
 
+/// The networks that are served: those that have a section.
+pub(super) fn networks() -> impl Iterator<Item = &'static str> {
+    SECTIONS
+        .iter()
+        .filter_map(|(section, _)| section.strip_prefix("network."))
+}
+
+/// The networks in a sentence, each as `written`.
+pub(super) fn networks_as(written: impl Fn(&str) -> String) -> String {
+    networks().map(written).collect::<Vec<_>>().join(" or ")
+}
+
 /// Things of the design that are not served yet, and options that were: refused with a sentence instead of a guess at a
 /// typing mistake.
 pub(super) const LATER: &[(&str, &str)] = &[

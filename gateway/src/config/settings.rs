@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::origin::Origin;
 use super::secret::PasswordHash;
 use super::units::{Addresses, HttpListen, Level, Period, Ports, Prompts, SipListen};
-use crate::route::{Callers, Pattern, Target};
+use crate::route::{Callers, Pattern, Routes, Rule, Target};
 
 /// Everything that the conf files and the environment say.
 #[derive(Clone, Debug)]
@@ -212,6 +212,21 @@ pub struct Phone {
     pub max_contacts: usize,
 }
 
+impl Settings {
+    /// The routes, ready to be asked.
+    pub fn routes(&self) -> Routes {
+        let rule = |route: &Route| Rule {
+            name: route.name.clone(),
+            from: route.from.clone(),
+            number: route.number.clone(),
+            to: route.to.clone(),
+            ring_timeout: route.ring_timeout.duration(),
+        };
+        let phones = self.phones.iter().map(|phone| phone.user.clone());
+        Routes::new(self.routes.iter().map(rule).collect(), phones.collect())
+    }
+}
+
 /// A row of routes.conf.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -221,7 +236,7 @@ pub struct Route {
     pub from: Callers,
     /// Which numbers it is for.
     pub number: Pattern,
-    /// Where the call goes: one hub user, or phones.
+    /// Where the call goes: one user of a network, or phones.
     pub to: Vec<Target>,
     /// How long it rings; that of `[call]` if the file says nothing.
     pub ring_timeout: Period,

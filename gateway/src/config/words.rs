@@ -2,9 +2,10 @@
 //!
 //! Each check returns the rest of a sentence that begins with the option's name.
 
+use super::options::{LATER, networks, networks_as};
 use super::origin::Origin;
 use super::units::{Addresses, HttpListen, Ports, Prompts, SipListen};
-use crate::route::{Callers, Pattern, Target};
+use crate::route::{Callers, Pattern, Target, TargetError};
 
 /// A login name or an account: two of them with `@` between are a name on the hub.
 pub(crate) fn user(text: &str) -> Result<(), String> {
@@ -112,7 +113,14 @@ pub(super) fn prompts(text: &str) -> Result<(), String> {
 
 /// Whose calls a route is for.
 pub(super) fn callers(text: &str) -> Result<(), String> {
-    text.parse::<Callers>().map(drop).map_err(|error| error.to_string())
+    match text.parse::<Callers>() {
+        Ok(_) => Ok(()),
+        Err(TargetError::Callers) => Err(format!(
+            "must be \"phones\", \"phone:USER\" or {}",
+            networks_as(|network| format!("\"network:{network}\""))
+        )),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// A pattern of numbers.
@@ -122,7 +130,18 @@ pub(super) fn pattern(text: &str) -> Result<(), String> {
 
 /// Where a route leads.
 pub(super) fn target(text: &str) -> Result<(), String> {
-    text.parse::<Target>().map(drop).map_err(|error| error.to_string())
+    let known = networks_as(|network| format!("\"{network}:USER\""));
+    match text.parse::<Target>() {
+        Ok(Target::Network { network, .. }) if LATER.iter().any(|(name, _)| *name == format!("network.{network}")) => {
+            Err(format!("names the {network} network, which comes later; use {known}"))
+        }
+        Ok(Target::Network { network, .. }) if !networks().any(|name| name == network) => {
+            Err(format!("must be {known} or \"phone:USER\""))
+        }
+        Ok(_) => Ok(()),
+        Err(TargetError::Target) => Err(format!("must be {known} or \"phone:USER\"")),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// The order in which phones ring.

@@ -22,14 +22,13 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 pub use self::fault::Fault;
 use self::fault::other_certificate;
 use super::line::{Line, Source, place::Tell};
-use crate::call::{
-    Action, Cause, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs,
-};
+use crate::call::{Action, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
+use crate::cdr::Cause;
 use crate::io::signalling::generator;
 use crate::io::sleep_until;
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent};
-use crate::networks::hub::Adapter;
-use crate::networks::{DiscardReason, Network, NetworkCall, NetworkCommand, NetworkEvent};
+use crate::networks::hub::{self, Adapter};
+use crate::networks::{DiscardReason, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, NetworkId};
 use crate::plugins::Registry;
 
 /// What the peer does when it is called.
@@ -273,10 +272,10 @@ impl Task {
                     }
                 },
                 message = socket.next() => match message {
-                    Some(Ok(Message::Text(text))) => self.adapter.handle_input(Instant::now(), &text),
+                    Some(Ok(Message::Text(text))) => self.adapter.handle_frame(Instant::now(), text.as_bytes()),
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None => {
-                        self.adapter.disconnected();
+                        self.adapter.handle_link(Instant::now(), Link::Down);
                         self.settle();
                         return;
                     }
@@ -314,8 +313,8 @@ impl Task {
     }
 
     async fn flush(&mut self, socket: &mut Socket) -> anyhow::Result<()> {
-        while let Some(text) = self.adapter.poll_transmit() {
-            socket.send(Message::text(text)).await?;
+        while let Some(frame) = self.adapter.poll_frame() {
+            socket.send(Message::text(String::from_utf8(frame)?)).await?;
         }
         Ok(())
     }
@@ -328,6 +327,8 @@ impl Task {
         let (codecs, ssrc) = (e2ee_codecs(&self.registry), rand::rng().next_u32());
         E2eeLegConfig {
             key: LegKey(1),
+            network: NetworkId::new(hub::NAME),
+            terms: self.adapter.terms(),
             bind,
             codecs,
             ssrc,
@@ -406,7 +407,7 @@ impl Task {
             to,
             offers,
             versions,
-            ..
+            p2p,
         } = event
         {
             self.tell(Event::Called(from.clone()));
@@ -433,6 +434,7 @@ impl Task {
                 to,
                 offers,
                 versions,
+                p2p,
             };
             self.leg = Some(E2eeLeg::answer(self.leg_config(), incoming, generator()));
             self.take_at = match self.setup.answering {
@@ -452,7 +454,7 @@ impl Task {
 
     fn act(&mut self, now: Instant, action: Action) {
         match action {
-            Action::Network(mut command) => {
+            Action::Network(_, mut command) => {
                 match &mut command {
                     // Whoever alters every packet drops the goodbye as well.
                     NetworkCommand::Discard { .. } if self.setup.fault == Fault::AlteredPackets => return,
@@ -476,7 +478,7 @@ impl Task {
                     leg.handle_job(now, done);
                 }
             }
-            Action::Sip(_) | Action::Running(_) | Action::Record(_) => {}
+            Action::Sip(_) | Action::Speak { .. } | Action::Running(_) | Action::Record(_) => {}
         }
     }
 

@@ -14,7 +14,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use super::line::{Line, Source, place::Tell};
-use crate::call::{Action, Cause, LegCommand, LegEvent, SipLeg, SipLegConfig, offered_codecs};
+use crate::call::{Action, LegCommand, LegEvent, SipLeg, SipLegConfig, offered_codecs};
+use crate::cdr::Cause;
 use crate::config::VerifyMode;
 use crate::io::signalling::generator;
 use crate::io::sleep_until;
@@ -277,6 +278,7 @@ impl Task {
                 components: 2,
             },
             signalling_peer_ip: self.setup.gateway.ip(),
+            same_worker_as: None,
             codecs: offered_codecs(&self.setup.codecs, &self.registry),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),
@@ -397,7 +399,11 @@ impl Task {
                 self.endpoint.handle_command(Instant::now(), command).ok();
             }
             Action::Media(command) => self.line.command(command),
-            Action::Network(_) | Action::Compute(..) | Action::Running(_) | Action::Record(_) => {}
+            Action::Network(..)
+            | Action::Compute(..)
+            | Action::Speak { .. }
+            | Action::Running(_)
+            | Action::Record(_) => {}
         }
     }
 

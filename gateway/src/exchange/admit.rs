@@ -1,24 +1,21 @@
 //! Who may call whom: limits, routes, and the making of a call from an INVITE or a request.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use quartet_proto::net::{FiveTuple, Protocol};
-use quartet_proto::sip::{Account, Contact, Endpoint, EndpointConfig, Ha1, NameAddr, SipCommand, SipEvent, Uri};
+use quartet_proto::net::FiveTuple;
+use quartet_proto::sip::{Caller, Contact, NameAddr, SipCommand, Uri};
 use rand_core::Rng;
-use zeroize::Zeroizing;
 
-use super::{BoxRng, Exchange, FoundBy};
+use super::{Arrival, Exchange, FoundBy};
 use crate::call::{
-    Call, Cause, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, Instance, Leg, Parties, Policy, SipLeg,
-    SipLegConfig, e2ee_codecs, offered_codecs,
+    Call, E2eeLeg, E2eeLegConfig, E2eeOutgoing, Leg, Parties, Policy, SipLeg, SipLegConfig, e2ee_codecs, offered_codecs,
 };
-use crate::cdr::Direction;
+use crate::cdr::{Cause, Direction};
 use crate::config;
 use crate::log::Redacted;
 use crate::media::{Bind, LegKey};
-use crate::networks::{Network, NetworkCall, NetworkCommand, NetworkEvent};
+use crate::networks::{NetworkCall, NetworkCommand, NetworkId};
 use crate::route::{DestinationKind, Origin};
 
 /// How long key exchange and media may take; the official clients' figure.
@@ -30,194 +27,120 @@ const TOO_MANY: Cause = Cause::Limit { retry_after: None };
 /// What a caller is told to wait when the gateway is full.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// The endpoint as the settings want it.
-pub(super) fn endpoint(
-    settings: &config::Settings,
-    sip: &[(Protocol, SocketAddr)],
-    instance: Instance,
-    rng: BoxRng,
-) -> Endpoint {
-    let limits = quartet_proto::sip::Limits {
-        login_failures: settings.limits.login_failures,
-        login_interval: settings.limits.login_interval.duration(),
-        ..Default::default()
-    };
-    let config = EndpointConfig {
-        instance: instance.to_string(),
-        user_agent: concat!("quartet/", env!("CARGO_PKG_VERSION")).into(),
-        realm: settings.sip.realm.clone(),
-        limits,
-    };
-    let mut endpoint = Endpoint::new(config, rng);
-    endpoint.set_local(sip.to_vec());
-    endpoint.set_accounts(settings.phones.iter().map(account).collect());
-    endpoint
-}
-
-fn account(phone: &config::Phone) -> Account {
-    Account {
-        user: phone.user.clone(),
-        ha1: Ha1 {
-            md5: phone
-                .password_hash
-                .md5
-                .as_ref()
-                .map(|hash| Zeroizing::new(*hash.bytes())),
-            sha256: phone
-                .password_hash
-                .sha256
-                .as_ref()
-                .map(|hash| Zeroizing::new(*hash.bytes())),
-        },
-        max_contacts: phone.max_contacts,
-    }
-}
+/// What a call begins with.
+type Legs = Vec<(Leg, FoundBy)>;
 
 impl Exchange {
-    /// A phone calls.
-    pub(super) fn admit_phone(&mut self, now: Instant, wall: SystemTime, event: SipEvent) {
-        let SipEvent::Incoming {
-            dialog,
-            user,
-            target,
-            body,
-            five_tuple,
-            ..
-        } = event
-        else {
-            return;
-        };
-        let mut parties = Parties {
-            from: user.clone(),
-            to: target.clone(),
-            route: None,
-            direction: Direction::Outgoing,
-            network: None,
-        };
-        let refuse = |exchange: &mut Self, parties: &Parties, cause: Cause| {
-            exchange.note_refused(now, wall, parties, cause);
-            let retry_after = cause.retry_after().map(|after| after.as_secs() as u32);
-            let command = SipCommand::Reject {
-                dialog,
-                status: cause.status(),
-                reason: cause.reason(),
-                retry_after,
-            };
-            if let Err(error) = exchange.endpoint.handle_command(now, command) {
-                tracing::debug!(%error, "refused a call that is gone");
-            }
-        };
-        if self.is_full() {
-            let retry_after = Some(RETRY_AFTER);
-            return refuse(self, &parties, Cause::Limit { retry_after });
-        }
-        if !self.limits.take_caller(now, Direction::Outgoing, &user) {
-            return refuse(self, &parties, TOO_MANY);
-        }
-        if self.is_busy(&user) {
-            return refuse(self, &parties, Cause::Busy);
-        }
-        let destination = match self.routes.find(&Origin::Phone(user.clone()), &target) {
-            Ok(destination) => destination,
-            Err(error) => {
-                tracing::debug!(%error, "no destination");
-                return refuse(self, &parties, Cause::Unknown);
-            }
-        };
-        parties.route = Some(destination.route.clone());
-        let DestinationKind::Hub(callee) = destination.kind else {
-            // From phone to phone is a PBX's business; routes.conf refuses it, so this is never reached by a call.
-            return refuse(self, &parties, Cause::Forbidden);
-        };
-        (parties.network, parties.to) = (Some("hub"), callee.clone());
-        let Some(phone) = self.phone(&user) else {
-            return refuse(self, &parties, Cause::Forbidden);
-        };
-        if !self.limits.may_call(now, Direction::Outgoing, &callee)
-            || !self.limits.take_route(
-                now,
-                Direction::Outgoing,
-                &destination.route,
-                std::iter::once(callee.as_str()),
-            )
+    /// A call comes: it finds its route, and by that its legs; or it is refused.
+    pub(super) fn admit(&mut self, now: Instant, arrival: Arrival) {
+        let found_by = arrival.found_by();
+        if let FoundBy::Network(network, call) = &found_by
+            && self.by_network.contains_key(&(network.clone(), *call))
         {
-            return refuse(self, &parties, TOO_MANY);
+            return;
         }
-        let (caller_key, callee_key) = (LegKey(self.next_key()), LegKey(self.next_key()));
-        let config = self.sip_leg_config(caller_key, &phone, five_tuple, &callee);
-        let caller = match SipLeg::incoming(config, dialog, body.as_deref()) {
-            Ok(leg) => leg,
-            Err(cause) => return refuse(self, &parties, cause),
-        };
-        let mut id = [0; 16];
-        let mut rng = (self.rng)();
-        rng.fill_bytes(&mut id);
-        let from = format!("{user}@{}", self.settings.network.hub.account);
-        let outgoing = E2eeOutgoing {
-            call: NetworkCall(id),
-            from,
-            to: callee,
-        };
-        let callee_leg = E2eeLeg::call(self.e2ee_leg_config(callee_key, Some(caller_key)), outgoing, rng);
-        let policy = self.policy(destination.ring_timeout);
-        let legs = vec![
-            (Leg::Sip(caller), FoundBy::Dialog(dialog)),
-            (Leg::E2ee(callee_leg), FoundBy::Network(NetworkCall(id))),
-        ];
-        self.begin(now, wall, parties, policy, legs);
+        let mut parties = arrival.parties();
+        match self.legs_of(now, arrival, &mut parties) {
+            Ok((policy, legs)) => self.begin(now, parties, policy, legs),
+            Err(cause) => self.refuse(now, found_by, &parties, cause),
+        }
     }
 
-    /// An E2EE user calls.
-    pub(super) fn admit_user(&mut self, now: Instant, wall: SystemTime, event: NetworkEvent) {
-        let NetworkEvent::Requested {
-            call,
-            from,
-            to,
-            offers,
-            versions,
-            ..
-        } = event
-        else {
-            return;
-        };
-        let mut parties = Parties {
-            from: from.clone(),
-            to: to.clone(),
-            route: None,
-            direction: Direction::Incoming,
-            network: Some("hub"),
-        };
-        let refuse = |exchange: &mut Self, parties: &Parties, cause: Cause| {
-            exchange.note_refused(now, wall, parties, cause);
-            let command = NetworkCommand::Discard {
-                call,
-                reason: cause.discard(),
-                duration: Duration::ZERO,
-            };
-            exchange.hub.handle_command(now, command);
-        };
-        if self.by_network.contains_key(&call) {
-            return;
+    /// The legs of a call, the caller's first.
+    fn legs_of(&mut self, now: Instant, arrival: Arrival, parties: &mut Parties) -> Result<(Policy, Legs), Cause> {
+        let direction = parties.direction;
+        if self.is_full() {
+            return Err(match direction {
+                Direction::Outgoing => Cause::Limit {
+                    retry_after: Some(RETRY_AFTER),
+                },
+                Direction::Incoming => Cause::Busy,
+            });
         }
-        if !self.limits.take_caller(now, Direction::Incoming, &from) {
-            return refuse(self, &parties, TOO_MANY);
+        if !self.limits.take_caller(now, direction, &parties.from) {
+            return Err(TOO_MANY);
         }
         // A caller from outside has no more calls than a phone has.
-        if self.is_full() || self.has_enough(|call| call.is_from_outside(&from)) {
-            return refuse(self, &parties, Cause::Busy);
+        let is_busy = match direction {
+            Direction::Outgoing => self.is_busy(&parties.from),
+            Direction::Incoming => self.has_enough(|call| call.is_from_outside(&parties.from)),
+        };
+        if is_busy {
+            return Err(Cause::Busy);
         }
-        let number = to.split_once('@').map_or("", |(extension, _)| extension);
-        let destination = match self.routes.find(&Origin::Network("hub".into()), number) {
-            Ok(destination) => destination,
-            Err(error) => {
-                tracing::debug!(%error, "no destination");
-                return refuse(self, &parties, Cause::Declined);
+        let (origin, number, no_route) = match &arrival {
+            Arrival::Sip { caller, number, .. } => match caller {
+                Caller::Account(user) => (Origin::Phone(user.clone()), number.clone(), Cause::Unknown),
+                // No route is for these yet.
+                Caller::Trunk(_) | Caller::Registration(_) => return Err(Cause::Forbidden),
+            },
+            Arrival::Network { network, incoming } => {
+                let number = self
+                    .networks
+                    .get(network)
+                    .map(|network| network.extension_of(&incoming.to));
+                let origin = Origin::Network(network.to_string());
+                (origin, number.unwrap_or_default(), Cause::Declined)
             }
         };
+        let destination = self.routes.find(&origin, &number).map_err(|error| {
+            tracing::debug!(%error, "no destination");
+            no_route
+        })?;
         parties.route = Some(destination.route.clone());
-        let DestinationKind::Phones(users) = destination.kind else {
-            return refuse(self, &parties, Cause::Declined);
+        let policy = self.policy(destination.ring_timeout);
+        let legs = match (arrival, destination.kind) {
+            (
+                Arrival::Sip {
+                    dialog,
+                    five_tuple,
+                    body,
+                    ..
+                },
+                DestinationKind::User { network, user },
+            ) => {
+                (parties.network, parties.to) = (Some(network.clone()), user.clone());
+                let phone = self.phone(&parties.from).ok_or(Cause::Forbidden)?;
+                let called = std::iter::once(user.as_str());
+                if !self.limits.may_call(now, direction, &user)
+                    || !self.limits.take_route(now, direction, &destination.route, called)
+                {
+                    return Err(TOO_MANY);
+                }
+                let key = LegKey(self.next_key());
+                let config = self.sip_leg_config(key, &phone, five_tuple, &user);
+                let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
+                let callee = self.call_user(NetworkId::new(&network), user, &parties.from, key)?;
+                vec![(Leg::Sip(caller), FoundBy::Dialog(dialog)), callee]
+            }
+            (Arrival::Network { network, incoming }, DestinationKind::Phones(users)) => {
+                let contacts = self.contacts_to_ring(now, &users, &destination.route)?;
+                let key = LegKey(self.next_key());
+                let config = self.e2ee_leg_config(key, network.clone(), None).ok_or(Cause::Network)?;
+                let found_by = FoundBy::Network(network, incoming.call);
+                let caller = E2eeLeg::answer(config, incoming, (self.rng)());
+                let mut legs = vec![(Leg::E2ee(caller), found_by)];
+                legs.extend(
+                    contacts
+                        .iter()
+                        .map(|(phone, contact)| self.ring(phone, contact, &parties.from)),
+                );
+                legs
+            }
+            // From phone to phone is a PBX's business; routes.conf refuses both, so this is never reached by a call.
+            (Arrival::Sip { .. }, DestinationKind::Phones(_)) => return Err(Cause::Forbidden),
+            (Arrival::Network { .. }, DestinationKind::User { .. }) => return Err(Cause::Declined),
         };
+        Ok((policy, legs))
+    }
+
+    /// The contacts of those of the phones that are free and may be called now.
+    fn contacts_to_ring(
+        &mut self,
+        now: Instant,
+        users: &[String],
+        route: &str,
+    ) -> Result<Vec<(config::Phone, Contact)>, Cause> {
         let free: Vec<_> = users
             .iter()
             .filter(|user| !self.is_busy(user))
@@ -231,50 +154,83 @@ impl Exchange {
         let contacts: Vec<_> = called
             .iter()
             .flat_map(|phone| {
-                self.endpoint
-                    .contacts(now, &phone.user)
-                    .into_iter()
-                    .map(move |c| (phone.clone(), c))
+                let contacts = self.endpoint.contacts(now, &phone.user);
+                contacts.into_iter().map(move |contact| (phone.clone(), contact))
             })
             .collect();
         if contacts.is_empty() {
-            let cause = if called.len() < free.len() {
+            return Err(if called.len() < free.len() {
                 TOO_MANY
             } else if free.len() < users.len() {
                 Cause::Busy
             } else {
                 Cause::Missed
-            };
-            return refuse(self, &parties, cause);
+            });
         }
         let rung = called.iter().map(|phone| phone.user.as_str());
-        if !self
-            .limits
-            .take_route(now, Direction::Incoming, &destination.route, rung)
-        {
-            return refuse(self, &parties, TOO_MANY);
+        if !self.limits.take_route(now, Direction::Incoming, route, rung) {
+            return Err(TOO_MANY);
         }
-        let caller_key = LegKey(self.next_key());
-        let incoming = E2eeIncoming {
-            call,
-            from: from.clone(),
-            to,
-            offers,
-            versions,
+        Ok(contacts)
+    }
+
+    /// A leg that calls a user of a network.
+    fn call_user(
+        &mut self,
+        network: NetworkId,
+        user: String,
+        extension: &str,
+        caller: LegKey,
+    ) -> Result<(Leg, FoundBy), Cause> {
+        let from = self.networks.get(&network).map(|network| network.name_of(extension));
+        let mut id = [0; 16];
+        let mut rng = (self.rng)();
+        rng.fill_bytes(&mut id);
+        let outgoing = E2eeOutgoing {
+            call: NetworkCall(id),
+            from: from.ok_or(Cause::Network)?,
+            to: user,
         };
-        let caller = E2eeLeg::answer(self.e2ee_leg_config(caller_key, None), incoming, (self.rng)());
-        let mut legs = vec![(Leg::E2ee(caller), FoundBy::Network(call))];
-        for (phone, contact) in &contacts {
-            legs.push(self.ring(phone, contact, &from));
+        let key = LegKey(self.next_key());
+        let config = self
+            .e2ee_leg_config(key, network.clone(), Some(caller))
+            .ok_or(Cause::Network)?;
+        let leg = E2eeLeg::call(config, outgoing, rng);
+        Ok((Leg::E2ee(leg), FoundBy::Network(network, NetworkCall(id))))
+    }
+
+    /// Tells the caller that its call will not be.
+    fn refuse(&mut self, now: Instant, found_by: FoundBy, parties: &Parties, cause: Cause) {
+        self.note_refused(now, parties, cause);
+        match found_by {
+            FoundBy::Dialog(dialog) => {
+                let command = SipCommand::Reject {
+                    dialog,
+                    status: cause.status(),
+                    reason: cause.reason(),
+                    retry_after: cause.retry_after().map(|after| after.as_secs() as u32),
+                };
+                if let Err(error) = self.endpoint.handle_command(now, command) {
+                    tracing::debug!(%error, "refused a call that is gone");
+                }
+            }
+            FoundBy::Network(network, call) => {
+                let command = NetworkCommand::Discard {
+                    call,
+                    reason: cause.discard(),
+                    duration: Duration::ZERO,
+                };
+                if let Some(network) = self.networks.get_mut(&network) {
+                    network.handle_command(now, command);
+                }
+            }
         }
-        let policy = self.policy(destination.ring_timeout);
-        self.begin(now, wall, parties, policy, legs);
     }
 
     /// What is kept of a call that never began. What limits refuse is summed up: it may be any number.
-    fn note_refused(&mut self, now: Instant, wall: SystemTime, parties: &Parties, cause: Cause) {
+    fn note_refused(&mut self, now: Instant, parties: &Parties, cause: Cause) {
         let key = self.next_call();
-        let record = Call::refused(key, wall, parties, cause);
+        let record = Call::refused(now, key, parties, cause);
         if let Cause::Limit { .. } = cause {
             let same = (parties.direction, parties.from.clone(), cause.word());
             if let Some(first) = self.refused.note(now, same, record) {
@@ -297,7 +253,7 @@ impl Exchange {
         (Leg::Sip(leg), FoundBy::Dialog(dialog))
     }
 
-    fn begin(&mut self, now: Instant, wall: SystemTime, parties: Parties, policy: Policy, legs: Vec<(Leg, FoundBy)>) {
+    fn begin(&mut self, now: Instant, parties: Parties, policy: Policy, legs: Vec<(Leg, FoundBy)>) {
         let key = self.next_call();
         tracing::info!(
             call = %key,
@@ -310,17 +266,21 @@ impl Exchange {
             self.by_leg.insert(leg.key(), key);
             match found_by {
                 FoundBy::Dialog(dialog) => _ = self.by_dialog.insert(*dialog, leg.key()),
-                FoundBy::Network(call) => _ = self.by_network.insert(*call, leg.key()),
+                FoundBy::Network(network, call) => {
+                    _ = self.by_network.insert((network.clone(), *call), leg.key());
+                }
             }
         }
-        self.legs
-            .insert(key, legs.iter().map(|(leg, found_by)| (leg.key(), *found_by)).collect());
+        self.legs.insert(
+            key,
+            legs.iter()
+                .map(|(leg, found_by)| (leg.key(), found_by.clone()))
+                .collect(),
+        );
         let legs = legs.into_iter().map(|(leg, _)| leg).collect();
-        let call = Call::new(now, wall, key, parties, policy, legs);
+        let mut call = Call::new(now, key, parties, policy, legs);
+        call.handle_legs(now);
         self.calls.insert(key, call);
-        if let Some(call) = self.calls.get_mut(&key) {
-            call.handle_legs(now, &mut self.prompts);
-        }
         self.run_actions(now, key);
     }
 
@@ -350,6 +310,8 @@ impl Exchange {
             },
             signalling_peer_ip: signalling.remote.ip(),
             codecs: offered_codecs(&phone.codecs, &self.registry),
+            // The E2EE leg comes to this one: it opens when a phone has accepted the call.
+            same_worker_as: None,
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),
             language: phone.language.clone(),
@@ -360,11 +322,19 @@ impl Exchange {
         }
     }
 
-    fn e2ee_leg_config(&mut self, key: LegKey, same_worker_as: Option<LegKey>) -> E2eeLegConfig {
+    fn e2ee_leg_config(
+        &mut self,
+        key: LegKey,
+        network: NetworkId,
+        same_worker_as: Option<LegKey>,
+    ) -> Option<E2eeLegConfig> {
+        let terms = self.networks.get(&network)?.terms();
         let ssrc = (self.rng)().next_u32();
         let addresses = self.ice_addresses.clone();
-        E2eeLegConfig {
+        Some(E2eeLegConfig {
             key,
+            network,
+            terms,
             bind: Bind {
                 addresses,
                 components: 1,
@@ -372,7 +342,7 @@ impl Exchange {
             codecs: e2ee_codecs(&self.registry),
             ssrc,
             same_worker_as,
-        }
+        })
     }
 
     fn is_full(&self) -> bool {

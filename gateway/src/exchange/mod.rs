@@ -1,52 +1,81 @@
 //! The composition root, sans-IO: the SIP endpoint, the routes, and every call by its key.
 //!
-//! One signalling task feeds it: datagrams, hub messages, media events, results of jobs, time. After each `handle_*` it
+//! One signalling task feeds it: datagrams, frames of networks, media events, results of jobs, time. After each `handle_*` it
 //! drains every `poll_*`. Nothing here waits, reads a socket or a clock; nothing here knows what a call does with an
 //! event, only which call it is for.
 
 mod admit;
+mod arrival;
 mod deadlines;
+mod endpoint;
 mod limits;
 mod note;
 mod persist;
 mod report;
 mod summary;
-mod unserved;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use quartet_proto::hub::Name;
 use quartet_proto::net::{Protocol, Receive, Transmit};
 use quartet_proto::sip::{DialogKey, Endpoint, SavedBinding, SipCommand, SipError, SipEvent};
 use rand_core::CryptoRng;
 
-use crate::call::{Action, Call, CallKey, Cause, Instance, KeyExchangeJob, KeyExchangeResult, Leg};
-use crate::cdr::{self, Direction};
+use crate::call::{Action, Call, CallKey, Instance, KeyExchangeJob, KeyExchangeResult, Leg};
+use crate::cdr::{Cause, Direction, Record};
 use crate::config::Addresses;
-use crate::ivr::prompts::Prompts;
-use crate::media::{LegKey, MediaCommand, MediaEvent};
-use crate::networks::hub::Adapter;
-use crate::networks::{Network, NetworkCall, NetworkEvent};
+use crate::ivr::script::Line;
+use crate::ivr::sound::Clip;
+use crate::media::{LegKey, MediaCommand, MediaEvent, PlayKey};
+use crate::networks::{Link, Network, NetworkCall, NetworkEvent, NetworkId};
 use crate::plugins::Registry;
 use crate::route::Routes;
-use crate::store::Change;
+use arrival::Arrival;
 use deadlines::Deadlines;
 use limits::CallLimits;
 use summary::Summaries;
 
+pub use persist::Change;
 pub use report::{CallRow, LockedRow, PhoneRow};
 
 /// A generator for a part that keeps its own.
 pub type BoxRng = Box<dyn CryptoRng + Send>;
 
 /// What the messages for a leg name it by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum FoundBy {
     Dialog(DialogKey),
-    Network(NetworkCall),
+    Network(NetworkId, NetworkCall),
+}
+
+/// All networks, by name.
+pub type Networks = BTreeMap<NetworkId, Box<dyn Network>>;
+
+/// Work that is too slow for the signalling task.
+#[derive(Debug)]
+pub enum Job {
+    /// A step of a key exchange.
+    KeyExchange(KeyExchangeJob),
+    /// Making sound of a script.
+    Speak {
+        /// Names it when it has been played.
+        play: PlayKey,
+        /// What is said.
+        script: Vec<Line>,
+        /// In which language.
+        language: String,
+    },
+}
+
+/// What came of a [`Job`].
+#[derive(Debug)]
+pub enum JobResult {
+    /// Of a step of a key exchange; `None` if it could not be taken.
+    KeyExchange(Option<KeyExchangeResult>),
+    /// Of a script: its sound; `None` if there is none, and then nothing was heard.
+    Speak(PlayKey, Option<Vec<Clip>>),
 }
 
 /// What the exchange is made of.
@@ -55,8 +84,8 @@ pub struct Parts {
     pub settings: Arc<crate::config::Settings>,
     /// The plugins that are loaded.
     pub registry: Arc<Registry>,
-    /// What can be said.
-    pub prompts: Prompts,
+    /// Where E2EE users live.
+    pub networks: Networks,
     /// The SIP addresses really bound.
     pub sip: Vec<(Protocol, SocketAddr)>,
     /// The addresses of this machine, for `[media] addresses = "auto"`.
@@ -68,14 +97,13 @@ pub struct Parts {
 /// Every call of this gateway.
 ///
 /// After each `handle_*`, drain [`poll_transmit`](Self::poll_transmit), [`poll_media`](Self::poll_media),
-/// [`poll_hub`](Self::poll_hub), [`poll_job`](Self::poll_job) and [`poll_change`](Self::poll_change).
+/// [`poll_frame`](Self::poll_frame), [`poll_job`](Self::poll_job) and [`poll_change`](Self::poll_change).
 pub struct Exchange {
     settings: Arc<crate::config::Settings>,
     registry: Arc<Registry>,
     routes: Routes,
-    prompts: Prompts,
     endpoint: Endpoint,
-    hub: Adapter,
+    networks: Networks,
     rng: Box<dyn FnMut() -> BoxRng + Send>,
     calls: BTreeMap<CallKey, Call>,
     deadlines: Deadlines,
@@ -83,11 +111,11 @@ pub struct Exchange {
     legs: BTreeMap<CallKey, Vec<(LegKey, FoundBy)>>,
     by_leg: BTreeMap<LegKey, CallKey>,
     by_dialog: BTreeMap<DialogKey, LegKey>,
-    by_network: BTreeMap<NetworkCall, LegKey>,
+    by_network: BTreeMap<(NetworkId, NetworkCall), LegKey>,
     instance: Instance,
     next: u64,
     media: VecDeque<MediaCommand>,
-    jobs: VecDeque<(LegKey, KeyExchangeJob)>,
+    jobs: VecDeque<(LegKey, Job)>,
     changes: VecDeque<Change>,
     /// The bindings of each account as they were last handed over to be stored.
     stored: BTreeMap<String, Vec<SavedBinding>>,
@@ -95,7 +123,7 @@ pub struct Exchange {
     limits: CallLimits,
     /// Failed logins by source, refused calls by caller and cause, dialogs that could not be told something.
     failed_logins: Summaries<IpAddr, SipEvent>,
-    refused: Summaries<(Direction, String, &'static str), cdr::Record>,
+    refused: Summaries<(Direction, String, &'static str), Record<Instant>>,
     failed_commands: Summaries<(), SipError>,
     /// Dialogs in which the endpoint could not do what a leg wants.
     lost: VecDeque<DialogKey>,
@@ -111,7 +139,7 @@ impl Exchange {
         let Parts {
             settings,
             registry,
-            prompts,
+            networks,
             sip,
             machine,
             mut rng,
@@ -120,21 +148,15 @@ impl Exchange {
             Addresses::Auto => (Vec::new(), ice_addresses(machine, &sip)),
             Addresses::Listed(listed) => (listed.clone(), listed.clone()),
         };
-        for sentence in unserved::unserved(&settings, &registry, &prompts) {
-            tracing::warn!("{sentence}");
-        }
-        let account = Name::new(settings.network.hub.account.clone()).expect("the settings were checked");
         let instance = Instance::draw(&mut *rng());
-        let endpoint = admit::endpoint(&settings, &sip, instance, rng());
-        let hub = Adapter::new(account);
+        let endpoint = endpoint::endpoint(&settings, &sip, instance, rng());
         Self {
-            routes: Routes::new(&settings),
+            routes: settings.routes(),
             limits: CallLimits::new(&settings.limits),
             settings,
             registry,
-            prompts,
             endpoint,
-            hub,
+            networks,
             rng,
             calls: BTreeMap::new(),
             deadlines: Deadlines::default(),
@@ -159,19 +181,29 @@ impl Exchange {
     }
 
     /// One datagram from a phone.
-    pub fn handle_sip(&mut self, now: Instant, wall: SystemTime, datagram: Receive<'_>) {
+    pub fn handle_sip(&mut self, now: Instant, datagram: Receive<'_>) {
         self.endpoint.handle_input(now, datagram);
-        self.drain_events(now, wall);
+        self.drain_events(now);
     }
 
-    /// One message of the hub.
-    pub fn handle_hub(&mut self, now: Instant, wall: SystemTime, text: &str) {
-        self.hub.handle_input(now, text);
-        self.drain_events(now, wall);
+    /// One frame of a network's servers.
+    pub fn handle_frame(&mut self, now: Instant, network: &NetworkId, frame: &[u8]) {
+        if let Some(network) = self.networks.get_mut(network) {
+            network.handle_frame(now, frame);
+        }
+        self.drain_events(now);
+    }
+
+    /// The way to a network's servers has come up or gone down.
+    pub fn handle_link(&mut self, now: Instant, network: &NetworkId, link: Link) {
+        if let Some(network) = self.networks.get_mut(network) {
+            network.handle_link(now, link);
+        }
+        self.drain_events(now);
     }
 
     /// One word from the media workers.
-    pub fn handle_media(&mut self, now: Instant, wall: SystemTime, event: MediaEvent) {
+    pub fn handle_media(&mut self, now: Instant, event: MediaEvent) {
         let leg = event.leg();
         if let Some(call) = self.by_leg.get(&leg).and_then(|key| self.calls.get_mut(key)) {
             match &event {
@@ -183,57 +215,62 @@ impl Exchange {
                 | MediaEvent::Played { .. }
                 | MediaEvent::Dtmf { .. } => {}
             }
-            match call.leg_mut(leg) {
-                Some(Leg::Sip(leg)) => leg.handle_media(event),
-                Some(Leg::E2ee(leg)) => leg.handle_media(now, event),
-                None => {}
+            if let Some(leg) = call.leg_mut(leg) {
+                leg.handle_media(now, event);
             }
         }
         self.dispatch_to_leg(now, leg);
-        self.drain_events(now, wall);
+        self.drain_events(now);
     }
 
-    /// A job of a key exchange is done.
-    pub fn handle_job(&mut self, now: Instant, wall: SystemTime, leg: LegKey, done: KeyExchangeResult) {
-        if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
-            leg.handle_job(now, done);
+    /// A job is done, or could not be taken.
+    pub fn handle_job(&mut self, now: Instant, leg: LegKey, done: JobResult) {
+        let call = self.by_leg.get(&leg).and_then(|key| self.calls.get_mut(key));
+        match (done, call) {
+            (_, None) => {}
+            (JobResult::KeyExchange(done), Some(call)) => {
+                if let Some(leg) = call.leg_mut(leg) {
+                    leg.handle_job(now, done);
+                }
+            }
+            (JobResult::Speak(play, Some(clips)), Some(call)) => {
+                if call.is_playing(play) {
+                    self.media.push_back(MediaCommand::Play { leg, play, clips });
+                }
+            }
+            (JobResult::Speak(play, None), Some(call)) => call.handle_unheard(now, play),
         }
         self.dispatch_to_leg(now, leg);
-        self.drain_events(now, wall);
-    }
-
-    /// A job could not be queued: its call ends.
-    pub fn handle_overload(&mut self, now: Instant, wall: SystemTime, leg: LegKey) {
-        if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
-            leg.handle_overload();
-        }
-        self.dispatch_to_leg(now, leg);
-        self.drain_events(now, wall);
+        self.drain_events(now);
     }
 
     /// Time passed.
-    pub fn handle_timeout(&mut self, now: Instant, wall: SystemTime) {
+    pub fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
-        self.hub.handle_timeout(now);
+        self.networks
+            .values_mut()
+            .for_each(|network| network.handle_timeout(now));
         self.tell_summaries(now);
         let due = self.deadlines.due(now);
         for key in due {
             if let Some(call) = self.calls.get_mut(&key) {
-                call.handle_timeout(now, &mut self.prompts);
+                call.handle_timeout(now);
             }
             self.run_actions(now, key);
         }
-        self.drain_events(now, wall);
+        self.drain_events(now);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let machines = [
-            self.endpoint.poll_timeout(),
-            self.hub.poll_timeout(),
-            self.deadlines.next(),
-        ];
-        machines.into_iter().chain(self.summaries_end()).flatten().min()
+        let machines = [self.endpoint.poll_timeout(), self.deadlines.next()];
+        let networks = self.networks.values().map(|network| network.poll_timeout());
+        machines
+            .into_iter()
+            .chain(networks)
+            .chain(self.summaries_end())
+            .flatten()
+            .min()
     }
 
     /// A datagram for a phone.
@@ -246,13 +283,14 @@ impl Exchange {
         self.media.pop_front()
     }
 
-    /// A message for the hub.
-    pub fn poll_hub(&mut self) -> Option<String> {
-        self.hub.poll_transmit()
+    /// A frame for a network's servers.
+    pub fn poll_frame(&mut self) -> Option<(NetworkId, Vec<u8>)> {
+        let mut networks = self.networks.iter_mut();
+        networks.find_map(|(id, network)| Some((id.clone(), network.poll_frame()?)))
     }
 
     /// A job to compute elsewhere, for this leg.
-    pub fn poll_job(&mut self) -> Option<(LegKey, KeyExchangeJob)> {
+    pub fn poll_job(&mut self) -> Option<(LegKey, Job)> {
         self.jobs.pop_front()
     }
 
@@ -262,54 +300,59 @@ impl Exchange {
     }
 
     /// Takes no new call and ends all there are; the caller goes on until [`calls`](Self::call_count) is 0.
-    pub fn stop(&mut self, now: Instant, wall: SystemTime) {
+    pub fn stop(&mut self, now: Instant) {
         self.stopping = true;
         let keys: Vec<_> = self.calls.keys().copied().collect();
         for key in keys {
-            self.end_call(now, wall, key, Cause::Network);
+            self.end_call(now, key, Cause::Network);
         }
     }
 
     /// The operator ends a call; false if there is none of that key.
-    pub fn hang_up(&mut self, now: Instant, wall: SystemTime, key: CallKey) -> bool {
-        self.end_call(now, wall, key, Cause::Declined)
+    pub fn hang_up(&mut self, now: Instant, key: CallKey) -> bool {
+        self.end_call(now, key, Cause::Declined)
     }
 
     /// Ends a call; `cause` is for one in which nobody talks yet.
-    fn end_call(&mut self, now: Instant, wall: SystemTime, key: CallKey, cause: Cause) -> bool {
+    fn end_call(&mut self, now: Instant, key: CallKey, cause: Cause) -> bool {
         let Some(call) = self.calls.get_mut(&key) else {
             return false;
         };
         call.hang_up(now, cause);
         self.run_actions(now, key);
-        self.drain_events(now, wall);
+        self.drain_events(now);
         true
     }
 
-    /// Hands what endpoint and hub have to say to the calls it is for, until both are quiet.
-    fn drain_events(&mut self, now: Instant, wall: SystemTime) {
+    /// Hands what endpoint and networks have to say to the calls it is for, until all are quiet.
+    fn drain_events(&mut self, now: Instant) {
         loop {
             if let Some(event) = self.endpoint.poll_event() {
-                self.on_sip(now, wall, event);
+                self.on_sip(now, event);
             } else if let Some(dialog) = self.lost.pop_front() {
-                self.on_sip(now, wall, SipEvent::Lost { dialog });
-            } else if let Some(event) = self.hub.poll_event() {
-                self.on_network(now, wall, event);
+                self.on_sip(now, SipEvent::Lost { dialog });
+            } else if let Some((network, event)) = self.poll_network() {
+                self.on_network(now, network, event);
             } else {
                 return;
             }
         }
     }
 
-    fn on_sip(&mut self, now: Instant, wall: SystemTime, event: SipEvent) {
+    fn poll_network(&mut self) -> Option<(NetworkId, NetworkEvent)> {
+        let mut networks = self.networks.iter_mut();
+        networks.find_map(|(id, network)| Some((id.clone(), network.poll_event()?)))
+    }
+
+    fn on_sip(&mut self, now: Instant, event: SipEvent) {
         let Some(dialog) = event.dialog() else {
             if let SipEvent::Registration { user, .. } = &event {
-                self.store_bindings(now, wall, user);
+                self.store_bindings(now, user);
             }
             return self.log_event(now, event);
         };
         if let SipEvent::Incoming { .. } = event {
-            return self.admit_phone(now, wall, event);
+            return Arrival::of_sip(event).map_or((), |arrival| self.admit(now, arrival));
         }
         let Some(leg) = self.by_dialog.get(&dialog).copied() else {
             return;
@@ -317,20 +360,20 @@ impl Exchange {
         if let SipEvent::Ended { .. } = event {
             self.by_dialog.remove(&dialog);
         }
-        if let Some(Leg::Sip(leg)) = self.leg_mut(leg) {
+        if let Some(leg) = self.leg_mut(leg) {
             leg.handle_sip(event);
         }
         self.dispatch_to_leg(now, leg);
     }
 
-    fn on_network(&mut self, now: Instant, wall: SystemTime, event: NetworkEvent) {
+    fn on_network(&mut self, now: Instant, network: NetworkId, event: NetworkEvent) {
         if let NetworkEvent::Requested { .. } = event {
-            return self.admit_user(now, wall, event);
+            return Arrival::of_network(network, event).map_or((), |arrival| self.admit(now, arrival));
         }
-        let Some(leg) = self.by_network.get(&event.call()).copied() else {
+        let Some(leg) = self.by_network.get(&(network, event.call())).copied() else {
             return;
         };
-        if let Some(Leg::E2ee(leg)) = self.leg_mut(leg) {
+        if let Some(leg) = self.leg_mut(leg) {
             leg.handle_network(now, event);
         }
         self.dispatch_to_leg(now, leg);
@@ -347,7 +390,7 @@ impl Exchange {
             return;
         };
         if let Some(call) = self.calls.get_mut(&key) {
-            call.handle_legs(now, &mut self.prompts);
+            call.handle_legs(now);
         }
         self.run_actions(now, key);
     }
@@ -358,9 +401,22 @@ impl Exchange {
             match action {
                 Action::Sip(command) => self.tell_phone(now, command),
                 Action::Media(command) => self.media.push_back(command),
-                Action::Network(command) => self.hub.handle_command(now, command),
-                Action::Compute(leg, job) => self.jobs.push_back((leg, job)),
-                Action::Running(record) => self.changes.push_back(Change::Running(*record)),
+                Action::Network(network, command) => {
+                    if let Some(network) = self.networks.get_mut(&network) {
+                        network.handle_command(now, command);
+                    }
+                }
+                Action::Compute(leg, job) => self.jobs.push_back((leg, Job::KeyExchange(job))),
+                Action::Speak {
+                    leg,
+                    play,
+                    script,
+                    language,
+                } => {
+                    let job = Job::Speak { play, script, language };
+                    self.jobs.push_back((leg, job));
+                }
+                Action::Running(record) => self.changes.push_back(Change::Running(record)),
                 Action::Record(record) => {
                     tracing::info!(
                         call = %key,
@@ -368,7 +424,7 @@ impl Exchange {
                         verdict = record.verdict.word(),
                         "call ended"
                     );
-                    self.changes.push_back(Change::Ended(*record));
+                    self.changes.push_back(Change::Ended(record));
                 }
             }
         }
@@ -387,7 +443,7 @@ impl Exchange {
             self.by_leg.remove(&leg);
             match found_by {
                 FoundBy::Dialog(dialog) => _ = self.by_dialog.remove(&dialog),
-                FoundBy::Network(call) => _ = self.by_network.remove(&call),
+                FoundBy::Network(network, call) => _ = self.by_network.remove(&(network, call)),
             }
         }
     }

@@ -5,10 +5,9 @@ use std::time::Instant;
 use quartet_proto::rate::source_of;
 use quartet_proto::sip::SipEvent;
 
-use super::Exchange;
-use crate::cdr;
+use super::{Change, Exchange};
+use crate::cdr::Record;
 use crate::log::Redacted;
-use crate::store::Change;
 
 impl Exchange {
     /// Logs what no call is concerned with.
@@ -72,7 +71,7 @@ impl Exchange {
     }
 
     /// Keeps and logs a refused call, or as many as its record stands for.
-    pub(super) fn record_refused(&mut self, record: cdr::Record) {
+    pub(super) fn record_refused(&mut self, record: Record<Instant>) {
         tracing::info!(
             call = record.call,
             from = %Redacted(&record.from),
@@ -82,7 +81,7 @@ impl Exchange {
             count = record.count,
             "call refused"
         );
-        self.changes.push_back(Change::Ended(record));
+        self.changes.push_back(Change::Ended(Box::new(record)));
     }
 }
 

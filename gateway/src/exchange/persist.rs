@@ -10,49 +10,90 @@ use quartet_proto::sip::{Contact, SavedBinding};
 use sha2::{Digest, Sha256};
 
 use super::Exchange;
+use crate::cdr::{Clock, Record};
 use crate::config::PasswordHash;
-use crate::store::{Change, StoredBinding};
+use crate::store::{self, StoredBinding};
 
 /// A refresh is written when the end of the binding has moved by more than this part of its term.
 const WRITTEN_PART: u32 = 10;
 
+/// Something that outlives the process has changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// An account has these bindings now, and no others; the one registered last at the end.
+    Bindings {
+        /// The account.
+        user: String,
+        /// All of them.
+        bindings: Vec<SavedBinding>,
+        /// The mark of the account's password.
+        credential: u32,
+    },
+    /// A call runs; this is to be its record if the process dies.
+    Running(Box<Record<Instant>>),
+    /// A call has ended, or was refused before it ran.
+    Ended(Box<Record<Instant>>),
+}
+
+impl Change {
+    /// The change as it is stored: here the wall clock comes in.
+    pub fn at(self, clock: &Clock) -> store::Change {
+        match self {
+            Self::Bindings {
+                user,
+                bindings,
+                credential,
+            } => store::Change::Bindings {
+                user,
+                bindings: bindings
+                    .into_iter()
+                    .map(|binding| to_stored(binding, clock, credential))
+                    .collect(),
+            },
+            Self::Running(record) => store::Change::Running(record.at(clock)),
+            Self::Ended(record) => store::Change::Ended(record.at(clock)),
+        }
+    }
+}
+
 impl Exchange {
     /// Takes back the bindings that an earlier process stored. What does not hold any more is removed from the store.
-    pub fn restore(&mut self, now: Instant, wall: SystemTime, stored: BTreeMap<String, Vec<StoredBinding>>) {
+    pub fn restore(&mut self, clock: &Clock, stored: BTreeMap<String, Vec<StoredBinding>>) {
+        let now = clock.now;
         for (user, bindings) in stored {
             let count = bindings.len();
             let credential = self.credential(&user);
             let saved: Vec<_> = bindings
                 .into_iter()
                 .filter(|binding| Some(binding.credential) == credential)
-                .filter_map(|binding| from_stored(binding, now, wall))
+                .filter_map(|binding| from_stored(binding, clock))
                 .collect();
             self.endpoint.restore_bindings(now, &user, saved.clone());
             let restored = self.endpoint.bindings(&user);
             if restored.len() == count && restored == saved {
                 self.stored.insert(user, restored);
             } else {
-                self.write_bindings(now, wall, &user, restored);
+                self.write_bindings(&user, restored);
             }
         }
     }
 
     /// The bindings of an account have changed: hands them over if that is worth a write.
-    pub(super) fn store_bindings(&mut self, now: Instant, wall: SystemTime, user: &str) {
+    pub(super) fn store_bindings(&mut self, now: Instant, user: &str) {
         let bindings = self.endpoint.bindings(user);
         let stored = self.stored.get(user).map(Vec::as_slice).unwrap_or_default();
         let known = |binding: &SavedBinding| stored.iter().any(|stored| is_as_good(stored, binding, now));
         if stored.len() != bindings.len() || !bindings.iter().all(known) {
-            self.write_bindings(now, wall, user, bindings);
+            self.write_bindings(user, bindings);
         }
     }
 
-    fn write_bindings(&mut self, now: Instant, wall: SystemTime, user: &str, bindings: Vec<SavedBinding>) {
+    fn write_bindings(&mut self, user: &str, bindings: Vec<SavedBinding>) {
         let credential = self.credential(user).unwrap_or_default();
-        let stored = bindings.iter().map(|binding| to_stored(binding, now, wall, credential));
         self.changes.push_back(Change::Bindings {
             user: user.to_owned(),
-            bindings: stored.collect(),
+            bindings: bindings.clone(),
+            credential,
         });
         if bindings.is_empty() {
             self.stored.remove(user);
@@ -105,16 +146,15 @@ fn is_as_good(stored: &SavedBinding, binding: &SavedBinding, now: Instant) -> bo
 }
 
 /// A binding as it is stored: its end by the wall clock, which the next process shares with this one.
-fn to_stored(binding: &SavedBinding, now: Instant, wall: SystemTime, credential: u32) -> StoredBinding {
+fn to_stored(binding: SavedBinding, clock: &Clock, credential: u32) -> StoredBinding {
     let SavedBinding {
         contact,
         sip_instance,
         source,
         call_id,
         cseq,
-    } = binding.clone();
-    let left = contact.expires.saturating_duration_since(now);
-    let expires = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + left;
+    } = binding;
+    let expires = clock.at(contact.expires).duration_since(SystemTime::UNIX_EPOCH);
     StoredBinding {
         contact: contact.uri,
         sip_instance,
@@ -124,19 +164,19 @@ fn to_stored(binding: &SavedBinding, now: Instant, wall: SystemTime, credential:
         cseq,
         user_agent: contact.user_agent,
         credential,
-        expires: expires.as_secs(),
+        expires: expires.unwrap_or_default().as_secs(),
     }
 }
 
 /// A stored binding with its end by our clock; `None` if it has ended.
-fn from_stored(binding: StoredBinding, now: Instant, wall: SystemTime) -> Option<SavedBinding> {
-    let wall = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+fn from_stored(binding: StoredBinding, clock: &Clock) -> Option<SavedBinding> {
+    let wall = clock.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let left = Duration::from_secs(binding.expires).checked_sub(wall)?;
     Some(SavedBinding {
         contact: Contact {
             uri: binding.contact,
             five_tuple: binding.five_tuple,
-            expires: now.checked_add(left)?,
+            expires: clock.now.checked_add(left)?,
             user_agent: binding.user_agent,
         },
         sip_instance: binding.sip_instance,

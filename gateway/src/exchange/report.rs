@@ -81,7 +81,7 @@ impl Exchange {
         self.calls.len()
     }
 
-    /// SIP transactions, those included that only absorb repetitions.
+    /// SIP transactions, those included that only absorb retransmissions.
     pub fn transactions(&self) -> usize {
         self.endpoint.transactions()
     }
@@ -91,10 +91,10 @@ impl Exchange {
         self.calls.is_empty() && self.endpoint.dialogs() == 0
     }
 
-    /// Calls on the hub, in any state, as its adapter knows them: none may outlive the calls here.
+    /// Calls in any state as the networks know them: none may outlive the calls here.
     #[cfg(feature = "fuzzing")]
     pub fn network_calls(&self) -> usize {
-        self.hub.calls()
+        self.networks.values().map(|network| network.calls()).sum()
     }
 
     /// The calls, oldest first.

@@ -1,18 +1,20 @@
-//! The thread for work too slow for the signalling task: the jobs of the key exchange (some milliseconds each).
+//! The thread for work too slow for the signalling task: the jobs of key exchanges (some milliseconds each), and the sound
+//! of announcements (about a millisecond for each second of speech).
 
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-use crate::call::{KeyExchangeJob, KeyExchangeResult};
+use crate::exchange::{Job, JobResult};
+use crate::ivr::prompts::Prompts;
 use crate::media::LegKey;
 
-/// How many jobs may wait; a call needs at most three, so this is more than the calls of a busy second.
+/// How many jobs may wait; a call needs at most four, so this is more than the calls of a busy second.
 const WAITING: usize = 1024;
 
 /// A handle to the thread; dropping it ends the thread after its last job.
 #[derive(Debug)]
 pub struct Compute {
-    jobs: SyncSender<(LegKey, KeyExchangeJob)>,
+    jobs: SyncSender<(LegKey, Job)>,
 }
 
 impl Compute {
@@ -20,19 +22,40 @@ impl Compute {
     ///
     /// # Errors
     /// The system's, if it has no thread left.
-    pub fn start(mut done: impl FnMut(LegKey, KeyExchangeResult) + Send + 'static) -> std::io::Result<Self> {
-        let (jobs, queue) = sync_channel::<(LegKey, KeyExchangeJob)>(WAITING);
+    pub fn start(
+        mut prompts: Prompts,
+        mut done: impl FnMut(LegKey, JobResult) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (jobs, queue) = sync_channel::<(LegKey, Job)>(WAITING);
         thread::Builder::new().name("compute".into()).spawn(move || {
             for (key, job) in queue {
-                done(key, job.run());
+                done(key, run(job, &mut prompts));
             }
         })?;
         Ok(Self { jobs })
     }
 
-    /// Hands a job over; false if the queue is full, then the call cannot go on.
-    #[must_use]
-    pub fn run(&self, key: LegKey, job: KeyExchangeJob) -> bool {
-        self.jobs.try_send((key, job)).is_ok()
+    /// Hands a job over; if the queue is full it comes back as its result: not done.
+    ///
+    /// # Errors
+    /// The result of a job that is not taken.
+    pub fn run(&self, key: LegKey, job: Job) -> Result<(), JobResult> {
+        let refused = match &job {
+            Job::KeyExchange(_) => JobResult::KeyExchange(None),
+            Job::Speak { play, .. } => JobResult::Speak(*play, None),
+        };
+        self.jobs.try_send((key, job)).map_err(|_| refused)
+    }
+}
+
+/// Does a job, here and now.
+pub fn run(job: Job, prompts: &mut Prompts) -> JobResult {
+    match job {
+        Job::KeyExchange(job) => JobResult::KeyExchange(Some(job.run())),
+        Job::Speak { play, script, language } => {
+            let clips = prompts.clips(&language, &script);
+            let clips = clips.inspect_err(|error| tracing::error!(%error, "the announcement cannot be spoken"));
+            JobResult::Speak(play, clips.ok())
+        }
     }
 }

@@ -14,6 +14,7 @@ pub mod media_worker;
 pub mod signalling;
 pub mod sip;
 pub mod store;
+mod unserved;
 pub mod websocket;
 
 /// The sentence for a socket that cannot be bound: what was tried, why not, and what to change.

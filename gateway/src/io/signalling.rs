@@ -20,15 +20,17 @@ use super::control::{self, ControlRequest, PendingControlRequest, Reply};
 use super::media_worker::Media;
 use super::sip::{Datagram, SipSockets, machine_addresses};
 use super::store::StoreThread;
+use super::unserved::unserved;
 use super::websocket::{self, Connections, HubInput, LOCAL, WebSocketSettings};
 use super::{cannot_listen, sleep_until};
-use crate::call::KeyExchangeResult;
+use crate::cdr::Clock;
 use crate::config::{self, Settings};
-use crate::exchange::{BoxRng, Exchange, Parts};
+use crate::exchange::{BoxRng, Exchange, JobResult, Networks, Parts};
 use crate::hub::{self, Invitations, Rendezvous, RendezvousConfig};
 use crate::ivr::prompts::{OpenDecoder, Prompts};
 use crate::ivr::recording;
 use crate::media::{LegKey, MediaEvent};
+use crate::networks::{Network, NetworkId, hub as hub_network};
 use crate::plugins::{CodecSettings, Registry};
 use crate::process::{self, Demand, Shares};
 use crate::store::Store;
@@ -42,6 +44,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 /// A running gateway, before its loop.
 pub struct Signalling {
     exchange: Exchange,
+    hub: NetworkId,
     rendezvous: Rendezvous,
     invitations: Arc<Invitations>,
     revoked: mpsc::UnboundedSender<String>,
@@ -60,7 +63,7 @@ struct Inputs {
     datagrams: mpsc::Receiver<Datagram>,
     hub: mpsc::Receiver<HubInput>,
     media: mpsc::UnboundedReceiver<MediaEvent>,
-    jobs: mpsc::UnboundedReceiver<(LegKey, KeyExchangeResult)>,
+    jobs: mpsc::UnboundedReceiver<(LegKey, JobResult)>,
     asked: mpsc::Receiver<PendingControlRequest>,
     revoked: mpsc::UnboundedReceiver<String>,
 }
@@ -70,7 +73,7 @@ enum Input {
     Datagram(Datagram),
     Hub(HubInput),
     Media(MediaEvent),
-    KeyExchange(LegKey, KeyExchangeResult),
+    Job(LegKey, JobResult),
     PendingControlRequest(PendingControlRequest),
     Revoked(String),
     Timeout,
@@ -101,6 +104,9 @@ impl Signalling {
         }
         let registry = Arc::new(Registry::load(&settings.plugins)?);
         let prompts = prompts(&settings.ivr.prompts, &registry)?;
+        for sentence in unserved(&settings, &registry, &prompts) {
+            tracing::warn!("{sentence}");
+        }
         let account = Name::new(settings.network.hub.account.clone())?;
         // First of all that lasts: it makes sure that no other gateway uses the same files.
         let store_thread = StoreThread::start(&settings.store.path, &settings.cdr.path)?;
@@ -130,7 +136,7 @@ impl Signalling {
         }
         let (datagram_in, datagrams) = mpsc::channel(WAITING);
         let (hub_in, hub) = mpsc::channel(WAITING);
-        // Bounded by their makers: a leg reports once a second, a call has three jobs.
+        // Bounded by their makers: a leg reports once a second, a call has a handful of jobs.
         let (media_in, media_events) = mpsc::unbounded_channel();
         let (job_in, jobs) = mpsc::unbounded_channel();
         let (asked_in, asked) = mpsc::channel(16);
@@ -151,12 +157,12 @@ impl Signalling {
                 media_in.send(event).ok();
             },
         )?;
-        let compute = Compute::start(move |leg, done| {
+        let compute = Compute::start(prompts, move |leg, done| {
             job_in.send((leg, done)).ok();
         })?;
         let (now, wall) = (Instant::now(), SystemTime::now());
         let config = RendezvousConfig {
-            gateway: account,
+            gateway: account.clone(),
             limits: hub_limits(&settings, &shares),
             ice_servers: Vec::new(),
             epoch: (now, unix_seconds(wall)),
@@ -167,12 +173,12 @@ impl Signalling {
         let mut exchange = Exchange::new(Parts {
             settings: Arc::clone(&settings),
             registry,
-            prompts,
+            networks: networks(account),
             sip: sip_addresses,
             machine,
             rng: Box::new(generator),
         });
-        exchange.restore(now, wall, bindings);
+        exchange.restore(&Clock { now, wall }, bindings);
         let (revoked, revoked_out) = mpsc::unbounded_channel();
         let inputs = Inputs {
             datagrams,
@@ -184,6 +190,7 @@ impl Signalling {
         };
         Ok(Self {
             exchange,
+            hub: NetworkId::new(hub_network::NAME),
             rendezvous,
             invitations,
             revoked,
@@ -227,38 +234,34 @@ impl Signalling {
                     () = &mut stop, if shutdown.is_none() => Input::Stop,
                     Some(asked) = self.inputs.asked.recv() => Input::PendingControlRequest(asked),
                     Some(user) = self.inputs.revoked.recv() => Input::Revoked(user),
-                    Some((leg, done)) = self.inputs.jobs.recv() => Input::KeyExchange(leg, done),
+                    Some((leg, done)) = self.inputs.jobs.recv() => Input::Job(leg, done),
                     Some(event) = self.inputs.media.recv() => Input::Media(event),
                     Some(input) = self.inputs.hub.recv() => Input::Hub(input),
                     Some(datagram) = self.inputs.datagrams.recv() => Input::Datagram(datagram),
                     () = sleep_until(wake) => Input::Timeout,
                 }
             };
-            let (now, wall) = (Instant::now(), SystemTime::now());
+            let now = Instant::now();
             match input {
-                Input::Datagram(d) => self.exchange.handle_sip(
-                    now,
-                    wall,
-                    Receive {
-                        five_tuple: d.five_tuple,
-                        payload: &d.payload,
-                    },
-                ),
+                Input::Datagram(Datagram { five_tuple, payload }) => {
+                    let payload = &payload;
+                    self.exchange.handle_sip(now, Receive { five_tuple, payload });
+                }
                 Input::Hub(input) => self.connections.handle_input(now, input, &mut self.rendezvous),
-                Input::Media(event) => self.exchange.handle_media(now, wall, event),
-                Input::KeyExchange(leg, done) => self.exchange.handle_job(now, wall, leg, done),
-                Input::PendingControlRequest(asked) => self.answer(now, wall, asked),
+                Input::Media(event) => self.exchange.handle_media(now, event),
+                Input::Job(leg, done) => self.exchange.handle_job(now, leg, done),
+                Input::PendingControlRequest(asked) => self.answer(now, asked),
                 Input::Revoked(user) => self.rendezvous.close_account(now, &user),
                 Input::Timeout => {
-                    self.exchange.handle_timeout(now, wall);
+                    self.exchange.handle_timeout(now);
                     self.rendezvous.handle_timeout(now);
                 }
                 Input::Stop => {
                     shutdown = Some(now + SHUTDOWN_GRACE);
-                    self.exchange.stop(now, wall);
+                    self.exchange.stop(now);
                 }
             }
-            self.drain(now, wall);
+            self.drain(now);
             if shutdown.is_some_and(|at| now >= at || self.exchange.is_idle()) {
                 return Ok(());
             }
@@ -266,10 +269,12 @@ impl Signalling {
     }
 
     /// Carries out what the machines want, until all are quiet.
-    fn drain(&mut self, now: Instant, wall: SystemTime) {
+    fn drain(&mut self, now: Instant) {
         loop {
-            while let Some(text) = self.exchange.poll_hub() {
-                self.rendezvous.handle_input(now, LOCAL, &text);
+            while let Some((_, frame)) = self.exchange.poll_frame() {
+                // The hub is the one network there is a driver for; its frames are text.
+                self.rendezvous
+                    .handle_input(now, LOCAL, &String::from_utf8_lossy(&frame));
             }
             let mut for_us = Vec::new();
             self.connections
@@ -278,7 +283,7 @@ impl Signalling {
                 break;
             }
             for text in for_us {
-                self.exchange.handle_hub(now, wall, &text);
+                self.exchange.handle_frame(now, &self.hub, text.as_bytes());
             }
         }
         while let Some(transmit) = self.exchange.poll_transmit() {
@@ -289,21 +294,22 @@ impl Signalling {
         }
         let mut refused = false;
         while let Some((leg, job)) = self.exchange.poll_job() {
-            if !self.compute.run(leg, job) {
-                tracing::warn!("more key exchanges than this machine computes: a call fails");
-                self.exchange.handle_overload(now, wall, leg);
+            if let Err(not_done) = self.compute.run(leg, job) {
+                tracing::warn!("more key exchanges and announcements than this machine computes");
+                self.exchange.handle_job(now, leg, not_done);
                 refused = true;
             }
         }
         while let Some(change) = self.exchange.poll_change() {
-            self.store.write(change);
+            let wall = SystemTime::now();
+            self.store.write(change.at(&Clock { now, wall }));
         }
         if refused {
-            self.drain(now, wall);
+            self.drain(now);
         }
     }
 
-    fn answer(&mut self, now: Instant, wall: SystemTime, asked: PendingControlRequest) {
+    fn answer(&mut self, now: Instant, asked: PendingControlRequest) {
         let PendingControlRequest { question, reply } = asked;
         let answer = match question {
             ControlRequest::Status => Reply::Ok(serde_json::json!({
@@ -330,7 +336,7 @@ impl Signalling {
             }
             ControlRequest::Hangup { id } => {
                 let key = id.parse();
-                if key.is_ok_and(|key| self.exchange.hang_up(now, wall, key)) {
+                if key.is_ok_and(|key| self.exchange.hang_up(now, key)) {
                     Reply::Ok(serde_json::json!({ "id": id }))
                 } else {
                     Reply::Error(format!("there is no call {id}; `quartet calls` lists them"))
@@ -343,7 +349,7 @@ impl Signalling {
                     format!("ws://{}/hub/v1", reachable(self.hub_address)),
                 );
                 tokio::task::spawn_blocking(move || {
-                    let answer = match invitations.invite(&user, unix_seconds(wall), &mut *generator()) {
+                    let answer = match invitations.invite(&user, unix_seconds(SystemTime::now()), &mut *generator()) {
                         Ok(token) => {
                             Reply::Ok(serde_json::json!({ "user": user, "token": *token.to_text(), "hub": hub }))
                         }
@@ -356,7 +362,7 @@ impl Signalling {
             ControlRequest::Revoke { user } => {
                 let (invitations, revoked) = (Arc::clone(&self.invitations), self.revoked.clone());
                 tokio::task::spawn_blocking(move || {
-                    let answer = match invitations.revoke(&user, unix_seconds(wall)) {
+                    let answer = match invitations.revoke(&user, unix_seconds(SystemTime::now())) {
                         Ok(count) => Reply::Ok(serde_json::json!({ "user": user, "revoked": count })),
                         Err(error) => Reply::Error(error.to_string()),
                     };
@@ -368,6 +374,12 @@ impl Signalling {
         };
         reply.send(answer).ok();
     }
+}
+
+/// The networks that are served.
+fn networks(account: Name) -> Networks {
+    let hub: Box<dyn Network> = Box::new(hub_network::Adapter::new(account));
+    [(NetworkId::new(hub_network::NAME), hub)].into()
 }
 
 /// The address itself; loopback for "all addresses".

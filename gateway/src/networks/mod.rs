@@ -5,11 +5,126 @@
 //! no effect ([`Refusal`]). A further network is one more implementation of [`Network`]; nothing in `call` changes.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use quartet_proto::e2ee::KeyExchange;
 
+use crate::cdr::Cause;
+pub use crate::cdr::DiscardReason;
+
 pub mod hub;
+
+/// The name of a network, as in `[network.NAME]`, routes and records.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkId(Arc<str>);
+
+impl NetworkId {
+    /// The network of that name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NetworkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a network lets its calls do.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The key exchanges it carries, the best first.
+    pub key_exchanges: Vec<KeyExchange>,
+    /// The signalling versions that are offered in it.
+    pub versions: Vec<String>,
+    /// What its servers add to the randomness of the Diffie-Hellman exponents; zeros if nothing.
+    pub server_random: Box<[u8; 256]>,
+    /// Whether it names the servers of each call ([`NetworkEvent::Servers`]); until then a leg tells nothing of its media.
+    pub brings_servers: bool,
+}
+
+/// A TURN server of one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnServer {
+    /// Host name or IP address, and port.
+    pub address: String,
+    /// What reaches it.
+    pub via: Via,
+    /// The user name, as long as the server is named.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// What reaches a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// Datagrams.
+    Udp,
+    /// A connection.
+    Tcp,
+    /// A connection under TLS.
+    Tls,
+}
+
+/// A relay of the network's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reflector {
+    /// Its number, as candidates name it.
+    pub id: u64,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Proves that the call may use it.
+    pub tag: Secret,
+    /// Whether it is reached over TCP.
+    pub tcp: bool,
+}
+
+/// Bytes that no log shows; wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub zeroize::Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// The servers of one call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Servers {
+    /// The signalling version, where the network has the last word.
+    pub version: Option<String>,
+    /// Whether media may go straight between the parties.
+    pub p2p: bool,
+    /// STUN servers: host name or IP address, and port.
+    pub stun: Vec<String>,
+    /// TURN servers.
+    pub turn: Vec<TurnServer>,
+    /// Relays of the network's own.
+    pub reflectors: Vec<Reflector>,
+    /// Until when their credentials are good.
+    pub until: Option<Instant>,
+}
+
+/// Whether a network's servers can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// They can; a network may say its hello.
+    Up,
+    /// They cannot: every call that needs them is over.
+    Down,
+}
 
 /// One call as its network and both parties know it: 128 random bits drawn by the caller.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,21 +149,6 @@ pub struct Offer {
     pub exchange: KeyExchange,
     /// SHA-256 of the caller's public value, exactly as it will be revealed.
     pub commitment: [u8; 32],
-}
-
-/// Why a call ends, in the words every network has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum DiscardReason {
-    /// Nobody answered in time.
-    Missed,
-    /// The way between the parties is gone: a connection closed, media failed, the key exchange failed.
-    Disconnect,
-    /// Somebody hung up.
-    Hangup,
-    /// The callee is in another call.
-    Busy,
-    /// The callee does not want this call.
-    Declined,
 }
 
 /// What the core asks of a network.
@@ -155,6 +255,13 @@ pub enum NetworkEvent {
         /// The key's fingerprint as the caller computed it.
         fingerprint: i64,
     },
+    /// The servers of the call; may come at any time before media, and again.
+    Servers {
+        /// The call.
+        call: NetworkCall,
+        /// All of them.
+        servers: Box<Servers>,
+    },
     /// One encrypted signalling packet arrived.
     Signal {
         /// The call.
@@ -187,6 +294,7 @@ impl NetworkEvent {
             | Self::Received { call }
             | Self::Accepted { call, .. }
             | Self::Confirmed { call, .. }
+            | Self::Servers { call, .. }
             | Self::Signal { call, .. }
             | Self::Discarded { call, .. }
             | Self::Refused { call, .. } => *call,
@@ -214,11 +322,50 @@ pub enum Refusal {
     Protocol(String),
 }
 
+impl Refusal {
+    /// The cause of the call that this ends.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::UnknownUser => Cause::Unknown,
+            Self::Offline => Cause::Missed,
+            Self::Busy => Cause::Busy,
+            Self::Forbidden => Cause::Forbidden,
+            Self::RateLimited { retry_after } => Cause::Limit {
+                retry_after: Some(*retry_after),
+            },
+            Self::Protocol(_) => Cause::Network,
+        }
+    }
+}
+
 /// A network as a machine: commands in, events out, time as an argument.
 ///
-/// Drain [`Network::poll_event`] after every `handle_*`. How bytes reach the network's servers is each implementation's
-/// own matter.
-pub trait Network {
+/// Drain [`Network::poll_event`] and [`Network::poll_frame`] after every `handle_*`. A frame is the network's own format:
+/// text, or bytes of one request, response or update; a driver in `io` or `networks/*/client` carries frames and says
+/// when the link is up or down.
+pub trait Network: Send {
+    /// What the network lets its calls do.
+    fn terms(&self) -> Terms;
+
+    /// What an extension of ours is called on this network, as `100@gw`.
+    fn name_of(&self, extension: &str) -> String;
+
+    /// The extension of ours that somebody on this network has called; empty for the account itself.
+    fn extension_of(&self, name: &str) -> String;
+
+    /// Takes one frame of the network's servers. What cannot be read, is not expected or is repeated has no effect.
+    fn handle_frame(&mut self, now: Instant, frame: &[u8]);
+
+    /// The next frame for the network's servers.
+    fn poll_frame(&mut self) -> Option<Vec<u8>>;
+
+    /// The way to the network's servers has come up or gone down.
+    fn handle_link(&mut self, now: Instant, link: Link);
+
+    /// Calls in any state, as the network knows them: none may outlive the calls of the exchange.
+    fn calls(&self) -> usize;
+
     /// Carries out one verb. A failure is an event ([`NetworkEvent::Refused`]), never a return value: most are only known
     /// later.
     fn handle_command(&mut self, now: Instant, command: NetworkCommand);

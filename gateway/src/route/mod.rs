@@ -14,8 +14,6 @@ use std::time::Duration;
 pub use pattern::{Pattern, PatternError};
 pub use target::{Callers, Target, TargetError, Template};
 
-use crate::config;
-
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -39,8 +37,13 @@ pub struct Destination {
 /// Who is rung.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DestinationKind {
-    /// A user of the hub.
-    Hub(String),
+    /// A user of a network.
+    User {
+        /// The network's name.
+        network: String,
+        /// The user's.
+        user: String,
+    },
     /// Phones of phones.conf, at the same time; at least one, none twice.
     Phones(Vec<String>),
 }
@@ -62,20 +65,32 @@ pub enum NoRoute {
     },
 }
 
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name, unique.
+    pub name: String,
+    /// Whose calls it is for.
+    pub from: Callers,
+    /// Which numbers.
+    pub number: Pattern,
+    /// Where they go: one user of a network, or phones.
+    pub to: Vec<Target>,
+    /// How long it rings there.
+    pub ring_timeout: Duration,
+}
+
 /// The routes of one gateway.
 #[derive(Clone, Debug)]
 pub struct Routes {
-    routes: Vec<config::Route>,
+    routes: Vec<Rule>,
     phones: BTreeSet<String>,
 }
 
 impl Routes {
     /// Takes the routes in their order and the phones that exist.
-    pub fn new(settings: &config::Settings) -> Self {
-        Self {
-            routes: settings.routes.clone(),
-            phones: settings.phones.iter().map(|phone| phone.user.clone()).collect(),
-        }
+    pub fn new(routes: Vec<Rule>, phones: BTreeSet<String>) -> Self {
+        Self { routes, phones }
     }
 
     /// Finds where a call goes.
@@ -96,7 +111,10 @@ impl Routes {
         for target in &route.to {
             let user = target.user().expand(&captures);
             match target {
-                Target::Hub(_) => return Ok(self.destination(route, DestinationKind::Hub(user))),
+                Target::Network { network, .. } => {
+                    let network = network.clone();
+                    return Ok(self.destination(route, DestinationKind::User { network, user }));
+                }
                 Target::Phone(_) if !self.phones.contains(&user) => {
                     return Err(NoRoute::UnknownPhone {
                         route: route.name.clone(),
@@ -110,10 +128,10 @@ impl Routes {
         Ok(self.destination(route, DestinationKind::Phones(phones)))
     }
 
-    fn destination(&self, route: &config::Route, kind: DestinationKind) -> Destination {
+    fn destination(&self, route: &Rule, kind: DestinationKind) -> Destination {
         Destination {
             kind,
-            ring_timeout: route.ring_timeout.duration(),
+            ring_timeout: route.ring_timeout,
             route: route.name.clone(),
         }
     }

@@ -56,8 +56,13 @@ impl fmt::Display for Callers {
 /// Where a route sends a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A user of the hub: `hub:USER`.
-    Hub(Template),
+    /// A user of a network: `NETWORK:USER`.
+    Network {
+        /// The network's name.
+        network: String,
+        /// Its user.
+        user: Template,
+    },
     /// A phone of phones.conf: `phone:USER`.
     Phone(Template),
 }
@@ -66,7 +71,7 @@ impl Target {
     /// The user, with the captures still to be filled in.
     pub fn user(&self) -> &Template {
         match self {
-            Self::Hub(user) | Self::Phone(user) => user,
+            Self::Network { user, .. } | Self::Phone(user) => user,
         }
     }
 }
@@ -76,10 +81,12 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
         match text.split_once(':') {
-            Some(("hub", user)) => Ok(Self::Hub(user.parse()?)),
             Some(("phone", user)) => Ok(Self::Phone(user.parse()?)),
-            Some(("telegram", _)) => Err(TargetError::TelegramLater),
             Some(("trunk", _)) => Err(TargetError::TrunkLater),
+            Some((network, user)) if is_network(network) => Ok(Self::Network {
+                network: network.to_owned(),
+                user: user.parse()?,
+            }),
             _ => Err(TargetError::Target),
         }
     }
@@ -88,10 +95,16 @@ impl FromStr for Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hub(user) => write!(f, "hub:{user}"),
+            Self::Network { network, user } => write!(f, "{network}:{user}"),
             Self::Phone(user) => write!(f, "phone:{user}"),
         }
     }
+}
+
+/// Whether a network may have this name: a lower-case letter, then letters, digits and `-`.
+fn is_network(name: &str) -> bool {
+    let rest = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(rest)
 }
 
 /// A text in which `{name}` stands for what the number captured.
@@ -176,10 +189,10 @@ impl fmt::Display for Template {
 #[non_exhaustive]
 pub enum TargetError {
     /// An unknown kind of origin.
-    #[error("must be \"phones\", \"phone:USER\" or \"network:hub\"")]
+    #[error("must be \"phones\", \"phone:USER\" or \"network:NAME\"")]
     Callers,
     /// An unknown kind of target.
-    #[error("must be \"hub:USER\" or \"phone:USER\"")]
+    #[error("must be \"NETWORK:USER\" or \"phone:USER\"")]
     Target,
     /// The kind without a user.
     #[error("names no user after the colon")]
@@ -193,7 +206,4 @@ pub enum TargetError {
     /// Trunks are not served yet.
     #[error("names a trunk; trunks come later, use \"phones\" or \"phone:USER\"")]
     TrunkLater,
-    /// The Telegram network is not served yet.
-    #[error("names the telegram network, which comes later; use \"hub:USER\"")]
-    TelegramLater,
 }

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 use super::*;
+use crate::config;
 
 /// Shows what a pattern makes of a number: `name=text` for each capture, or `none`.
 fn shown(pattern: &str, number: &str) -> String {
@@ -139,11 +140,12 @@ fn targets_and_callers() {
         "",
         "hub",
         "hub:",
-        "sip:100",
         "hub:{",
         "hub:}",
         "hub:{A}",
-        "telegram:main/@x",
+        "Hub:x",
+        "9:x",
+        ":x",
         "trunk:pbx",
     ] {
         assert!(bad.parse::<Target>().is_err(), "{bad}");
@@ -193,7 +195,7 @@ to = ["phone:100", "phone:101"]
 "#;
     let loaded =
         config::load_texts(Path::new("."), ["", &phones, routes], &[]).unwrap_or_else(|wrong| panic!("{wrong}"));
-    Routes::new(&loaded.settings)
+    loaded.settings.routes()
 }
 
 #[test]
@@ -221,11 +223,11 @@ fn the_first_route_that_matches_decides() {
         let shown = match routes.find(&origin, number) {
             Err(error) => error.to_string(),
             Ok(Destination {
-                kind: DestinationKind::Hub(user),
+                kind: DestinationKind::User { network, user },
                 ring_timeout,
                 route,
             }) => {
-                format!("{route}: hub {user} {}s", ring_timeout.as_secs())
+                format!("{route}: {network} {user} {}s", ring_timeout.as_secs())
             }
             Ok(Destination {
                 kind: DestinationKind::Phones(users),

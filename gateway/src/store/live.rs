@@ -9,8 +9,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Row, Transaction, TransactionBehavior, params};
 
 use super::{Store, StoreError};
-use crate::call::{Cause, Verdict};
-use crate::cdr::{Direction, Record};
+use crate::cdr::{Cause, Direction, Record, Verdict};
 
 /// A binding of the registrar, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,7 @@ use std::time::SystemTime;
 use quartet_proto::net::{FiveTuple, Protocol};
 
 use super::*;
-use crate::call::Verdict;
-use crate::cdr::{Direction, Record};
+use crate::cdr::{Direction, Record, Verdict};
 
 /// A folder of its own for one test, gone at its end.
 pub(super) struct Folder(pub(super) PathBuf);

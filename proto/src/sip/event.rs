@@ -32,6 +32,27 @@ pub enum LoginFailure {
     NotJudged,
 }
 
+/// Who a call is from, as far as that is proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// An account of ours that has logged in.
+    Account(String),
+    /// A trunk, by the address that it sends from.
+    Trunk(String),
+    /// A registrar that we are registered at calls us as this address of record.
+    Registration(String),
+}
+
+impl Caller {
+    /// Its name, of whichever kind.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Account(name) | Self::Trunk(name) | Self::Registration(name) => name,
+        }
+    }
+}
+
 /// Something happened that the calls above must know.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SipEvent {
@@ -61,8 +82,8 @@ pub enum SipEvent {
     Incoming {
         /// The new dialog.
         dialog: DialogKey,
-        /// The authenticated account.
-        user: String,
+        /// Who calls.
+        caller: Caller,
         /// The caller as it names itself; its user part is the account.
         from: NameAddr,
         /// User part of the request URI, unescaped.

@@ -16,24 +16,25 @@ mod login;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use login::{Heard, LOCAL, Source, source};
 use quartet::call::{
-    Action, CallKey, Cause, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs,
+    Action, CallKey, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs,
 };
+use quartet::cdr::Cause;
 use quartet::cli::passwd;
 use quartet::config::{Settings, load_texts};
-use quartet::exchange::{Exchange, Parts, BoxRng};
+use quartet::exchange::{BoxRng, Change, Exchange, Job, JobResult, Parts};
 use quartet::hub::{ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
 use quartet::ivr::prompts::Prompts;
 use quartet::ivr::recording::OPUS_RATE;
 use quartet::media::{Bind, LegKey, MediaCommand, MediaEvent, PlayKey, Report};
-use quartet::networks::hub::Adapter;
-use quartet::networks::{Network as _, NetworkCall, NetworkEvent};
+use quartet::io::compute;
+use quartet::networks::hub::{self, Adapter};
+use quartet::networks::{Network, NetworkCall, NetworkEvent, NetworkId};
 use quartet::plugins::Registry;
-use quartet::store::Change;
 use quartet_plugin::Codec as _;
 use quartet_proto::hub::{Name, Token};
 use quartet_proto::net::{FiveTuple, Protocol, Receive};
@@ -82,29 +83,31 @@ struct User {
 }
 
 impl User {
-    fn means(registry: &Registry) -> E2eeLegConfig {
+    fn leg_config(&self, registry: &Registry) -> E2eeLegConfig {
         let bind = Bind { addresses: vec![source(b'3').address.ip()], components: 1 };
-        E2eeLegConfig { key: LegKey(1), bind, codecs: e2ee_codecs(registry), ssrc: 7, same_worker_as: None }
+        let (network, terms) = (NetworkId::new(hub::NAME), self.adapter.terms());
+        let codecs = e2ee_codecs(registry);
+        E2eeLegConfig { key: LegKey(1), network, terms, bind, codecs, ssrc: 7, same_worker_as: None }
     }
 
     /// Carries out what the leg wants, until it is quiet.
     fn settle(&mut self, now: Instant, registry: &Registry) {
         loop {
             if let Some(event) = self.adapter.poll_event() {
-                let NetworkEvent::Requested { call, from, to, offers, versions, .. } = event else {
+                let NetworkEvent::Requested { call, from, to, offers, versions, p2p } = event else {
                     if let Some(leg) = &mut self.leg {
                         leg.handle_network(now, event);
                     }
                     continue;
                 };
-                let incoming = E2eeIncoming { call, from, to, offers, versions };
+                let incoming = E2eeIncoming { call, from, to, offers, versions, p2p };
                 self.leg =
-                    Some(E2eeLeg::answer(Self::means(registry), incoming, Box::new(ChaCha8Rng::seed_from_u64(3))));
+                    Some(E2eeLeg::answer(self.leg_config(registry), incoming, Box::new(ChaCha8Rng::seed_from_u64(3))));
                 continue;
             }
             let Some(leg) = &mut self.leg else { return };
             match leg.poll_action() {
-                Some(Action::Network(command)) => self.adapter.handle_command(now, command),
+                Some(Action::Network(_, command)) => self.adapter.handle_command(now, command),
                 Some(Action::Compute(_, job)) => leg.handle_job(now, job.run()),
                 Some(Action::Media(MediaCommand::Open { leg: key, .. })) => {
                     leg.handle_media(now, MediaEvent::Local { leg: key, lines: LINES.to_owned() });
@@ -121,9 +124,13 @@ impl User {
     }
 }
 
+/// The network that is served here.
+fn hub_id() -> NetworkId {
+    NetworkId::new(hub::NAME)
+}
+
 struct World {
     now: Instant,
-    wall: SystemTime,
     exchange: Exchange,
     rendezvous: Rendezvous,
     user: User,
@@ -139,6 +146,7 @@ struct World {
     running: Vec<CallKey>,
     ended: BTreeSet<String>,
     overload: bool,
+    prompts: Prompts,
     rng: ChaCha8Rng,
 }
 
@@ -152,15 +160,15 @@ impl World {
             seed += 1;
             Box::new(ChaCha8Rng::seed_from_u64(seed))
         };
+        let name = |text: &str| Name::new(text).expect("a valid name");
         let exchange = Exchange::new(Parts {
             settings: settings(),
             registry: Arc::clone(&registry),
-            prompts: Prompts::builtin(Box::new(|| Ok(Box::new(silence)))),
+            networks: [(hub_id(), Box::new(Adapter::new(name("gw"))) as Box<dyn Network>)].into(),
             sip: vec![(Protocol::Udp, LOCAL)],
             machine: vec![LOCAL.ip()],
             rng: Box::new(rng),
         });
-        let name = |text: &str| Name::new(text).expect("a valid name");
         let directory = Directory::default();
         directory.insert(name("anna"), Token::from_text(TOKEN).expect("a valid token").hash());
         let config =
@@ -174,7 +182,6 @@ impl World {
         assert!(rendezvous.is_online(&name("anna")));
         Self {
             now,
-            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             exchange,
             rendezvous,
             user: User { adapter: Adapter::new(name("anna")), leg: None },
@@ -188,6 +195,7 @@ impl World {
             running: Vec::new(),
             ended: BTreeSet::new(),
             overload: false,
+            prompts: Prompts::builtin(Box::new(|| Ok(Box::new(silence)))),
             rng: ChaCha8Rng::seed_from_u64(2),
         }
     }
@@ -197,29 +205,30 @@ impl World {
         let mut work = true;
         while std::mem::take(&mut work) {
             self.user.settle(self.now, &self.registry);
-            while let Some(text) = self.user.adapter.poll_transmit() {
-                self.rendezvous.handle_input(self.now, USER, &text);
+            while let Some(frame) = self.user.adapter.poll_frame() {
+                self.rendezvous.handle_input(self.now, USER, str::from_utf8(&frame).expect("text"));
             }
-            while let Some(text) = self.exchange.poll_hub() {
-                self.hear_frame(&text);
-                self.rendezvous.handle_input(self.now, GATEWAY, &text);
+            while let Some((_, frame)) = self.exchange.poll_frame() {
+                let text = str::from_utf8(&frame).expect("text");
+                self.hear_frame(text);
+                self.rendezvous.handle_input(self.now, GATEWAY, text);
             }
             while let Some((conn, text)) = self.rendezvous.poll_transmit() {
                 work = true;
                 if conn == GATEWAY {
-                    self.exchange.handle_hub(self.now, self.wall, &text);
+                    self.exchange.handle_frame(self.now, &hub_id(), text.as_bytes());
                 } else {
-                    self.user.adapter.handle_input(self.now, &text);
+                    self.user.adapter.handle_frame(self.now, text.as_bytes());
                 }
             }
             while self.rendezvous.poll_close().is_some() {}
             while let Some((leg, job)) = self.exchange.poll_job() {
                 work = true;
-                if std::mem::take(&mut self.overload) {
-                    self.exchange.handle_overload(self.now, self.wall, leg);
-                } else {
-                    self.exchange.handle_job(self.now, self.wall, leg, job.run());
-                }
+                let done = match job {
+                    Job::KeyExchange(_) if std::mem::take(&mut self.overload) => JobResult::KeyExchange(None),
+                    job => compute::run(job, &mut self.prompts),
+                };
+                self.exchange.handle_job(self.now, leg, done);
             }
         }
         while let Some(transmit) = self.exchange.poll_transmit() {
@@ -278,7 +287,7 @@ impl World {
 
     fn datagram(&mut self, from: Source, payload: &[u8]) {
         let five_tuple = FiveTuple::new(Protocol::Udp, LOCAL, from.address);
-        self.exchange.handle_sip(self.now, self.wall, Receive { five_tuple, payload });
+        self.exchange.handle_sip(self.now, Receive { five_tuple, payload });
         self.drain();
     }
 
@@ -301,7 +310,7 @@ impl World {
                 let (from, to) = ("anna".to_owned(), to.to_owned());
                 let outgoing = E2eeOutgoing { call: NetworkCall(id), from, to };
                 let rng = Box::new(ChaCha8Rng::seed_from_u64(4));
-                self.user.leg = Some(E2eeLeg::call(User::means(&self.registry), outgoing, rng));
+                self.user.leg = Some(E2eeLeg::call(self.user.leg_config(&self.registry), outgoing, rng));
             }
             b'x' => self.rendezvous.disconnect(now, USER),
             _ => {
@@ -336,7 +345,7 @@ impl World {
             _ if self.closed.contains(&leg) => MediaEvent::Closed { leg },
             _ => return,
         };
-        self.exchange.handle_media(self.now, self.wall, event);
+        self.exchange.handle_media(self.now, event);
         self.drain();
     }
 
@@ -344,7 +353,7 @@ impl World {
         match letter {
             b'h' => {
                 let call = self.running.last().copied();
-                let _ = call.map(|call| self.exchange.hang_up(self.now, self.wall, call));
+                let _ = call.map(|call| self.exchange.hang_up(self.now, call));
             }
             b'l' => _ = self.exchange.locked(self.now),
             b'u' => _ = self.exchange.unlock(self.now, "100"),
@@ -365,11 +374,11 @@ impl World {
                 [self.exchange.poll_timeout(), self.rendezvous.poll_timeout(), self.user.adapter.poll_timeout(), user];
             let due = timers.into_iter().flatten().min().map(|at| at.saturating_duration_since(self.now));
             let step = due.unwrap_or(left).min(left);
-            (self.now, self.wall, left) = (self.now + step, self.wall + step, left - step);
+            (self.now, left) = (self.now + step + step, left - step);
             if due.is_none_or(|due| due > step) {
                 return;
             }
-            self.exchange.handle_timeout(self.now, self.wall);
+            self.exchange.handle_timeout(self.now);
             self.rendezvous.handle_timeout(self.now);
             self.user.adapter.handle_timeout(self.now);
             if let Some(leg) = &mut self.user.leg {
@@ -384,7 +393,7 @@ impl World {
             [digit @ b'0'..=b'3', datagram @ ..] => self.phone(source(*digit), datagram),
             [b'h', frame @ ..] => {
                 let frame = String::from_utf8_lossy(frame).replace("$C", &self.call).replace("$I", &self.request);
-                self.exchange.handle_hub(self.now, self.wall, &frame);
+                self.exchange.handle_frame(self.now, &hub_id(), frame.as_bytes());
                 self.drain();
             }
             [b'u', letter, ..] => self.order(*letter),
@@ -405,7 +414,7 @@ fuzz_target!(|data: &[u8]| {
     for record in data.split(|b| *b == 0) {
         world.play(record);
     }
-    world.exchange.stop(world.now, world.wall);
+    world.exchange.stop(world.now);
     world.drain();
     assert!(world.legs.iter().all(|leg| world.closed.contains(leg)), "a media leg stays open");
     // What has been said is summed up after a minute; a registration lives up to two hours.

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use quartet::networks::Network as _;
+use quartet::networks::{Link, Network as _};
 use quartet::networks::hub::Adapter;
 use quartet_proto::hub::Name;
 
@@ -12,11 +12,11 @@ fuzz_target!(|text: &str| {
     let mut now = Instant::now();
     let mut adapter = Adapter::new(Name::new("gw").expect("a valid name"));
     for frame in text.lines() {
-        adapter.handle_input(now, frame);
+        adapter.handle_frame(now, frame.as_bytes());
         now += Duration::from_secs(1);
         adapter.handle_timeout(now);
-        while adapter.poll_transmit().is_some() || adapter.poll_event().is_some() {}
+        while adapter.poll_frame().is_some() || adapter.poll_event().is_some() {}
     }
-    adapter.disconnected();
+    adapter.handle_link(now, Link::Down);
     assert_eq!((adapter.calls(), adapter.pending()), (0, 0));
 });

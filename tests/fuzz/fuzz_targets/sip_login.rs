@@ -104,10 +104,10 @@ impl Subject {
     }
 
     fn on_event(&mut self, cause: Option<Source>, event: &SipEvent) {
-        if let SipEvent::Incoming { dialog, user, five_tuple, .. } = event {
-            assert_eq!(cause.and_then(|c| c.account), Some(user.as_str()), "a call without a login");
+        if let SipEvent::Incoming { dialog, caller, five_tuple, .. } = event {
+            assert_eq!(cause.and_then(|c| c.account), Some(caller.name()), "a call without a login");
             assert_eq!(cause.map(|c| c.address), Some(five_tuple.remote));
-            let (key, account) = (*dialog, user.clone());
+            let (key, account) = (*dialog, caller.name().to_owned());
             self.dialogs.push(Dialog { key, account, called: None, is_answered: false, is_over: false });
             return;
         }

@@ -3,12 +3,12 @@
 use std::mem;
 use std::time::Instant;
 
-use quartet_proto::e2ee::key_exchange::{self, Agreed, Committed, KeyExchangeError, NO_SERVER_RANDOM};
-use quartet_proto::e2ee::{self, KeyExchange, Negotiation, Role, Version};
+use quartet_proto::e2ee::key_exchange::{self, Agreed, Committed, KeyExchangeError};
+use quartet_proto::e2ee::{KeyExchange, Negotiation, Role, Version};
 
-use super::{E2eeLeg, EXCHANGES, State};
-use crate::call::Cause;
+use super::{E2eeLeg, State};
 use crate::call::leg::{Action, KeyExchangeJob, LegEvent};
+use crate::cdr::Cause;
 use crate::networks::{NetworkCommand, Offer};
 
 impl E2eeLeg {
@@ -17,7 +17,8 @@ impl E2eeLeg {
         if self.config.codecs.is_empty() {
             return self.over(Cause::Incompatible);
         }
-        drawn.sort_by_key(|committed| EXCHANGES.iter().position(|e| *e == committed.exchange()));
+        let offered = &self.config.terms.key_exchanges;
+        drawn.sort_by_key(|committed| offered.iter().position(|exchange| *exchange == committed.exchange()));
         let offers = drawn
             .iter()
             .map(|c| Offer {
@@ -30,8 +31,8 @@ impl E2eeLeg {
             from: self.binding.caller.clone(),
             to: self.binding.callee.clone(),
             offers,
-            versions: e2ee::versions().iter().map(|v| (*v).to_owned()).collect(),
-            p2p: true,
+            versions: self.config.terms.versions.clone(),
+            p2p: self.p2p,
         });
         self.state = State::Requested { drawn };
     }
@@ -64,7 +65,12 @@ impl E2eeLeg {
             return;
         };
         let Some(rng) = &mut self.rng else { return };
-        let job = key_exchange::answer(offer.exchange, offer.commitment, &mut **rng, &NO_SERVER_RANDOM);
+        let job = key_exchange::answer(
+            offer.exchange,
+            offer.commitment,
+            &mut **rng,
+            &self.config.terms.server_random,
+        );
         self.actions
             .push_back(Action::Compute(self.config.key, KeyExchangeJob::Answer(job)));
         self.state = State::Answering { version };
@@ -85,7 +91,7 @@ impl E2eeLeg {
         }
     }
 
-    /// There is a key: the caller reveals, both begin to negotiate.
+    /// There is a key: the caller reveals, both begin to negotiate, once the network has named the servers if it does.
     pub(super) fn on_key(&mut self, now: Instant, agreed: Agreed, version: Version) {
         self.state = State::Negotiating;
         if self.role == Role::Caller {
@@ -96,6 +102,19 @@ impl E2eeLeg {
             });
         }
         self.events.push_back(LegEvent::Emojis(agreed.emojis));
+        if self.config.terms.brings_servers && self.servers.is_none() {
+            self.awaiting_servers = Some((agreed, version));
+        } else {
+            self.negotiate(now, agreed, version);
+        }
+    }
+
+    /// Begins the encrypted signalling, in the version that the network wants if it has the last word.
+    pub(super) fn negotiate(&mut self, now: Instant, agreed: Agreed, version: Version) {
+        let wanted = self.servers.as_ref().and_then(|servers| servers.version.as_deref());
+        let Some(version) = wanted.map_or(Some(version), Version::from_name) else {
+            return self.fail(Cause::Incompatible);
+        };
         let Some(rng) = self.rng.take() else { return };
         self.negotiation = Some(Negotiation::new(self.role, version, agreed.key, rng));
         for packet in mem::take(&mut self.early_packets) {

@@ -3,13 +3,17 @@
 use quartet_proto::sdp::Codec;
 
 use crate::media::{Bind, LegKey};
-use crate::networks::{NetworkCall, Offer};
+use crate::networks::{NetworkCall, NetworkId, Offer, Terms};
 
 /// How an E2EE leg meets the world.
 #[derive(Clone, Debug)]
 pub struct E2eeLegConfig {
     /// Its key, here and in media.
     pub key: LegKey,
+    /// The network of the user.
+    pub network: NetworkId,
+    /// What that lets its calls do.
+    pub terms: Terms,
     /// Where its sockets are bound.
     pub bind: Bind,
     /// The codecs we send, best first; empty if no plugin serves one.
@@ -44,4 +48,6 @@ pub struct Incoming {
     pub offers: Vec<Offer>,
     /// The signalling versions that the caller speaks.
     pub versions: Vec<String>,
+    /// Whether the caller lets media go straight between the parties.
+    pub p2p: bool,
 }

@@ -5,7 +5,7 @@ use quartet_proto::sdp::{
 };
 
 use super::{PTIME_MS, SipLeg};
-use crate::call::Cause;
+use crate::cdr::Cause;
 use crate::plugins::FmtpRole;
 
 impl SipLeg {

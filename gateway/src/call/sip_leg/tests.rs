@@ -1,11 +1,10 @@
 //! A phone's leg, and a call of such legs, without endpoint and media.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::call::{self, Call, CallKey, Instance, Leg, Parties, Policy};
 use crate::cdr::Direction;
-use crate::ivr::prompts::Prompts;
 
 /// A phone that has called with a late offer.
 pub(in crate::call) fn leg(key: u64) -> SipLeg {
@@ -29,6 +28,7 @@ fn config(key: u64, signalling_peer_ip: IpAddr) -> SipLegConfig {
             payload_type: Some(0),
             fmtp: String::new(),
         }],
+        same_worker_as: None,
         ssrc: 1,
         session_id: 1,
         user: "100".into(),
@@ -58,7 +58,6 @@ pub(in crate::call) fn talking(now: Instant, legs: Vec<SipLeg>) -> Call {
     let legs = legs.into_iter().map(Leg::Sip).collect();
     let mut call = Call::new(
         now,
-        SystemTime::UNIX_EPOCH,
         CallKey::new(Instance::draw(&mut crate::io::signalling::generator()), 1),
         parties,
         policy,
@@ -120,13 +119,12 @@ fn either_way_alone_is_heard() {
 
 #[test]
 fn a_key_is_passed_on_to_the_partner_unless_media_did_it() {
-    let mut prompts = Prompts::builtin(Box::new(|| Err("nothing is said here".into())));
-    let forwarded = |press: fn(&mut SipLeg, char), prompts: &mut Prompts| {
+    let forwarded = |press: fn(&mut SipLeg, char)| {
         let now = Instant::now();
         let mut pressed = leg(1);
         press(&mut pressed, '5');
         let mut call = talking(now, vec![pressed, leg(2)]);
-        call.handle_legs(now, prompts);
+        call.handle_legs(now);
         std::iter::from_fn(|| call.poll_action())
             .filter_map(|action| {
                 if let Action::Media(MediaCommand::SendDtmf { leg, digit }) = action {
@@ -137,8 +135,8 @@ fn a_key_is_passed_on_to_the_partner_unless_media_did_it() {
             })
             .collect::<Vec<_>>()
     };
-    assert_eq!(forwarded(info, &mut prompts), [(LegKey(2), '5')]);
-    assert_eq!(forwarded(rtp, &mut prompts), []);
+    assert_eq!(forwarded(info), [(LegKey(2), '5')]);
+    assert_eq!(forwarded(rtp), []);
 }
 
 fn audio(connection: &str, port: u16) -> Vec<u8> {
@@ -183,8 +181,9 @@ fn told(leg: &mut SipLeg) -> Vec<String> {
             Action::Media(MediaCommand::Hold { on, .. }) => Some(format!("hold {on}")),
             Action::Sip(_)
             | Action::Media(_)
-            | Action::Network(_)
+            | Action::Network(..)
             | Action::Compute(..)
+            | Action::Speak { .. }
             | Action::Running(_)
             | Action::Record(_) => None,
         })

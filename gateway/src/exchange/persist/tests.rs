@@ -3,17 +3,19 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use quartet_proto::net::{FiveTuple, Protocol, Receive};
 use quartet_proto::sip::{Credentials, Endpoint, EndpointConfig, SipCommand, SipEvent};
 
-use super::*;
+use super::{Exchange, StoredBinding};
+use crate::cdr::Clock;
 use crate::config;
 use crate::demo::{Hashes, phone_row};
-use crate::exchange::Parts;
+use crate::exchange::{Networks, Parts};
 use crate::io::signalling::generator;
-use crate::ivr::prompts::Prompts;
 use crate::plugins::Registry;
+use crate::store::Change;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PASSWORD: &str = "correct-horse";
@@ -28,7 +30,7 @@ fn exchange(password: &str, users: &[&str], gateway: SocketAddr) -> Exchange {
     Exchange::new(Parts {
         settings: Arc::new(loaded.settings),
         registry: Arc::new(Registry::default()),
-        prompts: Prompts::builtin(Box::new(|| Err("nothing is said here".into()))),
+        networks: Networks::new(),
         sip: vec![(Protocol::Udp, gateway)],
         machine: Vec::new(),
         rng: Box::new(generator),
@@ -72,7 +74,7 @@ impl World {
     fn pass(&mut self, length: Duration) {
         self.now += length;
         self.wall += length;
-        self.exchange.handle_timeout(self.now, self.wall);
+        self.exchange.handle_timeout(self.now);
     }
 
     /// The phone registers for so long, or takes its binding back; gives what is handed to the store.
@@ -94,7 +96,7 @@ impl World {
                     five_tuple: FiveTuple::new(Protocol::Udp, self.gateway, self.seen),
                     payload: &sent.payload,
                 };
-                self.exchange.handle_sip(self.now, self.wall, datagram);
+                self.exchange.handle_sip(self.now, datagram);
             } else if let Some(sent) = self.exchange.poll_transmit() {
                 let datagram = Receive {
                     five_tuple: FiveTuple::new(Protocol::Udp, self.at, self.gateway),
@@ -111,7 +113,17 @@ impl World {
     }
 
     fn changes(&mut self) -> Vec<Change> {
-        std::iter::from_fn(|| self.exchange.poll_change()).collect()
+        let clock = self.clock();
+        std::iter::from_fn(|| self.exchange.poll_change())
+            .map(|change| change.at(&clock))
+            .collect()
+    }
+
+    fn clock(&self) -> Clock {
+        Clock {
+            now: self.now,
+            wall: self.wall,
+        }
     }
 
     /// The gateway dies with this in its store, and another process starts.
@@ -122,7 +134,7 @@ impl World {
     fn restart_as(&mut self, exchange: Exchange, stored: Vec<StoredBinding>) {
         self.exchange = exchange;
         self.exchange
-            .restore(self.now, self.wall, [("100".to_owned(), stored)].into());
+            .restore(&self.clock(), [("100".to_owned(), stored)].into());
     }
 
     fn registered(&self) -> usize {

@@ -10,12 +10,19 @@ mod words;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use quartet_proto::e2ee;
+use quartet_proto::e2ee::key_exchange::NO_SERVER_RANDOM;
 use quartet_proto::hub as wire;
 use quartet_proto::hub::{ClientFrame, ErrorCode, Event, ExchangeName, Failure, Name, Request, ServerFrame, Version};
 
-use super::{DiscardReason, KeyExchange, Network, NetworkCall, NetworkCommand, NetworkEvent, Offer, Refusal};
+use super::{
+    DiscardReason, KeyExchange, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, Offer, Refusal, Terms,
+};
 use order::{Call, Calls, Step, Verdict};
 use words::{id_of, refusal};
+
+/// The name of this network.
+pub const NAME: &str = "hub";
 
 /// How long the hub may take to answer a request.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -45,14 +52,14 @@ enum Kind {
 
 /// The gateway's side of a hub connection.
 ///
-/// Drain [`Adapter::poll_transmit`] and [`Network::poll_event`] after every `handle_*`. Frames keep their order.
+/// Drain [`Network::poll_frame`] and [`Network::poll_event`] after every `handle_*`. Frames keep their order.
 #[derive(Debug)]
 pub struct Adapter {
     account: Name,
     calls: Calls,
     pending: BTreeMap<u64, Pending>,
     next_id: u64,
-    transmits: VecDeque<String>,
+    transmits: VecDeque<Vec<u8>>,
     events: VecDeque<NetworkEvent>,
     dropped: u64,
 }
@@ -72,53 +79,10 @@ impl Adapter {
         }
     }
 
-    /// Takes one text frame of the hub. A frame that cannot be read, is not expected or is repeated is dropped and
-    /// counted.
-    pub fn handle_input(&mut self, now: Instant, text: &str) {
-        match ServerFrame::parse(text) {
-            Ok(ServerFrame::Answer { id, outcome }) => match id.and_then(|id| self.pending.remove(&id)) {
-                Some(pending) => {
-                    if let Err(failure) = outcome {
-                        self.refused(now, &pending, failure);
-                    }
-                }
-                None => self.drop_frame(),
-            },
-            Ok(ServerFrame::Event(event)) => self.event(now, event),
-            Err(error) => {
-                tracing::debug!(%error, "frame of the hub dropped");
-                self.dropped += 1;
-            }
-        }
-    }
-
-    /// The connection is gone: every call on it is over.
-    pub fn disconnected(&mut self) {
-        self.pending.clear();
-        self.transmits.clear();
-        for call in self.calls.take_all() {
-            self.events.push_back(NetworkEvent::Discarded {
-                call,
-                reason: DiscardReason::Disconnect,
-            });
-        }
-    }
-
-    /// The next frame for the hub.
-    pub fn poll_transmit(&mut self) -> Option<String> {
-        self.transmits.pop_front()
-    }
-
     /// Frames dropped so far.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped
-    }
-
-    /// Calls in any state.
-    #[must_use]
-    pub fn calls(&self) -> usize {
-        self.calls.len()
     }
 
     /// Requests that wait for an answer.
@@ -128,7 +92,7 @@ impl Adapter {
     }
 
     fn drop_frame(&mut self) {
-        tracing::debug!("unexpected frame of the hub dropped");
+        tracing::debug!("frame of the hub dropped: not readable, or not expected");
         self.dropped += 1;
     }
 
@@ -147,7 +111,8 @@ impl Adapter {
                 kind,
             },
         );
-        self.transmits.push_back(ClientFrame { id, request }.to_text());
+        self.transmits
+            .push_back(ClientFrame { id, request }.to_text().into_bytes());
     }
 
     fn send_discard(&mut self, now: Instant, call: NetworkCall, reason: DiscardReason, duration: Duration) {
@@ -383,6 +348,61 @@ impl Adapter {
 }
 
 impl Network for Adapter {
+    fn terms(&self) -> Terms {
+        Terms {
+            key_exchanges: vec![KeyExchange::X25519, KeyExchange::Dh2048],
+            versions: e2ee::versions().iter().map(|version| (*version).to_owned()).collect(),
+            server_random: Box::new(NO_SERVER_RANDOM),
+            brings_servers: false,
+        }
+    }
+
+    fn name_of(&self, extension: &str) -> String {
+        format!("{extension}@{}", self.account)
+    }
+
+    fn extension_of(&self, name: &str) -> String {
+        name.split_once('@').map_or("", |(extension, _)| extension).to_owned()
+    }
+
+    fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
+        match str::from_utf8(frame).map(ServerFrame::parse) {
+            Ok(Ok(ServerFrame::Answer { id, outcome })) => match id.and_then(|id| self.pending.remove(&id)) {
+                Some(pending) => {
+                    if let Err(failure) = outcome {
+                        self.refused(now, &pending, failure);
+                    }
+                }
+                None => self.drop_frame(),
+            },
+            Ok(Ok(ServerFrame::Event(event))) => self.event(now, event),
+            Ok(Err(_)) | Err(_) => self.drop_frame(),
+        }
+    }
+
+    fn poll_frame(&mut self) -> Option<Vec<u8>> {
+        self.transmits.pop_front()
+    }
+
+    /// The calls of a connection end with it. Who connects has said hello before this machine hears of it.
+    fn handle_link(&mut self, _now: Instant, link: Link) {
+        if link == Link::Up {
+            return;
+        }
+        self.pending.clear();
+        self.transmits.clear();
+        for call in self.calls.take_all() {
+            self.events.push_back(NetworkEvent::Discarded {
+                call,
+                reason: DiscardReason::Disconnect,
+            });
+        }
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
     fn handle_command(&mut self, now: Instant, command: NetworkCommand) {
         match command {
             NetworkCommand::Request {

@@ -150,13 +150,17 @@ mod say {
     }
 }
 
+fn hear(adapter: &mut Adapter, now: Instant, text: &str) {
+    adapter.handle_frame(now, text.as_bytes());
+}
+
 fn events(adapter: &mut Adapter) -> Vec<NetworkEvent> {
     std::iter::from_fn(|| adapter.poll_event()).collect()
 }
 
 fn sent(adapter: &mut Adapter) -> Vec<ClientFrame> {
-    std::iter::from_fn(|| adapter.poll_transmit())
-        .map(|text| ClientFrame::parse(&text).unwrap())
+    std::iter::from_fn(|| adapter.poll_frame())
+        .map(|frame| ClientFrame::parse(str::from_utf8(&frame).unwrap()).unwrap())
         .collect()
 }
 
@@ -167,21 +171,21 @@ fn at(now: Instant, outgoing: bool, stage: usize) -> Adapter {
         adapter.handle_command(now, request(CALL, "100@gw", "anna"));
         for (at, text) in [(2, say::received(CALL)), (3, say::accept(CALL, "x25519", "9.0.0"))] {
             if stage >= at {
-                adapter.handle_input(now, &text);
+                hear(&mut adapter, now, &text);
             }
         }
         if stage >= 4 {
             adapter.handle_command(now, confirm(CALL));
         }
     } else {
-        adapter.handle_input(now, &say::request(CALL, "100@gw"));
+        hear(&mut adapter, now, &say::request(CALL, "100@gw"));
         for (at, command) in [(2, NetworkCommand::Received { call: CALL }), (3, accept(CALL))] {
             if stage >= at {
                 adapter.handle_command(now, command);
             }
         }
         if stage >= 4 {
-            adapter.handle_input(now, &say::confirm(CALL));
+            hear(&mut adapter, now, &say::confirm(CALL));
         }
     }
     assert_eq!(adapter.calls(), 1);
@@ -250,12 +254,14 @@ impl Pair {
     fn settle(&mut self) {
         loop {
             let mut moved = false;
-            while let Some(text) = self.ours.poll_transmit() {
-                self.hub.handle_input(self.now, ConnKey(0), &text);
+            while let Some(frame) = self.ours.poll_frame() {
+                self.hub
+                    .handle_input(self.now, ConnKey(0), str::from_utf8(&frame).unwrap());
                 moved = true;
             }
-            while let Some(text) = self.theirs.poll_transmit() {
-                self.hub.handle_input(self.now, ConnKey(1), &text);
+            while let Some(frame) = self.theirs.poll_frame() {
+                self.hub
+                    .handle_input(self.now, ConnKey(1), str::from_utf8(&frame).unwrap());
                 moved = true;
             }
             while let Some((conn, text)) = self.hub.poll_transmit() {
@@ -264,7 +270,7 @@ impl Pair {
                 } else {
                     &mut self.theirs
                 };
-                adapter.handle_input(self.now, &text);
+                adapter.handle_frame(self.now, text.as_bytes());
                 moved = true;
             }
             if !moved {
@@ -394,7 +400,8 @@ fn answers_become_refusals() {
             message: String::new(),
             retry_after,
         };
-        adapter.handle_input(
+        hear(
+            &mut adapter,
             now,
             &ServerFrame::Answer {
                 id,
@@ -452,7 +459,7 @@ fn a_hostile_hub_cannot_change_the_order() {
             for (verb, verdict) in verbs.into_iter().zip(verdicts.chars()) {
                 let now = start();
                 let mut adapter = at(now, outgoing, stage);
-                adapter.handle_input(now, &verb);
+                hear(&mut adapter, now, &verb);
                 let place = format!("outgoing {outgoing}, stage {stage}, {verb}");
                 let events = events(&mut adapter);
                 match verdict {
@@ -493,14 +500,14 @@ fn the_end_comes_in_every_state_and_once() {
             for text in [say::discard(CALL), say::taken(CALL)] {
                 let now = start();
                 let mut adapter = at(now, outgoing, stage);
-                adapter.handle_input(now, &text);
+                hear(&mut adapter, now, &text);
                 assert!(matches!(
                     events(&mut adapter)[..],
                     [NetworkEvent::Discarded { call: CALL, .. }]
                 ));
-                adapter.handle_input(now, &text);
-                adapter.handle_input(now, &say::signal(CALL));
-                adapter.handle_input(now, &say::request(CALL, "gw"));
+                hear(&mut adapter, now, &text);
+                hear(&mut adapter, now, &say::signal(CALL));
+                hear(&mut adapter, now, &say::request(CALL, "gw"));
                 assert!(events(&mut adapter).is_empty());
                 assert_eq!((adapter.calls(), adapter.dropped()), (0, 3));
                 adapter.handle_command(now, discard(CALL));
@@ -519,7 +526,7 @@ fn a_swapped_choice_ends_the_call() {
     for (exchange, version) in [("future", "9.0.0"), ("x25519", "7.0.0")] {
         let now = start();
         let mut adapter = at(now, true, 2);
-        adapter.handle_input(now, &say::accept(CALL, exchange, version));
+        hear(&mut adapter, now, &say::accept(CALL, exchange, version));
         assert!(matches!(
             events(&mut adapter)[..],
             [NetworkEvent::Refused {
@@ -536,21 +543,21 @@ fn requests_that_are_not_for_us_are_dropped() {
     let now = start();
     let mut adapter = adapter("gw");
     for to in ["anna", "100@anna", "gw2", "gw@anna"] {
-        adapter.handle_input(now, &say::request(CALL, to));
+        hear(&mut adapter, now, &say::request(CALL, to));
     }
     assert_eq!((adapter.calls(), adapter.dropped()), (0, 4));
-    adapter.handle_input(now, &say::request(CALL, "100@gw"));
+    hear(&mut adapter, now, &say::request(CALL, "100@gw"));
     let [NetworkEvent::Requested { offers: offered, .. }] = &events(&mut adapter)[..] else {
         panic!("a call")
     };
     assert_eq!(*offered, offers(), "unknown exchanges and repeated names are left out");
-    adapter.handle_input(now, &say::request(CALL, "100@gw"));
+    hear(&mut adapter, now, &say::request(CALL, "100@gw"));
     assert!(events(&mut adapter).is_empty());
 
     let nothing = say::request(NetworkCall([8; 16]), "gw")
         .replace("x25519", "x448")
         .replace("dh2048", "dh4096");
-    adapter.handle_input(now, &nothing);
+    hear(&mut adapter, now, &nothing);
     assert!(matches!(
         sent(&mut adapter)[..],
         [ClientFrame {
@@ -565,7 +572,7 @@ fn requests_that_are_not_for_us_are_dropped() {
 fn our_own_request_sent_back_is_no_call() {
     let now = start();
     let mut adapter = at(now, true, 1);
-    adapter.handle_input(now, &say::request(CALL, "gw"));
+    hear(&mut adapter, now, &say::request(CALL, "gw"));
     assert!(events(&mut adapter).is_empty());
     assert_eq!((adapter.calls(), adapter.dropped()), (1, 1));
 }
@@ -593,7 +600,7 @@ fn a_lost_connection_ends_every_call() {
     for outgoing in [true, false] {
         for stage in 1..=4 {
             let mut adapter = at(start(), outgoing, stage);
-            adapter.disconnected();
+            adapter.handle_link(start(), Link::Down);
             let reason = DiscardReason::Disconnect;
             assert_eq!(events(&mut adapter), [NetworkEvent::Discarded { call: CALL, reason }]);
             assert_eq!(
@@ -608,7 +615,7 @@ fn a_lost_connection_ends_every_call() {
 fn an_error_in_mid_call_ends_it_on_both_sides() {
     let now = start();
     let mut adapter = adapter("gw");
-    adapter.handle_input(now, &say::request(CALL, "gw"));
+    hear(&mut adapter, now, &say::request(CALL, "gw"));
     adapter.handle_command(now, NetworkCommand::Received { call: CALL });
     adapter.handle_command(now, accept(CALL));
     let frames = sent(&mut adapter);
@@ -617,7 +624,7 @@ fn an_error_in_mid_call_ends_it_on_both_sides() {
         ServerFrame::Answer { id: Some(id), outcome }.to_text()
     };
     events(&mut adapter);
-    adapter.handle_input(now, &refuse(frames[1].id));
+    hear(&mut adapter, now, &refuse(frames[1].id));
     assert!(matches!(events(&mut adapter)[..], [NetworkEvent::Refused { .. }]));
     assert!(matches!(
         sent(&mut adapter)[..],
@@ -626,8 +633,8 @@ fn an_error_in_mid_call_ends_it_on_both_sides() {
             ..
         }]
     ));
-    adapter.handle_input(now, &refuse(frames[1].id));
-    adapter.handle_input(now, &refuse(999));
+    hear(&mut adapter, now, &refuse(frames[1].id));
+    hear(&mut adapter, now, &refuse(999));
     assert_eq!((events(&mut adapter).len(), adapter.dropped()), (0, 2));
 
     // A signal that the hub's rate refuses is lost, as packets are; one about an unknown call ends it.
@@ -636,7 +643,7 @@ fn an_error_in_mid_call_ends_it_on_both_sides() {
         adapter.handle_command(now, signal(CALL));
         let id = Some(sent(&mut adapter)[0].id);
         let outcome = Err(Failure::new(code, ""));
-        adapter.handle_input(now, &ServerFrame::Answer { id, outcome }.to_text());
+        hear(&mut adapter, now, &ServerFrame::Answer { id, outcome }.to_text());
         assert_eq!((events(&mut adapter).len() == 1, adapter.calls() == 0), (ends, ends));
     }
 }
@@ -669,7 +676,7 @@ fn mutated_frames_of_the_hub_never_panic_and_stay_bounded() {
             let at = rng.next_u32() as usize % bytes.len();
             bytes[at] = rng.next_u32() as u8;
         }
-        adapter.handle_input(clock, &String::from_utf8_lossy(&bytes));
+        adapter.handle_frame(clock, &bytes);
         let command = match rng.next_u32() % 6 {
             0 => request(
                 NetworkCall(std::array::from_fn(|_| rng.next_u32() as u8)),

@@ -8,15 +8,15 @@ use crate::sip::auth::Verdict;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{Method, Request};
 use crate::sip::response::Head;
-use crate::sip::{DialogKey, SipEvent};
+use crate::sip::{Caller, DialogKey, SipEvent};
 
 impl Endpoint {
-    /// The account that a request is authenticated as; else a response is sent, and it is `None`.
-    pub(super) fn admit(&mut self, now: Instant, request: &Request, head: &Head) -> Option<String> {
+    /// Who a request is from; else a response is sent, and it is `None`.
+    pub(super) fn admit(&mut self, now: Instant, request: &Request, head: &Head) -> Option<Caller> {
         if request.method == Method::Invite
             && let Some(user) = self.called_by_registrar(request, head.five_tuple)
         {
-            return Some(user);
+            return Some(Caller::Registration(user));
         }
         let named = if request.method == Method::Register {
             &request.to
@@ -26,7 +26,7 @@ impl Endpoint {
         let named = named.uri.user_unescaped();
         let user = self.authenticate(now, request, head, &named)?;
         if user == named {
-            return Some(user);
+            return Some(Caller::Account(user));
         }
         self.respond_stateless(now, head, 403, Some("Not Your Address"), Vec::new());
         None

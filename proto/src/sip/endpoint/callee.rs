@@ -11,7 +11,7 @@ use crate::sip::message::{Headers, NameAddr, Request, quote};
 use crate::sip::response::{Head, OutgoingResponse};
 use crate::sip::timers::{Owner, T1, TRANSACTION_TIMEOUT, Timer};
 use crate::sip::transaction::{ServerKey, ServerMachine};
-use crate::sip::{DialogKey, SipError, SipEvent};
+use crate::sip::{Caller, DialogKey, SipError, SipEvent};
 
 impl Endpoint {
     /// A call comes.
@@ -22,7 +22,7 @@ impl Endpoint {
         if self.is_overloaded(now, &head) {
             return;
         }
-        let Some(user) = self.admit(now, request, &head) else {
+        let Some(caller) = self.admit(now, request, &head) else {
             return;
         };
         if self.is_body_refused(now, request, &head) {
@@ -33,7 +33,7 @@ impl Endpoint {
         };
         let (key, local_tag) = (self.next_dialog(), self.token());
         let five_tuple = head.five_tuple;
-        let is_registered = self.registrar.reaches(five_tuple.peer(), Some(&user));
+        let is_registered = self.registrar.reaches(five_tuple.peer(), Some(caller.name()));
         let id = self.create_server_transaction(request, head, Some(key));
         self.respond(now, id, 100, "");
         self.dialogs.insert(Dialog {
@@ -49,7 +49,10 @@ impl Endpoint {
             target,
             routes: routes_of(&request.headers),
             peer: five_tuple,
-            account: Some(user.clone()).filter(|user| self.accounts.contains_key(user)),
+            account: match &caller {
+                Caller::Account(user) => Some(user.clone()),
+                Caller::Trunk(_) | Caller::Registration(_) => None,
+            },
             is_registered,
             invite: Some(id),
             invite_cseq: 0,
@@ -60,7 +63,7 @@ impl Endpoint {
         });
         self.events.push_back(SipEvent::Incoming {
             dialog: key,
-            user,
+            caller,
             from: request.from.clone(),
             target: request.uri.user_unescaped(),
             call_id: request.call_id.clone(),

@@ -12,7 +12,7 @@ use crate::sip::outgoing::Outgoing;
 use crate::sip::registrar::{Contact, Refused, RequestedBinding, Update};
 use crate::sip::response::{Head, OutgoingResponse};
 use crate::sip::transaction::Purpose;
-use crate::sip::{SipError, SipEvent};
+use crate::sip::{Caller, SipError, SipEvent};
 
 /// Contacts of one REGISTER: all that an account may have, and all that they replace.
 const MAX_CONTACTS: usize = 32;
@@ -47,7 +47,7 @@ impl Endpoint {
         if self.is_overloaded(now, &head) {
             return;
         }
-        let Some(user) = self.admit(now, request, &head) else {
+        let Some(Caller::Account(user)) = self.admit(now, request, &head) else {
             return;
         };
         let source = head.five_tuple;

@@ -11,7 +11,7 @@ pub(super) fn a_phone_calls_and_hangs_up() {
     let events = world.events(GATEWAY);
     let [
         SipEvent::Incoming {
-            user,
+            caller,
             target,
             body,
             from,
@@ -22,7 +22,7 @@ pub(super) fn a_phone_calls_and_hangs_up() {
         panic!("{events:?}")
     };
     assert_eq!(
-        (user.as_str(), target.as_str(), body.as_deref()),
+        (caller.name(), target.as_str(), body.as_deref()),
         ("100", "tg*anna@x", Some(&b"offer"[..]))
     );
     assert_eq!(from.display.as_deref(), Some("Anna"));

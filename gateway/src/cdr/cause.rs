@@ -6,13 +6,28 @@ use std::time::Duration;
 
 use quartet_proto::sip::Reason;
 
-use crate::networks::{DiscardReason, Refusal};
+/// Why a call ends, in the words every network has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DiscardReason {
+    /// Nobody answered in time.
+    Missed,
+    /// The way between the parties is gone: a connection closed, media failed, the key exchange failed.
+    Disconnect,
+    /// Somebody hung up.
+    Hangup,
+    /// The callee is in another call.
+    Busy,
+    /// The callee does not want this call.
+    Declined,
+}
 
 /// Why a call ended, or never began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// It was answered and one side hung up.
     Answered,
+    /// Another of the called answered: said to those that stop ringing, never in a record.
+    Elsewhere,
     /// The callee is in another call.
     Busy,
     /// The callee refused.
@@ -59,8 +74,8 @@ struct Row {
     word: &'static str,
     /// The status that refuses an INVITE.
     status: u16,
-    /// What the Reason header says (Q.850 cause and text, RFC 3326), where the status alone does not tell.
-    reason: Option<(u16, &'static str)>,
+    /// What the Reason header says (protocol, cause and text, RFC 3326), where the status alone does not tell.
+    reason: Option<(&'static str, u16, &'static str)>,
     /// What the E2EE network is told.
     discard: DiscardReason,
 }
@@ -73,8 +88,16 @@ impl Cause {
             reason,
             discard,
         };
+        let q850 = |cause, text| Some(("Q.850", cause, text));
         match self {
             Self::Answered => row("answered", 480, None, DiscardReason::Hangup),
+            // A phone is not to show the call as missed (RFC 3326 §2).
+            Self::Elsewhere => row(
+                "elsewhere",
+                480,
+                Some(("SIP", 200, "Call completed elsewhere")),
+                DiscardReason::Hangup,
+            ),
             Self::Busy => row("busy", 486, None, DiscardReason::Busy),
             Self::Declined => row("declined", 603, None, DiscardReason::Declined),
             Self::Missed => row("missed", 480, None, DiscardReason::Missed),
@@ -84,53 +107,53 @@ impl Cause {
             Self::Incompatible => row(
                 "incompatible",
                 488,
-                Some((88, "No version or codec in common")),
+                q850(88, "No version or codec in common"),
                 DiscardReason::Disconnect,
             ),
             Self::MediaAddress => row(
                 "media_address",
                 488,
-                Some((88, "Media address or port cannot be used")),
+                q850(88, "Media address or port cannot be used"),
                 DiscardReason::Disconnect,
             ),
             Self::KeyExchange => row(
                 "key_exchange",
                 488,
-                Some((88, "Key exchange failed")),
+                q850(88, "Key exchange failed"),
                 DiscardReason::Disconnect,
             ),
             Self::Fingerprint => row(
                 "fingerprint",
                 488,
-                Some((88, "Key fingerprint differs")),
+                q850(88, "Key fingerprint differs"),
                 DiscardReason::Disconnect,
             ),
             Self::Dtls => row(
                 "dtls",
                 500,
-                Some((127, "Media encryption failed")),
+                q850(127, "Media encryption failed"),
                 DiscardReason::Disconnect,
             ),
             Self::Signalling => row(
                 "signalling",
                 500,
-                Some((127, "Encrypted signalling failed")),
+                q850(127, "Encrypted signalling failed"),
                 DiscardReason::Disconnect,
             ),
             Self::Network => row(
                 "network",
                 503,
-                Some((38, "Network out of order")),
+                q850(38, "Network out of order"),
                 DiscardReason::Disconnect,
             ),
-            Self::Media => row("media", 500, Some((41, "Media failed")), DiscardReason::Disconnect),
-            Self::Mismatch => row("mismatch", 488, Some((88, "Emojis differ")), DiscardReason::Disconnect),
-            Self::Crashed => row("crashed", 500, Some((41, "Gateway crashed")), DiscardReason::Disconnect),
-            Self::Limit { retry_after: Some(_) } => row("limit", 503, Some((42, "Limit reached")), DiscardReason::Busy),
+            Self::Media => row("media", 500, q850(41, "Media failed"), DiscardReason::Disconnect),
+            Self::Mismatch => row("mismatch", 488, q850(88, "Emojis differ"), DiscardReason::Disconnect),
+            Self::Crashed => row("crashed", 500, q850(41, "Gateway crashed"), DiscardReason::Disconnect),
+            Self::Limit { retry_after: Some(_) } => row("limit", 503, q850(42, "Limit reached"), DiscardReason::Busy),
             Self::Limit { retry_after: None } => row(
                 "limit",
                 480,
-                Some((42, "Too many calls in a minute")),
+                q850(42, "Too many calls in a minute"),
                 DiscardReason::Busy,
             ),
         }
@@ -148,8 +171,8 @@ impl Cause {
 
     /// The Reason header for a refusal or a BYE (RFC 3326), if the cause needs one.
     pub fn reason(self) -> Option<Reason> {
-        self.row().reason.map(|(cause, text)| Reason {
-            protocol: "Q.850".into(),
+        self.row().reason.map(|(protocol, cause, text)| Reason {
+            protocol: protocol.into(),
             cause,
             text: text.into(),
         })
@@ -207,20 +230,6 @@ impl Cause {
         }
     }
 
-    /// Reads a network's refusal of our request.
-    pub fn from_refusal(why: &Refusal) -> Self {
-        match why {
-            Refusal::UnknownUser => Self::Unknown,
-            Refusal::Offline => Self::Missed,
-            Refusal::Busy => Self::Busy,
-            Refusal::Forbidden => Self::Forbidden,
-            Refusal::RateLimited { retry_after } => Self::Limit {
-                retry_after: Some(*retry_after),
-            },
-            Refusal::Protocol(_) => Self::Network,
-        }
-    }
-
     /// Reads the word with which a transport failed.
     pub fn from_transport(word: &str) -> Self {
         match word {
@@ -230,12 +239,13 @@ impl Cause {
     }
 
     /// Of the refusals of two callees, the one that tells the caller more.
-    pub(super) fn or_more_telling(self, other: Self) -> Self {
+    pub fn or_more_telling(self, other: Self) -> Self {
         let rank = |cause: Self| match cause {
             Self::Declined => 0,
             Self::Busy => 1,
             Self::Missed => 2,
             Self::Answered
+            | Self::Elsewhere
             | Self::Hangup
             | Self::Unknown
             | Self::Forbidden
@@ -259,8 +269,9 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 18] = [
+    const ALL: [Cause; 19] = [
         Cause::Answered,
+        Cause::Elsewhere,
         Cause::Busy,
         Cause::Declined,
         Cause::Missed,

@@ -1,0 +1,56 @@
+//! A member of a call: its leg, how far it has come, and its media.
+
+use quartet_proto::e2ee::fingerprint::Emoji;
+
+use super::Leg;
+use crate::media::{LegKey, Report};
+
+/// How far a member has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It calls, or it is called.
+    Pending,
+    /// It accepted the call.
+    Accepted,
+    /// It hears and is heard.
+    Connected,
+    /// It is over; it stays until its media is closed.
+    Ended,
+}
+
+/// A leg in its call.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) leg: Leg,
+    pub(super) phase: Phase,
+    /// Media was opened for it and is not closed yet.
+    pub(super) is_media_open: bool,
+    /// How it was heard last.
+    pub(super) report: Report,
+    /// The emojis of its key, if it has one.
+    pub(super) emojis: Option<[Emoji; 4]>,
+    /// The member whose place it takes once it is connected.
+    pub(super) replaces: Option<LegKey>,
+}
+
+impl Member {
+    pub(super) fn new(leg: Leg, replaces: Option<LegKey>) -> Self {
+        Self {
+            leg,
+            phase: Phase::Pending,
+            is_media_open: false,
+            report: Report::default(),
+            emojis: None,
+            replaces,
+        }
+    }
+
+    pub(super) fn key(&self) -> LegKey {
+        self.leg.key()
+    }
+
+    /// Whether it is part of the call: neither over, nor only about to replace another.
+    pub(super) fn is_in_call(&self) -> bool {
+        self.phase != Phase::Ended && self.replaces.is_none()
+    }
+}

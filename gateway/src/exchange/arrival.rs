@@ -1,0 +1,94 @@
+//! A call that has come, from either side, before it is known what becomes of it.
+
+use quartet_proto::net::FiveTuple;
+use quartet_proto::sip::{Caller, DialogKey, SipEvent};
+
+use super::FoundBy;
+use crate::call::{E2eeIncoming, Parties};
+use crate::cdr::Direction;
+use crate::networks::{NetworkEvent, NetworkId};
+
+/// A call that has come.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// By SIP.
+    Sip {
+        dialog: DialogKey,
+        caller: Caller,
+        number: String,
+        five_tuple: FiveTuple,
+        body: Option<Vec<u8>>,
+    },
+    /// From a user of a network.
+    Network { network: NetworkId, incoming: E2eeIncoming },
+}
+
+impl Arrival {
+    pub(super) fn of_sip(event: SipEvent) -> Option<Self> {
+        let SipEvent::Incoming {
+            dialog,
+            caller,
+            target: number,
+            body,
+            five_tuple,
+            ..
+        } = event
+        else {
+            return None;
+        };
+        Some(Self::Sip {
+            dialog,
+            caller,
+            number,
+            five_tuple,
+            body,
+        })
+    }
+
+    pub(super) fn of_network(network: NetworkId, event: NetworkEvent) -> Option<Self> {
+        let NetworkEvent::Requested {
+            call,
+            from,
+            to,
+            offers,
+            versions,
+            p2p,
+        } = event
+        else {
+            return None;
+        };
+        let incoming = E2eeIncoming {
+            call,
+            from,
+            to,
+            offers,
+            versions,
+            p2p,
+        };
+        Some(Self::Network { network, incoming })
+    }
+
+    pub(super) fn parties(&self) -> Parties {
+        let (from, to, direction, network) = match self {
+            Self::Sip { caller, number, .. } => (caller.name(), number, Direction::Outgoing, None),
+            Self::Network { network, incoming } => {
+                let network = Some(network.to_string());
+                (incoming.from.as_str(), &incoming.to, Direction::Incoming, network)
+            }
+        };
+        Parties {
+            from: from.to_owned(),
+            to: to.clone(),
+            route: None,
+            direction,
+            network,
+        }
+    }
+
+    pub(super) fn found_by(&self) -> FoundBy {
+        match self {
+            Self::Sip { dialog, .. } => FoundBy::Dialog(*dialog),
+            Self::Network { network, incoming } => FoundBy::Network(network.clone(), incoming.call),
+        }
+    }
+}

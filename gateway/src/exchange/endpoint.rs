@@ -1,0 +1,54 @@
+//! The SIP endpoint as the settings want it: its name, its bounds, its accounts.
+
+use std::net::SocketAddr;
+
+use quartet_proto::net::Protocol;
+use quartet_proto::sip::{Account, Endpoint, EndpointConfig, Ha1, Limits};
+use zeroize::Zeroizing;
+
+use super::BoxRng;
+use crate::call::Instance;
+use crate::config;
+
+/// The endpoint as the settings want it.
+pub(super) fn endpoint(
+    settings: &config::Settings,
+    sip: &[(Protocol, SocketAddr)],
+    instance: Instance,
+    rng: BoxRng,
+) -> Endpoint {
+    let limits = Limits {
+        login_failures: settings.limits.login_failures,
+        login_interval: settings.limits.login_interval.duration(),
+        ..Limits::default()
+    };
+    let config = EndpointConfig {
+        instance: instance.to_string(),
+        user_agent: concat!("quartet/", env!("CARGO_PKG_VERSION")).into(),
+        realm: settings.sip.realm.clone(),
+        limits,
+    };
+    let mut endpoint = Endpoint::new(config, rng);
+    endpoint.set_local(sip.to_vec());
+    endpoint.set_accounts(settings.phones.iter().map(account).collect());
+    endpoint
+}
+
+fn account(phone: &config::Phone) -> Account {
+    Account {
+        user: phone.user.clone(),
+        ha1: Ha1 {
+            md5: phone
+                .password_hash
+                .md5
+                .as_ref()
+                .map(|hash| Zeroizing::new(*hash.bytes())),
+            sha256: phone
+                .password_hash
+                .sha256
+                .as_ref()
+                .map(|hash| Zeroizing::new(*hash.bytes())),
+        },
+        max_contacts: phone.max_contacts,
+    }
+}
