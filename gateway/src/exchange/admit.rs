@@ -242,7 +242,7 @@ impl Exchange {
     }
 
     /// A leg that rings one contact of a phone.
-    fn ring(&mut self, phone: &config::Phone, contact: &Contact, from: &str) -> (Leg, FoundBy) {
+    pub(super) fn ring(&mut self, phone: &config::Phone, contact: &Contact, from: &str) -> (Leg, FoundBy) {
         let key = LegKey(self.next_key());
         let dialog = self.endpoint.next_dialog();
         let config = self.sip_leg_config(key, phone, contact.five_tuple, from);
@@ -263,20 +263,8 @@ impl Exchange {
             "call"
         );
         for (leg, found_by) in &legs {
-            self.by_leg.insert(leg.key(), key);
-            match found_by {
-                FoundBy::Dialog(dialog) => _ = self.by_dialog.insert(*dialog, leg.key()),
-                FoundBy::Network(network, call) => {
-                    _ = self.by_network.insert((network.clone(), *call), leg.key());
-                }
-            }
+            self.enter(key, leg.key(), found_by);
         }
-        self.legs.insert(
-            key,
-            legs.iter()
-                .map(|(leg, found_by)| (leg.key(), found_by.clone()))
-                .collect(),
-        );
         let legs = legs.into_iter().map(|(leg, _)| leg).collect();
         let mut call = Call::new(now, key, parties, policy, legs);
         call.handle_legs(now);
@@ -359,7 +347,7 @@ impl Exchange {
         self.has_enough(|call| call.has_phone(user))
     }
 
-    fn phone(&self, user: &str) -> Option<config::Phone> {
+    pub(super) fn phone(&self, user: &str) -> Option<config::Phone> {
         self.settings.phones.iter().find(|phone| phone.user == user).cloned()
     }
 

@@ -8,6 +8,7 @@ mod admit;
 mod arrival;
 mod deadlines;
 mod endpoint;
+mod job;
 mod limits;
 mod note;
 mod persist;
@@ -23,12 +24,10 @@ use quartet_proto::net::{Protocol, Receive, Transmit};
 use quartet_proto::sip::{DialogKey, Endpoint, SavedBinding, SipCommand, SipError, SipEvent};
 use rand_core::CryptoRng;
 
-use crate::call::{Action, Call, CallKey, Instance, KeyExchangeJob, KeyExchangeResult, Leg};
+use crate::call::{Action, Call, CallKey, Instance, Leg};
 use crate::cdr::{Cause, Direction, Record};
 use crate::config::Addresses;
-use crate::ivr::script::Line;
-use crate::ivr::sound::Clip;
-use crate::media::{LegKey, MediaCommand, MediaEvent, PlayKey};
+use crate::media::{LegKey, MediaCommand, MediaEvent};
 use crate::networks::{Link, Network, NetworkCall, NetworkEvent, NetworkId};
 use crate::plugins::Registry;
 use crate::route::Routes;
@@ -37,6 +36,7 @@ use deadlines::Deadlines;
 use limits::CallLimits;
 use summary::Summaries;
 
+pub use job::{Job, JobResult};
 pub use persist::Change;
 pub use report::{CallRow, LockedRow, PhoneRow};
 
@@ -52,31 +52,6 @@ enum FoundBy {
 
 /// All networks, by name.
 pub type Networks = BTreeMap<NetworkId, Box<dyn Network>>;
-
-/// Work that is too slow for the signalling task.
-#[derive(Debug)]
-pub enum Job {
-    /// A step of a key exchange.
-    KeyExchange(KeyExchangeJob),
-    /// Making sound of a script.
-    Speak {
-        /// Names it when it has been played.
-        play: PlayKey,
-        /// What is said.
-        script: Vec<Line>,
-        /// In which language.
-        language: String,
-    },
-}
-
-/// What came of a [`Job`].
-#[derive(Debug)]
-pub enum JobResult {
-    /// Of a step of a key exchange; `None` if it could not be taken.
-    KeyExchange(Option<KeyExchangeResult>),
-    /// Of a script: its sound; `None` if there is none, and then nothing was heard.
-    Speak(PlayKey, Option<Vec<Clip>>),
-}
 
 /// What the exchange is made of.
 pub struct Parts {
@@ -107,7 +82,7 @@ pub struct Exchange {
     rng: Box<dyn FnMut() -> BoxRng + Send>,
     calls: BTreeMap<CallKey, Call>,
     deadlines: Deadlines,
-    /// The legs that each call began with, and what they are found by.
+    /// The legs that each call has had, and what they are found by.
     legs: BTreeMap<CallKey, Vec<(LegKey, FoundBy)>>,
     by_leg: BTreeMap<LegKey, CallKey>,
     by_dialog: BTreeMap<DialogKey, LegKey>,
@@ -435,6 +410,18 @@ impl Exchange {
         }
     }
 
+    /// Notes what a leg of a call is found by.
+    fn enter(&mut self, key: CallKey, leg: LegKey, found_by: &FoundBy) {
+        self.by_leg.insert(leg, key);
+        match found_by {
+            FoundBy::Dialog(dialog) => _ = self.by_dialog.insert(*dialog, leg),
+            FoundBy::Network(network, call) => {
+                _ = self.by_network.insert((network.clone(), *call), leg);
+            }
+        }
+        self.legs.entry(key).or_default().push((leg, found_by.clone()));
+    }
+
     /// Forgets a call and all that it was found by.
     fn forget(&mut self, key: CallKey) {
         self.calls.remove(&key);
@@ -489,25 +476,4 @@ fn ice_addresses(machine: Vec<IpAddr>, sip: &[(Protocol, SocketAddr)]) -> Vec<Ip
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn users_get_no_socket_on_loopback_unless_all_is_there() {
-        let machine: Vec<IpAddr> = ["192.0.2.1", "2001:db8::1", "127.0.0.1", "::1"]
-            .map(|ip| ip.parse().unwrap())
-            .to_vec();
-        let udp = |address: &str| (Protocol::Udp, address.parse().unwrap());
-        let sip = |text: &str| text.split(' ').map(udp).collect::<Vec<_>>();
-        let served = ice_addresses(machine.clone(), &sip("192.0.2.1:5060 127.0.0.1:5060"));
-        assert_eq!(served, machine[..2]);
-        assert_eq!(
-            ice_addresses(machine.clone(), &sip("127.0.0.1:5060 [::1]:5060")),
-            machine
-        );
-        assert_eq!(
-            ice_addresses(machine[2..].to_vec(), &sip("192.0.2.1:5060")),
-            machine[2..]
-        );
-    }
-}
+mod tests;

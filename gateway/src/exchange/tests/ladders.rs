@@ -1,0 +1,359 @@
+//! Single calls, told step by step: what goes well, what crosses, what limits refuse, what is spoken, and a transfer.
+
+use std::net::IpAddr;
+
+use super::*;
+use crate::call::{CallKey, Leg};
+use crate::exchange::{FoundBy, ice_addresses};
+
+#[test]
+fn users_get_no_socket_on_loopback_unless_all_is_there() {
+    let machine: Vec<IpAddr> = ["192.0.2.1", "2001:db8::1", "127.0.0.1", "::1"]
+        .map(|ip| ip.parse().unwrap())
+        .to_vec();
+    let udp = |address: &str| (Protocol::Udp, address.parse().unwrap());
+    let sip = |text: &str| text.split(' ').map(udp).collect::<Vec<_>>();
+    let served = ice_addresses(machine.clone(), &sip("192.0.2.1:5060 127.0.0.1:5060"));
+    assert_eq!(served, machine[..2]);
+    assert_eq!(
+        ice_addresses(machine.clone(), &sip("127.0.0.1:5060 [::1]:5060")),
+        machine
+    );
+    assert_eq!(
+        ice_addresses(machine[2..].to_vec(), &sip("192.0.2.1:5060")),
+        machine[2..]
+    );
+}
+
+#[test]
+fn a_phone_calls_a_user() {
+    let mut world = World::new("");
+    world.dial("anna");
+    world.user_accepts();
+    world.drain();
+    assert_eq!(world.spoken, ["en: 10 lines"], "the announcement");
+    world.play_out();
+    world.hang_up(0);
+    world.drain();
+    let expected = "\
+100 -> gw: INVITE
+gw -> 100: 401 Unauthorized
+100 -> gw: ACK
+100 -> gw: INVITE
+gw -> 100: 100 Trying
+gw -> hub: call.request
+anna -> hub: call.received
+gw -> 100: 180 Ringing
+anna -> hub: call.accept
+gw -> hub: call.confirm
+gw -> 100: 200 OK
+100 -> gw: ACK
+media: bridged
+100 -> gw: BYE
+gw -> hub: call.discard hangup
+gw -> 100: 200 OK";
+    assert_eq!(world.ladder(), expected);
+    assert_eq!(world.cause(), "answered");
+    assert_eq!(world.user.ended, [Cause::Answered]);
+    world.assert_empty();
+}
+
+#[test]
+fn a_user_calls_two_phones_and_one_picks_up() {
+    let mut world = World::new("").registered();
+    world.user_dials("gw");
+    world.ring(1);
+    world.drain();
+    world.pick_up(1);
+    world.drain();
+    let expected = "\
+anna -> hub: call.request
+gw -> hub: call.received
+gw -> 100: INVITE
+gw -> 101: INVITE
+100 -> gw: 100 Trying
+101 -> gw: 100 Trying
+101 -> gw: 180 Ringing
+101 -> gw: 200 OK
+gw -> 101: ACK
+gw -> 100: CANCEL
+100 -> gw: 200 OK
+100 -> gw: 487 Request Terminated
+gw -> hub: call.accept
+gw -> 100: ACK
+anna -> hub: call.confirm
+media: bridged";
+    assert_eq!(world.ladder(), expected);
+    assert_eq!(world.phones[0].end(), "cancelled");
+    world.user_ends(Cause::Answered);
+    world.drain();
+    assert_eq!((world.cause(), world.phones[1].end().as_str()), ("answered", "BYE"));
+    world.assert_empty();
+}
+
+/// Both say something at the same moment; neither has seen the other's word.
+#[test]
+fn what_crosses() {
+    let outgoing = |first: fn(&mut World), second: fn(&mut World)| {
+        let mut world = World::new("");
+        world.dial("anna");
+        first(&mut world);
+        second(&mut world);
+        world.drain();
+        world.assert_empty();
+        (world.cause(), world.phones[0].end())
+    };
+    let said = |cause: &'static str, phone: &str| (cause, phone.to_owned());
+    // The phone gives up while the user accepts, and while it declines.
+    assert_eq!(outgoing(|w| w.hang_up(0), World::user_accepts), said("hangup", "487"));
+    assert_eq!(
+        outgoing(|w| w.hang_up(0), |w| w.user_ends(Cause::Declined)),
+        said("declined", "603")
+    );
+    // Both hang up.
+    let both = |world: &mut World| {
+        world.hang_up(0);
+        world.user_ends(Cause::Answered);
+    };
+    let mut world = World::new("");
+    world.dial("anna");
+    world.user_accepts();
+    world.drain();
+    both(&mut world);
+    world.drain();
+    world.assert_empty();
+    assert_eq!(world.cause(), "answered");
+    // Two phones pick up at once: one has the call, the other is told that it was answered elsewhere.
+    let mut world = World::new("").registered();
+    world.user_dials("gw");
+    world.pick_up(0);
+    world.pick_up(1);
+    world.drain();
+    let ends = [world.phones[0].end(), world.phones[1].end()];
+    assert!(ends == ["", "BYE"] || ends == ["BYE", ""], "{ends:?}");
+    world.user_ends(Cause::Answered);
+    world.drain();
+    world.assert_empty();
+    // The user gives up while the phone picks up.
+    let mut world = World::new("").registered();
+    world.user_dials("100@gw");
+    world.user_ends(Cause::Hangup);
+    world.pick_up(0);
+    world.drain();
+    world.assert_empty();
+    assert_eq!((world.cause(), world.phones[0].end().as_str()), ("hangup", "BYE"));
+}
+
+/// Of two phones that do not take the call the caller hears what tells the most.
+#[test]
+fn refusals_of_several_phones() {
+    for (first, second, cause) in [
+        (486, 603, "declined"),
+        (603, 486, "declined"),
+        (480, 486, "busy"),
+        (404, 480, "missed"),
+        (500, 503, "network"),
+    ] {
+        let mut world = World::new("").registered();
+        world.user_dials("gw");
+        world.reject(0, first);
+        world.drain();
+        assert_eq!(world.exchange.call_count(), 1, "the other rings on");
+        world.reject(1, second);
+        world.drain();
+        assert_eq!(world.cause(), cause, "{first} {second}");
+        world.assert_empty();
+    }
+}
+
+#[test]
+fn limits_refuse_with_a_cause_each() {
+    let refused = |conf: &str, dials: usize| {
+        let mut world = World::new(conf);
+        for _ in 0..dials {
+            world.dial("anna");
+        }
+        let ends = world.phones[0].end();
+        let causes: Vec<_> = world.records.iter().map(|record| record.cause).collect();
+        (ends, causes)
+    };
+    let (none, limit) = (String::new(), "limit");
+    assert_eq!(refused("", 1), (none.clone(), vec![]));
+    assert_eq!(refused("[limits]\ncalls = 1\n", 2), ("503".into(), vec![limit]));
+    assert_eq!(
+        refused("[limits]\ncalls_per_phone = 1\n", 2),
+        ("486".into(), vec!["busy"])
+    );
+    assert_eq!(
+        refused("[limits]\ncalls_per_minute_phone = 2\n", 2),
+        ("480".into(), vec![limit])
+    );
+    assert_eq!(
+        refused("[limits]\ncalls_per_minute_callee = 2\n", 2),
+        ("480".into(), vec![limit])
+    );
+    assert_eq!(
+        refused("[limits]\ncalls_per_minute_route = 2\n", 2),
+        ("480".into(), vec![limit])
+    );
+    // A key exchange that the machine has no room for.
+    let mut world = World::new("");
+    world.overload = true;
+    world.dial("anna");
+    world.assert_empty();
+    assert_eq!((world.cause(), world.phones[0].end().as_str()), (limit, "503"));
+    // No route, nobody of that name, no phone registered.
+    for (number, cause) in [("a%20b", "unknown"), ("nobody", "unknown")] {
+        let mut world = World::new("");
+        world.dial(number);
+        world.drain();
+        assert_eq!(world.cause(), cause, "{number}");
+        world.assert_empty();
+    }
+    for (to, cause) in [("100@gw", "missed"), ("999@gw", "declined"), ("x@gw", "declined")] {
+        let mut world = World::new("");
+        world.user_dials(to);
+        assert_eq!(world.cause(), cause, "{to}");
+        world.assert_empty();
+    }
+}
+
+/// The keys of the handset, by RFC 4733 through media: `*1` speaks once more, `*9` ends the call as a mismatch.
+#[test]
+fn the_emojis_are_spoken_and_checked() {
+    let press = |world: &mut World, keys: &str| {
+        let leg = world.leg_over("rtp").expect("the phone's media");
+        for digit in keys.chars() {
+            world.exchange.handle_media(world.now, MediaEvent::Dtmf { leg, digit });
+            world.drain();
+        }
+    };
+    let talking = |conf: &str| {
+        let mut world = World::new(conf);
+        world.dial("anna");
+        world.user_accepts();
+        world.drain();
+        world
+    };
+    let mut world = talking("");
+    world.play_out();
+    press(&mut world, "*1");
+    assert_eq!(world.spoken.len(), 2);
+    world.play_out();
+    press(&mut world, "*9");
+    world.assert_empty();
+    assert_eq!((world.cause(), world.phones[0].end().as_str()), ("mismatch", "BYE"));
+    assert_eq!(world.records[0].verdict.word(), "mismatch");
+
+    let mut world = talking("[call]\nverify = \"confirm\"\n");
+    world.play_out();
+    press(&mut world, "1");
+    world.play_out();
+    world.hang_up(0);
+    world.drain();
+    assert_eq!(
+        (world.cause(), world.records[0].verdict.word()),
+        ("answered", "verified")
+    );
+
+    let mut world = talking("[call]\nverify = \"confirm\"\nconfirm_timeout = \"5s\"\n");
+    world.play_out();
+    world.run(6 * SECOND);
+    world.hang_up(0);
+    world.drain();
+    assert_eq!(world.records[0].verdict.word(), "unverified");
+
+    // What could not be made sound of was not announced.
+    let mut world = World::new("");
+    world.dial("anna");
+    world.fail_speech = true;
+    world.user_accepts();
+    world.drain();
+    assert_eq!(world.exchange.call_count(), 1, "the call goes on");
+    world.hang_up(0);
+    world.drain();
+    assert_eq!(world.records[0].verdict.word(), "off");
+}
+
+impl Exchange {
+    /// What a transfer will do.
+    fn replace(&mut self, now: Instant, key: CallKey, old: LegKey, new: Leg, found_by: FoundBy) -> bool {
+        let leg = new.key();
+        let is_taken = self.calls.get_mut(&key).is_some_and(|call| call.replace(now, old, new));
+        if is_taken {
+            self.enter(key, leg, &found_by);
+            self.run_actions(now, key);
+        }
+        is_taken
+    }
+}
+
+/// The phone's place in a standing call is taken by another one: what a transfer does.
+#[test]
+fn a_leg_is_swapped_in_a_standing_call() {
+    let transferred = |world: &mut World| {
+        world.dial("anna");
+        world.user_accepts();
+        world.drain();
+        world.play_out();
+        let key = *world.exchange.calls.keys().next().expect("a call");
+        let phone = world.exchange.phone("101").expect("phone 101");
+        let contact = world.exchange.endpoint.contacts(world.now, "101").remove(0);
+        let old = world.leg_over("rtp").expect("the phone's media");
+        let (leg, found_by) = world.exchange.ring(&phone, &contact, "anna");
+        assert!(world.exchange.replace(world.now, key, old, leg, found_by));
+        world.drain();
+        (key, old)
+    };
+    let mut world = World::new("").registered();
+    let (key, old) = transferred(&mut world);
+    assert_eq!(world.phones[0].end(), "", "the first phone talks on");
+    world.ring(1);
+    world.pick_up(1);
+    world.drain();
+    assert_eq!(
+        (world.phones[0].end().as_str(), world.phones[1].end().as_str()),
+        ("BYE", "")
+    );
+    let user = world.leg_over("webrtc").expect("the user's media");
+    let new = world.leg_over("rtp").expect("the new phone's media");
+    assert!(new != old && !world.media.contains_key(&old));
+    assert_eq!(world.bridged.last(), Some(&(new, user)));
+    assert_eq!(world.spoken.len(), 2, "the new handset hears the words");
+    assert!(world.exchange.calls[&key].emojis().is_some());
+    world.hang_up(1);
+    world.drain();
+    assert_eq!(
+        (world.cause(), &world.user.ended[..]),
+        ("answered", &[Cause::Answered][..])
+    );
+    assert_eq!(world.records[0].legs.len(), 2);
+    world.assert_empty();
+
+    // A new phone that does not take it changes nothing; neither does one that comes when the call is over.
+    let mut world = World::new("").registered();
+    let (key, old) = transferred(&mut world);
+    world.reject(1, 486);
+    world.drain();
+    assert_eq!((world.exchange.call_count(), world.media.contains_key(&old)), (1, true));
+    assert_eq!(world.phones[0].end(), "");
+    world.hang_up(0);
+    world.drain();
+    assert_eq!(world.cause(), "answered");
+    let phone = world.exchange.phone("101").expect("phone 101");
+    let contact = world.exchange.endpoint.contacts(world.now, "101").remove(0);
+    let (leg, found_by) = world.exchange.ring(&phone, &contact, "anna");
+    assert!(!world.exchange.replace(world.now, key, old, leg, found_by));
+    world.assert_empty();
+
+    // The call ends while the new phone rings: it stops.
+    let mut world = World::new("").registered();
+    transferred(&mut world);
+    world.user_ends(Cause::Answered);
+    world.drain();
+    assert_eq!(
+        (world.phones[0].end().as_str(), world.phones[1].end().as_str()),
+        ("BYE", "cancelled")
+    );
+    world.assert_empty();
+}
