@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "tidy/directions.rs"]
+mod directions;
 #[path = "tidy/words.rs"]
 mod words;
 

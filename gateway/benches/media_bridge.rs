@@ -25,7 +25,7 @@ use std::{
 use quartet::{
     config::Plugins,
     io::media_worker::Media,
-    media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role},
+    media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role, Sink},
     plugins::Registry,
 };
 
@@ -107,6 +107,7 @@ fn open(media: &Media, events: &Receiver<MediaEvent>, leg: u64, beside: Option<u
         leg,
         same_worker_as: beside.map(LegKey),
         transport: "rtp".to_owned(),
+        sink: Sink::Telephone,
         role: Role::Offer,
         bind: Bind {
             addresses: vec![[127, 0, 0, 1].into()],

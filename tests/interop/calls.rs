@@ -238,7 +238,7 @@ async fn baresip_is_killed_in_conversation_and_ntgcalls_is_told_within_fifteen_s
     anna.wait_for("connected", SOON);
     desk.kill();
     anna.wait_for("discarded", Duration::from_secs(15));
-    assert_eq!(house.record(1).await["cause"], "media");
+    assert_eq!(house.record(1).await["cause"], "timeout");
     house.wait_idle().await;
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
-use quartet::media::{MediaCommand, MediaEvent};
+use quartet::media::{MediaCommand, MediaEvent, MediaFault};
 use quartet::plugins::{
     About, CodecSettings, Decoder, Outcome, Output, Packet, PacketKind, Registry, Transport, TransportEvent,
 };
@@ -479,8 +479,11 @@ impl Leg {
                     tell(MediaEvent::Connected { leg });
                 }
                 Output::Event {
-                    event: TransportEvent::Failed(cause),
-                } => tell(MediaEvent::Failed { leg, cause }),
+                    event: TransportEvent::Failed(word),
+                } => {
+                    let fault = MediaFault::from_word(&word);
+                    tell(MediaEvent::Failed { leg, fault });
+                }
                 Output::Event {
                     event: TransportEvent::Local,
                 } => {

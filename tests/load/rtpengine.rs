@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use quartet::media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role};
+use quartet::media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role, Sink};
 use quartet_proto::sdp::{Codec, MediaDescription, SessionDescription};
 
 use crate::ends::{Ends, Way};
@@ -180,6 +180,7 @@ impl Leg {
             leg: LegKey(1),
             same_worker_as: None,
             transport: transport.to_owned(),
+            sink: Sink::Telephone,
             role: Role::Answer,
             bind: Bind {
                 addresses: vec![Ipv4Addr::LOCALHOST.into()],
@@ -239,7 +240,7 @@ impl Leg {
                 .recv_timeout(end.saturating_duration_since(Instant::now()))?
             {
                 MediaEvent::Connected { .. } => return Ok(()),
-                MediaEvent::Failed { cause, .. } => bail!("a leg failed: {cause}"),
+                MediaEvent::Failed { fault, .. } => bail!("a leg failed: {fault}"),
                 MediaEvent::Local { .. }
                 | MediaEvent::Played { .. }
                 | MediaEvent::Dtmf { .. }

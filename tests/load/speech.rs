@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use quartet::io::signalling::opus_decoder;
+use quartet::io::startup::opus_decoder;
 use quartet::ivr::phrase::PromptId;
 use quartet::ivr::prompts::{BUILTIN_LANGUAGE, Prompts};
 use quartet::plugins::{CodecSettings, Registry, Setting};

@@ -114,7 +114,7 @@ async fn at_the_level_of_trace_no_token_password_or_key_is_written() {
         secrets.extend(forms(&base64url(text)));
         secrets.extend(forms(&token.hash()));
     }
-    let hash = quartet::cli::passwd::hash("100", REALM, PASSWORD, false);
+    let hash = quartet::config::PasswordHash::of("100", REALM, PASSWORD, false);
     secrets.extend(forms(hash.md5.expect("both").bytes()));
     secrets.extend(forms(hash.sha256.expect("both").bytes()));
     let passwords = passwords.0.lock().expect("no panic holds it").clone();

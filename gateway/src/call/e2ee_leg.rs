@@ -18,7 +18,7 @@ use rand_core::CryptoRng;
 pub use self::config::{E2eeLegConfig, Incoming, Outgoing};
 use super::leg::{Action, KeyExchangeJob, KeyExchangeResult, LegCommand, LegEvent};
 use crate::cdr::Cause;
-use crate::media::{self as command, LegCodec, LegKey, MediaCommand, MediaEvent};
+use crate::media::{self as command, LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, Sink};
 use crate::networks::{NetworkCall, NetworkCommand, NetworkEvent, Offer, Servers};
 
 /// How many signalling packets may wait for the key; a peer sends a handful.
@@ -311,10 +311,13 @@ impl E2eeLeg {
                 self.check_connected(now);
             }
             // The far end has closed its media on purpose: its word, and with it the reason, is still on its way.
-            MediaEvent::Failed { cause, .. } if cause == "closed" && self.connected.is_some() => {
+            MediaEvent::Failed {
+                fault: MediaFault::Closed,
+                ..
+            } if self.connected.is_some() => {
                 self.closed_until.get_or_insert(now + DISCARD_GRACE);
             }
-            MediaEvent::Failed { cause, .. } => self.fail(Cause::from_transport(&cause)),
+            MediaEvent::Failed { fault, .. } => self.fail(fault.cause()),
             MediaEvent::Dtmf { .. }
             | MediaEvent::Played { .. }
             | MediaEvent::Report { .. }
@@ -359,7 +362,8 @@ impl E2eeLeg {
         self.actions.push_back(Action::Media(MediaCommand::Open {
             leg: self.config.key,
             same_worker_as: self.config.same_worker_as,
-            transport: "webrtc".into(),
+            transport: self.config.terms.transport.to_owned(),
+            sink: Sink::Adaptive,
             role,
             bind: self.config.bind.clone(),
             options: String::new(),

@@ -42,7 +42,7 @@ impl Call {
                     self.tell(now, key, LegCommand::Probe);
                 }
             } else if silent.min(now.saturating_duration_since(presence.quiet_from)) >= self.policy.rtp_timeout {
-                self.end(now, Cause::Media);
+                self.end(now, Cause::Timeout);
             }
         }
     }

@@ -16,7 +16,7 @@ use quartet_proto::sip::{Contact, DialogKey, NameAddr, SipCommand, SipEvent, Uri
 use super::leg::{Action, LegCommand, LegEvent};
 use crate::cdr::Cause;
 use crate::config::VerifyMode;
-use crate::media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role};
+use crate::media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role, Sink};
 use crate::plugins::Registry;
 
 /// The packet duration that phones are asked for.
@@ -35,6 +35,8 @@ pub struct SipLegConfig {
     pub codecs: Vec<LocalCodec>,
     /// The leg whose worker it shares; `None` if that one comes to this.
     pub same_worker_as: Option<LegKey>,
+    /// The transport of its media.
+    pub transport: &'static str,
     /// Our stream.
     pub ssrc: u32,
     /// Makes our descriptions unique.
@@ -251,7 +253,7 @@ impl SipLeg {
                     State::Answered { .. } | State::Calling { .. } | State::Confirmed | State::Ended => {}
                 }
             }
-            MediaEvent::Failed { cause, .. } => self.fail(Cause::from_transport(&cause)),
+            MediaEvent::Failed { fault, .. } => self.fail(fault.cause()),
             MediaEvent::Dtmf { digit, .. } => self.on_key(KeyWay::Rtp, digit),
             MediaEvent::Played { play, .. } => self.events.push_back(LegEvent::Played(play)),
             MediaEvent::Connected { .. } | MediaEvent::Report { .. } | MediaEvent::Closed { .. } => {}
@@ -279,7 +281,8 @@ impl SipLeg {
         self.media(MediaCommand::Open {
             leg: self.config.key,
             same_worker_as: self.config.same_worker_as,
-            transport: "rtp".into(),
+            transport: self.config.transport.to_owned(),
+            sink: Sink::Telephone,
             role,
             bind: self.config.bind.clone(),
             options: String::new(),

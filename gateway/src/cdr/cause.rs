@@ -54,7 +54,17 @@ pub enum Cause {
     Signalling,
     /// The network, or the callee's connection to it, is down.
     Network,
-    /// Media could not be set up or was lost.
+    /// No pair of addresses carries media, or none does any more.
+    Ice,
+    /// Nothing was heard of the phone for too long.
+    Timeout,
+    /// There was no port for media.
+    Ports,
+    /// The codec failed, or is not there.
+    Codec,
+    /// A plugin broke its promise.
+    Plugin,
+    /// Media could not be set up or was lost, for another reason.
     Media,
     /// The person with the handset said that the emojis differ.
     Mismatch,
@@ -146,6 +156,11 @@ impl Cause {
                 q850(38, "Network out of order"),
                 DiscardReason::Disconnect,
             ),
+            Self::Ice => row("ice", 500, q850(41, "No media path"), DiscardReason::Disconnect),
+            Self::Timeout => row("timeout", 500, q850(41, "Media timeout"), DiscardReason::Disconnect),
+            Self::Ports => row("ports", 503, q850(42, "No media port is free"), DiscardReason::Busy),
+            Self::Codec => row("codec", 488, q850(88, "Codec failed"), DiscardReason::Disconnect),
+            Self::Plugin => row("plugin", 500, q850(41, "Plugin failed"), DiscardReason::Disconnect),
             Self::Media => row("media", 500, q850(41, "Media failed"), DiscardReason::Disconnect),
             Self::Mismatch => row("mismatch", 488, q850(88, "Emojis differ"), DiscardReason::Disconnect),
             Self::Crashed => row("crashed", 500, q850(41, "Gateway crashed"), DiscardReason::Disconnect),
@@ -230,14 +245,6 @@ impl Cause {
         }
     }
 
-    /// Reads the word with which a transport failed.
-    pub fn from_transport(word: &str) -> Self {
-        match word {
-            "dtls" | "fingerprint" => Self::Dtls,
-            _ => Self::Media,
-        }
-    }
-
     /// Of the refusals of two callees, the one that tells the caller more.
     pub fn or_more_telling(self, other: Self) -> Self {
         let rank = |cause: Self| match cause {
@@ -256,6 +263,11 @@ impl Cause {
             | Self::Dtls
             | Self::Signalling
             | Self::Network
+            | Self::Ice
+            | Self::Timeout
+            | Self::Ports
+            | Self::Codec
+            | Self::Plugin
             | Self::Media
             | Self::Mismatch
             | Self::Crashed
@@ -269,7 +281,7 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 19] = [
+    const ALL: [Cause; 24] = [
         Cause::Answered,
         Cause::Elsewhere,
         Cause::Busy,
@@ -285,6 +297,11 @@ mod tests {
         Cause::Dtls,
         Cause::Signalling,
         Cause::Network,
+        Cause::Ice,
+        Cause::Timeout,
+        Cause::Ports,
+        Cause::Codec,
+        Cause::Plugin,
         Cause::Media,
         Cause::Mismatch,
         Cause::Crashed,

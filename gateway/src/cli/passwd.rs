@@ -6,11 +6,9 @@ use std::io::{self, BufRead, IsTerminal, Read as _, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use md5::{Digest as _, Md5};
-use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::config::{self, Hash, PasswordHash};
+use crate::config::{self, PasswordHash};
 
 /// Longest password, in bytes; longer ones are a file sent by mistake.
 const MAX_PASSWORD: u64 = 1024;
@@ -51,52 +49,14 @@ pub fn run(conf: Option<&Path>, user: &str, realm: Option<&str>, md5_only: bool,
     if password.is_empty() {
         return refuse("an empty password is refused");
     }
-    let hash = hash(user, &realm, &password, md5_only);
-    let printed = if json { object(&hash) } else { line(&hash) };
+    let hash = PasswordHash::of(user, &realm, &password, md5_only);
+    let printed = if json { hash.to_json() } else { hash.to_line() };
     writeln!(
         io::stderr(),
         "for [[phone]] user = \"{user}\" in phones.conf, realm \"{realm}\":"
     )?;
     writeln!(io::stdout(), "{}", *printed)?;
     Ok(0)
-}
-
-/// Computes HA1 = H(user ":" realm ":" password) by MD5 and, unless `md5_only`, by SHA-256.
-///
-/// RFC 7616 §3.4.2.
-pub fn hash(user: &str, realm: &str, password: &str, md5_only: bool) -> PasswordHash {
-    let text = Zeroizing::new(format!("{user}:{realm}:{password}"));
-    PasswordHash {
-        md5: Some(Hash::new(Md5::digest(text.as_bytes()).into())),
-        sha256: (!md5_only).then(|| Hash::new(Sha256::digest(text.as_bytes()).into())),
-    }
-}
-
-/// The line for phones.conf.
-pub fn line(hash: &PasswordHash) -> Zeroizing<String> {
-    Zeroizing::new(format!(
-        "password_hash = {{ {} }}",
-        *parts(hash, |name| format!("{name} = "))
-    ))
-}
-
-/// The same as JSON.
-fn object(hash: &PasswordHash) -> Zeroizing<String> {
-    Zeroizing::new(format!(
-        "{{\"password_hash\":{{{}}}}}",
-        *parts(hash, |name| format!("\"{name}\":"))
-    ))
-}
-
-fn parts(hash: &PasswordHash, key: fn(&str) -> String) -> Zeroizing<String> {
-    let md5 = hash.md5.as_ref().map(|hash| ("md5", hash.hex()));
-    let sha256 = hash.sha256.as_ref().map(|hash| ("sha256", hash.hex()));
-    let parts: Vec<String> = [md5, sha256]
-        .into_iter()
-        .flatten()
-        .map(|(name, hex)| format!("{}\"{}\"", key(name), *hex))
-        .collect();
-    Zeroizing::new(parts.join(", "))
 }
 
 fn ask(user: &str) -> anyhow::Result<Zeroizing<String>> {
@@ -137,19 +97,19 @@ mod tests {
     #[test]
     fn hashes_are_those_behind_the_examples_of_the_rfc() {
         // RFC 7616 §3.9.1: with these the responses 8ca523f5… (MD5) and 753927fa… (SHA-256) come out.
-        let hash = hash("Mufasa", "http-auth@example.org", "Circle of Life", false);
+        let hash = PasswordHash::of("Mufasa", "http-auth@example.org", "Circle of Life", false);
         assert_eq!(
-            line(&hash).as_str(),
+            hash.to_line().as_str(),
             "password_hash = { md5 = \"3d78807defe7de2157e2b0b6573a855f\", \
              sha256 = \"7987c64c30e25f1b74be53f966b49b90f2808aa92faf9a00262392d7b4794232\" }"
         );
         assert!(
-            serde_json::from_str::<serde_json::Value>(&object(&hash)).unwrap()["password_hash"]["sha256"].is_string()
+            serde_json::from_str::<serde_json::Value>(&hash.to_json()).unwrap()["password_hash"]["sha256"].is_string()
         );
         // RFC 2617 §3.5.
-        let old = super::hash("Mufasa", "testrealm@host.com", "Circle Of Life", true);
+        let old = PasswordHash::of("Mufasa", "testrealm@host.com", "Circle Of Life", true);
         assert_eq!(
-            line(&old).as_str(),
+            old.to_line().as_str(),
             "password_hash = { md5 = \"939e7578ed9e3c518a452acee763bce9\" }"
         );
     }
@@ -157,8 +117,8 @@ mod tests {
     #[test]
     fn the_printed_line_is_what_phones_conf_takes() {
         for md5_only in [false, true] {
-            let hash = hash("100", "quartet", "s3cret", md5_only);
-            let phones = format!("[[phone]]\nuser = \"100\"\n{}\n", *line(&hash));
+            let hash = PasswordHash::of("100", "quartet", "s3cret", md5_only);
+            let phones = format!("[[phone]]\nuser = \"100\"\n{}\n", *hash.to_line());
             let loaded = config::load_texts(Path::new("."), ["", &phones, ""], &[]);
             let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
             assert_eq!(loaded.settings.phones[0].password_hash, hash);

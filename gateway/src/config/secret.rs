@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use md5::{Digest as _, Md5};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// What a digest response is checked against instead of a password: HA1 = H(user ":" realm ":" password).
@@ -15,6 +17,46 @@ pub struct PasswordHash {
     pub md5: Option<Hash<16>>,
     /// HA1 by SHA-256.
     pub sha256: Option<Hash<32>>,
+}
+
+impl PasswordHash {
+    /// HA1 = H(user ":" realm ":" password) by MD5 and, unless `md5_only`, by SHA-256.
+    ///
+    /// RFC 7616 §3.4.2.
+    pub fn of(user: &str, realm: &str, password: &str, md5_only: bool) -> Self {
+        let text = Zeroizing::new(format!("{user}:{realm}:{password}"));
+        Self {
+            md5: Some(Hash::new(Md5::digest(text.as_bytes()).into())),
+            sha256: (!md5_only).then(|| Hash::new(Sha256::digest(text.as_bytes()).into())),
+        }
+    }
+
+    /// The line for phones.conf.
+    pub fn to_line(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!(
+            "password_hash = {{ {} }}",
+            *self.parts(|name| format!("{name} = "))
+        ))
+    }
+
+    /// The same as JSON.
+    pub fn to_json(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!(
+            "{{\"password_hash\":{{{}}}}}",
+            *self.parts(|name| format!("\"{name}\":"))
+        ))
+    }
+
+    fn parts(&self, key: fn(&str) -> String) -> Zeroizing<String> {
+        let md5 = self.md5.as_ref().map(|hash| ("md5", hash.hex()));
+        let sha256 = self.sha256.as_ref().map(|hash| ("sha256", hash.hex()));
+        let parts: Vec<String> = [md5, sha256]
+            .into_iter()
+            .flatten()
+            .map(|(name, hex)| format!("{}\"{}\"", key(name), *hex))
+            .collect();
+        Zeroizing::new(parts.join(", "))
+    }
 }
 
 /// A hash of N bytes that is wiped when dropped and never shown by `Debug`.

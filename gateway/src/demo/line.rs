@@ -20,7 +20,7 @@ use quartet_proto::rtp::sender::Sender;
 
 use self::keys::{press, press_on};
 use super::hear;
-use crate::media::{LegCodec, LegKey, MediaCommand, MediaEvent};
+use crate::media::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault};
 use crate::plugins::{
     About, CodecSettings, Decoder, Encoder, Outcome, Output, Packet, PacketKind, Registry, Role, Transport,
     TransportEvent,
@@ -207,7 +207,7 @@ impl End {
                 if opened.is_none() {
                     (self.events)(MediaEvent::Failed {
                         leg,
-                        cause: "sockets".into(),
+                        fault: MediaFault::Ports,
                     });
                 }
                 opened
@@ -439,7 +439,10 @@ impl End {
                         session.up = true;
                         (self.events)(MediaEvent::Connected { leg });
                     }
-                    TransportEvent::Failed(cause) => (self.events)(MediaEvent::Failed { leg, cause }),
+                    TransportEvent::Failed(word) => {
+                        let fault = MediaFault::from_word(&word);
+                        (self.events)(MediaEvent::Failed { leg, fault });
+                    }
                     TransportEvent::Local => {
                         let now = ns_since(session.origin);
                         if let Ok(lines) = session.transport.local(now) {

@@ -22,10 +22,9 @@ use self::gateway::Gateway;
 use self::hear::Known;
 use self::line::Source;
 use self::phone::Phone;
-use crate::cli::passwd;
-use crate::config::Plugins;
+use crate::config::{PasswordHash, Plugins};
 use crate::io::control::ControlRequest;
-use crate::io::signalling::opus_decoder;
+use crate::io::startup::opus_decoder;
 use crate::ivr::phrase::{Phrase, PromptId};
 use crate::ivr::prompts::{BUILTIN_LANGUAGE, Prompts};
 use crate::ivr::script;
@@ -116,8 +115,8 @@ pub enum Hashes {
 
 /// The rows of phones.conf for an account of the demo; `more` are further lines.
 pub fn phone_row(user: &str, password: &str, hashes: Hashes, more: &str) -> String {
-    let hash = passwd::hash(user, REALM, password, hashes == Hashes::Md5);
-    format!("[[phone]]\nuser = \"{user}\"\n{}\n{more}\n", *passwd::line(&hash))
+    let hash = PasswordHash::of(user, REALM, password, hashes == Hashes::Md5);
+    format!("[[phone]]\nuser = \"{user}\"\n{}\n{more}\n", *hash.to_line())
 }
 
 /// Ears that know every word of the announcement.

@@ -279,6 +279,7 @@ impl Task {
             },
             signalling_peer_ip: self.setup.gateway.ip(),
             same_worker_as: None,
+            transport: "rtp",
             codecs: offered_codecs(&self.setup.codecs, &self.registry),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),

@@ -21,6 +21,9 @@ use crate::route::{DestinationKind, Origin};
 /// How long key exchange and media may take; the official clients' figure.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How media comes from phones and goes to them.
+const PHONE_TRANSPORT: &str = "rtp";
+
 /// One caller, one callee or one route has had too many calls in the last minute.
 const TOO_MANY: Cause = Cause::Limit { retry_after: None };
 
@@ -300,6 +303,7 @@ impl Exchange {
             codecs: offered_codecs(&phone.codecs, &self.registry),
             // The E2EE leg comes to this one: it opens when a phone has accepted the call.
             same_worker_as: None,
+            transport: PHONE_TRANSPORT,
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),
             language: phone.language.clone(),

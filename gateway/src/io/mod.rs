@@ -13,6 +13,8 @@ pub mod control;
 pub mod media_worker;
 pub mod signalling;
 pub mod sip;
+pub mod startup;
+mod status;
 pub mod store;
 mod unserved;
 pub mod websocket;

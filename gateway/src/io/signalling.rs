@@ -2,8 +2,7 @@
 //!
 //! Every arm of its loop feeds one machine; then all machines are drained. No media passes here.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::ops::RangeInclusive;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,23 +15,21 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::compute::Compute;
-use super::control::{self, ControlRequest, PendingControlRequest, Reply};
+use super::control::{self, PendingControlRequest};
 use super::media_worker::Media;
 use super::sip::{Datagram, SipSockets, machine_addresses};
+use super::startup::{hub_limits, networks, ports, prompts, shares, unix_seconds};
 use super::store::StoreThread;
 use super::unserved::unserved;
 use super::websocket::{self, Connections, HubInput, LOCAL, WebSocketSettings};
 use super::{cannot_listen, sleep_until};
 use crate::cdr::Clock;
 use crate::config::{self, Settings};
-use crate::exchange::{BoxRng, Exchange, JobResult, Networks, Parts};
-use crate::hub::{self, Invitations, Rendezvous, RendezvousConfig};
-use crate::ivr::prompts::{OpenDecoder, Prompts};
-use crate::ivr::recording;
+use crate::exchange::{BoxRng, Exchange, JobResult, Parts};
+use crate::hub::{Invitations, Rendezvous, RendezvousConfig};
 use crate::media::{LegKey, MediaEvent};
-use crate::networks::{Network, NetworkId, hub as hub_network};
-use crate::plugins::{CodecSettings, Registry};
-use crate::process::{self, Demand, Shares};
+use crate::networks::{NetworkId, hub as hub_network};
+use crate::plugins::Registry;
 use crate::store::Store;
 
 /// How many inputs of one kind may wait. A flood fills its own queue, not another's.
@@ -43,18 +40,18 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
 /// A running gateway, before its loop.
 pub struct Signalling {
-    exchange: Exchange,
+    pub(super) exchange: Exchange,
     hub: NetworkId,
-    rendezvous: Rendezvous,
-    invitations: Arc<Invitations>,
-    revoked: mpsc::UnboundedSender<String>,
-    sip: SipSockets,
-    hub_address: SocketAddr,
+    pub(super) rendezvous: Rendezvous,
+    pub(super) invitations: Arc<Invitations>,
+    pub(super) revoked: mpsc::UnboundedSender<String>,
+    pub(super) sip: SipSockets,
+    pub(super) hub_address: SocketAddr,
     connections: Connections,
-    media: Media,
+    pub(super) media: Media,
     compute: Compute,
     store: StoreThread,
-    started: Instant,
+    pub(super) started: Instant,
     inputs: Inputs,
 }
 
@@ -308,159 +305,4 @@ impl Signalling {
             self.drain(now);
         }
     }
-
-    fn answer(&mut self, now: Instant, asked: PendingControlRequest) {
-        let PendingControlRequest { question, reply } = asked;
-        let answer = match question {
-            ControlRequest::Status => Reply::Ok(serde_json::json!({
-                "version": env!("CARGO_PKG_VERSION"),
-                "uptime_s": self.started.elapsed().as_secs(),
-                "calls": self.exchange.call_count(),
-                "legs": self.media.legs(),
-                "media_sockets": self.media.sockets(),
-                "sip_transactions": self.exchange.transactions(),
-                "phones": self.exchange.phones(now).len(),
-                "hub_sessions": self.rendezvous.sessions(),
-                "sip": self.sip.addresses().map(|(protocol, address)| format!("{}:{address}", protocol.name().to_ascii_lowercase())).collect::<Vec<_>>(),
-                "hub": format!("http:{}", self.hub_address),
-            })),
-            ControlRequest::Calls => Reply::Ok(serde_json::json!(self.exchange.calls(now))),
-            ControlRequest::Phones => Reply::Ok(serde_json::json!(self.exchange.phones(now))),
-            ControlRequest::Locked => Reply::Ok(serde_json::json!(self.exchange.locked(now))),
-            ControlRequest::Unlock { who } => {
-                if self.exchange.unlock(now, &who) {
-                    Reply::Ok(serde_json::json!({ "unlocked": who }))
-                } else {
-                    Reply::Error(format!("{who} is not locked; `quartet locked` lists who is"))
-                }
-            }
-            ControlRequest::Hangup { id } => {
-                let key = id.parse();
-                if key.is_ok_and(|key| self.exchange.hang_up(now, key)) {
-                    Reply::Ok(serde_json::json!({ "id": id }))
-                } else {
-                    Reply::Error(format!("there is no call {id}; `quartet calls` lists them"))
-                }
-            }
-            // The disk is waited for elsewhere.
-            ControlRequest::Invite { user } => {
-                let (invitations, hub) = (
-                    Arc::clone(&self.invitations),
-                    format!("ws://{}/hub/v1", reachable(self.hub_address)),
-                );
-                tokio::task::spawn_blocking(move || {
-                    let answer = match invitations.invite(&user, unix_seconds(SystemTime::now()), &mut *generator()) {
-                        Ok(token) => {
-                            Reply::Ok(serde_json::json!({ "user": user, "token": *token.to_text(), "hub": hub }))
-                        }
-                        Err(error) => Reply::Error(error.to_string()),
-                    };
-                    reply.send(answer).ok();
-                });
-                return;
-            }
-            ControlRequest::Revoke { user } => {
-                let (invitations, revoked) = (Arc::clone(&self.invitations), self.revoked.clone());
-                tokio::task::spawn_blocking(move || {
-                    let answer = match invitations.revoke(&user, unix_seconds(SystemTime::now())) {
-                        Ok(count) => Reply::Ok(serde_json::json!({ "user": user, "revoked": count })),
-                        Err(error) => Reply::Error(error.to_string()),
-                    };
-                    revoked.send(user).ok();
-                    reply.send(answer).ok();
-                });
-                return;
-            }
-        };
-        reply.send(answer).ok();
-    }
-}
-
-/// The networks that are served.
-fn networks(account: Name) -> Networks {
-    let hub: Box<dyn Network> = Box::new(hub_network::Adapter::new(account));
-    [(NetworkId::new(hub_network::NAME), hub)].into()
-}
-
-/// The address itself; loopback for "all addresses".
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() {
-            Ipv4Addr::LOCALHOST.into()
-        } else {
-            Ipv6Addr::LOCALHOST.into()
-        });
-    }
-    address
-}
-
-fn ports(ports: config::Ports) -> Option<RangeInclusive<u16>> {
-    match ports {
-        config::Ports::System => None,
-        config::Ports::Range { first, last } => Some(first..=last),
-    }
-}
-
-fn unix_seconds(wall: SystemTime) -> u64 {
-    wall.duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
-}
-
-/// Shares out the descriptors that this process may have.
-fn shares(settings: &Settings, sip: &SipSockets, machine_addresses: usize) -> Shares {
-    let media_addresses = match &settings.media.addresses {
-        config::Addresses::Auto => machine_addresses,
-        config::Addresses::Listed(listed) => listed.len(),
-    };
-    let demand = Demand {
-        calls: settings.limits.calls,
-        media_addresses,
-        sip: sip.addresses().count(),
-        hub_sessions: settings.limits.hub_sessions,
-    };
-    Shares::new(process::descriptor_limit(), &demand)
-}
-
-/// The hub's bounds: those that the settings name and there are descriptors for, the others at their defaults.
-fn hub_limits(settings: &Settings, shares: &Shares) -> hub::Limits {
-    let limits = &settings.limits;
-    hub::Limits {
-        sessions: shares.hub_sessions,
-        call_requests_per_minute: limits.hub_requests_per_minute,
-        ..hub::Limits::default()
-    }
-}
-
-/// The recordings that the settings name, decoded by the Opus plugin as any packet is.
-fn prompts(choice: &config::Prompts, registry: &Arc<Registry>) -> anyhow::Result<Prompts> {
-    match choice {
-        config::Prompts::Builtin => Ok(Prompts::builtin(opus_decoder(Arc::clone(registry)))),
-        config::Prompts::Folder(folder) => {
-            Prompts::load(folder, opus_decoder(Arc::clone(registry))).map_err(|errors| {
-                let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
-                anyhow::anyhow!("[ivr] prompts cannot be used:\n{}", all.join("\n"))
-            })
-        }
-    }
-}
-
-/// Opens the Opus plugin's decoder for recordings.
-pub fn opus_decoder(registry: Arc<Registry>) -> Box<OpenDecoder> {
-    Box::new(move || {
-        let codec = registry
-            .codec("opus")
-            .ok_or("the plugin codec-opus is not loaded, and recordings are Opus")?;
-        let settings = CodecSettings {
-            sample_rate: recording::OPUS_RATE,
-            channels: 1,
-            frame_us: 20_000,
-            local_fmtp: "",
-            remote_fmtp: "",
-        };
-        let mut decoder = codec.decoder(&settings)?;
-        Ok(Box::new(move |packet: &[u8], pcm: &mut [i16]| {
-            decoder.decode(packet, pcm).map_err(Into::into)
-        }))
-    })
 }

@@ -7,8 +7,9 @@ use tracing::warn;
 
 use super::{
     command::MediaEvent,
+    command::{MediaFault, Sink},
     flow::{Flow, FlowSettings},
-    leg::{Leg, MediaFault, MediaIo, Slot},
+    leg::{Leg, MediaIo, Slot},
     legs::Legs,
 };
 use crate::plugins::CodecSettings;
@@ -72,7 +73,7 @@ impl Legs {
             let heard = match flow.poll(now_ns) {
                 Ok(Some(heard)) => heard,
                 Ok(None) => return Ok(()),
-                Err(_) => return Err(MediaFault::Borrowed("plugin")),
+                Err(_) => return Err(MediaFault::Plugin),
             };
             if sink.play.is_some() || sink.hold || !sink.connected {
                 sink.interrupted = true;
@@ -109,7 +110,7 @@ fn flow(source: &Leg, sink: &mut Leg) -> Result<Option<Flow>, MediaFault> {
     let (decoder_rate, sink_rate) = rates(from.table.rates(), to.table.rates());
     let codec = |error| {
         warn!(from = from.codec.name, to = to.codec.name, %error, "no common sample rate");
-        MediaFault::Borrowed("codec")
+        MediaFault::Codec
     };
     outgoing.set_rate(sink_rate).map_err(codec)?;
     let settings = CodecSettings {
@@ -126,7 +127,7 @@ fn flow(source: &Leg, sink: &mut Leg) -> Result<Option<Flow>, MediaFault> {
         payload_type: from.codec.receive_pt,
         sink_rate,
         sink_frame_us: outgoing.frame_us(),
-        peer_has_jitter_buffer: sink.peer_has_jitter_buffer,
+        peer_has_jitter_buffer: sink.sink == Sink::Adaptive,
     }))
 }
 

@@ -6,6 +6,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use quartet_proto::sdp::TelephoneEvent;
 
+use crate::cdr::Cause;
 use crate::ivr::sound::Clip;
 pub use crate::plugins::Role;
 
@@ -49,6 +50,96 @@ pub struct LegCodec {
     pub ssrc: u32,
 }
 
+/// Who listens at the other end of a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// A telephone: its buffer is small and fixed, so frames leave at an even pace.
+    Telephone,
+    /// A program with a jitter buffer that adapts: frames leave as they come.
+    Adaptive,
+}
+
+/// Why a media leg is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaFault {
+    /// No pair of addresses works, or none works any more.
+    Ice,
+    /// The DTLS handshake failed.
+    Dtls,
+    /// The peer's certificate is not the announced one.
+    Fingerprint,
+    /// Nothing came for too long.
+    Timeout,
+    /// No port is left for the leg.
+    Ports,
+    /// The codec is not there, or there is no resampler between the two.
+    Codec,
+    /// A plugin broke its promise.
+    Plugin,
+    /// The peer has closed its media.
+    Closed,
+    /// The transport is not there, refuses what the peer described, or failed by a word of its own.
+    Transport,
+    /// A panic in the leg's own code.
+    Internal,
+}
+
+impl MediaFault {
+    const ALL: [Self; 10] = [
+        Self::Ice,
+        Self::Dtls,
+        Self::Fingerprint,
+        Self::Timeout,
+        Self::Ports,
+        Self::Codec,
+        Self::Plugin,
+        Self::Closed,
+        Self::Transport,
+        Self::Internal,
+    ];
+
+    /// The word for logs, and in the transport contract.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ice => "ice",
+            Self::Dtls => "dtls",
+            Self::Fingerprint => "fingerprint",
+            Self::Timeout => "timeout",
+            Self::Ports => "ports",
+            Self::Codec => "codec",
+            Self::Plugin => "plugin",
+            Self::Closed => "closed",
+            Self::Transport => "transport",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Reads the word with which a transport plugin failed; a word that is not known is the transport's own matter.
+    pub fn from_word(word: &str) -> Self {
+        let mut known = Self::ALL.into_iter().filter(|fault| fault.word() == word);
+        known.next().unwrap_or(Self::Transport)
+    }
+
+    /// Why the call ends.
+    pub fn cause(self) -> Cause {
+        match self {
+            Self::Ice => Cause::Ice,
+            Self::Dtls | Self::Fingerprint => Cause::Dtls,
+            Self::Timeout => Cause::Timeout,
+            Self::Ports => Cause::Ports,
+            Self::Codec => Cause::Codec,
+            Self::Plugin | Self::Internal => Cause::Plugin,
+            Self::Closed | Self::Transport => Cause::Media,
+        }
+    }
+}
+
+impl fmt::Display for MediaFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
 /// An order from the call.
 ///
 /// An order for a leg that does not exist (any more) is dropped.
@@ -62,6 +153,8 @@ pub enum MediaCommand {
         same_worker_as: Option<LegKey>,
         /// Name of the transport.
         transport: String,
+        /// Who listens there.
+        sink: Sink,
         /// Which end of the handshake we are.
         role: Role,
         /// Which sockets.
@@ -190,9 +283,8 @@ pub enum MediaEvent {
     Failed {
         /// The leg.
         leg: LegKey,
-        /// The transport's own cause word (`dtls`, `fingerprint`, `ice`, ...), or `sockets`, `transport`, `codec`,
-        /// `plugin`, `internal`.
-        cause: String,
+        /// Why.
+        fault: MediaFault,
     },
     /// An announcement has been heard to its end.
     Played {
@@ -243,7 +335,7 @@ impl fmt::Debug for MediaEvent {
         match self {
             Self::Local { leg, .. } => f.debug_tuple("Local").field(leg).finish(),
             Self::Connected { leg } => f.debug_tuple("Connected").field(leg).finish(),
-            Self::Failed { leg, cause } => f.debug_tuple("Failed").field(leg).field(cause).finish(),
+            Self::Failed { leg, fault } => f.debug_tuple("Failed").field(leg).field(fault).finish(),
             Self::Played { leg, play } => f.debug_tuple("Played").field(leg).field(play).finish(),
             Self::Dtmf { leg, .. } => f.debug_tuple("Dtmf").field(leg).finish(),
             Self::Report { leg, report } => f.debug_tuple("Report").field(leg).field(report).finish(),

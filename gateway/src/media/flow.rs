@@ -20,7 +20,6 @@ use self::fifo::Fifo;
 use super::{
     depth::DepthRule,
     dsp::{self, Concealer, Resampler},
-    leg::is_fault,
 };
 use crate::plugins::{Decoder, PluginError};
 
@@ -315,7 +314,7 @@ impl Flow {
                 self.fresh |= frame.first || self.resting || (!self.paced && ticks >= (self.clock / 200) as i32);
                 let samples = match self.decoder.decode(frame.payload, &mut self.scratch) {
                     Ok(samples) => samples.min(self.scratch.len()),
-                    Err(error) if is_fault(error) => return Err(error),
+                    Err(error) if error.is_final() => return Err(error),
                     Err(_) => 0,
                 };
                 if samples == 0 {
@@ -346,7 +345,7 @@ impl Flow {
                 if let Some(next) = next.filter(|next| next.payload_type == self.payload_type) {
                     made = match self.decoder.fec(next.payload, &mut self.scratch[..self.packet_samples]) {
                         Ok(samples) => Some(samples),
-                        Err(error) if is_fault(error) => return Err(error),
+                        Err(error) if error.is_final() => return Err(error),
                         Err(_) => None,
                     };
                 }
@@ -391,7 +390,7 @@ impl Flow {
             };
             match codec {
                 Ok(filled) if filled == samples => self.codec_conceals = Some(true),
-                Err(error) if is_fault(error) => return Err(error),
+                Err(error) if error.is_final() => return Err(error),
                 Ok(_) | Err(_) => {
                     self.codec_conceals = Some(false);
                     self.concealer.lost(pcm);

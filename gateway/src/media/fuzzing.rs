@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use super::{
-    LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Role, Slot,
+    LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Role, Sink, Slot,
     flow::{Flow, FlowSettings, Path},
 };
 use crate::plugins::{CodecSettings, Packet, PluginError, Registry};
@@ -52,7 +52,12 @@ impl Worker {
 
     /// Opens a leg over a transport, with paths in the transport's lines; false if there is none afterwards.
     pub fn open(&mut self, leg: LegKey, transport: &str, paths: &str) -> bool {
-        let kind = (transport, Role::Offer, "");
+        let sink = if transport == "rtp" {
+            Sink::Telephone
+        } else {
+            Sink::Adaptive
+        };
+        let kind = (transport, sink, Role::Offer, "");
         self.legs.open(self.now_ns, leg, kind, paths, &mut self.world)
     }
 

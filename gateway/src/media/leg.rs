@@ -3,12 +3,12 @@
 //! A leg knows its peer and nothing of a partner: what its peer says goes into the leg's flow, what its peer hears is put
 //! in by [`super::Legs`].
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::net::SocketAddr;
 
 use quartet_proto::rtp::rtcp::{self, MAX_REPORT};
 
 use super::{
-    command::{LegCodec, LegKey, MediaEvent, Report},
+    command::{LegCodec, LegKey, MediaEvent, MediaFault, Report, Sink},
     flow::Flow,
     incoming::Incoming,
     outgoing::{MAX_PACKET, Outgoing},
@@ -36,14 +36,6 @@ pub(crate) trait MediaIo {
     fn event(&mut self, event: MediaEvent);
 }
 
-/// Why a leg ends: the cause word of [`MediaEvent::Failed`].
-pub(crate) type MediaFault = Cow<'static, str>;
-
-/// True if the handle takes no more calls: the leg ends.
-pub(crate) fn is_fault(error: PluginError) -> bool {
-    matches!(error, PluginError::Faulty | PluginError::Barred)
-}
-
 /// The codec that both sides of a leg agreed on.
 pub(crate) struct Agreed {
     pub(crate) table: CodecTable,
@@ -58,8 +50,8 @@ pub(crate) struct Leg {
     transport: Option<Transport>,
     transport_due_ns: Option<u64>,
     pub(crate) connected: bool,
-    /// The peer has a good receiving buffer of its own.
-    pub(crate) peer_has_jitter_buffer: bool,
+    /// Who listens at the other end.
+    pub(crate) sink: Sink,
     pub(crate) agreed: Option<Agreed>,
     pub(crate) incoming: Incoming,
     pub(crate) outgoing: Option<Outgoing>,
@@ -81,21 +73,14 @@ pub(crate) struct Leg {
 }
 
 impl Leg {
-    pub(crate) fn new(
-        key: LegKey,
-        slot: Slot,
-        transport: Transport,
-        peer_has_jitter_buffer: bool,
-        name: String,
-        now_ns: u64,
-    ) -> Self {
+    pub(crate) fn new(key: LegKey, slot: Slot, transport: Transport, sink: Sink, name: String, now_ns: u64) -> Self {
         Self {
             key,
             slot,
             transport: Some(transport),
             transport_due_ns: None,
             connected: false,
-            peer_has_jitter_buffer,
+            sink,
             agreed: None,
             incoming: Incoming::new(now_ns),
             outgoing: None,
@@ -185,7 +170,7 @@ impl Leg {
             }
             // Nothing of a call is said by data messages, and the peer can send any number of them.
             Ok(Outcome::Data | Outcome::Kept | Outcome::Datagram) => {}
-            Err(error) if is_fault(error) => return Err(MediaFault::Borrowed("plugin")),
+            Err(error) if error.is_final() => return Err(MediaFault::Plugin),
             // A stranger's datagram, or a broken one: the plugin has counted it.
             Err(_) => {}
         }
@@ -216,7 +201,7 @@ impl Leg {
                 self.sent += u64::from(taken && kind == PacketKind::Rtp);
             }
             Ok(Outcome::Kept | Outcome::Rtp | Outcome::Rtcp | Outcome::Data | Outcome::Datagram) => {}
-            Err(error) if is_fault(error) => return Err(MediaFault::Borrowed("plugin")),
+            Err(error) if error.is_final() => return Err(MediaFault::Plugin),
             Err(_) => self.unsent += 1,
         }
         self.drain(now_ns, io)
@@ -240,7 +225,7 @@ impl Leg {
         let Some(mut transport) = self.transport.take() else {
             return Ok(());
         };
-        let mut result = Err(MediaFault::Borrowed("plugin"));
+        let mut result = Err(MediaFault::Plugin);
         for _ in 0..MAX_OUTPUTS {
             match transport.poll() {
                 Output::None { deadline_ns } => {
@@ -259,7 +244,7 @@ impl Leg {
                 Output::Event {
                     event: TransportEvent::Failed(cause),
                 } => {
-                    result = Err(MediaFault::Owned(cause));
+                    result = Err(MediaFault::from_word(&cause));
                     break;
                 }
                 Output::Event {
@@ -324,7 +309,7 @@ impl Leg {
         match outgoing.send_frame(now_ns, pcm, fresh, &mut scratch.rtp) {
             Ok(None) => Ok(()),
             Ok(Some(length)) => self.send_rtp(now_ns, length, scratch, io),
-            Err(_) => Err(MediaFault::Borrowed("plugin")),
+            Err(_) => Err(MediaFault::Plugin),
         }
     }
 
@@ -420,5 +405,9 @@ pub(crate) struct Scratch {
 }
 
 fn transport_cause(error: PluginError) -> MediaFault {
-    MediaFault::Borrowed(if is_fault(error) { "plugin" } else { "transport" })
+    if error.is_final() {
+        MediaFault::Plugin
+    } else {
+        MediaFault::Transport
+    }
 }

@@ -19,8 +19,8 @@ use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
 use super::{
-    command::{LegCodec, LegKey, MediaCommand, MediaEvent, Role},
-    leg::{Agreed, Leg, MediaFault, MediaIo, Scratch, Slot},
+    command::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, Role, Sink},
+    leg::{Agreed, Leg, MediaIo, Scratch, Slot},
     outgoing::{MAX_PACKET, Outgoing},
     play::Play,
 };
@@ -89,33 +89,28 @@ impl Legs {
         &mut self,
         now_ns: u64,
         key: LegKey,
-        (transport, role, options): (&str, Role, &str),
+        (transport, sink, role, options): (&str, Sink, Role, &str),
         paths: &str,
         io: &mut impl MediaIo,
     ) -> bool {
         let made = match self.registry.transport(transport) {
-            None => Err("transport"),
+            None => Err(MediaFault::Transport),
             Some(table) => table.create(role, now_ns, options).map_err(|error| {
                 warn!(transport, %error, "no transport for a leg");
-                "plugin"
+                MediaFault::Plugin
             }),
         };
         let made = match made {
             Ok(made) if !self.keys.contains_key(&key) => made,
             Ok(_) => return false,
-            Err(cause) => {
-                io.event(MediaEvent::Failed {
-                    leg: key,
-                    cause: cause.to_owned(),
-                });
+            Err(fault) => {
+                io.event(MediaEvent::Failed { leg: key, fault });
                 return false;
             }
         };
-        // Plain RTP leads to telephones, whose buffers are small and fixed; everything else to programs with adaptive ones.
-        let peer_has_jitter_buffer = !transport.eq_ignore_ascii_case("rtp");
         let name = format!("{:016x}", self.rng.next_u64());
         let slot = self.next_slot();
-        let leg = Leg::new(key, slot, made, peer_has_jitter_buffer, name, now_ns);
+        let leg = Leg::new(key, slot, made, sink, name, now_ns);
         if self.vacant.pop().is_some() {
             self.slots[slot.0] = Some(leg);
         } else {
@@ -266,13 +261,13 @@ impl Legs {
             act(self, io)?;
             self.go_on(now_ns, slot, io)
         }));
-        let cause = match served {
+        let fault = match served {
             Ok(Ok(())) => None,
-            Ok(Err(cause)) => Some(cause),
-            Err(_) => Some(MediaFault::Borrowed("internal")),
+            Ok(Err(fault)) => Some(fault),
+            Err(_) => Some(MediaFault::Internal),
         };
-        if let Some(cause) = cause {
-            self.fail(self.at, cause, io);
+        if let Some(fault) = fault {
+            self.fail(self.at, fault, io);
         }
         self.register(now_ns, slot);
         if let Some(partner) = self.leg(slot).and_then(|leg| leg.partner) {
@@ -303,19 +298,17 @@ impl Legs {
         leg.report(now_ns, chance, scratch, io)
     }
 
-    fn fail(&mut self, slot: Slot, cause: MediaFault, io: &mut impl MediaIo) {
+    fn fail(&mut self, slot: Slot, fault: MediaFault, io: &mut impl MediaIo) {
         let Some(leg) = self
             .leg(slot)
-            .filter(|leg| leg.is_alive() || cause == "internal" || cause == "plugin")
+            .filter(|leg| leg.is_alive() || matches!(fault, MediaFault::Internal | MediaFault::Plugin))
         else {
             return;
         };
-        debug!(leg = leg.key.0, %cause, "media leg failed");
+        debug!(leg = leg.key.0, %fault, "media leg failed");
         leg.give_up();
-        io.event(MediaEvent::Failed {
-            leg: leg.key,
-            cause: cause.into_owned(),
-        });
+        let leg = leg.key;
+        io.event(MediaEvent::Failed { leg, fault });
     }
 
     fn register(&mut self, now_ns: u64, slot: Slot) {
@@ -334,7 +327,7 @@ impl Legs {
 
     fn set_codec(&mut self, now_ns: u64, slot: Slot, codec: LegCodec) -> Result<(), MediaFault> {
         let Some(table) = self.registry.codec_at(&codec.name, codec.clock).cloned() else {
-            return Err(MediaFault::Borrowed("codec"));
+            return Err(MediaFault::Codec);
         };
         let rate = prompt_rate(table.rates());
         let Some(leg) = self
@@ -350,7 +343,7 @@ impl Legs {
             Ok(outgoing) => leg.outgoing = Some(outgoing),
             Err(error) => {
                 warn!(codec = codec.name, %error, "no encoder for a leg");
-                return Err(MediaFault::Borrowed("codec"));
+                return Err(MediaFault::Codec);
             }
         }
         leg.agree(now_ns, Agreed { table, codec });

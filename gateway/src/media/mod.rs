@@ -22,6 +22,6 @@ mod play;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use command::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, PlayKey, Report, Role};
+pub use command::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, PlayKey, Report, Role, Sink};
 pub(crate) use leg::{MediaIo, Slot};
 pub(crate) use legs::Legs;

@@ -13,7 +13,7 @@ use quartet_proto::rtp::{
 use quartet_proto::sdp::TelephoneEvent;
 use rand_core::CryptoRng;
 
-use super::{command::LegCodec, leg::is_fault};
+use super::command::LegCodec;
 use crate::plugins::{CodecSettings, CodecTable, Encoder, PluginError, Setting};
 
 /// How long a key is pressed, and the pause after it, in steps of 20 ms.
@@ -157,7 +157,7 @@ impl Outgoing {
         let room = HEADER + self.table.max_packet().min(MAX_PACKET - HEADER);
         let length = match self.encoder.encode(pcm, &mut packet[HEADER..room]) {
             Ok(length) => length,
-            Err(error) if is_fault(error) => return Err(error),
+            Err(error) if error.is_final() => return Err(error),
             Err(_) => 0,
         };
         if length == 0 {

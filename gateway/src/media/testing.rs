@@ -11,7 +11,7 @@ use rand_core::SeedableRng;
 
 use quartet_proto::sdp::TelephoneEvent;
 
-use super::{Bind, LegCodec, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Role, Slot, dsp::tones::Tone};
+use super::{Bind, LegCodec, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Role, Sink, Slot, dsp::tones::Tone};
 use crate::plugins::{self, Registry};
 
 pub(crate) const MS: u64 = 1_000_000;
@@ -380,10 +380,15 @@ impl Room {
 
     pub(crate) fn open(&mut self, key: u64, transport: &str) -> bool {
         let now_ns = self.world.now_ns;
+        let sink = if transport == "rtp" {
+            Sink::Telephone
+        } else {
+            Sink::Adaptive
+        };
         self.legs.open(
             now_ns,
             LegKey(key),
-            (transport, Role::Offer, ""),
+            (transport, sink, Role::Offer, ""),
             "path:1\n",
             &mut self.world,
         )

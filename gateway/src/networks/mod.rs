@@ -47,6 +47,8 @@ pub struct Terms {
     pub key_exchanges: Vec<KeyExchange>,
     /// The signalling versions that are offered in it.
     pub versions: Vec<String>,
+    /// The transport of its media.
+    pub transport: &'static str,
     /// What its servers add to the randomness of the Diffie-Hellman exponents; zeros if nothing.
     pub server_random: Box<[u8; 256]>,
     /// Whether it names the servers of each call ([`NetworkEvent::Servers`]); until then a leg tells nothing of its media.

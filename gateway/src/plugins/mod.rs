@@ -26,10 +26,11 @@ mod transport;
 
 pub use codec::{CodecSettings, CodecTable, Decoder, Encoder, FmtpRole};
 pub use health::Counters;
+pub use loader::PluginOption;
 pub use loader::elf::{FileFacts, facts_of, read_facts};
 pub use packet::Packet;
 pub use quartet_plugin::{About, Kind as PacketKind, Outcome, Role, Setting};
 pub use refusal::{LoadError, PluginError, Reason, Refusal};
-pub use registry::{Kind, Loaded, PluginOption, Registry, plugin_faults, search_folders};
+pub use registry::{Kind, Loaded, Registry, plugin_faults, search_folders};
 pub use self_check::CodecReport;
 pub use transport::{Output, Transport, TransportEvent, TransportTable};

@@ -186,6 +186,12 @@ pub enum PluginError {
 }
 
 impl PluginError {
+    /// Whether the handle takes no more calls: what it is part of ends.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Faulty | Self::Barred)
+    }
+
     /// Reads a negative result. Unknown numbers count as -8.
     pub(super) fn from_code(code: i32) -> Self {
         use quartet_plugin::Error;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::codec::CodecTable;
 use super::health::{Counters, Health};
-use super::loader::{self, Shared, Tables, elf};
+use super::loader::{self, PluginOption, Shared, Tables, elf};
 use super::refusal::{LoadError, Reason, Refusal};
 use super::self_check::{self, CodecReport};
 use super::transport::TransportTable;
@@ -67,19 +67,6 @@ pub struct Loaded {
     pub reports: Vec<CodecReport>,
     /// It was linked with -ffast-math, which changes how a thread reckons.
     pub fast_math: bool,
-}
-
-/// A setting that a plugin offers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PluginOption {
-    /// Its name in `[plugins.options.<id>]`.
-    pub name: String,
-    /// `int`, `bool` or `text`.
-    pub kind: String,
-    /// The value if nothing is set; empty for none.
-    pub default_value: String,
-    /// What it does, in a line.
-    pub help: String,
 }
 
 /// A folder or file to look at.

@@ -24,13 +24,12 @@ use quartet::call::{
     Action, CallKey, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs,
 };
 use quartet::cdr::Cause;
-use quartet::cli::passwd;
-use quartet::config::{Settings, load_texts};
+use quartet::config::{PasswordHash, Settings, load_texts};
 use quartet::exchange::{BoxRng, Change, Exchange, Job, JobResult, Parts};
 use quartet::hub::{ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
 use quartet::ivr::prompts::Prompts;
 use quartet::ivr::recording::OPUS_RATE;
-use quartet::media::{Bind, LegKey, MediaCommand, MediaEvent, PlayKey, Report};
+use quartet::media::{Bind, LegKey, MediaCommand, MediaEvent, MediaFault, PlayKey, Report};
 use quartet::io::compute;
 use quartet::networks::hub::{self, Adapter};
 use quartet::networks::{Network, NetworkCall, NetworkEvent, NetworkId};
@@ -60,8 +59,8 @@ fn settings() -> Arc<Settings> {
     static SETTINGS: OnceLock<Arc<Settings>> = OnceLock::new();
     let load = || {
         let phones = [("100", "confirm"), ("101", "announce")].map(|(user, verify)| {
-            let hash = passwd::hash(user, login::REALM, login::PASSWORD, user == "101");
-            let line = passwd::line(&hash);
+            let hash = PasswordHash::of(user, login::REALM, login::PASSWORD, user == "101");
+            let line = hash.to_line();
             format!("[[phone]]\nuser = \"{user}\"\n{}\nverify = \"{verify}\"\nmax_contacts = 2\n", *line)
         });
         let loaded = load_texts(Path::new("conf"), [CONF, &phones.concat(), ROUTES], &[]).expect("good files");
@@ -333,8 +332,8 @@ impl World {
         let event = match letter {
             b'l' => MediaEvent::Local { leg, lines: LINES.to_owned() },
             b'c' => MediaEvent::Connected { leg },
-            b'f' => MediaEvent::Failed { leg, cause: "ice".to_owned() },
-            b's' => MediaEvent::Failed { leg, cause: "closed".to_owned() },
+            b'f' => MediaEvent::Failed { leg, fault: MediaFault::Ice },
+            b's' => MediaEvent::Failed { leg, fault: MediaFault::Closed },
             b'p' => MediaEvent::Played { leg, play: self.plays.get(&leg).copied().unwrap_or(PlayKey(0)) },
             b'k' => MediaEvent::Dtmf { leg, digit: char::from(value) },
             b'r' => {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use quartet::ivr::sound::{Clip, Sound};
 use quartet::media::fuzzing::Worker;
-use quartet::media::{LegCodec, LegKey, MediaCommand, MediaEvent, PlayKey};
+use quartet::media::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, PlayKey};
 use quartet_proto::sdp::TelephoneEvent;
 
 const MS: u64 = 1_000_000;
@@ -130,10 +130,10 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
         for event in worker.take_events() {
-            if let MediaEvent::Failed { leg, cause } = event {
-                assert_ne!(cause, "internal");
+            if let MediaEvent::Failed { leg, fault } = event {
+                assert_ne!(fault, MediaFault::Internal);
                 // One that was never made may be asked for again.
-                assert!(failed.insert(leg) || !there.contains(&leg), "{leg:?} {cause} again");
+                assert!(failed.insert(leg) || !there.contains(&leg), "{leg:?} {fault} again");
             }
         }
         worker.take_sent();

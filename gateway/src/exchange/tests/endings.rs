@@ -2,7 +2,7 @@
 //! sees. Nothing is left of any.
 
 use super::*;
-use crate::media::Report;
+use crate::media::{MediaFault, Report};
 
 /// What ends the call.
 type Ending = (&'static str, fn(&mut World));
@@ -24,17 +24,16 @@ const ENDINGS: &[Ending] = &[
     ("user's link goes", |world| {
         world.rendezvous.disconnect(world.now, THEIRS)
     }),
-    ("phone's media fails", |world| fail(world, "rtp", "timeout")),
-    ("user's media fails", |world| fail(world, "webrtc", "dtls")),
+    ("phone's media fails", |world| fail(world, "rtp", MediaFault::Timeout)),
+    ("user's media fails", |world| fail(world, "webrtc", MediaFault::Dtls)),
     ("nobody says a thing", silence),
 ];
 
-fn fail(world: &mut World, transport: &str, cause: &'static str) {
+fn fail(world: &mut World, transport: &str, fault: MediaFault) {
     if let Some(leg) = world.leg_over(transport) {
-        let cause = cause.into();
         world
             .exchange
-            .handle_media(world.now, MediaEvent::Failed { leg, cause });
+            .handle_media(world.now, MediaEvent::Failed { leg, fault });
     }
 }
 

@@ -11,6 +11,7 @@ use quartet_proto::rtp::packet::{Packet as Rtp, is_rtcp};
 
 use super::*;
 use crate::media::{
+    MediaFault, Sink,
     dsp::tones::strength,
     testing::{Room, Speaker, codec, registry},
 };
@@ -28,6 +29,7 @@ fn open(media: &Media, leg: u64, same_worker_as: Option<u64>) {
         leg: LegKey(leg),
         same_worker_as: same_worker_as.map(LegKey),
         transport: if leg % 2 == 1 { "rtp" } else { "mux" }.to_owned(),
+        sink: Sink::Telephone,
         role: Role::Offer,
         bind: Room::bind(),
         options: String::new(),
@@ -122,7 +124,7 @@ fn no_socket_is_a_failure_and_closing_is_still_answered() {
     open(&media, 3, Some(1));
     let failed = MediaEvent::Failed {
         leg: LegKey(3),
-        cause: "sockets".to_owned(),
+        fault: MediaFault::Ports,
     };
     until(&events, |event| *event == failed);
     for leg in [3, 1] {

@@ -20,7 +20,7 @@ use super::{
     sockets::{MAX_PATHS, Ports, describe},
 };
 use crate::{
-    media::{Bind, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Slot},
+    media::{Bind, LegKey, Legs, MediaCommand, MediaEvent, MediaFault, MediaIo, Sink, Slot},
     plugins::Packet,
 };
 
@@ -68,7 +68,7 @@ impl MediaIo for WorkerIo {
 impl Worker {
     /// Works until the mailbox is closed.
     pub(super) fn run(mut self) {
-        let mut ground = WorkerIo {
+        let mut io = WorkerIo {
             sockets: Vec::new(),
             notify: Arc::clone(&self.notify),
         };
@@ -96,16 +96,16 @@ impl Worker {
             }
             for _ in 0..readable.len() {
                 let Some(token) = readable.pop_front() else { break };
-                if self.read(token, &mut packet, &mut ground) {
+                if self.read(token, &mut packet, &mut io) {
                     readable.push_back(token);
                 }
             }
-            match self.take_commands(&mut ground) {
+            match self.take_commands(&mut io) {
                 Some(more) => more_orders = more,
                 None => break,
             }
             let now_ns = self.now_ns();
-            self.legs.timeout(now_ns, &mut ground);
+            self.legs.timeout(now_ns, &mut io);
         }
         self.counts.legs.store(0, Ordering::Relaxed);
         self.counts.sockets.store(0, Ordering::Relaxed);
@@ -121,10 +121,10 @@ impl Worker {
     }
 
     /// Reads some datagrams of a socket; true if there may be more.
-    fn read(&mut self, token: Token, packet: &mut Packet, ground: &mut WorkerIo) -> bool {
+    fn read(&mut self, token: Token, packet: &mut Packet, io: &mut WorkerIo) -> bool {
         let (slot, place) = (Slot(token.0 / MAX_PATHS), token.0 % MAX_PATHS);
         for _ in 0..READS_PER_SOCKET {
-            let Some(socket) = ground.sockets.get(slot.0).and_then(|sockets| sockets.get(place)) else {
+            let Some(socket) = io.sockets.get(slot.0).and_then(|sockets| sockets.get(place)) else {
                 return false;
             };
             let room = packet.buffer_mut();
@@ -134,7 +134,7 @@ impl Worker {
                     packet.set_len(length);
                     packet.path = place as u32 + 1;
                     packet.src = src;
-                    self.legs.receive(self.now_ns(), slot, packet, ground);
+                    self.legs.receive(self.now_ns(), slot, packet, io);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // An ICMP message about an earlier datagram: the next read goes on.
@@ -145,23 +145,24 @@ impl Worker {
     }
 
     /// Takes some orders: whether more wait, `None` if there will be no more.
-    fn take_commands(&mut self, ground: &mut WorkerIo) -> Option<bool> {
+    fn take_commands(&mut self, io: &mut WorkerIo) -> Option<bool> {
         for _ in 0..COMMANDS_PER_TURN {
             match self.mailbox.try_recv() {
                 Ok(MediaCommand::Open {
                     leg,
                     transport,
+                    sink,
                     role,
                     bind,
                     options,
                     ..
                 }) => {
-                    self.open(leg, &bind, (&transport, role, &options), ground);
+                    self.open(leg, &bind, (&transport, sink, role, &options), io);
                 }
-                Ok(MediaCommand::Close { leg }) => self.close(leg, ground),
+                Ok(MediaCommand::Close { leg }) => self.close(leg, io),
                 Ok(command) => {
                     let now_ns = self.now_ns();
-                    self.legs.command(now_ns, command, ground);
+                    self.legs.command(now_ns, command, io);
                 }
                 Err(TryRecvError::Empty) => return Some(false),
                 Err(TryRecvError::Disconnected) => return None,
@@ -170,7 +171,7 @@ impl Worker {
         Some(true)
     }
 
-    fn open(&mut self, leg: LegKey, bind: &Bind, kind: (&str, quartet_plugin::Role, &str), ground: &mut WorkerIo) {
+    fn open(&mut self, leg: LegKey, bind: &Bind, kind: (&str, Sink, quartet_plugin::Role, &str), io: &mut WorkerIo) {
         let slot = self.legs.next_slot();
         let bound = self.ports.bind(bind).and_then(|mut sockets| {
             watch(self.poll.registry(), slot, &mut sockets)?;
@@ -181,36 +182,36 @@ impl Worker {
             Ok(bound) => bound,
             Err(error) => {
                 warn!(%error, "no sockets for a media leg");
-                ground.event(MediaEvent::Failed {
+                io.event(MediaEvent::Failed {
                     leg,
-                    cause: "sockets".to_owned(),
+                    fault: MediaFault::Ports,
                 });
                 return;
             }
         };
         self.counts.sockets.fetch_add(sockets.len(), Ordering::Relaxed);
-        if ground.sockets.len() <= slot.0 {
-            ground.sockets.resize_with(slot.0 + 1, Vec::new);
+        if io.sockets.len() <= slot.0 {
+            io.sockets.resize_with(slot.0 + 1, Vec::new);
         }
-        ground.sockets[slot.0] = sockets;
-        if !self.legs.open(self.now_ns(), leg, kind, &paths, ground) {
-            self.free(slot, ground);
+        io.sockets[slot.0] = sockets;
+        if !self.legs.open(self.now_ns(), leg, kind, &paths, io) {
+            self.free(slot, io);
         }
         self.counts.legs.store(self.legs.len(), Ordering::Relaxed);
     }
 
-    fn close(&mut self, leg: LegKey, ground: &mut WorkerIo) {
+    fn close(&mut self, leg: LegKey, io: &mut WorkerIo) {
         if let Some(slot) = self.legs.slot(leg) {
-            self.legs.close(self.now_ns(), slot, ground);
-            self.free(slot, ground);
+            self.legs.close(self.now_ns(), slot, io);
+            self.free(slot, io);
         }
         self.counts.legs.store(self.legs.len(), Ordering::Relaxed);
         // Also for a leg that never came to be: the call waits for the word.
-        ground.event(MediaEvent::Closed { leg });
+        io.event(MediaEvent::Closed { leg });
     }
 
-    fn free(&self, slot: Slot, ground: &mut WorkerIo) {
-        let Some(sockets) = ground.sockets.get_mut(slot.0) else {
+    fn free(&self, slot: Slot, io: &mut WorkerIo) {
+        let Some(sockets) = io.sockets.get_mut(slot.0) else {
             return;
         };
         self.counts.sockets.fetch_sub(sockets.len(), Ordering::Relaxed);

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     ivr::sound::{Clip, Sound},
     media::{
-        PlayKey, Report,
+        MediaFault, PlayKey, Report,
         dsp::tones::{Tone, strength},
         testing::{MS, Room, Sent, Speaker, codec},
     },
@@ -356,7 +356,7 @@ fn a_leg_that_breaks_ends_alone() {
     room.receive(HANDSET, b"panic!");
     let failed = MediaEvent::Failed {
         leg: LegKey(HANDSET),
-        cause: "plugin".to_owned(),
+        fault: MediaFault::Plugin,
     };
     assert!(room.world.events.contains(&failed));
     talk.go_on(&mut room, 10);
@@ -374,7 +374,7 @@ fn a_leg_that_breaks_ends_alone() {
     room.receive(3, &bytes);
     let failed = MediaEvent::Failed {
         leg: LegKey(3),
-        cause: "plugin".to_owned(),
+        fault: MediaFault::Plugin,
     };
     assert!(
         room.world.events.contains(&failed),
@@ -402,8 +402,8 @@ fn failures_have_their_cause() {
         .events
         .iter()
         .filter_map(|event| {
-            if let MediaEvent::Failed { leg, cause } = event {
-                Some((leg.0, cause.as_str()))
+            if let MediaEvent::Failed { leg, fault } = event {
+                Some((leg.0, fault.word()))
             } else {
                 None
             }
@@ -631,13 +631,13 @@ fn random_orders_and_datagrams_never_panic() {
         }
         room.world.sent.clear();
     }
-    assert!(
-        !room
-            .world
-            .events
-            .iter()
-            .any(|event| matches!(event, MediaEvent::Failed { cause, .. } if cause == "internal"))
-    );
+    assert!(!room.world.events.iter().any(|event| matches!(
+        event,
+        MediaEvent::Failed {
+            fault: MediaFault::Internal,
+            ..
+        }
+    )));
 }
 
 /// `cargo test --release -p quartet --lib cost_of -- --ignored --nocapture`

@@ -21,7 +21,6 @@ use quartet_plugin::abi;
 use self::calls::{CodecCalls, SampleData, TransportCalls};
 use super::health::Health;
 use super::refusal::{PluginError, Reason};
-use super::registry::PluginOption;
 
 /// Not in libloading: the library stays mapped whatever happens (glibc, musl: bits/dlfcn.h).
 const RTLD_NODELETE: i32 = 0x1000;
@@ -29,6 +28,19 @@ const RTLD_NODELETE: i32 = 0x1000;
 const MAX_ROWS: u64 = 64;
 /// Longer than any real text of a descriptor.
 const MAX_TEXT: usize = 4096;
+
+/// A setting that a plugin offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginOption {
+    /// Its name in `[plugins.options.<id>]`.
+    pub name: String,
+    /// `int`, `bool` or `text`.
+    pub kind: String,
+    /// The value if nothing is set; empty for none.
+    pub default_value: String,
+    /// What it does, in a line.
+    pub help: String,
+}
 
 /// A plugin whose code is in the process; stays there until the process ends.
 #[derive(Debug)]

@@ -1,0 +1,94 @@
+//! What the settings make at the start: networks, recordings, shares of the open files, bounds of the hub.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use quartet_proto::hub::Name;
+
+use super::sip::SipSockets;
+use crate::config::{self, Settings};
+use crate::exchange::Networks;
+use crate::hub;
+use crate::ivr::prompts::{OpenDecoder, Prompts};
+use crate::ivr::recording;
+use crate::networks::{Network, NetworkId, hub as hub_network};
+use crate::plugins::{CodecSettings, Registry};
+use crate::process::{self, Demand, Shares};
+
+/// The networks that are served.
+pub(super) fn networks(account: Name) -> Networks {
+    let hub: Box<dyn Network> = Box::new(hub_network::Adapter::new(account));
+    [(NetworkId::new(hub_network::NAME), hub)].into()
+}
+
+pub(super) fn ports(ports: config::Ports) -> Option<RangeInclusive<u16>> {
+    match ports {
+        config::Ports::System => None,
+        config::Ports::Range { first, last } => Some(first..=last),
+    }
+}
+
+pub(super) fn unix_seconds(wall: SystemTime) -> u64 {
+    wall.duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+/// Shares out the descriptors that this process may have.
+pub(super) fn shares(settings: &Settings, sip: &SipSockets, machine_addresses: usize) -> Shares {
+    let media_addresses = match &settings.media.addresses {
+        config::Addresses::Auto => machine_addresses,
+        config::Addresses::Listed(listed) => listed.len(),
+    };
+    let demand = Demand {
+        calls: settings.limits.calls,
+        media_addresses,
+        sip: sip.addresses().count(),
+        hub_sessions: settings.limits.hub_sessions,
+    };
+    Shares::new(process::descriptor_limit(), &demand)
+}
+
+/// The hub's bounds: those that the settings name and there are descriptors for, the others at their defaults.
+pub(super) fn hub_limits(settings: &Settings, shares: &Shares) -> hub::Limits {
+    let limits = &settings.limits;
+    hub::Limits {
+        sessions: shares.hub_sessions,
+        call_requests_per_minute: limits.hub_requests_per_minute,
+        ..hub::Limits::default()
+    }
+}
+
+/// The recordings that the settings name, decoded by the Opus plugin as any packet is.
+pub(super) fn prompts(choice: &config::Prompts, registry: &Arc<Registry>) -> anyhow::Result<Prompts> {
+    match choice {
+        config::Prompts::Builtin => Ok(Prompts::builtin(opus_decoder(Arc::clone(registry)))),
+        config::Prompts::Folder(folder) => {
+            Prompts::load(folder, opus_decoder(Arc::clone(registry))).map_err(|errors| {
+                let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                anyhow::anyhow!("[ivr] prompts cannot be used:\n{}", all.join("\n"))
+            })
+        }
+    }
+}
+
+/// Opens the Opus plugin's decoder for recordings.
+pub fn opus_decoder(registry: Arc<Registry>) -> Box<OpenDecoder> {
+    Box::new(move || {
+        let codec = registry
+            .codec("opus")
+            .ok_or("the plugin codec-opus is not loaded, and recordings are Opus")?;
+        let settings = CodecSettings {
+            sample_rate: recording::OPUS_RATE,
+            channels: 1,
+            frame_us: 20_000,
+            local_fmtp: "",
+            remote_fmtp: "",
+        };
+        let mut decoder = codec.decoder(&settings)?;
+        Ok(Box::new(move |packet: &[u8], pcm: &mut [i16]| {
+            decoder.decode(packet, pcm).map_err(Into::into)
+        }))
+    })
+}
