@@ -124,6 +124,16 @@ pub enum Side {
     Network,
 }
 
+impl Side {
+    /// The word in the call record.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Phone => "phone",
+            Self::Network => "network",
+        }
+    }
+}
+
 impl Record<SystemTime> {
     /// How long the people could talk: from the answer to the end.
     pub fn duration(&self) -> Duration {

@@ -99,7 +99,19 @@ async fn at_the_level_of_trace_no_token_password_or_key_is_written() {
     house.wait_idle().await;
 
     let log = house.gateway.log();
-    for told in [" TRACE ", " DEBUG ", "quartet::"] {
+    let call = house.gateway.records()[0]["call"].as_str().expect("a key").to_owned();
+    let (span, header) = (format!("call{{key={call}}}:leg{{"), format!("X-Quartet-Call: {call}"));
+    let message = "Authorization: Digest …";
+    for told in [
+        " TRACE ",
+        " DEBUG ",
+        "quartet::",
+        &span,
+        &header,
+        message,
+        "sip_call_id=",
+        "network_call=",
+    ] {
         assert!(log.contains(told), "the log is loud: {told}");
     }
     let held_back = log

@@ -39,6 +39,21 @@ pub enum LegEvent {
     Ended(Cause),
 }
 
+impl LegEvent {
+    /// The word for the log; which key was pressed and which emojis there are is nobody's business.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Ringing => "ringing",
+            Self::Accepted => "accepted",
+            Self::Emojis(_) => "emojis",
+            Self::Connected => "connected",
+            Self::Dtmf { .. } => "dtmf",
+            Self::Played(_) => "played",
+            Self::Ended(_) => "ended",
+        }
+    }
+}
+
 /// What a call tells a leg.
 #[derive(Clone, Debug)]
 pub enum LegCommand {

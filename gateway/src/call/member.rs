@@ -1,6 +1,7 @@
 //! A member of a call: its leg, how far it has come, and its media.
 
 use quartet_proto::e2ee::fingerprint::Emoji;
+use tracing::Span;
 
 use super::Leg;
 use crate::media::{LegKey, Report};
@@ -22,6 +23,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) leg: Leg,
+    /// What every line of the log about this leg stands in, within that of its call.
+    pub(super) span: Span,
     pub(super) phase: Phase,
     /// Media was opened for it and is not closed yet.
     pub(super) is_media_open: bool,
@@ -34,9 +37,11 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(leg: Leg, replaces: Option<LegKey>) -> Self {
+    pub(super) fn new(call: &Span, leg: Leg, replaces: Option<LegKey>) -> Self {
+        let span = tracing::info_span!(parent: call, "leg", key = leg.key().0, side = leg.side().word());
         Self {
             leg,
+            span,
             phase: Phase::Pending,
             is_media_open: false,
             report: Report::default(),

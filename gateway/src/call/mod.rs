@@ -13,12 +13,14 @@ mod member;
 mod presence;
 mod record;
 mod sip_leg;
+mod terms;
 mod verify;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use quartet_proto::e2ee::fingerprint::Emoji;
+use tracing::Span;
 
 pub use codecs::{e2ee_codecs, offered_codecs};
 pub use e2ee_leg::{E2eeLeg, E2eeLegConfig, Incoming as E2eeIncoming, Outgoing as E2eeOutgoing};
@@ -30,6 +32,7 @@ use record::Times;
 #[doc(hidden)] // for tests/fuzz
 pub use sip_leg::info::key as info_key;
 pub use sip_leg::{SipLeg, SipLegConfig};
+pub use terms::{Parties, Policy, State};
 pub use verify::{Output as VerifyOutput, Script, Verify};
 
 use crate::cdr::{Cause, Direction, Verdict};
@@ -39,59 +42,6 @@ use crate::media::{LegKey, MediaCommand, PlayKey, Report};
 /// How long media may take to close.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// The times and rules of a call.
-#[derive(Clone, Copy, Debug)]
-pub struct Policy {
-    /// How long the question of [`VerifyMode::Confirm`] waits.
-    pub confirm_timeout: Duration,
-    /// How long a phone may be silent (no RTP, no RTCP) before the call ends.
-    pub rtp_timeout: Duration,
-    /// How long the callee may ring.
-    pub ring_timeout: Duration,
-    /// How long key exchange and media may take after somebody took the call.
-    pub connect_timeout: Duration,
-}
-
-/// Who calls whom, as the record and `quartet calls` show it.
-#[derive(Clone, Debug)]
-pub struct Parties {
-    /// The caller.
-    pub from: String,
-    /// The callee; as it was dialled, where no route was found.
-    pub to: String,
-    /// The name of the route that was taken, if one was found.
-    pub route: Option<String>,
-    /// Which way.
-    pub direction: Direction,
-    /// The network of the E2EE user, if a route led to one.
-    pub network: Option<String>,
-}
-
-/// Where a call stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Nobody took it yet.
-    Ringing,
-    /// Somebody took it; keys and media are on their way.
-    Connecting,
-    /// Both hear each other.
-    Talking,
-    /// It is over; media and dialogs are being closed.
-    Ended(Cause),
-}
-
-impl State {
-    /// The word for `quartet calls`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Ringing => "ringing",
-            Self::Connecting => "connecting",
-            Self::Talking => "talking",
-            Self::Ended(_) => "ended",
-        }
-    }
-}
-
 /// A call.
 ///
 /// `members[0]` is the caller. Drain [`poll_action`](Self::poll_action) after each `handle_*`; drop the call once
@@ -99,6 +49,8 @@ impl State {
 #[derive(Debug)]
 pub struct Call {
     key: CallKey,
+    /// What every line of the log about this call stands in.
+    span: Span,
     parties: Parties,
     policy: Policy,
     members: Vec<Member>,
@@ -120,11 +72,13 @@ pub struct Call {
 impl Call {
     /// Makes a call from its caller and all that are called, at least one.
     pub fn new(now: Instant, key: CallKey, parties: Parties, policy: Policy, legs: Vec<Leg>) -> Self {
+        let span = tracing::info_span!("call", key = %key);
         let mut call = Self {
             key,
+            members: legs.into_iter().map(|leg| Member::new(&span, leg, None)).collect(),
+            span,
             parties,
             policy,
-            members: legs.into_iter().map(|leg| Member::new(leg, None)).collect(),
             state: State::Ringing,
             deadline: Some(now + policy.ring_timeout),
             verify: Verify::new(VerifyMode::Off, policy.confirm_timeout),
@@ -182,10 +136,12 @@ impl Call {
         running.into_iter().any(|member| member.leg.phone() == Some(user))
     }
 
-    /// The leg of that key, unless it is over.
-    pub fn leg_mut(&mut self, key: LegKey) -> Option<&mut Leg> {
-        let member = self.member_mut(key).filter(|member| member.phase != Phase::Ended);
-        member.map(|member| &mut member.leg)
+    /// Feeds the leg of that key, unless it is over.
+    pub fn with_leg<R>(&mut self, key: LegKey, feed: impl FnOnce(&mut Leg) -> R) -> Option<R> {
+        let _call = self.span.clone().entered();
+        let member = self.member_mut(key).filter(|member| member.phase != Phase::Ended)?;
+        let _leg = member.span.clone().entered();
+        Some(feed(&mut member.leg))
     }
 
     /// Whether all is closed and the call may be dropped.
@@ -195,6 +151,7 @@ impl Call {
 
     /// A leg was fed; what it has to say is heard now.
     pub fn handle_legs(&mut self, now: Instant) {
+        let _call = self.span.clone().entered();
         while let Some((key, event)) = self.next_event() {
             self.on_event(now, key, event);
         }
@@ -203,6 +160,7 @@ impl Call {
 
     /// Media has a word about a leg that the leg itself does not need.
     pub fn handle_report(&mut self, now: Instant, key: LegKey, report: Report) {
+        let _call = self.span.clone().entered();
         self.watch(now, key, report.silent);
         if let Some(member) = self.member_mut(key) {
             member.report = report;
@@ -220,7 +178,9 @@ impl Call {
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let _call = self.span.clone().entered();
         for member in self.members.iter_mut().filter(|member| member.phase != Phase::Ended) {
+            let _leg = member.span.clone().entered();
             member.leg.handle_timeout(now);
         }
         if self.deadline.is_some_and(|at| now >= at) {
@@ -240,6 +200,7 @@ impl Call {
 
     /// The operator, or the end of the process, ends the call; `cause` is for a call in which nobody talks yet.
     pub fn hang_up(&mut self, now: Instant, cause: Cause) {
+        let _call = self.span.clone().entered();
         let talking = self.state == State::Talking;
         self.end(now, if talking { Cause::Answered } else { cause });
     }
@@ -253,7 +214,7 @@ impl Call {
         if self.state != State::Talking || !is_free || !self.in_call().any(|member| member.key() == old) {
             return false;
         }
-        self.members.push(Member::new(new, Some(old)));
+        self.members.push(Member::new(&self.span, new, Some(old)));
         self.handle_legs(now);
         true
     }
@@ -309,6 +270,7 @@ impl Call {
             return;
         }
         let Some(member) = self.member_mut(key) else { return };
+        member.span.in_scope(|| tracing::debug!(event = event.word(), "leg"));
         let (phase, replaces) = (member.phase, member.replaces);
         match event {
             LegEvent::Emojis(emojis) => member.emojis = Some(emojis),
@@ -436,9 +398,7 @@ impl Call {
     }
 
     fn tell(&mut self, now: Instant, key: LegKey, command: LegCommand) {
-        if let Some(leg) = self.leg_mut(key) {
-            leg.handle_command(now, command);
-        }
+        self.with_leg(key, |leg| leg.handle_command(now, command));
         self.collect();
     }
 

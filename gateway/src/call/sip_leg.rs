@@ -3,55 +3,26 @@
 //! Translates once: SIP events and media events into [`LegEvent`], [`LegCommand`] into SIP and media commands. It knows
 //! neither who is at the other end nor what the call is for.
 
+mod config;
 mod describe;
 pub(super) mod info;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
-use std::sync::Arc;
 
-use quartet_proto::sdp::{Agreed, LocalCodec, SessionDescription, offer_answer};
-use quartet_proto::sip::{Contact, DialogKey, NameAddr, SipCommand, SipEvent, Uri};
+use quartet_proto::sdp::{Agreed, SessionDescription, offer_answer};
+use quartet_proto::sip::{Contact, DialogKey, NameAddr, SipCommand, SipEvent};
 
+pub use self::config::SipLegConfig;
 use super::leg::{Action, LegCommand, LegEvent};
 use crate::cdr::Cause;
 use crate::config::VerifyMode;
-use crate::media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role, Sink};
-use crate::plugins::Registry;
+use crate::media::{LegCodec, LegKey, MediaCommand, MediaEvent, Role, Sink};
 
 /// The packet duration that phones are asked for.
 const PTIME_MS: u32 = 20;
 
-/// How a phone's leg meets the world.
-#[derive(Clone, Debug)]
-pub struct SipLegConfig {
-    /// Its key, here and in media.
-    pub key: LegKey,
-    /// Where its sockets are bound.
-    pub bind: Bind,
-    /// Where its signalling comes from.
-    pub signalling_peer_ip: IpAddr,
-    /// The codecs of the phone, best first, that a plugin serves.
-    pub codecs: Vec<LocalCodec>,
-    /// The leg whose worker it shares; `None` if that one comes to this.
-    pub same_worker_as: Option<LegKey>,
-    /// The transport of its media.
-    pub transport: &'static str,
-    /// Our stream.
-    pub ssrc: u32,
-    /// Makes our descriptions unique.
-    pub session_id: u64,
-    /// The phone's account.
-    pub user: String,
-    /// The language of its prompts.
-    pub language: String,
-    /// How its calls are verified.
-    pub verify: VerifyMode,
-    /// The address of the person at the other end, for displays.
-    pub peer: Uri,
-    /// Knows what codecs make of each other's parameters.
-    pub registry: Arc<Registry>,
-}
+/// The header field that names a call.
+const CALL_HEADER: &str = "X-Quartet-Call";
 
 /// Where the leg stands.
 #[derive(Debug)]
@@ -317,6 +288,7 @@ impl SipLeg {
             dialog: self.dialog,
             body: Some(body),
             identity,
+            headers: self.headers(),
         });
         self.state = State::Answered { ours };
     }
@@ -335,6 +307,7 @@ impl SipLeg {
             from,
             to,
             identity: None,
+            headers: self.headers(),
             body: Some(offer.to_bytes()),
             credentials: None,
             account: Some(self.config.user.clone()),
@@ -385,6 +358,7 @@ impl SipLeg {
                     dialog: self.dialog,
                     body: Some(ours.to_bytes()),
                     identity: None,
+                    headers: self.headers(),
                 });
                 self.state = State::Answered { ours: Some(ours) };
                 return;
@@ -398,6 +372,7 @@ impl SipLeg {
                     dialog: self.dialog,
                     body,
                     identity: None,
+                    headers: self.headers(),
                 });
             }
             // The session stays as it was (RFC 3261 §14.2).
@@ -476,6 +451,12 @@ impl SipLeg {
     fn over(&mut self, cause: Cause) {
         self.state = State::Ended;
         self.events.push_back(LegEvent::Ended(cause));
+    }
+
+    /// What names the call in our messages, as in the log and in the record.
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        let call = self.config.call.map(|call| (CALL_HEADER, call.to_string()));
+        call.into_iter().collect()
     }
 
     fn sip(&mut self, command: SipCommand) {

@@ -278,6 +278,7 @@ impl Task {
                 components: 2,
             },
             signalling_peer_ip: self.setup.gateway.ip(),
+            call: None,
             same_worker_as: None,
             transport: "rtp",
             codecs: offered_codecs(&self.setup.codecs, &self.registry),

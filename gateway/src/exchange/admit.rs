@@ -9,7 +9,8 @@ use rand_core::Rng;
 
 use super::{Arrival, Exchange, FoundBy};
 use crate::call::{
-    Call, E2eeLeg, E2eeLegConfig, E2eeOutgoing, Leg, Parties, Policy, SipLeg, SipLegConfig, e2ee_codecs, offered_codecs,
+    Call, CallKey, E2eeLeg, E2eeLegConfig, E2eeOutgoing, Leg, Parties, Policy, SipLeg, SipLegConfig, e2ee_codecs,
+    offered_codecs,
 };
 use crate::cdr::{Cause, Direction};
 use crate::config;
@@ -42,15 +43,21 @@ impl Exchange {
         {
             return;
         }
-        let mut parties = arrival.parties();
-        match self.legs_of(now, arrival, &mut parties) {
-            Ok((policy, legs)) => self.begin(now, parties, policy, legs),
-            Err(cause) => self.refuse(now, found_by, &parties, cause),
+        let (key, mut parties) = (self.next_call(), arrival.parties());
+        match self.legs_of(now, key, arrival, &mut parties) {
+            Ok((policy, legs)) => self.begin(now, key, parties, policy, legs),
+            Err(cause) => self.refuse(now, key, found_by, &parties, cause),
         }
     }
 
     /// The legs of a call, the caller's first.
-    fn legs_of(&mut self, now: Instant, arrival: Arrival, parties: &mut Parties) -> Result<(Policy, Legs), Cause> {
+    fn legs_of(
+        &mut self,
+        now: Instant,
+        call: CallKey,
+        arrival: Arrival,
+        parties: &mut Parties,
+    ) -> Result<(Policy, Legs), Cause> {
         let direction = parties.direction;
         if self.is_full() {
             return Err(match direction {
@@ -111,7 +118,7 @@ impl Exchange {
                     return Err(TOO_MANY);
                 }
                 let key = LegKey(self.next_key());
-                let config = self.sip_leg_config(key, &phone, five_tuple, &user);
+                let config = self.sip_leg_config((call, key), &phone, five_tuple, &user);
                 let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
                 let callee = self.call_user(NetworkId::new(&network), user, &parties.from, key)?;
                 vec![(Leg::Sip(caller), FoundBy::Dialog(dialog)), callee]
@@ -126,7 +133,7 @@ impl Exchange {
                 legs.extend(
                     contacts
                         .iter()
-                        .map(|(phone, contact)| self.ring(phone, contact, &parties.from)),
+                        .map(|(phone, contact)| self.ring(call, phone, contact, &parties.from)),
                 );
                 legs
             }
@@ -203,8 +210,8 @@ impl Exchange {
     }
 
     /// Tells the caller that its call will not be.
-    fn refuse(&mut self, now: Instant, found_by: FoundBy, parties: &Parties, cause: Cause) {
-        self.note_refused(now, parties, cause);
+    fn refuse(&mut self, now: Instant, key: CallKey, found_by: FoundBy, parties: &Parties, cause: Cause) {
+        self.note_refused(now, key, parties, cause);
         match found_by {
             FoundBy::Dialog(dialog) => {
                 let command = SipCommand::Reject {
@@ -231,8 +238,7 @@ impl Exchange {
     }
 
     /// What is kept of a call that never began. What limits refuse is summed up: it may be any number.
-    fn note_refused(&mut self, now: Instant, parties: &Parties, cause: Cause) {
-        let key = self.next_call();
+    fn note_refused(&mut self, now: Instant, key: CallKey, parties: &Parties, cause: Cause) {
         let record = Call::refused(now, key, parties, cause);
         if let Cause::Limit { .. } = cause {
             let same = (parties.direction, parties.from.clone(), cause.word());
@@ -245,10 +251,16 @@ impl Exchange {
     }
 
     /// A leg that rings one contact of a phone.
-    pub(super) fn ring(&mut self, phone: &config::Phone, contact: &Contact, from: &str) -> (Leg, FoundBy) {
+    pub(super) fn ring(
+        &mut self,
+        call: CallKey,
+        phone: &config::Phone,
+        contact: &Contact,
+        from: &str,
+    ) -> (Leg, FoundBy) {
         let key = LegKey(self.next_key());
         let dialog = self.endpoint.next_dialog();
-        let config = self.sip_leg_config(key, phone, contact.five_tuple, from);
+        let config = self.sip_leg_config((call, key), phone, contact.five_tuple, from);
         let host = contact.five_tuple.local;
         let from = NameAddr::new(Some(from), Uri::sip(from, host));
         let to = NameAddr::new(phone.name.as_deref(), Uri::sip(&phone.user, host));
@@ -256,8 +268,7 @@ impl Exchange {
         (Leg::Sip(leg), FoundBy::Dialog(dialog))
     }
 
-    fn begin(&mut self, now: Instant, parties: Parties, policy: Policy, legs: Vec<(Leg, FoundBy)>) {
-        let key = self.next_call();
+    fn begin(&mut self, now: Instant, key: CallKey, parties: Parties, policy: Policy, legs: Vec<(Leg, FoundBy)>) {
         tracing::info!(
             call = %key,
             from = %Redacted(&parties.from),
@@ -267,6 +278,9 @@ impl Exchange {
         );
         for (leg, found_by) in &legs {
             self.enter(key, leg.key(), found_by);
+            if let FoundBy::Dialog(dialog) = found_by {
+                self.log_dialog(*dialog);
+            }
         }
         let legs = legs.into_iter().map(|(leg, _)| leg).collect();
         let mut call = Call::new(now, key, parties, policy, legs);
@@ -277,7 +291,7 @@ impl Exchange {
 
     fn sip_leg_config(
         &mut self,
-        key: LegKey,
+        (call, key): (CallKey, LegKey),
         phone: &config::Phone,
         signalling: FiveTuple,
         peer: &str,
@@ -295,6 +309,7 @@ impl Exchange {
         };
         SipLegConfig {
             key,
+            call: Some(call),
             bind: Bind {
                 addresses,
                 components: 2,

@@ -34,6 +34,7 @@ use crate::route::Routes;
 use arrival::Arrival;
 use deadlines::Deadlines;
 use limits::CallLimits;
+use note::Blanked;
 use summary::Summaries;
 
 pub use job::{Job, JobResult};
@@ -157,6 +158,7 @@ impl Exchange {
 
     /// One datagram from a phone.
     pub fn handle_sip(&mut self, now: Instant, datagram: Receive<'_>) {
+        tracing::trace!(source = %datagram.five_tuple.remote, message = %Blanked(datagram.payload), "SIP received");
         self.endpoint.handle_input(now, datagram);
         self.drain_events(now);
     }
@@ -190,9 +192,7 @@ impl Exchange {
                 | MediaEvent::Played { .. }
                 | MediaEvent::Dtmf { .. } => {}
             }
-            if let Some(leg) = call.leg_mut(leg) {
-                leg.handle_media(now, event);
-            }
+            call.with_leg(leg, |leg| leg.handle_media(now, event));
         }
         self.dispatch_to_leg(now, leg);
         self.drain_events(now);
@@ -204,9 +204,7 @@ impl Exchange {
         match (done, call) {
             (_, None) => {}
             (JobResult::KeyExchange(done), Some(call)) => {
-                if let Some(leg) = call.leg_mut(leg) {
-                    leg.handle_job(now, done);
-                }
+                call.with_leg(leg, |leg| leg.handle_job(now, done));
             }
             (JobResult::Speak(play, Some(clips)), Some(call)) => {
                 if call.is_playing(play) {
@@ -250,7 +248,9 @@ impl Exchange {
 
     /// A datagram for a phone.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.endpoint.poll_transmit()
+        let transmit = self.endpoint.poll_transmit()?;
+        tracing::trace!(to = %transmit.five_tuple.remote, message = %Blanked(&transmit.payload), "SIP sent");
+        Some(transmit)
     }
 
     /// A command for the media workers.
@@ -335,9 +335,7 @@ impl Exchange {
         if let SipEvent::Ended { .. } = event {
             self.by_dialog.remove(&dialog);
         }
-        if let Some(leg) = self.leg_mut(leg) {
-            leg.handle_sip(event);
-        }
+        self.with_leg(leg, |leg| leg.handle_sip(event));
         self.dispatch_to_leg(now, leg);
     }
 
@@ -348,15 +346,13 @@ impl Exchange {
         let Some(leg) = self.by_network.get(&(network, event.call())).copied() else {
             return;
         };
-        if let Some(leg) = self.leg_mut(leg) {
-            leg.handle_network(now, event);
-        }
+        self.with_leg(leg, |leg| leg.handle_network(now, event));
         self.dispatch_to_leg(now, leg);
     }
 
-    fn leg_mut(&mut self, leg: LegKey) -> Option<&mut Leg> {
+    fn with_leg<R>(&mut self, leg: LegKey, feed: impl FnOnce(&mut Leg) -> R) -> Option<R> {
         let key = self.by_leg.get(&leg)?;
-        self.calls.get_mut(key)?.leg_mut(leg)
+        self.calls.get_mut(key)?.with_leg(leg, feed)
     }
 
     /// A leg was fed: its call hears it and acts.
@@ -416,6 +412,7 @@ impl Exchange {
         match found_by {
             FoundBy::Dialog(dialog) => _ = self.by_dialog.insert(*dialog, leg),
             FoundBy::Network(network, call) => {
+                tracing::debug!(call = %key, leg = leg.0, %network, network_call = %call, "leg");
                 _ = self.by_network.insert((network.clone(), *call), leg);
             }
         }
@@ -438,7 +435,9 @@ impl Exchange {
     /// Tells the endpoint. A dialog that is gone has said so by an event; any other failure is the end of that leg.
     fn tell_phone(&mut self, now: Instant, command: SipCommand) {
         let dialog = command.dialog();
+        let is_new = matches!(command, SipCommand::Invite { .. });
         match (self.endpoint.handle_command(now, command), dialog) {
+            (Ok(()), Some(dialog)) if is_new => self.log_dialog(dialog),
             (Ok(()), _) => {}
             (Err(SipError::UnknownDialog | SipError::WrongState(_)), _) | (Err(_), None) => {
                 tracing::debug!(?dialog, "the dialog is gone already");

@@ -1,9 +1,10 @@
 //! What an operator reads of things that no call is about: logins, registrations, refusals; repeated ones summed up.
 
+use std::fmt;
 use std::time::Instant;
 
 use quartet_proto::rate::source_of;
-use quartet_proto::sip::SipEvent;
+use quartet_proto::sip::{DialogKey, SipEvent, blanked};
 
 use super::{Change, Exchange};
 use crate::cdr::Record;
@@ -37,6 +38,15 @@ impl Exchange {
             | SipEvent::Reinvite { .. }
             | SipEvent::Registered { .. }
             | SipEvent::RegisterFailed { .. } => {}
+        }
+    }
+
+    /// Logs which `Call-ID` a leg's dialog has.
+    pub(super) fn log_dialog(&self, dialog: DialogKey) {
+        let leg = self.by_dialog.get(&dialog);
+        if let (Some(leg), Some(call_id)) = (leg, self.endpoint.call_id(dialog)) {
+            let call = self.by_leg.get(leg).map(ToString::to_string);
+            tracing::debug!(call, leg = leg.0, sip_call_id = call_id, "leg");
         }
     }
 
@@ -82,6 +92,15 @@ impl Exchange {
             "call refused"
         );
         self.changes.push_back(Change::Ended(Box::new(record)));
+    }
+}
+
+/// A SIP message as the log shows it; made only if it is shown.
+pub(super) struct Blanked<'a>(pub(super) &'a [u8]);
+
+impl fmt::Display for Blanked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blanked(self.0))
     }
 }
 

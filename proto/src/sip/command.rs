@@ -41,6 +41,8 @@ pub enum SipCommand {
         body: Option<Vec<u8>>,
         /// `P-Asserted-Identity`: what the phone may show instead of the number dialled.
         identity: Option<NameAddr>,
+        /// Further header fields.
+        headers: Vec<(&'static str, String)>,
     },
     /// As callee: a final refusal of the INVITE (no further event), or of a `Reinvite` (the dialog stays).
     Reject {
@@ -76,6 +78,8 @@ pub enum SipCommand {
         to: NameAddr,
         /// `P-Asserted-Identity`.
         identity: Option<NameAddr>,
+        /// Further header fields.
+        headers: Vec<(&'static str, String)>,
         /// SDP offer; `None`: late offer.
         body: Option<Vec<u8>>,
         /// Credentials for a challenge, if there is one.

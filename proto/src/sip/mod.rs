@@ -24,7 +24,7 @@ pub use command::{Reason, SipCommand};
 pub use endpoint::{Endpoint, EndpointConfig, MAX_MESSAGE};
 pub use event::{Caller, LoginFailure, RegistrationChange, SipEvent};
 pub use limits::Limits;
-pub use message::{NameAddr, Param, Scheme, Uri};
+pub use message::{NameAddr, Param, Scheme, Uri, blanked};
 pub use registrar::{Contact, SavedBinding};
 
 /// Names a dialog between the endpoint and its user; never reused.

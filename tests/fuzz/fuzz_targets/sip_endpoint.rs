@@ -81,6 +81,7 @@ impl Subject {
             from: address.clone(),
             to: address,
             identity: None,
+            headers: Vec::new(),
             body: (dialog.0 % 2 == 0).then(|| b"offer".to_vec()),
             credentials: None,
             account: None,
@@ -112,6 +113,7 @@ impl Subject {
                 dialog,
                 body: Some(b"answer".to_vec()),
                 identity: None,
+                headers: Vec::new(),
             }),
             b'N' => self.command(SipCommand::Reject {
                 dialog,

@@ -179,6 +179,7 @@ impl Subject {
             from: address.clone(),
             to: address,
             identity: None,
+            headers: Vec::new(),
             body: (dialog.0 % 2 == 0).then(|| b"offer".to_vec()),
             credentials: None,
             account: Some("100".to_owned()),
@@ -199,7 +200,7 @@ impl Subject {
         let dialog = self.dialogs[at].key;
         let done = self.command(match letter {
             b'R' => SipCommand::Ring { dialog, status: 180, body: None },
-            b'A' => SipCommand::Accept { dialog, body: Some(b"answer".to_vec()), identity: None },
+            b'A' => SipCommand::Accept { dialog, body: Some(b"answer".to_vec()), identity: None, headers: Vec::new() },
             b'N' => SipCommand::Reject { dialog, status: 488, reason: None, retry_after: Some(1) },
             b'K' => SipCommand::Ack { dialog, body: None },
             b'I' => SipCommand::Info { dialog, content_type: "a/b".to_owned(), body: b"1".to_vec() },

@@ -1,10 +1,18 @@
 //! A phone's leg, and a call of such legs, without endpoint and media.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use quartet_proto::sdp::LocalCodec;
+use quartet_proto::sip::Uri;
 
 use super::*;
 use crate::call::{self, Call, CallKey, Instance, Leg, Parties, Policy};
 use crate::cdr::Direction;
+use crate::config::VerifyMode;
+use crate::media::Bind;
+use crate::plugins::Registry;
 
 /// A phone that has called with a late offer.
 pub(in crate::call) fn leg(key: u64) -> SipLeg {
@@ -16,6 +24,7 @@ fn config(key: u64, signalling_peer_ip: IpAddr) -> SipLegConfig {
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 5060));
     SipLegConfig {
         key: LegKey(key),
+        call: None,
         bind: Bind {
             addresses: vec![address.ip()],
             components: 2,

@@ -54,6 +54,8 @@ gw -> hub: call.discard hangup
 gw -> 100: 200 OK";
     assert_eq!(world.ladder(), expected);
     assert_eq!(world.cause(), "answered");
+    let header = format!("\r\nX-Quartet-Call: {}\r\n", world.records[0].call);
+    assert!(world.last_ok.contains(&header), "{}", world.last_ok);
     assert_eq!(world.user.ended, [Cause::Answered]);
     world.assert_empty();
 }
@@ -300,7 +302,7 @@ fn a_leg_is_swapped_in_a_standing_call() {
         let phone = world.exchange.phone("101").expect("phone 101");
         let contact = world.exchange.endpoint.contacts(world.now, "101").remove(0);
         let old = world.leg_over("rtp").expect("the phone's media");
-        let (leg, found_by) = world.exchange.ring(&phone, &contact, "anna");
+        let (leg, found_by) = world.exchange.ring(key, &phone, &contact, "anna");
         assert!(world.exchange.replace(world.now, key, old, leg, found_by));
         world.drain();
         (key, old)
@@ -342,7 +344,7 @@ fn a_leg_is_swapped_in_a_standing_call() {
     assert_eq!(world.cause(), "answered");
     let phone = world.exchange.phone("101").expect("phone 101");
     let contact = world.exchange.endpoint.contacts(world.now, "101").remove(0);
-    let (leg, found_by) = world.exchange.ring(&phone, &contact, "anna");
+    let (leg, found_by) = world.exchange.ring(key, &phone, &contact, "anna");
     assert!(!world.exchange.replace(world.now, key, old, leg, found_by));
     world.assert_empty();
 

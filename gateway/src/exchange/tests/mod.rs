@@ -108,6 +108,8 @@ struct World {
     /// The next announcement has no sound.
     fail_speech: bool,
     spoken: Vec<String>,
+    /// The last 200 to an INVITE of a phone.
+    last_ok: String,
     records: Vec<Record<Instant>>,
 }
 
@@ -177,6 +179,7 @@ impl World {
             overload: false,
             fail_speech: false,
             spoken: Vec::new(),
+            last_ok: String::new(),
             records: Vec::new(),
         };
         world.log_in();
@@ -309,6 +312,10 @@ impl World {
             };
             self.ladder
                 .push(format!("gw -> {}: {}", phone.user, first_line(&transmit.payload)));
+            let text = String::from_utf8_lossy(&transmit.payload);
+            if text.starts_with("SIP/2.0 200") && text.contains(" INVITE\r\n") {
+                self.last_ok = text.into_owned();
+            }
             let five_tuple = phone.way();
             let payload = &transmit.payload;
             phone.endpoint.handle_input(self.now, Receive { five_tuple, payload });
@@ -497,6 +504,7 @@ impl World {
             from: address("<sip:100@quartet>"),
             to: address(&format!("<sip:{number}@quartet>")),
             identity: None,
+            headers: Vec::new(),
             body: Some(SDP.as_bytes().to_vec()),
             credentials: phone.credentials(),
             account: None,
@@ -529,6 +537,7 @@ impl World {
             dialog,
             body: Some(SDP.as_bytes().to_vec()),
             identity: None,
+            headers: Vec::new(),
         });
     }
 

@@ -384,12 +384,17 @@ fn a_user_there_calls_a_phone_while_the_hub_has_a_call_of_its_own() {
     beside.drain();
     assert_eq!(beside.world.bridged.len(), 1);
     let (_, key) = beside.ours();
-    let leg = beside.world.exchange.leg_mut(key).expect("our leg");
-    let crate::call::Leg::E2ee(leg) = leg else {
-        panic!("a leg of a network");
-    };
-    assert!(!leg.p2p(), "p2p = false of either side reaches the leg");
-    assert_eq!(leg.servers().map(|servers| servers.stun.len()), Some(1));
+    let seen = beside.world.exchange.with_leg(key, |leg| {
+        let crate::call::Leg::E2ee(leg) = leg else {
+            panic!("a leg of a network");
+        };
+        (leg.p2p(), leg.servers().map(|servers| servers.stun.len()))
+    });
+    assert_eq!(
+        seen,
+        Some((false, Some(1))),
+        "p2p = false of either side reaches the leg"
+    );
     // The same id on the other network is another call.
     beside.world.user_dials("101@gw");
     beside.world.pick_up(1);

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::digest::{Algorithm, field, fields};
-use super::login_limiter::{Locked, LoginLimiter};
+use super::login_limiter::{Attempt, Locked, LoginLimiter};
 use super::nonces::{Count, Nonces};
 use super::{Account, Ha1};
 use crate::rate::source_of;
@@ -109,13 +109,15 @@ impl Guard {
         sha256.into_iter().chain(md5.then(|| write(",algorithm=MD5"))).collect()
     }
 
-    /// Judges the credentials of a request, as far as its source and the account allow.
+    /// Judges the credentials of a request, as far as its source and the account allow. `is_bound` tells whether a phone of
+    /// an account is registered just where it comes from.
     pub(in crate::sip) fn check(
         &mut self,
         now: Instant,
         accounts: &BTreeMap<String, Account>,
         request: &Request,
         source: SocketAddr,
+        is_bound: impl Fn(&str) -> bool,
     ) -> Verdict {
         let Some(fields) = self.ours(request) else {
             return Verdict::Challenge { stale: false };
@@ -129,6 +131,11 @@ impl Guard {
         let known = account.map(|account| account.user.as_str());
         let home = source_of(source.ip());
         let tag = tag_of(&fields);
+        let attempt = Attempt {
+            source: home,
+            account: known,
+            bound: known.filter(|user| is_bound(user)).map(|_| source),
+        };
         if self.limiter.is_retransmission(home, tag) {
             return Verdict::Challenge { stale: false };
         }
@@ -137,7 +144,7 @@ impl Guard {
             why,
             failures,
         };
-        if let Err(failures) = self.limiter.may_judge(now, home, known) {
+        if let Err(failures) = self.limiter.may_judge(now, attempt) {
             return failed(LoginFailure::NotJudged, failures);
         }
         match (judge(&fields, account, request.method_name()), account) {
@@ -155,7 +162,7 @@ impl Guard {
                 } else {
                     LoginFailure::WrongPassword
                 };
-                failed(why, self.limiter.failed(now, home, known, tag))
+                failed(why, self.limiter.failed(now, attempt, tag))
             }
         }
     }

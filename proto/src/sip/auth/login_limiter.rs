@@ -3,13 +3,14 @@
 //! A failure is taken from two buckets: that of its source, and that of its account over all sources. While one of them is
 //! empty, no credentials of that source, or for that account, are judged. A source that has logged in rightly to an account
 //! lately is outside both, for that account, and has a bucket of its own. So neither another phone behind the same NAT nor
-//! guesses from all over the world can keep it out.
+//! guesses from all over the world can keep it out. A phone that is registered has, at its own address and port, one more
+//! bucket of its own: a neighbour behind the same NAT that guesses at its account does not share that.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::rate::{Rate, RateLimiter};
+use crate::rate::{Rate, RateLimiter, source_of};
 use crate::sip::Limits;
 
 /// How long a right login keeps its source apart from strangers.
@@ -85,6 +86,19 @@ pub(super) struct LoginLimiter {
     /// Only of accounts that exist: strangers cannot fill it.
     accounts: BTreeMap<String, Bucket>,
     known: BTreeMap<String, Vec<Known>>,
+    /// Of registered phones, by account and by where they are reached; only of those that fail.
+    bound: BTreeMap<(String, SocketAddr), Bucket>,
+}
+
+/// Where credentials come from, and whose they are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt<'a> {
+    /// The source, of [`crate::rate::source_of`].
+    pub(super) source: IpAddr,
+    /// The account; `None` if there is none of that name.
+    pub(super) account: Option<&'a str>,
+    /// Where a phone of the account is registered, if it comes from just there.
+    pub(super) bound: Option<SocketAddr>,
 }
 
 impl LoginLimiter {
@@ -98,15 +112,21 @@ impl LoginLimiter {
             by_rest: BTreeSet::new(),
             accounts: BTreeMap::new(),
             known: BTreeMap::new(),
+            bound: BTreeMap::new(),
         }
     }
 
-    /// Whether credentials from this source for this name (`Some` if it is an account) may be judged now.
+    /// Whether credentials may be judged now.
     ///
     /// # Errors
     /// How often the source, or the account, has failed.
-    pub(super) fn may_judge(&self, now: Instant, source: IpAddr, account: Option<&str>) -> Result<(), u32> {
+    pub(super) fn may_judge(&self, now: Instant, attempt: Attempt<'_>) -> Result<(), u32> {
+        let Attempt { source, account, bound } = attempt;
         let ask = |bucket: &Bucket, rate| bucket.locked(now, rate).map_or(Ok(()), |(failures, _)| Err(failures));
+        if let Some((account, at)) = account.zip(bound) {
+            let bucket = self.bound.get(&(account.to_owned(), at));
+            return bucket.map_or(Ok(()), |bucket| ask(bucket, self.of_source));
+        }
         if let Some(known) = account.and_then(|account| self.known(now, source, account)) {
             return ask(&known.bucket, self.of_source);
         }
@@ -125,7 +145,8 @@ impl LoginLimiter {
     }
 
     /// Counts a failure; gives how many there were of this source, this one included.
-    pub(super) fn failed(&mut self, now: Instant, source: IpAddr, account: Option<&str>, tag: u64) -> u32 {
+    pub(super) fn failed(&mut self, now: Instant, attempt: Attempt<'_>, tag: u64) -> u32 {
+        let Attempt { source, account, bound } = attempt;
         let (of_source, of_account) = (self.of_source, self.of_account);
         let is_known = |known: &&mut Known| known.source == source && known.until > now;
         let known = account.and_then(|account| self.known.get_mut(account)?.iter_mut().find(is_known));
@@ -138,7 +159,12 @@ impl LoginLimiter {
             entry.failed.remove(0);
         }
         entry.failed.push(tag);
+        let bound = account.zip(bound).map(|(account, at)| (account.to_owned(), at));
         let failures = match known {
+            _ if bound.is_some() => {
+                self.bound.retain(|_, bucket| !bucket.limiter.is_rested(now));
+                bound.map_or(0, |bound| self.bound.entry(bound).or_default().fail(now, of_source))
+            }
             Some(known) => known.bucket.fail(now, of_source),
             None => {
                 if let Some(account) = account {
@@ -191,6 +217,7 @@ impl LoginLimiter {
     pub(super) fn keep_accounts(&mut self, exists: impl Fn(&str) -> bool) {
         self.accounts.retain(|account, _| exists(account));
         self.known.retain(|account, _| exists(account));
+        self.bound.retain(|(account, _), _| exists(account));
     }
 
     /// Who is locked now.
@@ -212,7 +239,11 @@ impl LoginLimiter {
             .iter()
             .flat_map(|(name, all)| all.iter().map(move |known| (name, known)));
         let known = known.filter_map(|(name, k)| row(Some(k.source), Some(name), k.bucket.locked(now, self.of_source)));
-        sources.chain(accounts).chain(known).collect()
+        let bound = self.bound.iter().filter_map(|((name, at), bucket)| {
+            let source = source_of(at.ip());
+            row(Some(source), Some(name), bucket.locked(now, self.of_source))
+        });
+        sources.chain(accounts).chain(known).chain(bound).collect()
     }
 
     /// Forgets the failures of a source.
@@ -223,11 +254,13 @@ impl LoginLimiter {
         for known in self.known.values_mut().flatten().filter(|known| known.source == source) {
             known.bucket = Bucket::default();
         }
+        self.bound.retain(|(_, at), _| source_of(at.ip()) != source);
     }
 
     /// Forgets the failures of an account.
     pub(super) fn unlock_account(&mut self, account: &str) {
         self.accounts.remove(account);
+        self.bound.retain(|(name, _), _| name != account);
         for known in self.known.get_mut(account).into_iter().flatten() {
             known.bucket = Bucket::default();
         }

@@ -73,7 +73,9 @@ impl Endpoint {
     ///
     /// Neither a challenge nor a failed login leaves a transaction (RFC 3261 §26.3.2.4).
     fn authenticate(&mut self, now: Instant, request: &Request, head: &Head, account: &str) -> Option<String> {
-        let stale = match self.guard.check(now, &self.accounts, request, head.five_tuple.remote) {
+        let FiveTuple { remote, .. } = head.five_tuple;
+        let is_bound = |user: &str| self.registrar.reaches(head.five_tuple.peer(), Some(user));
+        let stale = match self.guard.check(now, &self.accounts, request, remote, is_bound) {
             Verdict::Authenticated(user) => return Some(user),
             Verdict::UriMismatch => {
                 self.respond_stateless(now, head, 400, Some("Digest URI Mismatch"), Vec::new());

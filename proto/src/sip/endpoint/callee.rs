@@ -191,10 +191,12 @@ impl Endpoint {
         key: DialogKey,
         body: Option<&[u8]>,
         identity: Option<&NameAddr>,
+        headers: Vec<(&'static str, String)>,
     ) -> Result<(), SipError> {
         let (id, tag, local) = self.pending(key)?;
         let mut extra = vec![("Contact", self.contact(key, local)), ("Allow", ALLOW.to_owned())];
         extra.extend(identity.map(|i| ("P-Asserted-Identity", i.to_string())));
+        extra.extend(headers);
         let response = OutgoingResponse {
             status: 200,
             reason: None,

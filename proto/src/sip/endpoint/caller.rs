@@ -26,6 +26,7 @@ pub(super) struct Call {
     pub(super) from: NameAddr,
     pub(super) to: NameAddr,
     pub(super) identity: Option<NameAddr>,
+    pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Option<Vec<u8>>,
     pub(super) credentials: Option<Credentials>,
     pub(super) account: Option<String>,
@@ -47,6 +48,7 @@ impl Endpoint {
             ("Allow", ALLOW.to_owned()),
         ];
         extra.extend(call.identity.map(|i| ("P-Asserted-Identity", i.to_string())));
+        extra.extend(call.headers);
         let offered = call.body.is_some();
         let request = Outgoing {
             method: Method::Invite,

@@ -149,9 +149,12 @@ impl Endpoint {
     pub fn handle_command(&mut self, now: Instant, command: SipCommand) -> Result<(), SipError> {
         match command {
             SipCommand::Ring { dialog, status, body } => self.ring(now, dialog, status, body.as_deref()),
-            SipCommand::Accept { dialog, body, identity } => {
-                self.accept(now, dialog, body.as_deref(), identity.as_ref())
-            }
+            SipCommand::Accept {
+                dialog,
+                body,
+                identity,
+                headers,
+            } => self.accept(now, dialog, body.as_deref(), identity.as_ref(), headers),
             SipCommand::Reject {
                 dialog,
                 status,
@@ -166,6 +169,7 @@ impl Endpoint {
                 from,
                 to,
                 identity,
+                headers,
                 body,
                 credentials,
                 account,
@@ -176,6 +180,7 @@ impl Endpoint {
                     from,
                     to,
                     identity,
+                    headers,
                     body,
                     credentials,
                     account,
@@ -246,6 +251,12 @@ impl Endpoint {
     pub fn next_dialog(&mut self) -> DialogKey {
         self.last_dialog += 1;
         DialogKey(self.last_dialog)
+    }
+
+    /// The `Call-ID` of a dialog that there is.
+    #[must_use]
+    pub fn call_id(&self, dialog: DialogKey) -> Option<&str> {
+        self.dialogs.get(dialog).map(|dialog| dialog.call_id.as_str())
     }
 
     /// How many dialogs there are, those included that only wait for the response to their BYE.

@@ -2,6 +2,7 @@
 //! URIs, addresses and Via for what rsip refuses or misreads. Never panics on any input.
 
 mod address;
+mod blanked;
 mod headers;
 mod scan;
 mod uri;
@@ -9,6 +10,7 @@ mod via;
 mod write;
 
 pub use address::NameAddr;
+pub use blanked::blanked;
 pub use headers::Headers;
 pub use uri::{Param, Scheme, Uri};
 pub use via::Via;

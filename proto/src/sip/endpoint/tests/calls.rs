@@ -42,6 +42,7 @@ pub(super) fn a_phone_calls_and_hangs_up() {
         dialog: theirs,
         body: Some(b"answer".to_vec()),
         identity: Some(identity),
+        headers: Vec::new(),
     };
     world.command(GATEWAY, answer).unwrap();
     world.second();

@@ -198,6 +198,81 @@ fn guesses_from_its_own_nat_or_from_everywhere_keep_no_phone_out() {
     assert!(registered(&mut world));
 }
 
+/// Seen: a neighbour behind the same NAT guessed at the phone's own account, twenty times a second, and took each login that
+/// was judged of that address.
+#[test]
+fn a_neighbour_who_guesses_at_its_account_keeps_a_registered_phone_not_out() {
+    let mut world = world(14);
+    let phone = world.nodes[PHONE].address.ip().to_string();
+    let registered = |world: &mut World| {
+        world.register(PHONE, "100", "secret", 600);
+        world.second();
+        matches!(world.events(PHONE)[..], [SipEvent::Registered { .. }])
+    };
+    assert!(registered(&mut world));
+    let mut beside = Guesser::new(&phone);
+    beside.source = format!("{phone}:61000");
+    for round in 0..50 {
+        for n in 0..20 {
+            beside.guess(&mut world, "100", &format!("{round} {n}"));
+        }
+        world.packets.clear();
+        assert!(registered(&mut world), "in round {round}");
+        world.dial("200", Some(b"offer"));
+        world.run(Duration::from_millis(200));
+        assert!(world.called(GATEWAY).is_some(), "it calls in round {round}");
+        let theirs = world.incoming(GATEWAY);
+        let (status, reason) = (486, None);
+        let reject = SipCommand::Reject {
+            dialog: theirs,
+            status,
+            reason,
+            retry_after: None,
+        };
+        world.command(GATEWAY, reject).unwrap();
+        world.run(Duration::from_secs(5));
+        world.events(GATEWAY);
+        world.events(PHONE);
+    }
+    // The neighbour itself is judged once in ten seconds, whatever the phone does.
+    let judged = (0..200).filter(|n| {
+        let before = world.events(GATEWAY).len();
+        beside.guess(&mut world, "100", &format!("x{n}"));
+        let failed = |event: &SipEvent| {
+            matches!(
+                event,
+                SipEvent::LoginFailed {
+                    why: LoginFailure::WrongPassword,
+                    ..
+                }
+            )
+        };
+        before == 0 && world.events(GATEWAY).iter().any(failed)
+    });
+    assert!(judged.count() <= 2);
+    // Of its own place the phone has no more than any source has.
+    let mut wrong = Guesser::new(&phone);
+    wrong.source = world.nodes[PHONE].address.to_string();
+    let judged = (0..50).filter(|n| {
+        wrong.guess(&mut world, "100", &format!("y{n}"));
+        let why = |event: &SipEvent| {
+            matches!(
+                event,
+                SipEvent::LoginFailed {
+                    why: LoginFailure::WrongPassword,
+                    ..
+                }
+            )
+        };
+        world.events(GATEWAY).iter().any(why)
+    });
+    assert_eq!(judged.count(), 10);
+    let locked = world.nodes[GATEWAY].endpoint.locked(world.now);
+    assert!(locked.iter().any(|l| l.account.as_deref() == Some("100")), "{locked:?}");
+    world.gateway().unlock("100");
+    assert!(registered(&mut world));
+}
+
 #[test]
 fn who_knows_one_password_guesses_no_faster_at_another() {
     let mut world = world(5);
@@ -216,6 +291,7 @@ fn who_knows_one_password_guesses_no_faster_at_another() {
     world.register(PHONE, "100", "secret", 60);
     world.second();
     let mut beside = Guesser::new(&phone);
+    beside.source = format!("{phone}:61000");
     let mut count = 0;
     for n in 0..3000 {
         beside.guess(&mut world, "100", &format!("{n}"));

@@ -163,6 +163,7 @@ pub(super) fn no_text_of_a_command_can_start_a_header() {
         from: name.clone(),
         to: name.clone(),
         identity: Some(name.clone()),
+        headers: Vec::new(),
         body: None,
         credentials: None,
         account: None,
@@ -189,6 +190,7 @@ pub(super) fn no_text_of_a_command_can_start_a_header() {
         dialog: called,
         body: None,
         identity: Some(name.clone()),
+        headers: Vec::new(),
     };
     world.command(GATEWAY, answer).unwrap();
     world.second();
@@ -273,6 +275,7 @@ pub(super) fn a_caller_must_be_who_it_says_and_a_merged_call_is_one_call() {
         from: address("<sip:101@quartet.example>"),
         to: address("<sip:200@quartet.example>"),
         identity: None,
+        headers: Vec::new(),
         body: None,
         credentials: credentials("100", "secret"),
         account: None,

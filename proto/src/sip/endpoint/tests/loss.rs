@@ -29,6 +29,7 @@ fn under_heavy_loss_every_call_is_told_its_end_and_nothing_remains() {
                         dialog,
                         body: Some(b"a".to_vec()),
                         identity: None,
+                        headers: Vec::new(),
                     },
                 ),
             };

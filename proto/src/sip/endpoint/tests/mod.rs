@@ -271,6 +271,7 @@ impl World {
             from: address("\"Anna\" <sip:100@quartet.example>"),
             to: address(&format!("<sip:{target}@quartet.example>")),
             identity: None,
+            headers: Vec::new(),
             body: body.map(<[u8]>::to_vec),
             credentials: credentials("100", "secret"),
             account: None,
@@ -290,6 +291,7 @@ impl World {
             from: NameAddr::new(Some("puppy dog 🐶"), Uri::sip_host("200", REALM)),
             to: NameAddr::new(None, Uri::sip_host("100", REALM)),
             identity: Some(NameAddr::new(Some("puppy dog 🐶"), Uri::sip_host("200", REALM))),
+            headers: Vec::new(),
             body: body.map(<[u8]>::to_vec),
             credentials: None,
             account: Some("100".to_owned()),
@@ -319,6 +321,7 @@ impl World {
             dialog,
             body: Some(b"answer".to_vec()),
             identity: None,
+            headers: Vec::new(),
         };
         self.command(node, command).unwrap();
     }

@@ -1,0 +1,86 @@
+//! A message as a log may show it: whole, but for what lets somebody in or listen.
+
+/// Header fields that hold proofs of a password, or what they are made with.
+const SECRET_FIELDS: [&str; 4] = [
+    "authorization",
+    "proxy-authorization",
+    "www-authenticate",
+    "proxy-authenticate",
+];
+
+/// Lines of SDP that hold keys.
+const SECRET_LINES: [&str; 3] = ["a=crypto:", "a=key-mgmt:", "a=ice-pwd:"];
+
+/// The text of a message with secrets blanked: the values of digest fields, keys in SDP, and bodies that tell key presses.
+///
+/// What is no SIP is shown as so many bytes.
+#[must_use]
+pub fn blanked(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let mut lines = head.lines();
+    let first = lines.next().unwrap_or_default();
+    if !first.starts_with("SIP/2.0 ") && !first.ends_with(" SIP/2.0") {
+        return format!("{} bytes that are no SIP", bytes.len());
+    }
+    let mut shown = first.to_owned();
+    let (mut is_sdp, mut is_secret) = (false, false);
+    for line in lines {
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        // A folded line belongs to the field above.
+        if !line.starts_with([' ', '\t']) {
+            let name = name.trim().to_ascii_lowercase();
+            is_secret = SECRET_FIELDS.contains(&name.as_str());
+            is_sdp |= matches!(name.as_str(), "content-type" | "c") && value.trim().starts_with("application/sdp");
+        }
+        shown.push_str("\r\n");
+        if is_secret {
+            let scheme = value.split_whitespace().next().unwrap_or_default();
+            shown.push_str(&format!("{name}: {scheme} …"));
+        } else {
+            shown.push_str(line);
+        }
+    }
+    shown.push_str("\r\n\r\n");
+    if !is_sdp && !body.is_empty() {
+        shown.push_str(&format!("({} bytes)", body.len()));
+        return shown;
+    }
+    for line in body.lines() {
+        let secret = SECRET_LINES.iter().find(|secret| line.starts_with(**secret));
+        shown.push_str(secret.map_or(line, |secret| secret));
+        shown.push_str(if secret.is_some() { "…\r\n" } else { "\r\n" });
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lets_somebody_in_is_not_shown() {
+        let message = "INVITE sip:anna@h SIP/2.0\r\nFrom: <sip:100@h>;tag=1\r\nauthorization:  Digest username=\"100\",\r\n \
+                       response=\"5ec2e7\"\r\nProxy-Authorization: Digest response=5ec2e7\r\nContent-Type: application/sdp\r\n\r\n\
+                       v=0\r\na=crypto:1 AES inline:5ec2e7\r\na=ice-pwd:5ec2e7\r\na=sendrecv\r\n";
+        let shown = blanked(message.as_bytes());
+        assert!(!shown.contains("5ec2e7"), "{shown}");
+        for kept in [
+            "INVITE sip:anna@h SIP/2.0\r\n",
+            "From: <sip:100@h>;tag=1\r\n",
+            "a=crypto:…\r\n",
+            "a=sendrecv\r\n",
+        ] {
+            assert!(shown.contains(kept), "{kept} in {shown}");
+        }
+        let keys = "INFO sip:a@h SIP/2.0\r\nContent-Type: application/dtmf-relay\r\n\r\nSignal=5\r\n";
+        let shown = blanked(keys.as_bytes());
+        assert!(!shown.contains("Signal") && shown.ends_with("(10 bytes)"), "{shown}");
+        let challenge = "SIP/2.0 401 Unauthorized\r\nWWW-Authenticate: Digest nonce=\"5ec2e7\"\r\n\r\n";
+        assert!(!blanked(challenge.as_bytes()).contains("5ec2e7"));
+        assert_eq!(blanked(b"\r\n\r\n"), "4 bytes that are no SIP");
+        for bytes in [&b""[..], b"\xff\xfe SIP/2.0", b"x: y SIP/2.0\r\n\r\n\r\n"] {
+            assert!(blanked(bytes).len() < 100);
+        }
+    }
+}
