@@ -19,6 +19,10 @@ use tracing_subscriber::{EnvFilter, fmt as lines};
 
 use repeats::Repeats;
 
+/// The target of lines that their place has summed up: as many a minute as there are sources of them, and no more than that
+/// place keeps apart. They are all written, for fail2ban and its like.
+pub const SUMMED: &str = "quartet::summed";
+
 /// Our own crates, by the first part of a line's target. Lines of plugins are written by ours, which let libraries inside a
 /// plugin say INFO and above only.
 const OURS: [&str; 3] = ["quartet", "quartet_proto", "quartet_plugin"];

@@ -99,6 +99,8 @@ pub struct Exchange {
     limits: CallLimits,
     /// Failed logins by source, refused calls by caller and cause, dialogs that could not be told something.
     failed_logins: Summaries<IpAddr, SipEvent>,
+    /// Changes of registrations by account.
+    registrations: Summaries<String, SipEvent>,
     refused: Summaries<(Direction, String, &'static str), Record<Instant>>,
     failed_commands: Summaries<(), SipError>,
     /// Dialogs in which the endpoint could not do what a leg wants.
@@ -148,6 +150,7 @@ impl Exchange {
             stored: BTreeMap::new(),
             stopping: false,
             failed_logins: Summaries::default(),
+            registrations: Summaries::default(),
             refused: Summaries::default(),
             failed_commands: Summaries::default(),
             lost: VecDeque::new(),

@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Instant;
 
 use quartet_proto::rate::source_of;
-use quartet_proto::sip::{DialogKey, SipEvent, blanked};
+use quartet_proto::sip::{DialogKey, RegistrationChange, SipEvent, blanked};
 
 use super::{Change, Exchange};
 use crate::cdr::Record;
-use crate::log::Redacted;
+use crate::log::{Redacted, SUMMED};
 
 impl Exchange {
     /// Logs what no call is concerned with.
@@ -16,9 +16,17 @@ impl Exchange {
         match &event {
             SipEvent::Registration {
                 user, change, source, ..
-            } => {
-                tracing::info!(user = %Redacted(user), ?change, source = %Redacted(source), "registration changed");
-            }
+            } => match change {
+                RegistrationChange::Refreshed => {
+                    tracing::debug!(user = %Redacted(user), source = %Redacted(source), "registration refreshed");
+                }
+                RegistrationChange::Added | RegistrationChange::Removed | RegistrationChange::Expired => {
+                    let user = user.clone();
+                    if let Some(event) = self.registrations.note(now, user, event) {
+                        log_registration(&event, 1);
+                    }
+                }
+            },
             SipEvent::LoginFailed { source, .. } => {
                 let source = source_of(source.ip());
                 if let Some(event) = self.failed_logins.note(now, source, event) {
@@ -62,6 +70,16 @@ impl Exchange {
                 "logins failed from more sources than are counted one by one"
             );
         }
+        while let Some((event, count)) = self.registrations.poll(now) {
+            log_registration(&event, count);
+        }
+        let unlisted = self.registrations.take_unlisted();
+        if unlisted > 0 {
+            tracing::info!(
+                changes = unlisted,
+                "registrations of more accounts changed than are listed one by one"
+            );
+        }
         while let Some((mut record, count)) = self.refused.poll(now) {
             record.count = count;
             self.record_refused(record);
@@ -72,9 +90,10 @@ impl Exchange {
     }
 
     /// When the next of them are to be told.
-    pub(super) fn summaries_end(&self) -> [Option<Instant>; 3] {
+    pub(super) fn summaries_end(&self) -> [Option<Instant>; 4] {
         [
             self.failed_logins.poll_timeout(),
+            self.registrations.poll_timeout(),
             self.refused.poll_timeout(),
             self.failed_commands.poll_timeout(),
         ]
@@ -92,6 +111,17 @@ impl Exchange {
             "call refused"
         );
         self.changes.push_back(Change::Ended(Box::new(record)));
+    }
+}
+
+/// A change of an account's registrations, the last of so many in a minute.
+fn log_registration(event: &SipEvent, changes: u32) {
+    if let SipEvent::Registration {
+        user, change, source, ..
+    } = event
+    {
+        let (user, source) = (Redacted(user), Redacted(source));
+        tracing::info!(%user, ?change, %source, changes, "registration changed");
     }
 }
 
@@ -115,6 +145,7 @@ fn log_failed_login(event: &SipEvent, attempts: u32) {
     {
         let source = source.ip();
         tracing::warn!(
+            target: SUMMED,
             "login failed: source={source} why={why:?} failures={failures} attempts={attempts} user={user:?}"
         );
     }

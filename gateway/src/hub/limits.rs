@@ -100,6 +100,11 @@ impl Sources {
         true
     }
 
+    /// Connections of a source that have not said hello.
+    pub(super) fn pending(&self, source: IpAddr) -> usize {
+        self.table.get(&source).map_or(0, |source| source.pending)
+    }
+
     /// A connection said hello.
     pub(super) fn greeted(&mut self, source: IpAddr) {
         if let Some(entry) = self.table.get_mut(&source) {

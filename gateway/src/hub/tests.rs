@@ -694,8 +694,9 @@ fn connections_are_bounded() {
     }
     world.drain();
     assert_eq!(
-        (world.hub.sessions(), world.closed.get(&ConnKey(9))),
-        (8, Some(&CloseReason::TooMany))
+        (world.hub.sessions(), world.closed.get(&ConnKey(1))),
+        (8, Some(&CloseReason::TooMany)),
+        "the oldest made room"
     );
     for conn in 100..1000 {
         world.hub.connect(world.now, ConnKey(conn), source((conn % 250) as u8));

@@ -67,8 +67,8 @@ impl Repeats {
 impl<S: Subscriber> Layer<S> for Repeats {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        // What is said here is not counted: it is said once a window of a place at most.
-        if *metadata.level() > Level::WARN || metadata.target() == module_path!() {
+        // What is said here, and what its place has summed up, is not counted: that is bounded already.
+        if *metadata.level() > Level::WARN || [module_path!(), super::SUMMED].contains(&metadata.target()) {
             return true;
         }
         let (file, line) = (
@@ -132,11 +132,17 @@ mod tests {
                 tracing::info!(n, "call");
             }
             tracing::warn!("another");
+            (0..100).for_each(|n| tracing::warn!(target: crate::log::SUMMED, n, "of its own source"));
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.matches("flood").count(), 20);
         assert_eq!(text.matches("call").count(), 10_000);
         assert_eq!(text.matches("another").count(), 1);
+        assert_eq!(
+            text.matches("of its own source").count(),
+            100,
+            "these are bounded where they are made"
+        );
     }
 
     #[test]

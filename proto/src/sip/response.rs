@@ -102,6 +102,11 @@ impl Head {
         texts.map(String::len).sum()
     }
 
+    /// Whether it is within a dialog.
+    pub(in crate::sip) fn is_in_dialog(&self) -> bool {
+        self.has_to_tag && self.method != Method::Register
+    }
+
     /// Whether it opens a call.
     pub(in crate::sip) fn is_initial_invite(&self) -> bool {
         self.method == Method::Invite && !self.has_to_tag

@@ -125,6 +125,13 @@ impl Rendezvous {
     /// A connection from outside was opened.
     pub fn connect(&mut self, now: Instant, conn: ConnKey, source: SocketAddr) {
         let source = source_of(source.ip());
+        // Whoever says hello at once gets in, whatever a neighbour at the same address holds open.
+        if self.sources.pending(source) >= self.config.limits.pending_per_source
+            && let Some(oldest) = self.oldest_pending_of(source)
+        {
+            self.closes.push_back((oldest, CloseReason::TooMany));
+            self.disconnect(now, oldest);
+        }
         if self.sessions() >= self.config.limits.sessions || !self.sources.open(now, source, &self.config.limits) {
             tracing::debug!(?conn, "too many connections");
             self.closes.push_back((conn, CloseReason::TooMany));
@@ -134,6 +141,11 @@ impl Rendezvous {
         self.hello_deadlines.insert((deadline, conn));
         self.sessions
             .insert(conn, Session::new(Some(source), State::Pending { deadline }));
+    }
+
+    fn oldest_pending_of(&self, source: IpAddr) -> Option<ConnKey> {
+        let mut oldest_first = self.hello_deadlines.iter().map(|(_, conn)| *conn);
+        oldest_first.find(|conn| self.sessions.get(conn).and_then(|session| session.source) == Some(source))
     }
 
     /// Connects the gateway of this process. It needs no hello, may call as any of its extensions, and no limit but the

@@ -61,12 +61,7 @@ impl Acceptor {
                     continue;
                 }
             };
-            if !self.pending.has_room_for(address.ip()) {
-                tracing::debug!(%address, "refused: its source has too many connections without a hello");
-                // Without this the close itself would cost memory of the system until the peer answers it.
-                let _ = stream.set_zero_linger();
-                continue;
-            }
+            self.pending.make_room_for(address.ip());
             let Some(place) = self.place().await else { return };
             let deadline = Instant::now() + self.settings.hello;
             let admission = self.pending.enter(address.ip(), deadline);
@@ -76,11 +71,11 @@ impl Acceptor {
         }
     }
 
-    /// A place for one more connection. If there is none, the oldest without a hello makes room; if all have said hello,
+    /// A place for one more connection. If there is none, one without a hello makes room; if all have said hello,
     /// somebody must leave first. `None`: never, the semaphore is never closed.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         if self.pending.is_full() || self.places.available_permits() == 0 {
-            self.pending.evict_oldest();
+            self.pending.evict();
         }
         Arc::clone(&self.places).acquire_owned().await.ok()
     }

@@ -180,10 +180,7 @@ async fn upgrade(
     }
     let source = source(peer.address, &headers);
     if !peer.admission.name_source(source.ip()) {
-        return refusal(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many connections without a hello from your address\n",
-        );
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "others wait; connect again\n");
     }
     upgrade
         .max_message_size(MAX_FRAME)

@@ -1,10 +1,12 @@
 //! Connections that have not said hello: bounded in number, per source and in time, whatever they do meanwhile.
 //!
-//! [`Pending`] is the table of them. A source that has its share is refused at accept, before a buffer is made for it. When
-//! the table is full the oldest makes room: who says hello at once gets in, also while a crowd holds connections open.
+//! [`Pending`] is the table of them. In a source that has its share, and in the source with the most when the table is full,
+//! the oldest makes room: who says hello at once gets in, also while a crowd, or a neighbour behind the same NAT, holds
+//! connections open; and a source with one connection yields to none that has more.
 //! Each connection carries an [`Admission`], which ends it at its deadline unless its hello was accepted by then.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -37,27 +39,33 @@ struct Table {
     next: u64,
     /// By key, and so in the order in which they came.
     connections: BTreeMap<u64, (IpAddr, Arc<Admission>)>,
-    /// How many there are of each source.
-    sources: BTreeMap<IpAddr, usize>,
+    /// The keys of each source, none empty.
+    sources: BTreeMap<IpAddr, BTreeSet<u64>>,
 }
 
 impl Table {
     fn of(&self, source: IpAddr) -> usize {
-        self.sources.get(&source).copied().unwrap_or_default()
+        self.sources.get(&source).map_or(0, BTreeSet::len)
     }
 
-    fn forget(&mut self, source: IpAddr) {
-        if let Some(count) = self.sources.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
+    fn forget(&mut self, source: IpAddr, key: u64) {
+        if let Some(keys) = self.sources.get_mut(&source) {
+            keys.remove(&key);
+            if keys.is_empty() {
                 self.sources.remove(&source);
             }
         }
     }
 
+    /// Takes out the oldest of a source.
+    fn remove_oldest_of(&mut self, source: IpAddr) -> Option<Arc<Admission>> {
+        let oldest = self.sources.get(&source)?.first().copied()?;
+        self.remove(oldest)
+    }
+
     fn remove(&mut self, key: u64) -> Option<Arc<Admission>> {
         let (source, admission) = self.connections.remove(&key)?;
-        self.forget(source);
+        self.forget(source, key);
         Some(admission)
     }
 }
@@ -71,13 +79,17 @@ impl Pending {
         }
     }
 
-    /// Whether this address may have one more.
+    /// Ends the oldest of a source that has its share, so that it may have one more.
     ///
     /// A proxy on this machine connects for everybody: whom it connects for is known after the headers only, and counted
     /// by [`Admission::name_source`] then. Until then its connections are bounded by the table as a whole.
-    pub(super) fn has_room_for(&self, address: IpAddr) -> bool {
+    pub(super) fn make_room_for(&self, address: IpAddr) {
         let source = source_of(address);
-        self.lock().of(source) < self.limit_of(source)
+        let mut table = self.lock();
+        let is_full = table.of(source) >= self.limit_of(source);
+        let evicted = is_full.then(|| table.remove_oldest_of(source)).flatten();
+        drop(table);
+        evict(evicted);
     }
 
     /// Whether there are as many as there may be: then the oldest makes room for the next.
@@ -99,19 +111,21 @@ impl Pending {
             pending: Arc::clone(self),
         });
         table.connections.insert(key, (source, Arc::clone(&admission)));
-        *table.sources.entry(source).or_default() += 1;
+        table.sources.entry(source).or_default().insert(key);
         admission
     }
 
-    /// Ends the connection that has been pending for longest, if any is.
-    pub(super) fn evict_oldest(&self) {
+    /// Ends the oldest of the source that has the most, if there is any; of two with as many, that which has waited longer.
+    pub(super) fn evict(&self) {
         let mut table = self.lock();
-        let oldest = table.connections.first_key_value().map(|(key, _)| *key);
-        let evicted = oldest.and_then(|key| table.remove(key));
+        let most = table
+            .sources
+            .iter()
+            .max_by_key(|(_, keys)| (keys.len(), Reverse(keys.first().copied())));
+        let source = most.map(|(source, _)| *source);
+        let evicted = source.and_then(|source| table.remove_oldest_of(source));
         drop(table);
-        if let Some(evicted) = evicted {
-            evicted.end("no hello, and others wait");
-        }
+        evict(evicted);
     }
 
     fn limit_of(&self, source: IpAddr) -> usize {
@@ -129,6 +143,12 @@ impl Pending {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().expect("nobody panics while holding the table")
+    }
+}
+
+fn evict(evicted: Option<Arc<Admission>>) {
+    if let Some(evicted) = evicted {
+        evicted.end("no hello, and others wait");
     }
 }
 
@@ -172,8 +192,8 @@ impl Admission {
         self.standing.send_replace(Standing::Ended(why));
     }
 
-    /// Counts the connection for the source that a proxy names instead of for the proxy; `false` if that source has too
-    /// many already, or the connection is no longer pending.
+    /// Counts the connection for the source that a proxy names instead of for the proxy; the oldest of a source that has its
+    /// share makes room. `false` if the connection is no longer pending.
     pub(super) fn name_source(&self, address: IpAddr) -> bool {
         let source = source_of(address);
         let mut table = self.pending.lock();
@@ -184,14 +204,15 @@ impl Admission {
         if counted == source {
             return true;
         }
-        if table.of(source) >= self.pending.limit_of(source) {
-            return false;
-        }
-        table.forget(counted);
-        *table.sources.entry(source).or_default() += 1;
+        let is_full = table.of(source) >= self.pending.limit_of(source);
+        let evicted = is_full.then(|| table.remove_oldest_of(source)).flatten();
+        table.forget(counted, self.key);
+        table.sources.entry(source).or_default().insert(self.key);
         if let Some((counted, _)) = table.connections.get_mut(&self.key) {
             *counted = source;
         }
+        drop(table);
+        evict(evicted);
         true
     }
 
@@ -311,59 +332,73 @@ mod tests {
     /// What the table holds: connections, and what its sources add up to.
     fn held(pending: &Pending) -> (usize, usize) {
         let table = pending.lock();
-        (table.connections.len(), table.sources.values().sum())
+        (table.connections.len(), table.sources.values().map(BTreeSet::len).sum())
     }
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
+    const EVICTED: Standing = Standing::Ended("no hello, and others wait");
+
     #[test]
     fn a_source_has_its_share_and_the_proxy_the_whole_table() {
         let pending = Arc::new(Pending::new(8, 2));
+        let enter = |address: &str| {
+            pending.make_room_for(ip(address));
+            pending.enter(ip(address), far())
+        };
         let shared = [
             ["192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"],
             ["2001:db8::1", "2001:db8::2", "2001:db8::ffff:ffff:3"],
         ];
-        for [first, second, third] in shared {
-            for address in [first, second] {
-                assert!(pending.has_room_for(ip(address)), "{address}");
-                pending.enter(ip(address), far());
-            }
-            assert!(!pending.has_room_for(ip(third)), "{third}");
+        for addresses in shared {
+            let [first, second, third] = addresses.map(enter);
+            let standing = [first, second, third].map(|one| *one.standing.borrow());
+            assert_eq!(
+                standing,
+                [EVICTED, Standing::Pending, Standing::Pending],
+                "{addresses:?}"
+            );
         }
-        assert!(pending.has_room_for(ip("192.0.2.2")) && pending.has_room_for(ip("2001:db8:0:1::1")));
         for local in ["127.0.0.1", "127.0.0.1", "127.0.0.1", "::1", "::ffff:127.0.0.1"] {
-            assert!(pending.has_room_for(ip(local)), "{local}");
-            pending.enter(ip(local), far());
+            enter(local);
         }
-        assert!(
-            pending.is_full() && pending.has_room_for(ip("127.0.0.1")),
-            "its oldest makes room"
-        );
+        assert!(pending.is_full());
         assert_eq!(held(&pending), (9, 9));
     }
 
     #[test]
-    fn the_oldest_makes_room_and_only_one_that_is_pending() {
+    fn a_source_with_one_yields_to_none_that_has_more() {
+        let pending = Arc::new(Pending::new(4, 16));
+        let honest = pending.enter(ip("198.51.100.1"), far());
+        let crowd = [1, 2, 3, 4].map(|_| pending.enter(ip("192.0.2.1"), far()));
+        for evicted in &crowd[..3] {
+            pending.evict();
+            assert_eq!(*evicted.standing.borrow(), EVICTED);
+        }
+        assert!(honest.is_pending() && crowd[3].is_pending());
+        // Of two with as many, that which has waited longer.
+        pending.evict();
+        assert!(!honest.is_pending() && crowd[3].is_pending());
+    }
+
+    #[test]
+    fn only_one_that_is_pending_makes_room() {
         let pending = Arc::new(Pending::new(3, 3));
         let [first, second, third] = [1, 2, 3].map(|_| pending.enter(ip("192.0.2.1"), far()));
         assert!(pending.is_full());
         first.admit();
         assert!(!first.is_pending() && !pending.is_full());
-        pending.evict_oldest();
+        pending.evict();
         assert_eq!(
             [&first, &second, &third].map(|one| *one.standing.borrow()),
-            [
-                Standing::Admitted,
-                Standing::Ended("no hello, and others wait"),
-                Standing::Pending
-            ]
+            [Standing::Admitted, EVICTED, Standing::Pending]
         );
         second.admit();
         assert!(matches!(*second.standing.borrow(), Standing::Ended(_)), "too late");
         third.end("slow reader");
-        pending.evict_oldest();
+        pending.evict();
         assert_eq!(
             held(&pending),
             (0, 0),
@@ -376,13 +411,12 @@ mod tests {
         let pending = Arc::new(Pending::new(10, 1));
         let [first, second] = [1, 2].map(|_| pending.enter(ip("127.0.0.1"), far()));
         assert!(first.name_source(ip("192.0.2.1")) && first.name_source(ip("192.0.2.1")));
-        assert!(!second.name_source(ip("192.0.2.1")), "it has its one");
-        assert!(!pending.has_room_for(ip("192.0.2.1")));
-        assert!(first.name_source(ip("192.0.2.2")) && second.name_source(ip("192.0.2.1")));
+        assert!(second.name_source(ip("192.0.2.1")), "the newer has its one place");
+        assert_eq!(*first.standing.borrow(), EVICTED);
+        assert!(!first.name_source(ip("192.0.2.2")), "it is over");
         assert!(second.name_source(ip("127.0.0.1")), "or nobody in particular");
-        first.admit();
-        assert!(!first.name_source(ip("192.0.2.3")), "its hello is said");
-        second.end("gone");
+        second.admit();
+        assert!(!second.name_source(ip("192.0.2.3")), "its hello is said");
         assert_eq!(held(&pending), (0, 0));
     }
 

@@ -105,7 +105,8 @@ impl Endpoint {
     pub(super) fn is_overloaded(&mut self, now: Instant, head: &Head) -> bool {
         let limits = &self.config.limits;
         let dialogs_full = head.is_initial_invite() && self.dialogs.len() >= limits.dialogs;
-        let full = dialogs_full || self.servers.is_full(limits);
+        let source = head.five_tuple.remote.ip();
+        let full = dialogs_full || self.servers.is_full(limits, source, head.is_in_dialog());
         if full {
             let seconds = limits.retry_after.to_string();
             self.respond_stateless(now, head, 503, None, vec![("Retry-After", seconds)]);

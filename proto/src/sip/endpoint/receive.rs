@@ -7,6 +7,7 @@ use tracing::trace;
 use super::{ALLOW, Endpoint};
 use crate::net::{FiveTuple, Receive};
 use crate::sip::message::{Malformed, Message, Method, Request, Response, Scheme};
+use crate::sip::registrar::Registrar;
 use crate::sip::response::Head;
 use crate::sip::timers::{Owner, TimerHandle};
 use crate::sip::transaction::{ClientMachine, Purpose, ResponseAction, ServerKey, ServerMachine};
@@ -140,7 +141,7 @@ impl Endpoint {
             return;
         }
         // It comes from where the request went (RFC 3581 §4): a branch can be seen on the way, and proves nothing.
-        if !is_from(transaction.request.five_tuple, five_tuple) {
+        if !is_from(&self.registrar, transaction.request.five_tuple, five_tuple) {
             return trace!(source = %five_tuple.remote, status = response.status, "a stranger's response");
         }
         let mut timers = TimerHandle {
@@ -172,10 +173,15 @@ impl Endpoint {
     }
 }
 
-/// Whether a response came from where its request went: over the same connection, or from the same host.
-fn is_from(request: FiveTuple, response: FiveTuple) -> bool {
+/// Whether a response came from where its request went: over the same connection; from a registered phone's own addresses,
+/// ports included, for they are proven; else from the same host, for not everybody sends from where it listens.
+fn is_from(registrar: &Registrar, request: FiveTuple, response: FiveTuple) -> bool {
     let [wanted, source] = [request, response].map(|way| way.remote.ip().to_canonical());
-    wanted == source && request.protocol == response.protocol && request.connection == response.connection
+    let is_proven = registrar.reaches(request.peer(), None);
+    wanted == source
+        && request.protocol == response.protocol
+        && request.connection == response.connection
+        && (!is_proven || request.remote == response.remote || registrar.reaches(response.peer(), None))
 }
 
 /// What a response to OPTIONS tells.

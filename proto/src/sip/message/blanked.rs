@@ -28,7 +28,11 @@ pub fn blanked(bytes: &[u8]) -> String {
     for line in lines {
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         // A folded line belongs to the field above.
-        if !line.starts_with([' ', '\t']) {
+        let is_folded = line.starts_with([' ', '\t']);
+        if is_folded && is_secret {
+            continue;
+        }
+        if !is_folded {
             let name = name.trim().to_ascii_lowercase();
             is_secret = SECRET_FIELDS.contains(&name.as_str());
             is_sdp |= matches!(name.as_str(), "content-type" | "c") && value.trim().starts_with("application/sdp");

@@ -6,6 +6,7 @@ mod invite_server;
 mod server;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::auth::Credentials;
 use super::command::Reason;
@@ -14,6 +15,7 @@ use super::outgoing::Outgoing;
 use super::response::Head;
 use super::{DialogKey, Limits};
 use crate::net::FiveTuple;
+use crate::rate::source_of;
 
 pub(in crate::sip) use client::Client;
 pub(in crate::sip) use invite_client::InviteClient;
@@ -110,7 +112,17 @@ pub(in crate::sip) struct ServerTransaction {
     pub(in crate::sip) last: Option<Vec<u8>>,
 }
 
+impl Usage {
+    fn reaches(self, most: Self, part: impl Fn(usize) -> usize) -> bool {
+        self.transactions >= part(most.transactions) || self.bytes >= part(most.bytes)
+    }
+}
+
 impl ServerTransaction {
+    fn source(&self) -> IpAddr {
+        source_of(self.head.five_tuple.remote.ip())
+    }
+
     /// About how many bytes it holds: the head, what it is found by, the last response.
     fn size(&self) -> usize {
         size_of::<Self>() + 2 * self.head.size() + self.last.as_ref().map_or(0, Vec::len)
@@ -124,12 +136,39 @@ pub(in crate::sip) struct Servers {
     by_key: BTreeMap<ServerKey, u64>,
     /// INVITEs outside dialogs by From tag, Call-ID and CSeq, to see merged ones (RFC 3261 §8.2.2.2).
     by_origin: BTreeMap<(String, String, u32), u64>,
+    total: Usage,
+    /// Of each source ([`source_of`]): none may fill the table for the others.
+    by_source: BTreeMap<IpAddr, Usage>,
+}
+
+/// What is held: of all, or of one source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Usage {
+    transactions: usize,
     bytes: usize,
 }
 
+/// The part of the table that one source may have; all phones behind a proxy are one.
+const SOURCE_PART: usize = 4;
+/// The part that is kept for requests within dialogs, beyond the limit: a call can be ended whatever there is of others.
+const RESERVE_PART: usize = 4;
+
 impl Servers {
+    fn count(&mut self, source: IpAddr, count: impl Fn(&mut Usage)) {
+        count(&mut self.total);
+        let usage = self.by_source.entry(source).or_default();
+        count(usage);
+        if *usage == Usage::default() {
+            self.by_source.remove(&source);
+        }
+    }
+
     pub(in crate::sip) fn insert(&mut self, id: u64, transaction: ServerTransaction) {
-        self.bytes += transaction.size();
+        let size = transaction.size();
+        self.count(transaction.source(), |usage| {
+            usage.transactions += 1;
+            usage.bytes += size;
+        });
         self.by_key.insert(transaction.key.clone(), id);
         if transaction.head.is_initial_invite() {
             self.by_origin.insert(transaction.head.origin(), id);
@@ -139,7 +178,11 @@ impl Servers {
 
     pub(in crate::sip) fn remove(&mut self, id: u64) {
         if let Some(transaction) = self.all.remove(&id) {
-            self.bytes -= transaction.size();
+            let size = transaction.size();
+            self.count(transaction.source(), |usage| {
+                usage.transactions -= 1;
+                usage.bytes -= size;
+            });
             self.by_key.remove(&transaction.key);
             let origin = transaction.head.origin();
             if self.by_origin.get(&origin) == Some(&id) {
@@ -170,20 +213,31 @@ impl Servers {
     /// Keeps the response that retransmissions of the request get.
     pub(in crate::sip) fn keep_response(&mut self, id: u64, wire: Vec<u8>) {
         if let Some(transaction) = self.all.get_mut(&id) {
-            self.bytes -= transaction.size();
+            let (before, source) = (transaction.size(), transaction.source());
             transaction.last = Some(wire);
-            self.bytes += transaction.size();
+            let after = transaction.size();
+            self.count(source, |usage| usage.bytes = usage.bytes - before + after);
         }
     }
 
-    pub(in crate::sip) fn is_full(&self, limits: &Limits) -> bool {
-        self.all.len() >= limits.server_transactions || self.bytes >= limits.server_bytes
+    /// Whether there is no room for another request of this source, within a dialog or not.
+    pub(in crate::sip) fn is_full(&self, limits: &Limits, source: IpAddr, is_in_dialog: bool) -> bool {
+        let most = Usage {
+            transactions: limits.server_transactions,
+            bytes: limits.server_bytes,
+        };
+        if is_in_dialog {
+            let with_reserve = |limit: usize| limit + limit / RESERVE_PART;
+            return self.total.reaches(most, with_reserve);
+        }
+        let own = self.by_source.get(&source_of(source)).copied().unwrap_or_default();
+        self.total.reaches(most, |limit| limit) || own.reaches(most, |limit| limit.div_ceil(SOURCE_PART))
     }
 
     /// About how many bytes they hold.
     #[cfg(test)]
     pub(in crate::sip) fn bytes(&self) -> usize {
-        self.bytes
+        self.total.bytes
     }
 
     pub(in crate::sip) fn len(&self) -> usize {

@@ -217,3 +217,52 @@ fn logins_with_large_fields_stay_within_a_budget() {
     world.run(Duration::from_secs(40));
     assert_eq!(world.gateway().servers.bytes(), 0);
 }
+
+/// Seen: one account sent REGISTERs with long fields, and everybody else got 503, whose calls could not be ended either.
+#[test]
+fn one_source_takes_no_more_than_its_part_of_the_table() {
+    let mut world = World::new(87);
+    let (ours, theirs) = world.confirmed();
+    world.gateway().config.limits.server_transactions = 80;
+    let mut refused = 0;
+    for n in 0..100 {
+        let uri = format!("sip:{REALM}");
+        let register = |auth: &str, branch: &str| {
+            format!(
+                "REGISTER {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{branch}{n};rport\r\n\
+                 From: <sip:101@{REALM}>;tag=t\r\nTo: <sip:101@{REALM}>\r\nCall-ID: reg-{n}\r\nCSeq: 1 REGISTER\r\n{auth}\r\n"
+            )
+        };
+        world.inject(GATEWAY, "192.0.2.9:5060", register("", "a").as_bytes());
+        let challenge = world.packets.last().unwrap().clone();
+        let value = challenge.lines().find_map(|l| l.strip_prefix("WWW-Authenticate: "));
+        let Some(value) = value else {
+            assert!(challenge.starts_with("SIP/2.0 503"), "{challenge}");
+            refused += 1;
+            continue;
+        };
+        let who = credentials("101", "secret").unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(n);
+        let value = crate::sip::auth::authorization(std::iter::once(value), &who, "REGISTER", &uri, &mut rng).unwrap();
+        let login = register(&format!("Authorization: {value}\r\n"), "b");
+        world.inject(GATEWAY, "192.0.2.9:5060", login.as_bytes());
+        // A second's worth of responses: what strangers draw is not the matter here.
+        world.run(Duration::from_millis(50));
+    }
+    assert_eq!(refused, 80, "a quarter of the table, and no more");
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    let told = world.events(PHONE);
+    assert!(matches!(told[..], [SipEvent::Registered { .. }]), "{told:?}");
+    // However full it is, a call can be ended.
+    world.gateway().config.limits.server_transactions = 20;
+    let count = world.gateway().servers.len();
+    assert!((20..25).contains(&count), "{count}");
+    world.hangup(PHONE, ours);
+    world.second();
+    let reason = None;
+    assert_eq!(
+        world.events(GATEWAY).last(),
+        Some(&SipEvent::Bye { dialog: theirs, reason })
+    );
+}

@@ -234,6 +234,8 @@ pub(super) fn a_strangers_response_is_none() {
         line("CSeq: ")
     );
     world.inject(GATEWAY, STRANGER, answer.as_bytes());
+    // Nor from another port of the phone's host, or of its NAT: where the phone is registered is proven.
+    world.inject(GATEWAY, "192.0.2.2:61000", answer.as_bytes());
     world.second();
     assert!(
         !world
