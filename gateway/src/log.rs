@@ -5,6 +5,7 @@
 //! print messages as they pass, tokens in them (tungstenite), so what they say there is written for nobody.
 
 mod repeats;
+mod summary;
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -18,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt as lines};
 
 use repeats::Repeats;
+pub use summary::Summaries;
 
 /// The target of lines that their place has summed up: as many a minute as there are sources of them, and no more than that
 /// place keeps apart. They are all written, for fail2ban and its like.

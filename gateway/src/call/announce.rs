@@ -1,6 +1,6 @@
 //! What the handset hears of the emojis, and what its display shows. The sound is made elsewhere: it takes milliseconds.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quartet_proto::e2ee::fingerprint::Emoji;
 
@@ -9,25 +9,43 @@ use crate::cdr::Cause;
 use crate::ivr::script;
 use crate::media::PlayKey;
 
+/// What is spoken again is not begun again before this.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The making of announcements.
+#[derive(Debug, Default)]
+pub(super) struct Speech {
+    /// Its sound is being made elsewhere.
+    is_being_made: bool,
+    /// What is to be made after that.
+    next: Option<Script>,
+    /// When the last one was asked for.
+    began: Option<Instant>,
+}
+
 impl Call {
-    /// What was to be spoken to the handset cannot be: it counts as not heard.
-    pub fn handle_unheard(&mut self, now: Instant, play: PlayKey) {
-        if self.play == Some(play) {
+    /// The sound of something to be spoken was made, or could not be; whether it is to be played.
+    ///
+    /// What could not be made counts as not heard. If something else was asked for meanwhile, that is made instead.
+    pub fn handle_sound(&mut self, now: Instant, play: PlayKey, is_made: bool) -> bool {
+        self.speech.is_being_made = false;
+        // What is asked for once more is what has just been made.
+        if let Some(next) = self.speech.next.take().filter(|next| !is_repetition(*next)) {
+            self.speak(now, next);
+            return false;
+        }
+        if !is_made && self.play == Some(play) {
             self.play = None;
             self.verify.handle_unheard();
             self.follow_verify(now);
         }
-    }
-
-    /// Whether this is what the handset is to hear now.
-    pub fn is_playing(&self, play: PlayKey) -> bool {
-        self.play == Some(play) && self.state == State::Talking
+        is_made && self.play == Some(play) && self.state == State::Talking
     }
 
     pub(super) fn follow_verify(&mut self, now: Instant) {
         while let Some(output) = self.verify.poll_output() {
             match output {
-                VerifyOutput::Speak(say) => self.speak(say),
+                VerifyOutput::Speak(say) => self.speak(now, say),
                 VerifyOutput::Mismatch => {
                     tracing::warn!("the person at the handset says that the emojis differ: call ended");
                     self.end(now, Cause::Mismatch);
@@ -38,7 +56,21 @@ impl Call {
     }
 
     /// Has something spoken to the handset.
-    fn speak(&mut self, say: Script) {
+    ///
+    /// Keys may be pressed thousands of times a second (INFO): one announcement of a call is made at a time, of those asked
+    /// for meanwhile only the last, and words are repeated once a second.
+    fn speak(&mut self, now: Instant, say: Script) {
+        if self.speech.is_being_made {
+            self.speech.next = Some(say);
+            return;
+        }
+        let is_early = self
+            .speech
+            .began
+            .is_some_and(|at| now.saturating_duration_since(at) < PAUSE);
+        if is_repetition(say) && is_early && self.play.is_some() {
+            return;
+        }
         let handset = self
             .in_call()
             .find_map(|member| Some((member.key(), member.leg.language()?)));
@@ -58,12 +90,21 @@ impl Call {
         self.plays += 1;
         let play = PlayKey(self.plays);
         self.play = Some(play);
+        (self.speech.is_being_made, self.speech.began) = (true, Some(now));
         self.actions.push_back(Action::Speak {
             leg,
             play,
             script,
             language,
         });
+    }
+}
+
+/// Whether it is what a key asks for again and again.
+fn is_repetition(script: Script) -> bool {
+    match script {
+        Script::Repeat | Script::QuestionAgain | Script::Invalid => true,
+        Script::Announcement | Script::Question | Script::Verified | Script::NotVerified => false,
     }
 }
 

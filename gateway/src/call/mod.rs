@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use quartet_proto::e2ee::fingerprint::Emoji;
 use tracing::Span;
 
+use announce::Speech;
 pub use codecs::{e2ee_codecs, offered_codecs};
 pub use e2ee_leg::{E2eeLeg, E2eeLegConfig, Incoming as E2eeIncoming, Outgoing as E2eeOutgoing};
 pub use key::{CallKey, Instance, NoCallKey};
@@ -60,6 +61,7 @@ pub struct Call {
     verify: Verify,
     play: Option<PlayKey>,
     plays: u64,
+    speech: Speech,
     /// What the callees that refused said, the most telling one.
     refusal: Option<Cause>,
     presence: Presence,
@@ -84,6 +86,7 @@ impl Call {
             verify: Verify::new(VerifyMode::Off, policy.confirm_timeout),
             play: None,
             plays: 0,
+            speech: Speech::default(),
             refusal: None,
             presence: Presence::new(now),
             times: Times::new(now),
@@ -134,6 +137,15 @@ impl Call {
     pub fn has_phone(&self, user: &str) -> bool {
         let running = self.members.iter().filter(|member| member.phase != Phase::Ended);
         running.into_iter().any(|member| member.leg.phone() == Some(user))
+    }
+
+    /// Whether the person at this phone has a part in the call by its own doing: it called, or it accepted.
+    pub fn engages(&self, user: &str) -> bool {
+        let caller = self.caller();
+        let running = self.members.iter().filter(|member| member.phase != Phase::Ended);
+        running
+            .filter(|member| member.key() == caller || member.phase != Phase::Pending)
+            .any(|member| member.leg.phone() == Some(user))
     }
 
     /// Feeds the leg of that key, unless it is over.

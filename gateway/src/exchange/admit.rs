@@ -72,7 +72,8 @@ impl Exchange {
         }
         // A caller from outside has no more calls than a phone has.
         let is_busy = match direction {
-            Direction::Outgoing => self.is_busy(&parties.from),
+            // Calls that ring it unanswered are not its own: whoever places them must not keep it from calling.
+            Direction::Outgoing => self.has_enough(|call| call.engages(&parties.from)),
             Direction::Incoming => self.has_enough(|call| call.is_from_outside(&parties.from)),
         };
         if is_busy {

@@ -13,7 +13,6 @@ mod limits;
 mod note;
 mod persist;
 mod report;
-mod summary;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -27,6 +26,7 @@ use rand_core::CryptoRng;
 use crate::call::{Action, Call, CallKey, Instance, Leg};
 use crate::cdr::{Cause, Direction, Record};
 use crate::config::Addresses;
+use crate::log::Summaries;
 use crate::media::{LegKey, MediaCommand, MediaEvent};
 use crate::networks::{Link, Network, NetworkCall, NetworkEvent, NetworkId};
 use crate::plugins::Registry;
@@ -35,7 +35,6 @@ use arrival::Arrival;
 use deadlines::Deadlines;
 use limits::CallLimits;
 use note::Blanked;
-use summary::Summaries;
 
 pub use job::{Job, JobResult};
 pub use persist::Change;
@@ -209,12 +208,13 @@ impl Exchange {
             (JobResult::KeyExchange(done), Some(call)) => {
                 call.with_leg(leg, |leg| leg.handle_job(now, done));
             }
-            (JobResult::Speak(play, Some(clips)), Some(call)) => {
-                if call.is_playing(play) {
+            (JobResult::Speak(play, clips), Some(call)) => {
+                if call.handle_sound(now, play, clips.is_some())
+                    && let Some(clips) = clips
+                {
                     self.media.push_back(MediaCommand::Play { leg, play, clips });
                 }
             }
-            (JobResult::Speak(play, None), Some(call)) => call.handle_unheard(now, play),
         }
         self.dispatch_to_leg(now, leg);
         self.drain_events(now);

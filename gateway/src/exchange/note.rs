@@ -60,7 +60,7 @@ impl Exchange {
 
     /// Tells what was summed up, for windows that have ended.
     pub(super) fn tell_summaries(&mut self, now: Instant) {
-        while let Some((event, count)) = self.failed_logins.poll(now) {
+        while let Some((_, event, count)) = self.failed_logins.poll(now) {
             log_failed_login(&event, count);
         }
         let unlisted = self.failed_logins.take_unlisted();
@@ -70,7 +70,7 @@ impl Exchange {
                 "logins failed from more sources than are counted one by one"
             );
         }
-        while let Some((event, count)) = self.registrations.poll(now) {
+        while let Some((_, event, count)) = self.registrations.poll(now) {
             log_registration(&event, count);
         }
         let unlisted = self.registrations.take_unlisted();
@@ -80,11 +80,11 @@ impl Exchange {
                 "registrations of more accounts changed than are listed one by one"
             );
         }
-        while let Some((mut record, count)) = self.refused.poll(now) {
+        while let Some((_, mut record, count)) = self.refused.poll(now) {
             record.count = count;
             self.record_refused(record);
         }
-        while let Some((error, count)) = self.failed_commands.poll(now) {
+        while let Some((_, error, count)) = self.failed_commands.poll(now) {
             tracing::warn!(%error, count, "SIP commands failed");
         }
     }

@@ -23,6 +23,8 @@ pub struct Limits {
     pub calls_per_session: usize,
     /// Call requests in a minute, of one account and of one source.
     pub call_requests_per_minute: u32,
+    /// Call requests in a minute for one user, half of them at once; those of the gateway in this process it counts itself.
+    pub calls_per_minute_callee: u32,
     /// All other requests in a minute, signals apart, of one account.
     pub requests_per_minute: u32,
     /// Signalling packets in a second, of one connection; four seconds' worth may come at once.
@@ -53,6 +55,7 @@ impl Default for Limits {
             calls: 4096,
             calls_per_session: 8,
             call_requests_per_minute: 30,
+            calls_per_minute_callee: 10,
             requests_per_minute: 600,
             signals_per_second: 50,
             bytes_per_second: 256 * 1024,

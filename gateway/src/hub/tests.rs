@@ -144,7 +144,11 @@ impl World {
 
     /// Anna, Bob and Eve connected.
     fn trio() -> Self {
-        let mut world = Self::new();
+        Self::trio_with(Limits::default())
+    }
+
+    fn trio_with(limits: Limits) -> Self {
+        let mut world = Self::with(limits);
         for (conn, user) in [(ANNA, "anna"), (BOB, "bob"), (EVE, "eve")] {
             world.join(conn, user);
         }
@@ -613,8 +617,30 @@ fn a_flood_of_bytes_is_not_even_read() {
 }
 
 #[test]
-fn half_open_calls_are_bounded() {
+fn a_user_is_rung_ten_times_a_minute_whoever_calls() {
     let mut world = World::trio();
+    let ring = |world: &mut World, byte: u8| {
+        let conn = if byte.is_multiple_of(2) { EVE } else { ANNA };
+        let asked = world.ask(conn, request(id(byte), "bob"));
+        if asked.is_ok() {
+            world.done(conn, discard(id(byte), DiscardReason::Hangup));
+        }
+        asked
+    };
+    let rung = (0..20).filter(|byte| ring(&mut world, *byte).is_ok()).count();
+    assert_eq!(rung, 5, "half of them at once");
+    assert_eq!(ring(&mut world, 20), Err(ErrorCode::RateLimited));
+    world.wait(Duration::from_secs(6));
+    assert!(ring(&mut world, 21).is_ok());
+    assert_eq!(ring(&mut world, 22), Err(ErrorCode::RateLimited));
+}
+
+#[test]
+fn half_open_calls_are_bounded() {
+    let mut world = World::trio_with(Limits {
+        calls_per_minute_callee: 1_000,
+        ..Limits::default()
+    });
     let mut codes = Vec::new();
     for byte in 0..60 {
         codes.push(world.ask(EVE, request(id(byte), "bob")));

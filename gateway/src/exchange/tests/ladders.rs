@@ -198,6 +198,12 @@ fn limits_refuse_with_a_cause_each() {
         refused("[limits]\ncalls_per_minute_route = 2\n", 2),
         ("480".into(), vec![limit])
     );
+    // A phone that others ring may call: it has not done that itself.
+    let mut world = World::new("[limits]\ncalls_per_phone = 1\n").registered();
+    world.user_dials("100@gw");
+    world.dial("anna");
+    assert_eq!(world.phones[0].end(), "");
+    assert_eq!(world.exchange.call_count(), 2);
     // A key exchange that the machine has no room for.
     let mut world = World::new("");
     world.overload = true;
@@ -246,6 +252,25 @@ fn the_emojis_are_spoken_and_checked() {
     world.assert_empty();
     assert_eq!((world.cause(), world.phones[0].end().as_str()), ("mismatch", "BYE"));
     assert_eq!(world.records[0].verdict.word(), "mismatch");
+
+    // However often it is asked for, one is made at a time, and begun once a second.
+    let mut world = talking("");
+    world.hold_jobs = true;
+    press(&mut world, &"*1".repeat(1_000));
+    assert_eq!(
+        (world.held.len(), world.spoken.len()),
+        (0, 1),
+        "the first is being spoken"
+    );
+    world.run(SECOND);
+    press(&mut world, &"*1".repeat(1_000));
+    assert_eq!(world.held.len(), 1);
+    world.release_jobs();
+    assert_eq!((world.spoken.len(), world.plays.len()), (2, 2), "and played");
+    world.play_out();
+    world.hang_up(0);
+    world.drain();
+    assert_eq!(world.records[0].verdict.word(), "announced");
 
     let mut world = talking("[call]\nverify = \"confirm\"\n");
     world.play_out();

@@ -16,6 +16,7 @@ use quartet_proto::rate::{Rate, RateLimiter, source_of};
 use super::calls::{Calls, Relays};
 use super::limits::Sources;
 use super::{Account, Accounts, Limits};
+use crate::log::{SUMMED, Summaries};
 use requests::limited;
 
 /// One connection to the hub; drawn by the shell, never used twice.
@@ -65,6 +66,8 @@ pub struct Rendezvous {
     sources: Sources,
     calls: Calls,
     hello_deadlines: BTreeSet<(Instant, ConnKey)>,
+    /// Hellos with wrong tokens, by source, and how often each has failed.
+    failed_logins: Summaries<IpAddr, u32>,
     transmits: VecDeque<(ConnKey, String)>,
     closes: VecDeque<(ConnKey, CloseReason)>,
 }
@@ -91,6 +94,13 @@ struct Owner {
     devices: BTreeSet<ConnKey>,
     requests: RateLimiter,
     calls: RateLimiter,
+    /// Requests of others for it.
+    rung: RateLimiter,
+}
+
+/// The address stands in clear: tools that lock addresses out read this line.
+fn log_failed_login(source: IpAddr, failures: u32) {
+    tracing::warn!(target: SUMMED, %source, failures, "hub login failed");
 }
 
 /// Faulty or refused frames in a minute that a connection may send before it is closed.
@@ -117,6 +127,7 @@ impl Rendezvous {
             sources: Sources::default(),
             calls: Calls::default(),
             hello_deadlines: BTreeSet::new(),
+            failed_logins: Summaries::default(),
             transmits: VecDeque::new(),
             closes: VecDeque::new(),
         }
@@ -257,6 +268,16 @@ impl Rendezvous {
         }
         let relays = self.calls.handle_timeout(now);
         self.relay(relays);
+        while let Some((source, failures, _)) = self.failed_logins.poll(now) {
+            log_failed_login(source, failures);
+        }
+        let unlisted = self.failed_logins.take_unlisted();
+        if unlisted > 0 {
+            tracing::warn!(
+                unlisted,
+                "hub logins failed from more sources than are counted one by one"
+            );
+        }
     }
 
     /// Closes every connection of an account whose tokens were taken back.
@@ -286,7 +307,12 @@ impl Rendezvous {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let hello = self.hello_deadlines.first().map(|(deadline, _)| *deadline);
-        hello.into_iter().chain(self.calls.poll_timeout()).min()
+        let more = self
+            .calls
+            .poll_timeout()
+            .into_iter()
+            .chain(self.failed_logins.poll_timeout());
+        hello.into_iter().chain(more).min()
     }
 
     /// Connections from outside.
@@ -340,8 +366,9 @@ impl Rendezvous {
                     return Err(limited(wait));
                 }
                 let failures = self.sources.failed(now, source, &limits);
-                // The address stands in clear: tools that lock addresses out read this line.
-                tracing::warn!(%source, failures, "hub login failed");
+                if let Some(failures) = self.failed_logins.note(now, source, failures) {
+                    log_failed_login(source, failures);
+                }
             }
             return Err(Failure::new(ErrorCode::Unauthorized, "this token is not known"));
         };

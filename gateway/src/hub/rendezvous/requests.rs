@@ -109,7 +109,23 @@ impl Rendezvous {
         if devices.is_empty() {
             return Err(Failure::new(ErrorCode::Limit, "the callee has too many calls"));
         }
-        self.calls.request(now, conn, &devices, body, &limits).map_err(failure)
+        let rate = Rate::per_minute(limits.calls_per_minute_callee);
+        let rung = self.owners.get_mut(&callee).map(|owner| &mut owner.rung);
+        let rung =
+            rung.filter(|_| !gateway && self.sessions.get(&conn).is_some_and(|session| session.source.is_some()));
+        let wait = rung.as_ref().map_or(Duration::ZERO, |rung| rung.wait(now, rate));
+        if !wait.is_zero() {
+            return Err(limited(wait));
+        }
+        let relays = self
+            .calls
+            .request(now, conn, &devices, body, &limits)
+            .map_err(failure)?;
+        if let Some(rung) = rung {
+            // It was asked before.
+            let _ = rung.take(now, rate, 1);
+        }
+        Ok(relays)
     }
 }
 

@@ -431,13 +431,7 @@ fn answers_become_refusals() {
             retry_after: Duration::from_secs(7),
         },
     );
-    check(
-        ErrorCode::Limit,
-        None,
-        Refusal::RateLimited {
-            retry_after: Duration::from_secs(30),
-        },
-    );
+    check(ErrorCode::Limit, None, Refusal::Busy);
     check(ErrorCode::Other("new".into()), None, Refusal::Protocol("new".into()));
 }
 

@@ -18,6 +18,8 @@ pub(super) fn refusal(failure: Failure) -> Refusal {
         ErrorCode::UnknownUser => Refusal::UnknownUser,
         ErrorCode::Offline => Refusal::Offline,
         ErrorCode::Forbidden | ErrorCode::Unauthorized => Refusal::Forbidden,
+        // As many calls as there may be: nobody knows when there will be fewer.
+        ErrorCode::Limit if failure.retry_after.is_none() => Refusal::Busy,
         ErrorCode::RateLimited | ErrorCode::Limit => {
             let seconds = failure.retry_after.unwrap_or(30);
             Refusal::RateLimited {

@@ -8,6 +8,8 @@ mod server;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use sha2::{Digest as _, Sha256};
+
 use super::auth::Credentials;
 use super::command::Reason;
 use super::message::{MAGIC_COOKIE, Method, Request};
@@ -47,8 +49,8 @@ pub(in crate::sip) enum TimerAction {
 /// What makes two requests the same: RFC 3261 §17.2.3. An ACK belongs to its INVITE.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::sip) struct ServerKey {
-    branch: String,
-    sent_by: String,
+    /// Of branch and sent-by: whatever a request brings, its key takes as many bytes as any other's.
+    hash: [u8; 16],
     method: Method,
 }
 
@@ -84,11 +86,11 @@ impl ServerKey {
                 request.cseq
             ),
         };
-        Self {
-            branch,
-            sent_by: format!("{}:{}", via.host, via.port.unwrap_or(5060)),
-            method,
-        }
+        let mut digest = Sha256::new_with_prefix(branch.as_bytes());
+        digest.update(format!("\n{}:{}", via.host, via.port.unwrap_or(5060)));
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&digest.finalize()[..16]);
+        Self { hash, method }
     }
 }
 
@@ -123,9 +125,9 @@ impl ServerTransaction {
         source_of(self.head.five_tuple.remote.ip())
     }
 
-    /// About how many bytes it holds: the head, what it is found by, the last response.
+    /// About how many bytes it holds: the head, what it is found by, its timers, the last response.
     fn size(&self) -> usize {
-        size_of::<Self>() + 2 * self.head.size() + self.last.as_ref().map_or(0, Vec::len)
+        size_of::<Self>() + OVERHEAD + 2 * self.head.size() + self.last.as_ref().map_or(0, Vec::len)
     }
 }
 
@@ -147,6 +149,10 @@ struct Usage {
     transactions: usize,
     bytes: usize,
 }
+
+/// Nodes of the maps, timers and heap of a transaction, beside what it says itself: measured with 50,000 short requests, and
+/// rounded up.
+const OVERHEAD: usize = 1_024;
 
 /// The part of the table that one source may have; all phones behind a proxy are one.
 const SOURCE_PART: usize = 4;

@@ -11,7 +11,7 @@ const MAX_KEYS: usize = 1024;
 
 /// What repeats, by what makes it the same.
 #[derive(Debug)]
-pub(super) struct Summaries<K, V> {
+pub struct Summaries<K, V> {
     windows: BTreeMap<K, Window<V>>,
     /// In the order in which they end.
     ends: VecDeque<(Instant, K)>,
@@ -36,7 +36,7 @@ impl<K, V> Default for Summaries<K, V> {
 
 impl<K: Ord + Clone, V> Summaries<K, V> {
     /// Notes one more; gives it back if it is the first of its window, to be told now.
-    pub(super) fn note(&mut self, now: Instant, key: K, value: V) -> Option<V> {
+    pub fn note(&mut self, now: Instant, key: K, value: V) -> Option<V> {
         if let Some(window) = self.windows.get_mut(&key) {
             window.latest = Some(value);
             window.count = window.count.saturating_add(1);
@@ -52,20 +52,20 @@ impl<K: Ord + Clone, V> Summaries<K, V> {
         Some(value)
     }
 
-    /// The latest of a window that has ended, and how many there were after the first; none if there was only that.
-    pub(super) fn poll(&mut self, now: Instant) -> Option<(V, u32)> {
+    /// Of a window that has ended its key, the latest, and how many there were after the first; none if there was only that.
+    pub fn poll(&mut self, now: Instant) -> Option<(K, V, u32)> {
         while self.ends.front().is_some_and(|(end, _)| *end <= now) {
             let (_, key) = self.ends.pop_front()?;
             let window = self.windows.remove(&key)?;
             if let Some(latest) = window.latest {
-                return Some((latest, window.count));
+                return Some((key, latest, window.count));
             }
         }
         None
     }
 
     /// How many there were of too many keys, once all windows have ended.
-    pub(super) fn take_unlisted(&mut self) -> u64 {
+    pub fn take_unlisted(&mut self) -> u64 {
         if self.windows.is_empty() {
             std::mem::take(&mut self.unlisted)
         } else {
@@ -74,7 +74,7 @@ impl<K: Ord + Clone, V> Summaries<K, V> {
     }
 
     /// When the next window ends.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         self.ends.front().map(|(end, _)| *end)
     }
 }
@@ -92,8 +92,8 @@ mod tests {
         assert_eq!(told, [0, 1]);
         assert_eq!(summaries.poll(at(59)), None);
         assert_eq!(summaries.poll_timeout(), Some(at(60)));
-        assert_eq!(summaries.poll(at(61)), Some((48, 24)));
-        assert_eq!(summaries.poll(at(61)), Some((49, 24)));
+        assert_eq!(summaries.poll(at(61)), Some((0, 48, 24)));
+        assert_eq!(summaries.poll(at(61)), Some((1, 49, 24)));
         assert_eq!(summaries.poll(at(61)), None);
         // One that does not repeat is told once.
         assert_eq!(summaries.note(at(100), 7, 7), Some(7));
