@@ -41,7 +41,7 @@ impl Endpoint {
 
     fn on_request(&mut self, now: Instant, request: &Request, input: Receive<'_>) {
         if let Some(id) = self.servers.find(&ServerKey::of(request))
-            && !self.on_retransmission(now, id, request.method)
+            && !self.on_retransmission(now, id, request.method, input.five_tuple)
         {
             return;
         }
@@ -67,10 +67,15 @@ impl Endpoint {
     }
 
     /// Takes a request of a transaction that exists; `true`: it is an ACK that belongs to a dialog.
-    fn on_retransmission(&mut self, now: Instant, id: u64, method: Method) -> bool {
+    ///
+    /// A branch can be seen on the way: from elsewhere nothing is sent again, or a stranger would have us flood the first.
+    fn on_retransmission(&mut self, now: Instant, id: u64, method: Method, source: FiveTuple) -> bool {
         let Some(transaction) = self.servers.get_mut(id) else {
             return false;
         };
+        if transaction.head.five_tuple.peer() != source.peer() {
+            return method == Method::Ack;
+        }
         let mut timers = TimerHandle {
             timers: &mut self.timers,
             owner: Owner::Server(id),

@@ -266,3 +266,23 @@ fn one_source_takes_no_more_than_its_part_of_the_table() {
         Some(&SipEvent::Bye { dialog: theirs, reason })
     );
 }
+
+/// Seen: copies of a request from anywhere drew its response, each time, to the phone that had sent the first.
+#[test]
+fn only_its_sender_retransmits_a_request() {
+    let mut world = World::new(88);
+    world.dial("200", Some(b"offer"));
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    for method in ["INVITE", "REGISTER"] {
+        let request = world.packets.iter().rfind(|p| p.starts_with(method)).unwrap().clone();
+        let before = world.packets.len();
+        for source in ["198.51.100.7:5060", "192.0.2.2:61000"] {
+            (0..10).for_each(|_| world.inject(GATEWAY, source, request.as_bytes()));
+        }
+        assert_eq!(world.packets.len(), before, "{method}");
+        let phone = world.nodes[PHONE].address.to_string();
+        world.inject(GATEWAY, &phone, request.as_bytes());
+        assert_eq!(world.packets.len(), before + 1, "{method} from the phone");
+    }
+}
