@@ -291,7 +291,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "hub_requests_per_minute",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("30"),
-        help: "Calls that one hub account, or one source address, may make per minute.",
+        help: "Calls that one hub account may make per minute.",
     },
     Row {
         section: "limits",

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use quartet_proto::rate::{Rate, RateLimiter};
-
 /// The bounds of a hub. The defaults suit one gateway with some hundred users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -21,7 +19,7 @@ pub struct Limits {
     pub calls: usize,
     /// Calls of one connection at the same time, rung or talking.
     pub calls_per_session: usize,
-    /// Call requests in a minute, of one account and of one source.
+    /// Call requests in a minute, of one account.
     pub call_requests_per_minute: u32,
     /// Call requests in a minute for one user, half of them at once; those of the gateway in this process it counts itself.
     pub calls_per_minute_callee: u32,
@@ -76,7 +74,6 @@ struct Source {
     pending: usize,
     failures: u32,
     last_failure: Option<Instant>,
-    calls: RateLimiter,
 }
 
 /// All source addresses that have connections open or something to answer for. Bounded.
@@ -157,11 +154,6 @@ impl Sources {
         entry.failures
     }
 
-    /// Counts a call request.
-    pub(super) fn take_call(&mut self, now: Instant, source: IpAddr, rate: Rate) -> Result<(), Duration> {
-        self.table.entry(source).or_default().calls.take(now, rate, 1)
-    }
-
     /// Drops what no longer matters, and if that is not enough, an eighth of the rest, the oldest failures first.
     fn forget(&mut self, now: Instant, limits: &Limits) {
         self.table.retain(|_, entry| !entry.is_idle(now, limits));
@@ -186,6 +178,6 @@ impl Sources {
 impl Source {
     fn is_idle(&self, now: Instant, limits: &Limits) -> bool {
         let counts = |last| now.saturating_duration_since(last) < limits.failures_window;
-        self.sessions == 0 && !self.last_failure.is_some_and(counts) && self.calls.is_rested(now)
+        self.sessions == 0 && !self.last_failure.is_some_and(counts)
     }
 }

@@ -636,6 +636,20 @@ fn a_user_is_rung_ten_times_a_minute_whoever_calls() {
 }
 
 #[test]
+fn an_account_that_owes_does_not_silence_its_neighbour() {
+    let mut world = World::new();
+    for (conn, token) in [(ANNA, "anna"), (EVE, "eve")] {
+        world.hub.connect(world.now, conn, source(7));
+        world.ask(conn, hello(token)).unwrap();
+    }
+    for byte in 0..30 {
+        assert_eq!(world.ask(EVE, request(id(byte), "bob")), Err(ErrorCode::Offline));
+    }
+    assert_eq!(world.ask(EVE, request(id(31), "bob")), Err(ErrorCode::RateLimited));
+    assert_eq!(world.ask(ANNA, request(id(32), "bob")), Err(ErrorCode::Offline));
+}
+
+#[test]
 fn half_open_calls_are_bounded() {
     let mut world = World::trio_with(Limits {
         calls_per_minute_callee: 1_000,

@@ -40,7 +40,9 @@ impl Rendezvous {
         let Some(session) = self.sessions.get_mut(&conn) else {
             return Ok(());
         };
-        let Some(source) = session.source else { return Ok(()) };
+        if session.source.is_none() {
+            return Ok(());
+        }
         let Some(owner) = self.owners.get_mut(&account.user) else {
             return Ok(());
         };
@@ -52,10 +54,7 @@ impl Rendezvous {
             }
             Request::CallRequest(_) => {
                 let rate = Rate::new(limits.call_requests_per_minute, minute);
-                owner
-                    .calls
-                    .take(now, rate, 1)
-                    .and_then(|()| self.sources.take_call(now, source, rate))
+                owner.calls.take(now, rate, 1)
             }
             // A call can always be ended.
             Request::CallDiscard(_) => Ok(()),

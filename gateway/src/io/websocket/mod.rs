@@ -22,6 +22,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use quartet_proto::hub::MAX_FRAME;
+use quartet_proto::rate::{Rate, RateLimiter};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -35,6 +36,10 @@ use pending::Admission;
 /// Read from a connection at once. It is held as long as the connection, and the library's own 128 KiB are more than a whole
 /// call takes; a client's frames have a few hundred bytes.
 const READ_BUFFER: usize = 4 * 1024;
+
+/// Pings and pongs of a peer per second, four seconds' worth at once. Each costs a turn of the thread and an answer; no client
+/// needs more than one in some seconds.
+const MAX_PINGS_PER_SECOND: u32 = 10;
 
 /// The key of the gateway's own connection in process; [`serve`] never draws it.
 pub const LOCAL: ConnKey = ConnKey(0);
@@ -256,6 +261,8 @@ async fn converse(
     let mut ping = interval(door.settings.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = true;
+    let mut pings = RateLimiter::default();
+    let max_pings = Rate::new(4 * MAX_PINGS_PER_SECOND, Duration::from_secs(4));
     loop {
         let message = tokio::select! {
             frame = outgoing.recv() => match frame {
@@ -278,7 +285,12 @@ async fn converse(
                         close(&mut socket, close_code::UNSUPPORTED, door).await;
                         return "binary frame";
                     }
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                        if pings.take(Instant::now(), max_pings, 1).is_err() {
+                            close(&mut socket, close_code::POLICY, door).await;
+                            return "too many pings";
+                        }
+                    }
                     Some(Ok(Message::Close(_))) | None => return "closed by the peer",
                     Some(Err(_)) => return "broken connection or frame too large",
                 }

@@ -150,6 +150,24 @@ async fn a_peer_that_does_not_answer_pings_is_closed() {
 }
 
 #[tokio::test]
+async fn a_peer_that_floods_with_pings_is_closed() {
+    let (address, mut received) = door(WebSocketSettings::default()).await;
+    let mut client = connect(address).await;
+    let (_, _, sender) = opened(&mut received).await;
+    sender.admit();
+    for _ in 0..4 * MAX_PINGS_PER_SECOND {
+        client.send(Frame::Ping(Vec::new().into())).await.unwrap();
+    }
+    client.send(Frame::text("still here")).await.unwrap();
+    assert!(matches!(next(&mut received).await.event, HubEvent::Text(_)));
+    for _ in 0..8 * MAX_PINGS_PER_SECOND {
+        // The door may close meanwhile.
+        let _ = client.send(Frame::Ping(Vec::new().into())).await;
+    }
+    assert!(matches!(next(&mut received).await.event, HubEvent::Closed));
+}
+
+#[tokio::test]
 async fn a_peer_that_does_not_read_is_closed() {
     let settings = WebSocketSettings {
         outgoing: 4,
