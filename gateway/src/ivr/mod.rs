@@ -6,7 +6,6 @@
 //!
 //! Nothing here knows a call, a leg or a clock. Files are read when a configuration is loaded, and never after.
 
-mod builtin;
 pub mod phrase;
 pub mod prompts;
 pub mod recording;

@@ -9,8 +9,9 @@ mod folder;
 
 use std::{borrow::Cow, collections::BTreeMap, error::Error, fmt, path::Path, path::PathBuf, sync::Arc};
 
+use include_dir::{Dir, include_dir};
+
 use super::{
-    builtin,
     phrase::{Phrase, PromptId},
     recording::{self, Decode, Format, RecordingError},
     script::Line,
@@ -19,6 +20,9 @@ use super::{
 
 /// The language of the recordings in the program.
 pub const BUILTIN_LANGUAGE: &str = "en";
+
+/// The recordings in the program, with the list of what they say.
+static BUILTIN: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/prompts/en");
 
 /// Opens a fresh Opus decoder: mono, at [`recording::OPUS_RATE`].
 pub type OpenDecoder = dyn Fn() -> Result<Box<Decode<'static>>, Box<dyn Error + Send + Sync>> + Send + Sync;
@@ -226,12 +230,13 @@ fn primary(language: &str) -> &str {
 /// The program's own recording.
 fn builtin_recording(id: PromptId) -> Recording {
     let file = id.to_string();
-    let place = builtin::RECORDINGS.binary_search_by(|(name, _)| (*name).cmp(&file));
     // A test holds that every name has a recording.
-    let (_, bytes) = builtin::RECORDINGS[place.expect("every prompt has a recording in the program")];
+    let recording = BUILTIN
+        .get_file(format!("{file}.opus"))
+        .expect("every prompt has a recording in the program");
     Recording {
         format: Format::OggOpus,
-        bytes: Cow::Borrowed(bytes),
+        bytes: Cow::Borrowed(recording.contents()),
         file,
     }
 }
