@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::config::Plugins;
 use crate::plugins::conformance::{self, Check};
-use crate::plugins::{CodecReport, CodecTable, FmtpRole, Kind, Loaded, Registry, read_facts};
+use crate::plugins::{CodecReport, CodecTable, FmtpRole, Kind, Loaded, Registry, TransportTable, read_facts};
 
 /// The arguments of `quartet plugin`.
 #[derive(Debug, Args)]
@@ -192,10 +192,10 @@ fn test(file: &Path, json: bool, seed: u64, only: Option<u32>) -> anyhow::Result
             ));
         }
     };
-    let kind = if facts.kind == quartet_plugin::abi::KIND_CODEC {
-        Kind::Codec
-    } else {
-        Kind::Session
+    let kind = match facts.kind {
+        quartet_plugin::abi::KIND_CODEC => Kind::Codec,
+        quartet_plugin::abi::KIND_PATH => Kind::Path,
+        _ => Kind::Session,
     };
     let (mut lines, mut failed) = (Vec::new(), 0);
     let checks = conformance::checks(kind);
@@ -399,15 +399,16 @@ fn description(loaded: &Loaded, registry: &Registry) -> Value {
             codec_json(codec, report)
         })
         .collect();
-    let transports: Vec<Value> = registry
-        .transports()
-        .iter()
-        .map(|transport| {
-            let (name, head, tail) = (transport.name(), transport.headroom(), transport.tailroom());
-            let _ = writeln!(text, "  {name}  session  room {head} before, {tail} behind");
+    let mut transports = |tables: &[TransportTable], layer: &str| -> Vec<Value> {
+        let describe = |table: &TransportTable| {
+            let (name, head, tail) = (table.name(), table.headroom(), table.tailroom());
+            let _ = writeln!(text, "  {name}  {layer}  room {head} before, {tail} behind");
             json!({ "name": name, "headroom": head, "tailroom": tail })
-        })
-        .collect();
+        };
+        tables.iter().map(describe).collect()
+    };
+    let sessions = transports(registry.transports(), "session");
+    let paths = transports(registry.paths(), "path");
     for (at, option) in loaded.options.iter().enumerate() {
         let word = if at == 0 { "options" } else { "" };
         let (name, kind, default_value, help) = (&option.name, &option.kind, &option.default_value, &option.help);
@@ -431,7 +432,7 @@ fn description(loaded: &Loaded, registry: &Registry) -> Value {
     json!({
         "id": loaded.id, "version": loaded.version, "licence": loaded.licence, "summary": loaded.summary,
         "kind": loaded.kind.word(), "abi": version(facts.abi), "host_abi": host, "libraries": facts.libraries,
-        "glibc": glibc, "exports": facts.exports, "symbol": facts.symbol, "codecs": codecs, "transports": transports,
+        "glibc": glibc, "exports": facts.exports, "symbol": facts.symbol, "codecs": codecs, "transports": sessions, "paths": paths,
         "options": options, "warnings": warnings, "text": text,
     })
 }

@@ -58,7 +58,7 @@ pub enum Reason {
     },
     /// A kind that this gateway does not load.
     #[error(
-        "its kind is {0}, this gateway loads codecs (1) and session transports (2); update the gateway or correct the kind"
+        "its kind is {0}, this gateway loads codecs (1), sessions (2) and paths (3); update the gateway or correct the kind"
     )]
     Kind(u16),
     /// The C library here is older than the one it was built on.

@@ -19,6 +19,7 @@ use crate::permissions::{Fault, Trusted};
 pub struct Registry {
     codecs: Vec<CodecTable>,
     transports: Vec<TransportTable>,
+    paths: Vec<TransportTable>,
     loaded: Vec<Loaded>,
     refused: Vec<Refusal>,
     health: Vec<Arc<Health>>,
@@ -29,8 +30,10 @@ pub struct Registry {
 pub enum Kind {
     /// Encodes and decodes.
     Codec,
-    /// Carries media.
+    /// Carries media: RTP above, datagrams below.
     Session,
+    /// Carries datagrams over datagrams, under any session: a relay.
+    Path,
 }
 
 impl Kind {
@@ -40,6 +43,7 @@ impl Kind {
         match self {
             Self::Codec => "codec",
             Self::Session => "transport",
+            Self::Path => "path",
         }
     }
 }
@@ -218,17 +222,8 @@ impl Registry {
                 self.codecs.extend(codecs);
                 Kind::Codec
             }
-            Tables::Sessions(tables) => {
-                // All names are free, or nothing of the plugin is taken in.
-                for table in &tables {
-                    if let Some(other) = self.transport(&table.name) {
-                        return Err(self.taken(format!("transport {}", table.name), other.plugin()));
-                    }
-                }
-                let table = |table| TransportTable::new(table, image.id.clone(), Arc::clone(&shared));
-                self.transports.extend(tables.into_iter().map(table));
-                Kind::Session
-            }
+            Tables::Sessions(tables) => self.add_transports(tables, Kind::Session, &image.id, &shared)?,
+            Tables::Paths(tables) => self.add_transports(tables, Kind::Path, &image.id, &shared)?,
         };
         if image.fast_math {
             tracing::warn!(
@@ -251,6 +246,29 @@ impl Registry {
             fast_math: image.fast_math,
         });
         Ok(())
+    }
+
+    /// Takes in the tables of a transport plugin. Sessions and paths share their names, for a route names both in one line:
+    /// all are free, or nothing of the plugin is taken in.
+    fn add_transports(
+        &mut self,
+        tables: Vec<loader::TransportTable>,
+        kind: Kind,
+        plugin: &str,
+        shared: &Arc<Shared>,
+    ) -> Result<Kind, Reason> {
+        for table in &tables {
+            if let Some(other) = self.transport(&table.name).or_else(|| self.path(&table.name)) {
+                return Err(self.taken(format!("transport {}", table.name), other.plugin()));
+            }
+        }
+        let list = match kind {
+            Kind::Path => &mut self.paths,
+            Kind::Codec | Kind::Session => &mut self.transports,
+        };
+        let table = |table| TransportTable::new(table, kind, plugin.to_owned(), Arc::clone(shared));
+        list.extend(tables.into_iter().map(table));
+        Ok(kind)
     }
 
     /// A codec is known by its name, clock and channels in SDP: no two may share them.
@@ -324,16 +342,28 @@ impl Registry {
             .find(|codec| codec.name().eq_ignore_ascii_case(name) && codec.clock() == clock)
     }
 
-    /// Returns all transports, in the order they were found.
+    /// Returns all sessions, in the order they were found.
     #[must_use]
     pub fn transports(&self) -> &[TransportTable] {
         &self.transports
     }
 
-    /// Returns the transport of this name.
+    /// Returns the session of this name.
     #[must_use]
     pub fn transport(&self, name: &str) -> Option<&TransportTable> {
         self.transports.iter().find(|transport| transport.name() == name)
+    }
+
+    /// Returns all paths, in the order they were found.
+    #[must_use]
+    pub fn paths(&self) -> &[TransportTable] {
+        &self.paths
+    }
+
+    /// Returns the path of this name.
+    #[must_use]
+    pub fn path(&self, name: &str) -> Option<&TransportTable> {
+        self.paths.iter().find(|path| path.name() == name)
     }
 
     /// Returns the plugins in use.
@@ -447,8 +477,14 @@ impl Registry {
                     );
                 }
                 Tables::Sessions(tables) => {
-                    let add = |table| TransportTable::new(table, image.id.clone(), Arc::clone(&shared));
-                    registry.transports.extend(tables.into_iter().map(add));
+                    registry
+                        .add_transports(tables, Kind::Session, &image.id, &shared)
+                        .expect("free names");
+                }
+                Tables::Paths(tables) => {
+                    registry
+                        .add_transports(tables, Kind::Path, &image.id, &shared)
+                        .expect("free names");
                 }
             }
         }

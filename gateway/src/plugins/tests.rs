@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::signal::Xorshift;
-use super::{CodecSettings, LoadError, PluginError, Reason, Registry, conformance, facts_of};
+use super::{
+    CodecSettings, Kind, LoadError, Outcome, Output, Packet, PluginError, Reason, Registry, Role, conformance, facts_of,
+};
 use crate::config::Plugins;
 
 const TEMPLATE: &str = include_str!("../../../plugins/template-codec-c/l16.c");
+const PATH: &str = include_str!("tests/wrap.c");
 
 /// A folder of this test's own; removed when dropped.
 struct Workshop(PathBuf);
@@ -84,6 +87,46 @@ fn the_template_loads_and_codes() {
 }
 
 #[test]
+fn a_path_is_loaded_beside_the_sessions() {
+    let shop = Workshop::new("path");
+    let registry = Registry::load_file(&shop.build("path", PATH), &Plugins::default()).unwrap();
+    assert_eq!(registry.loaded()[0].kind, Kind::Path);
+    assert!(registry.transport("wrap").is_none(), "no session");
+    let path = registry.path("wrap").unwrap();
+    let mut machine = path.create(Role::Offer, 0, "").unwrap();
+    let mut packet = Packet::rimmed(100, path.headroom());
+    packet.fill(b"datagram");
+    (packet.path, packet.dst) = (3, ([192, 0, 2, 7], 9).into());
+    assert_eq!(machine.send(1, &mut packet), Ok(Outcome::Transmit));
+    assert_eq!((packet.bytes(), packet.path), (&b"Wdatagram"[..], 3));
+    packet.fill(b"Wdatagram");
+    assert_eq!(machine.receive(2, &mut packet), Ok(Outcome::Datagram));
+    assert_eq!(packet.bytes(), b"datagram");
+    packet.fill(b"datagram");
+    assert_eq!(machine.receive(3, &mut packet), Err(PluginError::Malformed));
+    assert_eq!(machine.poll(), Output::None { deadline_ns: None });
+    for finding in conformance::run(&registry, 4, 1) {
+        assert!(finding.verdict.is_ok(), "{:?}", finding.verdict);
+    }
+}
+
+#[test]
+fn what_a_packet_becomes_is_that_of_its_layer() {
+    let shop = Workshop::new("layer");
+    // A session has no datagrams above, a path no RTP.
+    let session = PATH.replace("QUARTET_KIND_PATH", "QUARTET_KIND_SESSION");
+    let path = PATH.replace("return QUARTET_DATAGRAM", "return QUARTET_RTP");
+    for (name, source) in [("session", session), ("path", path)] {
+        let registry = Registry::load_file(&shop.build(name, &source), &Plugins::default()).unwrap();
+        let table = registry.transport("wrap").or_else(|| registry.path("wrap")).unwrap();
+        let mut machine = table.create(Role::Offer, 0, "").unwrap();
+        let mut packet = Packet::rimmed(100, table.headroom());
+        packet.fill(b"Wdatagram");
+        assert_eq!(machine.receive(1, &mut packet), Err(PluginError::Faulty), "{name}");
+    }
+}
+
+#[test]
 fn each_spoiled_plugin_is_refused_with_cause_and_remedy() {
     let shop = Workshop::new("bad");
     for (name, good, bad, words) in [
@@ -105,12 +148,7 @@ fn each_spoiled_plugin_is_refused_with_cause_and_remedy() {
             ".needs_minor = 9, .kind = QUARTET_KIND_CODEC",
             "needs plugin ABI 1.9",
         ),
-        (
-            "kind",
-            ".kind = QUARTET_KIND_CODEC",
-            ".kind = QUARTET_KIND_PATH",
-            "its kind is 3",
-        ),
+        ("kind", ".kind = QUARTET_KIND_CODEC", ".kind = 4", "its kind is 4"),
         ("null", "    .encode = encode,\n", "", "encode"),
         (
             "symbol",

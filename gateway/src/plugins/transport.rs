@@ -12,21 +12,28 @@ use super::loader::calls::TransportHandle;
 use super::loader::{self, Shared};
 use super::packet::Packet;
 use super::refusal::PluginError;
+use super::registry::Kind;
 
-/// One way to carry media that a loaded plugin brings. Cheap to clone.
+/// One way to carry media, or a path under one, that a loaded plugin brings. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct TransportTable(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     table: loader::TransportTable,
+    kind: Kind,
     plugin: String,
     shared: Arc<Shared>,
 }
 
 impl TransportTable {
-    pub(super) fn new(table: loader::TransportTable, plugin: String, shared: Arc<Shared>) -> Self {
-        Self(Arc::new(Inner { table, plugin, shared }))
+    pub(super) fn new(table: loader::TransportTable, kind: Kind, plugin: String, shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Inner {
+            table,
+            kind,
+            plugin,
+            shared,
+        }))
     }
 
     /// Returns the name that routes and configuration use.
@@ -71,6 +78,7 @@ impl TransportTable {
         let handle = handle.map_err(|code| shared.health.judge(code, "create"))?;
         Ok(Transport {
             handle,
+            kind: self.0.kind,
             shared: Arc::clone(shared),
             state: State::Good,
         })
@@ -93,6 +101,7 @@ enum State {
 #[derive(Debug)]
 pub struct Transport {
     handle: TransportHandle,
+    kind: Kind,
     shared: Arc<Shared>,
     state: State,
 }
@@ -246,6 +255,7 @@ impl Transport {
         let (channel, text) = ((polled.path & 0xffff) as u16, polled.path & abi::DATA_TEXT != 0);
         let words = || String::from_utf8_lossy(polled.text).into_owned();
         let code = polled.code;
+        let session = self.kind == Kind::Session;
         match (code, polled.dst) {
             (abi::NONE, _) => {
                 let deadline_ns = (polled.deadline_ns != abi::NO_DEADLINE).then_some(polled.deadline_ns);
@@ -258,9 +268,9 @@ impl Transport {
                     data: polled.bytes,
                 };
             }
-            (abi::RTP, _) => return Output::Rtp(polled.bytes),
-            (abi::RTCP, _) => return Output::Rtcp(polled.bytes),
-            (abi::DATA, _) => {
+            (abi::RTP, _) if session => return Output::Rtp(polled.bytes),
+            (abi::RTCP, _) if session => return Output::Rtcp(polled.bytes),
+            (abi::DATA, _) if session => {
                 return Output::Data {
                     channel,
                     text,
@@ -322,6 +332,10 @@ impl Transport {
             Some(abi::NONE) => Ok(Outcome::Kept),
             Some(abi::TRANSMIT) => Ok(Outcome::Transmit),
             Some(code @ (abi::RTP | abi::RTCP | abi::DATA | abi::DATAGRAM)) => {
+                // A session has no datagrams above, a path nothing else.
+                if (code == abi::DATAGRAM) != (self.kind == Kind::Path) {
+                    return Err(self.broken(call, code));
+                }
                 packet.kind = kind(code.cast_unsigned());
                 Ok(match code {
                     abi::RTP => Outcome::Rtp,

@@ -62,7 +62,7 @@ extern "C" {
 #define QUARTET_ABI_MAJOR 1
 #define QUARTET_ABI_MINOR 0
 
-/* Kinds of plugins. Paths are loaded by later gateways; their words stand here already. */
+/* Kinds of plugins. A path is loaded, listed and tested; calls go over it from a later gateway on. */
 #define QUARTET_KIND_CODEC 1
 #define QUARTET_KIND_SESSION 2
 #define QUARTET_KIND_PATH 3

@@ -132,7 +132,24 @@ macro_rules! export_transport {
     };
 }
 
-/// What both export macros expand to.
+/// Exports a path plugin: datagrams above and below, under any session. A relay is one.
+///
+/// The same words as [`export_transport!`]; `receive` gives [`Outcome::Datagram`](crate::Outcome::Datagram) for what is for the
+/// layer above.
+#[macro_export]
+macro_rules! export_path {
+    (
+        symbol: $symbol:ident, id: $id:literal, licence: $licence:literal, summary: $summary:literal,
+        options: $options:tt, paths: [$($path:ty),+ $(,)?] $(,)?
+    ) => {
+        $crate::export_plugin! {
+            $symbol, $id, $licence, $summary, $options, $crate::abi::KIND_PATH,
+            [$($crate::private::TransportTable::<$path>::TABLE),+]
+        }
+    };
+}
+
+/// What all export macros expand to.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! export_plugin {

@@ -102,12 +102,19 @@ const TRANSPORT_CHECKS: &[Check] = &[
     },
 ];
 
+/// A path alone has no far side to talk to: what strangers send it is what can be tried.
+const PATH_CHECKS: &[Check] = &[Check {
+    number: 4,
+    name: "random datagrams",
+}];
+
 /// Returns the checks for a kind of plugin, in order.
 #[must_use]
 pub fn checks(kind: Kind) -> &'static [Check] {
     match kind {
         Kind::Codec => CODEC_CHECKS,
         Kind::Session => TRANSPORT_CHECKS,
+        Kind::Path => PATH_CHECKS,
     }
 }
 
@@ -122,5 +129,9 @@ pub fn run(registry: &Registry, number: u32, seed: u64) -> Vec<Finding> {
         table: transport.name().to_owned(),
         verdict: transport::check(transport, number, seed),
     });
-    codecs.chain(transports).collect()
+    let paths = registry.paths().iter().map(|path| Finding {
+        table: path.name().to_owned(),
+        verdict: transport::check_path(path, number, seed),
+    });
+    codecs.chain(transports).chain(paths).collect()
 }

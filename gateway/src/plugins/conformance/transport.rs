@@ -24,6 +24,14 @@ pub(super) fn check(table: &TransportTable, number: u32, seed: u64) -> Verdict {
     }
 }
 
+/// Runs a check of a path by its number.
+pub(super) fn check_path(table: &TransportTable, number: u32, seed: u64) -> Verdict {
+    match number {
+        4 => random_datagrams_at(Pair::new(table)?, seed),
+        other => Err(format!("there is no check {other} of a path")),
+    }
+}
+
 const SECOND: u64 = 1_000_000_000;
 /// How long two machines have to find each other, in their own time.
 const MAX_NS: u64 = 20 * SECOND;
@@ -285,10 +293,14 @@ fn in_their_buffer(table: &TransportTable, seed: u64) -> Verdict {
 }
 
 fn random_datagrams(table: &TransportTable, seed: u64) -> Verdict {
-    let begin = Instant::now();
-    let mut random = Xorshift::new(seed);
     let mut pair = Pair::new(table)?;
     pair.connect()?;
+    random_datagrams_at(pair, seed)
+}
+
+fn random_datagrams_at(mut pair: Pair, seed: u64) -> Verdict {
+    let begin = Instant::now();
+    let mut random = Xorshift::new(seed);
     let real = rtp(pair.sides[0].ssrc, 7, &mut random);
     let mut bytes = [0; MTU];
     for round in 0..RANDOM_PACKETS {

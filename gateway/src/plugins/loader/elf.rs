@@ -115,7 +115,7 @@ fn judge(facts: FileFacts) -> Result<FileFacts, Reason> {
             host,
         });
     }
-    if facts.kind != abi::KIND_CODEC && facts.kind != abi::KIND_SESSION {
+    if ![abi::KIND_CODEC, abi::KIND_SESSION, abi::KIND_PATH].contains(&facts.kind) {
         return Err(Reason::Kind(facts.kind));
     }
     if let (Some(needed), Some(here)) = (facts.glibc, glibc_here())

@@ -61,6 +61,7 @@ pub(super) struct Image {
 pub(super) enum Tables {
     Codecs(Vec<CodecTable>),
     Sessions(Vec<TransportTable>),
+    Paths(Vec<TransportTable>),
 }
 
 /// What a codec table says, checked.
@@ -234,11 +235,8 @@ fn tables(plugin: &abi::Plugin) -> Result<Tables, Reason> {
             .map(|at| codec_table(at.cast()))
             .collect::<Result<_, _>>()
             .map(Tables::Codecs),
-        abi::KIND_SESSION => pointers
-            .into_iter()
-            .map(|at| transport_table(at.cast()))
-            .collect::<Result<_, _>>()
-            .map(Tables::Sessions),
+        abi::KIND_SESSION => transports(pointers).map(Tables::Sessions),
+        abi::KIND_PATH => transports(pointers).map(Tables::Paths),
         other => Err(Reason::Kind(other)),
     }
 }
@@ -351,6 +349,10 @@ fn sample(at: *const abi::Sample, codec: &str) -> Result<Option<SampleData>, Rea
         channels,
         tolerance,
     }))
+}
+
+fn transports(pointers: Vec<*const c_void>) -> Result<Vec<TransportTable>, Reason> {
+    pointers.into_iter().map(|at| transport_table(at.cast())).collect()
 }
 
 fn transport_table(at: *const abi::Transport) -> Result<TransportTable, Reason> {
