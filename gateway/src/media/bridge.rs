@@ -33,8 +33,9 @@ impl Legs {
         for slot in [Some(slot), partner].into_iter().flatten() {
             if let Some(leg) = self.leg(slot) {
                 leg.partner = None;
-                leg.flow = None;
-                leg.interrupted = true;
+                let audio = leg.audio_mut();
+                audio.flow = None;
+                audio.interrupted = true;
             }
         }
     }
@@ -52,8 +53,8 @@ impl Legs {
                 return Ok(());
             };
             self.at = source.slot;
-            source.flow = flow(source, sink)?;
-            sink.interrupted = true;
+            source.audio_mut().flow = flow(source, sink)?;
+            sink.audio_mut().interrupted = true;
         }
         Ok(())
     }
@@ -67,20 +68,23 @@ impl Legs {
         let Ok([Some(source), Some(sink)]) = slots.get_disjoint_mut([slot.0, partner.0]) else {
             return Ok(());
         };
-        let Some(flow) = &mut source.flow else { return Ok(()) };
+        let source_slot = source.slot;
+        let Some(flow) = &mut source.audio_mut().flow else {
+            return Ok(());
+        };
         loop {
-            *at = source.slot;
+            *at = source_slot;
             let heard = match flow.poll(now_ns) {
                 Ok(Some(heard)) => heard,
                 Ok(None) => return Ok(()),
                 Err(_) => return Err(MediaFault::Plugin),
             };
             if sink.play.is_some() || sink.hold || !sink.connected {
-                sink.interrupted = true;
+                sink.audio_mut().interrupted = true;
                 continue;
             }
             *at = sink.slot;
-            let fresh = std::mem::take(&mut sink.interrupted) || heard.fresh;
+            let fresh = std::mem::take(&mut sink.audio_mut().interrupted) || heard.fresh;
             sink.send_frame(now_ns, heard.pcm, fresh, scratch, io)?;
         }
     }
@@ -88,12 +92,12 @@ impl Legs {
     /// Tells the call which keys a leg's person has pressed, and presses them for the partner's.
     pub(super) fn tell_keys(&mut self, now_ns: u64, slot: Slot, io: &mut impl MediaIo) -> Result<(), MediaFault> {
         while let Some((key, partner, digit)) = self.leg(slot).and_then(|leg| {
-            let digit = leg.incoming.pop_key()?;
+            let digit = leg.audio_mut().incoming.pop_key()?;
             Some((leg.key, leg.partner, digit))
         }) {
             io.event(MediaEvent::Dtmf { leg: key, digit });
             if let Some(sink) = partner.and_then(|partner| self.leg(partner)).filter(|sink| !sink.hold)
-                && let Some(outgoing) = &mut sink.outgoing
+                && let Some(outgoing) = &mut sink.audio_mut().outgoing
             {
                 outgoing.press(now_ns, digit);
             }
@@ -104,7 +108,9 @@ impl Legs {
 
 /// The flow between two legs, if both have a codec.
 fn flow(source: &Leg, sink: &mut Leg) -> Result<Option<Flow>, MediaFault> {
-    let (Some(from), Some(to), Some(outgoing)) = (&source.agreed, &sink.agreed, &mut sink.outgoing) else {
+    let peer_has_jitter_buffer = sink.sink == Sink::Adaptive;
+    let sink = sink.audio_mut();
+    let (Some(from), Some(to), Some(outgoing)) = (&source.audio().agreed, &sink.agreed, &mut sink.outgoing) else {
         return Ok(None);
     };
     let (decoder_rate, sink_rate) = rates(from.table.rates(), to.table.rates());
@@ -127,7 +133,7 @@ fn flow(source: &Leg, sink: &mut Leg) -> Result<Option<Flow>, MediaFault> {
         payload_type: from.codec.receive_pt,
         sink_rate,
         sink_frame_us: outgoing.frame_us(),
-        peer_has_jitter_buffer: sink.sink == Sink::Adaptive,
+        peer_has_jitter_buffer,
     }))
 }
 

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use super::{
-    LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Role, Sink, Slot,
+    BoundSocket, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Role, Sink, Slot, SocketKey,
     flow::{Flow, FlowSettings, Path},
 };
 use crate::plugins::{CodecSettings, Packet, PluginError, Registry};
@@ -20,7 +20,7 @@ struct World {
 }
 
 impl MediaIo for World {
-    fn transmit(&mut self, _: Slot, _: u32, _: SocketAddr, _: &[u8]) -> bool {
+    fn transmit(&mut self, _: Slot, _: SocketKey, _: SocketAddr, _: &[u8]) -> bool {
         self.sent += 1;
         // Some datagrams the system does not take.
         !self.sent.is_multiple_of(13)
@@ -50,15 +50,20 @@ impl Worker {
         }
     }
 
-    /// Opens a leg over a transport, with paths in the transport's lines; false if there is none afterwards.
-    pub fn open(&mut self, leg: LegKey, transport: &str, paths: &str) -> bool {
+    /// Opens a leg over a transport, with the sockets of RTP and RTCP at these addresses; false if there is none afterwards.
+    pub fn open(&mut self, leg: LegKey, transport: &str, sockets: [SocketAddr; 2]) -> bool {
         let sink = if transport == "rtp" {
             Sink::Telephone
         } else {
             Sink::Adaptive
         };
         let kind = (transport, sink, Role::Offer, "");
-        self.legs.open(self.now_ns, leg, kind, paths, &mut self.world)
+        let sockets = [(0, 1), (1, 2)].map(|(at, component)| BoundSocket {
+            key: SocketKey(at),
+            component,
+            local: sockets[at],
+        });
+        self.legs.open(self.now_ns, leg, kind, &sockets, &mut self.world)
     }
 
     /// Gives an order other than `Open` and `Close`.
@@ -66,12 +71,14 @@ impl Worker {
         self.legs.command(self.now_ns, command, &mut self.world);
     }
 
-    /// Hands a datagram to a leg, as from this source on its first path.
+    /// Hands a datagram to a leg, as from this source on its first socket.
     pub fn receive(&mut self, leg: LegKey, source: SocketAddr, datagram: &[u8]) {
         if let Some(slot) = self.legs.slot(leg) {
             self.packet.fill(datagram);
-            (self.packet.path, self.packet.src) = (1, source);
-            self.legs.receive(self.now_ns, slot, &mut self.packet, &mut self.world);
+            self.packet.src = source;
+            let socket = SocketKey(0);
+            self.legs
+                .receive(self.now_ns, (slot, socket), &mut self.packet, &mut self.world);
         }
     }
 

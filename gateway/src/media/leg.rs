@@ -1,4 +1,4 @@
-//! One leg: a transport plugin and the streams over it, one of audio today.
+//! One leg: a session (a transport plugin), the paths under it and the streams over it, one of audio today.
 //!
 //! A leg knows its peer and nothing of a partner: what its peer says goes into the leg's flow, what its peer hears is put
 //! in by [`super::Legs`].
@@ -8,20 +8,20 @@ use std::net::SocketAddr;
 use quartet_proto::rtp::rtcp::{self, MAX_REPORT};
 
 use super::{
-    command::{LegCodec, LegKey, MediaEvent, MediaFault, Report, Sink},
-    flow::Flow,
-    incoming::Incoming,
-    outgoing::{MAX_PACKET, Outgoing},
+    command::{LegKey, MediaEvent, MediaFault, Report, Sink},
+    outgoing::MAX_PACKET,
+    paths::{BoundSocket, Paths, SocketKey},
     play::Play,
+    stream::Stream,
 };
-use crate::plugins::{About, CodecTable, Outcome, Output, Packet, PacketKind, PluginError, Transport, TransportEvent};
+use crate::plugins::{About, Outcome, Output, Packet, PacketKind, PluginError, Transport, TransportEvent};
 
 /// How often a leg reports to the call.
 pub(crate) const REPORT_NS: u64 = 1_000_000_000;
 /// The first RTCP report, and the usual distance of the others. RFC 3550 §6.2 with its minimum of 5 s.
 const FIRST_RTCP_NS: u64 = 1_000_000_000;
 const RTCP_NS: u64 = 5_000_000_000;
-/// A transport that makes more by itself in one go is out of order.
+/// A session that makes more by itself in one go is out of order.
 const MAX_OUTPUTS: usize = 1_000;
 
 /// Where a leg stands in its worker.
@@ -30,38 +30,30 @@ pub(crate) struct Slot(pub(crate) usize);
 
 /// The IO of media: datagrams to the sockets, events to the call.
 pub(crate) trait MediaIo {
-    /// Sends a datagram by one of the leg's paths; false if the system does not take it, and it is lost.
-    fn transmit(&mut self, leg: Slot, path: u32, dst: SocketAddr, bytes: &[u8]) -> bool;
+    /// Sends a datagram by one of the leg's sockets; false if the system does not take it, and it is lost.
+    fn transmit(&mut self, leg: Slot, socket: SocketKey, dst: SocketAddr, bytes: &[u8]) -> bool;
     /// Tells the call something.
     fn event(&mut self, event: MediaEvent);
 }
 
-/// The codec that both sides of a leg agreed on.
-pub(crate) struct Agreed {
-    pub(crate) table: CodecTable,
-    pub(crate) codec: LegCodec,
-}
+/// Where the audio stands among the streams of a leg.
+const AUDIO: usize = 0;
 
-/// One end of the audio of a call: a transport, what comes in by it and what goes out.
+/// One end of the media of a call: a session, its paths, its streams.
 pub(crate) struct Leg {
     pub(crate) key: LegKey,
     pub(crate) slot: Slot,
     /// `None` when the leg has failed and waits for being closed.
-    transport: Option<Transport>,
-    transport_due_ns: Option<u64>,
+    session: Option<Transport>,
+    session_due_ns: Option<u64>,
     pub(crate) connected: bool,
     /// Who listens at the other end.
     pub(crate) sink: Sink,
-    pub(crate) agreed: Option<Agreed>,
-    pub(crate) incoming: Incoming,
-    pub(crate) outgoing: Option<Outgoing>,
-    /// From this leg's peer to the partner.
-    pub(crate) flow: Option<Flow>,
+    paths: Paths,
+    streams: Vec<Stream>,
     pub(crate) partner: Option<Slot>,
     pub(crate) play: Option<Play>,
     pub(crate) hold: bool,
-    /// Someone else has spoken, or nobody: the partner's next frame follows the clock on the wall.
-    pub(crate) interrupted: bool,
     /// Earliest entry in the worker's timers.
     pub(crate) registered_ns: u64,
     report_ns: u64,
@@ -73,22 +65,19 @@ pub(crate) struct Leg {
 }
 
 impl Leg {
-    pub(crate) fn new(key: LegKey, slot: Slot, transport: Transport, sink: Sink, name: String, now_ns: u64) -> Self {
+    pub(crate) fn new(key: LegKey, slot: Slot, session: Transport, sink: Sink, name: String, now_ns: u64) -> Self {
         Self {
             key,
             slot,
-            transport: Some(transport),
-            transport_due_ns: None,
+            session: Some(session),
+            session_due_ns: None,
             connected: false,
             sink,
-            agreed: None,
-            incoming: Incoming::new(now_ns),
-            outgoing: None,
-            flow: None,
+            paths: Paths::default(),
+            streams: vec![Stream::new(now_ns)],
             partner: None,
             play: None,
             hold: false,
-            interrupted: true,
             registered_ns: u64::MAX,
             report_ns: now_ns + REPORT_NS,
             rtcp_ns: None,
@@ -100,22 +89,25 @@ impl Leg {
 
     /// Ends everything that makes or takes packets; the leg only waits for being closed.
     pub(crate) fn give_up(&mut self) {
-        self.transport = None;
-        self.transport_due_ns = None;
+        self.session = None;
+        self.session_due_ns = None;
         self.connected = false;
-        self.outgoing = None;
-        self.flow = None;
+        self.streams.iter_mut().for_each(Stream::stop);
         self.play = None;
     }
 
     pub(crate) fn is_alive(&self) -> bool {
-        self.transport.is_some()
+        self.session.is_some()
     }
 
-    /// Takes the agreed codec; the caller makes the stream and the flows for it.
-    pub(crate) fn agree(&mut self, now_ns: u64, agreed: Agreed) {
-        self.incoming.agree(now_ns, agreed.table.clock());
-        self.agreed = Some(agreed);
+    /// The stream of speech.
+    pub(crate) fn audio(&self) -> &Stream {
+        &self.streams[AUDIO]
+    }
+
+    /// The stream of speech, to be changed.
+    pub(crate) fn audio_mut(&mut self) -> &mut Stream {
+        &mut self.streams[AUDIO]
     }
 
     /// When something is due without a packet.
@@ -123,50 +115,60 @@ impl Leg {
         if !self.is_alive() {
             return u64::MAX;
         }
-        let due = [
-            self.transport_due_ns,
-            self.flow.as_ref().and_then(Flow::deadline),
-            self.play.as_ref().and_then(Play::due),
-            self.outgoing.as_ref().and_then(Outgoing::press_due),
-        ];
-        due.into_iter().flatten().fold(self.report_ns, u64::min)
+        let due = [self.session_due_ns, self.play.as_ref().and_then(Play::due)];
+        let streams = self.streams.iter().map(Stream::deadline);
+        due.into_iter().chain(streams).flatten().fold(self.report_ns, u64::min)
     }
 
-    /// Tells the transport something.
+    /// Takes in the sockets that the worker has bound and tells the session of them.
+    pub(crate) fn add_sockets(&mut self, now_ns: u64, sockets: &[BoundSocket]) -> Result<(), MediaFault> {
+        let lines: String = sockets.iter().map(|socket| self.paths.add(socket)).collect();
+        self.tell(now_ns, About::Paths, &lines)
+    }
+
+    /// Tells the session something.
     pub(crate) fn tell(&mut self, now_ns: u64, about: About, lines: &str) -> Result<(), MediaFault> {
-        let Some(transport) = &mut self.transport else {
+        let Some(session) = &mut self.session else {
             return Ok(());
         };
-        transport.tell(now_ns, about, lines).map_err(transport_cause)
+        session.tell(now_ns, about, lines).map_err(session_fault)
     }
 
     /// Tells the call the new lines of our description.
     pub(crate) fn tell_local(&mut self, now_ns: u64, io: &mut impl MediaIo) -> Result<(), MediaFault> {
-        let Some(transport) = &mut self.transport else {
+        let Some(session) = &mut self.session else {
             return Ok(());
         };
-        let lines = transport.local(now_ns).map_err(transport_cause)?;
+        let lines = session.local(now_ns).map_err(session_fault)?;
         if !lines.is_empty() {
             io.event(MediaEvent::Local { leg: self.key, lines });
         }
         Ok(())
     }
 
-    /// Takes a datagram from one of the leg's paths.
+    /// Sends a datagram by one of the leg's paths; false if it is lost.
+    fn transmit(&self, io: &mut impl MediaIo, path: u32, dst: SocketAddr, bytes: &[u8]) -> bool {
+        let socket = self.paths.socket(path);
+        socket.is_some_and(|socket| io.transmit(self.slot, socket, dst, bytes))
+    }
+
+    /// Takes a datagram from one of the leg's sockets.
     pub(crate) fn receive(
         &mut self,
         now_ns: u64,
+        socket: SocketKey,
         packet: &mut Packet,
         io: &mut impl MediaIo,
     ) -> Result<(), MediaFault> {
-        let Some(transport) = &mut self.transport else {
+        let (Some(session), Some(path)) = (&mut self.session, self.paths.id(socket)) else {
             return Ok(());
         };
-        match transport.receive(now_ns, packet) {
-            Ok(Outcome::Rtp) => self.on_rtp(now_ns, packet.bytes()),
-            Ok(Outcome::Rtcp) => self.hear_rtcp(now_ns, packet.bytes()),
+        packet.path = path;
+        match session.receive(now_ns, packet) {
+            Ok(Outcome::Rtp) => self.audio_mut().on_rtp(now_ns, packet.bytes()),
+            Ok(Outcome::Rtcp) => self.audio_mut().on_rtcp(now_ns, packet.bytes()),
             Ok(Outcome::Transmit) => {
-                self.unsent += u64::from(!io.transmit(self.slot, packet.path, packet.dst, packet.bytes()));
+                self.unsent += u64::from(!self.transmit(io, packet.path, packet.dst, packet.bytes()));
             }
             // Nothing of a call is said by data messages, and the peer can send any number of them.
             Ok(Outcome::Data | Outcome::Kept | Outcome::Datagram) => {}
@@ -186,7 +188,7 @@ impl Leg {
         packet: &mut Packet,
         io: &mut impl MediaIo,
     ) -> Result<(), MediaFault> {
-        let Some(transport) = &mut self.transport else {
+        let Some(session) = &mut self.session else {
             return Ok(());
         };
         if !packet.fill(bytes) {
@@ -194,9 +196,9 @@ impl Leg {
             return Ok(());
         }
         packet.kind = Some(kind);
-        match transport.send(now_ns, packet) {
+        match session.send(now_ns, packet) {
             Ok(Outcome::Transmit) => {
-                let taken = io.transmit(self.slot, packet.path, packet.dst, packet.bytes());
+                let taken = self.transmit(io, packet.path, packet.dst, packet.bytes());
                 self.unsent += u64::from(!taken);
                 self.sent += u64::from(taken && kind == PacketKind::Rtp);
             }
@@ -207,37 +209,37 @@ impl Leg {
         self.drain(now_ns, io)
     }
 
-    /// Lets the transport act if its deadline has passed.
-    pub(crate) fn transport_timeout(&mut self, now_ns: u64, io: &mut impl MediaIo) -> Result<(), MediaFault> {
-        if self.transport_due_ns.is_none_or(|due| due > now_ns) {
+    /// Lets the session act if its deadline has passed.
+    pub(crate) fn session_timeout(&mut self, now_ns: u64, io: &mut impl MediaIo) -> Result<(), MediaFault> {
+        if self.session_due_ns.is_none_or(|due| due > now_ns) {
             return Ok(());
         }
-        if let Some(transport) = &mut self.transport {
-            transport.timeout(now_ns).map_err(transport_cause)?;
+        if let Some(session) = &mut self.session {
+            session.timeout(now_ns).map_err(session_fault)?;
         }
         self.drain(now_ns, io)
     }
 
-    /// Takes everything that the transport has made by itself.
+    /// Takes everything that the session has made by itself.
     pub(crate) fn drain(&mut self, now_ns: u64, io: &mut impl MediaIo) -> Result<(), MediaFault> {
         let mut ask_local = false;
         // Taken out while its outputs are borrowed from it.
-        let Some(mut transport) = self.transport.take() else {
+        let Some(mut session) = self.session.take() else {
             return Ok(());
         };
         let mut result = Err(MediaFault::Plugin);
         for _ in 0..MAX_OUTPUTS {
-            match transport.poll() {
+            match session.poll() {
                 Output::None { deadline_ns } => {
-                    self.transport_due_ns = deadline_ns;
+                    self.session_due_ns = deadline_ns;
                     result = Ok(());
                     break;
                 }
                 Output::Transmit { path, dst, data } => {
-                    self.unsent += u64::from(!io.transmit(self.slot, path, dst, data));
+                    self.unsent += u64::from(!self.transmit(io, path, dst, data));
                 }
-                Output::Rtp(bytes) => self.on_rtp(now_ns, bytes),
-                Output::Rtcp(bytes) => self.hear_rtcp(now_ns, bytes),
+                Output::Rtp(bytes) => self.audio_mut().on_rtp(now_ns, bytes),
+                Output::Rtcp(bytes) => self.audio_mut().on_rtcp(now_ns, bytes),
                 Output::Event {
                     event: TransportEvent::Connected,
                 } => self.connect(now_ns, io),
@@ -256,7 +258,7 @@ impl Leg {
                 } => {}
             }
         }
-        self.transport = Some(transport);
+        self.session = Some(session);
         result?;
         if ask_local { self.tell_local(now_ns, io) } else { Ok(()) }
     }
@@ -265,20 +267,6 @@ impl Leg {
         if !std::mem::replace(&mut self.connected, true) {
             self.rtcp_ns = Some(now_ns + FIRST_RTCP_NS);
             io.event(MediaEvent::Connected { leg: self.key });
-        }
-    }
-
-    fn on_rtp(&mut self, now_ns: u64, bytes: &[u8]) {
-        let codec = self.agreed.as_ref().map(|agreed| &agreed.codec);
-        self.incoming.on_rtp(now_ns, bytes, codec, self.flow.as_mut());
-    }
-
-    fn hear_rtcp(&mut self, now_ns: u64, bytes: &[u8]) {
-        let ours = self.outgoing.as_ref().map_or(0, Outgoing::ssrc);
-        if let Some(missed) = self.incoming.hear_rtcp(now_ns, bytes, ours)
-            && let Some(outgoing) = &mut self.outgoing
-        {
-            outgoing.on_remote_loss(missed);
         }
     }
 
@@ -303,7 +291,8 @@ impl Leg {
         scratch: &mut Scratch,
         io: &mut impl MediaIo,
     ) -> Result<(), MediaFault> {
-        let Some(outgoing) = self.outgoing.as_mut().filter(|_| self.connected) else {
+        let connected = self.connected;
+        let Some(outgoing) = self.audio_mut().outgoing.as_mut().filter(|_| connected) else {
             return Ok(());
         };
         match outgoing.send_frame(now_ns, pcm, fresh, &mut scratch.rtp) {
@@ -321,6 +310,7 @@ impl Leg {
         io: &mut impl MediaIo,
     ) -> Result<(), MediaFault> {
         let Some(outgoing) = self
+            .audio_mut()
             .outgoing
             .as_mut()
             .filter(|outgoing| outgoing.press_due().is_some_and(|due| due <= now_ns))
@@ -356,22 +346,29 @@ impl Leg {
     }
 
     fn send_report(&mut self, now_ns: u64, scratch: &mut Scratch, io: &mut impl MediaIo) -> Result<(), MediaFault> {
-        let Some(outgoing) = &self.outgoing else { return Ok(()) };
+        let Some(Stream {
+            outgoing: Some(outgoing),
+            incoming,
+            ..
+        }) = self.streams.get_mut(AUDIO)
+        else {
+            return Ok(());
+        };
         let mut bytes = [0; MAX_REPORT];
-        match outgoing.report(now_ns, &mut self.incoming.reception, &self.name, &mut bytes) {
+        match outgoing.report(now_ns, &mut incoming.reception, &self.name, &mut bytes) {
             Ok(length) => self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, io),
             Err(_) => Ok(()),
         }
     }
 
-    /// Says goodbye to the peer: RTCP BYE, then whatever the transport has for it.
+    /// Says goodbye to the peer: RTCP BYE, then whatever the session has for it.
     pub(crate) fn say_goodbye(
         &mut self,
         now_ns: u64,
         scratch: &mut Scratch,
         io: &mut impl MediaIo,
     ) -> Result<(), MediaFault> {
-        if let Some(outgoing) = self.outgoing.as_ref().filter(|_| self.connected) {
+        if let Some(outgoing) = self.audio().outgoing.as_ref().filter(|_| self.connected) {
             let mut bytes = [0; 64];
             if let Ok(length) = rtcp::write_bye(&mut bytes, outgoing.ssrc()) {
                 self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, io)?;
@@ -382,29 +379,25 @@ impl Leg {
     }
 
     fn figures(&mut self, now_ns: u64) -> Report {
-        let flow = self.flow.as_ref();
         Report {
-            late: flow.map_or(0, Flow::late),
-            concealed: flow.map_or(0, Flow::concealed),
-            depth_ms: flow.map_or(0.0, |flow| flow.depth_ns() as f32 / 1e6),
             sent: self.sent,
             unsent: self.unsent,
-            ..self.incoming.report(now_ns)
+            ..self.audio_mut().report(now_ns)
         }
     }
 }
 
 /// What all legs of a worker use in turn.
 pub(crate) struct Scratch {
-    /// A packet of ours before it goes to the transport.
+    /// A packet of ours before it goes to the session.
     pub(crate) rtp: Box<[u8; MAX_PACKET]>,
-    /// The same on its way through the transport.
+    /// The same on its way through the session.
     pub(crate) packet: Packet,
     /// A frame of an announcement.
     pub(crate) pcm: Box<[i16]>,
 }
 
-fn transport_cause(error: PluginError) -> MediaFault {
+fn session_fault(error: PluginError) -> MediaFault {
     if error.is_final() {
         MediaFault::Plugin
     } else {

@@ -20,9 +20,11 @@ use zeroize::Zeroizing;
 
 use super::{
     command::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, Role, Sink},
-    leg::{Agreed, Leg, MediaIo, Scratch, Slot},
+    leg::{Leg, MediaIo, Scratch, Slot},
     outgoing::{MAX_PACKET, Outgoing},
+    paths::{BoundSocket, SocketKey},
     play::Play,
+    stream::Agreed,
 };
 use crate::plugins::{About, Packet, Registry};
 
@@ -82,7 +84,7 @@ impl Legs {
         self.keys.get(&key).copied()
     }
 
-    /// Makes a leg at [`Legs::next_slot`]; `paths` describes its sockets, in the transport's lines.
+    /// Makes a leg at [`Legs::next_slot`] over the sockets that are bound for it.
     ///
     /// `false` if there is none afterwards: the call has been told why.
     pub(crate) fn open(
@@ -90,7 +92,7 @@ impl Legs {
         now_ns: u64,
         key: LegKey,
         (transport, sink, role, options): (&str, Sink, Role, &str),
-        paths: &str,
+        sockets: &[BoundSocket],
         io: &mut impl MediaIo,
     ) -> bool {
         let made = match self.registry.transport(transport) {
@@ -119,7 +121,7 @@ impl Legs {
         self.keys.insert(key, slot);
         self.serve(now_ns, slot, io, |legs, io| {
             let Some(leg) = legs.leg(slot) else { return Ok(()) };
-            leg.tell(now_ns, About::Paths, paths)?;
+            leg.add_sockets(now_ns, sockets)?;
             leg.tell_local(now_ns, io)?;
             leg.drain(now_ns, io)
         });
@@ -138,7 +140,7 @@ impl Legs {
                 let lines = Zeroizing::new(lines);
                 self.serve(now_ns, slot, io, |legs, io| {
                     let Some(leg) = legs.leg(slot) else { return Ok(()) };
-                    leg.incoming.signalled(now_ns, &lines);
+                    leg.audio_mut().incoming.signalled(now_ns, &lines);
                     leg.tell(now_ns, About::Remote, &lines)?;
                     leg.drain(now_ns, io)?;
                     // A transport may have learnt what to answer.
@@ -158,7 +160,7 @@ impl Legs {
                             play.start(due);
                         }
                         leg.play = Some(play);
-                        leg.interrupted = true;
+                        leg.audio_mut().interrupted = true;
                     }
                     Ok(())
                 });
@@ -166,7 +168,7 @@ impl Legs {
             MediaCommand::StopPlay { .. } => {
                 if let Some(leg) = self.leg(slot) {
                     leg.play = None;
-                    leg.interrupted = true;
+                    leg.audio_mut().interrupted = true;
                 }
             }
             MediaCommand::Bridge { b, .. } => match self.slot(b) {
@@ -179,12 +181,12 @@ impl Legs {
             MediaCommand::Hold { on, .. } => {
                 if let Some(leg) = self.leg(slot) {
                     leg.hold = on;
-                    leg.interrupted = true;
+                    leg.audio_mut().interrupted = true;
                 }
             }
             MediaCommand::SendDtmf { digit, .. } => {
                 self.serve(now_ns, slot, io, |legs, _| {
-                    if let Some(outgoing) = legs.leg(slot).and_then(|leg| leg.outgoing.as_mut()) {
+                    if let Some(outgoing) = legs.leg(slot).and_then(|leg| leg.audio_mut().outgoing.as_mut()) {
                         outgoing.press(now_ns, digit);
                     }
                     Ok(())
@@ -193,10 +195,16 @@ impl Legs {
         }
     }
 
-    /// Takes a datagram that arrived on one of a leg's paths.
-    pub(crate) fn receive(&mut self, now_ns: u64, slot: Slot, packet: &mut Packet, io: &mut impl MediaIo) {
+    /// Takes a datagram that arrived on one of a leg's sockets.
+    pub(crate) fn receive(
+        &mut self,
+        now_ns: u64,
+        (slot, socket): (Slot, SocketKey),
+        packet: &mut Packet,
+        io: &mut impl MediaIo,
+    ) {
         self.serve(now_ns, slot, io, |legs, io| match legs.leg(slot) {
-            Some(leg) => leg.receive(now_ns, packet, io),
+            Some(leg) => leg.receive(now_ns, socket, packet, io),
             None => Ok(()),
         });
     }
@@ -217,7 +225,7 @@ impl Legs {
             };
             leg.registered_ns = u64::MAX;
             self.serve(now_ns, slot, io, |legs, io| match legs.leg(slot) {
-                Some(leg) => leg.transport_timeout(now_ns, io),
+                Some(leg) => leg.session_timeout(now_ns, io),
                 None => Ok(()),
             });
         }
@@ -338,16 +346,15 @@ impl Legs {
         else {
             return Ok(());
         };
-        let before = leg.outgoing.take();
+        let audio = leg.audio_mut();
+        let before = audio.outgoing.take();
         match Outgoing::new(&table, &codec, rate, before, &mut *self.rng) {
-            Ok(outgoing) => leg.outgoing = Some(outgoing),
+            Ok(outgoing) => audio.agree(now_ns, Agreed { table, codec }, outgoing),
             Err(error) => {
                 warn!(codec = codec.name, %error, "no encoder for a leg");
                 return Err(MediaFault::Codec);
             }
         }
-        leg.agree(now_ns, Agreed { table, codec });
-        leg.interrupted = true;
         self.join(slot)
     }
 }
@@ -355,7 +362,7 @@ impl Legs {
 /// Gives the leg's announcement what is due of it.
 fn play(leg: &mut Leg, now_ns: u64, scratch: &mut Scratch, io: &mut impl MediaIo) -> Result<(), MediaFault> {
     let Some(mut play) = leg.play.take() else { return Ok(()) };
-    let Some(outgoing) = leg.outgoing.as_ref().filter(|_| leg.connected) else {
+    let Some(outgoing) = leg.audio().outgoing.as_ref().filter(|_| leg.connected) else {
         leg.play = Some(play);
         return Ok(());
     };
@@ -374,7 +381,7 @@ fn play(leg: &mut Leg, now_ns: u64, scratch: &mut Scratch, io: &mut impl MediaIo
         }
     }
     scratch.pcm = pcm;
-    leg.interrupted = true;
+    leg.audio_mut().interrupted = true;
     if over {
         io.event(MediaEvent::Played {
             leg: leg.key,

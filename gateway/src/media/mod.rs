@@ -1,7 +1,7 @@
 //! Media, sans-IO: legs, flows, bridges.
 //!
 //! The call speaks to it in [`MediaCommand`]s and hears [`MediaEvent`]s; packets come from and go to
-//! [`crate::io::media_worker`] and nowhere else. The way of a packet: `leg` (a transport plugin and its streams), `incoming` (which
+//! [`crate::io::media_worker`] and nowhere else. The way of a packet: `leg` (a session plugin, its `paths`, its `stream`s), `incoming` (which
 //! packets are the peer's), `flow` (one direction, clocked by its source: order, decode, conceal, stretch), `bridge` (who is
 //! heard in an ear), `outgoing` (encode, number), and `leg` again. `legs` is all of that for one worker thread.
 //!
@@ -18,10 +18,13 @@ mod incoming;
 mod leg;
 mod legs;
 mod outgoing;
+mod paths;
 mod play;
+mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use command::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, PlayKey, Report, Role, Sink};
 pub(crate) use leg::{MediaIo, Slot};
 pub(crate) use legs::Legs;
+pub(crate) use paths::{BoundSocket, SocketKey};

@@ -11,7 +11,10 @@ use rand_core::SeedableRng;
 
 use quartet_proto::sdp::TelephoneEvent;
 
-use super::{Bind, LegCodec, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Role, Sink, Slot, dsp::tones::Tone};
+use super::{
+    Bind, BoundSocket, LegCodec, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Role, Sink, Slot, SocketKey,
+    dsp::tones::Tone,
+};
 use crate::plugins::{self, Registry};
 
 pub(crate) const MS: u64 = 1_000_000;
@@ -325,8 +328,12 @@ pub(crate) struct World {
     pub(crate) forgotten: u64,
 }
 
+/// The one socket that each leg has. Its key tells nothing of the path's number.
+pub(crate) const SOCKET: SocketKey = SocketKey(7);
+
 impl MediaIo for World {
-    fn transmit(&mut self, leg: Slot, _: u32, _: SocketAddr, bytes: &[u8]) -> bool {
+    fn transmit(&mut self, leg: Slot, socket: SocketKey, _: SocketAddr, bytes: &[u8]) -> bool {
+        assert_eq!(socket, SOCKET);
         if self.forget {
             self.forgotten += 1;
             return true;
@@ -389,7 +396,11 @@ impl Room {
             now_ns,
             LegKey(key),
             (transport, sink, Role::Offer, ""),
-            "path:1\n",
+            &[BoundSocket {
+                key: SOCKET,
+                component: 1,
+                local: ([127, 0, 0, 1], 4_002).into(),
+            }],
             &mut self.world,
         )
     }
@@ -410,7 +421,7 @@ impl Room {
         };
         self.packet.fill(bytes);
         self.legs
-            .receive(self.world.now_ns, slot, &mut self.packet, &mut self.world);
+            .receive(self.world.now_ns, (slot, SOCKET), &mut self.packet, &mut self.world);
     }
 
     /// Lets time pass, timers included.

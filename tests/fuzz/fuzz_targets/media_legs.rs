@@ -6,6 +6,7 @@
 mod scripted;
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,10 @@ use quartet::media::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, Pla
 use quartet_proto::sdp::TelephoneEvent;
 
 const MS: u64 = 1_000_000;
-const PATHS: &str = "path:1 component 1 host 192.0.2.7 40000 mtu 1200\npath:2 component 2 host 192.0.2.7 40001 mtu 1200\n";
+const SOCKETS: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 40_000),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 40_001),
+];
 
 /// A peer's stream, whose packets mostly follow one another.
 #[derive(Clone, Copy, Default)]
@@ -92,7 +96,7 @@ fuzz_target!(|bytes: &[u8]| {
             0 => {
                 // A key is used once in the life of a process, and here again when its leg is gone.
                 let transport = ["free", "rtp", "free", "none"][usize::from(argument % 4)];
-                if !there.contains(&leg) && worker.open(leg, transport, PATHS) {
+                if !there.contains(&leg) && worker.open(leg, transport, SOCKETS) {
                     there.insert(leg);
                     failed.remove(&leg);
                 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    fmt::Write,
     io,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
@@ -13,16 +12,14 @@ use mio::net::UdpSocket;
 use rand_core::CryptoRng;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::media::Bind;
+use crate::media::{Bind, BoundSocket, SocketKey};
 
 /// More sockets than this for one leg are not bound: their numbers must fit the poller's token.
-pub(super) const MAX_PATHS: usize = 16;
+pub(super) const MAX_SOCKETS: usize = 16;
 /// Pairs tried where the system names the ports; the odd neighbour may be somebody's.
 const TRIES: u32 = 64;
 /// Asked of the system per socket: 200 ms of a video call.
 const RECEIVE_BUFFER: usize = 256 * 1024;
-/// What fits any path without fragments.
-const MTU: u32 = 1_200;
 
 /// Which ports are ours to bind, for all workers.
 pub(super) struct Ports {
@@ -87,7 +84,7 @@ impl Ports {
         }
     }
 
-    /// Binds the sockets of a leg, in the order of their paths.
+    /// Binds the sockets of a leg, in the order of their keys.
     ///
     /// # Errors
     /// The system's last word if no port is free, or an address is not ours.
@@ -97,7 +94,7 @@ impl Ports {
             return self.search(2, |port| pair(*address, port));
         }
         let mut sockets = Vec::new();
-        for address in bind.addresses.iter().take(MAX_PATHS) {
+        for address in bind.addresses.iter().take(MAX_SOCKETS) {
             match self.search(1, |port| socket(*address, port)) {
                 Ok(socket) => sockets.push(socket),
                 // One address of several may have gone with its interface.
@@ -159,24 +156,19 @@ fn is_in_use<T>(bound: &io::Result<T>) -> bool {
         .is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
-/// Describes bound sockets in the transport's words, `path:` lines by number from 1.
+/// Describes bound sockets to the leg, in the order of their keys.
 ///
 /// # Errors
 /// The system's, if a socket has lost its address.
-pub(super) fn describe(sockets: &[UdpSocket], components: u8) -> io::Result<String> {
-    let mut lines = String::new();
-    for (at, socket) in sockets.iter().enumerate() {
-        let component = if components >= 2 { at + 1 } else { 1 };
-        let local = socket.local_addr()?;
-        let _ = writeln!(
-            lines,
-            "path:{} component {component} host {} {} mtu {MTU}",
-            at + 1,
-            local.ip(),
-            local.port()
-        );
-    }
-    Ok(lines)
+pub(super) fn describe(sockets: &[UdpSocket], components: u8) -> io::Result<Vec<BoundSocket>> {
+    let bound = |(at, socket): (usize, &UdpSocket)| {
+        Ok(BoundSocket {
+            key: SocketKey(at),
+            component: if components >= 2 && at > 0 { 2 } else { 1 },
+            local: socket.local_addr()?,
+        })
+    };
+    sockets.iter().enumerate().map(bound).collect()
 }
 
 /// RTP on an even port, RTCP on the odd one after it. RFC 3550 §11.
@@ -236,12 +228,13 @@ mod tests {
             let sockets = ports.bind(&bind(2)).unwrap();
             let rtp = port(&sockets[0]);
             assert_eq!((rtp % 2, port(&sockets[1])), (0, rtp + 1));
-            let lines = describe(&sockets, 2).unwrap();
-            let expected = format!(
-                "path:1 component 1 host 127.0.0.1 {rtp} mtu 1200\npath:2 component 2 host 127.0.0.1 {} mtu 1200\n",
-                rtp + 1
-            );
-            assert_eq!(lines, expected);
+            let described = describe(&sockets, 2).unwrap();
+            let expected = [(0, 1, rtp), (1, 2, rtp + 1)].map(|(key, component, port)| BoundSocket {
+                key: SocketKey(key),
+                component,
+                local: (LOCAL, port).into(),
+            });
+            assert_eq!(described, expected);
         }
     }
 

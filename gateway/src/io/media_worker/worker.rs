@@ -17,14 +17,14 @@ use tracing::{debug, error, warn};
 
 use super::{
     Counts, Notify,
-    sockets::{MAX_PATHS, Ports, describe},
+    sockets::{MAX_SOCKETS, Ports, describe},
 };
 use crate::{
-    media::{Bind, LegKey, Legs, MediaCommand, MediaEvent, MediaFault, MediaIo, Sink, Slot},
+    media::{Bind, LegKey, Legs, MediaCommand, MediaEvent, MediaFault, MediaIo, Sink, Slot, SocketKey},
     plugins::Packet,
 };
 
-/// The token of the mailbox; sockets have `slot * MAX_PATHS + path`.
+/// The token of the mailbox; sockets have `slot * MAX_SOCKETS + key`.
 pub(super) const MAILBOX: Token = Token(usize::MAX);
 /// Events taken from the poller at once.
 const EVENTS: usize = 256;
@@ -54,9 +54,8 @@ struct WorkerIo {
 }
 
 impl MediaIo for WorkerIo {
-    fn transmit(&mut self, leg: Slot, path: u32, dst: SocketAddr, bytes: &[u8]) -> bool {
-        let place = (path as usize).checked_sub(1);
-        let socket = place.and_then(|place| self.sockets.get(leg.0)?.get(place));
+    fn transmit(&mut self, leg: Slot, socket: SocketKey, dst: SocketAddr, bytes: &[u8]) -> bool {
+        let socket = self.sockets.get(leg.0).and_then(|sockets| sockets.get(socket.0));
         socket.is_some_and(|socket| socket.send_to(bytes, dst).is_ok())
     }
 
@@ -122,9 +121,9 @@ impl Worker {
 
     /// Reads some datagrams of a socket; true if there may be more.
     fn read(&mut self, token: Token, packet: &mut Packet, io: &mut WorkerIo) -> bool {
-        let (slot, place) = (Slot(token.0 / MAX_PATHS), token.0 % MAX_PATHS);
+        let (slot, key) = (Slot(token.0 / MAX_SOCKETS), SocketKey(token.0 % MAX_SOCKETS));
         for _ in 0..READS_PER_SOCKET {
-            let Some(socket) = io.sockets.get(slot.0).and_then(|sockets| sockets.get(place)) else {
+            let Some(socket) = io.sockets.get(slot.0).and_then(|sockets| sockets.get(key.0)) else {
                 return false;
             };
             let room = packet.buffer_mut();
@@ -132,9 +131,8 @@ impl Worker {
             match socket.recv_from(&mut room[..most]) {
                 Ok((length, src)) => {
                     packet.set_len(length);
-                    packet.path = place as u32 + 1;
                     packet.src = src;
-                    self.legs.receive(self.now_ns(), slot, packet, io);
+                    self.legs.receive(self.now_ns(), (slot, key), packet, io);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // An ICMP message about an earlier datagram: the next read goes on.
@@ -175,10 +173,10 @@ impl Worker {
         let slot = self.legs.next_slot();
         let bound = self.ports.bind(bind).and_then(|mut sockets| {
             watch(self.poll.registry(), slot, &mut sockets)?;
-            let paths = describe(&sockets, bind.components)?;
-            Ok((sockets, paths))
+            let described = describe(&sockets, bind.components)?;
+            Ok((sockets, described))
         });
-        let (sockets, paths) = match bound {
+        let (sockets, described) = match bound {
             Ok(bound) => bound,
             Err(error) => {
                 warn!(%error, "no sockets for a media leg");
@@ -194,7 +192,7 @@ impl Worker {
             io.sockets.resize_with(slot.0 + 1, Vec::new);
         }
         io.sockets[slot.0] = sockets;
-        if !self.legs.open(self.now_ns(), leg, kind, &paths, io) {
+        if !self.legs.open(self.now_ns(), leg, kind, &described, io) {
             self.free(slot, io);
         }
         self.counts.legs.store(self.legs.len(), Ordering::Relaxed);
@@ -226,7 +224,7 @@ impl Worker {
 
 fn watch(poller: &Poller, slot: Slot, sockets: &mut [UdpSocket]) -> io::Result<()> {
     for (place, socket) in sockets.iter_mut().enumerate() {
-        poller.register(socket, Token(slot.0 * MAX_PATHS + place), Interest::READABLE)?;
+        poller.register(socket, Token(slot.0 * MAX_SOCKETS + place), Interest::READABLE)?;
     }
     Ok(())
 }

@@ -1,0 +1,60 @@
+//! The ways by which a leg's datagrams come and go, by number.
+//!
+//! A session plugin knows paths by id; a socket is the worker's. An id is never used twice in the life of a leg, so that a
+//! datagram for a path that is gone goes nowhere, and a path need not be a socket: a relay is one over another path.
+
+use std::{fmt::Write as _, net::SocketAddr};
+
+/// What fits any path without fragments.
+const MTU: u32 = 1_200;
+
+/// A socket of a leg, by its place among those that the worker has bound for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SocketKey(pub(crate) usize);
+
+/// A socket that the worker has bound for a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BoundSocket {
+    pub(crate) key: SocketKey,
+    /// 1: RTP, or everything; 2: RTCP where it has a socket of its own.
+    pub(crate) component: u8,
+    pub(crate) local: SocketAddr,
+}
+
+/// The paths of one leg.
+#[derive(Debug, Default)]
+pub(crate) struct Paths {
+    /// Id and socket, by id.
+    open: Vec<(u32, SocketKey)>,
+    last_id: u32,
+}
+
+impl Paths {
+    /// Takes a socket in and gives the line that tells the session of it.
+    pub(crate) fn add(&mut self, socket: &BoundSocket) -> String {
+        self.last_id += 1;
+        self.open.push((self.last_id, socket.key));
+        let mut line = String::new();
+        let _ = writeln!(
+            line,
+            "path:{} component {} host {} {} mtu {MTU}",
+            self.last_id,
+            socket.component,
+            socket.local.ip(),
+            socket.local.port()
+        );
+        line
+    }
+
+    /// The path that a socket's datagrams come by.
+    pub(crate) fn id(&self, socket: SocketKey) -> Option<u32> {
+        let mut open = self.open.iter();
+        open.find(|(_, key)| *key == socket).map(|(id, _)| *id)
+    }
+
+    /// The socket of a path; `None` if there is no such path.
+    pub(crate) fn socket(&self, id: u32) -> Option<SocketKey> {
+        let mut open = self.open.iter();
+        open.find(|(known, _)| *known == id).map(|(_, key)| *key)
+    }
+}
