@@ -332,7 +332,7 @@ pub(super) const ROWS: &[Row] = &[
         },
         preset: Preset::Value("[]"),
         help: "Origins of other web pages that may connect to the hub, for example \"https://phone.example.org\". Pages of the hub's \
-               own address may always connect, and so may programs that are not browsers.",
+               own IP address, or behind a proxy of its name, may always connect, and so may programs that are not browsers.",
     },
     Row {
         section: "plugins",

@@ -1,6 +1,7 @@
 //! Web origins: which pages a browser says it acts for. RFC 6454.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// A web origin, written `SCHEME://HOST` or `SCHEME://HOST:PORT`.
@@ -20,6 +21,13 @@ impl Origin {
         host_and_port(host).is_some_and(|(host, port)| {
             host.eq_ignore_ascii_case(&self.host) && port.or(default_port(&self.scheme)) == self.port
         })
+    }
+
+    /// Whether its host is an address, or `localhost`, which every browser takes for one: not a name that somebody can have
+    /// mean another address.
+    pub fn is_address(&self) -> bool {
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        host.parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost")
     }
 }
 

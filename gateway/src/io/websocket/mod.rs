@@ -36,6 +36,9 @@ use pending::Admission;
 /// Read from a connection at once. It is held as long as the connection, and the library's own 128 KiB are more than a whole
 /// call takes; a client's frames have a few hundred bytes.
 const READ_BUFFER: usize = 4 * 1024;
+/// Waits in the library for a peer that does not read, its pongs included: one frame, and those that the library gathers before
+/// it writes.
+const MAX_WRITE_BUFFER: usize = 2 * MAX_FRAME;
 
 /// Pings and pongs of a peer per second, four seconds' worth at once. Each costs a turn of the thread and an answer; no client
 /// needs more than one in some seconds.
@@ -191,6 +194,7 @@ async fn upgrade(
         .max_message_size(MAX_FRAME)
         .max_frame_size(MAX_FRAME)
         .read_buffer_size(READ_BUFFER)
+        .max_write_buffer_size(MAX_WRITE_BUFFER)
         .on_upgrade(move |socket| serve_socket(socket, source, peer.admission, door))
 }
 

@@ -11,8 +11,14 @@ use crate::config::Origin;
 /// Where a reverse proxy that sets `Host` itself keeps the one that the browser asked for.
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Whether the page that a request was made for, if any, may connect. `proxied`: the request comes through a reverse proxy
+/// The address that a reverse proxy connects for. No page can have its browser send either of the two.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Whether the page that a request was made for, if any, may connect. `proxied`: the request may come through a reverse proxy
 /// on this machine, which is believed what host the browser asked it for.
+///
+/// Without a proxy a name in `Host` proves nothing: whoever owns `evil.example` can have it mean the hub's address once his page
+/// has been loaded (DNS rebinding). An address cannot be made to mean another.
 pub(super) fn is_allowed(headers: &HeaderMap, proxied: bool, listed: &[Origin]) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let Some(origin) = origins.next() else { return true };
@@ -23,9 +29,13 @@ pub(super) fn is_allowed(headers: &HeaderMap, proxied: bool, listed: &[Origin]) 
     if origins.next().is_some() {
         return false;
     }
+    let proxied = proxied
+        && [FORWARDED_FOR, FORWARDED_HOST]
+            .iter()
+            .any(|name| headers.contains_key(name));
     let mut hosts = headers.get_all(header::HOST).iter();
     let own = match (hosts.next().map(|host| host.to_str()), hosts.next()) {
-        (Some(Ok(host)), None) => origin.is_at(host),
+        (Some(Ok(host)), None) => origin.is_at(host) && (proxied || origin.is_address()),
         _ => false,
     };
     // The last is what the nearest proxy says, as with X-Forwarded-For.
@@ -50,7 +60,7 @@ mod tests {
 
     #[track_caller]
     fn check(allowed: bool, origin: &str, host: &str) {
-        let headers = headers(&[("origin", origin), ("host", host)]);
+        let headers = headers(&[("origin", origin), ("host", host), ("x-forwarded-for", "192.0.2.9")]);
         assert_eq!(is_allowed(&headers, true, &[]), allowed, "{origin} at {host}");
     }
 
@@ -106,8 +116,28 @@ mod tests {
     }
 
     #[test]
+    fn a_name_without_a_proxy_is_nobodys() {
+        for (allowed, host) in [
+            (false, "evil.example:8080"),
+            (false, "evil.example"),
+            (false, "127.0.0.1.evil.example:8080"),
+            (false, "localhost.evil.example"),
+            (true, "127.0.0.1:8080"),
+            (true, "192.0.2.7:8080"),
+            (true, "[2001:db8::1]:8080"),
+            (true, "localhost:8080"),
+        ] {
+            for proxied in [false, true] {
+                let origin = format!("http://{host}");
+                let headers = headers(&[("origin", &origin), ("host", host)]);
+                assert_eq!(is_allowed(&headers, proxied, &[]), allowed, "{host}");
+            }
+        }
+    }
+
+    #[test]
     fn two_of_a_header_are_one_too_many() {
-        let same = [("origin", "http://a"), ("host", "a")];
+        let same = [("origin", "http://192.0.2.7"), ("host", "192.0.2.7")];
         assert!(is_allowed(&headers(&same), false, &[]));
         assert!(!is_allowed(&headers(&[same[0], same[0], same[1]]), false, &[]));
         assert!(!is_allowed(&headers(&[same[0], same[1], ("host", "b")]), false, &[]));

@@ -12,9 +12,10 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use quartet_proto::rate::source_of;
+use quartet_proto::rate::{Rate, RateLimiter, source_of};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -23,6 +24,9 @@ use tokio::time::{Instant, sleep_until};
 /// What is read of a connection before its hello is accepted: a request's head and a hello have 10 KiB at most. Without this
 /// a frame without an end would fill a buffer of [`quartet_proto::hub::MAX_FRAME`] on each.
 const MAX_READ: usize = 32 * 1024;
+/// What is read of a connection in a second once it is admitted, sixteen seconds' worth at once; who sends more is dropped. Twice
+/// what the hub takes in frames: here fragments, pings and all that never becomes a frame count as well.
+const MAX_READ_PER_SECOND: u32 = 512 * 1024;
 
 /// The connections that have not said hello.
 #[derive(Debug)]
@@ -250,6 +254,8 @@ pub(super) struct PlacedStream {
     admission: Arc<Admission>,
     /// Bytes read before the hello was accepted.
     read: usize,
+    /// Bytes read after that.
+    bytes: RateLimiter,
     _place: OwnedSemaphorePermit,
 }
 
@@ -259,6 +265,7 @@ impl PlacedStream {
             stream,
             admission,
             read: 0,
+            bytes: RateLimiter::default(),
             _place: place,
         }
     }
@@ -276,8 +283,15 @@ impl Drop for PlacedStream {
 
 impl AsyncRead for PlacedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         if !self.admission.is_pending() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+            let done = Pin::new(&mut self.stream).poll_read(cx, buf);
+            let count = u32::try_from(buf.filled().len() - before).unwrap_or(u32::MAX);
+            let rate = Rate::new(16 * MAX_READ_PER_SECOND, Duration::from_secs(16));
+            if self.bytes.take(Instant::now().into_std(), rate, count).is_err() {
+                self.admission.end("flood");
+            }
+            return done;
         }
         if self.read >= MAX_READ {
             // The rest stays with the system and the peer. Registered first, so that an admission in between is seen.
@@ -286,7 +300,6 @@ impl AsyncRead for PlacedStream {
                 return Poll::Pending;
             }
         }
-        let before = buf.filled().len();
         let done = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.read += buf.filled().len() - before;
         done
@@ -321,8 +334,6 @@ impl AsyncWrite for PlacedStream {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn far() -> Instant {

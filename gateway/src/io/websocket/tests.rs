@@ -168,6 +168,44 @@ async fn a_peer_that_floods_with_pings_is_closed() {
 }
 
 #[tokio::test]
+async fn a_peer_that_floods_with_fragments_is_dropped() {
+    let (address, mut received) = door(WebSocketSettings::default()).await;
+    let mut client = connect(address).await;
+    let (_, _, sender) = opened(&mut received).await;
+    sender.admit();
+    // A text without an end, and without a byte: six bytes a fragment, which never become a frame.
+    let fragments: Vec<u8> = [0x00, 0x80, 1, 2, 3, 4].repeat(10_000);
+    let stream = client.get_mut();
+    stream.write_all(&[0x01, 0x80, 1, 2, 3, 4]).await.unwrap();
+    let mut sent = 0;
+    while stream.write_all(&fragments).await.is_ok() {
+        sent += fragments.len();
+        assert!(sent < 64 * 1024 * 1024, "never dropped");
+    }
+    assert!(matches!(next(&mut received).await.event, HubEvent::Closed));
+}
+
+#[tokio::test]
+async fn pings_that_are_never_read_for_take_no_memory() {
+    let settings = WebSocketSettings {
+        write: Duration::from_millis(100),
+        ..WebSocketSettings::default()
+    };
+    let (address, mut received) = door(settings).await;
+    let mut client = connect(address).await;
+    let (_, _, sender) = opened(&mut received).await;
+    sender.admit();
+    let ping: Vec<u8> = [vec![0x89, 0xFD, 0, 0, 0, 0], vec![b'x'; 125]].concat();
+    let stream = client.get_mut();
+    let mut sent = 0;
+    while stream.write_all(&ping).await.is_ok() {
+        sent += ping.len();
+        assert!(sent < 64 * 1024 * 1024, "never dropped");
+    }
+    assert!(matches!(next(&mut received).await.event, HubEvent::Closed));
+}
+
+#[tokio::test]
 async fn a_peer_that_does_not_read_is_closed() {
     let settings = WebSocketSettings {
         outgoing: 4,
