@@ -9,7 +9,7 @@ use super::auth::Credentials;
 use super::command::Reason;
 use super::message::{Headers, Method, NameAddr, Request, Response, Uri};
 use super::outgoing::Outgoing;
-use crate::net::FiveTuple;
+use crate::net::{FiveTuple, is_destination};
 
 /// Where a dialog stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Dialog {
         if let Some(contact) = contact_of(&response.headers) {
             self.target = contact;
         }
-        self.routes = routes_of(&response.headers);
+        self.routes = routes_of(&response.headers, self.peer);
         self.routes.reverse();
     }
 
@@ -159,11 +159,8 @@ impl Dialog {
         if self.peer.connection.is_some() {
             return self.peer.remote;
         }
-        let hop = self
-            .routes
-            .first()
-            .map_or(&self.target, |route| &route.uri)
-            .socket_addr();
+        let hop = self.routes.first().map_or(&self.target, |route| &route.uri);
+        let hop = hop.socket_addr().filter(|_| is_hop(hop, self.peer));
         match hop {
             Some(hop) if !self.is_registered && hop.is_ipv4() == self.peer.local.is_ipv4() => {
                 let behind_nat = hop.ip() != self.peer.remote.ip() && is_private(hop.ip());
@@ -189,8 +186,15 @@ pub(in crate::sip) fn contact_of(headers: &Headers) -> Option<Uri> {
     contact.parse::<NameAddr>().ok().map(|c| c.uri)
 }
 
-/// The proxies of Record-Route, in the order of the message; unreadable ones are left out, and those that are too many.
-pub(in crate::sip) fn routes_of(headers: &Headers) -> Vec<NameAddr> {
+/// Whether a peer may have us send to this URI: no group, and loopback only if it is there itself.
+fn is_hop(uri: &Uri, peer: FiveTuple) -> bool {
+    let loopback = peer.remote.ip().to_canonical().is_loopback();
+    uri.socket_addr().is_none_or(|hop| is_destination(hop.ip(), loopback))
+}
+
+/// The proxies of Record-Route, in the order of the message; unreadable ones are left out, those that are too many, and those at
+/// addresses that `peer` may not have us send to.
+pub(in crate::sip) fn routes_of(headers: &Headers, peer: FiveTuple) -> Vec<NameAddr> {
     let mut room = MAX_ROUTES;
     headers
         .list("Record-Route")
@@ -201,6 +205,7 @@ pub(in crate::sip) fn routes_of(headers: &Headers) -> Vec<NameAddr> {
             fits
         })
         .filter_map(|r| r.parse().ok())
+        .filter(|route: &NameAddr| is_hop(&route.uri, peer))
         .collect()
 }
 

@@ -44,43 +44,57 @@ pub(in crate::sip) enum Verdict {
     UriMismatch,
 }
 
+/// One chance in the draw of [`Guard::shape_of_unknown`]: the algorithms (MD5, SHA-256), and the how-many-eth of their kind.
+type Shape = (bool, bool, u8);
+
+/// Chances in that draw of what more than half of the accounts are; whatever else there is has one. So coarse that an account
+/// more or less hardly ever changes it: who asks for the same names before and after would learn which of them are nobody's.
+const CHANCES_OF_MOST: u8 = 4;
+
 /// The guard.
 pub(in crate::sip) struct Guard {
     realm: String,
     nonces: Nonces,
     limiter: LoginLimiter,
     /// Draws the challenge of a name that is no account.
-    shape_key: Zeroizing<[u8; 32]>,
-    /// The algorithms of each account (MD5, SHA-256), as often as they occur.
-    shapes: Vec<(bool, bool)>,
+    challenge_key: Zeroizing<[u8; 32]>,
+    /// What names that are no account draw from.
+    shapes: Vec<Shape>,
 }
 
 impl Guard {
     pub(in crate::sip) fn new(realm: String, limits: &Limits, rng: &mut dyn CryptoRng) -> Self {
+        let mut challenge_key = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *challenge_key);
         Self {
             realm,
             nonces: Nonces::new(limits.nonce_lifetime, limits.nonces, rng),
             limiter: LoginLimiter::new(limits),
-            shape_key: Zeroizing::new([0; 32]),
+            challenge_key,
             shapes: Vec::new(),
         }
     }
 
+    /// Takes the key that draws the challenges of names that are no account; else it is one of this process.
+    pub(in crate::sip) fn set_challenge_key(&mut self, key: Zeroizing<[u8; 32]>) {
+        self.challenge_key = key;
+    }
+
     /// Takes the accounts there are from now on.
-    ///
-    /// The key that draws the challenges of unknown names comes from the accounts' own secrets: so a name keeps its
-    /// challenge over a restart, as an account does.
     pub(in crate::sip) fn set_accounts(&mut self, accounts: &BTreeMap<String, Account>) {
         self.limiter.keep_accounts(|user| accounts.contains_key(user));
-        let mut secrets = Sha256::new_with_prefix("challenges of unknown names");
+        let mut counts = BTreeMap::<(bool, bool), usize>::new();
         for account in accounts.values() {
-            secrets.update(account.ha1.md5.as_deref().unwrap_or(&[0; 16]));
-            secrets.update(account.ha1.sha256.as_deref().unwrap_or(&[0; 32]));
+            *counts
+                .entry((account.ha1.md5.is_some(), account.ha1.sha256.is_some()))
+                .or_default() += 1;
         }
-        self.shape_key = Zeroizing::new(secrets.finalize().into());
-        self.shapes = accounts
-            .values()
-            .map(|a| (a.ha1.md5.is_some(), a.ha1.sha256.is_some()))
+        self.shapes = counts
+            .into_iter()
+            .flat_map(|((md5, sha256), count)| {
+                let chances = if 2 * count > accounts.len() { CHANCES_OF_MOST } else { 1 };
+                (0..chances).map(move |chance| (md5, sha256, chance))
+            })
             .collect();
     }
 
@@ -186,18 +200,19 @@ impl Guard {
         self.limiter.unlock_account(who);
     }
 
-    /// What an account of this name would be challenged for: drawn from those that exist, always the same for one name.
+    /// What an account of this name would be challenged for: drawn from what the accounts are, always the same for one name.
+    ///
+    /// The chance with the highest draw has it (rendezvous hashing): so one chance more or less moves its own share of the
+    /// names alone.
     fn shape_of_unknown(&self, user: &str) -> (bool, bool) {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&*self.shape_key).expect("HMAC takes keys of any length");
-        mac.update(user.as_bytes());
-        let drawn = mac
-            .finalize()
-            .into_bytes()
-            .iter()
-            .take(8)
-            .fold(0, |sum, b| sum << 8 | u64::from(*b));
-        let at = drawn.checked_rem(self.shapes.len() as u64).unwrap_or(0);
-        self.shapes.get(at as usize).copied().unwrap_or((true, true))
+        let draw = |&&(md5, sha256, chance): &&Shape| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(&*self.challenge_key).expect("HMAC takes keys of any length");
+            mac.update(&[u8::from(md5), u8::from(sha256), chance]);
+            mac.update(user.as_bytes());
+            mac.finalize().into_bytes()
+        };
+        let highest = self.shapes.iter().max_by_key(draw);
+        highest.map_or((true, true), |(md5, sha256, _)| (*md5, *sha256))
     }
 
     /// The credentials for our realm, if any.

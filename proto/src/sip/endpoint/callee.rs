@@ -47,7 +47,7 @@ impl Endpoint {
             local_cseq: 0,
             remote_cseq: Some(request.cseq),
             target,
-            routes: routes_of(&request.headers),
+            routes: routes_of(&request.headers, five_tuple),
             peer: five_tuple,
             account: match &caller {
                 Caller::Account(user) => Some(user.clone()),

@@ -120,6 +120,12 @@ impl Endpoint {
         self.emit(changes);
     }
 
+    /// Takes the key that draws the challenges of names that are no account, so that a name keeps its challenge over a
+    /// restart, as an account does. Without it the key is one of this process.
+    pub fn set_challenge_key(&mut self, key: Zeroizing<[u8; 32]>) {
+        self.guard.set_challenge_key(key);
+    }
+
     /// Tells the addresses really bound; requests that arrive elsewhere get responses all the same.
     pub fn set_local(&mut self, local: Vec<(Protocol, SocketAddr)>) {
         self.local = local;

@@ -1,6 +1,8 @@
 //! Hostile bytes and hostile words: mutated messages, injected headers, floods, strangers in dialogs.
 
 use super::*;
+use crate::sip::dialog::{Dialog, routes_of};
+use crate::sip::message::{Message, Method};
 
 /// What honest endpoints send, as material for mutation.
 fn corpus() -> Vec<Vec<u8>> {
@@ -326,6 +328,57 @@ pub(super) fn full_tables_say_when_to_come_back() {
         retry_after: Some(5),
     };
     assert_eq!(world.events(PHONE), [rejected]);
+}
+
+#[test]
+pub(super) fn a_phone_cannot_have_us_send_to_groups_or_to_ourselves() {
+    for hop in [
+        "127.0.0.1:17777",
+        "[::ffff:127.0.0.1]:17777",
+        "224.0.1.75",
+        "255.255.255.255",
+        "0.0.0.0",
+    ] {
+        let mut world = World::new(80);
+        let (_, theirs) = world.confirmed();
+        if let Some(dialog) = world.gateway().dialogs.get_mut(theirs) {
+            // A trunk's Contact and its proxies are followed, but not there.
+            dialog.is_registered = false;
+            dialog.target = format!("sip:x@{hop}").parse().unwrap();
+            let goes_to = |dialog: &mut Dialog| dialog.request(Method::Info, Vec::new()).five_tuple.remote;
+            assert_eq!(goes_to(dialog), dialog.peer.remote, "{hop}");
+            dialog.target = "sip:x@198.51.100.5".parse().unwrap();
+            assert_eq!(goes_to(dialog), "198.51.100.5:5060".parse().unwrap());
+            dialog.routes = vec![address(&format!("<sip:{hop};lr>"))];
+        }
+        world.hangup(GATEWAY, theirs);
+        assert_eq!(world.ladder(), "gateway -> phone: BYE");
+        // Nor is it kept of a message.
+        let text = format!(
+            "INVITE sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP x;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:x@y>\r\n\
+             Call-ID: 1\r\nCSeq: 1 INVITE\r\nRecord-Route: <sip:{hop};lr>, <sip:198.51.100.5;lr>\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        let Ok(Message::Request(invite)) = Message::parse(text.as_bytes()) else {
+            panic!("{text}");
+        };
+        let peer = FiveTuple::new(
+            Protocol::Udp,
+            "192.0.2.1:5060".parse().unwrap(),
+            "192.0.2.2:5060".parse().unwrap(),
+        );
+        let kept = routes_of(&invite.headers, peer);
+        assert_eq!(kept, [address("<sip:198.51.100.5;lr>")]);
+        let local = FiveTuple::new(
+            Protocol::Udp,
+            "127.0.0.1:5060".parse().unwrap(),
+            "127.0.0.1:5070".parse().unwrap(),
+        );
+        assert_eq!(
+            routes_of(&invite.headers, local).len(),
+            1 + usize::from(hop.contains("127.0.0.1"))
+        );
+    }
 }
 
 #[test]
