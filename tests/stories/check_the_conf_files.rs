@@ -160,6 +160,35 @@ fn a_strangers_folder_is_refused_by_every_verb_that_reads_it() {
     let said = format!("{}: can be written by everybody (mode 0757)", plugin.display());
     assert!(code == Some(1) && text.contains(&said), "{text}");
     mode(&plugin, 0o755);
+    let state = conf.join("state");
+    std::fs::create_dir_all(&state).expect("a folder");
+    mode(&state, 0o700);
+    let kept = ["quartet.db", "quartet.db-wal", "cdr.jsonl"].map(|name| state.join(name));
+    kept.iter().for_each(|file| private_file(file, ""));
+    for path in kept.iter().chain([&state]) {
+        let shut = std::fs::metadata(path).expect("it is there").permissions().mode();
+        mode(path, shut | 0o002);
+        let said = format!("{}: can be written by everybody", path.display());
+        let said_at_the_start = said.replacen(": can", " can", 1);
+        for (verb, said) in [
+            (&["check"][..], &said),
+            (&["run", "--until-stdin-closes"], &said_at_the_start),
+        ] {
+            let (code, text) = run(verb);
+            assert!(code == Some(1) && text.contains(said), "{verb:?}: {text}");
+        }
+        mode(path, shut);
+    }
+    if std::os::unix::fs::chown(&state, Some(12_345), None).is_ok() {
+        let (code, text) = run(&["run", "--until-stdin-closes"]);
+        assert!(code == Some(1) && text.contains("belongs to user 12345"), "{text}");
+        assert_eq!(
+            run(&["check"]).0,
+            Some(0),
+            "root checks for the user that the gateway runs as"
+        );
+    }
+    std::fs::remove_dir_all(&state).expect("removed");
     if std::os::unix::fs::chown(&conf, Some(12_345), None).is_ok() {
         let (code, text) = run(&["run", "--until-stdin-closes"]);
         assert_eq!(code, Some(1), "{text}");

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::config;
-use crate::permissions::Fault;
+use crate::io::startup::state_faults;
+use crate::permissions::{Fault, FaultReason};
 use crate::plugins::plugin_faults;
 
 /// Checks the conf folder and prints every mistake to standard error, or one line that begins with `ok:`; with `json` one
@@ -20,7 +21,7 @@ use crate::plugins::plugin_faults;
 pub fn run(conf: Option<&Path>, effective: bool, json: bool) -> anyhow::Result<u8> {
     let checked = config::find_folder(conf)
         .and_then(|folder| config::load(&folder, &config::environment()))
-        .and_then(check_plugins);
+        .and_then(check_permissions);
     if json {
         writeln!(io::stdout(), "{}", as_json(&checked, effective))?;
         return Ok(u8::from(checked.is_err()));
@@ -33,9 +34,14 @@ pub fn run(conf: Option<&Path>, effective: bool, json: bool) -> anyhow::Result<u
     )?)
 }
 
-/// Adds what is wrong with the plugins before any is loaded: that somebody else could change them.
-fn check_plugins(loaded: config::Loaded) -> Result<config::Loaded, config::Problems> {
-    let faults = plugin_faults(&loaded.settings.plugins);
+/// Adds what somebody else could change: plugins, before any is loaded, and what the gateway keeps.
+///
+/// Root checks for a gateway that runs as another user, and believes whoever owns the state.
+fn check_permissions(loaded: config::Loaded) -> Result<config::Loaded, config::Problems> {
+    let mut faults = plugin_faults(&loaded.settings.plugins);
+    let is_root = rustix::process::geteuid().is_root();
+    let state = state_faults(&loaded.settings).into_iter();
+    faults.extend(state.filter(|fault| !(is_root && matches!(fault.reason, FaultReason::Owner { .. }))));
     if faults.is_empty() {
         return Ok(loaded);
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use quartet_proto::sip::{Contact, SavedBinding};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::Exchange;
 use crate::cdr::{Clock, Record};
@@ -57,12 +58,21 @@ impl Change {
 }
 
 impl Exchange {
+    /// Takes the key by which a name that is no account keeps its challenge over restarts.
+    pub fn set_challenge_key(&mut self, key: Zeroizing<[u8; 32]>) {
+        self.endpoint.set_challenge_key(key);
+    }
+
     /// Takes back the bindings that an earlier process stored. What does not hold any more is removed from the store.
     pub fn restore(&mut self, clock: &Clock, stored: BTreeMap<String, Vec<StoredBinding>>) {
         let now = clock.now;
         for (user, bindings) in stored {
             let count = bindings.len();
             let credential = self.credential(&user);
+            // What is capped now would be capped anew at each start.
+            let capped = bindings
+                .iter()
+                .any(|binding| left(binding, clock).is_some_and(|(_, capped)| capped));
             let saved: Vec<_> = bindings
                 .into_iter()
                 .filter(|binding| Some(binding.credential) == credential)
@@ -70,7 +80,7 @@ impl Exchange {
                 .collect();
             self.endpoint.restore_bindings(now, &user, saved.clone());
             let restored = self.endpoint.bindings(&user);
-            if restored.len() == count && restored == saved {
+            if restored.len() == count && restored == saved && !capped {
                 self.stored.insert(user, restored);
             } else {
                 self.write_bindings(&user, restored);
@@ -85,6 +95,13 @@ impl Exchange {
         let known = |binding: &SavedBinding| stored.iter().any(|stored| is_as_good(stored, binding, now));
         if stored.len() != bindings.len() || !bindings.iter().all(known) {
             self.write_bindings(user, bindings);
+        }
+    }
+
+    /// Writes all bindings anew: the wall clock, by which their ends are stored, has been set.
+    pub fn store_all_bindings(&mut self) {
+        for (user, bindings) in self.stored.clone() {
+            self.write_bindings(&user, bindings);
         }
     }
 
@@ -165,13 +182,25 @@ fn to_stored(binding: SavedBinding, clock: &Clock, credential: u32) -> StoredBin
         user_agent: contact.user_agent,
         credential,
         expires: expires.unwrap_or_default().as_secs(),
+        seconds_left: u32::try_from(contact.expires.saturating_duration_since(clock.now).as_secs()).ok(),
     }
+}
+
+/// How long a stored binding still lasts, `None` if it has ended; and whether the wall clock would have it last longer.
+///
+/// That is never more than was left of it when it was written: the clock may be wrong on a machine that has just started.
+fn left(binding: &StoredBinding, clock: &Clock) -> Option<(Duration, bool)> {
+    let wall = clock.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let left = Duration::from_secs(binding.expires).checked_sub(wall)?;
+    let written = binding.seconds_left.map(|seconds| Duration::from_secs(seconds.into()));
+    // A second is lost where the end is rounded.
+    let capped = written.filter(|written| left > *written + Duration::from_secs(1));
+    Some((capped.unwrap_or(left), capped.is_some()))
 }
 
 /// A stored binding with its end by our clock; `None` if it has ended.
 fn from_stored(binding: StoredBinding, clock: &Clock) -> Option<SavedBinding> {
-    let wall = clock.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let left = Duration::from_secs(binding.expires).checked_sub(wall)?;
+    let (left, _) = left(&binding, clock)?;
     Some(SavedBinding {
         contact: Contact {
             uri: binding.contact,

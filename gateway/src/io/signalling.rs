@@ -3,6 +3,7 @@
 //! Every arm of its loop feeds one machine; then all machines are drained. No media passes here.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,7 +19,7 @@ use super::compute::Compute;
 use super::control::{self, PendingControlRequest};
 use super::media_worker::Media;
 use super::sip::{Datagram, SipSockets, machine_addresses};
-use super::startup::{hub_limits, networks, ports, prompts, shares, unix_seconds};
+use super::startup::{hub_limits, networks, ports, prompts, shares, state_faults, unix_seconds};
 use super::store::StoreThread;
 use super::unserved::unserved;
 use super::websocket::{self, Connections, HubInput, LOCAL, WebSocketSettings};
@@ -38,6 +39,9 @@ const WAITING: usize = 1024;
 /// How long the calls get to end when the gateway stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
+/// By how much the wall clock may leave the monotonic one before it counts as set.
+const MAX_CLOCK_STEP: Duration = Duration::from_secs(5);
+
 /// A running gateway, before its loop.
 pub struct Signalling {
     pub(super) exchange: Exchange,
@@ -52,6 +56,8 @@ pub struct Signalling {
     compute: Compute,
     store: StoreThread,
     pub(super) started: Instant,
+    /// Both clocks as they stood at the start, or when the wall clock was last set.
+    clock: Clock,
     inputs: Inputs,
 }
 
@@ -95,9 +101,21 @@ impl Signalling {
             ("control", &settings.control.path),
         ] {
             if let Some(folder) = file.parent() {
-                std::fs::create_dir_all(folder)
+                // For this user alone, whatever the umask.
+                std::fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(folder)
                     .with_context(|| format!("cannot make the folder {} of [{section}] path", folder.display()))?;
             }
+        }
+        let faults = state_faults(&settings);
+        if !faults.is_empty() {
+            let sentences: Vec<_> = faults
+                .iter()
+                .map(|fault| format!("{} {fault}", fault.path.display()))
+                .collect();
+            anyhow::bail!("what the gateway keeps is not safe:\n{}", sentences.join("\n"));
         }
         let registry = Arc::new(Registry::load(&settings.plugins)?);
         let prompts = prompts(&settings.ivr.prompts, &registry)?;
@@ -109,6 +127,7 @@ impl Signalling {
         let store_thread = StoreThread::start(&settings.store.path, &settings.cdr.path)?;
         let store = Store::open(&settings.store.path)?;
         let bindings = store.bindings()?;
+        let challenge_key = store.key("challenges", &mut generator())?;
         let invitations = Arc::new(Invitations::load(store, account.clone())?);
         let listen: Vec<_> = settings.sip.listen.iter().map(|listen| listen.address).collect();
         let sip = SipSockets::bind(&listen).await?;
@@ -175,7 +194,9 @@ impl Signalling {
             machine,
             rng: Box::new(generator),
         });
-        exchange.restore(&Clock { now, wall }, bindings);
+        let clock = Clock { now, wall };
+        exchange.restore(&clock, bindings);
+        exchange.set_challenge_key(challenge_key);
         let (revoked, revoked_out) = mpsc::unbounded_channel();
         let inputs = Inputs {
             datagrams,
@@ -198,6 +219,7 @@ impl Signalling {
             compute,
             store: store_thread,
             started: now,
+            clock,
             inputs,
         })
     }
@@ -258,10 +280,23 @@ impl Signalling {
                     self.exchange.stop(now);
                 }
             }
+            self.follow_clock(now);
             self.drain(now);
             if shutdown.is_some_and(|at| now >= at || self.exchange.is_idle()) {
                 return Ok(());
             }
+        }
+    }
+
+    /// Has what is stored by the wall clock written anew when somebody has set it, as NTP does some time after the start.
+    fn follow_clock(&mut self, now: Instant) {
+        let wall = SystemTime::now();
+        let expected = self.clock.at(now);
+        let step = wall.duration_since(expected).unwrap_or_else(|back| back.duration());
+        if step > MAX_CLOCK_STEP {
+            tracing::info!(seconds = step.as_secs(), "the wall clock was set");
+            self.clock = Clock { now, wall };
+            self.exchange.store_all_bindings();
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the settings make at the start: networks, recordings, shares of the open files, bounds of the hub.
 
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,6 +14,7 @@ use crate::hub;
 use crate::ivr::prompts::{OpenDecoder, Prompts};
 use crate::ivr::recording;
 use crate::networks::{Network, NetworkId, hub as hub_network};
+use crate::permissions::{Fault, Trusted};
 use crate::plugins::{CodecSettings, Registry};
 use crate::process::{self, Demand, Shares};
 
@@ -27,6 +29,31 @@ pub(super) fn ports(ports: config::Ports) -> Option<RangeInclusive<u16>> {
         config::Ports::System => None,
         config::Ports::Range { first, last } => Some(first..=last),
     }
+}
+
+/// Who else could change what the gateway keeps and believes: state file, records, and the folder of the control socket.
+pub fn state_faults(settings: &Settings) -> Vec<Fault> {
+    let with = |path: &Path, end: &str| {
+        let mut path = path.as_os_str().to_owned();
+        path.push(end);
+        PathBuf::from(path)
+    };
+    let (store, records) = (&settings.store.path, &settings.cdr.path);
+    let mut paths: Vec<PathBuf> = ["", "-wal", "-shm", ".lock"]
+        .iter()
+        .map(|end| with(store, end))
+        .collect();
+    paths.extend(["", ".torn"].iter().map(|end| with(records, end)));
+    paths.extend(settings.control.path.parent().map(Path::to_owned));
+    let mut faults: Vec<Fault> = Vec::new();
+    for fault in paths.iter().flat_map(|path| Trusted::by_this_process().faults(path)) {
+        // A device, as /dev/stdout for the records, is nobody's file.
+        let is_device = std::fs::metadata(&fault.path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir());
+        if !is_device && !faults.contains(&fault) {
+            faults.push(fault);
+        }
+    }
+    faults
 }
 
 pub(super) fn unix_seconds(wall: SystemTime) -> u64 {

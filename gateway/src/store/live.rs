@@ -32,6 +32,8 @@ pub struct StoredBinding {
     pub credential: u32,
     /// When the binding ends, in seconds since 1970-01-01 UTC.
     pub expires: u64,
+    /// How many seconds were left when it was written; `None` in a file of an earlier program.
+    pub seconds_left: Option<u32>,
 }
 
 /// What one transaction writes.
@@ -53,7 +55,7 @@ impl Store {
     pub fn bindings(&self) -> Result<BTreeMap<String, Vec<StoredBinding>>, StoreError> {
         let read = || {
             let sql = "SELECT user, contact, phone, destination, local, source, call_id, cseq, user_agent, credential, \
-                       expires, protocol FROM bindings ORDER BY user, position";
+                       expires, protocol, seconds_left FROM bindings ORDER BY user, position";
             let mut statement = self.connection.prepare(sql)?;
             let mut rows = statement.query([])?;
             let mut all = BTreeMap::<String, Vec<_>>::new();
@@ -114,7 +116,8 @@ fn write_bindings(
     let mut delete = transaction.prepare_cached("DELETE FROM bindings WHERE user = ?1")?;
     let mut insert = transaction.prepare_cached(
         "INSERT INTO bindings (user, position, contact, phone, destination, local, protocol, source, call_id, cseq, \
-         user_agent, credential, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+         user_agent, credential, expires, seconds_left) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?;
     for (user, bindings) in bindings {
         delete.execute([user])?;
@@ -139,6 +142,7 @@ fn write_bindings(
                 b.user_agent,
                 b.credential,
                 i64::try_from(b.expires).unwrap_or(i64::MAX),
+                b.seconds_left,
             ])?;
         }
     }
@@ -184,6 +188,7 @@ fn binding(row: &Row<'_>) -> rusqlite::Result<StoredBinding> {
         user_agent: row.get(8)?,
         credential: row.get(9)?,
         expires: u64::try_from(row.get::<_, i64>(10)?).unwrap_or(0),
+        seconds_left: row.get(12)?,
     })
 }
 

@@ -13,7 +13,9 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rand_core::CryptoRng;
 use rusqlite::{Connection, OpenFlags, params};
+use zeroize::Zeroizing;
 
 pub use changes::{Change, Changes};
 pub use error::StoreError;
@@ -119,6 +121,22 @@ impl Store {
         self.connection
             .execute(sql, params![user, time])
             .map_err(|error| self.fail(error))
+    }
+
+    /// The key of this name, which is drawn when it is asked for first and never changes after that.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file cannot be read or written.
+    pub fn key(&self, name: &str, rng: &mut dyn CryptoRng) -> Result<Zeroizing<[u8; 32]>, StoreError> {
+        let mut drawn = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *drawn);
+        let keep = || {
+            let sql = "INSERT OR IGNORE INTO keys (name, value) VALUES (?1, ?2)";
+            self.connection.execute(sql, params![name, *drawn])?;
+            let sql = "SELECT value FROM keys WHERE name = ?1";
+            self.connection.query_row(sql, [name], |row| row.get(0))
+        };
+        keep().map(Zeroizing::new).map_err(|error| self.fail(error))
     }
 
     /// Checks whose file it is, and brings its tables up to date.

@@ -12,7 +12,7 @@ pub(super) const APPLICATION: i64 = 0x5172_7474;
 pub(super) const SCHEMA: i64 = STEPS.len() as i64;
 
 /// The n-th step makes schema n of schema n - 1.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     // Accounts of the embedded hub.
     "CREATE TABLE accounts (
          token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
@@ -51,6 +51,13 @@ const STEPS: [&str; 2] = [
          route     TEXT,
          verdict   TEXT NOT NULL CHECK (verdict IN ('announced', 'verified', 'unverified', 'mismatch', 'off'))
      ) STRICT, WITHOUT ROWID;"#,
+    // How many seconds of a binding were left when it was written, for who starts under another wall clock; and keys that a
+    // restart must not change.
+    "ALTER TABLE bindings ADD COLUMN seconds_left INTEGER;
+     CREATE TABLE keys (
+         name  TEXT PRIMARY KEY,
+         value BLOB NOT NULL CHECK (length(value) = 32)
+     ) STRICT, WITHOUT ROWID;",
 ];
 
 /// Does the steps that a file of our own, or an empty one, still lacks; each in one transaction, so that a file is at one

@@ -168,7 +168,9 @@ fn a_missing_folder_is_named() {
 }
 
 /// A file of each older schema, as the program that knew no later one made it, with something in it.
-const OLDER: [&str; 1] = ["BEGIN IMMEDIATE;
+const OLDER: [&str; 2] = [SCHEMA_1, SCHEMA_2];
+
+const SCHEMA_1: &str = "BEGIN IMMEDIATE;
     CREATE TABLE IF NOT EXISTS accounts (
         token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
         user       TEXT NOT NULL,
@@ -182,7 +184,52 @@ const OLDER: [&str; 1] = ["BEGIN IMMEDIATE;
     INSERT INTO accounts (user, token_hash, created, revoked) VALUES
         ('anna', unhex('0101010101010101010101010101010101010101010101010101010101010101'), 1790000000, NULL),
         ('bob', unhex('0303030303030303030303030303030303030303030303030303030303030303'), 1790000000, NULL),
-        ('carl', unhex('0404040404040404040404040404040404040404040404040404040404040404'), 1790000000, 1790000001);"];
+        ('carl', unhex('0404040404040404040404040404040404040404040404040404040404040404'), 1790000000, 1790000001);";
+
+/// Also with a binding, and a call that ran.
+const SCHEMA_2: &str = r#"CREATE TABLE accounts (
+         token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
+         user       TEXT NOT NULL,
+         created    INTEGER NOT NULL,
+         revoked    INTEGER
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX accounts_by_user ON accounts (user);
+     CREATE TABLE bindings (
+         user        TEXT NOT NULL,
+         position    INTEGER NOT NULL,
+         contact     TEXT NOT NULL,
+         phone       TEXT,
+         destination TEXT NOT NULL,
+         local       TEXT NOT NULL,
+         protocol    TEXT NOT NULL CHECK (protocol IN ('udp')),
+         source      TEXT NOT NULL,
+         call_id     TEXT NOT NULL,
+         cseq        INTEGER NOT NULL,
+         user_agent  TEXT,
+         credential  INTEGER NOT NULL,
+         expires     INTEGER NOT NULL,
+         PRIMARY KEY (user, position)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE calls (
+         call      TEXT PRIMARY KEY,
+         start_ms  INTEGER NOT NULL,
+         answer_ms INTEGER,
+         end_ms    INTEGER NOT NULL,
+         "from"    TEXT NOT NULL,
+         "to"      TEXT NOT NULL,
+         direction TEXT NOT NULL CHECK (direction IN ('outgoing', 'incoming')),
+         network   TEXT,
+         route     TEXT,
+         verdict   TEXT NOT NULL CHECK (verdict IN ('announced', 'verified', 'unverified', 'mismatch', 'off'))
+     ) STRICT, WITHOUT ROWID;
+    PRAGMA application_id = 1366455412;
+    PRAGMA user_version = 2;
+    INSERT INTO accounts (user, token_hash, created, revoked) VALUES
+        ('anna', unhex('0101010101010101010101010101010101010101010101010101010101010101'), 1790000000, NULL),
+        ('bob', unhex('0303030303030303030303030303030303030303030303030303030303030303'), 1790000000, NULL),
+        ('carl', unhex('0404040404040404040404040404040404040404040404040404040404040404'), 1790000000, 1790000001);
+    INSERT INTO bindings VALUES ('900', 0, 'sip:900@192.0.2.9', NULL, '192.0.2.9:5060', '192.0.2.1:5060', 'udp',
+        '192.0.2.9:5060', 'call', 1, NULL, 7, 1790000600);"#;
 
 /// What SQLite knows of a file's tables, spaces aside.
 fn tables(path: &Path) -> Vec<(String, String)> {
@@ -213,8 +260,15 @@ fn a_file_of_every_older_schema_is_migrated_with_what_is_in_it() {
                 [account("anna", 1), account("bob", 3)],
                 "schema {older}"
             );
+            // A binding of that time is as good as ever.
+            let mut stored = store.bindings().unwrap();
+            let early = stored.remove("900").unwrap_or_default();
+            assert!(early.iter().all(|early| early.seconds_left.is_none()));
+            assert_eq!(early.len(), older);
             store.write(&batch(&bindings(), &[], &BTreeSet::new())).unwrap();
-            assert_eq!(store.bindings().unwrap(), bindings());
+            stored = store.bindings().unwrap();
+            stored.remove("900");
+            assert_eq!(stored, bindings());
         }
         let version = |path: &Path| {
             let connection = Connection::open(path).unwrap();
@@ -235,6 +289,20 @@ fn a_file_of_every_older_schema_is_migrated_with_what_is_in_it() {
             0
         );
     }
+}
+
+#[test]
+fn a_key_is_drawn_once() {
+    let folder = Folder::new();
+    let rng = &mut crate::io::signalling::generator();
+    let store = Store::open(&folder.file()).unwrap();
+    let first = store.key("challenges", rng).unwrap();
+    assert_ne!(first, store.key("others", rng).unwrap());
+    drop(store);
+    assert_eq!(
+        first,
+        Store::open(&folder.file()).unwrap().key("challenges", rng).unwrap()
+    );
 }
 
 #[test]
@@ -295,6 +363,7 @@ fn bindings() -> BTreeMap<String, Vec<StoredBinding>> {
         user_agent: Some("Phone/1.0 ☎".into()),
         credential: u32::MAX,
         expires: 1_790_003_600,
+        seconds_left: Some(3600),
     };
     let other = StoredBinding {
         contact: "sip:100@[2001:db8::1]".into(),

@@ -248,17 +248,40 @@ fn a_clock_that_was_set_makes_no_binding_eternal() {
     let mut stored = only(world.register(600 * SECOND));
     world.wall -= 10 * 365 * 86_400 * SECOND;
     world.restart(stored.clone());
+    assert_eq!(world.exchange.phones(world.now)[0].expires_s, 600);
+    let ends = |changes| SystemTime::UNIX_EPOCH + Duration::from_secs(only(changes)[0].expires);
+    assert_eq!(
+        ends(world.changes()),
+        world.wall + 600 * SECOND,
+        "nor at the next start"
+    );
+    // A file of an earlier program does not say how long it was to last.
+    stored[0].seconds_left = None;
+    world.restart(stored.clone());
     let longest = quartet_proto::sip::Limits::default().max_expires;
     assert_eq!(world.exchange.phones(world.now)[0].expires_s, longest.as_secs());
-    let ends = SystemTime::UNIX_EPOCH + Duration::from_secs(only(world.changes())[0].expires);
     assert_eq!(
-        ends,
+        ends(world.changes()),
         world.wall + longest,
         "the next process is not told ten years again"
     );
     stored[0].expires = u64::MAX;
     world.restart(stored);
     assert_eq!(world.registered(), 0, "a time that no clock reaches is none");
+}
+
+#[test]
+fn a_clock_that_is_set_while_a_phone_is_registered_loses_no_binding() {
+    let mut world = World::new();
+    let early = only(world.register(600 * SECOND));
+    world.wall += 50 * 365 * 86_400 * SECOND;
+    world.exchange.store_all_bindings();
+    let stored = only(world.changes());
+    world.restart(early);
+    assert_eq!(world.registered(), 0, "as it was written first, it has ended long ago");
+    world.restart(stored);
+    assert_eq!(world.registered(), 1);
+    assert_eq!(world.changes(), []);
 }
 
 #[test]

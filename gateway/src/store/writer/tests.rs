@@ -149,6 +149,7 @@ fn binding(contact: &str) -> StoredBinding {
         user_agent: None,
         credential: 7,
         expires: 1_790_003_600,
+        seconds_left: Some(3600),
     }
 }
 
