@@ -58,6 +58,15 @@ impl Exchange {
         }
     }
 
+    /// Tells all that is being summed up: the process ends.
+    pub fn tell_all_summaries(&mut self, now: Instant) {
+        self.failed_logins.end_all(now);
+        self.registrations.end_all(now);
+        self.refused.end_all(now);
+        self.failed_commands.end_all(now);
+        self.tell_summaries(now);
+    }
+
     /// Tells what was summed up, for windows that have ended.
     pub(super) fn tell_summaries(&mut self, now: Instant) {
         while let Some((_, event, count)) = self.failed_logins.poll(now) {

@@ -283,6 +283,9 @@ impl Signalling {
             self.follow_clock(now);
             self.drain(now);
             if shutdown.is_some_and(|at| now >= at || self.exchange.is_idle()) {
+                self.exchange.tell_all_summaries(now);
+                self.rendezvous.tell_all_summaries(now);
+                self.drain(now);
                 return Ok(());
             }
         }

@@ -64,6 +64,11 @@ impl<K: Ord + Clone, V> Summaries<K, V> {
         None
     }
 
+    /// Ends all windows now, since there will be no later.
+    pub fn end_all(&mut self, now: Instant) {
+        self.ends.iter_mut().for_each(|(end, _)| *end = now.min(*end));
+    }
+
     /// How many there were of too many keys, once all windows have ended.
     pub fn take_unlisted(&mut self) -> u64 {
         if self.windows.is_empty() {
@@ -95,9 +100,14 @@ mod tests {
         assert_eq!(summaries.poll(at(61)), Some((0, 48, 24)));
         assert_eq!(summaries.poll(at(61)), Some((1, 49, 24)));
         assert_eq!(summaries.poll(at(61)), None);
+        // A process that stops tells what it has.
+        (200..203).for_each(|n| _ = summaries.note(at(150), 0, n));
+        summaries.end_all(at(151));
+        assert_eq!(summaries.poll(at(151)), Some((0, 202, 2)));
+        assert_eq!(summaries.poll_timeout(), None);
         // One that does not repeat is told once.
-        assert_eq!(summaries.note(at(100), 7, 7), Some(7));
-        assert_eq!(summaries.poll(at(200)), None);
+        assert_eq!(summaries.note(at(160), 7, 7), Some(7));
+        assert_eq!(summaries.poll(at(300)), None);
         assert_eq!(summaries.poll_timeout(), None);
     }
 

@@ -226,6 +226,24 @@ fn limits_refuse_with_a_cause_each() {
     }
 }
 
+#[test]
+fn a_stop_keeps_what_was_only_counted() {
+    let mut world = World::new("[limits]\ncalls_per_minute_phone = 2\n");
+    for _ in 0..10 {
+        world.dial("anna");
+    }
+    let count = |world: &World| {
+        let refused = world.records.iter().filter(|record| record.cause == "limit");
+        refused.map(|record| record.count).sum::<u32>()
+    };
+    assert_eq!(count(&world), 1, "the others are counted");
+    world.exchange.stop(world.now);
+    world.drain();
+    world.exchange.tell_all_summaries(world.now);
+    world.drain();
+    assert_eq!(count(&world), 9);
+}
+
 /// The keys of the handset, by RFC 4733 through media: `*1` speaks once more, `*9` ends the call as a mismatch.
 #[test]
 fn the_emojis_are_spoken_and_checked() {

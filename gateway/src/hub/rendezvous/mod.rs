@@ -268,6 +268,17 @@ impl Rendezvous {
         }
         let relays = self.calls.handle_timeout(now);
         self.relay(relays);
+        self.tell_summaries(now);
+    }
+
+    /// Tells all that is being summed up: the process ends.
+    pub fn tell_all_summaries(&mut self, now: Instant) {
+        self.failed_logins.end_all(now);
+        self.tell_summaries(now);
+    }
+
+    /// Tells what was summed up, for windows that have ended.
+    fn tell_summaries(&mut self, now: Instant) {
         while let Some((source, failures, _)) = self.failed_logins.poll(now) {
             log_failed_login(source, failures);
         }
