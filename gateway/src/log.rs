@@ -4,6 +4,7 @@
 //! level; numbers, names and addresses of people only through [`Redacted`]. Libraries keep no such rule: below INFO they
 //! print messages as they pass, tokens in them (tungstenite), so what they say there is written for nobody.
 
+mod one_line;
 mod repeats;
 mod summary;
 
@@ -18,6 +19,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt as lines};
 
+use one_line::OneLine;
 use repeats::Repeats;
 pub use summary::Summaries;
 
@@ -79,7 +81,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     tracing_subscriber::registry()
-        .with(lines::layer().with_writer(writer).with_ansi(ansi))
+        .with(lines::layer().with_writer(OneLine::new(writer, ansi)).with_ansi(ansi))
         .with(Repeats::default())
         .with(filter)
         .with(FilterFn::new(may_be_written))

@@ -1,0 +1,91 @@
+//! Keeps each event on one line: what a phone or a stranger says is never more than a part of one, and turns no terminal.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// A writer of events that escapes what would end a line or steer a terminal. It is given an event as a whole.
+#[derive(Debug)]
+pub(super) struct OneLine<W> {
+    writer: W,
+    /// The layer above colours its lines, so escape sequences pass; it escapes those of fields itself.
+    ansi: bool,
+}
+
+impl<W> OneLine<W> {
+    pub(super) fn new(writer: W, ansi: bool) -> Self {
+        Self { writer, ansi }
+    }
+}
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for OneLine<W> {
+    type Writer = OneLine<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        OneLine::new(self.writer.make_writer(), self.ansi)
+    }
+}
+
+impl<W: io::Write> io::Write for OneLine<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        self.writer.write_all(escaped(&text, self.ansi).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// An event without line ends but its own, control characters and marks that change the direction of writing.
+fn escaped(event: &str, ansi: bool) -> Cow<'_, str> {
+    let (line, end) = event.strip_suffix('\n').map_or((event, ""), |line| (line, "\n"));
+    let is_harmful = |c: char| {
+        (c.is_control() && !(ansi && c == '\u{1b}'))
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !line.contains(is_harmful) {
+        return Cow::Borrowed(event);
+    }
+    let mut text = String::with_capacity(event.len() + 16);
+    for c in line.chars() {
+        if is_harmful(c) {
+            let _ = write!(text, "{}", c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    text.push_str(end);
+    Cow::Owned(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_is_in_it() {
+        for (event, expected) in [
+            ("plain ☎ text\n", "plain ☎ text\n"),
+            ("a\nb\n", "a\\nb\n"),
+            ("a\r\n\n", "a\\r\\n\n"),
+            ("\u{1b}[2J\u{7}\0", "\\u{1b}[2J\\u{7}\\u{0}"),
+            (
+                "\u{9b}1m \u{2028}\u{202e}\u{2066}",
+                "\\u{9b}1m \\u{2028}\\u{202e}\\u{2066}",
+            ),
+            ("\t", "\\t"),
+            ("", ""),
+            ("\n", "\n"),
+        ] {
+            assert_eq!(escaped(event, false), expected, "{event:?}");
+        }
+        assert_eq!(
+            escaped("\u{1b}[2m12:00\u{1b}[0m a\nb\n", true),
+            "\u{1b}[2m12:00\u{1b}[0m a\\nb\n"
+        );
+    }
+}
