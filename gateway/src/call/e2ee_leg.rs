@@ -15,11 +15,11 @@ use quartet_proto::e2ee::key_exchange::{self, Agreed, Answered, Binding, Committ
 use quartet_proto::e2ee::{self, LocalMedia, Negotiation, NegotiationEvent, Role, Version};
 use rand_core::CryptoRng;
 
-pub use self::config::{E2eeLegConfig, Incoming, Outgoing};
+pub use self::config::{E2eeLegConfig, Outgoing};
 use super::leg::{Action, KeyExchangeJob, KeyExchangeResult, LegCommand, LegEvent};
 use crate::cdr::Cause;
 use crate::media::{self as command, LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, Sink};
-use crate::networks::{NetworkCall, NetworkCommand, NetworkEvent, Offer, Servers};
+use crate::networks::{CallRequest, NetworkCall, NetworkCommand, NetworkEvent, Offer, Servers};
 
 /// How many signalling packets may wait for the key; a peer sends a handful.
 const EARLY_PACKETS: usize = 64;
@@ -118,7 +118,7 @@ impl E2eeLeg {
     }
 
     /// Takes a user's request; nothing is answered before somebody takes the call.
-    pub fn answer(config: E2eeLegConfig, incoming: Incoming, rng: Box<dyn CryptoRng + Send>) -> Self {
+    pub fn answer(config: E2eeLegConfig, incoming: CallRequest, rng: Box<dyn CryptoRng + Send>) -> Self {
         let offer = incoming
             .offers
             .into_iter()
@@ -248,7 +248,7 @@ impl E2eeLeg {
                 });
             }
             NetworkEvent::Refused { why, .. } => self.over(why.cause()),
-            NetworkEvent::Requested { .. } => {}
+            NetworkEvent::Requested(_) => {}
         }
     }
 

@@ -24,7 +24,7 @@ use tracing::Span;
 
 use announce::Speech;
 pub use codecs::{e2ee_codecs, offered_codecs};
-pub use e2ee_leg::{E2eeLeg, E2eeLegConfig, Incoming as E2eeIncoming, Outgoing as E2eeOutgoing};
+pub use e2ee_leg::{E2eeLeg, E2eeLegConfig, Outgoing as E2eeOutgoing};
 pub use key::{CallKey, Instance, NoCallKey};
 pub use leg::{Action, KeyExchangeJob, KeyExchangeResult, Leg, LegCommand, LegEvent};
 use member::{Member, Phase};

@@ -22,7 +22,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 pub use self::fault::Fault;
 use self::fault::other_certificate;
 use super::line::{Line, Source, place::Tell};
-use crate::call::{Action, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
+use crate::call::{Action, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
 use crate::cdr::Cause;
 use crate::io::signalling::generator;
 use crate::io::sleep_until;
@@ -401,16 +401,8 @@ impl Task {
     }
 
     fn on_network(&mut self, now: Instant, mut event: NetworkEvent) {
-        if let NetworkEvent::Requested {
-            call,
-            from,
-            to,
-            offers,
-            versions,
-            p2p,
-        } = event
-        {
-            self.tell(Event::Called(from.clone()));
+        if let NetworkEvent::Requested(incoming) = event {
+            self.tell(Event::Called(incoming.from.clone()));
             let refuse = match self.setup.answering {
                 _ if self.leg.is_some() => Some(DiscardReason::Busy),
                 Answering::Busy => Some(DiscardReason::Busy),
@@ -421,21 +413,13 @@ impl Task {
                 return self.adapter.handle_command(
                     now,
                     NetworkCommand::Discard {
-                        call,
+                        call: incoming.call,
                         reason,
                         duration: Duration::ZERO,
                     },
                 );
             }
             self.packets = 0;
-            let incoming = E2eeIncoming {
-                call,
-                from,
-                to,
-                offers,
-                versions,
-                p2p,
-            };
             self.leg = Some(E2eeLeg::answer(self.leg_config(), incoming, generator()));
             self.take_at = match self.setup.answering {
                 Answering::Take => Some(now),
@@ -464,7 +448,7 @@ impl Task {
                     }
                     NetworkCommand::Signal { packet, .. } => self.alter(packet),
                     NetworkCommand::Confirm { .. }
-                    | NetworkCommand::Request { .. }
+                    | NetworkCommand::Request(_)
                     | NetworkCommand::Received { .. }
                     | NetworkCommand::Accept { .. }
                     | NetworkCommand::Discard { .. } => {}

@@ -4,9 +4,9 @@ use quartet_proto::net::FiveTuple;
 use quartet_proto::sip::{Caller, DialogKey, SipEvent};
 
 use super::FoundBy;
-use crate::call::{E2eeIncoming, Parties};
+use crate::call::Parties;
 use crate::cdr::Direction;
-use crate::networks::{NetworkEvent, NetworkId};
+use crate::networks::{CallRequest, NetworkId};
 
 /// A call that has come.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) enum Arrival {
         body: Option<Vec<u8>>,
     },
     /// From a user of a network.
-    Network { network: NetworkId, incoming: E2eeIncoming },
+    Network { network: NetworkId, incoming: CallRequest },
 }
 
 impl Arrival {
@@ -43,29 +43,6 @@ impl Arrival {
             five_tuple,
             body,
         })
-    }
-
-    pub(super) fn of_network(network: NetworkId, event: NetworkEvent) -> Option<Self> {
-        let NetworkEvent::Requested {
-            call,
-            from,
-            to,
-            offers,
-            versions,
-            p2p,
-        } = event
-        else {
-            return None;
-        };
-        let incoming = E2eeIncoming {
-            call,
-            from,
-            to,
-            offers,
-            versions,
-            p2p,
-        };
-        Some(Self::Network { network, incoming })
     }
 
     pub(super) fn parties(&self) -> Parties {

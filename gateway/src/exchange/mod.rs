@@ -343,8 +343,8 @@ impl Exchange {
     }
 
     fn on_network(&mut self, now: Instant, network: NetworkId, event: NetworkEvent) {
-        if let NetworkEvent::Requested { .. } = event {
-            return Arrival::of_network(network, event).map_or((), |arrival| self.admit(now, arrival));
+        if let NetworkEvent::Requested(incoming) = event {
+            return self.admit(now, Arrival::Network { network, incoming });
         }
         let Some(leg) = self.by_network.get(&(network, event.call())).copied() else {
             return;

@@ -153,24 +153,28 @@ pub struct Offer {
     pub commitment: [u8; 32],
 }
 
+/// A call as its caller places it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallRequest {
+    /// Its id, fresh and random, drawn by the caller.
+    pub call: NetworkCall,
+    /// Who calls. Ours: the gateway's account on this network or one of its extensions; theirs: as the network says.
+    pub from: String,
+    /// Whom, in the network's own spelling; theirs: which account or extension of ours.
+    pub to: String,
+    /// The exchanges offered, the caller's preferred first; those unknown to us are left out.
+    pub offers: Vec<Offer>,
+    /// The signalling versions that the caller speaks.
+    pub versions: Vec<String>,
+    /// Whether the caller lets media go straight between the parties.
+    pub p2p: bool,
+}
+
 /// What the core asks of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkCommand {
     /// Places a call.
-    Request {
-        /// Its id, fresh and random.
-        call: NetworkCall,
-        /// Who calls: the gateway's account on this network or one of its extensions.
-        from: String,
-        /// Whom to call, in the network's own spelling.
-        to: String,
-        /// The exchanges offered, preferred first.
-        offers: Vec<Offer>,
-        /// The signalling versions spoken.
-        versions: Vec<String>,
-        /// Whether media may go straight between the parties.
-        p2p: bool,
-    },
+    Request(CallRequest),
     /// Tells the caller that it rings.
     Received {
         /// The incoming call.
@@ -218,20 +222,7 @@ pub enum NetworkCommand {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkEvent {
     /// Somebody calls us.
-    Requested {
-        /// The call's id, as the caller drew it.
-        call: NetworkCall,
-        /// Who calls, as the network says.
-        from: String,
-        /// Which account or extension of ours is called.
-        to: String,
-        /// The exchanges offered, the caller's preferred first; those unknown to us are left out.
-        offers: Vec<Offer>,
-        /// The signalling versions the caller speaks.
-        versions: Vec<String>,
-        /// Whether the caller lets media go straight between the parties.
-        p2p: bool,
-    },
+    Requested(CallRequest),
     /// Our outgoing call rings.
     Received {
         /// The call.
@@ -292,7 +283,7 @@ impl NetworkEvent {
     #[must_use]
     pub fn call(&self) -> NetworkCall {
         match self {
-            Self::Requested { call, .. }
+            Self::Requested(CallRequest { call, .. })
             | Self::Received { call }
             | Self::Accepted { call, .. }
             | Self::Confirmed { call, .. }

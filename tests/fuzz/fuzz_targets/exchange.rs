@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use libfuzzer_sys::fuzz_target;
 use login::{Heard, LOCAL, Source, source};
 use quartet::call::{
-    Action, CallKey, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs,
+    Action, CallKey, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs,
 };
 use quartet::cdr::Cause;
 use quartet::config::{PasswordHash, Settings, load_texts};
@@ -93,13 +93,12 @@ impl User {
     fn settle(&mut self, now: Instant, registry: &Registry) {
         loop {
             if let Some(event) = self.adapter.poll_event() {
-                let NetworkEvent::Requested { call, from, to, offers, versions, p2p } = event else {
+                let NetworkEvent::Requested(incoming) = event else {
                     if let Some(leg) = &mut self.leg {
                         leg.handle_network(now, event);
                     }
                     continue;
                 };
-                let incoming = E2eeIncoming { call, from, to, offers, versions, p2p };
                 self.leg =
                     Some(E2eeLeg::answer(self.leg_config(registry), incoming, Box::new(ChaCha8Rng::seed_from_u64(3))));
                 continue;

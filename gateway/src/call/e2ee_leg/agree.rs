@@ -9,7 +9,7 @@ use quartet_proto::e2ee::{KeyExchange, Negotiation, Role, Version};
 use super::{E2eeLeg, State};
 use crate::call::leg::{Action, KeyExchangeJob, LegEvent};
 use crate::cdr::Cause;
-use crate::networks::{NetworkCommand, Offer};
+use crate::networks::{CallRequest, NetworkCommand, Offer};
 
 impl E2eeLeg {
     /// Caller: all secrets are drawn; their commitments go out.
@@ -26,14 +26,14 @@ impl E2eeLeg {
                 commitment: c.commitment(),
             })
             .collect();
-        self.network(NetworkCommand::Request {
+        self.network(NetworkCommand::Request(CallRequest {
             call: self.call,
             from: self.binding.caller.clone(),
             to: self.binding.callee.clone(),
             offers,
             versions: self.config.terms.versions.clone(),
             p2p: self.p2p,
-        });
+        }));
         self.state = State::Requested { drawn };
     }
 

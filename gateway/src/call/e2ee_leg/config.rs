@@ -3,7 +3,7 @@
 use quartet_proto::sdp::Codec;
 
 use crate::media::{Bind, LegKey};
-use crate::networks::{NetworkCall, NetworkId, Offer, Terms};
+use crate::networks::{NetworkCall, NetworkId, Terms};
 
 /// How an E2EE leg meets the world.
 #[derive(Clone, Debug)]
@@ -33,21 +33,4 @@ pub struct Outgoing {
     pub from: String,
     /// Whom.
     pub to: String,
-}
-
-/// What a leg that a user opened needs to know; the fields of [`crate::networks::NetworkEvent::Requested`].
-#[derive(Clone, Debug)]
-pub struct Incoming {
-    /// The call's name on the network.
-    pub call: NetworkCall,
-    /// Who calls.
-    pub from: String,
-    /// Which of our extensions.
-    pub to: String,
-    /// What the caller offers, its best first.
-    pub offers: Vec<Offer>,
-    /// The signalling versions that the caller speaks.
-    pub versions: Vec<String>,
-    /// Whether the caller lets media go straight between the parties.
-    pub p2p: bool,
 }

@@ -18,14 +18,14 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 use super::{BoxRng, Change, Exchange, Job, JobResult, Networks, Parts};
-use crate::call::{Action, E2eeIncoming, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
+use crate::call::{Action, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
 use crate::cdr::{Cause, Record};
 use crate::config;
 use crate::demo::{Hashes, phone_row};
 use crate::hub::{ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent, PlayKey};
 use crate::networks::hub::{self, Adapter};
-use crate::networks::{Network, NetworkCall, NetworkCommand, NetworkEvent, NetworkId};
+use crate::networks::{CallRequest, Network, NetworkCall, NetworkCommand, NetworkEvent, NetworkId};
 use crate::plugins::Registry;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -81,7 +81,7 @@ struct User {
     is_silent: bool,
     /// It sends no confirm.
     is_coy: bool,
-    requested: Option<E2eeIncoming>,
+    requested: Option<CallRequest>,
     ended: Vec<Cause>,
 }
 
@@ -421,27 +421,11 @@ impl World {
     }
 
     fn on_user_event(&mut self, event: NetworkEvent) {
-        let NetworkEvent::Requested {
-            call,
-            from,
-            to,
-            offers,
-            versions,
-            p2p,
-        } = event
-        else {
+        let NetworkEvent::Requested(incoming) = event else {
             if let Some(leg) = &mut self.user.leg {
                 leg.handle_network(self.now, event);
             }
             return;
-        };
-        let incoming = E2eeIncoming {
-            call,
-            from,
-            to,
-            offers,
-            versions,
-            p2p,
         };
         if self.user.is_silent {
             self.user.requested = Some(incoming);

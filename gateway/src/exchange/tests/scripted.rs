@@ -39,7 +39,7 @@ struct Machine {
 
 fn call_of(command: &NetworkCommand) -> (&'static str, NetworkCall) {
     match command {
-        NetworkCommand::Request { call, .. } => ("request", *call),
+        NetworkCommand::Request(request) => ("request", request.call),
         NetworkCommand::Received { call } => ("received", *call),
         NetworkCommand::Accept { call, .. } => ("accept", *call),
         NetworkCommand::Confirm { call, .. } => ("confirm", *call),
@@ -205,23 +205,7 @@ impl Beside {
 
     fn on_command(&mut self, command: NetworkCommand) {
         let now = self.world.now;
-        if let NetworkCommand::Request {
-            call,
-            from,
-            to,
-            offers,
-            versions,
-            p2p,
-        } = command
-        {
-            let incoming = E2eeIncoming {
-                call,
-                from,
-                to,
-                offers,
-                versions,
-                p2p,
-            };
+        if let NetworkCommand::Request(incoming) = command {
             self.leg = Some(E2eeLeg::answer(self.config(), incoming, seeded(800)));
         } else if let (Some(event), Some(leg)) = (mirrored(command), &mut self.leg) {
             leg.handle_network(now, event);
@@ -235,23 +219,8 @@ impl Beside {
             match leg.poll_action() {
                 Some(Action::Network(_, command)) => {
                     moved = true;
-                    if let NetworkCommand::Request {
-                        call,
-                        from,
-                        to,
-                        offers,
-                        versions,
-                        p2p,
-                    } = command
-                    {
-                        self.event(NetworkEvent::Requested {
-                            call,
-                            from,
-                            to,
-                            offers,
-                            versions,
-                            p2p,
-                        });
+                    if let NetworkCommand::Request(request) = command {
+                        self.event(NetworkEvent::Requested(request));
                     } else if let Some(event) = mirrored(command) {
                         self.event(event);
                     }
@@ -292,7 +261,7 @@ impl Beside {
 /// What the other side hears of a verb.
 fn mirrored(command: NetworkCommand) -> Option<NetworkEvent> {
     Some(match command {
-        NetworkCommand::Request { .. } => return None,
+        NetworkCommand::Request(_) => return None,
         NetworkCommand::Received { call } => NetworkEvent::Received { call },
         NetworkCommand::Accept {
             call,

@@ -16,7 +16,8 @@ use quartet_proto::hub as wire;
 use quartet_proto::hub::{ClientFrame, ErrorCode, Event, ExchangeName, Failure, Name, Request, ServerFrame, Version};
 
 use super::{
-    DiscardReason, KeyExchange, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, Offer, Refusal, Terms,
+    CallRequest, DiscardReason, KeyExchange, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, Offer, Refusal,
+    Terms,
 };
 use order::{Call, Calls, Step, Verdict};
 use words::{id_of, refusal};
@@ -255,14 +256,14 @@ impl Adapter {
             return self.send_discard(now, call, DiscardReason::Busy, Duration::ZERO);
         }
         let (from, to) = (from.into(), body.to.into());
-        self.events.push_back(NetworkEvent::Requested {
+        self.events.push_back(NetworkEvent::Requested(CallRequest {
             call,
             from,
             to,
             offers,
             versions,
             p2p: body.udp_p2p,
-        });
+        }));
     }
 
     fn refuse(&mut self, call: NetworkCall, why: Refusal) {
@@ -270,15 +271,15 @@ impl Adapter {
     }
 
     /// Our own request, checked before the hub sees it.
-    fn request(
-        &mut self,
-        now: Instant,
-        call: NetworkCall,
-        (from, to): (String, String),
-        offers: Vec<Offer>,
-        versions: Vec<String>,
-        udp_p2p: bool,
-    ) {
+    fn request(&mut self, now: Instant, request: CallRequest) {
+        let CallRequest {
+            call,
+            from,
+            to,
+            offers,
+            versions,
+            p2p: udp_p2p,
+        } = request;
         let Ok(to) = Name::new(to) else {
             return self.refuse(call, Refusal::UnknownUser);
         };
@@ -406,16 +407,7 @@ impl Network for Adapter {
 
     fn handle_command(&mut self, now: Instant, command: NetworkCommand) {
         match command {
-            NetworkCommand::Request {
-                call,
-                from,
-                to,
-                offers,
-                versions,
-                p2p,
-            } => {
-                self.request(now, call, (from, to), offers, versions, p2p);
-            }
+            NetworkCommand::Request(request) => self.request(now, request),
             NetworkCommand::Received { call } => {
                 if self.calls.command(call, Step::Receive) {
                     let body = wire::CallReceived { call: id_of(call) };

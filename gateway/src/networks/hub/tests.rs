@@ -37,14 +37,14 @@ fn offers() -> Vec<Offer> {
 }
 
 fn request(call: NetworkCall, from: &str, to: &str) -> NetworkCommand {
-    NetworkCommand::Request {
+    NetworkCommand::Request(crate::networks::CallRequest {
         call,
         from: from.to_owned(),
         to: to.to_owned(),
         offers: offers(),
         versions: vec!["8.0.0".to_owned(), "9.0.0".to_owned()],
         p2p: true,
-    }
+    })
 }
 
 fn accept(call: NetworkCall) -> NetworkCommand {
@@ -294,21 +294,10 @@ impl Pair {
 fn a_call_through_an_honest_hub() {
     let mut pair = Pair::new();
     pair.us(request(CALL, "100@gw", "anna"));
-    let [
-        NetworkEvent::Requested {
-            from,
-            to,
-            offers: offered,
-            versions,
-            p2p,
-            ..
-        },
-    ] = &events(&mut pair.theirs)[..]
-    else {
-        panic!("Anna is called")
+    let NetworkCommand::Request(placed) = request(CALL, "100@gw", "anna") else {
+        unreachable!("that is what it makes")
     };
-    assert_eq!((from.as_str(), to.as_str(), *p2p), ("100@gw", "anna", true));
-    assert_eq!((offered.clone(), versions.len()), (offers(), 2));
+    assert_eq!(events(&mut pair.theirs), [NetworkEvent::Requested(placed)]);
     // An accept without a received says both.
     pair.they(accept(CALL));
     let [
@@ -541,10 +530,14 @@ fn requests_that_are_not_for_us_are_dropped() {
     }
     assert_eq!((adapter.calls(), adapter.dropped()), (0, 4));
     hear(&mut adapter, now, &say::request(CALL, "100@gw"));
-    let [NetworkEvent::Requested { offers: offered, .. }] = &events(&mut adapter)[..] else {
+    let [NetworkEvent::Requested(request)] = &events(&mut adapter)[..] else {
         panic!("a call")
     };
-    assert_eq!(*offered, offers(), "unknown exchanges and repeated names are left out");
+    assert_eq!(
+        request.offers,
+        offers(),
+        "unknown exchanges and repeated names are left out"
+    );
     hear(&mut adapter, now, &say::request(CALL, "100@gw"));
     assert!(events(&mut adapter).is_empty());
 
