@@ -34,6 +34,13 @@ impl Rate {
     pub fn per_minute(count: u32) -> Self {
         Self::every(Duration::from_secs(60) / count.max(1), count / 2)
     }
+
+    /// One user's share of what several have in common [per minute](Self::per_minute): as much at once, and half as much in a
+    /// minute, so that the other half is there for others.
+    #[must_use]
+    pub fn half_of_per_minute(count: u32) -> Self {
+        Self::every(Duration::from_secs(120) / count.max(1), count / 2)
+    }
 }
 
 /// What was taken of a [`Rate`]: the generic cell rate algorithm, ITU-T I.371.

@@ -114,8 +114,15 @@ pub fn realm(folder: &Path, variables: &[(String, String)]) -> Result<String, Pr
 /// are not even read, so that a stranger's folder cannot have the contents of a file shown that only this user may read.
 fn check_writers(folder: &Path, files: &[ConfFile]) -> Result<(), Problems> {
     let mut problems: Vec<Problem> = Vec::new();
-    let paths = files.iter().map(|file| folder.join(file.name()));
-    for path in [folder.to_owned()].into_iter().chain(paths) {
+    let named = files.iter().map(|file| folder.join(file.name()));
+    // Whatever else lies there may be believed tomorrow; folders in it have their own owners, as that of the state.
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut there: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file())
+        .collect();
+    there.sort();
+    for path in [folder.to_owned()].into_iter().chain(named).chain(there) {
         for fault in Trusted::by_this_process().faults(&path) {
             let problem = Problem {
                 sentence: fault.to_string(),

@@ -113,8 +113,9 @@ impl Exchange {
                 (parties.network, parties.to) = (Some(network.clone()), user.clone());
                 let phone = self.phone(&parties.from).ok_or(Cause::Forbidden)?;
                 let called = std::iter::once(user.as_str());
-                if !self.limits.may_call(now, direction, &user)
-                    || !self.limits.take_route(now, direction, &destination.route, called)
+                let (limits, from) = (&mut self.limits, &parties.from);
+                if !limits.may_call(now, direction, from, &user)
+                    || !limits.take_route(now, direction, &destination.route, from, called)
                 {
                     return Err(TOO_MANY);
                 }
@@ -125,7 +126,7 @@ impl Exchange {
                 vec![(Leg::Sip(caller), FoundBy::Dialog(dialog)), callee]
             }
             (Arrival::Network { network, incoming }, DestinationKind::Phones(users)) => {
-                let contacts = self.contacts_to_ring(now, &users, &destination.route)?;
+                let contacts = self.contacts_to_ring(now, &parties.from, &users, &destination.route)?;
                 let key = LegKey(self.next_key());
                 let config = self.e2ee_leg_config(key, network.clone(), None).ok_or(Cause::Network)?;
                 let found_by = FoundBy::Network(network, incoming.call);
@@ -149,6 +150,7 @@ impl Exchange {
     fn contacts_to_ring(
         &mut self,
         now: Instant,
+        caller: &str,
         users: &[String],
         route: &str,
     ) -> Result<Vec<(config::Phone, Contact)>, Cause> {
@@ -159,7 +161,7 @@ impl Exchange {
             .collect();
         let called: Vec<_> = free
             .iter()
-            .filter(|phone| self.limits.may_call(now, Direction::Incoming, &phone.user))
+            .filter(|phone| self.limits.may_call(now, Direction::Incoming, caller, &phone.user))
             .cloned()
             .collect();
         let contacts: Vec<_> = called
@@ -179,7 +181,7 @@ impl Exchange {
             });
         }
         let rung = called.iter().map(|phone| phone.user.as_str());
-        if !self.limits.take_route(now, Direction::Incoming, route, rung) {
+        if !self.limits.take_route(now, Direction::Incoming, route, caller, rung) {
             return Err(TOO_MANY);
         }
         Ok(contacts)

@@ -1,4 +1,5 @@
-//! How many calls one caller may begin, one callee receives and one route takes in a minute.
+//! How many calls one caller may begin, one callee receives and one route takes in a minute. Of a callee's, one caller alone
+//! has half: the other half reaches him from others, whatever that one does.
 //!
 //! Names are those of one side: a phone and a user of a network may have the same, and neither may use up what is the other's.
 
@@ -23,8 +24,17 @@ struct Limiters {
 
 impl Limiters {
     fn per_minute(count: u32) -> Self {
+        Self::at(Rate::per_minute(count))
+    }
+
+    /// For one caller's share of a callee's: as many at once, and half as many a minute.
+    fn share_of(count: u32) -> Self {
+        Self::at(Rate::half_of_per_minute(count))
+    }
+
+    fn at(rate: Rate) -> Self {
         Self {
-            rate: Rate::per_minute(count),
+            rate,
             of: BTreeMap::new(),
             forget_at: FORGET_FROM,
         }
@@ -54,6 +64,8 @@ impl Limiters {
 pub(super) struct CallLimits {
     callers: Limiters,
     callees: Limiters,
+    /// By caller and callee.
+    pairs: Limiters,
     routes: Limiters,
 }
 
@@ -62,6 +74,7 @@ impl CallLimits {
         Self {
             callers: Limiters::per_minute(limits.calls_per_minute_phone),
             callees: Limiters::per_minute(limits.calls_per_minute_callee),
+            pairs: Limiters::share_of(limits.calls_per_minute_callee),
             routes: Limiters::per_minute(limits.calls_per_minute_route),
         }
     }
@@ -71,17 +84,18 @@ impl CallLimits {
         self.callers.take(now, direction, caller)
     }
 
-    /// Whether this callee may be called once more.
-    pub(super) fn may_call(&self, now: Instant, direction: Direction, callee: &str) -> bool {
-        self.callees.may(now, direction, callee)
+    /// Whether this callee may be called once more by this caller.
+    pub(super) fn may_call(&self, now: Instant, direction: Direction, caller: &str, callee: &str) -> bool {
+        self.callees.may(now, direction, callee) && self.pairs.may(now, direction, &pair(caller, callee))
     }
 
-    /// Counts a call along a route to these callees; `false`, and nothing is counted, if the route has taken too many.
+    /// Counts a caller's call along a route to these callees; `false`, and nothing is counted, if the route has taken too many.
     pub(super) fn take_route<'a>(
         &mut self,
         now: Instant,
         direction: Direction,
         route: &str,
+        caller: &str,
         callees: impl Iterator<Item = &'a str>,
     ) -> bool {
         if !self.routes.take(now, direction, route) {
@@ -89,9 +103,15 @@ impl CallLimits {
         }
         for callee in callees {
             self.callees.take(now, direction, callee);
+            self.pairs.take(now, direction, &pair(caller, callee));
         }
         true
     }
+}
+
+/// The name of two: neither has a line end in it.
+fn pair(caller: &str, callee: &str) -> String {
+    format!("{caller}\n{callee}")
 }
 
 #[cfg(test)]
@@ -105,6 +125,7 @@ mod tests {
         CallLimits {
             callers: Limiters::per_minute(30),
             callees: Limiters::per_minute(10),
+            pairs: Limiters::share_of(10),
             routes: Limiters::per_minute(300),
         }
     }
@@ -118,15 +139,18 @@ mod tests {
             .collect();
         assert_eq!((taken.len(), &taken[..15]), (44, &(0..15).collect::<Vec<_>>()[..]));
         let mut rung = 0;
-        while limits.may_call(begin, Outgoing, "anna") {
-            assert!(limits.take_route(begin, Outgoing, "people", ["anna"].into_iter()));
+        while limits.may_call(begin, Outgoing, "100", "anna") {
+            assert!(limits.take_route(begin, Outgoing, "people", "100", ["anna"].into_iter()));
             rung += 1;
         }
         assert_eq!(rung, 5);
-        let more =
-            (0..1000).filter(|n| limits.take_route(begin, Outgoing, "people", [format!("{n}").as_str()].into_iter()));
+        let more = (0..1000)
+            .filter(|n| limits.take_route(begin, Outgoing, "people", "100", [format!("{n}").as_str()].into_iter()));
         assert_eq!(more.count(), 150 - 5);
-        assert!(limits.may_call(begin, Outgoing, "999"), "a full route counts no callee");
+        assert!(
+            limits.may_call(begin, Outgoing, "100", "999"),
+            "a full route counts no callee"
+        );
     }
 
     #[test]
@@ -135,10 +159,29 @@ mod tests {
         let mut limits = limits();
         while limits.take_caller(now, Incoming, "100") {}
         assert!(limits.take_caller(now, Outgoing, "100"));
-        while limits.may_call(now, Outgoing, "101") {
-            limits.take_route(now, Outgoing, "people", ["101"].into_iter());
+        while limits.may_call(now, Outgoing, "100", "101") {
+            limits.take_route(now, Outgoing, "people", "100", ["101"].into_iter());
         }
-        assert!(limits.may_call(now, Incoming, "101"));
+        assert!(limits.may_call(now, Incoming, "100", "101"));
+    }
+
+    #[test]
+    fn one_caller_leaves_others_half_of_a_callees_minute() {
+        let begin = Instant::now();
+        let mut limits = limits();
+        let mut calls = |caller: &str, second: u64| {
+            let at = begin + Duration::from_secs(second);
+            limits.may_call(at, Outgoing, caller, "anna")
+                && limits.take_route(at, Outgoing, "people", caller, ["anna"].into_iter())
+        };
+        let (mut flood, mut other) = (0, 0);
+        for second in 0..600 {
+            flood += usize::from(calls("100", second));
+            if second % 20 == 10 {
+                other += usize::from(calls("101", second));
+            }
+        }
+        assert_eq!((flood, other), (5 + 49, 30), "nobody else is refused");
     }
 
     #[test]

@@ -636,6 +636,29 @@ fn a_user_is_rung_ten_times_a_minute_whoever_calls() {
 }
 
 #[test]
+fn one_caller_leaves_others_half_of_a_users_minute() {
+    let mut world = World::trio();
+    let mut next = 0;
+    let mut ring = |world: &mut World, conn: ConnKey| {
+        next += 1;
+        let asked = world.ask(conn, request(id(next), "bob"));
+        if asked.is_ok() {
+            world.done(conn, discard(id(next), DiscardReason::Hangup));
+        }
+        asked.is_ok()
+    };
+    let (mut flood, mut other) = (0, 0);
+    for second in 0..80 {
+        flood += usize::from(ring(&mut world, EVE));
+        if second % 20 == 19 {
+            other += usize::from(ring(&mut world, ANNA));
+        }
+        world.wait(Duration::from_secs(1));
+    }
+    assert_eq!(other, 4, "nobody else is refused; eve rang {flood} times");
+}
+
+#[test]
 fn an_account_that_owes_does_not_silence_its_neighbour() {
     let mut world = World::new();
     for (conn, token) in [(ANNA, "anna"), (EVE, "eve")] {

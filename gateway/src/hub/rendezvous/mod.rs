@@ -96,6 +96,8 @@ struct Owner {
     calls: RateLimiter,
     /// Requests of others for it.
     rung: RateLimiter,
+    /// Of these the ones of each caller.
+    rung_by: BTreeMap<Name, RateLimiter>,
 }
 
 /// The address stands in clear: tools that lock addresses out read this line.

@@ -108,21 +108,32 @@ impl Rendezvous {
         if devices.is_empty() {
             return Err(Failure::new(ErrorCode::Limit, "the callee has too many calls"));
         }
-        let rate = Rate::per_minute(limits.calls_per_minute_callee);
-        let rung = self.owners.get_mut(&callee).map(|owner| &mut owner.rung);
-        let rung =
-            rung.filter(|_| !gateway && self.sessions.get(&conn).is_some_and(|session| session.source.is_some()));
-        let wait = rung.as_ref().map_or(Duration::ZERO, |rung| rung.wait(now, rate));
-        if !wait.is_zero() {
-            return Err(limited(wait));
+        let is_paced = !gateway && !local(&conn);
+        let (rate, share) = (
+            Rate::per_minute(limits.calls_per_minute_callee),
+            Rate::half_of_per_minute(limits.calls_per_minute_callee),
+        );
+        let owner = self.owners.get_mut(&callee).filter(|_| is_paced);
+        if let Some(owner) = &owner {
+            let own = owner.rung_by.get(&account.user).copied().unwrap_or_default();
+            let wait = owner.rung.wait(now, rate).max(own.wait(now, share));
+            if !wait.is_zero() {
+                return Err(limited(wait));
+            }
         }
         let relays = self
             .calls
             .request(now, conn, &devices, body, &limits)
             .map_err(failure)?;
-        if let Some(rung) = rung {
-            // It was asked before.
-            let _ = rung.take(now, rate, 1);
+        if let Some(owner) = owner {
+            // Both were asked before.
+            let _ = owner.rung.take(now, rate, 1);
+            owner.rung_by.retain(|_, own| !own.is_rested(now));
+            let _ = owner
+                .rung_by
+                .entry(account.user.clone())
+                .or_default()
+                .take(now, share, 1);
         }
         Ok(relays)
     }

@@ -10,7 +10,7 @@ mod origin;
 mod pending;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -251,7 +251,13 @@ fn source(peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
     let last = last
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.rsplit(',').next());
-    last.and_then(|text| text.trim().parse().ok())
+    // Some proxies name the port as well.
+    let address = |text: &str| {
+        let text = text.trim();
+        let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+        text.parse::<IpAddr>().ok().or_else(with_port)
+    };
+    last.and_then(address)
         .map_or(peer, |address| SocketAddr::new(address, 0))
 }
 

@@ -494,6 +494,16 @@ async fn a_proxy_on_this_machine_names_the_source() {
     let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), "192.0.2.77".parse().unwrap())]);
     let stranger: SocketAddr = "198.51.100.1:9".parse().unwrap();
     assert_eq!(super::source(stranger, &headers), stranger, "nobody else is believed");
+    let proxy: SocketAddr = "127.0.0.1:9".parse().unwrap();
+    for (says, source) in [
+        ("192.0.2.77:4000", "192.0.2.77"),
+        ("[2001:db8::1]:4000", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("unknown", "127.0.0.1"),
+    ] {
+        let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), says.parse().unwrap())]);
+        assert_eq!(super::source(proxy, &headers).ip().to_string(), source);
+    }
 }
 
 #[tokio::test]
