@@ -270,7 +270,9 @@ mod tests {
 
         let (mut v, t) = begun(VerifyMode::Confirm);
         outputs(&mut v);
+        assert_eq!(v.verdict(), Verdict::Off);
         v.handle_played(t);
+        assert_eq!(v.verdict(), Verdict::Unverified, "it was asked");
         v.handle_timeout(t + Duration::from_secs(9));
         assert_eq!(outputs(&mut v), []);
         v.handle_timeout(t + Duration::from_secs(10));
@@ -282,6 +284,18 @@ mod tests {
         outputs(&mut v);
         v.handle_key(t, '9');
         assert_eq!(outputs(&mut v), [Output::Mismatch]);
+    }
+
+    #[test]
+    fn what_was_not_heard_cannot_be_confirmed() {
+        let (mut v, t) = begun(VerifyMode::Confirm);
+        outputs(&mut v);
+        v.handle_unheard();
+        v.handle_key(t, '1');
+        assert_eq!(
+            (outputs(&mut v), v.verdict(), v.poll_timeout()),
+            (vec![], Verdict::Off, None)
+        );
     }
 
     #[test]

@@ -372,3 +372,15 @@ pub trait Network: Send {
     /// When [`Network::handle_timeout`] is next due; `None` if nothing waits for time.
     fn poll_timeout(&self) -> Option<Instant>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_written_as_both_ends_log_it() {
+        let call = NetworkCall([0xAB, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF]);
+        assert_eq!(call.to_string(), "ab0100000000000000000000000000ff");
+        assert_eq!(format!("{call:?}"), "NetworkCall(ab0100000000000000000000000000ff)");
+    }
+}

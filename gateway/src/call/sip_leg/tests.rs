@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quartet_proto::net::{FiveTuple, Protocol};
 use quartet_proto::sdp::LocalCodec;
 use quartet_proto::sip::Uri;
 
@@ -246,4 +247,29 @@ fn a_phone_and_a_user_of_the_same_name_are_two() {
     assert!(call.has_phone("100") && !call.is_from_outside("100"));
     (call.parties.direction, call.parties.from) = (Direction::Incoming, "101".into());
     assert!(call.is_from_outside("101") && !call.has_phone("101"));
+}
+
+#[test]
+fn only_a_phone_that_is_called_rings_and_not_by_any_response() {
+    let rings = |leg: &mut SipLeg, status| {
+        let (dialog, body) = (DialogKey(1), None);
+        leg.handle_sip(SipEvent::Provisional { dialog, status, body });
+        std::iter::from_fn(|| leg.poll_event()).any(|event| matches!(event, LegEvent::Ringing))
+    };
+    assert!(!rings(&mut leg(1), 180), "it calls");
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 5060));
+    let contact = Contact {
+        uri: "sip:100@127.0.0.1".into(),
+        five_tuple: FiveTuple::new(Protocol::Udp, address, address),
+        expires: Instant::now(),
+        user_agent: None,
+    };
+    let name = || NameAddr::new(None, Uri::sip("anna", address));
+    let mut called = SipLeg::outgoing(config(1, address.ip()), DialogKey(1), contact, name(), name());
+    let lines = "c:127.0.0.1\nport:4000\nrtcp-port:4001\n".to_owned();
+    called.handle_media(MediaEvent::Local { leg: LegKey(1), lines });
+    assert_eq!(
+        [101, 179, 180, 183].map(|status| rings(&mut called, status)),
+        [false, false, true, true]
+    );
 }

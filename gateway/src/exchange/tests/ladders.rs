@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use quartet_proto::e2ee::fingerprint::Emoji;
+
 use super::*;
 use crate::call::{CallKey, Leg};
 use crate::exchange::{FoundBy, ice_addresses};
@@ -32,6 +34,8 @@ fn a_phone_calls_a_user() {
     world.user_accepts();
     world.drain();
     assert_eq!(world.spoken, ["en: 10 lines"], "the announcement");
+    let call = world.exchange.calls.values().next().expect("a call");
+    let words = call.emojis().expect("four").map(Emoji::word).join(", ");
     world.play_out();
     world.hang_up(0);
     world.drain();
@@ -55,6 +59,7 @@ gw -> 100: 200 OK";
     assert_eq!(world.ladder(), expected);
     assert_eq!(world.cause(), "answered");
     let header = format!("\r\nX-Quartet-Call: {}\r\n", world.records[0].call);
+    assert!(world.last_ok.contains(&words), "{words} in {}", world.last_ok);
     assert!(world.last_ok.contains(&header), "{}", world.last_ok);
     assert_eq!(world.user.ended, [Cause::Answered]);
     world.assert_empty();
@@ -90,6 +95,39 @@ media: bridged";
     world.user_ends(Cause::Answered);
     world.drain();
     assert_eq!((world.cause(), world.phones[1].end().as_str()), ("answered", "BYE"));
+    world.assert_empty();
+}
+
+#[test]
+fn signalling_packets_that_are_lost_are_sent_again() {
+    let mut world = World::new("");
+    world.dial("anna");
+    world.lose_signals = 100;
+    world.user_accepts();
+    world.drain();
+    let knows = |world: &World| world.user.leg.as_ref().and_then(E2eeLeg::codec).is_some();
+    assert!(!knows(&world), "the user knows nothing of our media");
+    world.lose_signals = 0;
+    world.run(6 * SECOND);
+    assert!(knows(&world));
+    world.hang_up(0);
+    world.drain();
+    world.assert_empty();
+}
+
+#[test]
+fn media_that_is_not_closed_in_time_is_forgotten() {
+    let mut world = World::new("");
+    world.dial("anna");
+    world.user_accepts();
+    world.drain();
+    world.hold_close = true;
+    world.hang_up(0);
+    world.drain();
+    assert_eq!(world.cause(), "answered");
+    world.run(4 * SECOND);
+    assert_eq!(world.exchange.call_count(), 1, "its sockets may still be open");
+    world.run(2 * SECOND);
     world.assert_empty();
 }
 
@@ -198,6 +236,15 @@ fn limits_refuse_with_a_cause_each() {
         refused("[limits]\ncalls_per_minute_route = 2\n", 2),
         ("480".into(), vec![limit])
     );
+    // The last phone that a user may ring has had its calls.
+    let mut world = World::new("[limits]\ncalls_per_minute_callee = 2\n").registered();
+    for seed in 0..2 {
+        world.user_dials_as(seed, "100@gw");
+        world.user_ends(Cause::Hangup);
+        world.drain();
+    }
+    let causes: Vec<_> = world.records.iter().map(|record| record.cause).collect();
+    assert_eq!(causes, ["hangup", limit]);
     // A phone that others ring may call: it has not done that itself.
     let mut world = World::new("[limits]\ncalls_per_phone = 1\n").registered();
     world.user_dials("100@gw");
@@ -285,6 +332,10 @@ fn the_emojis_are_spoken_and_checked() {
     assert_eq!(world.held.len(), 1);
     world.release_jobs();
     assert_eq!((world.spoken.len(), world.plays.len()), (2, 2), "and played");
+    assert_ne!(
+        world.plays[0].1, world.plays[1].1,
+        "the end of one is not that of the other"
+    );
     world.play_out();
     world.hang_up(0);
     world.drain();
@@ -314,10 +365,67 @@ fn the_emojis_are_spoken_and_checked() {
     world.fail_speech = true;
     world.user_accepts();
     world.drain();
-    assert_eq!(world.exchange.call_count(), 1, "the call goes on");
+    assert_eq!(
+        (world.exchange.call_count(), world.plays.len()),
+        (1, 0),
+        "the call goes on"
+    );
     world.hang_up(0);
     world.drain();
     assert_eq!(world.records[0].verdict.word(), "off");
+
+    // Nor can anybody confirm words that he has not heard.
+    let mut world = World::new("[call]\nverify = \"confirm\"\n");
+    world.dial("anna");
+    world.fail_speech = true;
+    world.user_accepts();
+    world.drain();
+    press(&mut world, "1");
+    assert_eq!(world.spoken.len(), 0);
+    world.hang_up(0);
+    world.drain();
+    assert_eq!(world.records[0].verdict.word(), "off");
+}
+
+/// What is asked for while sound is being made is said after that, and nothing is played to a call that is over.
+#[test]
+fn what_is_asked_for_meanwhile_is_not_lost() {
+    let asked = || {
+        let mut world = World::new("[call]\nverify = \"confirm\"\n");
+        world.dial("anna");
+        world.user_accepts();
+        world.hold_speech = true;
+        world.drain();
+        let leg = world.leg_over("rtp").expect("the phone's media");
+        world
+            .exchange
+            .handle_media(world.now, MediaEvent::Dtmf { leg, digit: '1' });
+        world.drain();
+        assert_eq!(
+            (world.held.len(), world.plays.len()),
+            (1, 0),
+            "the question is being made"
+        );
+        world
+    };
+    let mut world = asked();
+    world.hold_speech = false;
+    world.release_jobs();
+    assert_eq!(
+        (world.spoken.len(), world.plays.len()),
+        (2, 1),
+        "the question is out of date"
+    );
+    world.hang_up(0);
+    world.drain();
+    assert_eq!(world.records[0].verdict.word(), "verified");
+    let mut world = asked();
+    world.hang_up(0);
+    world.drain();
+    world.hold_speech = false;
+    world.release_jobs();
+    assert_eq!(world.plays.len(), 0);
+    world.assert_empty();
 }
 
 impl Exchange {

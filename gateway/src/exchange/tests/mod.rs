@@ -98,6 +98,8 @@ struct World {
     bridged: Vec<(LegKey, LegKey)>,
     plays: Vec<(LegKey, PlayKey)>,
     hold_jobs: bool,
+    /// Only announcements are held.
+    hold_speech: bool,
     held: Vec<(LegKey, Job)>,
     /// The gateway's E2EE media does not come up.
     hold_media: bool,
@@ -107,6 +109,10 @@ struct World {
     overload: bool,
     /// The next announcement has no sound.
     fail_speech: bool,
+    /// So many of the gateway's signalling packets are lost on their way.
+    lose_signals: usize,
+    /// Media that is closed does not say so.
+    hold_close: bool,
     spoken: Vec<String>,
     /// The last 200 to an INVITE of a phone.
     last_ok: String,
@@ -173,11 +179,14 @@ impl World {
             bridged: Vec::new(),
             plays: Vec::new(),
             hold_jobs: false,
+            hold_speech: false,
             held: Vec::new(),
             hold_media: false,
             waiting: BTreeSet::new(),
             overload: false,
             fail_speech: false,
+            lose_signals: 0,
+            hold_close: false,
             spoken: Vec::new(),
             last_ok: String::new(),
             records: Vec::new(),
@@ -230,6 +239,10 @@ impl World {
                 if network == hub_id() {
                     let text = String::from_utf8(frame).unwrap();
                     self.note_frame("gw -> hub", &text);
+                    if self.lose_signals > 0 && text.contains("\"call.signal\"") {
+                        self.lose_signals -= 1;
+                        continue;
+                    }
                     self.rendezvous.handle_input(self.now, OURS, &text);
                 } else {
                     self.ladder
@@ -277,7 +290,7 @@ impl World {
     }
 
     fn on_job(&mut self, leg: LegKey, job: Job) {
-        if self.hold_jobs {
+        if self.hold_jobs || (self.hold_speech && matches!(job, Job::Speak { .. })) {
             return self.held.push((leg, job));
         }
         let done = match job {
@@ -366,7 +379,9 @@ impl World {
             MediaCommand::Play { play, .. } => self.plays.push((leg, play)),
             MediaCommand::Close { .. } => {
                 assert!(self.media.remove(&leg).is_some(), "a leg closed that was not open");
-                self.exchange.handle_media(self.now, MediaEvent::Closed { leg });
+                if !self.hold_close {
+                    self.exchange.handle_media(self.now, MediaEvent::Closed { leg });
+                }
             }
             MediaCommand::Codec { .. }
             | MediaCommand::StopPlay { .. }
@@ -536,8 +551,13 @@ impl World {
 
     /// The user calls.
     fn user_dials(&mut self, to: &str) {
+        self.user_dials_as(77, to);
+    }
+
+    /// The user calls, by an id drawn from this seed.
+    fn user_dials_as(&mut self, seed: u64, to: &str) {
         let mut id = [0; 16];
-        seeded(77).fill_bytes(&mut id);
+        seeded(seed).fill_bytes(&mut id);
         let outgoing = E2eeOutgoing {
             call: NetworkCall(id),
             from: "anna".into(),

@@ -343,7 +343,11 @@ fn a_user_there_calls_a_phone_while_the_hub_has_a_call_of_its_own() {
     };
     beside.leg = Some(E2eeLeg::call(beside.config(), outgoing, seeded(801)));
     beside.drain();
-    // The servers may come before anything else, and forbid the straight way.
+    assert!(
+        beside.leg.as_ref().is_some_and(E2eeLeg::p2p),
+        "nobody has forbidden the straight way"
+    );
+    // The servers may come before anything else, and forbid it.
     beside.event(Beside::servers(NetworkCall([9; 16]), false));
     beside.world.pick_up(0);
     beside.drain();
