@@ -274,6 +274,23 @@ fn limits_refuse_with_a_cause_each() {
 }
 
 #[test]
+fn wrong_logins_are_slowed_as_the_settings_say() {
+    let mut world = World::new("[limits]\nlogin_failures = 2\nlogin_interval = \"3s\"\n");
+    world.phones[0].password = "battery-staple";
+    for failures in 0..2 {
+        assert_eq!(world.exchange.locked(world.now).len(), 0, "{failures}");
+        world.dial("anna");
+    }
+    assert_eq!(world.exchange.locked(world.now).len(), 1);
+    world.phones[0].password = PASSWORD;
+    world.dial("anna");
+    assert_eq!(world.exchange.call_count(), 0, "not judged");
+    world.run(4 * SECOND);
+    world.dial("anna");
+    assert_eq!(world.exchange.call_count(), 1);
+}
+
+#[test]
 fn a_stop_keeps_what_was_only_counted() {
     let mut world = World::new("[limits]\ncalls_per_minute_phone = 2\n");
     for _ in 0..10 {

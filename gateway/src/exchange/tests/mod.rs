@@ -64,6 +64,7 @@ fn seeded(seed: u64) -> BoxRng {
 /// A phone: an endpoint, whose user does what the test says.
 struct Phone {
     user: &'static str,
+    password: &'static str,
     at: SocketAddr,
     endpoint: Endpoint,
     events: Vec<SipEvent>,
@@ -633,6 +634,7 @@ impl Phone {
         endpoint.set_local(vec![(Protocol::Udp, at)]);
         Self {
             user,
+            password: PASSWORD,
             at,
             endpoint,
             events: Vec::new(),
@@ -648,7 +650,7 @@ impl Phone {
     fn credentials(&self) -> Option<Credentials> {
         Some(Credentials {
             user: self.user.into(),
-            password: PASSWORD.to_owned().into(),
+            password: self.password.to_owned().into(),
         })
     }
 
