@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use config::{Config, FileFormat};
+use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 use zeroize::Zeroizing;
 
-use super::check::{Block, Checked, Values, check_blocks, check_sections};
+use super::check::{Block, Values, check_blocks, check_sections};
 use super::environment::{PREFIX, check_variables};
 use super::kind::Raw;
 use super::options::ConfFile;
@@ -153,9 +153,13 @@ fn check_and_build(
     });
     let [quartet, phones, routes] = &trees;
 
-    let mut values = default_values();
-    values.extend(check_sections(quartet, &mut problems));
-    values.extend(check_variables(variables, &mut problems));
+    let layers = [
+        default_values(),
+        check_sections(quartet, &mut problems),
+        check_variables(variables, &mut problems),
+    ];
+    let mut values = Values::new();
+    layers.iter().for_each(|layer| values.extend(layer.clone()));
     cross::check_values(folder, &values, &mut problems);
 
     let phone_blocks = check_blocks(phones, "phone", &mut problems);
@@ -171,9 +175,7 @@ fn check_and_build(
         problems.dedup();
         return Err(Problems(problems));
     }
-    let [quartet, phones, routes] = &texts;
-    let text = |text: &Option<Zeroizing<String>>| text.as_deref().cloned().unwrap_or_default();
-    build(folder, [text(quartet), text(phones), text(routes)], &values).map(|settings| Loaded { settings, values })
+    build(folder, layers, &phone_blocks, &route_blocks).map(|settings| Loaded { settings, values })
 }
 
 /// Files in the order in which they are read, then lines, then variables.
@@ -260,33 +262,20 @@ fn default_values() -> Values {
     values
 }
 
-/// Lets `config` merge what was checked and serde build the structs.
-fn build(folder: &Path, texts: [String; 3], values: &Values) -> Result<Settings, Problems> {
-    let [quartet, phones, routes] = texts;
+/// Lets `config` merge what was checked, later layers over earlier ones, and serde build the structs.
+fn build(folder: &Path, layers: [Values; 3], phones: &[Block], routes: &[Block]) -> Result<Settings, Problems> {
     // What the check lets through, serde takes; if not, this sentence at least says where.
     let wrong = |file: ConfFile, error: String| Problems::file(&folder.join(file.name()), error);
-    let mut builder = Config::builder()
-        .add_source(config::File::from_str(&generate::defaults(), FileFormat::Toml))
-        .add_source(config::File::from_str(&quartet, FileFormat::Toml))
-        .add_source(variables(values));
-    for (path, checked) in values
-        .iter()
-        .filter(|(_, checked)| matches!(checked.place, Some(Place::Variable(_))))
-    {
-        if let Raw::List(items) = &checked.value {
-            let words: Vec<&str> = items.iter().filter_map(|(_, word)| word.text()).collect();
-            builder = builder
-                .set_override(path, words)
-                .map_err(|error| wrong(ConfFile::Quartet, error.to_string()))?;
-        }
-    }
+    let builder = layers
+        .into_iter()
+        .fold(Config::builder(), |builder, layer| builder.add_source(Layer(layer)));
     let mut main: QuartetFile = builder
         .build()
         .and_then(Config::try_deserialize)
         .map_err(|error| wrong(ConfFile::Quartet, error.to_string()))?;
     main.resolve_paths(folder);
-    let phones: PhonesFile = parse(&phones).map_err(|error| wrong(ConfFile::Phones, error.to_string()))?;
-    let routes: RoutesFile = parse(&routes).map_err(|error| wrong(ConfFile::Routes, error.to_string()))?;
+    let phones: PhonesFile = rows("phone", phones).map_err(|error| wrong(ConfFile::Phones, error.to_string()))?;
+    let routes: RoutesFile = rows("route", routes).map_err(|error| wrong(ConfFile::Routes, error.to_string()))?;
     Ok(Settings {
         folder: folder.to_owned(),
         phones: phones.phone.into_iter().map(|row| row.complete(&main.call)).collect(),
@@ -310,26 +299,64 @@ fn build(folder: &Path, texts: [String; 3], values: &Values) -> Result<Settings,
     })
 }
 
-fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, config::ConfigError> {
+/// The rows of phones.conf or routes.conf.
+fn rows<T: serde::de::DeserializeOwned>(section: &str, blocks: &[Block]) -> Result<T, ConfigError> {
+    let row = |block: &Block| {
+        let entries = block
+            .values
+            .iter()
+            .map(|(key, checked)| (key.clone(), value(&checked.value)));
+        Value::new(None, ValueKind::Table(entries.collect()))
+    };
+    let rows: Vec<Value> = blocks.iter().map(row).collect();
     Config::builder()
-        .add_source(config::File::from_str(text, FileFormat::Toml))
+        .set_override(section, rows)?
         .build()?
         .try_deserialize()
 }
 
-/// The overrides that are no lists, as a source that speaks `QUARTET__SIP__REALM`. Lists are set one by one: `config`
-/// would turn a realm that looks like a number into one if it were asked to split lists.
-fn variables(values: &Values) -> config::Environment {
-    let scalar = |(path, checked): (&String, &Checked)| {
-        let text = match (&checked.place, &checked.value) {
-            (Some(Place::Variable(_)), Raw::Text(text)) => text.clone(),
-            (Some(Place::Variable(_)), Raw::Integer(Some(number))) => number.to_string(),
-            _ => return None,
-        };
-        Some((format!("{PREFIX}{}", path.replace('.', "__").to_uppercase()), text))
+/// What one place says of quartet.conf: the option table, the file, or the environment.
+#[derive(Clone, Debug)]
+struct Layer(Values);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    /// As nested tables: a path is of our own making, and no expression for `config` to read.
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        let mut root = Map::new();
+        for (path, checked) in &self.0 {
+            let mut sections: Vec<&str> = path.split('.').collect();
+            let key = sections.pop().unwrap_or_default();
+            let mut table = &mut root;
+            for section in sections {
+                let below = table
+                    .entry(section.to_owned())
+                    .or_insert_with(|| Value::new(None, ValueKind::Table(Map::new())));
+                let ValueKind::Table(entries) = &mut below.kind else {
+                    unreachable!("no option has the name of a section")
+                };
+                table = entries;
+            }
+            table.insert(key.to_owned(), value(&checked.value));
+        }
+        Ok(root)
+    }
+}
+
+/// A value that was checked, as `config` takes it.
+fn value(raw: &Raw) -> Value {
+    let kind = match raw {
+        Raw::Text(text) | Raw::Other(text) => ValueKind::String(text.clone()),
+        Raw::Integer(number) => number.map_or(ValueKind::Nil, ValueKind::I64),
+        Raw::Flag(flag) => ValueKind::Boolean(*flag),
+        Raw::List(items) => ValueKind::Array(items.iter().map(|(_, item)| value(item)).collect()),
+        Raw::Table(entries) => {
+            let entries = entries.iter().map(|(key, _, raw)| (key.clone(), value(raw)));
+            ValueKind::Table(entries.collect())
+        }
     };
-    config::Environment::with_prefix("QUARTET")
-        .prefix_separator("__")
-        .separator("__")
-        .source(Some(values.iter().filter_map(scalar).collect()))
+    Value::new(None, kind)
 }

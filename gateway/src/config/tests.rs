@@ -706,6 +706,22 @@ fn the_shipped_examples_load_when_uncommented() {
 }
 
 #[test]
+fn plugin_options_of_any_id_are_merged_with_those_of_the_environment() {
+    let text = "[plugins.options.8k]\n1st-key = 0.5\nb_c = true\n[plugins.options.a-b]\nx = \"y.z[0]\"\n";
+    let variables = [("QUARTET__PLUGINS__OPTIONS__8K__D".to_owned(), "7".to_owned())];
+    let loaded = load_texts(Path::new("conf"), [text, "", ""], &variables).unwrap();
+    let options = &loaded.settings.plugins.options;
+    let of = |id: &str| {
+        options[id]
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("8k"), ["1st-key=0.5", "b_c=true", "d=7"]);
+    assert_eq!(of("a-b"), ["x=y.z[0]"]);
+}
+
+#[test]
 fn mutated_files_never_panic() {
     let phones = format!("[[phone]]\nuser = \"100\"\npassword_hash = {{ md5 = \"{MD5}\" }}\ncodecs = [\"opus\"]\n");
     let routes = "[[route]]\nname = \"a\"\nfrom = \"phones\"\nnumber = \"tg*{user}\"\nto = [\"hub:{user}\"]\n";
