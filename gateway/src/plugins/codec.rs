@@ -8,17 +8,10 @@ use quartet_plugin::{Setting, abi};
 use super::loader::calls::{DecoderHandle, EncoderHandle, NewCodec, SampleData};
 use super::loader::{self, Shared};
 use super::refusal::PluginError;
+use super::table::Table;
 
 /// One SDP name that a loaded plugin encodes and decodes. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct CodecTable(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    table: loader::CodecTable,
-    plugin: String,
-    shared: Arc<Shared>,
-}
+pub type CodecTable = Table<loader::CodecTable>;
 
 /// Which step of the negotiation [`CodecTable::fmtp`] is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,69 +43,59 @@ pub struct CodecSettings<'a> {
 pub(super) const MAX_TEXT: usize = 65_536;
 
 impl CodecTable {
-    pub(super) fn new(table: loader::CodecTable, plugin: String, shared: Arc<Shared>) -> Self {
-        Self(Arc::new(Inner { table, plugin, shared }))
-    }
-
     /// Returns the encoding name of `a=rtpmap`.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.0.table.name
-    }
-
-    /// Returns the id of the plugin that brings it.
-    #[must_use]
-    pub fn plugin(&self) -> &str {
-        &self.0.plugin
+        &self.row().name
     }
 
     /// Returns the static payload number, `None` if it is dynamic.
     #[must_use]
     pub fn payload_type(&self) -> Option<u8> {
-        self.0.table.payload_type
+        self.row().payload_type
     }
 
     /// Returns the RTP clock in Hz.
     #[must_use]
     pub fn clock(&self) -> u32 {
-        self.0.table.clock
+        self.row().clock
     }
 
     /// Returns the channel count that SDP shows.
     #[must_use]
     pub fn channels(&self) -> u32 {
-        self.0.table.channels
+        self.row().channels
     }
 
     /// Returns the most bytes that one packet has: the room to offer [`Encoder::encode`].
     #[must_use]
     pub fn max_packet(&self) -> usize {
-        self.0.table.max_packet as usize
+        self.row().max_packet as usize
     }
 
     /// Returns the PCM rates in Hz, best first.
     #[must_use]
     pub fn rates(&self) -> &[u32] {
-        &self.0.table.rates
+        &self.row().rates
     }
 
     /// Returns the packet durations that the encoder makes, in microseconds, best first.
     #[must_use]
     pub fn frame_us(&self) -> &[u32] {
-        &self.0.table.frame_us
+        &self.row().frame_us
     }
 
     pub(super) fn sample(&self) -> Option<&SampleData> {
-        self.0.table.sample.as_ref()
+        self.row().sample.as_ref()
     }
 
     pub(super) fn calls(&self) -> &loader::calls::CodecCalls {
-        &self.0.table.calls
+        &self.row().calls
     }
 
     /// Returns the options as the plugin gets them.
     pub(super) fn options(&self) -> &CStr {
-        &self.0.shared.options
+        &self.shared().options
     }
 
     /// Writes our `a=fmtp` value, or judges the remote one.
@@ -125,7 +108,7 @@ impl CodecTable {
             FmtpRole::Answer => (abi::FMTP_ANSWER, Some(c_text(remote))),
             FmtpRole::Accept => (abi::FMTP_ACCEPT, Some(c_text(remote))),
         };
-        let shared = &self.0.shared;
+        let shared = &self.shared();
         let mut out = vec![0; 512];
         loop {
             let Some(result) = self.calls().fmtp(word, &shared.options, remote.as_deref(), &mut out) else {
@@ -156,7 +139,7 @@ impl CodecTable {
     /// [`PluginError::Unsupported`] for a rate or channel count that is not served, [`PluginError::Barred`] if the
     /// plugin failed too often.
     pub fn encoder(&self, settings: &CodecSettings<'_>) -> Result<Encoder, PluginError> {
-        let shared = &self.0.shared;
+        let shared = &self.shared();
         shared.health.admit()?;
         let handle = self.with_new(settings, |new| self.calls().encoder(new));
         let handle = handle.map_err(|code| shared.health.judge(code, "encoder_new"))?;
@@ -173,7 +156,7 @@ impl CodecTable {
     /// [`PluginError::Unsupported`] for a rate or channel count that is not served, [`PluginError::Barred`] if the
     /// plugin failed too often.
     pub fn decoder(&self, settings: &CodecSettings<'_>) -> Result<Decoder, PluginError> {
-        let shared = &self.0.shared;
+        let shared = &self.shared();
         shared.health.admit()?;
         let handle = self.with_new(settings, |new| self.calls().decoder(new));
         let handle = handle.map_err(|code| shared.health.judge(code, "decoder_new"))?;

@@ -20,6 +20,7 @@ mod refusal;
 mod registry;
 mod self_check;
 mod signal;
+mod table;
 #[cfg(test)]
 mod tests;
 mod transport;

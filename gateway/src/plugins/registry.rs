@@ -266,7 +266,7 @@ impl Registry {
             Kind::Path => &mut self.paths,
             Kind::Codec | Kind::Session => &mut self.transports,
         };
-        let table = |table| TransportTable::new(table, kind, plugin.to_owned(), Arc::clone(shared));
+        let table = |table| TransportTable::new(table, plugin.to_owned(), Arc::clone(shared));
         list.extend(tables.into_iter().map(table));
         Ok(kind)
     }

@@ -13,51 +13,28 @@ use super::loader::{self, Shared};
 use super::packet::Packet;
 use super::refusal::PluginError;
 use super::registry::Kind;
+use super::table::Table;
 
 /// One way to carry media, or a path under one, that a loaded plugin brings. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct TransportTable(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    table: loader::TransportTable,
-    kind: Kind,
-    plugin: String,
-    shared: Arc<Shared>,
-}
+pub type TransportTable = Table<loader::TransportTable>;
 
 impl TransportTable {
-    pub(super) fn new(table: loader::TransportTable, kind: Kind, plugin: String, shared: Arc<Shared>) -> Self {
-        Self(Arc::new(Inner {
-            table,
-            kind,
-            plugin,
-            shared,
-        }))
-    }
-
     /// Returns the name that routes and configuration use.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.0.table.name
-    }
-
-    /// Returns the id of the plugin that brings it.
-    #[must_use]
-    pub fn plugin(&self) -> &str {
-        &self.0.plugin
+        &self.row().name
     }
 
     /// Returns the most bytes that it puts before a packet: what [`Packet::new`] needs.
     #[must_use]
     pub fn headroom(&self) -> usize {
-        self.0.table.headroom as usize
+        self.row().headroom as usize
     }
 
     /// Returns the most bytes that it puts behind a packet.
     #[must_use]
     pub fn tailroom(&self) -> usize {
-        self.0.table.tailroom as usize
+        self.row().tailroom as usize
     }
 
     /// Makes the machine for one leg. `options` are `name:value` lines of this leg, behind the operator's.
@@ -65,7 +42,7 @@ impl TransportTable {
     /// # Errors
     /// What the plugin says, or [`PluginError::Barred`] if it failed too often.
     pub fn create(&self, role: Role, now_ns: u64, options: &str) -> Result<Transport, PluginError> {
-        let shared = &self.0.shared;
+        let shared = self.shared();
         shared.health.admit()?;
         let role = match role {
             Role::Offer => abi::ROLE_OFFER,
@@ -74,11 +51,11 @@ impl TransportTable {
         let mut lines = shared.options.to_bytes().to_vec();
         lines.extend(options.bytes());
         let lines = CString::new(lines).map_err(|_| PluginError::Argument)?;
-        let handle = self.0.table.calls.create(role, now_ns, &lines);
+        let handle = self.row().calls.create(role, now_ns, &lines);
         let handle = handle.map_err(|code| shared.health.judge(code, "create"))?;
         Ok(Transport {
             handle,
-            kind: self.0.kind,
+            kind: self.row().kind,
             shared: Arc::clone(shared),
             state: State::Good,
         })

@@ -21,6 +21,7 @@ use quartet_plugin::abi;
 use self::calls::{CodecCalls, SampleData, TransportCalls};
 use super::health::Health;
 use super::refusal::{PluginError, Reason};
+use super::registry::Kind;
 
 /// Not in libloading: the library stays mapped whatever happens (glibc, musl: bits/dlfcn.h).
 const RTLD_NODELETE: i32 = 0x1000;
@@ -66,7 +67,7 @@ pub(super) enum Tables {
 
 /// What a codec table says, checked.
 #[derive(Debug)]
-pub(super) struct CodecTable {
+pub struct CodecTable {
     pub(super) name: String,
     pub(super) payload_type: Option<u8>,
     pub(super) clock: u32,
@@ -80,7 +81,8 @@ pub(super) struct CodecTable {
 
 /// What a transport table says, checked.
 #[derive(Debug)]
-pub(super) struct TransportTable {
+pub struct TransportTable {
+    pub(super) kind: Kind,
     pub(super) name: String,
     pub(super) headroom: u32,
     pub(super) tailroom: u32,
@@ -235,8 +237,8 @@ fn tables(plugin: &abi::Plugin) -> Result<Tables, Reason> {
             .map(|at| codec_table(at.cast()))
             .collect::<Result<_, _>>()
             .map(Tables::Codecs),
-        abi::KIND_SESSION => transports(pointers).map(Tables::Sessions),
-        abi::KIND_PATH => transports(pointers).map(Tables::Paths),
+        abi::KIND_SESSION => transports(pointers, Kind::Session).map(Tables::Sessions),
+        abi::KIND_PATH => transports(pointers, Kind::Path).map(Tables::Paths),
         other => Err(Reason::Kind(other)),
     }
 }
@@ -351,11 +353,14 @@ fn sample(at: *const abi::Sample, codec: &str) -> Result<Option<SampleData>, Rea
     }))
 }
 
-fn transports(pointers: Vec<*const c_void>) -> Result<Vec<TransportTable>, Reason> {
-    pointers.into_iter().map(|at| transport_table(at.cast())).collect()
+fn transports(pointers: Vec<*const c_void>, kind: Kind) -> Result<Vec<TransportTable>, Reason> {
+    pointers
+        .into_iter()
+        .map(|at| transport_table(at.cast(), kind))
+        .collect()
 }
 
-fn transport_table(at: *const abi::Transport) -> Result<TransportTable, Reason> {
+fn transport_table(at: *const abi::Transport, kind: Kind) -> Result<TransportTable, Reason> {
     // SAFETY: a table begins with its size and is readable for that many bytes (contract §3).
     let raw = unsafe { abi::adopt(at, at.cast::<u32>().read()) };
     let name = text(raw.name, "transport name")?;
@@ -371,6 +376,7 @@ fn transport_table(at: *const abi::Transport) -> Result<TransportTable, Reason> 
     let calls =
         TransportCalls::new(&raw).ok_or_else(|| table(format!("transport {name} lacks one of its eight functions")))?;
     Ok(TransportTable {
+        kind,
         name,
         headroom: raw.headroom,
         tailroom: raw.tailroom,
