@@ -6,6 +6,7 @@
 mod fault;
 
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 pub use self::fault::Fault;
 use self::fault::other_certificate;
 use super::line::{Line, Source, place::Tell};
+use super::peer::{Order, Peer};
 use crate::call::{Action, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
 use crate::cdr::Cause;
 use crate::io::signalling::generator;
@@ -78,20 +80,25 @@ pub enum Event {
     Ended(&'static str),
 }
 
-enum Order {
-    Dial(String),
-    HangUp,
-    Leave,
-    Vanish,
-}
-
 /// A peer on the hub; it leaves when dropped.
 #[derive(Debug)]
 pub struct E2eePeer {
-    orders: mpsc::UnboundedSender<Order>,
-    events: mpsc::UnboundedReceiver<Event>,
-    line: Arc<Line>,
+    peer: Peer<Event>,
     account: String,
+}
+
+impl Deref for E2eePeer {
+    type Target = Peer<Event>;
+
+    fn deref(&self) -> &Peer<Event> {
+        &self.peer
+    }
+}
+
+impl DerefMut for E2eePeer {
+    fn deref_mut(&mut self) -> &mut Peer<Event> {
+        &mut self.peer
+    }
 }
 
 impl E2eePeer {
@@ -142,30 +149,23 @@ impl E2eePeer {
             } => bail!("the hub refuses: {failure:?}"),
             ServerFrame::Answer { .. } | ServerFrame::Event(_) => bail!("the hub does not answer hello"),
         };
-        let (order_in, orders) = mpsc::unbounded_channel();
-        let (event_in, events) = mpsc::unbounded_channel();
         let (media_in, media) = mpsc::unbounded_channel();
-        let line = Arc::new(line(media_in)?);
-        line.say(setup.source);
+        let (peer, ends) = Peer::new(line(media_in)?);
+        peer.line().say(setup.source);
         let account = welcome.account.as_str().to_owned();
         let task = Task {
             adapter: Adapter::new(Name::new(account.clone())?),
             registry,
             setup,
-            line: Arc::clone(&line),
-            events: event_in,
+            line: ends.line,
+            events: ends.events,
             leg: None,
             packets: 0,
             account: account.clone(),
             take_at: None,
         };
-        tokio::spawn(task.run(socket, orders, media));
-        Ok(Self {
-            orders: order_in,
-            events,
-            line,
-            account,
-        })
+        tokio::spawn(task.run(socket, ends.orders, media));
+        Ok(Self { peer, account })
     }
 
     /// The name of its account.
@@ -173,34 +173,9 @@ impl E2eePeer {
         &self.account
     }
 
-    /// Whether it has lost its hub, so that nothing will happen any more.
-    pub fn is_gone(&self) -> bool {
-        self.events.is_closed() && self.events.is_empty()
-    }
-
-    /// Calls somebody.
-    pub fn dial(&self, to: &str) {
-        self.orders.send(Order::Dial(to.to_owned())).ok();
-    }
-
-    /// Ends the call.
-    pub fn hang_up(&self) {
-        self.orders.send(Order::HangUp).ok();
-    }
-
-    /// The process is gone: the connection breaks, media stops, nobody says a word.
+    /// The connection breaks, media stops, and nobody says a word.
     pub fn vanish(self) {
-        self.orders.send(Order::Vanish).ok();
-    }
-
-    /// Its media.
-    pub fn line(&self) -> &Line {
-        &self.line
-    }
-
-    /// The next thing that happens, none if nothing does in time.
-    pub async fn next(&mut self, limit: Duration) -> Option<Event> {
-        tokio::time::timeout(limit, self.events.recv()).await.ok().flatten()
+        self.peer.vanish();
     }
 
     /// Waits for an event of that kind; what comes before it is passed over.
@@ -211,23 +186,9 @@ impl E2eePeer {
         &mut self,
         what: &str,
         limit: Duration,
-        mut pick: impl FnMut(&Event) -> Option<T>,
+        pick: impl FnMut(&Event) -> Option<T>,
     ) -> anyhow::Result<T> {
-        let end = Instant::now() + limit;
-        let mut seen = Vec::new();
-        while let Some(event) = self.next(end.saturating_duration_since(Instant::now())).await {
-            if let Some(found) = pick(&event) {
-                return Ok(found);
-            }
-            seen.push(event);
-        }
-        bail!("the E2EE user waited {limit:?} in vain for {what}; it saw {seen:?}")
-    }
-}
-
-impl Drop for E2eePeer {
-    fn drop(&mut self) {
-        self.orders.send(Order::Leave).ok();
+        self.peer.wait_for(what, limit, pick).await
     }
 }
 
@@ -262,6 +223,8 @@ impl Task {
                 order = orders.recv() => match order {
                     Some(Order::Dial(to)) => self.dial(to),
                     Some(Order::HangUp) => self.end(Cause::Answered),
+                    // It takes calls as it was set up to.
+                    Some(Order::Answer) => {}
                     Some(Order::Vanish) => return,
                     Some(Order::Leave) | None => {
                         self.end(Cause::Answered);

@@ -7,6 +7,7 @@ pub mod e2ee_peer;
 pub mod gateway;
 pub mod hear;
 pub mod line;
+pub mod peer;
 pub mod phone;
 
 use std::path::Path;

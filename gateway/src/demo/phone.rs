@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context as _;
 use quartet_proto::net::{FiveTuple, Protocol, Receive};
 use quartet_proto::sip::{
     Contact, Credentials, DialogKey, Endpoint, EndpointConfig, NameAddr, SipCommand, SipEvent, Uri,
@@ -14,6 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use super::line::{Line, Source, place::Tell};
+use super::peer::{Order, Peer};
 use crate::call::{Action, LegCommand, LegEvent, SipLeg, SipLegConfig, offered_codecs};
 use crate::cdr::Cause;
 use crate::config::VerifyMode;
@@ -59,21 +60,8 @@ pub enum Event {
     Ended(&'static str),
 }
 
-enum Order {
-    Dial(String),
-    HangUp,
-    Answer,
-    Leave,
-    Vanish,
-}
-
 /// A phone; it unregisters when dropped.
-#[derive(Debug)]
-pub struct Phone {
-    orders: mpsc::UnboundedSender<Order>,
-    events: mpsc::UnboundedReceiver<Event>,
-    line: Arc<Line>,
-}
+pub type Phone = Peer<Event>;
 
 impl Phone {
     /// Switches the phone on; it registers by itself.
@@ -114,80 +102,36 @@ impl Phone {
         let mut endpoint = Endpoint::new(config, generator());
         endpoint.set_local(vec![(Protocol::Udp, local)]);
         endpoint.set_accounts(Vec::new());
-        let (order_in, orders) = mpsc::unbounded_channel();
-        let (event_in, events) = mpsc::unbounded_channel();
         let (media_in, media) = mpsc::unbounded_channel();
-        let line = Arc::new(line(media_in)?);
-        line.say(setup.source);
+        let (phone, ends) = Peer::new(line(media_in)?);
+        phone.line().say(setup.source);
         let mut task = Task {
             endpoint,
             registry,
             setup,
             local,
-            line: Arc::clone(&line),
-            events: event_in,
+            line: ends.line,
+            events: ends.events,
             leg: None,
             registered: false,
         };
         task.register(Duration::from_secs(300))?;
-        tokio::spawn(task.run(socket, orders, media));
-        Ok(Self {
-            orders: order_in,
-            events,
-            line,
-        })
-    }
-
-    /// Dials a number or name.
-    pub fn dial(&self, number: &str) {
-        self.orders.send(Order::Dial(number.to_owned())).ok();
+        tokio::spawn(task.run(socket, ends.orders, media));
+        Ok(phone)
     }
 
     /// Takes the call that rings.
     pub fn answer(&self) {
-        self.orders.send(Order::Answer).ok();
-    }
-
-    /// Hangs up.
-    pub fn hang_up(&self) {
-        self.orders.send(Order::HangUp).ok();
-    }
-
-    /// The phone is unplugged: it says nothing more, not even goodbye.
-    pub fn vanish(self) {
-        self.orders.send(Order::Vanish).ok();
-    }
-
-    /// Its media.
-    pub fn line(&self) -> &Line {
-        &self.line
-    }
-
-    /// The next thing that happens, none if nothing does in time.
-    pub async fn next(&mut self, limit: Duration) -> Option<Event> {
-        tokio::time::timeout(limit, self.events.recv()).await.ok().flatten()
+        self.order(Order::Answer);
     }
 
     /// Waits for an event; what comes before it is passed over.
     ///
     /// # Errors
-    /// If it does not come in time, or the call ends before it.
+    /// If it does not come in time.
     pub async fn wait(&mut self, wanted: &Event, limit: Duration) -> anyhow::Result<()> {
-        let end = Instant::now() + limit;
-        let mut seen = Vec::new();
-        while let Some(event) = self.next(end.saturating_duration_since(Instant::now())).await {
-            if event == *wanted {
-                return Ok(());
-            }
-            seen.push(event);
-        }
-        bail!("the phone waited {limit:?} in vain for {wanted:?}; it saw {seen:?}")
-    }
-}
-
-impl Drop for Phone {
-    fn drop(&mut self) {
-        self.orders.send(Order::Leave).ok();
+        let pick = |event: &Event| (event == wanted).then_some(());
+        self.wait_for(&format!("{wanted:?}"), limit, pick).await
     }
 }
 
