@@ -26,12 +26,12 @@ macro_rules! deserialize_by_from_str {
 
 deserialize_by_from_str!(Origin, Period, SipListen, HttpListen, Ports, Prompts, Level);
 
-/// A length of time, written as a whole number and `ms`, `s`, `m` or `h`.
+/// A length of time, written as whole numbers with units: `500ms`, `10s`, `1m 30s`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(Duration);
 
 impl Period {
-    /// Takes a length of time; what is below a millisecond is not printed.
+    /// Takes a length of time.
     pub const fn new(duration: Duration) -> Self {
         Self(duration)
     }
@@ -52,33 +52,14 @@ impl FromStr for Period {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "must be a whole number and a unit, as \"500ms\", \"10s\", \"2m\" or \"1h\"".to_owned();
-        let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-        let (number, unit) = text.split_at(unit_at);
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let unit_ms = match unit {
-            "ms" => 1,
-            "s" => 1000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return Err(wrong()),
-        };
-        number
-            .checked_mul(unit_ms)
-            .map(|ms| Self(Duration::from_millis(ms)))
-            .ok_or_else(wrong)
+        let wrong = |_| "must be a whole number and a unit, as \"500ms\", \"10s\", \"2m\" or \"1h\"".to_owned();
+        humantime::parse_duration(text).map(Self).map_err(wrong)
     }
 }
 
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = self.0.as_millis();
-        match ms {
-            _ if !ms.is_multiple_of(1000) => write!(f, "{ms}ms"),
-            _ if ms == 0 || !ms.is_multiple_of(60_000) => write!(f, "{}s", ms / 1000),
-            _ if !ms.is_multiple_of(3_600_000) => write!(f, "{}m", ms / 60_000),
-            _ => write!(f, "{}h", ms / 3_600_000),
-        }
+        humantime::format_duration(self.0).fmt(f)
     }
 }
 
@@ -308,9 +289,12 @@ mod tests {
             ("500ms", 500, "500ms"),
             ("10s", 10_000, "10s"),
             ("60s", 60_000, "1m"),
-            ("90s", 90_000, "90s"),
+            ("90s", 90_000, "1m 30s"),
+            ("1m 30s", 90_000, "1m 30s"),
             ("2m", 120_000, "2m"),
             ("1h", 3_600_000, "1h"),
+            ("1.5s", 1_500, "1s 500ms"),
+            ("10 sec", 10_000, "10s"),
             ("0s", 0, "0s"),
         ] {
             let period: Period = text.parse().unwrap();
@@ -322,9 +306,8 @@ mod tests {
             "10",
             "s",
             "-1s",
-            "1.5s",
-            "10 s",
-            "10sec",
+            "10 parsec",
+            "s10",
             "99999999999999999999s",
             "18446744073709551615h",
         ] {
