@@ -104,6 +104,14 @@ impl Dialog {
             }
     }
 
+    /// Whether it is over with a BYE of the peer; else it waits for a response.
+    pub(in crate::sip) fn ends_with_bye(&self) -> bool {
+        match self.state {
+            State::Calling | State::Cancelling | State::Ending => false,
+            State::Proceeding | State::Accepted | State::AwaitingAnswer | State::Confirmed => true,
+        }
+    }
+
     /// Takes a trusted request of the peer into account: its number, its Contact, its address. `false`: it comes too late.
     ///
     /// RFC 3261 §12.2.2.

@@ -8,6 +8,7 @@ use crate::sip::auth::Verdict;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{Method, Request};
 use crate::sip::response::Head;
+use crate::sip::transaction::Holder;
 use crate::sip::{Caller, DialogKey, SipEvent};
 
 impl Endpoint {
@@ -105,12 +106,24 @@ impl Endpoint {
     pub(super) fn is_overloaded(&mut self, now: Instant, head: &Head) -> bool {
         let limits = &self.config.limits;
         let dialogs_full = head.is_initial_invite() && self.dialogs.len() >= limits.dialogs;
-        let source = head.five_tuple.remote.ip();
-        let full = dialogs_full || self.servers.is_full(limits, source, head.is_in_dialog());
+        let full = dialogs_full || self.servers.is_full(limits, head.is_in_dialog());
         if full {
-            let seconds = limits.retry_after.to_string();
-            self.respond_stateless(now, head, 503, None, vec![("Retry-After", seconds)]);
+            self.respond_overloaded(now, head);
         }
         full
+    }
+
+    /// Says 503 if this holder has all the transactions that it may have.
+    pub(super) fn has_its_share(&mut self, now: Instant, head: &Head, holder: &Holder) -> bool {
+        let full = self.servers.has_its_share(&self.config.limits, holder);
+        if full {
+            self.respond_overloaded(now, head);
+        }
+        full
+    }
+
+    fn respond_overloaded(&mut self, now: Instant, head: &Head) {
+        let seconds = self.config.limits.retry_after.to_string();
+        self.respond_stateless(now, head, 503, None, vec![("Retry-After", seconds)]);
     }
 }

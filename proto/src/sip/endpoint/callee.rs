@@ -10,7 +10,7 @@ use crate::sip::dialog::{Dialog, State, Unacknowledged, contact_of, routes_of};
 use crate::sip::message::{Headers, NameAddr, Request, quote};
 use crate::sip::response::{Head, OutgoingResponse};
 use crate::sip::timers::{Owner, T1, TRANSACTION_TIMEOUT, Timer};
-use crate::sip::transaction::{ServerKey, ServerMachine};
+use crate::sip::transaction::{Holder, ServerKey, ServerMachine};
 use crate::sip::{Caller, DialogKey, SipError, SipEvent};
 
 impl Endpoint {
@@ -25,7 +25,8 @@ impl Endpoint {
         let Some(caller) = self.admit(now, request, &head) else {
             return;
         };
-        if self.is_body_refused(now, request, &head) {
+        let holder = Holder::Caller(caller.name().to_owned());
+        if self.has_its_share(now, &head, &holder) || self.is_body_refused(now, request, &head) {
             return;
         }
         let Some(target) = contact_of(&request.headers) else {
@@ -34,7 +35,7 @@ impl Endpoint {
         let (key, local_tag) = (self.next_dialog(), self.token());
         let five_tuple = head.five_tuple;
         let is_registered = self.registrar.reaches(five_tuple.peer(), Some(caller.name()));
-        let id = self.create_server_transaction(request, head, Some(key));
+        let id = self.create_server_transaction(request, head, holder, Some(key));
         self.respond(now, id, 100, "");
         self.dialogs.insert(Dialog {
             key,

@@ -5,9 +5,10 @@ use std::time::Instant;
 use super::callee::{body_of, content_type};
 use super::receive::abilities;
 use super::{ALLOW, Endpoint};
-use crate::sip::dialog::State;
+use crate::sip::dialog::{Dialog, State};
 use crate::sip::message::{Method, Request};
 use crate::sip::response::{Head, OutgoingResponse};
+use crate::sip::transaction::Holder;
 use crate::sip::{DialogKey, SipEvent};
 
 impl Endpoint {
@@ -15,10 +16,13 @@ impl Endpoint {
         let Some(key) = self.dialogs.of(request) else {
             return self.respond_stateless(now, &head, 481, None, Vec::new());
         };
-        if !self.is_from_peer(now, key, request, &head)
-            || self.is_refused(now, request, &head)
-            || self.is_overloaded(now, &head)
-        {
+        if !self.is_from_peer(now, key, request, &head) || self.is_refused(now, request, &head) {
+            return;
+        }
+        // A call can always be ended, once.
+        let holder = Holder::Dialog(key);
+        let ends = request.method == Method::Bye && self.dialogs.get(key).is_some_and(Dialog::ends_with_bye);
+        if !ends && (self.is_overloaded(now, &head) || self.has_its_share(now, &head, &holder)) {
             return;
         }
         if request.method == Method::Invite
@@ -36,7 +40,7 @@ impl Endpoint {
             Method::Bye => self.on_bye(now, key, request, head),
             Method::Invite => self.on_reinvite(now, key, request, head),
             Method::Info => {
-                let id = self.create_server_transaction(request, head, None);
+                let id = self.create_server_transaction(request, head, holder, None);
                 self.respond(now, id, 200, "");
                 let content_type = content_type(&request.headers);
                 self.events.push_back(SipEvent::Info {
@@ -47,7 +51,7 @@ impl Endpoint {
             }
             Method::Update => {
                 let contact = self.contact(key, head.five_tuple.local);
-                let id = self.create_server_transaction(request, head, None);
+                let id = self.create_server_transaction(request, head, holder, None);
                 // A new offer would need the TU; the peer can make it by re-INVITE.
                 let status = if request.body.is_empty() { 200 } else { 488 };
                 let extra = vec![("Contact", contact), ("Allow", ALLOW.to_owned())];
@@ -87,7 +91,7 @@ impl Endpoint {
     }
 
     fn on_reinvite(&mut self, now: Instant, key: DialogKey, request: &Request, head: Head) {
-        let id = self.create_server_transaction(request, head, Some(key));
+        let id = self.create_server_transaction(request, head, Holder::Dialog(key), Some(key));
         self.respond(now, id, 100, "");
         if let Some(dialog) = self.dialogs.get_mut(key) {
             dialog.invite = Some(id);
@@ -99,7 +103,7 @@ impl Endpoint {
     }
 
     fn on_bye(&mut self, now: Instant, key: DialogKey, request: &Request, head: Head) {
-        let id = self.create_server_transaction(request, head, None);
+        let id = self.create_server_transaction(request, head, Holder::Dialog(key), None);
         self.respond(now, id, 200, "");
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return;

@@ -11,7 +11,7 @@ use crate::sip::message::{Method, NameAddr, Request, Response, Scheme, Uri, host
 use crate::sip::outgoing::Outgoing;
 use crate::sip::registrar::{Contact, Refused, RequestedBinding, Update};
 use crate::sip::response::{Head, OutgoingResponse};
-use crate::sip::transaction::Purpose;
+use crate::sip::transaction::{Holder, Purpose};
 use crate::sip::{Caller, SipError, SipEvent};
 
 /// Contacts of one REGISTER: all that an account may have, and all that they replace.
@@ -50,8 +50,12 @@ impl Endpoint {
         let Some(Caller::Account(user)) = self.admit(now, request, &head) else {
             return;
         };
+        let holder = Holder::Caller(user.clone());
+        if self.has_its_share(now, &head, &holder) {
+            return;
+        }
         let source = head.five_tuple;
-        let id = self.create_server_transaction(request, head, None);
+        let id = self.create_server_transaction(request, head, holder, None);
         let tag = self.token();
         match self.bind(now, request, &user, source) {
             Ok(contacts) => {

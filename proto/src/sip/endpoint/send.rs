@@ -16,8 +16,8 @@ use crate::sip::outgoing::Outgoing;
 use crate::sip::response::{Head, OutgoingResponse};
 use crate::sip::timers::{Owner, TimerHandle};
 use crate::sip::transaction::{
-    Client, ClientMachine, ClientTransaction, InviteClient, InviteServer, Purpose, Server, ServerKey, ServerMachine,
-    ServerTransaction,
+    Client, ClientMachine, ClientTransaction, Holder, InviteClient, InviteServer, Purpose, Server, ServerKey,
+    ServerMachine, ServerTransaction,
 };
 use crate::sip::{DialogKey, SipError};
 
@@ -82,6 +82,7 @@ impl Endpoint {
         &mut self,
         request: &Request,
         head: Head,
+        holder: Holder,
         dialog: Option<DialogKey>,
     ) -> u64 {
         self.last_transaction += 1;
@@ -103,6 +104,7 @@ impl Endpoint {
             machine,
             key,
             head,
+            holder,
             dialog,
             last: None,
         };

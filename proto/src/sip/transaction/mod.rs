@@ -6,7 +6,6 @@ mod invite_server;
 mod server;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +16,6 @@ use super::outgoing::Outgoing;
 use super::response::Head;
 use super::{DialogKey, Limits};
 use crate::net::FiveTuple;
-use crate::rate::source_of;
 
 pub(in crate::sip) use client::Client;
 pub(in crate::sip) use invite_client::InviteClient;
@@ -108,6 +106,8 @@ pub(in crate::sip) struct ServerTransaction {
     pub(in crate::sip) key: ServerKey,
     /// What every response copies.
     pub(in crate::sip) head: Head,
+    /// Whose share of the table it takes.
+    pub(in crate::sip) holder: Holder,
     /// The dialog an INVITE made, or changes.
     pub(in crate::sip) dialog: Option<DialogKey>,
     /// The last response.
@@ -115,16 +115,28 @@ pub(in crate::sip) struct ServerTransaction {
 }
 
 impl Usage {
+    fn most(limits: &Limits) -> Self {
+        Self {
+            transactions: limits.server_transactions,
+            bytes: limits.server_bytes,
+        }
+    }
+
     fn reaches(self, most: Self, part: impl Fn(usize) -> usize) -> bool {
         self.transactions >= part(most.transactions) || self.bytes >= part(most.bytes)
     }
 }
 
-impl ServerTransaction {
-    fn source(&self) -> IpAddr {
-        source_of(self.head.five_tuple.remote.ip())
-    }
+/// Who holds transactions: none may fill the table for the others. Nobody else has any, for a request of a stranger leaves none.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::sip) enum Holder {
+    /// Who has logged in, or called us where we are registered, by name; wherever he comes from.
+    Caller(String),
+    /// The peer of a dialog, by requests within it.
+    Dialog(DialogKey),
+}
 
+impl ServerTransaction {
     /// About how many bytes it holds: the head, what it is found by, its timers, the last response.
     fn size(&self) -> usize {
         size_of::<Self>() + OVERHEAD + 2 * self.head.size() + self.last.as_ref().map_or(0, Vec::len)
@@ -139,11 +151,10 @@ pub(in crate::sip) struct Servers {
     /// INVITEs outside dialogs by From tag, Call-ID and CSeq, to see merged ones (RFC 3261 §8.2.2.2).
     by_origin: BTreeMap<(String, String, u32), u64>,
     total: Usage,
-    /// Of each source ([`source_of`]): none may fill the table for the others.
-    by_source: BTreeMap<IpAddr, Usage>,
+    by_holder: BTreeMap<Holder, Usage>,
 }
 
-/// What is held: of all, or of one source.
+/// What is held: of all, or of one holder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Usage {
     transactions: usize,
@@ -154,24 +165,29 @@ struct Usage {
 /// rounded up.
 const OVERHEAD: usize = 1_024;
 
-/// The part of the table that one source may have; all phones behind a proxy are one.
-const SOURCE_PART: usize = 4;
-/// The part that is kept for requests within dialogs, beyond the limit: a call can be ended whatever there is of others.
+/// The part of the table that one caller may have.
+const CALLER_PART: usize = 8;
+/// What one dialog may have: four requests a second by UDP, where each takes its place for 32 s.
+const DIALOG_SHARE: Usage = Usage {
+    transactions: 128,
+    bytes: 512 * 1024,
+};
+/// The part that is kept for requests within dialogs, beyond the limit.
 const RESERVE_PART: usize = 4;
 
 impl Servers {
-    fn count(&mut self, source: IpAddr, count: impl Fn(&mut Usage)) {
+    fn count(&mut self, holder: &Holder, count: impl Fn(&mut Usage)) {
         count(&mut self.total);
-        let usage = self.by_source.entry(source).or_default();
-        count(usage);
-        if *usage == Usage::default() {
-            self.by_source.remove(&source);
+        let held = self.by_holder.entry(holder.clone()).or_default();
+        count(held);
+        if *held == Usage::default() {
+            self.by_holder.remove(holder);
         }
     }
 
     pub(in crate::sip) fn insert(&mut self, id: u64, transaction: ServerTransaction) {
         let size = transaction.size();
-        self.count(transaction.source(), |usage| {
+        self.count(&transaction.holder, |usage| {
             usage.transactions += 1;
             usage.bytes += size;
         });
@@ -185,7 +201,7 @@ impl Servers {
     pub(in crate::sip) fn remove(&mut self, id: u64) {
         if let Some(transaction) = self.all.remove(&id) {
             let size = transaction.size();
-            self.count(transaction.source(), |usage| {
+            self.count(&transaction.holder, |usage| {
                 usage.transactions -= 1;
                 usage.bytes -= size;
             });
@@ -219,25 +235,26 @@ impl Servers {
     /// Keeps the response that retransmissions of the request get.
     pub(in crate::sip) fn keep_response(&mut self, id: u64, wire: Vec<u8>) {
         if let Some(transaction) = self.all.get_mut(&id) {
-            let (before, source) = (transaction.size(), transaction.source());
+            let before = transaction.size();
             transaction.last = Some(wire);
-            let after = transaction.size();
-            self.count(source, |usage| usage.bytes = usage.bytes - before + after);
+            let (after, holder) = (transaction.size(), transaction.holder.clone());
+            self.count(&holder, |usage| usage.bytes = usage.bytes - before + after);
         }
     }
 
-    /// Whether there is no room for another request of this source, within a dialog or not.
-    pub(in crate::sip) fn is_full(&self, limits: &Limits, source: IpAddr, is_in_dialog: bool) -> bool {
-        let most = Usage {
-            transactions: limits.server_transactions,
-            bytes: limits.server_bytes,
-        };
-        if is_in_dialog {
-            let with_reserve = |limit: usize| limit + limit / RESERVE_PART;
-            return self.total.reaches(most, with_reserve);
+    /// Whether there is no room for another request, whoever sends it.
+    pub(in crate::sip) fn is_full(&self, limits: &Limits, is_in_dialog: bool) -> bool {
+        let reserve = |limit: usize| if is_in_dialog { limit / RESERVE_PART } else { 0 };
+        self.total.reaches(Usage::most(limits), |limit| limit + reserve(limit))
+    }
+
+    /// Whether this holder has what it may have.
+    pub(in crate::sip) fn has_its_share(&self, limits: &Limits, holder: &Holder) -> bool {
+        let held = self.by_holder.get(holder).copied().unwrap_or_default();
+        match holder {
+            Holder::Caller(_) => held.reaches(Usage::most(limits), |limit| limit.div_ceil(CALLER_PART)),
+            Holder::Dialog(_) => held.reaches(DIALOG_SHARE, |limit| limit),
         }
-        let own = self.by_source.get(&source_of(source)).copied().unwrap_or_default();
-        self.total.reaches(most, |limit| limit) || own.reaches(most, |limit| limit.div_ceil(SOURCE_PART))
     }
 
     /// About how many bytes they hold.
