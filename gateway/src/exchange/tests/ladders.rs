@@ -30,9 +30,11 @@ fn users_get_no_socket_on_loopback_unless_all_is_there() {
 #[test]
 fn a_phone_calls_a_user() {
     let mut world = World::new("");
+    assert!(world.exchange.is_idle());
     world.dial("anna");
     world.user_accepts();
     world.drain();
+    assert!(!world.exchange.is_idle());
     assert_eq!(world.spoken, ["en: 10 lines"], "the announcement");
     let call = world.exchange.calls.values().next().expect("a call");
     let words = call.emojis().expect("four").map(Emoji::word).join(", ");
@@ -274,6 +276,28 @@ fn limits_refuse_with_a_cause_each() {
 }
 
 #[test]
+fn the_exchanges_are_offered_in_the_order_of_the_network() {
+    let mut world = World::new("");
+    world.user.is_silent = true;
+    world.dial("anna");
+    let requested = world.user.requested.as_ref().expect("a request");
+    let offered: Vec<_> = requested.offers.iter().map(|offer| offer.exchange).collect();
+    assert_eq!(offered, world.user.adapter.terms().key_exchanges);
+}
+
+#[test]
+fn a_user_who_reveals_another_value_than_announced_is_not_connected() {
+    let mut world = World::new("").registered();
+    world.user.is_lying = true;
+    world.user_dials("100@gw");
+    world.pick_up(0);
+    world.drain();
+    assert_eq!((world.cause(), world.phones[0].end().as_str()), ("key_exchange", "BYE"));
+    assert_eq!(world.bridged, []);
+    world.assert_empty();
+}
+
+#[test]
 fn wrong_logins_are_slowed_as_the_settings_say() {
     let mut world = World::new("[limits]\nlogin_failures = 2\nlogin_interval = \"3s\"\n");
     world.phones[0].password = "battery-staple";
@@ -291,16 +315,23 @@ fn wrong_logins_are_slowed_as_the_settings_say() {
 }
 
 #[test]
-fn a_stop_keeps_what_was_only_counted() {
-    let mut world = World::new("[limits]\ncalls_per_minute_phone = 2\n");
-    for _ in 0..10 {
-        world.dial("anna");
-    }
+fn what_was_only_counted_is_told_after_a_minute_or_at_the_end() {
+    let refused = || {
+        let mut world = World::new("[limits]\ncalls_per_minute_phone = 2\n");
+        for _ in 0..10 {
+            world.dial("anna");
+        }
+        world
+    };
     let count = |world: &World| {
         let refused = world.records.iter().filter(|record| record.cause == "limit");
         refused.map(|record| record.count).sum::<u32>()
     };
+    let mut world = refused();
     assert_eq!(count(&world), 1, "the others are counted");
+    world.run(61 * SECOND);
+    assert_eq!(count(&world), 9);
+    let mut world = refused();
     world.exchange.stop(world.now);
     world.drain();
     world.exchange.tell_all_summaries(world.now);

@@ -82,6 +82,8 @@ struct User {
     is_silent: bool,
     /// It sends no confirm.
     is_coy: bool,
+    /// It reveals another public value than the one that it committed to.
+    is_lying: bool,
     requested: Option<CallRequest>,
     ended: Vec<Cause>,
 }
@@ -171,6 +173,7 @@ impl World {
                 leg: None,
                 is_silent: false,
                 is_coy: false,
+                is_lying: false,
                 requested: None,
                 ended: Vec::new(),
             },
@@ -416,6 +419,12 @@ impl World {
             let Some(leg) = &mut self.user.leg else { return };
             match leg.poll_action() {
                 Some(Action::Network(_, NetworkCommand::Confirm { .. })) if self.user.is_coy => {}
+                Some(Action::Network(_, mut command)) if self.user.is_lying => {
+                    if let NetworkCommand::Confirm { public, .. } = &mut command {
+                        public[31] ^= 1;
+                    }
+                    self.user.adapter.handle_command(self.now, command);
+                }
                 Some(Action::Network(_, command)) => self.user.adapter.handle_command(self.now, command),
                 Some(Action::Compute(_, job)) => leg.handle_job(self.now, job.run()),
                 Some(Action::Media(MediaCommand::Open { leg: key, .. })) => {

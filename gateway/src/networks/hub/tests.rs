@@ -367,14 +367,29 @@ fn refusals_have_their_reasons() {
             why: Refusal::Offline
         }]
     );
-    pair.us(request(CALL, "anna", "anna"));
-    assert!(matches!(
-        events(&mut pair.ours)[..],
-        [NetworkEvent::Refused {
-            why: Refusal::Protocol(_),
-            ..
-        }]
-    ));
+    let with = |change: fn(&mut crate::networks::CallRequest)| {
+        let mut command = request(CALL, "100@gw", "anna");
+        if let NetworkCommand::Request(request) = &mut command {
+            change(request);
+        }
+        command
+    };
+    for command in [
+        request(CALL, "anna", "anna"),
+        with(|request| request.offers.clear()),
+        with(|request| request.versions.clear()),
+        with(|request| request.versions = vec!["9.0.0".to_owned(); 1_000]),
+    ] {
+        let mut pair = Pair::new();
+        pair.us(command);
+        assert!(matches!(
+            events(&mut pair.ours)[..],
+            [NetworkEvent::Refused {
+                why: Refusal::Protocol(_),
+                ..
+            }]
+        ));
+    }
 }
 
 #[test]
@@ -421,6 +436,13 @@ fn answers_become_refusals() {
         },
     );
     check(ErrorCode::Limit, None, Refusal::Busy);
+    check(
+        ErrorCode::Limit,
+        Some(9),
+        Refusal::RateLimited {
+            retry_after: Duration::from_secs(9),
+        },
+    );
     check(ErrorCode::Other("new".into()), None, Refusal::Protocol("new".into()));
 }
 
