@@ -190,6 +190,7 @@ async fn upgrade(
     if !peer.admission.name_source(source.ip()) {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "others wait; connect again\n");
     }
+    peer.admission.upgraded();
     upgrade
         .max_message_size(MAX_FRAME)
         .max_frame_size(MAX_FRAME)

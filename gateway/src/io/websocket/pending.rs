@@ -1,8 +1,9 @@
 //! Connections that have not said hello: bounded in number, per source and in time, whatever they do meanwhile.
 //!
-//! [`Pending`] is the table of them. In a source that has its share, and in the source with the most when the table is full,
-//! the oldest makes room: who says hello at once gets in, also while a crowd, or a neighbour behind the same NAT, holds
-//! connections open; and a source with one connection yields to none that has more.
+//! [`Pending`] is the table of them. In a source that has its share, and in the source with the most when the table is full, one
+//! makes room: the oldest of those that have come least far. So who says hello at once gets in, also while a crowd, or a
+//! neighbour behind the same NAT, holds or renews connections that say nothing; and a source with one connection yields to none
+//! that has more.
 //! Each connection carries an [`Admission`], which ends it at its deadline unless its hello was accepted by then.
 
 use std::cmp::Reverse;
@@ -10,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -61,10 +63,16 @@ impl Table {
         }
     }
 
-    /// Takes out the oldest of a source.
-    fn remove_oldest_of(&mut self, source: IpAddr) -> Option<Arc<Admission>> {
-        let oldest = self.sources.get(&source)?.first().copied()?;
-        self.remove(oldest)
+    /// Of a source's connections the one that makes room first: how far it has come, and its key.
+    fn first_to_go(&self, keys: &BTreeSet<u64>) -> Option<(Progress, u64)> {
+        let progress = |key: &u64| Some((self.connections.get(key)?.1.progress(), *key));
+        keys.iter().filter_map(progress).min()
+    }
+
+    /// Takes out the one of a source that makes room first.
+    fn remove_first_of(&mut self, source: IpAddr) -> Option<Arc<Admission>> {
+        let (_, key) = self.first_to_go(self.sources.get(&source)?)?;
+        self.remove(key)
     }
 
     fn remove(&mut self, key: u64) -> Option<Arc<Admission>> {
@@ -83,7 +91,7 @@ impl Pending {
         }
     }
 
-    /// Ends the oldest of a source that has its share, so that it may have one more.
+    /// Ends one of a source that has its share, so that it may have one more.
     ///
     /// A proxy on this machine connects for everybody: whom it connects for is known after the headers only, and counted
     /// by [`Admission::name_source`] then. Until then its connections are bounded by the table as a whole.
@@ -91,12 +99,12 @@ impl Pending {
         let source = source_of(address);
         let mut table = self.lock();
         let is_full = table.of(source) >= self.limit_of(source);
-        let evicted = is_full.then(|| table.remove_oldest_of(source)).flatten();
+        let evicted = is_full.then(|| table.remove_first_of(source)).flatten();
         drop(table);
         evict(evicted);
     }
 
-    /// Whether there are as many as there may be: then the oldest makes room for the next.
+    /// Whether there are as many as there may be: then one makes room for the next.
     pub(super) fn is_full(&self) -> bool {
         self.lock().connections.len() >= self.max
     }
@@ -111,6 +119,7 @@ impl Pending {
             key,
             deadline,
             standing: watch::Sender::new(Standing::Pending),
+            progress: AtomicU8::new(Progress::Silent as u8),
             reader: AtomicWaker::new(),
             pending: Arc::clone(self),
         });
@@ -119,15 +128,15 @@ impl Pending {
         admission
     }
 
-    /// Ends the oldest of the source that has the most, if there is any; of two with as many, that which has waited longer.
+    /// Ends one of the source that has the most, if there is any; of those with as many, the one that has come least far.
     pub(super) fn evict(&self) {
         let mut table = self.lock();
         let most = table
             .sources
             .iter()
-            .max_by_key(|(_, keys)| (keys.len(), Reverse(keys.first().copied())));
+            .max_by_key(|(_, keys)| (keys.len(), Reverse(table.first_to_go(keys))));
         let source = most.map(|(source, _)| *source);
-        let evicted = source.and_then(|source| table.remove_oldest_of(source));
+        let evicted = source.and_then(|source| table.remove_first_of(source));
         drop(table);
         evict(evicted);
     }
@@ -156,6 +165,17 @@ fn evict(evicted: Option<Arc<Admission>>) {
     }
 }
 
+/// How far a connection has come without a hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    /// It has sent nothing.
+    Silent,
+    /// It has sent something.
+    Speaking,
+    /// It is a WebSocket.
+    Upgraded,
+}
+
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -171,6 +191,8 @@ pub(super) struct Admission {
     key: u64,
     deadline: Instant,
     standing: watch::Sender<Standing>,
+    /// A [`Progress`].
+    progress: AtomicU8,
     /// Who reads, if it waits for the hello to be accepted.
     reader: AtomicWaker,
     pending: Arc<Pending>,
@@ -185,6 +207,23 @@ impl Admission {
         }
     }
 
+    fn progress(&self) -> Progress {
+        match self.progress.load(Ordering::Relaxed) {
+            0 => Progress::Silent,
+            1 => Progress::Speaking,
+            _ => Progress::Upgraded,
+        }
+    }
+
+    fn comes_to(&self, progress: Progress) {
+        self.progress.fetch_max(progress as u8, Ordering::Relaxed);
+    }
+
+    /// It is a WebSocket now.
+    pub(super) fn upgraded(&self) {
+        self.comes_to(Progress::Upgraded);
+    }
+
     /// Whether its hello is still awaited.
     pub(super) fn is_pending(&self) -> bool {
         *self.standing.borrow() == Standing::Pending
@@ -196,8 +235,8 @@ impl Admission {
         self.standing.send_replace(Standing::Ended(why));
     }
 
-    /// Counts the connection for the source that a proxy names instead of for the proxy; the oldest of a source that has its
-    /// share makes room. `false` if the connection is no longer pending.
+    /// Counts the connection for the source that a proxy names instead of for the proxy; one of a source that has its share
+    /// makes room. `false` if the connection is no longer pending.
     pub(super) fn name_source(&self, address: IpAddr) -> bool {
         let source = source_of(address);
         let mut table = self.pending.lock();
@@ -209,7 +248,7 @@ impl Admission {
             return true;
         }
         let is_full = table.of(source) >= self.pending.limit_of(source);
-        let evicted = is_full.then(|| table.remove_oldest_of(source)).flatten();
+        let evicted = is_full.then(|| table.remove_first_of(source)).flatten();
         table.forget(counted, self.key);
         table.sources.entry(source).or_default().insert(self.key);
         if let Some((counted, _)) = table.connections.get_mut(&self.key) {
@@ -302,6 +341,9 @@ impl AsyncRead for PlacedStream {
         }
         let done = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.read += buf.filled().len() - before;
+        if self.read > 0 {
+            self.admission.comes_to(Progress::Speaking);
+        }
         done
     }
 }
@@ -392,6 +434,33 @@ mod tests {
         // Of two with as many, that which has waited longer.
         pending.evict();
         assert!(!honest.is_pending() && crowd[3].is_pending());
+    }
+
+    #[test]
+    fn who_has_come_farther_yields_to_none_that_says_nothing() {
+        for progress in [Progress::Speaking, Progress::Upgraded] {
+            // A neighbour renews its connections, however often.
+            let pending = Arc::new(Pending::new(256, 16));
+            let honest = pending.enter(ip("192.0.2.1"), far());
+            honest.comes_to(progress);
+            let enter = |address: &str| {
+                pending.make_room_for(ip(address));
+                if pending.is_full() {
+                    pending.evict();
+                }
+                pending.enter(ip(address), far())
+            };
+            let crowd: Vec<_> = (0..1_000).map(|_| enter("192.0.2.1")).collect();
+            assert!(honest.is_pending() && crowd[999].is_pending() && !crowd[0].is_pending());
+            assert_eq!(held(&pending), (16, 16));
+            crowd.iter().for_each(|one| one.end("closed"));
+            // So does a crowd of many sources with one each.
+            for n in 0..1_000 {
+                enter(&format!("198.51.{}.{}", n / 250, n % 250));
+            }
+            assert!(honest.is_pending());
+            assert_eq!(held(&pending), (256, 256));
+        }
     }
 
     #[test]
