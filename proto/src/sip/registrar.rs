@@ -235,6 +235,15 @@ impl Registrar {
         found.is_some_and(|(at, of, _)| *at == peer && user.is_none_or(|user| of == user))
     }
 
+    /// Whether one account has a binding at each of the two.
+    pub(in crate::sip) fn is_one_account(&self, a: Peer, b: Peer) -> bool {
+        let mut users = self
+            .peers
+            .range((a, String::new(), 0)..)
+            .take_while(|(peer, ..)| *peer == a);
+        users.any(|(_, user, _)| self.reaches(b, Some(user)))
+    }
+
     fn binding(
         &mut self,
         now: Instant,

@@ -115,7 +115,7 @@ impl Guard {
             Some(account) => (account.ha1.md5.is_some(), account.ha1.sha256.is_some()),
             None => self.shape_of_unknown(user),
         };
-        let nonce = self.nonces.issue(now, source.ip(), rng);
+        let nonce = self.nonces.issue(now, source, rng);
         let realm = crate::sip::message::quote(&self.realm);
         let stale = if stale { ",stale=true" } else { "" };
         let write = |algorithm: &str| format!("Digest realm={realm},nonce=\"{nonce}\"{algorithm},qop=\"auth\"{stale}");
@@ -136,7 +136,7 @@ impl Guard {
         let Some(fields) = self.ours(request) else {
             return Verdict::Challenge { stale: false };
         };
-        let nonce = field(&fields, "nonce").and_then(|nonce| self.nonces.read(now, nonce, source.ip()));
+        let nonce = field(&fields, "nonce").and_then(|nonce| self.nonces.read(now, nonce, source));
         let Some(nonce) = nonce else {
             return Verdict::Challenge { stale: true };
         };

@@ -2,7 +2,7 @@
 //! that were used rightly are remembered.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -70,16 +70,17 @@ impl Nonces {
         }
     }
 
-    /// A new nonce for this address; it is good from nowhere else, so nobody can fail in another's name.
-    pub(super) fn issue(&mut self, now: Instant, source: IpAddr, rng: &mut dyn CryptoRng) -> String {
+    /// A new nonce for this address and port; it is good from nowhere else, so nobody can fail in another's name, not even a
+    /// neighbour who forges a phone's own address, for he does not hear what is sent there.
+    pub(super) fn issue(&mut self, now: Instant, source: SocketAddr, rng: &mut dyn CryptoRng) -> String {
         let mut random = [0; 8];
         rng.fill_bytes(&mut random[8 - RANDOM..]);
         let nonce = Nonce(self.millis(now), u64::from_be_bytes(random));
         self.write(nonce, source)
     }
 
-    /// Reads a nonce of ours; `None` if it is not, was given to another address, or is too old.
-    pub(super) fn read(&mut self, now: Instant, text: &str, source: IpAddr) -> Option<Nonce> {
+    /// Reads a nonce of ours; `None` if it is not, was given to another address or port, or is too old.
+    pub(super) fn read(&mut self, now: Instant, text: &str, source: SocketAddr) -> Option<Nonce> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         let nonce = Nonce(number(bytes.get(..TIME)?), number(bytes.get(TIME..TIME + RANDOM)?));
@@ -128,16 +129,17 @@ impl Nonces {
         u64::try_from(now.saturating_duration_since(epoch).as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn write(&self, nonce: Nonce, source: IpAddr) -> String {
+    fn write(&self, nonce: Nonce, source: SocketAddr) -> String {
         let mut bytes = Vec::with_capacity(TIME + RANDOM + MAC);
         bytes.extend_from_slice(&nonce.0.to_be_bytes()[8 - TIME..]);
         bytes.extend_from_slice(&nonce.1.to_be_bytes()[8 - RANDOM..]);
         let mut mac = Hmac::<Sha256>::new_from_slice(&*self.secret).expect("HMAC takes keys of any length");
         mac.update(&bytes);
-        match source {
+        match source.ip() {
             IpAddr::V4(ip) => mac.update(&ip.octets()),
             IpAddr::V6(ip) => mac.update(&ip.octets()),
         }
+        mac.update(&source.port().to_be_bytes());
         bytes.extend_from_slice(&mac.finalize().into_bytes()[..MAC]);
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -150,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5060);
 
     fn nonces(max: usize) -> (Nonces, ChaCha8Rng, Instant) {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -196,7 +198,9 @@ mod tests {
         let (mut nonces, mut rng, now) = nonces(2);
         let text = nonces.issue(now, HERE, &mut rng);
         assert!(nonces.read(now, &text, HERE).is_some());
-        assert!(nonces.read(now, &text, "127.0.0.2".parse().unwrap()).is_none());
+        for elsewhere in ["127.0.0.2:5060", "127.0.0.1:5061", "[::1]:5060"] {
+            assert!(nonces.read(now, &text, elsewhere.parse().unwrap()).is_none());
+        }
         assert!(nonces.read(now + Duration::from_secs(301), &text, HERE).is_none());
         for at in 0..24 {
             let mut other = text.clone().into_bytes();

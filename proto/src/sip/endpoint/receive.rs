@@ -178,15 +178,17 @@ impl Endpoint {
     }
 }
 
-/// Whether a response came from where its request went: over the same connection; from a registered phone's own addresses,
-/// ports included, for they are proven; else from the same host, for not everybody sends from where it listens.
+/// Whether a response came from where its request went: over the same connection; from addresses of the registered phone's own
+/// account, ports included, for they are proven; else from the same host, for not everybody sends from where it listens.
 fn is_from(registrar: &Registrar, request: FiveTuple, response: FiveTuple) -> bool {
     let [wanted, source] = [request, response].map(|way| way.remote.ip().to_canonical());
     let is_proven = registrar.reaches(request.peer(), None);
     wanted == source
         && request.protocol == response.protocol
         && request.connection == response.connection
-        && (!is_proven || request.remote == response.remote || registrar.reaches(response.peer(), None))
+        && (!is_proven
+            || request.remote == response.remote
+            || registrar.is_one_account(request.peer(), response.peer()))
 }
 
 /// What a response to OPTIONS tells.

@@ -169,7 +169,7 @@ fn all_that_is_kept_of_a_request_is_counted() {
 }
 
 /// Phone `user` registers from an address of its choice; whether it gets its 200.
-fn registers(world: &mut World, user: &str, source: &str, n: u64, tag: &str) -> bool {
+pub(super) fn registers(world: &mut World, user: &str, source: &str, n: u64, tag: &str) -> bool {
     let uri = format!("sip:{REALM}");
     let register = |auth: &str, branch: &str| {
         format!(

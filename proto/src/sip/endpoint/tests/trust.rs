@@ -1,5 +1,6 @@
 //! Within a dialog: who has seen its tags has seen its tags, and nothing else.
 
+use super::megaphone::registers;
 use super::*;
 
 const STRANGER: &str = "203.0.113.66:5060";
@@ -235,6 +236,9 @@ pub(super) fn a_strangers_response_is_none() {
     );
     world.inject(GATEWAY, STRANGER, answer.as_bytes());
     // Nor from another port of the phone's host, or of its NAT: where the phone is registered is proven.
+    world.inject(GATEWAY, "192.0.2.2:61000", answer.as_bytes());
+    // Nor if another account is registered there.
+    assert!(registers(&mut world, "101", "192.0.2.2:61000", 0, "t"));
     world.inject(GATEWAY, "192.0.2.2:61000", answer.as_bytes());
     world.second();
     assert!(
