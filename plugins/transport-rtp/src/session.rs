@@ -78,7 +78,7 @@ impl Transport for Rtp {
         Ok(())
     }
 
-    fn receive(&mut self, _: u64, packet: &mut Packet<'_>) -> Result<Outcome, Error> {
+    fn receive(&mut self, now_ns: u64, packet: &mut Packet<'_>) -> Result<Outcome, Error> {
         let (Some(source), Some(component)) = (packet.src(), self.component_of(packet.path())) else {
             return Ok(Outcome::Kept);
         };
@@ -88,17 +88,21 @@ impl Transport for Rtp {
         let bytes = packet.bytes();
         if is_rtcp(bytes) {
             // With RTP, the latch is that of RTP; reports do not decide it.
-            let accepted = bytes.len() >= MIN_RTCP
-                && if component == 2 {
-                    self.rtcp.accept(source)
-                } else {
-                    self.is_rtp_source(source)
-                };
+            // Its sender, RFC 3550 §6.4.1.
+            let ssrc = bytes
+                .get(4..8)
+                .and_then(|ssrc| ssrc.try_into().ok())
+                .map(u32::from_be_bytes);
+            let accepted = match ssrc.filter(|_| bytes.len() >= MIN_RTCP) {
+                Some(ssrc) if component == 2 => self.rtcp.accept(now_ns, source, ssrc),
+                Some(_) => self.is_rtp_source(source),
+                None => false,
+            };
             return Ok(if accepted { Outcome::Rtcp } else { Outcome::Kept });
         }
         let parsed = RtpPacket::parse(bytes).map_err(|_| Error::Malformed)?;
         let announced = self.streams.is_empty() || self.streams.contains(&parsed.ssrc);
-        let accepted = component == 1 && announced && self.rtp.accept(source);
+        let accepted = component == 1 && announced && self.rtp.accept(now_ns, source, parsed.ssrc);
         Ok(if accepted { Outcome::Rtp } else { Outcome::Kept })
     }
 

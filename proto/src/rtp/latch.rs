@@ -6,16 +6,23 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+/// A source that has been silent for so long may have gone; that of [`super::stream`].
+const SILENT_NS: u64 = 200_000_000;
+
 /// Remembers the one source of a component (RTP, or RTCP without rtcp-mux).
 ///
 /// Nothing is accepted before signalling has named an address. Then the first valid source that may be the phone is latched.
 /// The signalled address itself, once heard, replaces a source that was only guessed, and is final until signalling speaks
-/// again: then the phone's NAT may have given it another port, which is latched in its turn.
+/// again: then the phone's NAT may have given it another port, which is latched in its turn: at once if the same stream comes
+/// from there, else once the latched source has been silent for 200 ms. So a neighbour behind the same NAT who sends all the
+/// time gains nothing by a re-INVITE.
 #[derive(Clone, Debug, Default)]
 pub struct Latch {
     signalled: Option<SocketAddr>,
     home: Option<IpAddr>,
     latched: Option<SocketAddr>,
+    /// The SSRC that the latched source last sent, and when.
+    heard: Option<(u32, u64)>,
     /// Signalling named another address, and nothing has come from there.
     moved: bool,
     /// Signalling has spoken, and nothing has come since that shows where the phone is.
@@ -42,10 +49,19 @@ impl Latch {
         self.open = true;
     }
 
-    /// True if a packet from `source` is to be accepted; latches it where the rules allow.
+    /// True if a packet of this SSRC from `source` is to be accepted; latches the source where the rules allow. `now_ns` must not
+    /// go backwards.
     ///
     /// Call it for valid packets only: the first one decides.
-    pub fn accept(&mut self, source: SocketAddr) -> bool {
+    pub fn accept(&mut self, now_ns: u64, source: SocketAddr, ssrc: u32) -> bool {
+        let is_accepted = self.may_take(now_ns, source, ssrc);
+        if is_accepted {
+            self.heard = Some((ssrc, now_ns));
+        }
+        is_accepted
+    }
+
+    fn may_take(&mut self, now_ns: u64, source: SocketAddr, ssrc: u32) -> bool {
         let Some(signalled) = self.signalled else {
             return false;
         };
@@ -58,7 +74,10 @@ impl Latch {
         let same_place = self
             .latched
             .is_none_or(|latched| ip == latched.ip() || self.home == Some(ip));
-        if source == signalled || (self.open && may_be_the_phone && same_place) {
+        let is_free = self
+            .heard
+            .is_none_or(|(heard, at)| heard == ssrc || now_ns.saturating_sub(at) >= SILENT_NS);
+        if source == signalled || (self.open && may_be_the_phone && same_place && is_free) {
             self.latched = Some(source);
             (self.moved, self.open) = (false, false);
             return true;
@@ -94,7 +113,7 @@ mod tests {
     #[test]
     fn nobody_is_accepted_before_signalling() {
         let mut latch = Latch::new();
-        assert!(!latch.accept(at("192.0.2.9:1")));
+        assert!(!latch.accept(0, at("192.0.2.9:1"), 7));
         assert_eq!(latch.destination(), None);
     }
 
@@ -103,10 +122,10 @@ mod tests {
         let mut latch = Latch::new();
         latch.signal(at("10.0.0.5:4000"), None);
         assert_eq!(latch.destination(), Some(at("10.0.0.5:4000")));
-        assert!(latch.accept(at("198.51.100.1:61000")));
-        assert!(!latch.accept(at("198.51.100.1:61001")));
-        assert!(!latch.accept(at("203.0.113.66:4000")));
-        assert!(latch.accept(at("198.51.100.1:61000")));
+        assert!(latch.accept(0, at("198.51.100.1:61000"), 7));
+        assert!(!latch.accept(0, at("198.51.100.1:61001"), 7));
+        assert!(!latch.accept(0, at("203.0.113.66:4000"), 7));
+        assert!(latch.accept(0, at("198.51.100.1:61000"), 7));
         assert_eq!(latch.destination(), Some(at("198.51.100.1:61000")));
     }
 
@@ -114,9 +133,9 @@ mod tests {
     fn the_signalled_address_beats_a_guess_and_is_final() {
         let mut latch = Latch::new();
         latch.signal(at("192.0.2.5:4000"), None);
-        assert!(latch.accept(at("203.0.113.66:9")));
-        assert!(latch.accept(at("192.0.2.5:4000")));
-        assert!(!latch.accept(at("203.0.113.66:9")));
+        assert!(latch.accept(0, at("203.0.113.66:9"), 7));
+        assert!(latch.accept(0, at("192.0.2.5:4000"), 7));
+        assert!(!latch.accept(0, at("203.0.113.66:9"), 7));
         assert_eq!(latch.destination(), Some(at("192.0.2.5:4000")));
     }
 
@@ -124,26 +143,26 @@ mod tests {
     fn a_new_remote_moves_only_to_the_address_it_names() {
         let mut latch = Latch::new();
         latch.signal(at("192.0.2.5:4000"), None);
-        assert!(latch.accept(at("192.0.2.5:4000")));
+        assert!(latch.accept(0, at("192.0.2.5:4000"), 7));
         latch.signal(at("192.0.2.6:5000"), None);
         assert_eq!(latch.destination(), Some(at("192.0.2.6:5000")));
         assert!(
-            latch.accept(at("192.0.2.5:4000")),
+            latch.accept(0, at("192.0.2.5:4000"), 7),
             "the old source, until the new one is heard"
         );
-        assert!(!latch.accept(at("203.0.113.66:9")));
-        assert!(latch.accept(at("192.0.2.6:5000")));
-        assert!(!latch.accept(at("192.0.2.5:4000")));
+        assert!(!latch.accept(0, at("203.0.113.66:9"), 7));
+        assert!(latch.accept(0, at("192.0.2.6:5000"), 7));
+        assert!(!latch.accept(0, at("192.0.2.5:4000"), 7));
     }
 
     #[test]
     fn the_same_remote_again_keeps_the_latch() {
         let mut latch = Latch::new();
         latch.signal(at("10.0.0.5:4000"), None);
-        assert!(latch.accept(at("198.51.100.1:61000")));
+        assert!(latch.accept(0, at("198.51.100.1:61000"), 7));
         latch.signal(at("10.0.0.5:4000"), None);
         assert_eq!(latch.destination(), Some(at("198.51.100.1:61000")));
-        assert!(!latch.accept(at("198.51.100.2:61000")));
+        assert!(!latch.accept(0, at("198.51.100.2:61000"), 7));
     }
 
     #[test]
@@ -151,12 +170,15 @@ mod tests {
         let home = Some("198.51.100.1".parse().unwrap());
         let mut latch = Latch::new();
         latch.signal(at("10.0.0.5:4000"), home);
-        assert!(!latch.accept(at("203.0.113.66:4000")), "a stranger, before the phone");
-        assert!(latch.accept(at("198.51.100.1:61000")));
+        assert!(
+            !latch.accept(0, at("203.0.113.66:4000"), 7),
+            "a stranger, before the phone"
+        );
+        assert!(latch.accept(0, at("198.51.100.1:61000"), 7));
         let mut other = Latch::new();
         other.signal(at("192.0.2.5:4000"), home);
         assert!(
-            other.accept(at("192.0.2.5:4002")),
+            other.accept(0, at("192.0.2.5:4002"), 7),
             "the signalled machine, another port"
         );
     }
@@ -166,23 +188,49 @@ mod tests {
         let home = Some("198.51.100.1".parse().unwrap());
         let mut latch = Latch::new();
         latch.signal(at("10.0.0.5:4000"), home);
-        assert!(latch.accept(at("198.51.100.1:61000")));
-        assert!(!latch.accept(at("198.51.100.1:62000")));
+        assert!(latch.accept(0, at("198.51.100.1:61000"), 7));
+        assert!(!latch.accept(0, at("198.51.100.1:62000"), 7));
         // Resumed after a hold, the same address.
         latch.signal(at("10.0.0.5:4000"), home);
-        assert!(!latch.accept(at("203.0.113.66:4000")));
-        assert!(latch.accept(at("198.51.100.1:62000")));
+        assert!(!latch.accept(0, at("203.0.113.66:4000"), 7));
+        assert!(latch.accept(0, at("198.51.100.1:62000"), 7));
         assert_eq!(latch.destination(), Some(at("198.51.100.1:62000")));
-        assert!(!latch.accept(at("198.51.100.1:61000")));
+        assert!(!latch.accept(0, at("198.51.100.1:61000"), 7));
         // Another private port.
         latch.signal(at("10.0.0.5:4002"), home);
         assert_eq!(latch.destination(), Some(at("10.0.0.5:4002")));
-        assert!(latch.accept(at("198.51.100.1:62000")), "on its way still");
-        assert!(latch.accept(at("198.51.100.1:63000")));
+        assert!(latch.accept(0, at("198.51.100.1:62000"), 7), "on its way still");
+        assert!(latch.accept(0, at("198.51.100.1:63000"), 7));
         assert_eq!(latch.destination(), Some(at("198.51.100.1:63000")));
         // Nothing changed: the next word of the known source closes the door.
         latch.signal(at("10.0.0.5:4002"), home);
-        assert!(latch.accept(at("198.51.100.1:63000")));
-        assert!(!latch.accept(at("198.51.100.1:64000")));
+        assert!(latch.accept(0, at("198.51.100.1:63000"), 7));
+        assert!(!latch.accept(0, at("198.51.100.1:64000"), 7));
+    }
+
+    #[test]
+    fn a_neighbour_who_sends_all_the_time_gains_nothing_by_a_new_port() {
+        let (home, phone, neighbour) = (
+            Some("198.51.100.1".parse().unwrap()),
+            at("198.51.100.1:61000"),
+            at("198.51.100.1:62000"),
+        );
+        let ms = |ms: u64| ms * 1_000_000;
+        let mut latch = Latch::new();
+        latch.signal(at("10.0.0.5:4000"), home);
+        assert!(latch.accept(0, phone, 7));
+        latch.signal(at("10.0.0.5:4002"), home);
+        for packet in 0..100 {
+            assert!(!latch.accept(ms(20 * packet), neighbour, 66));
+            assert!(latch.accept(ms(20 * packet), phone, 7), "it goes on from where it was");
+        }
+        // Its NAT gives it another port: the same stream, at once.
+        latch.signal(at("10.0.0.5:4000"), home);
+        assert!(latch.accept(ms(2_000), at("198.51.100.1:63000"), 7));
+        assert!(!latch.accept(ms(3_000), neighbour, 66));
+        // Another stream, when the old one is over.
+        latch.signal(at("10.0.0.5:4002"), home);
+        assert!(!latch.accept(ms(2_100), at("198.51.100.1:64000"), 8));
+        assert!(latch.accept(ms(2_200), at("198.51.100.1:64000"), 8));
     }
 }
