@@ -372,7 +372,7 @@ impl World {
                 [self.exchange.poll_timeout(), self.rendezvous.poll_timeout(), self.user.adapter.poll_timeout(), user];
             let due = timers.into_iter().flatten().min().map(|at| at.saturating_duration_since(self.now));
             let step = due.unwrap_or(left).min(left);
-            (self.now, left) = (self.now + step + step, left - step);
+            (self.now, left) = (self.now + step, left - step);
             if due.is_none_or(|due| due > step) {
                 return;
             }
