@@ -38,7 +38,7 @@ use note::Blanked;
 
 pub use job::{Job, JobResult};
 pub use persist::Change;
-pub use report::{CallRow, LockedRow, PhoneRow};
+pub use report::{CallRow, LegRow, LockedRow, PhoneRow};
 
 /// A generator for a part that keeps its own.
 pub type BoxRng = Box<dyn CryptoRng + Send>;

@@ -6,7 +6,8 @@ use std::time::Instant;
 use quartet_proto::sip::Locked;
 use serde::Serialize;
 
-use super::Exchange;
+use super::{Exchange, FoundBy};
+use crate::call::CallKey;
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -27,6 +28,26 @@ pub struct CallRow {
     pub emojis: Option<[&'static str; 4]>,
     /// Their words.
     pub words: Option<[&'static str; 4]>,
+    /// What others call this call: one row for each leg.
+    pub legs: Vec<LegRow>,
+}
+
+/// What the other side of a leg calls the call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum LegRow {
+    /// A phone or a PBX.
+    Sip {
+        /// The `Call-ID` of its dialog.
+        sip_call_id: String,
+    },
+    /// An E2EE user.
+    Network {
+        /// The network's name in the conf files.
+        network: String,
+        /// The network's id of the call.
+        network_call: String,
+    },
 }
 
 /// One contact of a phone.
@@ -110,8 +131,24 @@ impl Exchange {
                 verdict: call.verdict().word(),
                 emojis: call.emojis().map(|emojis| [0, 1, 2, 3].map(|i| emojis[i].symbol())),
                 words: call.emojis().map(|emojis| [0, 1, 2, 3].map(|i| emojis[i].word())),
+                legs: self.leg_rows(call.key()),
             })
             .collect()
+    }
+
+    fn leg_rows(&self, call: CallKey) -> Vec<LegRow> {
+        let legs = self.legs.get(&call).into_iter().flatten();
+        legs.filter_map(|(_, found_by)| match found_by {
+            FoundBy::Dialog(dialog) => {
+                let sip_call_id = self.endpoint.call_id(*dialog)?.to_owned();
+                Some(LegRow::Sip { sip_call_id })
+            }
+            FoundBy::Network(network, call) => Some(LegRow::Network {
+                network: network.to_string(),
+                network_call: call.to_string(),
+            }),
+        })
+        .collect()
     }
 
     /// The contacts of all phones.

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use quartet_proto::e2ee::key_exchange::NO_SERVER_RANDOM;
 
 use super::*;
+use crate::exchange::LegRow;
 use crate::networks::{KeyExchange, Link, Servers, Terms};
 
 const NAME: &str = "script";
@@ -293,7 +294,13 @@ fn a_phone_calls_there_and_waits_for_the_servers() {
     let mut beside = Beside::new();
     beside.world.dial("9bob");
     beside.drain();
-    assert_eq!(beside.world.exchange.calls(beside.world.now)[0].to, "bob");
+    let row = beside.world.exchange.calls(beside.world.now).remove(0);
+    assert_eq!(row.to, "bob");
+    let [LegRow::Sip { sip_call_id }, LegRow::Network { network, network_call }] = &row.legs[..] else {
+        panic!("{:?}", row.legs);
+    };
+    assert!(!sip_call_id.is_empty());
+    assert_eq!((network.as_str(), network_call.len()), (NAME, 32));
     let leg = beside.leg.as_mut().expect("it rings there");
     leg.handle_command(
         beside.world.now,
