@@ -62,7 +62,7 @@ const BANNED: &[(&str, &[(&str, &str)])] = &[
         "gateway/src/exchange/",
         &[
             ("settle", "drain_events"),
-            ("attend", "dispatch_to_leg"),
+            ("attend", "advance_call_of"),
             ("Rng32", "BoxRng"),
         ],
     ),

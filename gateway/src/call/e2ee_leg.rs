@@ -201,7 +201,7 @@ impl E2eeLeg {
     pub fn handle_command(&mut self, now: Instant, command: LegCommand) {
         match command {
             LegCommand::Ring | LegCommand::Answer { .. } | LegCommand::Probe => {}
-            LegCommand::Accept { same_worker_as } => {
+            LegCommand::Connect { same_worker_as } => {
                 self.config.same_worker_as.get_or_insert(same_worker_as);
                 self.accept();
             }

@@ -60,7 +60,7 @@ pub enum LegCommand {
     /// The other side rings.
     Ring,
     /// Somebody accepted the call: whoever calls may begin to connect.
-    Accept {
+    Connect {
         /// The leg that accepted it: media of both has to meet in one worker.
         same_worker_as: LegKey,
     },

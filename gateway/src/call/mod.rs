@@ -9,8 +9,8 @@ mod codecs;
 mod e2ee_leg;
 mod key;
 mod leg;
+mod liveness;
 mod member;
-mod presence;
 mod record;
 mod sip_leg;
 mod terms;
@@ -27,8 +27,8 @@ pub use codecs::{e2ee_codecs, offered_codecs};
 pub use e2ee_leg::{E2eeLeg, E2eeLegConfig, Outgoing as E2eeOutgoing};
 pub use key::{CallKey, Instance, NoCallKey};
 pub use leg::{Action, KeyExchangeJob, KeyExchangeResult, Leg, LegCommand, LegEvent};
+use liveness::Liveness;
 use member::{Member, Phase};
-use presence::Presence;
 use record::Times;
 #[doc(hidden)] // for tests/fuzz
 pub use sip_leg::info::key as info_key;
@@ -64,7 +64,7 @@ pub struct Call {
     speech: Speech,
     /// What the callees that refused said, the most telling one.
     refusal: Option<Cause>,
-    presence: Presence,
+    liveness: Liveness,
     times: Times,
     /// What the running call was last noted with: whether it was answered, and the verdict.
     noted: Option<(bool, Verdict)>,
@@ -88,7 +88,7 @@ impl Call {
             plays: 0,
             speech: Speech::default(),
             refusal: None,
-            presence: Presence::new(now),
+            liveness: Liveness::new(now),
             times: Times::new(now),
             noted: None,
             actions: VecDeque::new(),
@@ -173,7 +173,7 @@ impl Call {
     /// Media has a word about a leg that the leg itself does not need.
     pub fn handle_report(&mut self, now: Instant, key: LegKey, report: Report) {
         let _call = self.span.clone().entered();
-        self.watch(now, key, report.silent);
+        self.check_silence(now, key, report.silent);
         if let Some(member) = self.member_mut(key) {
             member.report = report;
         }
@@ -301,7 +301,7 @@ impl Call {
                     self.actions
                         .push_back(Action::Media(MediaCommand::SendDtmf { leg, digit }));
                 }
-                self.verify.handle_key(now, digit);
+                self.verify.handle_digit(now, digit);
                 self.follow_verify(now);
             }
             LegEvent::Played(play) => {
@@ -330,7 +330,7 @@ impl Call {
         for other in others.into_iter().filter(|leg| *leg != key && *leg != caller) {
             self.end_member(now, other, Cause::Elsewhere);
         }
-        self.tell(now, caller, LegCommand::Accept { same_worker_as: key });
+        self.tell(now, caller, LegCommand::Connect { same_worker_as: key });
     }
 
     fn on_connected(&mut self, now: Instant, key: LegKey) {
@@ -373,7 +373,7 @@ impl Call {
     /// The two hear each other from now on.
     fn bridge(&mut self, now: Instant, a: LegKey, b: LegKey) {
         self.actions.push_back(Action::Media(MediaCommand::Bridge { a, b }));
-        self.presence = Presence::new(now);
+        self.liveness = Liveness::new(now);
         let mode = self.in_call().find_map(|member| member.leg.verify());
         self.verify = Verify::new(mode.unwrap_or(VerifyMode::Off), self.policy.confirm_timeout);
         if self.emojis().is_some() {

@@ -164,7 +164,7 @@ impl SipLeg {
                     self.sip(SipCommand::Ring { dialog, status, body });
                 }
             }
-            LegCommand::Accept { .. } => {}
+            LegCommand::Connect { .. } => {}
             LegCommand::Answer { display } => {
                 if let State::Waiting { .. } = self.state {
                     let peer = self.config.peer.clone();
@@ -206,7 +206,7 @@ impl SipLeg {
             }
             SipEvent::Reinvite { body, .. } => self.on_reinvite(body.as_deref()),
             SipEvent::Incoming { .. }
-            | SipEvent::Registration { .. }
+            | SipEvent::ContactChanged { .. }
             | SipEvent::LoginFailed { .. }
             | SipEvent::Registered { .. }
             | SipEvent::RegisterFailed { .. } => {}

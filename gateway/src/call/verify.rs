@@ -122,7 +122,7 @@ impl Verify {
     }
 
     /// The person with the handset pressed a key.
-    pub fn handle_key(&mut self, now: Instant, key: char) {
+    pub fn handle_digit(&mut self, now: Instant, key: char) {
         let starred = self.star_until.take().is_some_and(|until| now < until);
         match (key, starred) {
             ('*', _) => self.star_until = Some(now + STAR_TIME),
@@ -224,10 +224,10 @@ mod tests {
         );
         v.handle_played(t);
         assert_eq!(v.verdict(), Verdict::Announced);
-        v.handle_key(t, '1');
+        v.handle_digit(t, '1');
         assert_eq!(outputs(&mut v), [], "a digit without star belongs to the call");
-        v.handle_key(t, '*');
-        v.handle_key(t + Duration::from_secs(1), '1');
+        v.handle_digit(t, '*');
+        v.handle_digit(t + Duration::from_secs(1), '1');
         assert_eq!(outputs(&mut v), [Output::Speak(Script::Repeat)]);
     }
 
@@ -236,8 +236,8 @@ mod tests {
         for mode in [VerifyMode::Announce, VerifyMode::Confirm, VerifyMode::Off] {
             let (mut v, t) = begun(mode);
             outputs(&mut v);
-            v.handle_key(t, '*');
-            v.handle_key(t, '9');
+            v.handle_digit(t, '*');
+            v.handle_digit(t, '9');
             assert_eq!(outputs(&mut v), [Output::Mismatch], "{mode:?}");
             assert_eq!(v.verdict(), Verdict::Mismatch);
         }
@@ -247,10 +247,10 @@ mod tests {
     fn a_star_is_forgotten_after_a_while() {
         let (mut v, t) = begun(VerifyMode::Announce);
         outputs(&mut v);
-        v.handle_key(t, '*');
+        v.handle_digit(t, '*');
         assert_eq!(v.poll_timeout(), Some(t + STAR_TIME));
         v.handle_timeout(t + STAR_TIME);
-        v.handle_key(t + STAR_TIME, '9');
+        v.handle_digit(t + STAR_TIME, '9');
         assert_eq!(outputs(&mut v), []);
     }
 
@@ -258,12 +258,12 @@ mod tests {
     fn confirm_takes_one_two_nine_and_silence() {
         let (mut v, t) = begun(VerifyMode::Confirm);
         assert_eq!(outputs(&mut v), [Output::Speak(Script::Question)]);
-        v.handle_key(t, '2');
+        v.handle_digit(t, '2');
         assert_eq!(outputs(&mut v), [Output::Speak(Script::QuestionAgain)]);
-        v.handle_key(t, '5');
+        v.handle_digit(t, '5');
         assert_eq!(outputs(&mut v), [Output::Speak(Script::Invalid)]);
         v.handle_played(t);
-        v.handle_key(t, '1');
+        v.handle_digit(t, '1');
         assert_eq!(outputs(&mut v), [Output::Speak(Script::Verified)]);
         v.handle_played(t);
         assert_eq!((v.verdict(), v.poll_timeout()), (Verdict::Verified, None));
@@ -282,7 +282,7 @@ mod tests {
 
         let (mut v, t) = begun(VerifyMode::Confirm);
         outputs(&mut v);
-        v.handle_key(t, '9');
+        v.handle_digit(t, '9');
         assert_eq!(outputs(&mut v), [Output::Mismatch]);
     }
 
@@ -291,7 +291,7 @@ mod tests {
         let (mut v, t) = begun(VerifyMode::Confirm);
         outputs(&mut v);
         v.handle_unheard();
-        v.handle_key(t, '1');
+        v.handle_digit(t, '1');
         assert_eq!(
             (outputs(&mut v), v.verdict(), v.poll_timeout()),
             (vec![], Verdict::Off, None)
@@ -302,8 +302,8 @@ mod tests {
     fn off_says_nothing_until_asked() {
         let (mut v, t) = begun(VerifyMode::Off);
         assert_eq!(outputs(&mut v), []);
-        v.handle_key(t, '*');
-        v.handle_key(t, '1');
+        v.handle_digit(t, '*');
+        v.handle_digit(t, '1');
         assert_eq!(outputs(&mut v), [Output::Speak(Script::Repeat)]);
         v.handle_played(t);
         assert_eq!(v.verdict(), Verdict::Announced);

@@ -268,7 +268,7 @@ impl Task {
         if let Some(leg) = &mut self.leg {
             leg.handle_command(
                 now,
-                LegCommand::Accept {
+                LegCommand::Connect {
                     same_worker_as: LegKey(1),
                 },
             );

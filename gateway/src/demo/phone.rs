@@ -237,7 +237,7 @@ impl Task {
     }
 
     fn dial(&mut self, number: &str) {
-        let dialog = self.endpoint.next_dialog();
+        let dialog = self.endpoint.new_dialog_key();
         let at = self.setup.gateway;
         let contact = Contact {
             uri: Uri::sip(number, at).to_string(),
@@ -305,7 +305,7 @@ impl Task {
                     leg.handle_sip(event);
                 }
             }
-            SipEvent::Registration { .. } | SipEvent::LoginFailed { .. } => {}
+            SipEvent::ContactChanged { .. } | SipEvent::LoginFailed { .. } => {}
         }
     }
 

@@ -7,7 +7,7 @@ use quartet_proto::net::FiveTuple;
 use quartet_proto::sip::{Caller, Contact, NameAddr, SipCommand, Uri};
 use rand_core::Rng;
 
-use super::{Arrival, Exchange, FoundBy};
+use super::{Arrival, Exchange, ForeignId};
 use crate::call::{
     Call, CallKey, E2eeLeg, E2eeLegConfig, E2eeOutgoing, Leg, Parties, Policy, SipLeg, SipLegConfig, e2ee_codecs,
     offered_codecs,
@@ -32,21 +32,21 @@ const TOO_MANY: Cause = Cause::Limit { retry_after: None };
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// What a call begins with.
-type Legs = Vec<(Leg, FoundBy)>;
+type Legs = Vec<(Leg, ForeignId)>;
 
 impl Exchange {
     /// A call comes: it finds its route, and by that its legs; or it is refused.
     pub(super) fn admit(&mut self, now: Instant, arrival: Arrival) {
-        let found_by = arrival.found_by();
-        if let FoundBy::Network(network, call) = &found_by
+        let foreign_id = arrival.foreign_id();
+        if let ForeignId::Network(network, call) = &foreign_id
             && self.by_network.contains_key(&(network.clone(), *call))
         {
             return;
         }
-        let (key, mut parties) = (self.next_call(), arrival.parties());
+        let (key, mut parties) = (self.new_call_key(), arrival.parties());
         match self.legs_of(now, key, arrival, &mut parties) {
             Ok((policy, legs)) => self.begin(now, key, parties, policy, legs),
-            Err(cause) => self.refuse(now, key, found_by, &parties, cause),
+            Err(cause) => self.refuse(now, key, foreign_id, &parties, cause),
         }
     }
 
@@ -119,19 +119,19 @@ impl Exchange {
                 {
                     return Err(TOO_MANY);
                 }
-                let key = LegKey(self.next_key());
+                let key = self.new_leg_key();
                 let config = self.sip_leg_config((call, key), &phone, five_tuple, &user);
                 let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
                 let callee = self.call_user(NetworkId::new(&network), user, &parties.from, key)?;
-                vec![(Leg::Sip(caller), FoundBy::Dialog(dialog)), callee]
+                vec![(Leg::Sip(caller), ForeignId::Dialog(dialog)), callee]
             }
             (Arrival::Network { network, incoming }, DestinationKind::Phones(users)) => {
                 let contacts = self.contacts_to_ring(now, &parties.from, &users, &destination.route)?;
-                let key = LegKey(self.next_key());
+                let key = self.new_leg_key();
                 let config = self.e2ee_leg_config(key, network.clone(), None).ok_or(Cause::Network)?;
-                let found_by = FoundBy::Network(network, incoming.call);
+                let foreign_id = ForeignId::Network(network, incoming.call);
                 let caller = E2eeLeg::answer(config, incoming, (self.rng)());
-                let mut legs = vec![(Leg::E2ee(caller), found_by)];
+                let mut legs = vec![(Leg::E2ee(caller), foreign_id)];
                 legs.extend(
                     contacts
                         .iter()
@@ -194,7 +194,7 @@ impl Exchange {
         user: String,
         extension: &str,
         caller: LegKey,
-    ) -> Result<(Leg, FoundBy), Cause> {
+    ) -> Result<(Leg, ForeignId), Cause> {
         let from = self.networks.get(&network).map(|network| network.name_of(extension));
         let mut id = [0; 16];
         let mut rng = (self.rng)();
@@ -204,19 +204,19 @@ impl Exchange {
             from: from.ok_or(Cause::Network)?,
             to: user,
         };
-        let key = LegKey(self.next_key());
+        let key = self.new_leg_key();
         let config = self
             .e2ee_leg_config(key, network.clone(), Some(caller))
             .ok_or(Cause::Network)?;
         let leg = E2eeLeg::call(config, outgoing, rng);
-        Ok((Leg::E2ee(leg), FoundBy::Network(network, NetworkCall(id))))
+        Ok((Leg::E2ee(leg), ForeignId::Network(network, NetworkCall(id))))
     }
 
     /// Tells the caller that its call will not be.
-    fn refuse(&mut self, now: Instant, key: CallKey, found_by: FoundBy, parties: &Parties, cause: Cause) {
+    fn refuse(&mut self, now: Instant, key: CallKey, foreign_id: ForeignId, parties: &Parties, cause: Cause) {
         self.note_refused(now, key, parties, cause);
-        match found_by {
-            FoundBy::Dialog(dialog) => {
+        match foreign_id {
+            ForeignId::Dialog(dialog) => {
                 let command = SipCommand::Reject {
                     dialog,
                     status: cause.status(),
@@ -227,7 +227,7 @@ impl Exchange {
                     tracing::debug!(%error, "refused a call that is gone");
                 }
             }
-            FoundBy::Network(network, call) => {
+            ForeignId::Network(network, call) => {
                 let command = NetworkCommand::Discard {
                     call,
                     reason: cause.discard(),
@@ -260,18 +260,18 @@ impl Exchange {
         phone: &config::Phone,
         contact: &Contact,
         from: &str,
-    ) -> (Leg, FoundBy) {
-        let key = LegKey(self.next_key());
-        let dialog = self.endpoint.next_dialog();
+    ) -> (Leg, ForeignId) {
+        let key = self.new_leg_key();
+        let dialog = self.endpoint.new_dialog_key();
         let config = self.sip_leg_config((call, key), phone, contact.five_tuple, from);
         let host = contact.five_tuple.local;
         let from = NameAddr::new(Some(from), Uri::sip(from, host));
         let to = NameAddr::new(phone.name.as_deref(), Uri::sip(&phone.user, host));
         let leg = SipLeg::outgoing(config, dialog, contact.clone(), from, to);
-        (Leg::Sip(leg), FoundBy::Dialog(dialog))
+        (Leg::Sip(leg), ForeignId::Dialog(dialog))
     }
 
-    fn begin(&mut self, now: Instant, key: CallKey, parties: Parties, policy: Policy, legs: Vec<(Leg, FoundBy)>) {
+    fn begin(&mut self, now: Instant, key: CallKey, parties: Parties, policy: Policy, legs: Vec<(Leg, ForeignId)>) {
         tracing::info!(
             call = %key,
             from = %Redacted(&parties.from),
@@ -279,9 +279,9 @@ impl Exchange {
             route = parties.route,
             "call"
         );
-        for (leg, found_by) in &legs {
-            self.enter(key, leg.key(), found_by);
-            if let FoundBy::Dialog(dialog) = found_by {
+        for (leg, foreign_id) in &legs {
+            self.index_leg(key, leg.key(), foreign_id);
+            if let ForeignId::Dialog(dialog) = foreign_id {
                 self.log_dialog(*dialog);
             }
         }

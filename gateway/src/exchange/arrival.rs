@@ -3,7 +3,7 @@
 use quartet_proto::net::FiveTuple;
 use quartet_proto::sip::{Caller, DialogKey, SipEvent};
 
-use super::FoundBy;
+use super::ForeignId;
 use crate::call::Parties;
 use crate::cdr::Direction;
 use crate::networks::{CallRequest, NetworkId};
@@ -62,10 +62,10 @@ impl Arrival {
         }
     }
 
-    pub(super) fn found_by(&self) -> FoundBy {
+    pub(super) fn foreign_id(&self) -> ForeignId {
         match self {
-            Self::Sip { dialog, .. } => FoundBy::Dialog(*dialog),
-            Self::Network { network, incoming } => FoundBy::Network(network.clone(), incoming.call),
+            Self::Sip { dialog, .. } => ForeignId::Dialog(*dialog),
+            Self::Network { network, incoming } => ForeignId::Network(network.clone(), incoming.call),
         }
     }
 }

@@ -45,7 +45,7 @@ pub type BoxRng = Box<dyn CryptoRng + Send>;
 
 /// What the messages for a leg name it by.
 #[derive(Clone, Debug)]
-enum FoundBy {
+enum ForeignId {
     Dialog(DialogKey),
     Network(NetworkId, NetworkCall),
 }
@@ -83,12 +83,13 @@ pub struct Exchange {
     calls: BTreeMap<CallKey, Call>,
     deadlines: Deadlines,
     /// The legs that each call has had, and what they are found by.
-    legs: BTreeMap<CallKey, Vec<(LegKey, FoundBy)>>,
+    legs: BTreeMap<CallKey, Vec<(LegKey, ForeignId)>>,
     by_leg: BTreeMap<LegKey, CallKey>,
     by_dialog: BTreeMap<DialogKey, LegKey>,
     by_network: BTreeMap<(NetworkId, NetworkCall), LegKey>,
     instance: Instance,
-    next: u64,
+    /// The last key of a call or a leg.
+    last_key: u64,
     media: VecDeque<MediaCommand>,
     jobs: VecDeque<(LegKey, Job)>,
     changes: VecDeque<Change>,
@@ -142,7 +143,7 @@ impl Exchange {
             by_dialog: BTreeMap::new(),
             by_network: BTreeMap::new(),
             instance,
-            next: 0,
+            last_key: 0,
             media: VecDeque::new(),
             jobs: VecDeque::new(),
             changes: VecDeque::new(),
@@ -196,7 +197,7 @@ impl Exchange {
             }
             call.with_leg(leg, |leg| leg.handle_media(now, event));
         }
-        self.dispatch_to_leg(now, leg);
+        self.advance_call_of(now, leg);
         self.drain_events(now);
     }
 
@@ -216,7 +217,7 @@ impl Exchange {
                 }
             }
         }
-        self.dispatch_to_leg(now, leg);
+        self.advance_call_of(now, leg);
         self.drain_events(now);
     }
 
@@ -324,7 +325,7 @@ impl Exchange {
 
     fn on_sip(&mut self, now: Instant, event: SipEvent) {
         let Some(dialog) = event.dialog() else {
-            if let SipEvent::Registration { user, .. } = &event {
+            if let SipEvent::ContactChanged { user, .. } = &event {
                 self.store_bindings(now, user);
             }
             return self.log_event(now, event);
@@ -339,7 +340,7 @@ impl Exchange {
             self.by_dialog.remove(&dialog);
         }
         self.with_leg(leg, |leg| leg.handle_sip(event));
-        self.dispatch_to_leg(now, leg);
+        self.advance_call_of(now, leg);
     }
 
     fn on_network(&mut self, now: Instant, network: NetworkId, event: NetworkEvent) {
@@ -350,7 +351,7 @@ impl Exchange {
             return;
         };
         self.with_leg(leg, |leg| leg.handle_network(now, event));
-        self.dispatch_to_leg(now, leg);
+        self.advance_call_of(now, leg);
     }
 
     fn with_leg<R>(&mut self, leg: LegKey, feed: impl FnOnce(&mut Leg) -> R) -> Option<R> {
@@ -359,7 +360,7 @@ impl Exchange {
     }
 
     /// A leg was fed: its call hears it and acts.
-    fn dispatch_to_leg(&mut self, now: Instant, leg: LegKey) {
+    fn advance_call_of(&mut self, now: Instant, leg: LegKey) {
         let Some(key) = self.by_leg.get(&leg).copied() else {
             return;
         };
@@ -410,27 +411,27 @@ impl Exchange {
     }
 
     /// Notes what a leg of a call is found by.
-    fn enter(&mut self, key: CallKey, leg: LegKey, found_by: &FoundBy) {
+    fn index_leg(&mut self, key: CallKey, leg: LegKey, foreign_id: &ForeignId) {
         self.by_leg.insert(leg, key);
-        match found_by {
-            FoundBy::Dialog(dialog) => _ = self.by_dialog.insert(*dialog, leg),
-            FoundBy::Network(network, call) => {
+        match foreign_id {
+            ForeignId::Dialog(dialog) => _ = self.by_dialog.insert(*dialog, leg),
+            ForeignId::Network(network, call) => {
                 tracing::debug!(call = %key, leg = leg.0, %network, network_call = %call, "leg");
                 _ = self.by_network.insert((network.clone(), *call), leg);
             }
         }
-        self.legs.entry(key).or_default().push((leg, found_by.clone()));
+        self.legs.entry(key).or_default().push((leg, foreign_id.clone()));
     }
 
     /// Forgets a call and all that it was found by.
     fn forget(&mut self, key: CallKey) {
         self.calls.remove(&key);
         self.deadlines.set(key, None);
-        for (leg, found_by) in self.legs.remove(&key).unwrap_or_default() {
+        for (leg, foreign_id) in self.legs.remove(&key).unwrap_or_default() {
             self.by_leg.remove(&leg);
-            match found_by {
-                FoundBy::Dialog(dialog) => _ = self.by_dialog.remove(&dialog),
-                FoundBy::Network(network, call) => _ = self.by_network.remove(&(network, call)),
+            match foreign_id {
+                ForeignId::Dialog(dialog) => _ = self.by_dialog.remove(&dialog),
+                ForeignId::Network(network, call) => _ = self.by_network.remove(&(network, call)),
             }
         }
     }
@@ -454,13 +455,17 @@ impl Exchange {
         }
     }
 
-    fn next_call(&mut self) -> CallKey {
-        CallKey::new(self.instance, self.next_key())
+    fn new_call_key(&mut self) -> CallKey {
+        CallKey::new(self.instance, self.new_key())
     }
 
-    fn next_key(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+    fn new_leg_key(&mut self) -> LegKey {
+        LegKey(self.new_key())
+    }
+
+    fn new_key(&mut self) -> u64 {
+        self.last_key += 1;
+        self.last_key
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use quartet_proto::rate::source_of;
-use quartet_proto::sip::{DialogKey, RegistrationChange, SipEvent, blanked};
+use quartet_proto::sip::{ContactChange, DialogKey, SipEvent, blanked};
 
 use super::{Change, Exchange};
 use crate::cdr::Record;
@@ -14,13 +14,13 @@ impl Exchange {
     /// Logs what no call is concerned with.
     pub(super) fn log_event(&mut self, now: Instant, event: SipEvent) {
         match &event {
-            SipEvent::Registration {
+            SipEvent::ContactChanged {
                 user, change, source, ..
             } => match change {
-                RegistrationChange::Refreshed => {
+                ContactChange::Refreshed => {
                     tracing::debug!(user = %Redacted(user), source = %Redacted(source), "registration refreshed");
                 }
-                RegistrationChange::Added | RegistrationChange::Removed | RegistrationChange::Expired => {
+                ContactChange::Added | ContactChange::Removed | ContactChange::Expired => {
                     let user = user.clone();
                     if let Some(event) = self.registrations.note(now, user, event) {
                         log_registration(&event, 1);
@@ -125,7 +125,7 @@ impl Exchange {
 
 /// A change of an account's registrations, the last of so many in a minute.
 fn log_registration(event: &SipEvent, changes: u32) {
-    if let SipEvent::Registration {
+    if let SipEvent::ContactChanged {
         user, change, source, ..
     } = event
     {

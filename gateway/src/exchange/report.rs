@@ -6,7 +6,7 @@ use std::time::Instant;
 use quartet_proto::sip::Locked;
 use serde::Serialize;
 
-use super::{Exchange, FoundBy};
+use super::{Exchange, ForeignId};
 use crate::call::CallKey;
 
 /// One call.
@@ -103,13 +103,13 @@ impl Exchange {
     }
 
     /// SIP transactions, those included that only absorb retransmissions.
-    pub fn transactions(&self) -> usize {
-        self.endpoint.transactions()
+    pub fn transaction_count(&self) -> usize {
+        self.endpoint.transaction_count()
     }
 
     /// Whether no call and no dialog is left.
     pub fn is_idle(&self) -> bool {
-        self.calls.is_empty() && self.endpoint.dialogs() == 0
+        self.calls.is_empty() && self.endpoint.dialog_count() == 0
     }
 
     /// Calls in any state as the networks know them: none may outlive the calls here.
@@ -138,12 +138,12 @@ impl Exchange {
 
     fn leg_rows(&self, call: CallKey) -> Vec<LegRow> {
         let legs = self.legs.get(&call).into_iter().flatten();
-        legs.filter_map(|(_, found_by)| match found_by {
-            FoundBy::Dialog(dialog) => {
+        legs.filter_map(|(_, foreign_id)| match foreign_id {
+            ForeignId::Dialog(dialog) => {
                 let sip_call_id = self.endpoint.call_id(*dialog)?.to_owned();
                 Some(LegRow::Sip { sip_call_id })
             }
-            FoundBy::Network(network, call) => Some(LegRow::Network {
+            ForeignId::Network(network, call) => Some(LegRow::Network {
                 network: network.to_string(),
                 network_call: call.to_string(),
             }),
@@ -162,6 +162,10 @@ impl Exchange {
                 user_agent: contact.user_agent,
             })
         };
-        self.endpoint.registrations(now).into_iter().flat_map(rows).collect()
+        self.endpoint
+            .registered_accounts(now)
+            .into_iter()
+            .flat_map(rows)
+            .collect()
     }
 }

@@ -18,7 +18,7 @@ impl Signalling {
                 "calls": self.exchange.call_count(),
                 "legs": self.media.legs(),
                 "media_sockets": self.media.sockets(),
-                "sip_transactions": self.exchange.transactions(),
+                "sip_transactions": self.exchange.transaction_count(),
                 "phones": self.exchange.phones(now).len(),
                 "hub_sessions": self.rendezvous.sessions(),
                 "sip": self.sip.addresses().map(|(protocol, address)| format!("{}:{address}", protocol.name().to_ascii_lowercase())).collect::<Vec<_>>(),

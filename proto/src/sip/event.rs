@@ -10,7 +10,7 @@ use crate::net::FiveTuple;
 
 /// What became of a registered contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RegistrationChange {
+pub enum ContactChange {
     /// It is new.
     Added,
     /// It was there and lives longer now.
@@ -57,11 +57,11 @@ impl Caller {
 #[derive(Clone, Debug, PartialEq)]
 pub enum SipEvent {
     /// A contact of an account changed.
-    Registration {
+    ContactChanged {
         /// The account.
         user: String,
         /// What changed.
-        change: RegistrationChange,
+        change: ContactChange,
         /// The contact, as it is now (or was).
         contact: Contact,
         /// Where the request came from; for `Expired`, where the binding came from.
@@ -199,7 +199,7 @@ impl SipEvent {
             | Self::Ended { dialog }
             | Self::Info { dialog, .. }
             | Self::Reinvite { dialog, .. } => Some(*dialog),
-            Self::Registration { .. }
+            Self::ContactChanged { .. }
             | Self::LoginFailed { .. }
             | Self::Registered { .. }
             | Self::RegisterFailed { .. } => None,

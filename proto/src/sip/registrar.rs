@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::RegistrationChange;
+use super::ContactChange;
 use super::message::Uri;
 use crate::net::{FiveTuple, Peer};
 
@@ -60,7 +60,7 @@ pub(in crate::sip) enum Refused {
 }
 
 /// A change, the account and the contact.
-pub(in crate::sip) type Change = (RegistrationChange, String, Contact, SocketAddr);
+pub(in crate::sip) type Change = (ContactChange, String, Contact, SocketAddr);
 
 #[derive(Clone, Debug)]
 struct Binding {
@@ -105,10 +105,10 @@ impl Registrar {
                 return Err(Refused::OutOfOrder);
             }
             let change = match (found, requested.expires.is_zero()) {
-                (Some(_), true) => RegistrationChange::Removed,
-                (Some(_), false) => RegistrationChange::Refreshed,
+                (Some(_), true) => ContactChange::Removed,
+                (Some(_), false) => ContactChange::Refreshed,
                 (None, true) => continue,
-                (None, false) => RegistrationChange::Added,
+                (None, false) => ContactChange::Added,
             };
             let old = found.map(|at| bindings.remove(at));
             let binding = self.binding(now, update, requested, old);
@@ -118,7 +118,7 @@ impl Registrar {
                 binding.contact.clone(),
                 update.source.remote,
             ));
-            if change != RegistrationChange::Removed {
+            if change != ContactChange::Removed {
                 bindings.push(binding);
             }
         }
@@ -129,17 +129,12 @@ impl Registrar {
             bindings.retain(|b| {
                 let stays = b.source.peer() != source.peer() || mine.contains(&b.id);
                 if !stays {
-                    changes.push((
-                        RegistrationChange::Removed,
-                        user.clone(),
-                        b.contact.clone(),
-                        source.remote,
-                    ));
+                    changes.push((ContactChange::Removed, user.clone(), b.contact.clone(), source.remote));
                 }
                 stays
             });
         }
-        if bindings.len() > update.max_contacts && changes.iter().any(|(c, ..)| *c == RegistrationChange::Added) {
+        if bindings.len() > update.max_contacts && changes.iter().any(|(c, ..)| *c == ContactChange::Added) {
             return Err(Refused::TooMany);
         }
         self.store(update.user, bindings);
@@ -157,7 +152,7 @@ impl Registrar {
         }
         let removed = |b: &Binding| {
             (
-                RegistrationChange::Removed,
+                ContactChange::Removed,
                 update.user.to_owned(),
                 b.contact.clone(),
                 update.source.remote,
@@ -178,7 +173,7 @@ impl Registrar {
             changes.extend(
                 bindings
                     .into_iter()
-                    .map(|b| (RegistrationChange::Removed, user.clone(), b.contact, b.source.remote)),
+                    .map(|b| (ContactChange::Removed, user.clone(), b.contact, b.source.remote)),
             );
         }
         changes
@@ -191,12 +186,7 @@ impl Registrar {
             let mut bindings = self.bindings.get(&user).cloned().unwrap_or_default();
             if let Some(at) = bindings.iter().position(|b| b.id == id) {
                 let gone = bindings.remove(at);
-                changes.push((
-                    RegistrationChange::Expired,
-                    user.clone(),
-                    gone.contact,
-                    gone.source.remote,
-                ));
+                changes.push((ContactChange::Expired, user.clone(), gone.contact, gone.source.remote));
             }
             self.store(&user, bindings);
         }

@@ -313,7 +313,7 @@ impl World {
             b'x' => self.rendezvous.disconnect(now, USER),
             _ => {
                 let command = match letter {
-                    b't' => LegCommand::Accept { same_worker_as: LegKey(1) },
+                    b't' => LegCommand::Connect { same_worker_as: LegKey(1) },
                     _ => LegCommand::End(Cause::Answered),
                 };
                 if let Some(leg) = &mut self.user.leg {
@@ -417,7 +417,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(world.legs.iter().all(|leg| world.closed.contains(leg)), "a media leg stays open");
     // What has been said is summed up after a minute; a registration lives up to two hours.
     world.pass(Duration::from_secs(600));
-    assert!(world.exchange.is_idle() && world.exchange.transactions() == 0, "something stayed");
+    assert!(world.exchange.is_idle() && world.exchange.transaction_count() == 0, "something stayed");
     assert_eq!(world.exchange.network_calls(), 0, "a call stayed on the hub");
     assert!(world.running.iter().all(|call| world.ended.contains(&call.to_string())), "a call without a record");
     world.pass(Duration::from_secs(7_200));

@@ -71,7 +71,7 @@ impl Subject {
     }
 
     fn call(&mut self) {
-        let dialog = self.endpoint.next_dialog();
+        let dialog = self.endpoint.new_dialog_key();
         self.dialogs.push(dialog);
         let address: NameAddr = "<sip:100@192.0.2.2>".parse().expect("an address");
         self.command(SipCommand::Invite {
@@ -208,5 +208,5 @@ fuzz_target!(|data: &[u8]| {
         subject.command(SipCommand::Hangup { dialog, reason: None });
     }
     subject.pass(Duration::from_secs(200));
-    assert_eq!(subject.endpoint.dialogs(), 0, "a dialog stayed");
+    assert_eq!(subject.endpoint.dialog_count(), 0, "a dialog stayed");
 });

@@ -92,7 +92,7 @@ impl Subject {
         while let Some(event) = self.endpoint.poll_event() {
             self.on_event(cause, &event);
         }
-        let (dialogs, transactions) = (self.endpoint.dialogs(), self.endpoint.transactions());
+        let (dialogs, transactions) = (self.endpoint.dialog_count(), self.endpoint.transaction_count());
         assert!(dialogs <= self.limits.dialogs, "{dialogs} dialogs");
         // A CANCEL always has room: there is one for each INVITE of ours at most.
         let most = self.limits.server_transactions + 2 * self.limits.client_transactions;
@@ -111,7 +111,7 @@ impl Subject {
             self.dialogs.push(Dialog { key, account, called: None, is_answered: false, is_over: false });
             return;
         }
-        if let SipEvent::Registration { user, source, .. } = event {
+        if let SipEvent::ContactChanged { user, source, .. } = event {
             let logged_in = cause.is_none_or(|c| c.account == Some(user) && c.address == *source);
             assert!(logged_in, "a registration without a login");
         }
@@ -149,10 +149,10 @@ impl Subject {
             self.proxies.extend(named.filter(|ip| has(ip.to_string().as_bytes())));
         }
         let five_tuple = FiveTuple::new(Protocol::Udp, LOCAL, from.address);
-        let before = (self.endpoint.dialogs(), self.endpoint.transactions());
+        let before = (self.endpoint.dialog_count(), self.endpoint.transaction_count());
         self.endpoint.handle_input(self.now, Receive { five_tuple, payload });
         if payload.len() > MAX_MESSAGE {
-            assert_eq!(before, (self.endpoint.dialogs(), self.endpoint.transactions()));
+            assert_eq!(before, (self.endpoint.dialog_count(), self.endpoint.transaction_count()));
             assert!(self.endpoint.poll_transmit().is_none() && self.endpoint.poll_event().is_none());
         }
         self.drain(Some(from));
@@ -168,7 +168,7 @@ impl Subject {
         let contact = self.endpoint.contacts(self.now, "100").into_iter().next();
         let (request_uri, destination) =
             contact.map_or(("sip:100@192.0.2.2".to_owned(), source(b'0').address), |c| (c.uri, c.five_tuple.remote));
-        let dialog = self.endpoint.next_dialog();
+        let dialog = self.endpoint.new_dialog_key();
         let address: NameAddr = "<sip:100@192.0.2.1>".parse().expect("an address");
         let (called, account) = (Some(destination.ip()), "100".to_owned());
         self.dialogs.push(Dialog { key: dialog, account, called, is_answered: false, is_over: false });
@@ -253,7 +253,7 @@ fuzz_target!(|data: &[u8]| {
         subject.command(SipCommand::Hangup { dialog, reason: None });
     }
     subject.pass(Duration::from_secs(600));
-    assert_eq!((subject.endpoint.dialogs(), subject.endpoint.transactions()), (0, 0), "something stayed");
-    assert_eq!((subject.endpoint.registrations(subject.now), subject.endpoint.poll_timeout()), (vec![], None));
+    assert_eq!((subject.endpoint.dialog_count(), subject.endpoint.transaction_count()), (0, 0), "something stayed");
+    assert_eq!((subject.endpoint.registered_accounts(subject.now), subject.endpoint.poll_timeout()), (vec![], None));
     assert!(subject.dialogs.iter().all(|d| d.is_over), "a dialog without a last event");
 });

@@ -6,7 +6,7 @@ use quartet_proto::e2ee::fingerprint::Emoji;
 
 use super::*;
 use crate::call::{CallKey, Leg};
-use crate::exchange::{FoundBy, ice_addresses};
+use crate::exchange::{ForeignId, ice_addresses};
 
 #[test]
 fn users_get_no_socket_on_loopback_unless_all_is_there() {
@@ -478,11 +478,11 @@ fn what_is_asked_for_meanwhile_is_not_lost() {
 
 impl Exchange {
     /// What a transfer will do.
-    fn replace(&mut self, now: Instant, key: CallKey, old: LegKey, new: Leg, found_by: FoundBy) -> bool {
+    fn replace(&mut self, now: Instant, key: CallKey, old: LegKey, new: Leg, foreign_id: ForeignId) -> bool {
         let leg = new.key();
         let is_taken = self.calls.get_mut(&key).is_some_and(|call| call.replace(now, old, new));
         if is_taken {
-            self.enter(key, leg, &found_by);
+            self.index_leg(key, leg, &foreign_id);
             self.run_actions(now, key);
         }
         is_taken
@@ -501,8 +501,8 @@ fn a_leg_is_swapped_in_a_standing_call() {
         let phone = world.exchange.phone("101").expect("phone 101");
         let contact = world.exchange.endpoint.contacts(world.now, "101").remove(0);
         let old = world.leg_over("rtp").expect("the phone's media");
-        let (leg, found_by) = world.exchange.ring(key, &phone, &contact, "anna");
-        assert!(world.exchange.replace(world.now, key, old, leg, found_by));
+        let (leg, foreign_id) = world.exchange.ring(key, &phone, &contact, "anna");
+        assert!(world.exchange.replace(world.now, key, old, leg, foreign_id));
         world.drain();
         (key, old)
     };
@@ -543,8 +543,8 @@ fn a_leg_is_swapped_in_a_standing_call() {
     assert_eq!(world.cause(), "answered");
     let phone = world.exchange.phone("101").expect("phone 101");
     let contact = world.exchange.endpoint.contacts(world.now, "101").remove(0);
-    let (leg, found_by) = world.exchange.ring(key, &phone, &contact, "anna");
-    assert!(!world.exchange.replace(world.now, key, old, leg, found_by));
+    let (leg, foreign_id) = world.exchange.ring(key, &phone, &contact, "anna");
+    assert!(!world.exchange.replace(world.now, key, old, leg, foreign_id));
     world.assert_empty();
 
     // The call ends while the new phone rings: it stops.

@@ -505,7 +505,7 @@ impl World {
     /// Phone 100 dials.
     fn dial(&mut self, number: &str) {
         let phone = &mut self.phones[0];
-        phone.dialog = phone.endpoint.next_dialog();
+        phone.dialog = phone.endpoint.new_dialog_key();
         let command = SipCommand::Invite {
             dialog: phone.dialog,
             request_uri: format!("sip:{number}@192.0.2.1"),
@@ -581,7 +581,7 @@ impl World {
     fn user_accepts(&mut self) {
         let same_worker_as = LegKey(1);
         if let Some(leg) = &mut self.user.leg {
-            leg.handle_command(self.now, LegCommand::Accept { same_worker_as });
+            leg.handle_command(self.now, LegCommand::Connect { same_worker_as });
         }
     }
 
@@ -671,7 +671,7 @@ impl Phone {
             SipEvent::Bye { .. } => Some("BYE".to_owned()),
             SipEvent::Ended { .. } => Some("ended".to_owned()),
             SipEvent::Lost { .. } => Some("lost".to_owned()),
-            SipEvent::Registration { .. }
+            SipEvent::ContactChanged { .. }
             | SipEvent::LoginFailed { .. }
             | SipEvent::Incoming { .. }
             | SipEvent::Provisional { .. }

@@ -304,7 +304,7 @@ fn a_phone_calls_there_and_waits_for_the_servers() {
     let leg = beside.leg.as_mut().expect("it rings there");
     leg.handle_command(
         beside.world.now,
-        LegCommand::Accept {
+        LegCommand::Connect {
             same_worker_as: LegKey(1),
         },
     );
@@ -402,7 +402,7 @@ fn a_version_that_we_do_not_speak_ends_the_call() {
     let leg = beside.leg.as_mut().expect("it rings there");
     leg.handle_command(
         beside.world.now,
-        LegCommand::Accept {
+        LegCommand::Connect {
             same_worker_as: LegKey(1),
         },
     );

@@ -106,7 +106,7 @@ impl Endpoint {
     pub(super) fn is_overloaded(&mut self, now: Instant, head: &Head) -> bool {
         let limits = &self.config.limits;
         let dialogs_full = head.is_initial_invite() && self.dialogs.len() >= limits.dialogs;
-        let full = dialogs_full || self.servers.is_full(limits, head.is_in_dialog());
+        let full = dialogs_full || self.server_transactions.is_full(limits, head.is_in_dialog());
         if full {
             self.respond_overloaded(now, head);
         }
@@ -115,7 +115,7 @@ impl Endpoint {
 
     /// Says 503 if this holder has all the transactions that it may have.
     pub(super) fn has_its_share(&mut self, now: Instant, head: &Head, holder: &Holder) -> bool {
-        let full = self.servers.has_its_share(&self.config.limits, holder);
+        let full = self.server_transactions.has_its_share(&self.config.limits, holder);
         if full {
             self.respond_overloaded(now, head);
         }

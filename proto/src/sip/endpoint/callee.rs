@@ -16,7 +16,7 @@ use crate::sip::{Caller, DialogKey, SipError, SipEvent};
 impl Endpoint {
     /// A call comes.
     pub(super) fn on_invite(&mut self, now: Instant, request: &Request, head: Head) {
-        if self.servers.is_merged(request) {
+        if self.server_transactions.is_merged(request) {
             return self.respond_stateless(now, &head, 482, Some("Merged Request"), Vec::new());
         }
         if self.is_overloaded(now, &head) {
@@ -32,7 +32,7 @@ impl Endpoint {
         let Some(target) = contact_of(&request.headers) else {
             return self.respond_stateless(now, &head, 400, Some("Missing Or Bad Contact"), Vec::new());
         };
-        let (key, local_tag) = (self.next_dialog(), self.token());
+        let (key, local_tag) = (self.new_dialog_key(), self.token());
         let five_tuple = head.five_tuple;
         let is_registered = self.registrar.reaches(five_tuple.peer(), Some(caller.name()));
         let id = self.create_server_transaction(request, head, holder, Some(key));
@@ -92,12 +92,12 @@ impl Endpoint {
     /// A CANCEL cannot be challenged, and its branch can be seen on the way: it is taken only from where the INVITE came
     /// from, and from where the dialog's requests are trusted.
     pub(super) fn on_cancel(&mut self, now: Instant, request: &Request, head: &Head) {
-        let found = self.servers.find(&ServerKey::cancelled(request));
+        let found = self.server_transactions.find(&ServerKey::cancelled(request));
         let Some(id) = found.filter(|id| self.may_cancel(*id, head.five_tuple)) else {
             return self.respond_stateless(now, head, 481, None, Vec::new());
         };
         self.respond_stateless(now, head, 200, None, Vec::new());
-        let Some(transaction) = self.servers.get(id) else {
+        let Some(transaction) = self.server_transactions.get(id) else {
             return;
         };
         let pending = matches!(&transaction.machine, ServerMachine::Invite(machine) if machine.is_proceeding());
@@ -118,7 +118,7 @@ impl Endpoint {
     }
 
     fn may_cancel(&self, invite: u64, source: FiveTuple) -> bool {
-        let Some(transaction) = self.servers.get(invite) else {
+        let Some(transaction) = self.server_transactions.get(invite) else {
             return false;
         };
         let dialog = transaction.dialog.and_then(|key| self.dialogs.get(key));
@@ -209,7 +209,7 @@ impl Endpoint {
             .respond_with(now, id, &response)
             .ok_or(SipError::WrongState("accepted"))?;
         let head = self
-            .servers
+            .server_transactions
             .get(id)
             .map(|t| (t.head.response_to, t.head.number, !t.head.has_body));
         let Some((dialog, (to, cseq, is_offer))) = self.dialogs.get_mut(key).zip(head) else {

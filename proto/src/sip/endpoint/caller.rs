@@ -118,7 +118,7 @@ impl Endpoint {
 
     fn on_success(&mut self, now: Instant, id: u64, key: DialogKey, response: &Response) {
         let tag = response.to.tag().unwrap_or_default();
-        let Some(transaction) = self.clients.get(id) else {
+        let Some(transaction) = self.client_transactions.get(id) else {
             return;
         };
         if let Some((_, wire, to)) = transaction.acks.iter().find(|(t, ..)| t == tag) {
@@ -136,7 +136,11 @@ impl Endpoint {
                 if dialog.state == State::Cancelling {
                     // Our CANCEL crossed it.
                     dialog.state = State::AwaitingAnswer;
-                    let reason = self.clients.get_mut(id).and_then(|t| t.cancel.take()).flatten();
+                    let reason = self
+                        .client_transactions
+                        .get_mut(id)
+                        .and_then(|t| t.cancel.take())
+                        .flatten();
                     self.send_ack(key, None);
                     return self.bye(now, key, reason.as_ref());
                 }
@@ -159,7 +163,7 @@ impl Endpoint {
 
     /// Another phone accepted as well, or too late: ACK, then BYE. RFC 3261 §13.2.2.4.
     fn end_fork(&mut self, now: Instant, id: u64, response: &Response) {
-        let Some(transaction) = self.clients.get(id).filter(|t| t.acks.len() < MAX_FORKS) else {
+        let Some(transaction) = self.client_transactions.get(id).filter(|t| t.acks.len() < MAX_FORKS) else {
             return;
         };
         let request = &transaction.request;
@@ -191,7 +195,7 @@ impl Endpoint {
         fork.on_response(response);
         let ack = fork.request(Method::Ack, Vec::new());
         let (wire, to) = self.send_once(&ack);
-        if let Some(transaction) = self.clients.get_mut(id) {
+        if let Some(transaction) = self.client_transactions.get_mut(id) {
             transaction
                 .acks
                 .push((response.to.tag().unwrap_or_default().to_owned(), wire, to));
@@ -240,7 +244,7 @@ impl Endpoint {
             407 => ("Proxy-Authenticate", "Proxy-Authorization"),
             _ => return None,
         };
-        let transaction = self.clients.get(id)?;
+        let transaction = self.client_transactions.get(id)?;
         let is_stale = response
             .headers
             .all(challenge)
@@ -287,7 +291,7 @@ impl Endpoint {
         let (tag, id) = (dialog.remote_tag.clone().unwrap_or_default(), dialog.invite.take());
         dialog.state = State::Confirmed;
         let (wire, to) = self.send_once(&ack);
-        if let Some(transaction) = id.and_then(|id| self.clients.get_mut(id)) {
+        if let Some(transaction) = id.and_then(|id| self.client_transactions.get_mut(id)) {
             transaction.acks.push((tag, wire, to));
         }
     }

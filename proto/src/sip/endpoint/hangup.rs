@@ -39,7 +39,7 @@ impl Endpoint {
             State::Accepted => dialog.hangup = Some(reason),
             State::Calling => {
                 dialog.state = State::Cancelling;
-                if let Some(transaction) = invite.and_then(|id| self.clients.get_mut(id)) {
+                if let Some(transaction) = invite.and_then(|id| self.client_transactions.get_mut(id)) {
                     transaction.cancel = Some(reason);
                 }
                 if let Some(id) = invite {
@@ -63,7 +63,7 @@ impl Endpoint {
 
     /// Sends the CANCEL that waits for a provisional response, if that has come. RFC 3261 §9.1.
     pub(super) fn send_cancel(&mut self, now: Instant, id: u64, key: DialogKey) {
-        let Some(transaction) = self.clients.get_mut(id) else {
+        let Some(transaction) = self.client_transactions.get_mut(id) else {
             return;
         };
         let proceeding = matches!(&transaction.machine, ClientMachine::Invite(m) if m.is_proceeding());

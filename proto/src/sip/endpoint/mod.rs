@@ -39,7 +39,7 @@ use super::transaction::{Clients, Servers};
 use super::{DialogKey, Limits, SipError, SipEvent};
 use crate::net::{Protocol, Receive, Transmit};
 pub use receive::MAX_MESSAGE;
-use strangers::Strangers;
+use strangers::StrangerLimiter;
 
 /// What we take; told in 405 and in responses to OPTIONS and INVITE.
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
@@ -66,14 +66,14 @@ pub struct Endpoint {
     accounts: BTreeMap<String, Account>,
     local: Vec<(Protocol, SocketAddr)>,
     timers: Timers,
-    servers: Servers,
-    clients: Clients,
+    server_transactions: Servers,
+    client_transactions: Clients,
     dialogs: Dialogs,
     guard: Guard,
     registrar: Registrar,
     /// Our own registrations elsewhere.
-    registrations: BTreeMap<u64, registration::Registration>,
-    strangers: Strangers,
+    outbound_registrations: BTreeMap<u64, registration::Registration>,
+    strangers: StrangerLimiter,
     transmits: VecDeque<Transmit>,
     events: VecDeque<SipEvent>,
     /// The last transaction number and the last dialog key.
@@ -89,7 +89,7 @@ impl Endpoint {
         let [mut tag_key, mut strangers_key] = [0, 1].map(|_| Zeroizing::new([0; 32]));
         rng.fill_bytes(&mut *tag_key);
         rng.fill_bytes(&mut *strangers_key);
-        let strangers = Strangers::new(strangers_key, config.limits.responses_per_second);
+        let strangers = StrangerLimiter::new(strangers_key, config.limits.responses_per_second);
         Self {
             config,
             rng,
@@ -97,12 +97,12 @@ impl Endpoint {
             accounts: BTreeMap::new(),
             local: Vec::new(),
             timers: Timers::default(),
-            servers: Servers::default(),
-            clients: Clients::default(),
+            server_transactions: Servers::default(),
+            client_transactions: Clients::default(),
             dialogs: Dialogs::default(),
             guard,
             registrar: Registrar::default(),
-            registrations: BTreeMap::new(),
+            outbound_registrations: BTreeMap::new(),
             strangers,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -117,7 +117,7 @@ impl Endpoint {
         self.guard.set_accounts(&self.accounts);
         let accounts = &self.accounts;
         let changes = self.registrar.keep_accounts(|user| accounts.contains_key(user));
-        self.emit(changes);
+        self.emit_contact_changes(changes);
     }
 
     /// Takes the key that draws the challenges of names that are no account, so that a name keeps its challenge over a
@@ -238,7 +238,7 @@ impl Endpoint {
 
     /// All accounts with contacts, in order of their names.
     #[must_use]
-    pub fn registrations(&self, now: Instant) -> Vec<(String, Vec<Contact>)> {
+    pub fn registered_accounts(&self, now: Instant) -> Vec<(String, Vec<Contact>)> {
         self.registrar.all(now)
     }
 
@@ -254,7 +254,7 @@ impl Endpoint {
     }
 
     /// A key for a call of ours.
-    pub fn next_dialog(&mut self) -> DialogKey {
+    pub fn new_dialog_key(&mut self) -> DialogKey {
         self.last_dialog += 1;
         DialogKey(self.last_dialog)
     }
@@ -267,20 +267,20 @@ impl Endpoint {
 
     /// How many dialogs there are, those included that only wait for the response to their BYE.
     #[must_use]
-    pub fn dialogs(&self) -> usize {
+    pub fn dialog_count(&self) -> usize {
         self.dialogs.len()
     }
 
     /// How many transactions there are; an ended one is kept up to 64*T1 (32 s) to absorb retransmissions.
     #[must_use]
-    pub fn transactions(&self) -> usize {
-        self.servers.len() + self.clients.len()
+    pub fn transaction_count(&self) -> usize {
+        self.server_transactions.len() + self.client_transactions.len()
     }
 
     /// Reports changes of the registrar.
-    fn emit(&mut self, changes: Vec<Change>) {
+    fn emit_contact_changes(&mut self, changes: Vec<Change>) {
         for (change, user, contact, source) in changes {
-            self.events.push_back(SipEvent::Registration {
+            self.events.push_back(SipEvent::ContactChanged {
                 user,
                 change,
                 contact,

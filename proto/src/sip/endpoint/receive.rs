@@ -40,7 +40,7 @@ impl Endpoint {
     }
 
     fn on_request(&mut self, now: Instant, request: &Request, input: Receive<'_>) {
-        if let Some(id) = self.servers.find(&ServerKey::of(request))
+        if let Some(id) = self.server_transactions.find(&ServerKey::of(request))
             && !self.on_retransmission(now, id, request.method, input.five_tuple)
         {
             return;
@@ -70,7 +70,7 @@ impl Endpoint {
     ///
     /// A branch can be seen on the way: from elsewhere nothing is sent again, or a stranger would have us flood the first.
     fn on_retransmission(&mut self, now: Instant, id: u64, method: Method, source: FiveTuple) -> bool {
-        let Some(transaction) = self.servers.get_mut(id) else {
+        let Some(transaction) = self.server_transactions.get_mut(id) else {
             return false;
         };
         if transaction.head.five_tuple.peer() != source.peer() {
@@ -135,11 +135,11 @@ impl Endpoint {
         let Some(id) = response
             .via
             .branch()
-            .and_then(|b| self.clients.find(b, response.method))
+            .and_then(|b| self.client_transactions.find(b, response.method))
         else {
             return trace!(status = response.status, "response to nothing of ours");
         };
-        let Some(transaction) = self.clients.get_mut(id) else {
+        let Some(transaction) = self.client_transactions.get_mut(id) else {
             return;
         };
         if transaction.request.cseq != response.cseq {

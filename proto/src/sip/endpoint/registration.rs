@@ -126,7 +126,7 @@ impl Endpoint {
                 if let Some(until) = until.filter(|until| *until > now) {
                     self.guard.registered(now, user, source.remote, until + REFRESH_GRACE);
                 }
-                self.emit(changes);
+                self.emit_contact_changes(changes);
             }
             Err(Refused::OutOfOrder) => return Err((500, Some("CSeq Out Of Order"), Vec::new())),
             Err(Refused::TooMany) => return Err((403, Some("Too Many Contacts"), Vec::new())),
@@ -175,7 +175,7 @@ impl Endpoint {
     /// Whether a call comes from a registrar of ours, to the Contact that only it knows; gives the account there.
     pub(super) fn called_by_registrar(&self, request: &Request, source: FiveTuple) -> Option<String> {
         let called = request.uri.user_unescaped();
-        let mut all = self.registrations.values();
+        let mut all = self.outbound_registrations.values();
         all.find(|r| r.five_tuple.peer() == source.peer() && r.contact_user == called)
             .map(|r| r.aor.clone())
     }
@@ -192,11 +192,11 @@ impl Endpoint {
         expires: Duration,
     ) -> Result<(), SipError> {
         let same = self
-            .registrations
+            .outbound_registrations
             .get(&registration)
             .is_some_and(|r| r.aor == aor && r.five_tuple.peer() == five_tuple.peer());
         if !same {
-            if self.registrations.len() >= MAX_REGISTRATIONS {
+            if self.outbound_registrations.len() >= MAX_REGISTRATIONS {
                 return Err(SipError::TooMany("registrations"));
             }
             let (contact_user, call_id, tag) = (self.token(), self.token(), self.token());
@@ -210,9 +210,9 @@ impl Endpoint {
                 cseq: 0,
                 wanted,
             };
-            self.registrations.insert(registration, new);
+            self.outbound_registrations.insert(registration, new);
         }
-        let Some(known) = self.registrations.get_mut(&registration) else {
+        let Some(known) = self.outbound_registrations.get_mut(&registration) else {
             return Ok(());
         };
         known.cseq += 1;
@@ -249,12 +249,12 @@ impl Endpoint {
             return;
         }
         if let Some((_, cseq)) = self.retry(now, id, response) {
-            if let Some(known) = self.registrations.get_mut(&registration) {
+            if let Some(known) = self.outbound_registrations.get_mut(&registration) {
                 known.cseq = cseq;
             }
             return;
         }
-        let Some(known) = self.registrations.get(&registration) else {
+        let Some(known) = self.outbound_registrations.get(&registration) else {
             return;
         };
         let status = response.status;
@@ -277,7 +277,7 @@ impl Endpoint {
             granted.unwrap_or(known.wanted)
         };
         if known.wanted.is_zero() && known.cseq == response.cseq {
-            self.registrations.remove(&registration);
+            self.outbound_registrations.remove(&registration);
         }
         self.events.push_back(SipEvent::Registered { registration, expires });
     }

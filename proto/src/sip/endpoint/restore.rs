@@ -10,7 +10,7 @@ use crate::sip::registrar::SavedBinding;
 impl Endpoint {
     /// All bindings of an account, to be stored; the one registered last at the end.
     ///
-    /// They change with each [`SipEvent::Registration`](crate::sip::SipEvent::Registration) of the account.
+    /// They change with each [`SipEvent::ContactChanged`](crate::sip::SipEvent::ContactChanged) of the account.
     #[must_use]
     pub fn bindings(&self, user: &str) -> Vec<SavedBinding> {
         self.registrar.saved(user)

@@ -108,13 +108,13 @@ impl Endpoint {
             dialog,
             last: None,
         };
-        self.servers.insert(self.last_transaction, transaction);
+        self.server_transactions.insert(self.last_transaction, transaction);
         self.last_transaction
     }
 
     /// Sends a response through its transaction; gives the bytes, or `None` after a final response.
     pub(super) fn respond_with(&mut self, now: Instant, id: u64, response: &OutgoingResponse<'_>) -> Option<Vec<u8>> {
-        let transaction = self.servers.get_mut(id)?;
+        let transaction = self.server_transactions.get_mut(id)?;
         let wire = transaction.head.write(response, Some(&self.config.user_agent));
         let mut timers = TimerHandle {
             timers: &mut self.timers,
@@ -129,7 +129,7 @@ impl Endpoint {
             return None;
         }
         let response_to = transaction.head.response_to;
-        self.servers.keep_response(id, wire.clone());
+        self.server_transactions.keep_response(id, wire.clone());
         self.transmit(response_to, wire.clone());
         Some(wire)
     }
@@ -156,12 +156,12 @@ impl Endpoint {
         credentials: Option<Credentials>,
         tries: u8,
     ) -> Result<u64, SipError> {
-        if self.clients.is_full(&self.config.limits) {
+        if self.client_transactions.is_full(&self.config.limits) {
             return Err(SipError::TooMany("requests"));
         }
         let branch = self.branch();
         let id = self.start_on(now, request, branch, purpose);
-        if let Some(transaction) = self.clients.get_mut(id) {
+        if let Some(transaction) = self.client_transactions.get_mut(id) {
             (transaction.credentials, transaction.tries) = (credentials, tries);
         }
         Ok(id)
@@ -184,7 +184,7 @@ impl Endpoint {
         };
         let wire = request.write(&branch, &self.config.user_agent);
         self.transmit(request.five_tuple, wire.clone());
-        self.clients.insert(
+        self.client_transactions.insert(
             id,
             ClientTransaction {
                 machine,
@@ -213,7 +213,7 @@ impl Endpoint {
     /// Forgets a request of ours.
     pub(super) fn drop_client(&mut self, id: u64) -> Option<ClientTransaction> {
         self.timers.clear_all(Owner::Client(id));
-        self.clients.remove(id)
+        self.client_transactions.remove(id)
     }
 
     /// Forgets a dialog.

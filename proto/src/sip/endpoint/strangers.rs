@@ -19,13 +19,13 @@ const BURST: u32 = 3;
 const MAX_AMPLIFICATION: usize = 3;
 
 /// The limiters of all sources.
-pub(super) struct Strangers {
+pub(super) struct StrangerLimiter {
     key: Zeroizing<[u8; 32]>,
     rate: Rate,
     limiters: Vec<RateLimiter>,
 }
 
-impl Strangers {
+impl StrangerLimiter {
     pub(super) fn new(key: Zeroizing<[u8; 32]>, responses_per_second: u32) -> Self {
         Self {
             key,

@@ -18,11 +18,11 @@ impl Endpoint {
             }
         }
         let changes = self.registrar.handle_timeout(now);
-        self.emit(changes);
+        self.emit_contact_changes(changes);
     }
 
     fn on_server_timer(&mut self, now: Instant, id: u64, timer: Timer) {
-        let Some(transaction) = self.servers.get_mut(id) else {
+        let Some(transaction) = self.server_transactions.get_mut(id) else {
             return;
         };
         let mut timers = TimerHandle {
@@ -44,13 +44,13 @@ impl Endpoint {
             }
             TimerAction::TimedOut | TimerAction::Over => {
                 self.timers.clear_all(Owner::Server(id));
-                self.servers.remove(id);
+                self.server_transactions.remove(id);
             }
         }
     }
 
     fn on_client_timer(&mut self, now: Instant, id: u64, timer: Timer) {
-        let Some(transaction) = self.clients.get_mut(id) else {
+        let Some(transaction) = self.client_transactions.get_mut(id) else {
             return;
         };
         let mut timers = TimerHandle {

@@ -61,7 +61,11 @@ pub(super) fn a_reinvite_that_is_open_when_the_peer_forgets_the_call_is_answered
     let answered = |p: &String| p.starts_with("SIP/2.0 481") && p.contains("CSeq: 10 INVITE");
     assert!(world.packets.iter().any(answered));
     world.run(Duration::from_secs(200));
-    assert_eq!(world.gateway().servers.len(), 0, "transactions of the gateway");
+    assert_eq!(
+        world.gateway().server_transactions.len(),
+        0,
+        "transactions of the gateway"
+    );
 }
 
 #[test]
@@ -84,10 +88,10 @@ pub(super) fn a_registration_that_was_taken_back_is_forgotten() {
     let mut world = World::new(83);
     world.register(PHONE, "100", "secret", 600);
     world.second();
-    assert_eq!(world.nodes[PHONE].endpoint.registrations.len(), 1);
+    assert_eq!(world.nodes[PHONE].endpoint.outbound_registrations.len(), 1);
     world.register(PHONE, "100", "secret", 0);
     world.second();
-    assert_eq!(world.nodes[PHONE].endpoint.registrations.len(), 0);
+    assert_eq!(world.nodes[PHONE].endpoint.outbound_registrations.len(), 0);
     world.events(PHONE);
     world.register(PHONE, "100", "secret", 600);
     world.second();

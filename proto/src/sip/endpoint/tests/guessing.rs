@@ -129,7 +129,11 @@ fn invented_names_shield_no_guess() {
         );
     }
     assert_eq!(judged(world.events(GATEWAY)), (10, 7090));
-    assert_eq!(world.gateway().servers.len(), 0, "and nothing is remembered of them");
+    assert_eq!(
+        world.gateway().server_transactions.len(),
+        0,
+        "and nothing is remembered of them"
+    );
 }
 
 #[test]

@@ -101,7 +101,7 @@ pub(super) fn twenty_thousand_mutations_never_panic_nor_fill_the_tables() {
         if round % 50 == 0 {
             world.second();
             let e = &world.nodes[GATEWAY].endpoint;
-            assert!(e.servers.len() <= 200 && e.dialogs.len() <= 50);
+            assert!(e.server_transactions.len() <= 200 && e.dialogs.len() <= 50);
             let (nonces, (sources, accounts)) = e.guard.len();
             assert!(nonces <= 50 && sources <= 50 && accounts <= 1);
             world.packets.clear();
@@ -157,7 +157,7 @@ pub(super) fn no_text_of_a_command_can_start_a_header() {
             text: evil.to_owned(),
         })
     };
-    let dialog = world.gateway().next_dialog();
+    let dialog = world.gateway().new_dialog_key();
     let invite = |request_uri: &str| SipCommand::Invite {
         dialog,
         request_uri: request_uri.to_owned(),
@@ -269,7 +269,7 @@ pub(super) fn strangers_cannot_touch_a_dialog() {
 pub(super) fn a_caller_must_be_who_it_says_and_a_merged_call_is_one_call() {
     let mut world = World::new(76);
     let five_tuple = world.way(world.nodes[PHONE].address, world.nodes[GATEWAY].address);
-    let dialog = world.nodes[PHONE].endpoint.next_dialog();
+    let dialog = world.nodes[PHONE].endpoint.new_dialog_key();
     let command = SipCommand::Invite {
         dialog,
         request_uri: "sip:200@192.0.2.1".to_owned(),

@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn changes(events: &[SipEvent]) -> Vec<RegistrationChange> {
+fn changes(events: &[SipEvent]) -> Vec<ContactChange> {
     events
         .iter()
         .filter_map(|e| {
-            if let SipEvent::Registration { change, .. } = e {
+            if let SipEvent::ContactChanged { change, .. } = e {
                 Some(*change)
             } else {
                 None
@@ -58,11 +58,11 @@ pub(super) fn a_phone_registers_refreshes_and_takes_back() {
     world.second();
     world.register(PHONE, "100", "secret", 0);
     world.second();
-    use RegistrationChange::{Added, Refreshed, Removed};
+    use ContactChange::{Added, Refreshed, Removed};
     assert_eq!(changes(&world.events(GATEWAY)), [Added, Refreshed, Removed]);
-    assert!(world.gateway().registrations.is_empty());
+    assert!(world.gateway().outbound_registrations.is_empty());
     let now = world.now;
-    assert!(world.gateway().registrations(now).is_empty());
+    assert!(world.gateway().registered_accounts(now).is_empty());
     world.assert_empty();
 }
 
@@ -76,7 +76,7 @@ pub(super) fn only_the_hashes_an_account_has_are_asked_for() {
     world.second();
     assert_eq!(world.packets[1].matches("WWW-Authenticate: Digest").count(), 1);
     assert!(!world.packets[1].contains("SHA-256"));
-    assert_eq!(changes(&world.events(GATEWAY)), [RegistrationChange::Added]);
+    assert_eq!(changes(&world.events(GATEWAY)), [ContactChange::Added]);
     world.packets.clear();
     world.register(OTHER, "nobody", "secret", 600);
     world.second();
@@ -106,7 +106,7 @@ pub(super) fn a_binding_expires_unless_refreshed() {
     world.run(Duration::from_secs(2));
     assert_eq!(
         changes(&world.events(GATEWAY)),
-        [RegistrationChange::Added, RegistrationChange::Expired]
+        [ContactChange::Added, ContactChange::Expired]
     );
     world.register(PHONE, "100", "secret", 59);
     world.second();
@@ -228,7 +228,7 @@ pub(super) fn several_contacts_and_the_star() {
             .count(),
         0
     );
-    use RegistrationChange::{Added, Refreshed, Removed};
+    use ContactChange::{Added, Refreshed, Removed};
     assert_eq!(
         changes(&world.events(GATEWAY)),
         [Added, Added, Refreshed, Removed, Removed]
@@ -265,7 +265,7 @@ pub(super) fn an_account_that_is_removed_loses_its_contacts() {
     world.events(GATEWAY);
     world.gateway().set_accounts(vec![account("101", "secret")]);
     world.drain(GATEWAY);
-    assert_eq!(changes(&world.events(GATEWAY)), [RegistrationChange::Removed]);
+    assert_eq!(changes(&world.events(GATEWAY)), [ContactChange::Removed]);
 }
 
 #[test]

@@ -121,7 +121,10 @@ fn nothing_of_a_stranger_is_kept() {
             world.inject(GATEWAY, &format!("198.51.100.{}:5060", n % 250), kind.as_bytes());
         }
     }
-    assert_eq!((world.gateway().servers.len(), world.gateway().dialogs.len()), (0, 0));
+    assert_eq!(
+        (world.gateway().server_transactions.len(), world.gateway().dialogs.len()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -157,7 +160,7 @@ fn all_that_is_kept_of_a_request_is_counted() {
             last.starts_with("SIP/2.0 513") || last.starts_with("SIP/2.0 400"),
             "{field} {last}"
         );
-        assert_eq!(world.gateway().servers.len(), 0);
+        assert_eq!(world.gateway().server_transactions.len(), 0);
     }
     let mut world = World::new(85);
     world.inject(
@@ -204,10 +207,10 @@ fn logins_with_large_fields_stay_within_a_budget() {
         .filter(|n| registers(&mut world, "100", "192.0.2.9:5060", *n, &tag))
         .count();
     assert!((5..50).contains(&done), "{done}");
-    let bytes = world.gateway().servers.bytes();
+    let bytes = world.gateway().server_transactions.bytes();
     assert!(bytes <= 110_000, "{bytes}: an eighth, and one more");
     world.run(Duration::from_secs(40));
-    assert_eq!(world.gateway().servers.bytes(), 0);
+    assert_eq!(world.gateway().server_transactions.bytes(), 0);
 }
 
 /// Seen: one account sent REGISTERs with long fields, from one address or from several, and everybody else got 503, whose

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use crate::net::{ConnectionId, FiveTuple, Protocol, Receive};
 use crate::sip::message::{NameAddr, Uri};
 use crate::sip::{
-    Account, Credentials, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, LoginFailure, Reason, RegistrationChange,
+    Account, ContactChange, Credentials, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, LoginFailure, Reason,
     SipCommand, SipError, SipEvent,
 };
 
@@ -263,7 +263,7 @@ impl World {
     /// A call from the phone to the gateway.
     fn dial(&mut self, target: &str, body: Option<&[u8]>) -> DialogKey {
         let five_tuple = self.way(self.nodes[PHONE].address, self.nodes[GATEWAY].address);
-        let dialog = self.nodes[PHONE].endpoint.next_dialog();
+        let dialog = self.nodes[PHONE].endpoint.new_dialog_key();
         let command = SipCommand::Invite {
             dialog,
             request_uri: format!("sip:{target}@192.0.2.1"),
@@ -283,7 +283,7 @@ impl World {
     /// A call from the gateway to the registered phone.
     fn ring_phone(&mut self, body: Option<&[u8]>) -> DialogKey {
         let contact = self.nodes[GATEWAY].endpoint.contacts(self.now, "100").remove(0);
-        let dialog = self.gateway().next_dialog();
+        let dialog = self.gateway().new_dialog_key();
         let command = SipCommand::Invite {
             dialog,
             request_uri: contact.uri,
@@ -347,7 +347,12 @@ impl World {
         self.run(Duration::from_secs(200));
         for node in &self.nodes {
             let e = &node.endpoint;
-            let left = (e.servers.len(), e.clients.len(), e.dialogs.len(), e.timers.len());
+            let left = (
+                e.server_transactions.len(),
+                e.client_transactions.len(),
+                e.dialogs.len(),
+                e.timers.len(),
+            );
             assert_eq!(left, (0, 0, 0, 0), "{}: transactions, dialogs, timers", node.name);
         }
     }
@@ -431,7 +436,11 @@ fn over_a_stream_nothing_is_retransmitted() {
     };
     world.command(GATEWAY, reject).unwrap();
     world.second();
-    assert_eq!(world.nodes[PHONE].endpoint.transactions(), 0, "timers D and K are zero");
+    assert_eq!(
+        world.nodes[PHONE].endpoint.transaction_count(),
+        0,
+        "timers D and K are zero"
+    );
     world.run(Duration::from_secs(20));
     assert_eq!(count(&world, "SIP/2.0 486"), 1);
     world.assert_empty();

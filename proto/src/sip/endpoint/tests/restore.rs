@@ -40,9 +40,11 @@ pub(super) fn a_restored_phone_rings_and_expires_as_it_would_have() {
     let now = world.now;
     assert_eq!(world.gateway().contacts(now, "100").len(), 1);
     world.run(Duration::from_secs(2));
-    assert!(world.events(GATEWAY).iter().any(
-        |e| matches!(e, SipEvent::Registration { change: RegistrationChange::Expired, user, .. } if user == "100")
-    ));
+    assert!(
+        world.events(GATEWAY).iter().any(
+            |e| matches!(e, SipEvent::ContactChanged { change: ContactChange::Expired, user, .. } if user == "100")
+        )
+    );
 }
 
 #[test]
@@ -57,13 +59,13 @@ pub(super) fn a_restored_phone_refreshes_its_binding_and_takes_it_back() {
         assert_eq!(world.gateway().contacts(now, "100").len(), contacts);
     }
     let changes = world.events(GATEWAY).into_iter().filter_map(|e| {
-        if let SipEvent::Registration { change, .. } = e {
+        if let SipEvent::ContactChanged { change, .. } = e {
             Some(change)
         } else {
             None
         }
     });
-    let expected = [RegistrationChange::Refreshed, RegistrationChange::Removed];
+    let expected = [ContactChange::Refreshed, ContactChange::Removed];
     assert_eq!(changes.collect::<Vec<_>>(), expected);
     // Bindings that are there are newer than what was stored.
     world.register(PHONE, "100", "secret", 300);

@@ -10,15 +10,15 @@ use crate::media::LegKey;
 /// transaction gives up after 32 s (RFC 3261 §17.1.2.2, timer F).
 const ASK_AFTER: Duration = Duration::from_secs(30);
 
-/// What is known of the phone's presence.
+/// Whether the phone is still there, as far as is known.
 #[derive(Debug)]
-pub(super) struct Presence {
+pub(super) struct Liveness {
     /// The phone's silence counts from here on: it may not speak before it has our answer, nor while it holds the call.
     quiet_from: Instant,
     asked: Instant,
 }
 
-impl Presence {
+impl Liveness {
     /// It is there now.
     pub(super) fn new(now: Instant) -> Self {
         Self {
@@ -30,18 +30,18 @@ impl Presence {
 
 impl Call {
     /// Media says how long this leg has been silent.
-    pub(super) fn watch(&mut self, now: Instant, key: LegKey, silent: Duration) {
+    pub(super) fn check_silence(&mut self, now: Instant, key: LegKey, silent: Duration) {
         let member = self.in_call().find(|member| member.key() == key);
         let phone = member.and_then(|member| member.leg.may_be_silent());
         if let Some(may_be_silent) = phone.filter(|_| self.state == State::Talking) {
-            let presence = &mut self.presence;
+            let liveness = &mut self.liveness;
             if may_be_silent {
-                presence.quiet_from = now;
-                if silent.min(now.saturating_duration_since(presence.asked)) >= ASK_AFTER {
-                    presence.asked = now;
+                liveness.quiet_from = now;
+                if silent.min(now.saturating_duration_since(liveness.asked)) >= ASK_AFTER {
+                    liveness.asked = now;
                     self.tell(now, key, LegCommand::Probe);
                 }
-            } else if silent.min(now.saturating_duration_since(presence.quiet_from)) >= self.policy.rtp_timeout {
+            } else if silent.min(now.saturating_duration_since(liveness.quiet_from)) >= self.policy.rtp_timeout {
                 self.end(now, Cause::Timeout);
             }
         }
