@@ -7,7 +7,8 @@ use quartet_proto::e2ee::fingerprint::Emoji;
 use super::{Action, Call, Script, State, VerifyOutput};
 use crate::cdr::Cause;
 use crate::ivr::script;
-use crate::media::PlayKey;
+use crate::ivr::sound::Clip;
+use crate::media::{LegKey, MediaCommand, PlayKey};
 
 /// What is spoken again is not begun again before this.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -24,22 +25,28 @@ pub(super) struct Speech {
 }
 
 impl Call {
-    /// The sound of something to be spoken was made, or could not be; whether it is to be played.
+    /// The sound of something to be spoken to this leg was made, or (`None`) could not be.
     ///
     /// What could not be made counts as not heard. If something else was asked for meanwhile, that is made instead.
-    pub fn handle_sound(&mut self, now: Instant, play: PlayKey, is_made: bool) -> bool {
+    pub fn handle_sound(&mut self, now: Instant, leg: LegKey, play: PlayKey, clips: Option<Vec<Clip>>) {
         self.speech.is_being_made = false;
         // What is asked for once more is what has just been made.
         if let Some(next) = self.speech.next.take().filter(|next| !is_repetition(*next)) {
-            self.speak(now, next);
-            return false;
+            return self.speak(now, next);
         }
-        if !is_made && self.play == Some(play) {
-            self.play = None;
-            self.verify.handle_unheard();
-            self.follow_verify(now);
+        match clips {
+            _ if self.play != Some(play) => {}
+            Some(clips) if self.state == State::Talking => {
+                let play = MediaCommand::Play { leg, play, clips };
+                self.actions.push_back(Action::Media(play));
+            }
+            Some(_) => {}
+            None => {
+                self.play = None;
+                self.verify.handle_unheard();
+                self.follow_verify(now);
+            }
         }
-        is_made && self.play == Some(play) && self.state == State::Talking
     }
 
     pub(super) fn follow_verify(&mut self, now: Instant) {

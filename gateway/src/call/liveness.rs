@@ -85,7 +85,7 @@ mod tests {
                 silent,
                 ..Report::default()
             };
-            call.handle_report(begin + silent, LegKey(1), report);
+            call.handle_media(begin + silent, MediaEvent::Report { leg: LegKey(1), report });
             while let Some(action) = call.poll_action() {
                 match action {
                     Action::Sip(SipCommand::Probe { .. }) => asked.push(second),

@@ -54,8 +54,13 @@ impl Member {
         self.leg.key()
     }
 
+    /// Whether it is not over.
+    pub(super) fn is_running(&self) -> bool {
+        self.phase != Phase::Ended
+    }
+
     /// Whether it is part of the call: neither over, nor only about to replace another.
     pub(super) fn is_in_call(&self) -> bool {
-        self.phase != Phase::Ended && self.replaces.is_none()
+        self.is_running() && self.replaces.is_none()
     }
 }

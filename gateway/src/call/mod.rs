@@ -38,7 +38,7 @@ pub use verify::{Output as VerifyOutput, Script, Verify};
 
 use crate::cdr::{Cause, Direction, Verdict};
 use crate::config::VerifyMode;
-use crate::media::{LegKey, MediaCommand, PlayKey, Report};
+use crate::media::{LegKey, MediaCommand, MediaEvent, PlayKey, Report};
 
 /// How long media may take to close.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ pub struct Call {
     policy: Policy,
     members: Vec<Member>,
     state: State,
-    /// When ringing, or connecting, has taken too long.
+    /// When the present state (ringing, connecting, ended but not closed) will have lasted too long; none while talking.
     deadline: Option<Instant>,
     verify: Verify,
     play: Option<PlayKey>,
@@ -113,7 +113,7 @@ impl Call {
         &self.parties
     }
 
-    /// The emojis, once there is a key.
+    /// The emojis, once the encryption key is agreed.
     pub fn emojis(&self) -> Option<&[Emoji; 4]> {
         self.in_call().find_map(|member| member.emojis.as_ref())
     }
@@ -135,23 +135,21 @@ impl Call {
 
     /// Whether this phone has a part in the call.
     pub fn has_phone(&self, user: &str) -> bool {
-        let running = self.members.iter().filter(|member| member.phase != Phase::Ended);
-        running.into_iter().any(|member| member.leg.phone() == Some(user))
+        self.running().any(|member| member.leg.phone() == Some(user))
     }
 
     /// Whether the person at this phone has a part in the call by its own doing: it called, or it accepted.
     pub fn engages(&self, user: &str) -> bool {
         let caller = self.caller();
-        let running = self.members.iter().filter(|member| member.phase != Phase::Ended);
-        running
+        self.running()
             .filter(|member| member.key() == caller || member.phase != Phase::Pending)
             .any(|member| member.leg.phone() == Some(user))
     }
 
-    /// Feeds the leg of that key, unless it is over.
+    /// Feeds the leg of that key, unless it is over. [`handle_legs`](Self::handle_legs) must follow: it hears what the leg has to say.
     pub fn with_leg<R>(&mut self, key: LegKey, feed: impl FnOnce(&mut Leg) -> R) -> Option<R> {
         let _call = self.span.clone().entered();
-        let member = self.member_mut(key).filter(|member| member.phase != Phase::Ended)?;
+        let member = self.member_mut(key).filter(|member| member.is_running())?;
         let _leg = member.span.clone().entered();
         Some(feed(&mut member.leg))
     }
@@ -170,28 +168,24 @@ impl Call {
         self.collect();
     }
 
-    /// Media has a word about a leg that the leg itself does not need.
-    pub fn handle_report(&mut self, now: Instant, key: LegKey, report: Report) {
-        let _call = self.span.clone().entered();
-        self.check_silence(now, key, report.silent);
-        if let Some(member) = self.member_mut(key) {
-            member.report = report;
+    /// Something happened in the media of a leg.
+    pub fn handle_media(&mut self, now: Instant, event: MediaEvent) {
+        let key = event.leg();
+        match event {
+            MediaEvent::Report { report, .. } => self.on_report(now, key, report),
+            MediaEvent::Closed { .. } => self.on_closed(key),
+            MediaEvent::Local { .. }
+            | MediaEvent::Connected { .. }
+            | MediaEvent::Failed { .. }
+            | MediaEvent::Played { .. }
+            | MediaEvent::Dtmf { .. } => _ = self.with_leg(key, |leg| leg.handle_media(now, event)),
         }
-        self.collect();
-    }
-
-    /// Media has closed a leg.
-    pub fn handle_closed(&mut self, key: LegKey) {
-        if let Some(member) = self.member_mut(key) {
-            member.is_media_open = false;
-        }
-        self.drop_ended();
     }
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         let _call = self.span.clone().entered();
-        for member in self.members.iter_mut().filter(|member| member.phase != Phase::Ended) {
+        for member in self.members.iter_mut().filter(|member| member.is_running()) {
             let _leg = member.span.clone().entered();
             member.leg.handle_timeout(now);
         }
@@ -205,8 +199,7 @@ impl Call {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let running = self.members.iter().filter(|member| member.phase != Phase::Ended);
-        let legs = running.filter_map(|member| member.leg.poll_timeout());
+        let legs = self.running().filter_map(|member| member.leg.poll_timeout());
         legs.chain(self.deadline).chain(self.verify.poll_timeout()).min()
     }
 
@@ -217,7 +210,7 @@ impl Call {
         self.end(now, if talking { Cause::Answered } else { cause });
     }
 
-    /// Puts another leg in the place of one, as a transfer does; false if the two do not talk, or `old` is not one of them.
+    /// Puts another leg in the place of one; what a transfer will do, the tests alone do it so far. False if the two do not talk, or `old` is not one of them.
     ///
     /// The call goes on as it was until the new leg hears and is heard; then `old` is over, and the announcement is made
     /// anew. A new leg that ends before that changes nothing.
@@ -241,7 +234,8 @@ impl Call {
         match self.state {
             State::Ringing => self.end(now, Cause::Missed),
             State::Connecting if self.emojis().is_none() => self.end(now, Cause::KeyExchange),
-            State::Connecting | State::Talking => self.end(now, Cause::Media),
+            State::Connecting => self.end(now, Cause::Media),
+            State::Talking => {}
             State::Ended(_) => {
                 self.deadline = None;
                 if !self.is_over() {
@@ -252,9 +246,29 @@ impl Call {
         }
     }
 
+    fn on_report(&mut self, now: Instant, key: LegKey, report: Report) {
+        let _call = self.span.clone().entered();
+        if let Some(member) = self.member_mut(key) {
+            member.report = report;
+        }
+        self.check_silence(now, key, report.silent);
+        self.collect();
+    }
+
+    fn on_closed(&mut self, key: LegKey) {
+        if let Some(member) = self.member_mut(key) {
+            member.is_media_open = false;
+        }
+        self.drop_ended();
+    }
+
     fn next_event(&mut self) -> Option<(LegKey, LegEvent)> {
-        let mut running = self.members.iter_mut().filter(|member| member.phase != Phase::Ended);
+        let mut running = self.members.iter_mut().filter(|member| member.is_running());
         running.find_map(|member| member.leg.poll_event().map(|event| (member.key(), event)))
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.is_running())
     }
 
     /// The members that are part of the call, the caller first.
@@ -390,11 +404,11 @@ impl Call {
         } else {
             cause
         };
-        let is_extra = self
+        let is_replacement = self
             .members
             .iter()
             .any(|member| member.key() == key && member.replaces.is_some());
-        if is_extra {
+        if is_replacement {
             return self.drop_member(key);
         }
         let waiting = self.callee().is_none() && key != self.caller();
@@ -421,8 +435,7 @@ impl Call {
         self.state = State::Ended(cause);
         self.deadline = Some(now + CLOSING);
         let record = self.record(now, cause);
-        let running = self.members.iter().filter(|member| member.phase != Phase::Ended);
-        let keys: Vec<_> = running.map(Member::key).collect();
+        let keys: Vec<_> = self.running().map(Member::key).collect();
         for key in keys {
             self.end_member(now, key, cause);
         }
@@ -438,7 +451,7 @@ impl Call {
     /// A member is over: its media is closed, and it goes once that is done.
     fn drop_member(&mut self, key: LegKey) {
         self.collect();
-        if let Some(member) = self.member_mut(key).filter(|member| member.phase != Phase::Ended) {
+        if let Some(member) = self.member_mut(key).filter(|member| member.is_running()) {
             member.phase = Phase::Ended;
             if member.is_media_open {
                 let leg = member.key();
@@ -452,7 +465,7 @@ impl Call {
     fn drop_ended(&mut self) {
         if !matches!(self.state, State::Ended(_)) {
             self.members
-                .retain(|member| member.phase != Phase::Ended || member.is_media_open);
+                .retain(|member| member.is_running() || member.is_media_open);
         }
     }
 

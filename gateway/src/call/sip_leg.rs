@@ -10,7 +10,7 @@ pub(super) mod info;
 use std::collections::VecDeque;
 
 use quartet_proto::sdp::{Agreed, SessionDescription, offer_answer};
-use quartet_proto::sip::{Contact, DialogKey, NameAddr, SipCommand, SipEvent};
+use quartet_proto::sip::{Contact, DialogKey, NameAddr, OutgoingInvite, SipCommand, SipEvent};
 
 pub use self::config::SipLegConfig;
 use super::leg::{Action, LegCommand, LegEvent};
@@ -300,7 +300,7 @@ impl SipLeg {
         let State::Opening { contact, from, to } = std::mem::replace(&mut self.state, State::Ended) else {
             return;
         };
-        self.sip(SipCommand::Invite {
+        self.sip(SipCommand::Invite(Box::new(OutgoingInvite {
             dialog: self.dialog,
             request_uri: contact.uri,
             five_tuple: contact.five_tuple,
@@ -311,7 +311,7 @@ impl SipLeg {
             body: Some(offer.to_bytes()),
             credentials: None,
             account: Some(self.config.user.clone()),
-        });
+        })));
         self.state = State::Calling { offer };
     }
 

@@ -339,8 +339,8 @@ impl Task {
     fn act(&mut self, action: Action) {
         match action {
             Action::Sip(mut command) => {
-                if let SipCommand::Invite { credentials, .. } = &mut command {
-                    *credentials = Some(self.credentials());
+                if let SipCommand::Invite(invite) = &mut command {
+                    invite.credentials = Some(self.credentials());
                 }
                 self.endpoint.handle_command(Instant::now(), command).ok();
             }

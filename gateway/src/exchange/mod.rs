@@ -1,8 +1,8 @@
-//! The composition root, sans-IO: the SIP endpoint, the routes, and every call by its key.
+//! Owns the SIP endpoint, the routes, the networks and all calls, sans-IO: it finds for each event the call that it is for, and
+//! carries out what calls want.
 //!
-//! One signalling task feeds it: datagrams, frames of networks, media events, results of jobs, time. After each `handle_*` it
-//! drains every `poll_*`. Nothing here waits, reads a socket or a clock; nothing here knows what a call does with an
-//! event, only which call it is for.
+//! One signalling task feeds it: datagrams, frames of networks, media events, results of jobs, time. Nothing here waits, reads a
+//! socket or a clock; nothing here knows what a call does with an event.
 
 mod admit;
 mod arrival;
@@ -40,10 +40,10 @@ pub use job::{Job, JobResult};
 pub use persist::Change;
 pub use report::{CallRow, LegRow, LockedRow, PhoneRow};
 
-/// A generator for a part that keeps its own.
+/// A random generator, owned by the part that it is made for.
 pub type BoxRng = Box<dyn CryptoRng + Send>;
 
-/// What the messages for a leg name it by.
+/// A leg as the other side names it: by its SIP dialog, or by the network's id of the call.
 #[derive(Clone, Debug)]
 enum ForeignId {
     Dialog(DialogKey),
@@ -63,15 +63,15 @@ pub struct Parts {
     pub networks: Networks,
     /// The SIP addresses really bound.
     pub sip: Vec<(Protocol, SocketAddr)>,
-    /// The addresses of this machine, for `[media] addresses = "auto"`.
-    pub machine: Vec<IpAddr>,
+    /// The addresses of this host, for `[media] addresses = "auto"`.
+    pub host_addresses: Vec<IpAddr>,
     /// Makes a generator for each part that draws secrets.
     pub rng: Box<dyn FnMut() -> BoxRng + Send>,
 }
 
 /// Every call of this gateway.
 ///
-/// After each `handle_*`, drain [`poll_transmit`](Self::poll_transmit), [`poll_media`](Self::poll_media),
+/// After every call that may change it and is no `poll_*`, drain [`poll_transmit`](Self::poll_transmit), [`poll_media`](Self::poll_media),
 /// [`poll_frame`](Self::poll_frame), [`poll_job`](Self::poll_job) and [`poll_change`](Self::poll_change).
 pub struct Exchange {
     settings: Arc<crate::config::Settings>,
@@ -97,11 +97,13 @@ pub struct Exchange {
     stored: BTreeMap<String, Vec<SavedBinding>>,
     stopping: bool,
     limits: CallLimits,
-    /// Failed logins by source, refused calls by caller and cause, dialogs that could not be told something.
+    /// Summed up for the log, a line a minute for each key: failed logins by source.
     failed_logins: Summaries<IpAddr, SipEvent>,
-    /// Changes of registrations by account.
-    registrations: Summaries<String, SipEvent>,
+    /// So are contacts that changed, by account.
+    contact_changes: Summaries<String, SipEvent>,
+    /// Refused calls, by direction, caller and cause; they are recorded as well.
     refused: Summaries<(Direction, String, &'static str), Record<Instant>>,
+    /// Commands that the endpoint refused.
     failed_commands: Summaries<(), SipError>,
     /// Dialogs in which the endpoint could not do what a leg wants.
     lost: VecDeque<DialogKey>,
@@ -119,11 +121,11 @@ impl Exchange {
             registry,
             networks,
             sip,
-            machine,
+            host_addresses,
             mut rng,
         } = parts;
         let (media_addresses, ice_addresses) = match &settings.media.addresses {
-            Addresses::Auto => (Vec::new(), ice_addresses(machine, &sip)),
+            Addresses::Auto => (Vec::new(), ice_addresses(host_addresses, &sip)),
             Addresses::Listed(listed) => (listed.clone(), listed.clone()),
         };
         let instance = Instance::draw(&mut *rng());
@@ -150,7 +152,7 @@ impl Exchange {
             stored: BTreeMap::new(),
             stopping: false,
             failed_logins: Summaries::default(),
-            registrations: Summaries::default(),
+            contact_changes: Summaries::default(),
             refused: Summaries::default(),
             failed_commands: Summaries::default(),
             lost: VecDeque::new(),
@@ -185,17 +187,8 @@ impl Exchange {
     /// One word from the media workers.
     pub fn handle_media(&mut self, now: Instant, event: MediaEvent) {
         let leg = event.leg();
-        if let Some(call) = self.by_leg.get(&leg).and_then(|key| self.calls.get_mut(key)) {
-            match &event {
-                MediaEvent::Report { report, .. } => call.handle_report(now, leg, *report),
-                MediaEvent::Closed { .. } => call.handle_closed(leg),
-                MediaEvent::Local { .. }
-                | MediaEvent::Connected { .. }
-                | MediaEvent::Failed { .. }
-                | MediaEvent::Played { .. }
-                | MediaEvent::Dtmf { .. } => {}
-            }
-            call.with_leg(leg, |leg| leg.handle_media(now, event));
+        if let Some(call) = self.call_of(leg) {
+            call.handle_media(now, event);
         }
         self.advance_call_of(now, leg);
         self.drain_events(now);
@@ -203,18 +196,10 @@ impl Exchange {
 
     /// A job is done, or could not be taken.
     pub fn handle_job(&mut self, now: Instant, leg: LegKey, done: JobResult) {
-        let call = self.by_leg.get(&leg).and_then(|key| self.calls.get_mut(key));
-        match (done, call) {
-            (_, None) => {}
-            (JobResult::KeyExchange(done), Some(call)) => {
-                call.with_leg(leg, |leg| leg.handle_job(now, done));
-            }
-            (JobResult::Speak(play, clips), Some(call)) => {
-                if call.handle_sound(now, play, clips.is_some())
-                    && let Some(clips) = clips
-                {
-                    self.media.push_back(MediaCommand::Play { leg, play, clips });
-                }
+        if let Some(call) = self.call_of(leg) {
+            match done {
+                JobResult::KeyExchange(done) => _ = call.with_leg(leg, |leg| leg.handle_job(now, done)),
+                JobResult::Speak(play, clips) => call.handle_sound(now, leg, play, clips),
             }
         }
         self.advance_call_of(now, leg);
@@ -240,10 +225,9 @@ impl Exchange {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let machines = [self.endpoint.poll_timeout(), self.deadlines.next()];
+        let own = [self.endpoint.poll_timeout(), self.deadlines.next()];
         let networks = self.networks.values().map(|network| network.poll_timeout());
-        machines
-            .into_iter()
+        own.into_iter()
             .chain(networks)
             .chain(self.summaries_end())
             .flatten()
@@ -278,7 +262,7 @@ impl Exchange {
         self.changes.pop_front()
     }
 
-    /// Takes no new call and ends all there are; the caller goes on until [`calls`](Self::call_count) is 0.
+    /// Takes no new call and ends all there are. Go on feeding and draining until [`call_count`](Self::call_count) is 0.
     pub fn stop(&mut self, now: Instant) {
         self.stopping = true;
         let keys: Vec<_> = self.calls.keys().copied().collect();
@@ -336,9 +320,6 @@ impl Exchange {
         let Some(leg) = self.by_dialog.get(&dialog).copied() else {
             return;
         };
-        if let SipEvent::Ended { .. } = event {
-            self.by_dialog.remove(&dialog);
-        }
         self.with_leg(leg, |leg| leg.handle_sip(event));
         self.advance_call_of(now, leg);
     }
@@ -354,12 +335,16 @@ impl Exchange {
         self.advance_call_of(now, leg);
     }
 
-    fn with_leg<R>(&mut self, leg: LegKey, feed: impl FnOnce(&mut Leg) -> R) -> Option<R> {
+    fn call_of(&mut self, leg: LegKey) -> Option<&mut Call> {
         let key = self.by_leg.get(&leg)?;
-        self.calls.get_mut(key)?.with_leg(leg, feed)
+        self.calls.get_mut(key)
     }
 
-    /// A leg was fed: its call hears it and acts.
+    fn with_leg<R>(&mut self, leg: LegKey, feed: impl FnOnce(&mut Leg) -> R) -> Option<R> {
+        self.call_of(leg)?.with_leg(leg, feed)
+    }
+
+    /// A leg was fed: its call takes the leg's events, and what the call then wants is carried out.
     fn advance_call_of(&mut self, now: Instant, leg: LegKey) {
         let Some(key) = self.by_leg.get(&leg).copied() else {
             return;
@@ -410,7 +395,7 @@ impl Exchange {
         }
     }
 
-    /// Notes what a leg of a call is found by.
+    /// Notes how messages for a leg of a call are to find it.
     fn index_leg(&mut self, key: CallKey, leg: LegKey, foreign_id: &ForeignId) {
         self.by_leg.insert(leg, key);
         match foreign_id {
@@ -436,15 +421,16 @@ impl Exchange {
         }
     }
 
-    /// Tells the endpoint. A dialog that is gone has said so by an event; any other failure is the end of that leg.
+    /// Tells the endpoint. If it no longer knows the dialog, or has moved on in it, an event has said so or is about to; after any
+    /// other error the leg is treated as lost.
     fn tell_phone(&mut self, now: Instant, command: SipCommand) {
         let dialog = command.dialog();
-        let is_new = matches!(command, SipCommand::Invite { .. });
+        let is_new = matches!(command, SipCommand::Invite(_));
         match (self.endpoint.handle_command(now, command), dialog) {
             (Ok(()), Some(dialog)) if is_new => self.log_dialog(dialog),
             (Ok(()), _) => {}
             (Err(SipError::UnknownDialog | SipError::WrongState(_)), _) | (Err(_), None) => {
-                tracing::debug!(?dialog, "the dialog is gone already");
+                tracing::debug!(?dialog, "SIP command came too late");
             }
             (Err(error), Some(dialog)) => {
                 if let Some(error) = self.failed_commands.note(now, (), error) {
@@ -471,12 +457,12 @@ impl Exchange {
 
 /// Where the legs of E2EE users are bound under `auto`: at loopback only where nobody but this machine is served.
 ///
-/// A user says where our checks go. From a socket on loopback they would reach the services of this machine, which trust
-/// whoever comes from there.
-fn ice_addresses(machine: Vec<IpAddr>, sip: &[(Protocol, SocketAddr)]) -> Vec<IpAddr> {
-    let outside: Vec<IpAddr> = machine.iter().copied().filter(|ip| !ip.is_loopback()).collect();
+/// The remote user names the candidates that our ICE checks are sent to. From a loopback socket those checks would reach the
+/// services of this host, which trust whoever comes from there.
+fn ice_addresses(host: Vec<IpAddr>, sip: &[(Protocol, SocketAddr)]) -> Vec<IpAddr> {
+    let outside: Vec<IpAddr> = host.iter().copied().filter(|ip| !ip.is_loopback()).collect();
     if outside.is_empty() || sip.iter().all(|(_, address)| address.ip().is_loopback()) {
-        machine
+        host
     } else {
         outside
     }

@@ -22,7 +22,7 @@ impl Exchange {
                 }
                 ContactChange::Added | ContactChange::Removed | ContactChange::Expired => {
                     let user = user.clone();
-                    if let Some(event) = self.registrations.note(now, user, event) {
+                    if let Some(event) = self.contact_changes.note(now, user, event) {
                         log_registration(&event, 1);
                     }
                 }
@@ -61,7 +61,7 @@ impl Exchange {
     /// Tells all that is being summed up: the process ends.
     pub fn tell_all_summaries(&mut self, now: Instant) {
         self.failed_logins.end_all(now);
-        self.registrations.end_all(now);
+        self.contact_changes.end_all(now);
         self.refused.end_all(now);
         self.failed_commands.end_all(now);
         self.tell_summaries(now);
@@ -79,10 +79,10 @@ impl Exchange {
                 "logins failed from more sources than are counted one by one"
             );
         }
-        while let Some((_, event, count)) = self.registrations.poll(now) {
+        while let Some((_, event, count)) = self.contact_changes.poll(now) {
             log_registration(&event, count);
         }
-        let unlisted = self.registrations.take_unlisted();
+        let unlisted = self.contact_changes.take_unlisted();
         if unlisted > 0 {
             tracing::info!(
                 changes = unlisted,
@@ -102,7 +102,7 @@ impl Exchange {
     pub(super) fn summaries_end(&self) -> [Option<Instant>; 4] {
         [
             self.failed_logins.poll_timeout(),
-            self.registrations.poll_timeout(),
+            self.contact_changes.poll_timeout(),
             self.refused.poll_timeout(),
             self.failed_commands.poll_timeout(),
         ]

@@ -145,8 +145,8 @@ impl Signalling {
         }
         let control = control::bind(&settings.control.path).await?;
 
-        let machine = machine_addresses()?;
-        let shares = shares(&settings, &sip, machine.len());
+        let host_addresses = machine_addresses()?;
+        let shares = shares(&settings, &sip, host_addresses.len());
         for shortage in &shares.shortages {
             tracing::warn!("{shortage}");
         }
@@ -191,7 +191,7 @@ impl Signalling {
             registry,
             networks: networks(account),
             sip: sip_addresses,
-            machine,
+            host_addresses,
             rng: Box::new(generator),
         });
         let clock = Clock { now, wall };

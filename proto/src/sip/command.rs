@@ -18,11 +18,35 @@ pub struct Reason {
     pub text: String,
 }
 
+/// A call to a phone.
+#[derive(Clone, Debug)]
+pub struct OutgoingInvite {
+    /// From [`super::Endpoint::new_dialog_key`].
+    pub dialog: DialogKey,
+    /// The registered contact.
+    pub request_uri: String,
+    /// The way to send it; our address is also our `Contact`.
+    pub five_tuple: FiveTuple,
+    /// `From`, without tag.
+    pub from: NameAddr,
+    /// `To`, without tag.
+    pub to: NameAddr,
+    /// `P-Asserted-Identity`.
+    pub identity: Option<NameAddr>,
+    /// Further header fields.
+    pub headers: Vec<(&'static str, String)>,
+    /// SDP offer; `None`: late offer.
+    pub body: Option<Vec<u8>>,
+    /// Credentials for a challenge, if there is one.
+    pub credentials: Option<Credentials>,
+    /// The account that is called: with a login as it, its phone may speak in this dialog from elsewhere too.
+    pub account: Option<String>,
+}
+
 /// An order to the endpoint.
 ///
 /// All texts may hold anything: control characters never reach the wire.
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)] // a few per call, moved once
 pub enum SipCommand {
     /// As callee: a provisional response. Out of range or too late: refused.
     Ring {
@@ -65,28 +89,7 @@ pub enum SipCommand {
         reason: Option<Reason>,
     },
     /// Calls a phone.
-    Invite {
-        /// From [`super::Endpoint::next_dialog`].
-        dialog: DialogKey,
-        /// The registered contact.
-        request_uri: String,
-        /// The way to send it; our address is also our `Contact`.
-        five_tuple: FiveTuple,
-        /// `From`, without tag.
-        from: NameAddr,
-        /// `To`, without tag.
-        to: NameAddr,
-        /// `P-Asserted-Identity`.
-        identity: Option<NameAddr>,
-        /// Further header fields.
-        headers: Vec<(&'static str, String)>,
-        /// SDP offer; `None`: late offer.
-        body: Option<Vec<u8>>,
-        /// Credentials for a challenge, if there is one.
-        credentials: Option<Credentials>,
-        /// The account that is called: with a login as it, its phone may speak in this dialog from elsewhere too.
-        account: Option<String>,
-    },
+    Invite(Box<OutgoingInvite>),
     /// As caller with a late offer: ACK with our SDP answer.
     Ack {
         /// The dialog.
@@ -132,10 +135,10 @@ impl SipCommand {
             | Self::Accept { dialog, .. }
             | Self::Reject { dialog, .. }
             | Self::Hangup { dialog, .. }
-            | Self::Invite { dialog, .. }
             | Self::Ack { dialog, .. }
             | Self::Info { dialog, .. }
             | Self::Probe { dialog } => Some(*dialog),
+            Self::Invite(invite) => Some(invite.dialog),
             Self::Register { .. } => None,
         }
     }

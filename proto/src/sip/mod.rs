@@ -20,7 +20,7 @@ mod timers;
 mod transaction;
 
 pub use auth::{Account, Credentials, Ha1, Locked};
-pub use command::{Reason, SipCommand};
+pub use command::{OutgoingInvite, Reason, SipCommand};
 pub use endpoint::{Endpoint, EndpointConfig, MAX_MESSAGE};
 pub use event::{Caller, ContactChange, LoginFailure, SipEvent};
 pub use limits::Limits;

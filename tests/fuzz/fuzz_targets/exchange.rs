@@ -164,7 +164,7 @@ impl World {
             registry: Arc::clone(&registry),
             networks: [(hub_id(), Box::new(Adapter::new(name("gw"))) as Box<dyn Network>)].into(),
             sip: vec![(Protocol::Udp, LOCAL)],
-            machine: vec![LOCAL.ip()],
+            host_addresses: vec![LOCAL.ip()],
             rng: Box::new(rng),
         });
         let directory = Directory::default();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use quartet_proto::net::{FiveTuple, Protocol, Receive};
-use quartet_proto::sip::{Account, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, NameAddr, SipCommand, SipEvent};
+use quartet_proto::sip::{Account, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, NameAddr, OutgoingInvite, SipCommand, SipEvent};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
@@ -74,7 +74,7 @@ impl Subject {
         let dialog = self.endpoint.new_dialog_key();
         self.dialogs.push(dialog);
         let address: NameAddr = "<sip:100@192.0.2.2>".parse().expect("an address");
-        self.command(SipCommand::Invite {
+        self.command(SipCommand::Invite(Box::new(OutgoingInvite {
             dialog,
             request_uri: "sip:100@192.0.2.2".to_owned(),
             five_tuple: FiveTuple::new(Protocol::Udp, self.local, self.remote),
@@ -85,7 +85,7 @@ impl Subject {
             body: (dialog.0 % 2 == 0).then(|| b"offer".to_vec()),
             credentials: None,
             account: None,
-        });
+        })));
     }
 
     fn register(&mut self, expires: Duration) {

@@ -19,7 +19,7 @@ use libfuzzer_sys::fuzz_target;
 use login::{Heard, LOCAL, Source, source};
 use quartet_proto::net::{FiveTuple, Protocol, Receive};
 use quartet_proto::sip::{
-    Account, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, MAX_MESSAGE, NameAddr, Reason, SipCommand, SipEvent,
+    Account, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, MAX_MESSAGE, NameAddr, Reason, OutgoingInvite, SipCommand, SipEvent,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
@@ -172,7 +172,7 @@ impl Subject {
         let address: NameAddr = "<sip:100@192.0.2.1>".parse().expect("an address");
         let (called, account) = (Some(destination.ip()), "100".to_owned());
         self.dialogs.push(Dialog { key: dialog, account, called, is_answered: false, is_over: false });
-        let placed = self.command(SipCommand::Invite {
+        let placed = self.command(SipCommand::Invite(Box::new(OutgoingInvite {
             dialog,
             request_uri,
             five_tuple: FiveTuple::new(Protocol::Udp, LOCAL, destination),
@@ -183,7 +183,7 @@ impl Subject {
             body: (dialog.0 % 2 == 0).then(|| b"offer".to_vec()),
             credentials: None,
             account: Some("100".to_owned()),
-        });
+        })));
         if !placed {
             self.dialogs.retain(|d| d.key != dialog);
         }

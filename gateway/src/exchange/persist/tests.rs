@@ -32,7 +32,7 @@ fn exchange(password: &str, users: &[&str], gateway: SocketAddr) -> Exchange {
         registry: Arc::new(Registry::default()),
         networks: Networks::new(),
         sip: vec![(Protocol::Udp, gateway)],
-        machine: Vec::new(),
+        host_addresses: Vec::new(),
         rng: Box::new(generator),
     })
 }

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use quartet_proto::hub::{Name, Token};
 use quartet_proto::net::{FiveTuple, Protocol, Receive};
-use quartet_proto::sip::{Credentials, DialogKey, Endpoint, EndpointConfig, NameAddr, SipCommand, SipEvent};
+use quartet_proto::sip::{
+    Credentials, DialogKey, Endpoint, EndpointConfig, NameAddr, OutgoingInvite, SipCommand, SipEvent,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
@@ -145,7 +147,7 @@ impl World {
             registry: Arc::clone(&registry),
             networks,
             sip: vec![(Protocol::Udp, GATEWAY.parse().unwrap())],
-            machine: vec!["192.0.2.1".parse().unwrap()],
+            host_addresses: vec!["192.0.2.1".parse().unwrap()],
             rng: Box::new(move || {
                 seed += 1;
                 seeded(seed)
@@ -506,7 +508,7 @@ impl World {
     fn dial(&mut self, number: &str) {
         let phone = &mut self.phones[0];
         phone.dialog = phone.endpoint.new_dialog_key();
-        let command = SipCommand::Invite {
+        let command = SipCommand::Invite(Box::new(OutgoingInvite {
             dialog: phone.dialog,
             request_uri: format!("sip:{number}@192.0.2.1"),
             five_tuple: phone.way(),
@@ -517,7 +519,7 @@ impl World {
             body: Some(SDP.as_bytes().to_vec()),
             credentials: phone.credentials(),
             account: None,
-        };
+        }));
         phone.endpoint.handle_command(self.now, command).unwrap();
         self.drain();
     }

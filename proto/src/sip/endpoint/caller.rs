@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::callee::body_of;
 use super::{ALLOW, Endpoint};
-use crate::net::FiveTuple;
-use crate::sip::auth::{Credentials, authorization};
+use crate::sip::auth::authorization;
+use crate::sip::command::OutgoingInvite;
 use crate::sip::dialog::{Dialog, State};
 use crate::sip::message::{Method, NameAddr, Response, Uri};
 use crate::sip::outgoing::Outgoing;
@@ -19,72 +19,59 @@ const MAX_FORKS: usize = 8;
 /// Times one request is sent again with credentials: one, and one more if the nonce was stale.
 const MAX_TRIES: u8 = 2;
 
-/// A call of ours, as commanded.
-pub(super) struct Call {
-    pub(super) dialog: DialogKey,
-    pub(super) five_tuple: FiveTuple,
-    pub(super) from: NameAddr,
-    pub(super) to: NameAddr,
-    pub(super) identity: Option<NameAddr>,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Option<Vec<u8>>,
-    pub(super) credentials: Option<Credentials>,
-    pub(super) account: Option<String>,
-}
-
 impl Endpoint {
     /// The TU calls.
-    pub(super) fn invite(&mut self, now: Instant, request_uri: &str, call: Call) -> Result<(), SipError> {
-        let target: Uri = request_uri.parse()?;
-        if self.dialogs.contains(call.dialog) {
+    pub(super) fn invite(&mut self, now: Instant, invite: OutgoingInvite) -> Result<(), SipError> {
+        let target: Uri = invite.request_uri.parse()?;
+        if self.dialogs.contains(invite.dialog) {
             return Err(SipError::DialogInUse);
         }
         if self.dialogs.len() >= self.config.limits.dialogs {
             return Err(SipError::TooMany("dialogs"));
         }
-        let (key, local_tag) = (call.dialog, self.token());
+        let (key, local_tag) = (invite.dialog, self.token());
         let mut extra = vec![
-            ("Contact", self.contact(key, call.five_tuple.local)),
+            ("Contact", self.contact(key, invite.five_tuple.local)),
             ("Allow", ALLOW.to_owned()),
         ];
-        extra.extend(call.identity.map(|i| ("P-Asserted-Identity", i.to_string())));
-        extra.extend(call.headers);
-        let offered = call.body.is_some();
+        extra.extend(invite.identity.map(|i| ("P-Asserted-Identity", i.to_string())));
+        extra.extend(invite.headers);
+        let offered = invite.body.is_some();
         let request = Outgoing {
             method: Method::Invite,
             uri: target.to_string(),
-            from: call.from.clone().with_tag(Some(&local_tag)).to_string(),
-            to: call.to.clone().with_tag(None).to_string(),
+            from: invite.from.clone().with_tag(Some(&local_tag)).to_string(),
+            to: invite.to.clone().with_tag(None).to_string(),
             call_id: self.token(),
             cseq: 1,
             routes: Vec::new(),
             extra,
-            body: call.body.map(|body| ("application/sdp".to_owned(), body)),
-            five_tuple: call.five_tuple,
+            body: invite.body.map(|body| ("application/sdp".to_owned(), body)),
+            five_tuple: invite.five_tuple,
         };
         let call_id = request.call_id.clone();
-        let id = self.start(now, request, Purpose::Invite(key), call.credentials.clone(), 0)?;
+        let id = self.start(now, request, Purpose::Invite(key), invite.credentials.clone(), 0)?;
         self.dialogs.insert(Dialog {
             key,
             state: State::Calling,
             call_id,
             local_tag,
             remote_tag: None,
-            local: call.from,
-            remote: call.to,
+            local: invite.from,
+            remote: invite.to,
             local_cseq: 1,
             remote_cseq: None,
             target,
             routes: Vec::new(),
-            peer: call.five_tuple,
-            account: call.account,
-            is_registered: self.registrar.reaches(call.five_tuple.peer(), None),
+            peer: invite.five_tuple,
+            account: invite.account,
+            is_registered: self.registrar.reaches(invite.five_tuple.peer(), None),
             invite: Some(id),
             invite_cseq: 1,
             offered,
             unacknowledged: None,
             hangup: None,
-            credentials: call.credentials,
+            credentials: invite.credentials,
         });
         Ok(())
     }

@@ -6,7 +6,7 @@
 //!
 //! Reading order: `receive` (which message belongs where), `admit` (who may), `callee` and `caller` (INVITE both ways),
 //! `in_dialog` (requests within a dialog), `hangup`, `registration` (both sides of REGISTER), `restore` (bindings after a
-//! restart), `timeouts` (timers).
+//! restart), `timeouts` (timers), `send` (transactions of ours), `strangers` (few responses to who is not registered).
 
 mod admit;
 mod callee;
@@ -41,13 +41,13 @@ use crate::net::{Protocol, Receive, Transmit};
 pub use receive::MAX_MESSAGE;
 use strangers::StrangerLimiter;
 
-/// What we take; told in 405 and in responses to OPTIONS and INVITE.
+/// Our `Allow`.
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
 
 /// What an endpoint is told once.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
-    /// `[a-z0-9]{4..12}`; begins every tag, branch (after the cookie) and Contact user.
+    /// `[a-z0-9]{4,12}`; begins every tag, `Call-ID`, branch (after the cookie) and Contact user.
     pub instance: String,
     /// `Server` and `User-Agent`.
     pub user_agent: String,
@@ -69,10 +69,12 @@ pub struct Endpoint {
     server_transactions: Servers,
     client_transactions: Clients,
     dialogs: Dialogs,
+    /// Digest: accounts, nonces, challenges, and who failed too often.
     guard: Guard,
     registrar: Registrar,
     /// Our own registrations elsewhere.
     outbound_registrations: BTreeMap<u64, registration::Registration>,
+    /// Limits the responses to sources that are not registered.
     strangers: StrangerLimiter,
     transmits: VecDeque<Transmit>,
     events: VecDeque<SipEvent>,
@@ -126,18 +128,20 @@ impl Endpoint {
         self.guard.set_challenge_key(key);
     }
 
-    /// Tells the addresses really bound; requests that arrive elsewhere get responses all the same.
+    /// Sets the addresses really bound: bindings that none of them reaches are not restored. Requests that arrive elsewhere get
+    /// responses all the same.
     pub fn set_local(&mut self, local: Vec<(Protocol, SocketAddr)>) {
         self.local = local;
     }
 
-    /// The addresses told.
+    /// The addresses set.
     #[must_use]
     pub fn local(&self) -> &[(Protocol, SocketAddr)] {
         &self.local
     }
 
-    /// Takes one datagram; what is no SIP is ignored, what is broken SIP gets 400.
+    /// Takes one datagram; what is no SIP is ignored, what is broken SIP gets 400, 501 or 505, and what is longer than
+    /// [`MAX_MESSAGE`] nothing.
     pub fn handle_input(&mut self, now: Instant, input: Receive<'_>) {
         self.receive(now, input);
     }
@@ -168,31 +172,7 @@ impl Endpoint {
                 retry_after,
             } => self.reject(now, dialog, status, reason.as_ref(), retry_after),
             SipCommand::Hangup { dialog, reason } => self.hangup(now, dialog, reason),
-            SipCommand::Invite {
-                dialog,
-                request_uri,
-                five_tuple,
-                from,
-                to,
-                identity,
-                headers,
-                body,
-                credentials,
-                account,
-            } => {
-                let call = caller::Call {
-                    dialog,
-                    five_tuple,
-                    from,
-                    to,
-                    identity,
-                    headers,
-                    body,
-                    credentials,
-                    account,
-                };
-                self.invite(now, &request_uri, call)
-            }
+            SipCommand::Invite(invite) => self.invite(now, *invite),
             SipCommand::Ack { dialog, body } => self.acknowledge(dialog, body),
             SipCommand::Info {
                 dialog,
@@ -253,7 +233,7 @@ impl Endpoint {
         self.guard.unlock(who);
     }
 
-    /// A key for a call of ours.
+    /// A key for a new dialog; for one of ours it goes into [`SipCommand::Invite`].
     pub fn new_dialog_key(&mut self) -> DialogKey {
         self.last_dialog += 1;
         DialogKey(self.last_dialog)

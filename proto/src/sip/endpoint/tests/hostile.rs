@@ -1,6 +1,7 @@
 //! Hostile bytes and hostile words: mutated messages, injected headers, floods, strangers in dialogs.
 
 use super::*;
+use crate::sip::OutgoingInvite;
 use crate::sip::dialog::{Dialog, routes_of};
 use crate::sip::message::{Message, Method};
 
@@ -158,17 +159,19 @@ pub(super) fn no_text_of_a_command_can_start_a_header() {
         })
     };
     let dialog = world.gateway().new_dialog_key();
-    let invite = |request_uri: &str| SipCommand::Invite {
-        dialog,
-        request_uri: request_uri.to_owned(),
-        five_tuple,
-        from: name.clone(),
-        to: name.clone(),
-        identity: Some(name.clone()),
-        headers: Vec::new(),
-        body: None,
-        credentials: None,
-        account: None,
+    let invite = |request_uri: &str| {
+        SipCommand::Invite(Box::new(OutgoingInvite {
+            dialog,
+            request_uri: request_uri.to_owned(),
+            five_tuple,
+            from: name.clone(),
+            to: name.clone(),
+            identity: Some(name.clone()),
+            headers: Vec::new(),
+            body: None,
+            credentials: None,
+            account: None,
+        }))
     };
     assert_eq!(
         world.command(GATEWAY, invite("sip:a@b\r\nX-Evil: 1")),
@@ -270,7 +273,7 @@ pub(super) fn a_caller_must_be_who_it_says_and_a_merged_call_is_one_call() {
     let mut world = World::new(76);
     let five_tuple = world.way(world.nodes[PHONE].address, world.nodes[GATEWAY].address);
     let dialog = world.nodes[PHONE].endpoint.new_dialog_key();
-    let command = SipCommand::Invite {
+    let command = SipCommand::Invite(Box::new(OutgoingInvite {
         dialog,
         request_uri: "sip:200@192.0.2.1".to_owned(),
         five_tuple,
@@ -281,7 +284,7 @@ pub(super) fn a_caller_must_be_who_it_says_and_a_merged_call_is_one_call() {
         body: None,
         credentials: credentials("100", "secret"),
         account: None,
-    };
+    }));
     world.command(PHONE, command).unwrap();
     world.second();
     assert!(matches!(

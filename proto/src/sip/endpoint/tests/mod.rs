@@ -23,8 +23,8 @@ use zeroize::Zeroizing;
 use crate::net::{ConnectionId, FiveTuple, Protocol, Receive};
 use crate::sip::message::{NameAddr, Uri};
 use crate::sip::{
-    Account, ContactChange, Credentials, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, LoginFailure, Reason,
-    SipCommand, SipError, SipEvent,
+    Account, ContactChange, Credentials, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, LoginFailure,
+    OutgoingInvite, Reason, SipCommand, SipError, SipEvent,
 };
 
 const REALM: &str = "quartet.example";
@@ -264,7 +264,7 @@ impl World {
     fn dial(&mut self, target: &str, body: Option<&[u8]>) -> DialogKey {
         let five_tuple = self.way(self.nodes[PHONE].address, self.nodes[GATEWAY].address);
         let dialog = self.nodes[PHONE].endpoint.new_dialog_key();
-        let command = SipCommand::Invite {
+        let command = SipCommand::Invite(Box::new(OutgoingInvite {
             dialog,
             request_uri: format!("sip:{target}@192.0.2.1"),
             five_tuple,
@@ -275,7 +275,7 @@ impl World {
             body: body.map(<[u8]>::to_vec),
             credentials: credentials("100", "secret"),
             account: None,
-        };
+        }));
         self.command(PHONE, command).unwrap();
         dialog
     }
@@ -284,7 +284,7 @@ impl World {
     fn ring_phone(&mut self, body: Option<&[u8]>) -> DialogKey {
         let contact = self.nodes[GATEWAY].endpoint.contacts(self.now, "100").remove(0);
         let dialog = self.gateway().new_dialog_key();
-        let command = SipCommand::Invite {
+        let command = SipCommand::Invite(Box::new(OutgoingInvite {
             dialog,
             request_uri: contact.uri,
             five_tuple: contact.five_tuple,
@@ -295,7 +295,7 @@ impl World {
             body: body.map(<[u8]>::to_vec),
             credentials: None,
             account: Some("100".to_owned()),
-        };
+        }));
         self.command(GATEWAY, command).unwrap();
         dialog
     }
