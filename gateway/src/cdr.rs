@@ -69,7 +69,7 @@ pub struct Record<T = SystemTime> {
     /// What became of the four emojis.
     pub verdict: Verdict,
     /// The sides that had media, the phone first.
-    pub legs: Vec<Leg>,
+    pub legs: Vec<LegFigures>,
 }
 
 /// Which way a call went.
@@ -101,7 +101,7 @@ impl Direction {
 
 /// One side of a call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Leg {
+pub struct LegFigures {
     /// Which one it is.
     pub side: Side,
     /// The SDP name of the codec; `None` if none was agreed.
@@ -159,7 +159,7 @@ impl Record<SystemTime> {
             #[serde(skip_serializing_if = "Option::is_none")]
             count: Option<u32>,
             verdict: Verdict,
-            legs: &'a [Leg],
+            legs: &'a [LegFigures],
             duration_ms: u64,
         }
         let line = serde_json::to_string(&Line {
@@ -257,14 +257,14 @@ pub(crate) mod tests {
             count: 1,
             verdict: Verdict::Announced,
             legs: vec![
-                Leg {
+                LegFigures {
                     side: Side::Phone,
                     codec: Some("pcma".to_owned()),
                     received: 3125,
                     lost: 2,
                     jitter_ms: 3,
                 },
-                Leg {
+                LegFigures {
                     side: Side::Network,
                     codec: Some("opus".to_owned()),
                     received: 3120,

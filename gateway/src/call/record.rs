@@ -48,10 +48,10 @@ impl Call {
     }
 
     /// What each side's media was like, the phone first.
-    fn sides(&self) -> Vec<cdr::Leg> {
+    fn sides(&self) -> Vec<cdr::LegFigures> {
         let running = self.members.iter().filter(|member| member.phase != Phase::Ended);
         let mut sides: Vec<_> = running
-            .map(|member| cdr::Leg {
+            .map(|member| cdr::LegFigures {
                 side: member.leg.side(),
                 codec: member.leg.codec().map(str::to_owned),
                 received: member.report.received,

@@ -9,7 +9,7 @@ use super::{
     command::MediaEvent,
     command::{MediaFault, Sink},
     flow::{Flow, FlowSettings},
-    leg::{Leg, MediaIo, Slot},
+    leg::{MediaIo, MediaLeg, Slot},
     legs::Legs,
 };
 use crate::plugins::CodecSettings;
@@ -107,7 +107,7 @@ impl Legs {
 }
 
 /// The flow between two legs, if both have a codec.
-fn flow(source: &Leg, sink: &mut Leg) -> Result<Option<Flow>, MediaFault> {
+fn flow(source: &MediaLeg, sink: &mut MediaLeg) -> Result<Option<Flow>, MediaFault> {
     let peer_has_jitter_buffer = sink.sink == Sink::Adaptive;
     let sink = sink.audio_mut();
     let (Some(from), Some(to), Some(outgoing)) = (&source.audio().agreed, &sink.agreed, &mut sink.outgoing) else {

@@ -50,7 +50,7 @@ pub struct LegCodec {
     pub ssrc: u32,
 }
 
-/// Who listens at the other end of a leg.
+/// What kind of receiver the peer of a leg is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sink {
     /// A telephone: its buffer is small and fixed, so frames leave at an even pace.
@@ -369,6 +369,6 @@ pub struct Report {
     pub silent: Duration,
     /// RTP packets sent.
     pub sent: u64,
-    /// Packets that the system did not take.
+    /// Packets that were not sent: too long, refused by the transport, or not taken by the system.
     pub unsent: u64,
 }

@@ -129,7 +129,7 @@ impl Incoming {
     }
 
     /// The figures of what arrives; a new second of keys begins.
-    pub(crate) fn report(&mut self, now_ns: u64) -> Report {
+    pub(crate) fn figures(&mut self, now_ns: u64) -> Report {
         self.keys_left = KEYS_PER_REPORT;
         let refused = self.filter.refused();
         let more = refused - std::mem::replace(&mut self.refused, refused);

@@ -1,7 +1,7 @@
 //! One leg: a session (a transport plugin), the paths under it and the streams over it, one of audio today.
 //!
-//! A leg knows its peer and nothing of a partner: what its peer says goes into the leg's flow, what its peer hears is put
-//! in by [`super::Legs`].
+//! A leg knows its peer: what its peer says goes into the leg's flow, what its peer hears is put in by [`super::Legs`] (for a
+//! flow, `forward_due` in `bridge`). Of its partner it keeps only the slot, for them, and never looks at it.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ pub(crate) const REPORT_NS: u64 = 1_000_000_000;
 /// The first RTCP report, and the usual distance of the others. RFC 3550 §6.2 with its minimum of 5 s.
 const FIRST_RTCP_NS: u64 = 1_000_000_000;
 const RTCP_NS: u64 = 5_000_000_000;
-/// A session that makes more by itself in one go is out of order.
+/// A session that makes more by itself in one go is taken for broken.
 const MAX_OUTPUTS: usize = 1_000;
 
 /// Where a leg stands in its worker.
@@ -40,32 +40,34 @@ pub(crate) trait MediaIo {
 const AUDIO: usize = 0;
 
 /// One end of the media of a call: a session, its paths, its streams.
-pub(crate) struct Leg {
+pub(crate) struct MediaLeg {
     pub(crate) key: LegKey,
     pub(crate) slot: Slot,
     /// `None` when the leg has failed and waits for being closed.
     session: Option<Transport>,
     session_due_ns: Option<u64>,
     pub(crate) connected: bool,
-    /// Who listens at the other end.
+    /// What kind of receiver the peer is; decides the pace of our frames.
     pub(crate) sink: Sink,
     paths: Paths,
     streams: Vec<Stream>,
+    /// The leg that it is bridged with.
     pub(crate) partner: Option<Slot>,
     pub(crate) play: Option<Play>,
+    /// The peer hears nothing of the partner.
     pub(crate) hold: bool,
-    /// Earliest entry in the worker's timers.
-    pub(crate) registered_ns: u64,
-    report_ns: u64,
-    rtcp_ns: Option<u64>,
-    /// CNAME: random, tells nothing.
-    name: String,
+    /// The earliest entry in the worker's timers.
+    pub(crate) scheduled_ns: u64,
+    report_due_ns: u64,
+    rtcp_due_ns: Option<u64>,
+    /// RFC 3550 §6.5.1; random, tells nothing.
+    cname: String,
     sent: u64,
     unsent: u64,
 }
 
-impl Leg {
-    pub(crate) fn new(key: LegKey, slot: Slot, session: Transport, sink: Sink, name: String, now_ns: u64) -> Self {
+impl MediaLeg {
+    pub(crate) fn new(key: LegKey, slot: Slot, session: Transport, sink: Sink, cname: String, now_ns: u64) -> Self {
         Self {
             key,
             slot,
@@ -78,10 +80,10 @@ impl Leg {
             partner: None,
             play: None,
             hold: false,
-            registered_ns: u64::MAX,
-            report_ns: now_ns + REPORT_NS,
-            rtcp_ns: None,
-            name,
+            scheduled_ns: u64::MAX,
+            report_due_ns: now_ns + REPORT_NS,
+            rtcp_due_ns: None,
+            cname,
             sent: 0,
             unsent: 0,
         }
@@ -110,24 +112,27 @@ impl Leg {
         &mut self.streams[AUDIO]
     }
 
-    /// When something is due without a packet.
+    /// When the leg is to be served if no packet comes first; `u64::MAX`: never.
     pub(crate) fn deadline(&self) -> u64 {
         if !self.is_alive() {
             return u64::MAX;
         }
         let due = [self.session_due_ns, self.play.as_ref().and_then(Play::due)];
         let streams = self.streams.iter().map(Stream::deadline);
-        due.into_iter().chain(streams).flatten().fold(self.report_ns, u64::min)
+        due.into_iter()
+            .chain(streams)
+            .flatten()
+            .fold(self.report_due_ns, u64::min)
     }
 
     /// Takes in the sockets that the worker has bound and tells the session of them.
     pub(crate) fn add_sockets(&mut self, now_ns: u64, sockets: &[BoundSocket]) -> Result<(), MediaFault> {
         let lines: String = sockets.iter().map(|socket| self.paths.add(socket)).collect();
-        self.tell(now_ns, About::Paths, &lines)
+        self.tell_session(now_ns, About::Paths, &lines)
     }
 
     /// Tells the session something.
-    pub(crate) fn tell(&mut self, now_ns: u64, about: About, lines: &str) -> Result<(), MediaFault> {
+    pub(crate) fn tell_session(&mut self, now_ns: u64, about: About, lines: &str) -> Result<(), MediaFault> {
         let Some(session) = &mut self.session else {
             return Ok(());
         };
@@ -135,7 +140,7 @@ impl Leg {
     }
 
     /// Tells the call the new lines of our description.
-    pub(crate) fn tell_local(&mut self, now_ns: u64, io: &mut impl MediaIo) -> Result<(), MediaFault> {
+    pub(crate) fn report_local(&mut self, now_ns: u64, io: &mut impl MediaIo) -> Result<(), MediaFault> {
         let Some(session) = &mut self.session else {
             return Ok(());
         };
@@ -147,9 +152,11 @@ impl Leg {
     }
 
     /// Sends a datagram by one of the leg's paths; false if it is lost.
-    fn transmit(&self, io: &mut impl MediaIo, path: u32, dst: SocketAddr, bytes: &[u8]) -> bool {
+    fn transmit(&mut self, io: &mut impl MediaIo, path: u32, dst: SocketAddr, bytes: &[u8]) -> bool {
         let socket = self.paths.socket(path);
-        socket.is_some_and(|socket| io.transmit(self.slot, socket, dst, bytes))
+        let is_taken = socket.is_some_and(|socket| io.transmit(self.slot, socket, dst, bytes));
+        self.unsent += u64::from(!is_taken);
+        is_taken
     }
 
     /// Takes a datagram from one of the leg's sockets.
@@ -167,9 +174,7 @@ impl Leg {
         match session.receive(now_ns, packet) {
             Ok(Outcome::Rtp) => self.audio_mut().on_rtp(now_ns, packet.bytes()),
             Ok(Outcome::Rtcp) => self.audio_mut().on_rtcp(now_ns, packet.bytes()),
-            Ok(Outcome::Transmit) => {
-                self.unsent += u64::from(!self.transmit(io, packet.path, packet.dst, packet.bytes()));
-            }
+            Ok(Outcome::Transmit) => _ = self.transmit(io, packet.path, packet.dst, packet.bytes()),
             // Nothing of a call is said by data messages, and the peer can send any number of them.
             Ok(Outcome::Data | Outcome::Kept | Outcome::Datagram) => {}
             Err(error) if error.is_final() => return Err(MediaFault::Plugin),
@@ -199,7 +204,6 @@ impl Leg {
         match session.send(now_ns, packet) {
             Ok(Outcome::Transmit) => {
                 let taken = self.transmit(io, packet.path, packet.dst, packet.bytes());
-                self.unsent += u64::from(!taken);
                 self.sent += u64::from(taken && kind == PacketKind::Rtp);
             }
             Ok(Outcome::Kept | Outcome::Rtp | Outcome::Rtcp | Outcome::Data | Outcome::Datagram) => {}
@@ -227,6 +231,7 @@ impl Leg {
         let Some(mut session) = self.session.take() else {
             return Ok(());
         };
+        // What remains if it never stops.
         let mut result = Err(MediaFault::Plugin);
         for _ in 0..MAX_OUTPUTS {
             match session.poll() {
@@ -235,14 +240,12 @@ impl Leg {
                     result = Ok(());
                     break;
                 }
-                Output::Transmit { path, dst, data } => {
-                    self.unsent += u64::from(!self.transmit(io, path, dst, data));
-                }
+                Output::Transmit { path, dst, data } => _ = self.transmit(io, path, dst, data),
                 Output::Rtp(bytes) => self.audio_mut().on_rtp(now_ns, bytes),
                 Output::Rtcp(bytes) => self.audio_mut().on_rtcp(now_ns, bytes),
                 Output::Event {
                     event: TransportEvent::Connected,
-                } => self.connect(now_ns, io),
+                } => self.on_connected(now_ns, io),
                 Output::Event {
                     event: TransportEvent::Failed(cause),
                 } => {
@@ -260,17 +263,21 @@ impl Leg {
         }
         self.session = Some(session);
         result?;
-        if ask_local { self.tell_local(now_ns, io) } else { Ok(()) }
+        if ask_local {
+            self.report_local(now_ns, io)
+        } else {
+            Ok(())
+        }
     }
 
-    fn connect(&mut self, now_ns: u64, io: &mut impl MediaIo) {
+    fn on_connected(&mut self, now_ns: u64, io: &mut impl MediaIo) {
         if !std::mem::replace(&mut self.connected, true) {
-            self.rtcp_ns = Some(now_ns + FIRST_RTCP_NS);
+            self.rtcp_due_ns = Some(now_ns + FIRST_RTCP_NS);
             io.event(MediaEvent::Connected { leg: self.key });
         }
     }
 
-    /// Sends what the scratch holds of our stream: the packet that [`Outgoing`] made.
+    /// Sends the RTP packet of `length` bytes in `scratch.rtp`.
     fn send_rtp(
         &mut self,
         now_ns: u64,
@@ -309,12 +316,7 @@ impl Leg {
         scratch: &mut Scratch,
         io: &mut impl MediaIo,
     ) -> Result<(), MediaFault> {
-        let Some(outgoing) = self
-            .audio_mut()
-            .outgoing
-            .as_mut()
-            .filter(|outgoing| outgoing.press_due().is_some_and(|due| due <= now_ns))
-        else {
+        let Some(outgoing) = self.audio_mut().outgoing.as_mut() else {
             return Ok(());
         };
         match outgoing.send_dtmf(now_ns, &mut scratch.rtp) {
@@ -331,21 +333,21 @@ impl Leg {
         scratch: &mut Scratch,
         io: &mut impl MediaIo,
     ) -> Result<(), MediaFault> {
-        if self.report_ns > now_ns {
+        if self.report_due_ns > now_ns {
             return Ok(());
         }
-        self.report_ns = (self.report_ns + REPORT_NS).max(now_ns);
+        self.report_due_ns = (self.report_due_ns + REPORT_NS).max(now_ns);
         let report = self.figures(now_ns);
         io.event(MediaEvent::Report { leg: self.key, report });
-        if self.rtcp_ns.is_some_and(|due| due <= now_ns + REPORT_NS / 2) {
+        if self.rtcp_due_ns.is_some_and(|due| due <= now_ns + REPORT_NS / 2) {
             // Half to one and a half of the interval, so that reports of many legs do not march in step.
-            self.rtcp_ns = Some(now_ns + RTCP_NS / 2 + RTCP_NS * u64::from(chance % 1024) / 1024);
-            return self.send_report(now_ns, scratch, io);
+            self.rtcp_due_ns = Some(now_ns + RTCP_NS / 2 + RTCP_NS * u64::from(chance % 1024) / 1024);
+            return self.send_rtcp(now_ns, scratch, io);
         }
         Ok(())
     }
 
-    fn send_report(&mut self, now_ns: u64, scratch: &mut Scratch, io: &mut impl MediaIo) -> Result<(), MediaFault> {
+    fn send_rtcp(&mut self, now_ns: u64, scratch: &mut Scratch, io: &mut impl MediaIo) -> Result<(), MediaFault> {
         let Some(Stream {
             outgoing: Some(outgoing),
             incoming,
@@ -355,7 +357,7 @@ impl Leg {
             return Ok(());
         };
         let mut bytes = [0; MAX_REPORT];
-        match outgoing.report(now_ns, &mut incoming.reception, &self.name, &mut bytes) {
+        match outgoing.write_rtcp(now_ns, &mut incoming.reception, &self.cname, &mut bytes) {
             Ok(length) => self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, io),
             Err(_) => Ok(()),
         }
@@ -374,7 +376,7 @@ impl Leg {
                 self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, io)?;
             }
         }
-        self.tell(now_ns, About::Control, "close\n")?;
+        self.tell_session(now_ns, About::Control, "close\n")?;
         self.drain(now_ns, io)
     }
 
@@ -382,7 +384,7 @@ impl Leg {
         Report {
             sent: self.sent,
             unsent: self.unsent,
-            ..self.audio_mut().report(now_ns)
+            ..self.audio_mut().figures(now_ns)
         }
     }
 }

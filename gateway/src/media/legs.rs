@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{
     command::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, Role, Sink},
-    leg::{Leg, MediaIo, Scratch, Slot},
+    leg::{MediaIo, MediaLeg, Scratch, Slot},
     outgoing::{MAX_PACKET, Outgoing},
     paths::{BoundSocket, SocketKey},
     play::Play,
@@ -39,10 +39,10 @@ const PROMPT_RATE: u32 = 16_000;
 
 /// All legs of one worker. Legs are known by key to the call and by slot to the sockets.
 pub(crate) struct Legs {
-    pub(super) slots: Vec<Option<Leg>>,
+    pub(super) slots: Vec<Option<MediaLeg>>,
     keys: BTreeMap<LegKey, Slot>,
     vacant: Vec<usize>,
-    /// When which leg wants to be served; stale entries are recognised by [`Leg::registered_ns`].
+    /// When which leg wants to be served; stale entries are recognised by [`MediaLeg::scheduled_ns`].
     timers: BinaryHeap<Reverse<(u64, Slot)>>,
     registry: Arc<Registry>,
     pub(super) rng: Box<dyn CryptoRng + Send>,
@@ -110,9 +110,9 @@ impl Legs {
                 return false;
             }
         };
-        let name = format!("{:016x}", self.rng.next_u64());
+        let cname = format!("{:016x}", self.rng.next_u64());
         let slot = self.next_slot();
-        let leg = Leg::new(key, slot, made, sink, name, now_ns);
+        let leg = MediaLeg::new(key, slot, made, sink, cname, now_ns);
         if self.vacant.pop().is_some() {
             self.slots[slot.0] = Some(leg);
         } else {
@@ -122,7 +122,7 @@ impl Legs {
         self.serve(now_ns, slot, io, |legs, io| {
             let Some(leg) = legs.leg(slot) else { return Ok(()) };
             leg.add_sockets(now_ns, sockets)?;
-            leg.tell_local(now_ns, io)?;
+            leg.report_local(now_ns, io)?;
             leg.drain(now_ns, io)
         });
         true
@@ -141,10 +141,10 @@ impl Legs {
                 self.serve(now_ns, slot, io, |legs, io| {
                     let Some(leg) = legs.leg(slot) else { return Ok(()) };
                     leg.audio_mut().incoming.signalled(now_ns, &lines);
-                    leg.tell(now_ns, About::Remote, &lines)?;
+                    leg.tell_session(now_ns, About::Remote, &lines)?;
                     leg.drain(now_ns, io)?;
                     // A transport may have learnt what to answer.
-                    leg.tell_local(now_ns, io)
+                    leg.report_local(now_ns, io)
                 });
             }
             MediaCommand::Codec { codec, .. } => {
@@ -220,10 +220,10 @@ impl Legs {
             && at <= now_ns
         {
             self.timers.pop();
-            let Some(leg) = self.leg(slot).filter(|leg| leg.registered_ns == at) else {
+            let Some(leg) = self.leg(slot).filter(|leg| leg.scheduled_ns == at) else {
                 continue;
             };
-            leg.registered_ns = u64::MAX;
+            leg.scheduled_ns = u64::MAX;
             self.serve(now_ns, slot, io, |legs, io| match legs.leg(slot) {
                 Some(leg) => leg.session_timeout(now_ns, io),
                 None => Ok(()),
@@ -252,7 +252,7 @@ impl Legs {
         self.vacant.push(slot.0);
     }
 
-    pub(super) fn leg(&mut self, slot: Slot) -> Option<&mut Leg> {
+    pub(super) fn leg(&mut self, slot: Slot) -> Option<&mut MediaLeg> {
         self.slots.get_mut(slot.0).and_then(Option::as_mut)
     }
 
@@ -277,9 +277,9 @@ impl Legs {
         if let Some(fault) = fault {
             self.fail(self.at, fault, io);
         }
-        self.register(now_ns, slot);
+        self.schedule(now_ns, slot);
         if let Some(partner) = self.leg(slot).and_then(|leg| leg.partner) {
-            self.register(now_ns, partner);
+            self.schedule(now_ns, partner);
         }
     }
 
@@ -319,7 +319,7 @@ impl Legs {
         io.event(MediaEvent::Failed { leg, fault });
     }
 
-    fn register(&mut self, now_ns: u64, slot: Slot) {
+    fn schedule(&mut self, now_ns: u64, slot: Slot) {
         let Some(leg) = self.slots.get_mut(slot.0).and_then(Option::as_mut) else {
             return;
         };
@@ -327,8 +327,8 @@ impl Legs {
         if due <= now_ns {
             due = now_ns + MIN_RESCHEDULE_NS;
         }
-        if due < leg.registered_ns {
-            leg.registered_ns = due;
+        if due < leg.scheduled_ns {
+            leg.scheduled_ns = due;
             self.timers.push(Reverse((due, slot)));
         }
     }
@@ -360,7 +360,7 @@ impl Legs {
 }
 
 /// Gives the leg's announcement what is due of it.
-fn play(leg: &mut Leg, now_ns: u64, scratch: &mut Scratch, io: &mut impl MediaIo) -> Result<(), MediaFault> {
+fn play(leg: &mut MediaLeg, now_ns: u64, scratch: &mut Scratch, io: &mut impl MediaIo) -> Result<(), MediaFault> {
     let Some(mut play) = leg.play.take() else { return Ok(()) };
     let Some(outgoing) = leg.audio().outgoing.as_ref().filter(|_| leg.connected) else {
         leg.play = Some(play);

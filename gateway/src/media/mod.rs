@@ -5,6 +5,8 @@
 //! packets are the peer's), `flow` (one direction, clocked by its source: order, decode, conceal, stretch), `bridge` (who is
 //! heard in an ear), `outgoing` (encode, number), and `leg` again. `legs` is all of that for one worker thread.
 //!
+//! Times end in `_ns`: nanoseconds since the start of the worker, on its monotonic clock.
+//!
 //! **Invariant.** A packet meets no lock, no task and no channel, allocates nothing and never enters [`crate::call`].
 
 mod bridge;

@@ -241,11 +241,11 @@ impl Outgoing {
     ///
     /// # Errors
     /// [`RtcpError`] if there is no room: a bug.
-    pub(crate) fn report(
+    pub(crate) fn write_rtcp(
         &self,
         now_ns: u64,
         reception: &mut Reception,
-        name: &str,
+        cname: &str,
         packet: &mut [u8],
     ) -> Result<usize, RtcpError> {
         let clock = i64::from(self.table.clock());
@@ -257,7 +257,7 @@ impl Outgoing {
             &self.sender,
             self.sender.timestamp().wrapping_add(ticks),
             reception,
-            name,
+            cname,
         )
     }
 

@@ -76,13 +76,13 @@ impl Stream {
     }
 
     /// The figures of what the peer sends; what is sent to it the leg counts.
-    pub(crate) fn report(&mut self, now_ns: u64) -> Report {
+    pub(crate) fn figures(&mut self, now_ns: u64) -> Report {
         let flow = self.flow.as_ref();
         Report {
             late: flow.map_or(0, Flow::late),
             concealed: flow.map_or(0, Flow::concealed),
             depth_ms: flow.map_or(0.0, |flow| flow.depth_ns() as f32 / 1e6),
-            ..self.incoming.report(now_ns)
+            ..self.incoming.figures(now_ns)
         }
     }
 }
