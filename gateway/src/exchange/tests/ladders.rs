@@ -315,6 +315,21 @@ fn wrong_logins_are_slowed_as_the_settings_say() {
 }
 
 #[test]
+fn the_operator_unlocks_a_source_and_is_told_whether_it_was_locked() {
+    let mut world = World::new("[limits]\nlogin_failures = 1\n");
+    world.phones[0].password = "battery-staple";
+    world.dial("anna");
+    let source = world.exchange.locked(world.now).remove(0).source.expect("a source");
+    world.phones[0].password = PASSWORD;
+    assert!(!world.exchange.unlock(world.now, "203.0.113.9"), "it was not locked");
+    world.dial("anna");
+    assert_eq!(world.exchange.call_count(), 0);
+    assert!(world.exchange.unlock(world.now, &source.to_string()));
+    world.dial("anna");
+    assert_eq!(world.exchange.call_count(), 1);
+}
+
+#[test]
 fn what_was_only_counted_is_told_after_a_minute_or_at_the_end() {
     let refused = || {
         let mut world = World::new("[limits]\ncalls_per_minute_phone = 2\n");
