@@ -40,7 +40,7 @@ pub(in crate::sip) enum Verdict {
         /// Failures of this source so far.
         failures: u32,
     },
-    /// The digest is right, but was made for another request URI: 400.
+    /// The digest is right, but was made for somebody else's host: 400.
     UriMismatch,
 }
 
@@ -124,7 +124,7 @@ impl Guard {
     }
 
     /// Judges the credentials of a request, as far as its source and the account allow. `is_bound` tells whether a phone of
-    /// an account is registered just where it comes from.
+    /// an account is registered just where it comes from, `is_ours` whether a host is a name or an address of ours.
     pub(in crate::sip) fn check(
         &mut self,
         now: Instant,
@@ -132,6 +132,7 @@ impl Guard {
         request: &Request,
         source: SocketAddr,
         is_bound: impl Fn(&str) -> bool,
+        is_ours: impl Fn(&str) -> bool,
     ) -> Verdict {
         let Some(fields) = self.ours(request) else {
             return Verdict::Challenge { stale: false };
@@ -162,7 +163,7 @@ impl Guard {
             return failed(LoginFailure::NotJudged, failures);
         }
         match (judge(&fields, account, request.method_name()), account) {
-            (Judgement::Right { .. }, Some(_)) if !uri_fits(&fields, request) => Verdict::UriMismatch,
+            (Judgement::Right { .. }, Some(_)) if !uri_fits(&fields, request, is_ours) => Verdict::UriMismatch,
             (Judgement::Right { count }, Some(account)) => match self.nonces.count(nonce, count) {
                 Count::Fresh => {
                     self.limiter.succeeded(now, home, &account.user);
@@ -289,9 +290,11 @@ fn tag_of(fields: &[Param]) -> u64 {
     hash.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
-/// Whether the digest was made for this request: same host as the request line, and same user if it names one (SIPp
-/// leaves it out). Replays are stopped by the nonce count, not here.
-fn uri_fits(fields: &[Param], request: &Request) -> bool {
+/// Whether the digest was made for us. A proxy, or the phone itself, may have rewritten the request URI since (RFC 3261 §22.4),
+/// so any host will do that means us here: that of the request line, those of From and To, which no proxy changes, and what
+/// `is_ours` knows. Replays are stopped by the nonce count, not here.
+fn uri_fits(fields: &[Param], request: &Request, is_ours: impl Fn(&str) -> bool) -> bool {
     let uri = field(fields, "uri").and_then(|u| u.parse::<Uri>().ok());
-    uri.is_some_and(|u| u.host == request.uri.host && (u.user.is_none() || u.user == request.uri.user))
+    let meant = [&request.uri, &request.to.uri, &request.from.uri];
+    uri.is_some_and(|uri| meant.iter().any(|meant| meant.host == uri.host) || is_ours(&uri.host))
 }

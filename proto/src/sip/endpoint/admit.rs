@@ -6,7 +6,7 @@ use super::Endpoint;
 use crate::net::FiveTuple;
 use crate::sip::auth::Verdict;
 use crate::sip::dialog::Dialog;
-use crate::sip::message::{Method, Request};
+use crate::sip::message::{Method, Request, host_of};
 use crate::sip::response::Head;
 use crate::sip::transaction::Holder;
 use crate::sip::{Caller, DialogKey, SipEvent};
@@ -76,7 +76,14 @@ impl Endpoint {
     fn authenticate(&mut self, now: Instant, request: &Request, head: &Head, account: &str) -> Option<String> {
         let FiveTuple { remote, .. } = head.five_tuple;
         let is_bound = |user: &str| self.registrar.reaches(head.five_tuple.peer(), Some(user));
-        let stale = match self.guard.check(now, &self.accounts, request, remote, is_bound) {
+        let is_ours = |host: &str| {
+            host.eq_ignore_ascii_case(&self.config.realm)
+                || self.local.iter().any(|(_, address)| host == host_of(address.ip()))
+        };
+        let verdict = self
+            .guard
+            .check(now, &self.accounts, request, remote, is_bound, is_ours);
+        let stale = match verdict {
             Verdict::Authenticated(user) => return Some(user),
             Verdict::UriMismatch => {
                 self.respond_stateless(now, head, 400, Some("Digest URI Mismatch"), Vec::new());
