@@ -55,6 +55,8 @@ pub struct Record<T = SystemTime> {
     pub from: String,
     /// Who was called; as it was dialled, where no route was found.
     pub to: String,
+    /// The number that the callee was shown as the caller, where it is another than `from`; empty: none was to be shown.
+    pub shown: Option<String>,
     /// Which way it went.
     pub direction: Direction,
     /// The network, as in routes.conf; `None` if no route was found.
@@ -152,6 +154,8 @@ impl Record<SystemTime> {
             end: String,
             from: &'a str,
             to: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            shown: Option<&'a str>,
             direction: Direction,
             network: Option<&'a str>,
             route: Option<&'a str>,
@@ -169,6 +173,7 @@ impl Record<SystemTime> {
             end: rfc3339(self.end),
             from: &self.from,
             to: &self.to,
+            shown: self.shown.as_deref(),
             direction: self.direction,
             network: self.network.as_deref(),
             route: self.route.as_deref(),
@@ -192,6 +197,7 @@ impl Record<Instant> {
             end: clock.at(self.end),
             from: self.from,
             to: self.to,
+            shown: self.shown,
             direction: self.direction,
             network: self.network,
             route: self.route,
@@ -250,6 +256,7 @@ pub(crate) mod tests {
             end: at(1_795_528_342_500),
             from: "100".to_owned(),
             to: "anna \"a\"\n".to_owned(),
+            shown: None,
             direction: Direction::Outgoing,
             network: Some("hub".to_owned()),
             route: Some("people on the hub".to_owned()),

@@ -72,6 +72,7 @@ impl Call {
             end: now,
             from: parties.from.clone(),
             to: parties.to.clone(),
+            shown: parties.shown.clone(),
             direction: parties.direction,
             network: parties.network.clone(),
             route: parties.route.clone(),

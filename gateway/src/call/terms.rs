@@ -24,6 +24,8 @@ pub struct Parties {
     pub from: String,
     /// The callee; as it was dialled, where no route was found.
     pub to: String,
+    /// The number that the callee is shown as the caller, where it is not `from`; empty: none.
+    pub shown: Option<String>,
     /// The name of the route that was taken, if one was found.
     pub route: Option<String>,
     /// Which way.

@@ -158,7 +158,9 @@ impl Loaded {
                 "verify = {}",
                 quoted(&format!("{:?}", phone.verify).to_lowercase())
             );
-            let _ = writeln!(text, "max_contacts = {}\n", phone.max_contacts);
+            let _ = writeln!(text, "max_contacts = {}", phone.max_contacts);
+            let may_assert: Vec<_> = phone.may_assert.iter().map(ToString::to_string).collect();
+            let _ = writeln!(text, "may_assert = {}\n", list(&may_assert));
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! The check of the files, the defaults, `conf/quartet.conf`, `docs/configuration.md` and `quartet check --effective` are
 //! all made from it. An option is added here, in [`super::settings`], and nowhere else.
+//!
+//! Size: it is one table.
 
 use super::kind::Kind;
 use super::words;
@@ -441,6 +443,19 @@ pub(super) const ROWS: &[Row] = &[
         help: "Devices registered at the same time; all of them ring.",
     },
     Row {
+        section: "phone",
+        name: "may_assert",
+        kind: Kind::Words {
+            bare: false,
+            empty: true,
+            each: words::pattern,
+        },
+        preset: Preset::Value("[]"),
+        help: "Numbers that it may show as the caller instead of its own, as patterns like those of routes: for a PBX, \
+               [\"2[0-9]{2}\"] lets it call as its extensions 200 to 299. They are looked for in P-Asserted-Identity, \
+               P-Preferred-Identity and From.",
+    },
+    Row {
         section: "route",
         name: "name",
         kind: Kind::Text(words::label),
@@ -461,7 +476,8 @@ pub(super) const ROWS: &[Row] = &[
         preset: Preset::Words("every number", r#""tg*{user}""#),
         help: "Which numbers it is for: what the phone dials, or the extension that a network's caller asks for (100 of \
                100@gw, nothing of gw). {name} captures one character or more, [0-9]{3} is three digits, {name:[0-9]{3}} \
-               captures them.",
+               captures them. Upper or lower case, %-escapes, and - . ( ) in a number make no difference to who is called. A PBX that is \
+               called as one phone is told the number that was captured first.",
     },
     Row {
         section: "route",

@@ -61,6 +61,8 @@ pub(super) struct PhoneRow {
     language: Option<String>,
     verify: Option<VerifyMode>,
     max_contacts: Option<usize>,
+    #[serde(default)]
+    may_assert: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -90,6 +92,11 @@ impl PhoneRow {
                     .parse()
                     .expect("a test reads every default of the option table")
             }),
+            may_assert: self
+                .may_assert
+                .iter()
+                .filter_map(|pattern| pattern.parse().ok())
+                .collect(),
         }
     }
 }

@@ -210,6 +210,8 @@ pub struct Phone {
     pub verify: VerifyMode,
     /// Devices that may register at the same time.
     pub max_contacts: usize,
+    /// The numbers that it may show as the caller instead of its own.
+    pub may_assert: Vec<Pattern>,
 }
 
 impl Settings {

@@ -104,14 +104,19 @@ impl Exchange {
             (
                 Arrival::Sip {
                     dialog,
+                    identities,
+                    is_private,
                     five_tuple,
                     body,
                     ..
                 },
                 DestinationKind::User { network, user },
             ) => {
-                (parties.network, parties.to) = (Some(network.clone()), user.clone());
+                let network = NetworkId::new(&network);
+                let user = self.networks.get(&network).ok_or(Cause::Network)?.user_of(&user);
+                (parties.network, parties.to) = (Some(network.to_string()), user.clone());
                 let phone = self.phone(&parties.from).ok_or(Cause::Forbidden)?;
+                parties.shown = shown(&phone, identities, is_private);
                 let called = std::iter::once(user.as_str());
                 let (limits, from) = (&mut self.limits, &parties.from);
                 if !limits.may_call(now, direction, from, &user)
@@ -122,11 +127,14 @@ impl Exchange {
                 let key = self.new_leg_key();
                 let config = self.sip_leg_config((call, key), &phone, five_tuple, &user);
                 let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
-                let callee = self.call_user(NetworkId::new(&network), user, &parties.from, key)?;
+                let shown = parties.shown.as_ref().unwrap_or(&parties.from);
+                let callee = self.call_user(network, user, shown, key)?;
                 vec![(Leg::Sip(caller), ForeignId::Dialog(dialog)), callee]
             }
             (Arrival::Network { network, incoming }, DestinationKind::Phones(users)) => {
                 let contacts = self.contacts_to_ring(now, &parties.from, &users, &destination.route)?;
+                // A number that was dialled through is for a PBX, not for each of several phones.
+                let number = destination.captured.as_deref().filter(|_| users.len() == 1);
                 let key = self.new_leg_key();
                 let config = self.e2ee_leg_config(key, network.clone(), None).ok_or(Cause::Network)?;
                 let foreign_id = ForeignId::Network(network, incoming.call);
@@ -135,7 +143,7 @@ impl Exchange {
                 legs.extend(
                     contacts
                         .iter()
-                        .map(|(phone, contact)| self.ring(call, phone, contact, &parties.from)),
+                        .map(|(phone, contact)| self.ring(call, phone, contact, &parties.from, number)),
                 );
                 legs
             }
@@ -260,14 +268,23 @@ impl Exchange {
         phone: &config::Phone,
         contact: &Contact,
         from: &str,
+        number: Option<&str>,
     ) -> (Leg, ForeignId) {
         let key = self.new_leg_key();
         let dialog = self.endpoint.new_dialog_key();
         let config = self.sip_leg_config((call, key), phone, contact.five_tuple, from);
         let host = contact.five_tuple.local;
         let from = NameAddr::new(Some(from), Uri::sip(from, host));
-        let to = NameAddr::new(phone.name.as_deref(), Uri::sip(&phone.user, host));
-        let leg = SipLeg::outgoing(config, dialog, contact.clone(), from, to);
+        let to = NameAddr::new(phone.name.as_deref(), Uri::sip(number.unwrap_or(&phone.user), host));
+        let mut contact = contact.clone();
+        // Behind the contact of a PBX there are many numbers.
+        if let Some(number) = number.filter(|number| *number != phone.user)
+            && let Ok(mut uri) = contact.uri.parse::<Uri>()
+        {
+            uri.set_user(number);
+            contact.uri = uri.to_string();
+        }
+        let leg = SipLeg::outgoing(config, dialog, contact, from, to);
         (Leg::Sip(leg), ForeignId::Dialog(dialog))
     }
 
@@ -382,4 +399,13 @@ impl Exchange {
             connect_timeout: CONNECT_TIMEOUT,
         }
     }
+}
+
+/// The number that a call of this phone shows, if not its own; empty: none.
+fn shown(phone: &config::Phone, identities: Vec<String>, is_private: bool) -> Option<String> {
+    if is_private {
+        return Some(String::new());
+    }
+    let may = |number: &String| phone.may_assert.iter().any(|pattern| pattern.matches(number).is_some());
+    identities.into_iter().find(may).filter(|number| *number != phone.user)
 }

@@ -16,6 +16,9 @@ pub(super) enum Arrival {
         dialog: DialogKey,
         caller: Caller,
         number: String,
+        /// Whom the caller says it calls for, in order.
+        identities: Vec<String>,
+        is_private: bool,
         five_tuple: FiveTuple,
         body: Option<Vec<u8>>,
     },
@@ -28,6 +31,9 @@ impl Arrival {
         let SipEvent::Incoming {
             dialog,
             caller,
+            from,
+            asserted,
+            is_private,
             target: number,
             body,
             five_tuple,
@@ -40,6 +46,8 @@ impl Arrival {
             dialog,
             caller,
             number,
+            identities: asserted.iter().chain([&from]).map(|name| name.uri.dialled()).collect(),
+            is_private,
             five_tuple,
             body,
         })
@@ -56,6 +64,7 @@ impl Arrival {
         Parties {
             from: from.to_owned(),
             to: to.clone(),
+            shown: None,
             route: None,
             direction,
             network,

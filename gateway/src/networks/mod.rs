@@ -341,7 +341,10 @@ pub trait Network: Send {
     /// What the network lets its calls do.
     fn terms(&self) -> Terms;
 
-    /// What an extension of ours is called on this network, as `100@gw`.
+    /// A user as this network spells names: what phones dial may be spelt otherwise, and names enter the key.
+    fn user_of(&self, dialled: &str) -> String;
+
+    /// What an extension of ours is called on this network, as `100@gw`; empty for a caller that is not to be shown.
     fn name_of(&self, extension: &str) -> String;
 
     /// The extension of ours that somebody on this network has called; empty for the account itself.

@@ -11,7 +11,7 @@ mod target;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-pub use pattern::{Pattern, PatternError};
+pub use pattern::{Captures, Pattern, PatternError};
 pub use target::{Callers, Target, TargetError, Template};
 
 /// Who calls.
@@ -32,6 +32,8 @@ pub struct Destination {
     pub ring_timeout: Duration,
     /// The name of the route that said so.
     pub route: String,
+    /// What the number captured first: what was dialled, for a PBX that is called as one phone.
+    pub captured: Option<String>,
 }
 
 /// Who is rung.
@@ -113,7 +115,7 @@ impl Routes {
             match target {
                 Target::Network { network, .. } => {
                     let network = network.clone();
-                    return Ok(self.destination(route, DestinationKind::User { network, user }));
+                    return Ok(self.destination(route, &captures, DestinationKind::User { network, user }));
                 }
                 Target::Phone(_) if !self.phones.contains(&user) => {
                     return Err(NoRoute::UnknownPhone {
@@ -125,14 +127,15 @@ impl Routes {
                 Target::Phone(_) => phones.push(user),
             }
         }
-        Ok(self.destination(route, DestinationKind::Phones(phones)))
+        Ok(self.destination(route, &captures, DestinationKind::Phones(phones)))
     }
 
-    fn destination(&self, route: &Rule, kind: DestinationKind) -> Destination {
+    fn destination(&self, route: &Rule, captures: &Captures, kind: DestinationKind) -> Destination {
         Destination {
             kind,
             ring_timeout: route.ring_timeout,
             route: route.name.clone(),
+            captured: captures.first().map(str::to_owned),
         }
     }
 }

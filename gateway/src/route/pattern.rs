@@ -44,6 +44,11 @@ type Class = Vec<(char, char)>;
 pub struct Captures(Vec<(String, String)>);
 
 impl Captures {
+    /// The text that the first of them took.
+    pub fn first(&self) -> Option<&str> {
+        self.0.first().map(|(_, text)| text.as_str())
+    }
+
     /// The text that `name` took.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0

@@ -226,6 +226,7 @@ fn the_first_route_that_matches_decides() {
                 kind: DestinationKind::User { network, user },
                 ring_timeout,
                 route,
+                ..
             }) => {
                 format!("{route}: {network} {user} {}s", ring_timeout.as_secs())
             }
@@ -233,6 +234,7 @@ fn the_first_route_that_matches_decides() {
                 kind: DestinationKind::Phones(users),
                 ring_timeout,
                 route,
+                ..
             }) => {
                 format!("{route}: phones {} {}s", users.join(" "), ring_timeout.as_secs())
             }

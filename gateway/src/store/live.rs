@@ -76,7 +76,7 @@ impl Store {
     /// [`StoreError`] if the file cannot be read.
     pub fn calls(&self) -> Result<Vec<Record>, StoreError> {
         let read = || {
-            let sql = r#"SELECT call, start_ms, answer_ms, end_ms, "from", "to", direction, network, route, verdict
+            let sql = r#"SELECT call, start_ms, answer_ms, end_ms, "from", "to", direction, network, route, verdict, shown
                          FROM calls ORDER BY start_ms, call"#;
             let mut statement = self.connection.prepare(sql)?;
             let mut rows = statement.query([])?;
@@ -155,8 +155,9 @@ fn write_calls(transaction: &Transaction<'_>, batch: &Batch<'_>) -> rusqlite::Re
         delete.execute([call])?;
     }
     let mut insert = transaction.prepare_cached(
-        r#"INSERT OR REPLACE INTO calls (call, start_ms, answer_ms, end_ms, "from", "to", direction, network, route, verdict)
-           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"#,
+        r#"INSERT OR REPLACE INTO calls (call, start_ms, answer_ms, end_ms, "from", "to", direction, network, route, verdict,
+                                            shown)
+           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"#,
     )?;
     for record in batch.calls {
         insert.execute(params![
@@ -170,6 +171,7 @@ fn write_calls(transaction: &Transaction<'_>, batch: &Batch<'_>) -> rusqlite::Re
             record.network,
             record.route,
             record.verdict.word(),
+            record.shown,
         ])?;
     }
     Ok(())
@@ -200,6 +202,7 @@ fn crashed(row: &Row<'_>) -> rusqlite::Result<Record> {
         end: row.get::<_, Milliseconds>(3)?.0,
         from: row.get(4)?,
         to: row.get(5)?,
+        shown: row.get(10)?,
         direction: text(row, 6, Direction::from_word)?,
         network: row.get(7)?,
         route: row.get(8)?,

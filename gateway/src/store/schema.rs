@@ -12,7 +12,7 @@ pub(super) const APPLICATION: i64 = 0x5172_7474;
 pub(super) const SCHEMA: i64 = STEPS.len() as i64;
 
 /// The n-th step makes schema n of schema n - 1.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     // Accounts of the embedded hub.
     "CREATE TABLE accounts (
          token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
@@ -58,6 +58,8 @@ const STEPS: [&str; 3] = [
          name  TEXT PRIMARY KEY,
          value BLOB NOT NULL CHECK (length(value) = 32)
      ) STRICT, WITHOUT ROWID;",
+    // The number that the callee was shown, where it is not that of the caller's account.
+    "ALTER TABLE calls ADD COLUMN shown TEXT;",
 ];
 
 /// Does the steps that a file of our own, or an empty one, still lacks; each in one transaction, so that a file is at one

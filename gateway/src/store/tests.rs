@@ -168,7 +168,7 @@ fn a_missing_folder_is_named() {
 }
 
 /// A file of each older schema, as the program that knew no later one made it, with something in it.
-const OLDER: [&str; 2] = [SCHEMA_1, SCHEMA_2];
+const OLDER: [&str; 3] = [SCHEMA_1, SCHEMA_2, SCHEMA_3];
 
 const SCHEMA_1: &str = "BEGIN IMMEDIATE;
     CREATE TABLE IF NOT EXISTS accounts (
@@ -231,6 +231,55 @@ const SCHEMA_2: &str = r#"CREATE TABLE accounts (
     INSERT INTO bindings VALUES ('900', 0, 'sip:900@192.0.2.9', NULL, '192.0.2.9:5060', '192.0.2.1:5060', 'udp',
         '192.0.2.9:5060', 'call', 1, NULL, 7, 1790000600);"#;
 
+const SCHEMA_3: &str = r#"CREATE TABLE accounts (
+         token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
+         user       TEXT NOT NULL,
+         created    INTEGER NOT NULL,
+         revoked    INTEGER
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX accounts_by_user ON accounts (user);
+     CREATE TABLE bindings (
+         user        TEXT NOT NULL,
+         position    INTEGER NOT NULL,
+         contact     TEXT NOT NULL,
+         phone       TEXT,
+         destination TEXT NOT NULL,
+         local       TEXT NOT NULL,
+         protocol    TEXT NOT NULL CHECK (protocol IN ('udp')),
+         source      TEXT NOT NULL,
+         call_id     TEXT NOT NULL,
+         cseq        INTEGER NOT NULL,
+         user_agent  TEXT,
+         credential  INTEGER NOT NULL,
+         expires     INTEGER NOT NULL,
+         PRIMARY KEY (user, position)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE calls (
+         call      TEXT PRIMARY KEY,
+         start_ms  INTEGER NOT NULL,
+         answer_ms INTEGER,
+         end_ms    INTEGER NOT NULL,
+         "from"    TEXT NOT NULL,
+         "to"      TEXT NOT NULL,
+         direction TEXT NOT NULL CHECK (direction IN ('outgoing', 'incoming')),
+         network   TEXT,
+         route     TEXT,
+         verdict   TEXT NOT NULL CHECK (verdict IN ('announced', 'verified', 'unverified', 'mismatch', 'off'))
+     ) STRICT, WITHOUT ROWID;
+     ALTER TABLE bindings ADD COLUMN seconds_left INTEGER;
+     CREATE TABLE keys (
+         name  TEXT PRIMARY KEY,
+         value BLOB NOT NULL CHECK (length(value) = 32)
+     ) STRICT, WITHOUT ROWID;
+    PRAGMA application_id = 1366455412;
+    PRAGMA user_version = 3;
+    INSERT INTO accounts (user, token_hash, created, revoked) VALUES
+        ('anna', unhex('0101010101010101010101010101010101010101010101010101010101010101'), 1790000000, NULL),
+        ('bob', unhex('0303030303030303030303030303030303030303030303030303030303030303'), 1790000000, NULL),
+        ('carl', unhex('0404040404040404040404040404040404040404040404040404040404040404'), 1790000000, 1790000001);
+    INSERT INTO bindings VALUES ('900', 0, 'sip:900@192.0.2.9', NULL, '192.0.2.9:5060', '192.0.2.1:5060', 'udp',
+        '192.0.2.9:5060', 'call', 1, NULL, 7, 1790000600, NULL);"#;
+
 /// What SQLite knows of a file's tables, spaces aside.
 fn tables(path: &Path) -> Vec<(String, String)> {
     let connection = Connection::open(path).unwrap();
@@ -264,7 +313,7 @@ fn a_file_of_every_older_schema_is_migrated_with_what_is_in_it() {
             let mut stored = store.bindings().unwrap();
             let early = stored.remove("900").unwrap_or_default();
             assert!(early.iter().all(|early| early.seconds_left.is_none()));
-            assert_eq!(early.len(), older);
+            assert_eq!(early.len(), older.min(1));
             store.write(&batch(&bindings(), &[], &BTreeSet::new())).unwrap();
             stored = store.bindings().unwrap();
             stored.remove("900");
@@ -443,6 +492,7 @@ fn running_calls_outlive_the_process_as_crashed_ones() {
                 end: time(number * 1_000 + 999),
                 from: "100".into(),
                 to: "anna \"a\"\n".into(),
+                shown: answer.map(|_| "237".into()),
                 direction,
                 network: answer.map(|_| "hub".into()),
                 route: answer.map(|_| "people".into()),

@@ -84,9 +84,13 @@ pub enum SipEvent {
         dialog: DialogKey,
         /// Who calls.
         caller: Caller,
-        /// The caller as it names itself; its user part is the account.
+        /// The caller as it names itself to be shown; it proves nothing, and need not be the account.
         from: NameAddr,
-        /// User part of the request URI, unescaped.
+        /// Whom it says it calls for: P-Asserted-Identity, then P-Preferred-Identity (RFC 3325); as unproved.
+        asserted: Vec<NameAddr>,
+        /// The callee is not to learn who calls (`Privacy`, RFC 3323).
+        is_private: bool,
+        /// What was dialled: [`Uri::dialled`](super::Uri::dialled) of the request URI.
         target: String,
         /// The `Call-ID` header.
         call_id: String,

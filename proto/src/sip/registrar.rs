@@ -225,6 +225,12 @@ impl Registrar {
         found.is_some_and(|(at, of, _)| *at == peer && user.is_none_or(|user| of == user))
     }
 
+    /// An account with a phone that is reached as this peer, or registered as it.
+    pub(in crate::sip) fn account_at(&self, peer: Peer) -> Option<&str> {
+        let (at, user, _) = self.peers.range((peer, String::new(), 0)..).next()?;
+        (*at == peer).then_some(user)
+    }
+
     /// Whether one account has a binding at each of the two.
     pub(in crate::sip) fn is_one_account(&self, a: Peer, b: Peer) -> bool {
         let mut users = self

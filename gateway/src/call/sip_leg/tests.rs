@@ -55,6 +55,7 @@ pub(in crate::call) fn talking(now: Instant, legs: Vec<SipLeg>) -> Call {
     let parties = Parties {
         from: "100".into(),
         to: "anna".into(),
+        shown: None,
         route: None,
         direction: Direction::Outgoing,
         network: None,

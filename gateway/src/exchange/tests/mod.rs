@@ -2,6 +2,7 @@
 //! sleep. What is said between them is a ladder, compared as text.
 
 mod endings;
+mod identity;
 mod ladders;
 mod scripted;
 
@@ -86,6 +87,8 @@ struct User {
     is_coy: bool,
     /// It reveals another public value than the one that it committed to.
     is_lying: bool,
+    /// Who the last call was from.
+    caller: String,
     requested: Option<CallRequest>,
     ended: Vec<Cause>,
 }
@@ -121,6 +124,8 @@ struct World {
     spoken: Vec<String>,
     /// The last 200 to an INVITE of a phone.
     last_ok: String,
+    /// The last INVITE to a phone.
+    last_invite: String,
     records: Vec<Record<Instant>>,
 }
 
@@ -129,15 +134,24 @@ impl World {
         Self::with(conf, ROUTES, Networks::new())
     }
 
+    /// A world in which both phones have these further options.
+    fn with_phones(phones: &str, routes: &str) -> Self {
+        Self::with_all("", phones, routes, Networks::new())
+    }
+
     /// A world with these routes, and with further networks beside the hub.
-    fn with(conf: &str, routes: &str, mut networks: Networks) -> Self {
+    fn with(conf: &str, routes: &str, networks: Networks) -> Self {
+        Self::with_all(conf, "", routes, networks)
+    }
+
+    fn with_all(conf: &str, phones: &str, routes: &str, mut networks: Networks) -> Self {
         let now = Instant::now();
         let registry = Arc::new(Registry::from_static(&[
             ("quartet_plugin_codec_opus", &codec_opus::quartet_plugin_codec_opus),
             ("quartet_plugin_codec_g711", &codec_g711::quartet_plugin_codec_g711),
         ]));
         let phones: String = ["100", "101"]
-            .map(|user| phone_row(user, PASSWORD, Hashes::Md5, ""))
+            .map(|user| phone_row(user, PASSWORD, Hashes::Md5, phones))
             .concat();
         let loaded = config::load_texts(Path::new("conf"), [conf, &phones, routes], &[]).expect("good files");
         let mut seed = 0;
@@ -177,6 +191,7 @@ impl World {
                 is_coy: false,
                 is_lying: false,
                 requested: None,
+                caller: String::new(),
                 ended: Vec::new(),
             },
             registry,
@@ -195,6 +210,7 @@ impl World {
             hold_close: false,
             spoken: Vec::new(),
             last_ok: String::new(),
+            last_invite: String::new(),
             records: Vec::new(),
         };
         world.log_in();
@@ -334,6 +350,8 @@ impl World {
             let text = String::from_utf8_lossy(&transmit.payload);
             if text.starts_with("SIP/2.0 200") && text.contains(" INVITE\r\n") {
                 self.last_ok = text.into_owned();
+            } else if text.starts_with("INVITE ") {
+                self.last_invite = text.into_owned();
             }
             let five_tuple = phone.way();
             let payload = &transmit.payload;
@@ -454,6 +472,7 @@ impl World {
             }
             return;
         };
+        self.user.caller.clone_from(&incoming.from);
         if self.user.is_silent {
             self.user.requested = Some(incoming);
         } else {
@@ -506,16 +525,24 @@ impl World {
 
     /// Phone 100 dials.
     fn dial(&mut self, number: &str) {
+        self.dial_as(number, "<sip:100@quartet>", &[]);
+    }
+
+    /// Phone 100 dials and names itself so.
+    fn dial_as(&mut self, number: &str, from: &str, headers: &[(&'static str, &str)]) {
         let phone = &mut self.phones[0];
         phone.dialog = phone.endpoint.new_dialog_key();
         let command = SipCommand::Invite(Box::new(OutgoingInvite {
             dialog: phone.dialog,
             request_uri: format!("sip:{number}@192.0.2.1"),
             five_tuple: phone.way(),
-            from: address("<sip:100@quartet>"),
+            from: address(from),
             to: address(&format!("<sip:{number}@quartet>")),
             identity: None,
-            headers: Vec::new(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned()))
+                .collect(),
             body: Some(SDP.as_bytes().to_vec()),
             credentials: phone.credentials(),
             account: None,

@@ -60,6 +60,10 @@ impl Network for Machine {
         }
     }
 
+    fn user_of(&self, dialled: &str) -> String {
+        dialled.to_owned()
+    }
+
     fn name_of(&self, extension: &str) -> String {
         format!("+49{extension}")
     }

@@ -359,8 +359,18 @@ impl Network for Adapter {
         }
     }
 
+    fn user_of(&self, dialled: &str) -> String {
+        dialled.to_ascii_lowercase()
+    }
+
     fn name_of(&self, extension: &str) -> String {
-        format!("{extension}@{}", self.account)
+        let spelt = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let extension: String = extension.to_ascii_lowercase().chars().filter(|c| spelt(*c)).collect();
+        if extension.is_empty() {
+            self.account.to_string()
+        } else {
+            format!("{extension}@{}", self.account)
+        }
     }
 
     fn extension_of(&self, name: &str) -> String {

@@ -19,18 +19,21 @@ impl Endpoint {
         {
             return Some(Caller::Registration(user));
         }
-        let named = if request.method == Method::Register {
-            &request.to
-        } else {
-            &request.from
-        };
+        let is_register = request.method == Method::Register;
+        let named = if is_register { &request.to } else { &request.from };
         let named = named.uri.user_unescaped();
-        let user = self.authenticate(now, request, head, &named)?;
-        if user == named {
-            return Some(Caller::Account(user));
+        // A phone that hides its name, or shows another, is challenged as the account that is registered there.
+        let at_home = self.registrar.account_at(head.five_tuple.peer());
+        let at_home = at_home
+            .filter(|_| !self.accounts.contains_key(&named))
+            .map(str::to_owned);
+        let user = self.authenticate(now, request, head, at_home.as_ref().unwrap_or(&named))?;
+        // Credentials say who calls, whatever From shows; but nobody registers for another.
+        if is_register && user != named {
+            self.respond_stateless(now, head, 403, Some("Not Your Address"), Vec::new());
+            return None;
         }
-        self.respond_stateless(now, head, 403, Some("Not Your Address"), Vec::new());
-        None
+        Some(Caller::Account(user))
     }
 
     /// Whether a request within a dialog comes from its peer; else a response is sent, and it must change nothing.

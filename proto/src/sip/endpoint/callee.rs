@@ -13,6 +13,9 @@ use crate::sip::timers::{Owner, T1, TRANSACTION_TIMEOUT, Timer};
 use crate::sip::transaction::{Holder, ServerKey, ServerMachine};
 use crate::sip::{Caller, DialogKey, SipError, SipEvent};
 
+/// Identities that are read of a request.
+const MAX_ASSERTED: usize = 4;
+
 impl Endpoint {
     /// A call comes.
     pub(super) fn on_invite(&mut self, now: Instant, request: &Request, head: Head) {
@@ -66,7 +69,9 @@ impl Endpoint {
             dialog: key,
             caller,
             from: request.from.clone(),
-            target: request.uri.user_unescaped(),
+            asserted: asserted_of(&request.headers),
+            is_private: is_private(&request.headers),
+            target: request.uri.dialled(),
             call_id: request.call_id.clone(),
             body: body_of(&request.body),
             five_tuple,
@@ -302,4 +307,24 @@ pub(super) fn body_of(body: &[u8]) -> Option<Vec<u8>> {
 pub(super) fn content_type(headers: &Headers) -> String {
     let value = headers.get("Content-Type").unwrap_or("application/sdp");
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Whom the caller says it calls for.
+fn asserted_of(headers: &Headers) -> Vec<NameAddr> {
+    ["P-Asserted-Identity", "P-Preferred-Identity"]
+        .into_iter()
+        .flat_map(|name| headers.list(name))
+        .take(MAX_ASSERTED)
+        .filter_map(|value| value.parse().ok())
+        .collect()
+}
+
+/// Whether the callee is not to learn who calls: any privacy but `none` (RFC 3323 §4.2), also what is only critical.
+fn is_private(headers: &Headers) -> bool {
+    let values = headers.all("Privacy").flat_map(|value| value.split([';', ',']));
+    values.map(str::trim).any(|value| {
+        ["id", "user", "header"]
+            .iter()
+            .any(|kind| value.eq_ignore_ascii_case(kind))
+    })
 }

@@ -76,11 +76,30 @@ impl Uri {
         }
     }
 
+    /// Puts another user (plain text, escaped here) in.
+    pub fn set_user(&mut self, user: &str) {
+        self.user = (!user.is_empty()).then(|| escape(user, is_user));
+    }
+
     /// The user part without escapes and without its parameters; empty if there is none.
     #[must_use]
     pub fn user_unescaped(&self) -> String {
         let user = self.user.as_deref().unwrap_or_default();
         unescape(user.split(';').next().unwrap_or_default())
+    }
+
+    /// The user part as a name or a number that was dialled: without escapes and parameters, and in a telephone number without visual
+    /// separators (RFC 3966 §5.1.1).
+    #[must_use]
+    pub fn dialled(&self) -> String {
+        let user = self.user_unescaped();
+        let is_number = |c: char| c.is_ascii_digit() || matches!(c, '+' | '*' | '#');
+        let is_separator = |c: char| matches!(c, '-' | '.' | '(' | ')' | ' ');
+        if user.contains(is_number) && user.chars().all(|c| is_number(c) || is_separator(c)) {
+            user.replace(is_separator, "")
+        } else {
+            user
+        }
     }
 
     /// A parameter's value; `Some("")` for a flag.
@@ -347,6 +366,28 @@ impl fmt::Display for Uri {
                 escape(headers, |c| is_user(c) || matches!(c, '%' | '[' | ']' | ':' | '?'))
             ),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_dialled_is_a_name_or_a_number_without_separators() {
+        for (uri, expected) in [
+            ("sip:anna@x", "anna"),
+            ("sip:%61nna%2Bb@x", "anna+b"),
+            ("sip:a-b.c@x", "a-b.c"),
+            ("sip:+1-201-555-0123@x;user=phone", "+12015550123"),
+            ("tel:+49-(0)30-12.34;phone-context=x", "+490301234"),
+            ("sip:030%201234@x", "0301234"),
+            ("sip:*21*-5%23@x", "*21*5#"),
+            ("sip:...@x", "..."),
+            ("sip:x", ""),
+        ] {
+            assert_eq!(uri.parse::<Uri>().unwrap().dialled(), expected, "{uri}");
         }
     }
 }

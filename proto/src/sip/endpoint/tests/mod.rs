@@ -394,7 +394,7 @@ fn over_a_stream_it_is_the_same() {
         trust::the_answer_to_our_offer_is_only_taken_from_the_peer,
         trust::a_strangers_response_is_none,
         trust::a_strangers_cancel_ends_no_call,
-        hostile::a_caller_must_be_who_it_says_and_a_merged_call_is_one_call,
+        hostile::a_call_is_its_logins_whatever_it_shows_and_a_merged_call_is_one_call,
         hostile::full_tables_say_when_to_come_back,
     ];
     PROTOCOL.set(Protocol::Tcp);
