@@ -253,6 +253,11 @@ fn limits_refuse_with_a_cause_each() {
     world.dial("anna");
     assert_eq!(world.phones[0].end(), "");
     assert_eq!(world.exchange.call_count(), 2);
+    // One that has as many calls as it may is busy.
+    let mut world = World::new("[limits]\ncalls_per_phone = 1\n").registered();
+    world.dial("anna");
+    world.user_dials("100@gw");
+    assert_eq!(world.cause(), "busy");
     // A key exchange that the machine has no room for.
     let mut world = World::new("");
     world.overload = true;
