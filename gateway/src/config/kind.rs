@@ -108,6 +108,8 @@ pub(super) enum Kind {
     OneOf(&'static [&'static str]),
     /// A whole number within both ends.
     Integer(i64, i64),
+    /// Yes or no.
+    Flag,
     /// A length of time within both ends.
     Period(&'static str, &'static str),
     /// A list of words, none twice.
@@ -146,6 +148,8 @@ impl Kind {
             (Self::Integer(low, high), Raw::Integer(Some(number))) if (low..=high).contains(&number) => Vec::new(),
             (Self::Integer(low, high), Raw::Integer(_)) => vec![(None, format!("must be from {low} to {high}"))],
             (Self::Integer(low, high), _) => of_type(&format!("a whole number from {low} to {high} without quotes")),
+            (Self::Flag, Raw::Flag(_)) => Vec::new(),
+            (Self::Flag, _) => of_type("true or false without quotes"),
             (Self::Period(low, high), Raw::Text(text)) => one(period_within(text, low, high)),
             (Self::Period(..), _) => of_type("a length of time in quotes, as \"10s\""),
             (Self::Words { bare: true, each, .. }, Raw::Text(text)) => one(each(text)),
@@ -168,6 +172,7 @@ impl Kind {
                 .collect::<Vec<_>>()
                 .join(", "),
             Self::Integer(low, high) => format!("number, {low} to {high}"),
+            Self::Flag => "`true`, `false`".to_owned(),
             Self::Period(low, high) => format!("time, {low} to {high}"),
             Self::Words { bare: true, .. } => "text or list of texts".to_owned(),
             Self::Words { bare: false, .. } => "list of texts".to_owned(),
@@ -180,6 +185,10 @@ impl Kind {
         match self {
             Self::Integer(..) => match text.trim().parse() {
                 Ok(number) => Raw::Integer(Some(number)),
+                Err(_) => Raw::Text(text.to_owned()),
+            },
+            Self::Flag => match text.trim().parse() {
+                Ok(flag) => Raw::Flag(flag),
                 Err(_) => Raw::Text(text.to_owned()),
             },
             Self::Words { .. } if text.trim().is_empty() => Raw::List(Vec::new()),

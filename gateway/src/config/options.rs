@@ -174,6 +174,14 @@ pub(super) const ROWS: &[Row] = &[
         help: "The digest realm. Password hashes are made for it: if it changes, make each again with `quartet passwd`.",
     },
     Row {
+        section: "sip",
+        name: "replace_oldest",
+        kind: Kind::Flag,
+        preset: Preset::Value("true"),
+        help: "When an account has max_contacts devices and another one registers: true: the oldest makes room, first of those with \
+               the same address and program, for it is most likely the same one restarted; false: the new one is refused (403).",
+    },
+    Row {
         section: "media",
         name: "addresses",
         kind: Kind::Words {

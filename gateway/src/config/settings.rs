@@ -54,6 +54,8 @@ pub struct Sip {
     pub listen: Vec<SipListen>,
     /// The digest realm; password hashes are made for it.
     pub realm: String,
+    /// A device too many takes the place of the oldest.
+    pub replace_oldest: bool,
 }
 
 /// Where audio flows.

@@ -19,6 +19,7 @@ pub(super) fn endpoint(
 ) -> Endpoint {
     let limits = Limits {
         login_failures: settings.limits.login_failures,
+        replace_oldest: settings.sip.replace_oldest,
         login_interval: settings.limits.login_interval.duration(),
         ..Limits::default()
     };

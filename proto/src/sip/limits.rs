@@ -29,6 +29,8 @@ pub struct Limits {
     pub default_expires: Duration,
     /// Longest registration granted.
     pub max_expires: Duration,
+    /// A contact beyond an account's [`max_contacts`](super::Account::max_contacts) takes the place of the oldest; else it gets 403.
+    pub replace_oldest: bool,
     /// Responses to one source that is not registered, in a second; three seconds' worth at once.
     pub responses_per_second: u32,
     /// Told in `Retry-After` when tables are full.
@@ -50,6 +52,7 @@ impl Default for Limits {
             min_expires: Duration::from_secs(60),
             default_expires: Duration::from_secs(3600),
             max_expires: Duration::from_secs(7200),
+            replace_oldest: true,
             responses_per_second: 20,
             retry_after: 5,
         }

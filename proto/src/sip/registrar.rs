@@ -48,6 +48,7 @@ pub(in crate::sip) struct Update<'a> {
     pub(in crate::sip) source: FiveTuple,
     pub(in crate::sip) user_agent: Option<&'a str>,
     pub(in crate::sip) max_contacts: usize,
+    pub(in crate::sip) replace_oldest: bool,
 }
 
 /// Why nothing was changed.
@@ -122,17 +123,30 @@ impl Registrar {
                 bindings.push(binding);
             }
         }
-        if bindings.len() > update.max_contacts {
-            // A phone that came back at the same address with another contact makes room for itself.
-            let mine: Vec<u64> = changes.iter().filter_map(|(_, _, c, _)| find(&bindings, c)).collect();
-            let (user, source) = (update.user.to_owned(), update.source);
-            bindings.retain(|b| {
-                let stays = b.source.peer() != source.peer() || mine.contains(&b.id);
-                if !stays {
-                    changes.push((ContactChange::Removed, user.clone(), b.contact.clone(), source.remote));
-                }
-                stays
-            });
+        let mine: Vec<u64> = changes.iter().filter_map(|(_, _, c, _)| find(&bindings, c)).collect();
+        let mut remove = |bindings: &mut Vec<Binding>, at: usize| {
+            let gone = bindings.remove(at);
+            let user = update.user.to_owned();
+            changes.push((ContactChange::Removed, user, gone.contact, update.source.remote));
+        };
+        // A phone that came back with another contact makes room for itself: first at the same address and port, then, if it
+        // may, at the same address with the same program. Those that registered first stand first.
+        let others = |b: &Binding| !mine.contains(&b.id);
+        let same_peer = |b: &Binding| b.source.peer() == update.source.peer();
+        let same_phone = |b: &Binding| {
+            b.source.remote.ip() == update.source.remote.ip() && b.contact.user_agent.as_deref() == update.user_agent
+        };
+        let mut is_over = bindings.len() > update.max_contacts;
+        while is_over && let Some(at) = bindings.iter().position(|b| others(b) && same_peer(b)) {
+            remove(&mut bindings, at);
+        }
+        is_over = update.replace_oldest && mine.len() <= update.max_contacts;
+        while is_over && bindings.len() > update.max_contacts {
+            let same = bindings.iter().position(|b| others(b) && same_phone(b));
+            let Some(at) = same.or_else(|| bindings.iter().position(others)) else {
+                break;
+            };
+            remove(&mut bindings, at);
         }
         if bindings.len() > update.max_contacts && changes.iter().any(|(c, ..)| *c == ContactChange::Added) {
             return Err(Refused::TooMany);

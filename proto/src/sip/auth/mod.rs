@@ -50,7 +50,7 @@ pub struct Account {
     pub user: String,
     /// What the password is checked against; the challenge names only what stands here.
     pub ha1: Ha1,
-    /// Contacts registered at once; beyond: 403.
+    /// Contacts registered at once; beyond, see [`replace_oldest`](crate::sip::Limits::replace_oldest).
     pub max_contacts: usize,
 }
 

@@ -105,6 +105,7 @@ impl Endpoint {
             cseq: request.cseq,
             source,
             user_agent: request.headers.get("User-Agent").map(shortened),
+            replace_oldest: self.config.limits.replace_oldest,
             max_contacts: self.accounts.get(user).map_or(0, |a| a.max_contacts),
         };
         let contacts: Vec<&str> = request.headers.list("Contact").take(MAX_CONTACTS + 1).collect();

@@ -247,6 +247,80 @@ pub(super) fn too_many_contacts_are_refused_all_at_once() {
     assert!(logged_in(&mut world, 3, huge).contains("expires=7200"));
 }
 
+/// Three devices may be registered; `port` and program tell them apart.
+fn registers(world: &mut World, port: u16, contact: &str, agent: &str) -> String {
+    let source = format!("192.0.2.9:{port}");
+    let register = |auth: &str, cseq: u32| {
+        format!(
+            "REGISTER sip:quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP {source};branch=z9hG4bK{contact}{cseq};rport\r\n\
+             From: <sip:100@x>;tag=t\r\nTo: <sip:100@x>\r\nCall-ID: {contact}\r\nCSeq: {cseq} REGISTER\r\n\
+             Contact: <sip:{contact}@{source}>\r\nUser-Agent: {agent}\r\n{auth}\r\n"
+        )
+    };
+    world.inject(GATEWAY, &source, register("", 1).as_bytes());
+    let challenge = world.packets.last().unwrap().clone();
+    let value = challenge
+        .lines()
+        .find_map(|l| l.strip_prefix("WWW-Authenticate: "))
+        .unwrap();
+    let (one, who) = (std::iter::once(value), credentials("100", "secret").unwrap());
+    let mut rng = ChaCha8Rng::seed_from_u64(u64::from(port));
+    let answer = crate::sip::auth::authorization(one, &who, "REGISTER", "sip:quartet.example", &mut rng).unwrap();
+    world.inject(
+        GATEWAY,
+        &source,
+        register(&format!("Authorization: {answer}\r\n"), 2).as_bytes(),
+    );
+    world.packets.last().unwrap().clone()
+}
+
+fn registered(world: &mut World) -> Vec<String> {
+    let contacts = world.nodes[GATEWAY].endpoint.contacts(world.now, "100");
+    contacts
+        .into_iter()
+        .map(|contact| contact.uri[4..].split('@').next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+pub(super) fn a_softphone_that_restarts_again_and_again_is_never_refused_and_ousts_nobody_else() {
+    let mut world = World::new(9);
+    assert!(registers(&mut world, 5060, "desk", "DeskPhone/1").starts_with("SIP/2.0 200"));
+    for restart in 1..=5 {
+        let answer = registers(&mut world, 40_000 + restart, &format!("soft{restart}"), "SoftPhone/2");
+        assert!(answer.starts_with("SIP/2.0 200"), "{restart}: {answer}");
+    }
+    assert_eq!(registered(&mut world), ["soft5", "soft4", "desk"]);
+    // Another program: the oldest of all.
+    assert!(registers(&mut world, 50_000, "new", "Other/3").starts_with("SIP/2.0 200"));
+    assert_eq!(registered(&mut world), ["new", "soft5", "soft4"]);
+}
+
+#[test]
+pub(super) fn an_operator_may_have_a_device_too_many_refused() {
+    let mut world = World::new(9);
+    let limits = Limits {
+        replace_oldest: false,
+        ..Limits::default()
+    };
+    let config = EndpointConfig {
+        limits,
+        ..config("gw01")
+    };
+    world.nodes[GATEWAY].endpoint = Endpoint::new(config, Box::new(ChaCha8Rng::seed_from_u64(1)));
+    world.gateway().set_accounts(vec![account("100", "secret")]);
+    for device in 1..=3 {
+        assert!(
+            registers(&mut world, 40_000 + device, &format!("d{device}"), "SoftPhone/2").starts_with("SIP/2.0 200")
+        );
+    }
+    assert!(registers(&mut world, 40_004, "d4", "SoftPhone/2").starts_with("SIP/2.0 403 Too Many Contacts"));
+    assert_eq!(registered(&mut world), ["d3", "d2", "d1"]);
+    // One that comes back where it was is the same device.
+    assert!(registers(&mut world, 40_001, "d1again", "SoftPhone/2").starts_with("SIP/2.0 200"));
+    assert_eq!(registered(&mut world), ["d1again", "d3", "d2"]);
+}
+
 #[test]
 pub(super) fn a_phone_behind_a_nat_is_reached_where_it_came_from() {
     let mut world = World::new(10);
