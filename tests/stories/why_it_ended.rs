@@ -122,7 +122,7 @@ async fn the_phone_vanishes_in_conversation() {
     let (desk, mut anna) = stands(&house).await;
     desk.vanish();
     assert_eq!(ends(&mut anna).await, "network");
-    assert_eq!(house.record(1).await["cause"], "timeout");
+    assert_eq!(house.record(1).await["cause"], "media");
     house.wait_idle().await;
 }
 

@@ -1,21 +1,27 @@
-//! Whether the phone is still there: silence ends a call, and a phone that may be silent is asked.
+//! Whether the phone is still there: one that is silent is asked, and the call ends if it does not answer.
+//!
+//! Silence alone proves nothing: there are mute keys, phones that send nothing while nobody speaks, and mobile calls that come in
+//! between.
 
 use std::time::{Duration, Instant};
 
 use super::{Call, LegCommand, State};
-use crate::cdr::Cause;
 use crate::media::LegKey;
 
-/// A phone that holds is asked whether it is there once it has been silent, RTCP included, for so long, and as often. The
-/// transaction gives up after 32 s (RFC 3261 §17.1.2.2, timer F).
-const ASK_AFTER: Duration = Duration::from_secs(30);
+/// A phone that holds is asked once it has been silent, RTCP included, for so long, and as often.
+const ASK_ON_HOLD: Duration = Duration::from_secs(30);
+
+/// One that does not hold is asked after `rtp_timeout`, and then as often as this.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Whether the phone is still there, as far as is known.
 #[derive(Debug)]
 pub(super) struct Liveness {
-    /// The phone's silence counts from here on: it may not speak before it has our answer, nor while it holds the call.
+    /// The phone's silence counts from here on: it may not speak before it has our answer, and begins anew when it holds or resumes.
     quiet_from: Instant,
-    asked: Instant,
+    holds: Option<bool>,
+    /// When it was last asked, in this silence.
+    asked: Option<Instant>,
 }
 
 impl Liveness {
@@ -23,7 +29,8 @@ impl Liveness {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             quiet_from: now,
-            asked: now,
+            holds: None,
+            asked: None,
         }
     }
 }
@@ -34,15 +41,29 @@ impl Call {
         let member = self.in_call().find(|member| member.key() == key);
         let phone = member.and_then(|member| member.leg.may_be_silent());
         if let Some(may_be_silent) = phone.filter(|_| self.state == State::Talking) {
+            let rtp_timeout = self.policy.rtp_timeout;
             let liveness = &mut self.liveness;
-            if may_be_silent {
-                liveness.quiet_from = now;
-                if silent.min(now.saturating_duration_since(liveness.asked)) >= ASK_AFTER {
-                    liveness.asked = now;
-                    self.tell(now, key, LegCommand::Probe);
-                }
-            } else if silent.min(now.saturating_duration_since(liveness.quiet_from)) >= self.policy.rtp_timeout {
-                self.end(now, Cause::Timeout);
+            let (first, again) = if may_be_silent {
+                (ASK_ON_HOLD, ASK_ON_HOLD)
+            } else {
+                (rtp_timeout, ASK_AGAIN)
+            };
+            if liveness
+                .holds
+                .replace(may_be_silent)
+                .is_some_and(|held| held != may_be_silent)
+            {
+                (liveness.quiet_from, liveness.asked) = (now, None);
+            }
+            let quiet = silent.min(now.saturating_duration_since(liveness.quiet_from));
+            if quiet < first {
+                liveness.asked = None;
+            } else if liveness
+                .asked
+                .is_none_or(|asked| now.saturating_duration_since(asked) >= again)
+            {
+                liveness.asked = Some(now);
+                self.tell(now, key, LegCommand::Probe);
             }
         }
     }
@@ -104,8 +125,11 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_phone_ends_the_call_and_one_that_holds_is_asked() {
-        assert_eq!(silence("sendrecv"), (vec![], Some(10)));
+    fn a_silent_phone_is_asked_and_silence_alone_ends_nothing() {
+        assert_eq!(
+            silence("sendrecv"),
+            (vec![10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120], None)
+        );
         for direction in ["sendonly", "inactive", "recvonly"] {
             assert_eq!(silence(direction), (vec![30, 60, 90, 120], None), "{direction}");
         }

@@ -72,6 +72,8 @@ pub struct SipLeg {
     hold: bool,
     /// How its keys come: the way of the first one. A phone that says each key in both ways pressed it once.
     keys: Option<KeyWay>,
+    /// It was asked whether it is there.
+    probed: bool,
     events: VecDeque<LegEvent>,
     actions: VecDeque<Action>,
 }
@@ -119,6 +121,7 @@ impl SipLeg {
             version: 1,
             hold: false,
             keys: None,
+            probed: false,
             events: VecDeque::new(),
             actions: VecDeque::new(),
         }
@@ -172,7 +175,10 @@ impl SipLeg {
                     self.answer();
                 }
             }
-            LegCommand::Probe => self.sip(SipCommand::Probe { dialog: self.dialog }),
+            LegCommand::Probe => {
+                self.probed = true;
+                self.sip(SipCommand::Probe { dialog: self.dialog });
+            }
             LegCommand::End(cause) => self.end(cause),
         }
     }
@@ -193,6 +199,8 @@ impl SipLeg {
                 let answered = matches!(self.state, State::Confirmed | State::Answered { .. });
                 self.over(if answered { Cause::Answered } else { Cause::Hangup });
             }
+            // It was silent, and has not answered whether it is there.
+            SipEvent::Lost { .. } if self.probed => self.over(Cause::Media),
             SipEvent::Lost { .. } => self.over(Cause::Network),
             SipEvent::Ended { .. } => {
                 if !matches!(self.state, State::Ended) {

@@ -226,7 +226,8 @@ pub(super) const ROWS: &[Row] = &[
         name: "rtp_timeout",
         kind: Kind::Period("1s", "1h"),
         preset: Preset::Value(r#""10s""#),
-        help: "A call ends when the phone has sent no RTP for this long, unless it is on hold.",
+        help: "A phone that has sent no RTP for this long is asked whether it is still there (OPTIONS), and again every 10 s. The \
+               call ends if it does not answer within 5 s; a muted phone keeps its call. On hold it is asked every 30 s.",
     },
     Row {
         section: "call",

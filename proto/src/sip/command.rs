@@ -106,7 +106,8 @@ pub enum SipCommand {
         /// The body.
         body: Vec<u8>,
     },
-    /// OPTIONS within a confirmed dialog: [`super::SipEvent::Lost`] follows if no response comes, or the peer has forgotten it.
+    /// OPTIONS within a confirmed dialog: [`super::SipEvent::Lost`] follows if no final response comes within 5 s, or one
+    /// that says that the peer is not there (408, 481).
     Probe {
         /// The dialog.
         dialog: DialogKey,

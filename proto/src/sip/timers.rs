@@ -13,6 +13,8 @@ pub(in crate::sip) const T2: Duration = Duration::from_secs(4);
 pub(in crate::sip) const T4: Duration = Duration::from_secs(5);
 /// When a transaction gives up: 64 times T1 (timers B, F, H, J).
 pub(in crate::sip) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(32);
+/// When an OPTIONS gives up that asks whether the peer of a dialog is still there; no RFC says how long.
+pub(in crate::sip) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long an ended transaction stays, to absorb what is retransmitted: not at all over a reliable transport (timers D, I, J
 /// and K, RFC 3261 table 4).

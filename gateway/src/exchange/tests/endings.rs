@@ -37,9 +37,15 @@ fn fail(world: &mut World, transport: &str, fault: MediaFault) {
     }
 }
 
-/// A minute and more in which nothing is heard of the phone; media says so once a second.
+/// A minute and more in which nothing is heard of the phone, which is out of reach if it was talking.
 fn silence(world: &mut World) {
-    for second in 1..=100 {
+    world.phones[0].is_gone = !world.bridged.is_empty();
+    hears_nothing(world, 100);
+}
+
+/// Media says once a second that nothing comes from the phone.
+fn hears_nothing(world: &mut World, seconds: u32) {
+    for second in 1..=seconds {
         world.run(SECOND);
         if let Some(leg) = world.leg_over("rtp") {
             let report = Report {
@@ -52,6 +58,26 @@ fn silence(world: &mut World) {
             world.drain();
         }
     }
+}
+
+#[test]
+fn a_phone_that_is_muted_keeps_its_call_and_one_that_is_gone_does_not() {
+    let (_, talking) = OUTGOING.last().expect("it talks");
+    let mut world = talking();
+    world.ladder.clear();
+    hears_nothing(&mut world, 65);
+    assert_eq!(world.exchange.call_count(), 1);
+    let asked = world
+        .ladder
+        .iter()
+        .filter(|line| line.ends_with("100: OPTIONS"))
+        .count();
+    assert_eq!(asked, 6, "after 10 s, and every 10 s: {:?}", world.ladder);
+    world.phones[0].is_gone = true;
+    hears_nothing(&mut world, 14);
+    assert_eq!(world.exchange.call_count(), 1);
+    hears_nothing(&mut world, 20);
+    assert_eq!(world.cause(), "media");
 }
 
 /// A call of the phone, as far as it goes by then.
@@ -165,7 +191,7 @@ fn table(states: &[State]) -> String {
             end(&mut world);
             world.drain();
             // The rest of what a real peer would do: it confirms what it gets.
-            world.phones[0].is_mute = false;
+            (world.phones[0].is_mute, world.phones[0].is_gone) = (false, false);
             world.release_jobs();
             world.assert_empty();
             let phone = world.phones[0].end();

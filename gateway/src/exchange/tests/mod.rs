@@ -75,6 +75,8 @@ struct Phone {
     dialog: DialogKey,
     /// It sends no ACK.
     is_mute: bool,
+    /// It is out of reach: nothing comes to it, nothing from it.
+    is_gone: bool,
 }
 
 /// A user of the hub: the leg that the gateway has as well, over media that are up at once.
@@ -353,6 +355,9 @@ impl World {
             } else if text.starts_with("INVITE ") {
                 self.last_invite = text.into_owned();
             }
+            if phone.is_gone {
+                continue;
+            }
             let five_tuple = phone.way();
             let payload = &transmit.payload;
             phone.endpoint.handle_input(self.now, Receive { five_tuple, payload });
@@ -367,7 +372,7 @@ impl World {
             while let Some(transmit) = phone.endpoint.poll_transmit() {
                 moved = true;
                 let line = first_line(&transmit.payload);
-                if phone.is_mute && line == "ACK" {
+                if phone.is_gone || (phone.is_mute && line == "ACK") {
                     continue;
                 }
                 self.ladder.push(format!("{} -> gw: {line}", phone.user));
@@ -678,6 +683,7 @@ impl Phone {
             events: Vec::new(),
             dialog: DialogKey(0),
             is_mute: false,
+            is_gone: false,
         }
     }
 

@@ -135,6 +135,7 @@ impl Endpoint {
         key: DialogKey,
         method: Method,
         body: Option<(String, Vec<u8>)>,
+        purpose: Purpose,
     ) -> Result<(), SipError> {
         let dialog = self.dialogs.get_mut(key).ok_or(SipError::UnknownDialog)?;
         if dialog.state != State::Confirmed {
@@ -143,16 +144,19 @@ impl Endpoint {
         let mut request = dialog.request(method, Vec::new());
         request.body = body;
         let credentials = dialog.credentials.clone();
-        self.start(now, request, Purpose::InDialog(key), credentials, 0)
-            .map(|_| ())
+        self.start(now, request, purpose, credentials, 0).map(|_| ())
     }
 
-    /// A response to our INFO or OPTIONS: the peer may have forgotten the dialog. RFC 3261 §12.2.1.2.
+    /// A response to our INFO or OPTIONS: the peer may have forgotten the dialog, or be gone. RFC 3261 §12.2.1.2.
     pub(super) fn on_in_dialog_response(&mut self, now: Instant, key: DialogKey, status: u16) {
         let live = self.dialogs.get(key).filter(|d| d.state == State::Confirmed);
         if let Some(dialog) = live.filter(|_| matches!(status, 408 | 481)) {
             if let (Some(id), tag) = (dialog.invite, dialog.local_tag.clone()) {
                 self.respond(now, id, 481, &tag);
+            }
+            // It may be there all the same, and only not have been reached.
+            if status == 408 {
+                self.stray_bye(now, key);
             }
             self.drop_dialog(key);
             self.events.push_back(SipEvent::Lost { dialog: key });

@@ -35,7 +35,7 @@ use super::dialog::Dialogs;
 use super::message::Method;
 use super::registrar::{Change, Contact, Registrar};
 use super::timers::Timers;
-use super::transaction::{Clients, Servers};
+use super::transaction::{Clients, Purpose, Servers};
 use super::{DialogKey, Limits, SipError, SipEvent};
 use crate::net::{Protocol, Receive, Transmit};
 pub use receive::MAX_MESSAGE;
@@ -178,8 +178,13 @@ impl Endpoint {
                 dialog,
                 content_type,
                 body,
-            } => self.send_in_dialog(now, dialog, Method::Info, Some((content_type, body))),
-            SipCommand::Probe { dialog } => self.send_in_dialog(now, dialog, Method::Options, None),
+            } => {
+                let body = Some((content_type, body));
+                self.send_in_dialog(now, dialog, Method::Info, body, Purpose::InDialog(dialog))
+            }
+            SipCommand::Probe { dialog } => {
+                self.send_in_dialog(now, dialog, Method::Options, None, Purpose::Probe(dialog))
+            }
             SipCommand::Register {
                 registration,
                 aor,

@@ -171,7 +171,7 @@ impl Endpoint {
         match purpose {
             Purpose::Invite(key) => self.on_invite_response(now, id, key, response),
             Purpose::Bye(key) => self.on_bye_response(now, id, key, response),
-            Purpose::InDialog(key) => self.on_in_dialog_response(now, key, response.status),
+            Purpose::InDialog(key) | Purpose::Probe(key) => self.on_in_dialog_response(now, key, response.status),
             Purpose::Register(registration) => self.on_register_response(now, id, registration, response),
             Purpose::Cancel | Purpose::StrayBye => {}
         }

@@ -14,7 +14,7 @@ use crate::sip::auth::Credentials;
 use crate::sip::message::{MAGIC_COOKIE, Method, NameAddr, Request, Uri};
 use crate::sip::outgoing::Outgoing;
 use crate::sip::response::{Head, OutgoingResponse};
-use crate::sip::timers::{Owner, TimerHandle};
+use crate::sip::timers::{Owner, PROBE_TIMEOUT, Timer, TimerHandle};
 use crate::sip::transaction::{
     Client, ClientMachine, ClientTransaction, Holder, InviteClient, InviteServer, Purpose, Server, ServerKey,
     ServerMachine, ServerTransaction,
@@ -182,6 +182,9 @@ impl Endpoint {
         } else {
             ClientMachine::Other(Client::new(is_reliable, &mut timers))
         };
+        if let Purpose::Probe(_) = purpose {
+            timers.set(Timer::F, PROBE_TIMEOUT);
+        }
         let wire = request.write(&branch, &self.config.user_agent);
         self.transmit(request.five_tuple, wire.clone());
         self.client_transactions.insert(

@@ -82,7 +82,7 @@ impl Endpoint {
         match purpose {
             Purpose::Invite(key) => self.refused(key, 408, reason_phrase(408).to_owned(), None),
             Purpose::Bye(key) => self.ended(key),
-            Purpose::InDialog(key) => self.on_in_dialog_response(now, key, 408),
+            Purpose::InDialog(key) | Purpose::Probe(key) => self.on_in_dialog_response(now, key, 408),
             Purpose::Register(registration) => {
                 self.events.push_back(SipEvent::RegisterFailed {
                     registration,

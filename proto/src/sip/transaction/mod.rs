@@ -288,6 +288,8 @@ pub(in crate::sip) enum Purpose {
     StrayBye,
     /// Something within a dialog.
     InDialog(DialogKey),
+    /// To learn whether the peer of a dialog is still there.
+    Probe(DialogKey),
     /// A registration.
     Register(u64),
 }
