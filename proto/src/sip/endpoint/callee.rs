@@ -7,7 +7,7 @@ use super::{ALLOW, Endpoint};
 use crate::net::FiveTuple;
 use crate::sip::command::Reason;
 use crate::sip::dialog::{Dialog, State, Unacknowledged, contact_of, routes_of};
-use crate::sip::message::{Headers, NameAddr, Request, quote};
+use crate::sip::message::{Headers, NameAddr, Request, SDP, part_of, quote, sdp_of};
 use crate::sip::response::{Head, OutgoingResponse};
 use crate::sip::timers::{Owner, T1, TRANSACTION_TIMEOUT, Timer};
 use crate::sip::transaction::{Holder, ServerKey, ServerMachine};
@@ -73,21 +73,17 @@ impl Endpoint {
             is_private: is_private(&request.headers),
             target: request.uri.dialled(),
             call_id: request.call_id.clone(),
-            body: body_of(&request.body),
+            body: sdp_of(&request.headers, &request.body),
             five_tuple,
         });
     }
 
-    /// Refuses bodies that are no SDP in clear.
+    /// Refuses bodies without SDP in clear.
     pub(super) fn is_body_refused(&mut self, now: Instant, request: &Request, head: &Head) -> bool {
-        let kind = content_type(&request.headers);
-        let encoded = request
-            .headers
-            .list("Content-Encoding")
-            .any(|e| !e.eq_ignore_ascii_case("identity"));
-        let refused = !request.body.is_empty() && (kind != "application/sdp" || encoded);
+        let refused = part_of(&request.headers, &request.body, &[SDP]).is_err();
         if refused {
-            self.respond_stateless(now, head, 415, None, vec![("Accept", "application/sdp".to_owned())]);
+            let accept = format!("{SDP}, multipart/mixed");
+            self.respond_stateless(now, head, 415, None, vec![("Accept", accept)]);
         }
         refused
     }
@@ -158,7 +154,7 @@ impl Endpoint {
         if dialog.state == State::Confirmed {
             self.events.push_back(SipEvent::Confirmed {
                 dialog: key,
-                body: body_of(&request.body).filter(|_| is_trusted),
+                body: sdp_of(&request.headers, &request.body).filter(|_| is_trusted),
             });
         }
     }
@@ -298,14 +294,9 @@ pub(super) fn reason_field(reason: &Reason) -> (&'static str, String) {
     )
 }
 
-/// A body, if there is one.
-pub(super) fn body_of(body: &[u8]) -> Option<Vec<u8>> {
-    (!body.is_empty()).then(|| body.to_vec())
-}
-
 /// `Content-Type` without parameters, lower case; SDP if a body comes without.
 pub(super) fn content_type(headers: &Headers) -> String {
-    let value = headers.get("Content-Type").unwrap_or("application/sdp");
+    let value = headers.get("Content-Type").unwrap_or(SDP);
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 

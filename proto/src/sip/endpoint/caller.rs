@@ -2,12 +2,11 @@
 
 use std::time::Instant;
 
-use super::callee::body_of;
 use super::{ALLOW, Endpoint};
 use crate::sip::auth::authorization;
 use crate::sip::command::OutgoingInvite;
 use crate::sip::dialog::{Dialog, State};
-use crate::sip::message::{Method, NameAddr, Response, Uri};
+use crate::sip::message::{Method, NameAddr, Response, Uri, sdp_of};
 use crate::sip::outgoing::Outgoing;
 use crate::sip::timers::{Owner, Timer};
 use crate::sip::transaction::Purpose;
@@ -94,7 +93,7 @@ impl Endpoint {
             if response.to.tag().is_some() {
                 dialog.on_response(response);
             }
-            let (status, body) = (response.status, body_of(&response.body));
+            let (status, body) = (response.status, sdp_of(&response.headers, &response.body));
             self.events.push_back(SipEvent::Provisional {
                 dialog: key,
                 status,
@@ -137,7 +136,7 @@ impl Endpoint {
                 }
                 self.events.push_back(SipEvent::Accepted {
                     dialog: key,
-                    body: body_of(&response.body),
+                    body: sdp_of(&response.headers, &response.body),
                 });
             }
             // The TU still owes the ACK.

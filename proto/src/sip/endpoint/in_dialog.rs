@@ -2,14 +2,17 @@
 
 use std::time::Instant;
 
-use super::callee::{body_of, content_type};
+use super::callee::content_type;
 use super::receive::abilities;
 use super::{ALLOW, Endpoint};
 use crate::sip::dialog::{Dialog, State};
-use crate::sip::message::{Method, Request};
+use crate::sip::message::{Method, Request, part_of, sdp_of};
 use crate::sip::response::{Head, OutgoingResponse};
 use crate::sip::transaction::Holder;
 use crate::sip::{DialogKey, SipEvent};
+
+/// What brings keys in INFO.
+const DTMF: &[&str] = &["application/dtmf-relay", "application/dtmf"];
 
 impl Endpoint {
     pub(super) fn on_in_dialog(&mut self, now: Instant, request: &Request, head: Head) {
@@ -42,18 +45,21 @@ impl Endpoint {
             Method::Info => {
                 let id = self.create_server_transaction(request, head, holder, None);
                 self.respond(now, id, 200, "");
-                let content_type = content_type(&request.headers);
+                let part = part_of(&request.headers, &request.body, DTMF).ok().flatten();
+                let (content_type, body) =
+                    part.unwrap_or_else(|| (content_type(&request.headers), request.body.as_slice()));
                 self.events.push_back(SipEvent::Info {
                     dialog: key,
                     content_type,
-                    body: request.body.clone(),
+                    body: body.to_vec(),
                 });
             }
             Method::Update => {
                 let contact = self.contact(key, head.five_tuple.local);
                 let id = self.create_server_transaction(request, head, holder, None);
                 // A new offer would need the TU; the peer can make it by re-INVITE.
-                let status = if request.body.is_empty() { 200 } else { 488 };
+                let offers = sdp_of(&request.headers, &request.body).is_some();
+                let status = if offers { 488 } else { 200 };
                 let extra = vec![("Contact", contact), ("Allow", ALLOW.to_owned())];
                 self.respond_with(
                     now,
@@ -98,7 +104,7 @@ impl Endpoint {
         }
         self.events.push_back(SipEvent::Reinvite {
             dialog: key,
-            body: body_of(&request.body),
+            body: sdp_of(&request.headers, &request.body),
         });
     }
 

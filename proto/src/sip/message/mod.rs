@@ -3,6 +3,7 @@
 
 mod address;
 mod blanked;
+mod body;
 mod headers;
 mod scan;
 mod uri;
@@ -11,11 +12,13 @@ mod write;
 
 pub use address::NameAddr;
 pub use blanked::blanked;
+pub use body::sdp_of;
 pub use headers::Headers;
 pub use uri::{Param, Scheme, Uri};
 pub use via::Via;
 
 pub(in crate::sip) use address::{header_params, quote, split_outside};
+pub(in crate::sip) use body::{SDP, part_of};
 pub(in crate::sip) use uri::{host_of, param};
 pub(in crate::sip) use via::MAGIC_COOKIE;
 pub(in crate::sip) use write::{Writer, reason_phrase};
