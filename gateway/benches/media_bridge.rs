@@ -136,6 +136,8 @@ fn open(media: &Media, events: &Receiver<MediaEvent>, leg: u64, beside: Option<u
         local_fmtp: String::new(),
         ptime_ms: 20,
         telephone_event: None,
+        events: Vec::new(),
+        also: Vec::new(),
         ssrc: leg.0 as u32 + 1,
     };
     media.command(MediaCommand::Codec { leg, codec });

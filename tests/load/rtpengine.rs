@@ -227,6 +227,8 @@ impl Leg {
             local_fmtp: String::new(),
             ptime_ms: 20,
             telephone_event: None,
+            events: Vec::new(),
+            also: Vec::new(),
             ssrc: 1,
         };
         self.way.command(MediaCommand::Codec { leg: LegKey(1), codec });

@@ -435,6 +435,8 @@ impl E2eeLeg {
                     local_fmtp: receive.fmtp,
                     ptime_ms: PTIME_MS,
                     telephone_event: event,
+                    events: Vec::new(),
+                    also: Vec::new(),
                     ssrc: self.config.ssrc,
                 };
                 self.actions

@@ -9,6 +9,7 @@ pub(super) mod info;
 
 use std::collections::VecDeque;
 
+use quartet_proto::sdp::offer_answer::Receivable;
 use quartet_proto::sdp::{Agreed, SessionDescription, offer_answer};
 use quartet_proto::sip::{Contact, DialogKey, NameAddr, OutgoingInvite, SipCommand, SipEvent};
 
@@ -16,7 +17,7 @@ pub use self::config::SipLegConfig;
 use super::leg::{Action, LegCommand, LegEvent};
 use crate::cdr::Cause;
 use crate::config::VerifyMode;
-use crate::media::{LegCodec, LegKey, MediaCommand, MediaEvent, Role, Sink};
+use crate::media::{LegCodec, LegKey, MediaCommand, MediaEvent, OtherCodec, Role, Sink};
 
 /// The packet duration that phones are asked for.
 const PTIME_MS: u32 = 20;
@@ -68,6 +69,8 @@ pub struct SipLeg {
     /// The answer that waits for our transport.
     pending: Option<Option<NameAddr>>,
     agreed: Option<Agreed>,
+    /// What media was last told of it.
+    media_codec: Option<LegCodec>,
     version: u64,
     hold: bool,
     /// How its keys come: the way of the first one. A phone that says each key in both ways pressed it once.
@@ -118,6 +121,7 @@ impl SipLeg {
             lines: None,
             pending: None,
             agreed: None,
+            media_codec: None,
             version: 1,
             hold: false,
             keys: None,
@@ -396,9 +400,6 @@ impl SipLeg {
     /// Puts an agreement into force.
     fn agree(&mut self, agreed: Agreed) {
         let leg = self.config.key;
-        if self.agreed.as_ref() == Some(&agreed) {
-            return;
-        }
         let telephone_event = agreed.telephone_event;
         let codec = LegCodec {
             name: agreed.send.name.clone(),
@@ -409,9 +410,15 @@ impl SipLeg {
             local_fmtp: agreed.receive.fmtp.clone(),
             ptime_ms: agreed.ptime_ms,
             telephone_event,
+            events: agreed.events.clone(),
+            also: agreed.also.iter().map(also).collect(),
             ssrc: self.config.ssrc,
         };
-        self.media(MediaCommand::Codec { leg, codec });
+        if self.media_codec.as_ref() != Some(&codec) {
+            self.media_codec = Some(codec.clone());
+            self.media(MediaCommand::Codec { leg, codec });
+        }
+        // Also if nothing has changed: the phone's NAT may have given it another port since.
         self.media(MediaCommand::Remote {
             leg,
             lines: format!(
@@ -473,6 +480,17 @@ impl SipLeg {
 
     fn media(&mut self, command: MediaCommand) {
         self.actions.push_back(Action::Media(command));
+    }
+}
+
+fn also(also: &Receivable) -> OtherCodec {
+    let Receivable { receive, send_fmtp } = also;
+    OtherCodec {
+        name: receive.name.clone(),
+        clock: receive.clock,
+        receive_pt: receive.payload_type,
+        send_fmtp: send_fmtp.clone(),
+        local_fmtp: receive.fmtp.clone(),
     }
 }
 

@@ -45,18 +45,29 @@ impl Legs {
         let Some(partner) = self.leg(slot).and_then(|leg| leg.partner) else {
             return Ok(());
         };
-        for (source, sink) in [(slot, partner), (partner, slot)] {
-            if source == sink || source.0 >= self.slots.len() || sink.0 >= self.slots.len() {
-                return Ok(());
-            }
-            let Ok([Some(source), Some(sink)]) = self.slots.get_disjoint_mut([source.0, sink.0]) else {
-                return Ok(());
-            };
-            self.at = source.slot;
-            source.audio_mut().flow = flow(source, sink)?;
-            sink.audio_mut().interrupted = true;
-        }
+        self.make_flow(slot, partner)?;
+        self.make_flow(partner, slot)
+    }
+
+    /// Makes the flow from one leg to the other.
+    fn make_flow(&mut self, source: Slot, sink: Slot) -> Result<(), MediaFault> {
+        let Ok([Some(source), Some(sink)]) = self.slots.get_disjoint_mut([source.0, sink.0]) else {
+            return Ok(());
+        };
+        self.at = source.slot;
+        source.audio_mut().flow = flow(source, sink)?;
+        sink.audio_mut().interrupted = true;
         Ok(())
+    }
+
+    /// Makes the flow of a leg anew if its peer has changed to another codec. The one thing that allocates while a call goes on.
+    pub(super) fn follow_source(&mut self, now_ns: u64, slot: Slot) -> Result<(), MediaFault> {
+        let Some(leg) = self.leg(slot) else { return Ok(()) };
+        let (changed, partner) = (leg.audio_mut().take_change(now_ns), leg.partner);
+        match partner.filter(|_| changed) {
+            Some(partner) => self.make_flow(slot, partner),
+            None => Ok(()),
+        }
     }
 
     /// Lets the partner hear what is due of the leg's flow.
@@ -113,7 +124,8 @@ fn flow(source: &MediaLeg, sink: &mut MediaLeg) -> Result<Option<Flow>, MediaFau
     let (Some(from), Some(to), Some(outgoing)) = (&source.audio().agreed, &sink.agreed, &mut sink.outgoing) else {
         return Ok(None);
     };
-    let (decoder_rate, sink_rate) = rates(from.table.rates(), to.table.rates());
+    let source = from.source();
+    let (decoder_rate, sink_rate) = rates(source.table.rates(), to.table.rates());
     let codec = |error| {
         warn!(from = from.codec.name, to = to.codec.name, %error, "no common sample rate");
         MediaFault::Codec
@@ -123,14 +135,14 @@ fn flow(source: &MediaLeg, sink: &mut MediaLeg) -> Result<Option<Flow>, MediaFau
         sample_rate: decoder_rate,
         channels: 1,
         frame_us: 20_000,
-        local_fmtp: &from.codec.local_fmtp,
-        remote_fmtp: &from.codec.send_fmtp,
+        local_fmtp: source.local_fmtp,
+        remote_fmtp: source.send_fmtp,
     };
     Ok(Flow::new(FlowSettings {
-        decoder: from.table.decoder(&settings).map_err(codec)?,
+        decoder: source.table.decoder(&settings).map_err(codec)?,
         decoder_rate,
-        clock: from.table.clock(),
-        payload_type: from.codec.receive_pt,
+        clock: source.table.clock(),
+        payload_type: source.receive_pt,
         sink_rate,
         sink_frame_us: outgoing.frame_us(),
         peer_has_jitter_buffer,

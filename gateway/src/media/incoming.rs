@@ -17,8 +17,9 @@ use quartet_proto::rtp::{
 use tracing::debug;
 
 use super::{
-    command::{LegCodec, Report},
+    command::Report,
     flow::{Flow, Path},
+    stream::Agreed,
 };
 
 /// Key presses that wait for being told.
@@ -77,21 +78,25 @@ impl Incoming {
         }
     }
 
-    /// Takes an RTP packet of the peer's address.
-    pub(crate) fn on_rtp(&mut self, now_ns: u64, bytes: &[u8], codec: Option<&LegCodec>, flow: Option<&mut Flow>) {
-        let Ok(packet) = Packet::parse(bytes) else { return };
-        let is_speech = codec.is_some_and(|codec| codec.receive_pt == packet.payload_type);
+    /// Takes an RTP packet of the peer's address; its type if it is speech.
+    pub(crate) fn on_rtp(
+        &mut self,
+        now_ns: u64,
+        bytes: &[u8],
+        agreed: Option<&Agreed>,
+        flow: Option<&mut Flow>,
+    ) -> Option<u8> {
+        let packet = Packet::parse(bytes).ok()?;
+        let is_speech = agreed.is_some_and(|agreed| agreed.is_speech(packet.payload_type));
         let verdict = self.filter.receive(&packet, is_speech, now_ns);
         if verdict == Verdict::Refused {
-            return;
+            return None;
         }
         self.reception.received(&packet, now_ns);
         self.received += 1;
         self.heard_ns = now_ns;
-        let Some(codec) = codec else { return };
-        if codec
-            .telephone_event
-            .is_some_and(|event| event.receive_pt == packet.payload_type)
+        if !is_speech
+            && agreed?.is_event(packet.payload_type)
             && let Some(digit) = self.dtmf.receive(packet.ssrc, packet.timestamp, packet.payload)
             && self.pressed.len() < PRESSES
             && self.keys_left > 0
@@ -105,6 +110,7 @@ impl Incoming {
             }
             flow.push(&packet, now_ns, self.path());
         }
+        is_speech.then_some(packet.payload_type)
     }
 
     /// Takes an RTCP packet of the peer's address; the share of our packets that it misses in 1/256, if it says so.

@@ -286,6 +286,7 @@ impl Legs {
     /// What a leg does by itself: keys to tell, frames for its partner, its announcement, its presses, its reports.
     fn go_on(&mut self, now_ns: u64, slot: Slot, io: &mut impl MediaIo) -> Result<(), MediaFault> {
         self.tell_keys(now_ns, slot, io)?;
+        self.follow_source(now_ns, slot)?;
         self.forward_due(now_ns, slot, io)?;
         self.at = slot;
         let chance = if self.leg(slot).is_some_and(|leg| leg.deadline() <= now_ns) {
@@ -338,6 +339,11 @@ impl Legs {
             return Err(MediaFault::Codec);
         };
         let rate = prompt_rate(table.rates());
+        let also = codec
+            .also
+            .iter()
+            .filter_map(|other| Some((self.registry.codec_at(&other.name, other.clock)?.clone(), other.clone())))
+            .collect();
         let Some(leg) = self
             .slots
             .get_mut(slot.0)
@@ -349,7 +355,7 @@ impl Legs {
         let audio = leg.audio_mut();
         let before = audio.outgoing.take();
         match Outgoing::new(&table, &codec, rate, before, &mut *self.rng) {
-            Ok(outgoing) => audio.agree(now_ns, Agreed { table, codec }, outgoing),
+            Ok(outgoing) => audio.agree(now_ns, Agreed::new(table, codec, also), outgoing),
             Err(error) => {
                 warn!(codec = codec.name, %error, "no encoder for a leg");
                 return Err(MediaFault::Codec);

@@ -7,7 +7,8 @@
 //!
 //! Times end in `_ns`: nanoseconds since the start of the worker, on its monotonic clock.
 //!
-//! **Invariant.** A packet meets no lock, no task and no channel, allocates nothing and never enters [`crate::call`].
+//! **Invariant.** A packet meets no lock, no task and no channel, allocates nothing and never enters [`crate::call`]; one with which
+//! the peer changes to another of its codecs makes a new flow.
 
 mod bridge;
 mod command;
@@ -26,7 +27,9 @@ mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use command::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, PlayKey, Report, Role, Sink};
+pub use command::{
+    Bind, LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, OtherCodec, PlayKey, Report, Role, Sink,
+};
 pub(crate) use leg::{MediaIo, Slot};
 pub(crate) use legs::Legs;
 pub(crate) use paths::{BoundSocket, SocketKey};

@@ -233,6 +233,8 @@ pub(crate) fn codec(name: &str, ssrc: u32) -> LegCodec {
             receive_pt: 101,
             clock: 8_000,
         }),
+        events: Vec::new(),
+        also: Vec::new(),
         ssrc,
     }
 }

@@ -4,6 +4,7 @@
 //! stays text: the lines they speak are SDP attributes without `a=`, one per line, and pass through here unread.
 //! Codecs are known by their SDP name only; a closure decides about their parameters.
 
+mod codecs;
 mod description;
 mod destination;
 pub mod offer_answer;

@@ -2,19 +2,18 @@
 //!
 //! An early offer is answered ([`answer`]); for a late one we offer ([`offer`]) and take the answer ([`accept`]). Answers keep
 //! the offerer's payload numbers and its m-lines, with port 0 for all but one audio line. The answer names a single codec
-//! beside events and comfort noise, so that neither end can change it in mid-stream.
+//! beside events and comfort noise, so that neither end should change it in mid-stream; what a peer may send all the same is in
+//! [`Agreed::also`] and [`Agreed::events`].
 
+use super::codecs::{
+    EVENTS, comfort_noise_codec, common, event_codec, events_of, find_events, find_noise, matching, offered_codecs,
+    receivable,
+};
 use super::destination::{check_destination, is_hold, is_ice};
 use super::{Codec, Direction, MediaDescription, MediaKind, Origin, SessionDescription, TelephoneEvent};
 
 /// The packet duration where nobody asks for another.
 const DEFAULT_PTIME_MS: u32 = 20;
-/// The range of events we send and take: digits, `*`, `#`, A to D, flash.
-const EVENTS: &str = "0-16";
-/// The number most phones use for events.
-const EVENT_PAYLOAD_TYPE: u8 = 101;
-/// Payload type of comfort noise at 8 kHz (RFC 3389).
-const COMFORT_NOISE: u8 = 13;
 
 /// A codec we can speak.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +94,15 @@ pub enum OfferAnswerError {
     Mismatch,
 }
 
+/// Speech that may arrive beside the codec that both ends should use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receivable {
+    /// The number it comes under, and our parameters.
+    pub receive: Codec,
+    /// The peer's parameters.
+    pub send_fmtp: String,
+}
+
 /// What both ends will do, seen from ours.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Agreed {
@@ -102,8 +110,12 @@ pub struct Agreed {
     pub send: Codec,
     /// What arrives: our number and parameters.
     pub receive: Codec,
+    /// What else may arrive, for not every phone keeps to the first codec of an answer, or to our numbers.
+    pub also: Vec<Receivable>,
     /// The numbers of events, where both speak them.
     pub telephone_event: Option<TelephoneEvent>,
+    /// All numbers that events may come under: those of the offer and of the answer.
+    pub events: Vec<u8>,
     /// The number of comfort noise, where both speak it.
     pub comfort_noise: Option<u8>,
     /// The duration of the packets we send.
@@ -119,7 +131,9 @@ impl std::fmt::Debug for Agreed {
         f.debug_struct("Agreed")
             .field("send", &self.send)
             .field("receive", &self.receive)
+            .field("also", &self.also)
             .field("telephone_event", &self.telephone_event)
+            .field("events", &self.events)
             .field("comfort_noise", &self.comfort_noise)
             .field("ptime_ms", &self.ptime_ms)
             .field("direction", &self.direction)
@@ -168,77 +182,6 @@ fn our_media(local: &Local<'_>, profile: &str) -> MediaDescription {
         ssrc: None,
         mid: None,
         transport: Vec::new(),
-    }
-}
-
-fn offered_codecs(local: &Local<'_>) -> Vec<Codec> {
-    let mut codecs: Vec<Codec> = Vec::new();
-    let reserved: Vec<u8> = local.codecs.iter().filter_map(|codec| codec.payload_type).collect();
-    let free = |codecs: &[Codec], wish: Option<u8>| {
-        let taken = |number: &u8| {
-            reserved.contains(number)
-                || (local.telephone_event && wish.is_none() && *number == EVENT_PAYLOAD_TYPE)
-                || codecs.iter().any(|codec| codec.payload_type == *number)
-        };
-        wish.into_iter().chain(96..=127).find(|number| !taken(number))
-    };
-    for ours in local.codecs {
-        let static_number = ours
-            .payload_type
-            .filter(|number| !codecs.iter().any(|codec| codec.payload_type == *number));
-        // Thirty-two dynamic numbers: a codec beyond them is not offered.
-        let Some(payload_type) = static_number.or_else(|| free(&codecs, None)) else {
-            continue;
-        };
-        codecs.push(Codec {
-            payload_type,
-            name: ours.name.clone(),
-            clock: ours.clock,
-            channels: ours.channels,
-            fmtp: ours.fmtp.clone(),
-        });
-    }
-    if local.telephone_event {
-        let mut clocks: Vec<u32> = codecs
-            .iter()
-            .map(|codec| codec.clock)
-            .filter(|clock| *clock != 8000)
-            .collect();
-        clocks.insert(0, 8000);
-        clocks.dedup();
-        for clock in clocks {
-            let wish = (clock == 8000).then_some(EVENT_PAYLOAD_TYPE);
-            let known = codecs
-                .iter()
-                .any(|codec| codec.is_telephone_event() && codec.clock == clock);
-            if let Some(payload_type) = free(&codecs, wish).filter(|_| !known) {
-                codecs.push(event_codec(payload_type, clock, EVENTS));
-            }
-        }
-    }
-    if local.comfort_noise && codecs.iter().any(|codec| codec.clock == 8000 && codec.is_speech()) {
-        codecs.push(comfort_noise_codec(COMFORT_NOISE));
-    }
-    codecs
-}
-
-fn event_codec(payload_type: u8, clock: u32, events: &str) -> Codec {
-    Codec {
-        payload_type,
-        name: "telephone-event".to_owned(),
-        clock,
-        channels: 1,
-        fmtp: events.to_owned(),
-    }
-}
-
-fn comfort_noise_codec(payload_type: u8) -> Codec {
-    Codec {
-        payload_type,
-        name: "CN".to_owned(),
-        clock: 8000,
-        channels: 1,
-        fmtp: String::new(),
     }
 }
 
@@ -307,11 +250,8 @@ fn answer_line(
     fmtp: &mut dyn FnMut(&LocalCodec, &str) -> Option<String>,
 ) -> Result<(MediaDescription, Agreed), OfferAnswerError> {
     check_line(theirs, local)?;
-    let (send, parameters) = choose(theirs, local, fmtp).ok_or(OfferAnswerError::NoCommonCodec)?;
-    let receive = Codec {
-        fmtp: parameters,
-        ..send.clone()
-    };
+    let mut common = common(theirs, local, fmtp).into_iter();
+    let (send, receive) = common.next().ok_or(OfferAnswerError::NoCommonCodec)?;
 
     let mut ours = our_media(local, &theirs.profile);
     let mux = local.rtcp_mux && theirs.has("rtcp-mux");
@@ -336,6 +276,8 @@ fn answer_line(
         ours.codecs.push(comfort_noise_codec(noise.payload_type));
     }
     let agreed = Agreed {
+        also: receivable(&receive, common),
+        events: events_of(&theirs.codecs, &[]),
         send,
         receive,
         telephone_event: events.map(|events| TelephoneEvent {
@@ -374,43 +316,13 @@ fn wanted_from(theirs: &MediaDescription, ice: bool) -> Direction {
     Direction::new(theirs.direction.sends(), theirs.direction.receives() && !old_hold)
 }
 
-fn choose(
-    theirs: &MediaDescription,
-    local: &Local<'_>,
-    fmtp: &mut dyn FnMut(&LocalCodec, &str) -> Option<String>,
-) -> Option<(Codec, String)> {
-    for ours in local.codecs {
-        for codec in &theirs.codecs {
-            if codec.same_encoding(&ours.name, ours.clock, ours.channels)
-                && let Some(parameters) = fmtp(ours, &codec.fmtp)
-            {
-                return Some((codec.clone(), parameters));
-            }
-        }
-    }
-    None
-}
-
-/// Events at the codec's clock, else at 8000, which nearly everybody writes whatever the codec.
-fn find_events(codecs: &[Codec], clock: u32) -> Option<&Codec> {
-    let at = |clock: u32| {
-        codecs
-            .iter()
-            .find(|codec| codec.is_telephone_event() && codec.clock == clock)
-    };
-    at(clock).or_else(|| at(8000))
-}
-
-fn find_noise(codecs: &[Codec]) -> Option<&Codec> {
-    codecs.iter().find(|codec| codec.same_encoding("CN", 8000, 1))
-}
-
 fn packet_duration(theirs: &MediaDescription) -> u32 {
     let wanted = theirs.ptime_ms.unwrap_or(DEFAULT_PTIME_MS);
     theirs.maxptime_ms.map_or(wanted, |longest| wanted.min(longest))
 }
 
-/// Takes the answer to our offer; `loopback` as in [`Local`].
+/// Takes the answer to our offer; `loopback` as in [`Local`]. `fits` is asked with our codec and the peer's whether the two can
+/// work together.
 ///
 /// # Errors
 /// [`OfferAnswerError`] if the peer refused, or answered what was not offered, or what must not be done.
@@ -418,6 +330,7 @@ pub fn accept(
     offer: &SessionDescription,
     answer: &SessionDescription,
     loopback: bool,
+    fits: &mut dyn FnMut(&Codec, &Codec) -> bool,
 ) -> Result<Agreed, OfferAnswerError> {
     let (place, ours) = offer
         .media
@@ -437,12 +350,27 @@ pub fn accept(
     }
     let ice = is_ice(ours.transport.iter().map(String::as_str), theirs);
     check_destination(theirs, ice, loopback)?;
-    let (send, receive) = theirs
+    let common: Vec<(Codec, Codec)> = theirs
         .codecs
         .iter()
         .filter(|codec| codec.is_speech())
-        .find_map(|theirs| Some((theirs, matching(&ours.codecs, theirs)?)))
-        .ok_or(OfferAnswerError::NoCommonCodec)?;
+        .filter_map(|theirs| Some((theirs.clone(), matching(&ours.codecs, theirs)?.clone())))
+        .filter(|(theirs, ours)| fits(ours, theirs))
+        .collect();
+    let (send, receive) = common.first().cloned().ok_or(OfferAnswerError::NoCommonCodec)?;
+    // Some send under the numbers of their answer, where those differ from ours; a number of ours means what we said.
+    let is_ours = |number: u8| ours.codecs.iter().any(|codec| codec.payload_type == number);
+    let under_theirs = common
+        .iter()
+        .filter(|(theirs, _)| !is_ours(theirs.payload_type))
+        .map(|(theirs, ours)| {
+            let receive = Codec {
+                payload_type: theirs.payload_type,
+                ..ours.clone()
+            };
+            (theirs.clone(), receive)
+        });
+    let also = receivable(&receive, common.iter().skip(1).cloned().chain(under_theirs));
 
     let telephone_event = [send.clock, 8000].into_iter().find_map(|clock| {
         let at = |codecs: &[Codec]| {
@@ -459,18 +387,14 @@ pub fn accept(
     });
     let noise = find_noise(&theirs.codecs).filter(|_| find_noise(&ours.codecs).is_some() && send.clock == 8000);
     Ok(Agreed {
-        send: send.clone(),
-        receive: receive.clone(),
+        also,
+        events: events_of(&ours.codecs, &theirs.codecs),
+        send,
+        receive,
         telephone_event,
         comfort_noise: noise.map(|noise| noise.payload_type),
         ptime_ms: packet_duration(theirs),
         direction: wanted_from(theirs, ice).reversed().both(ours.direction),
         remote_lines: theirs.lines(ours.has("rtcp-mux") && theirs.has("rtcp-mux")),
     })
-}
-
-fn matching<'a>(codecs: &'a [Codec], other: &Codec) -> Option<&'a Codec> {
-    codecs
-        .iter()
-        .find(|codec| codec.same_encoding(&other.name, other.clock, other.channels))
 }

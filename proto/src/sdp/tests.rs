@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::offer_answer::{accept, answer, offer};
+use super::offer_answer::{Receivable, accept, answer, offer};
 use super::*;
 
 /// A softphone of the baresip family.
@@ -418,7 +418,7 @@ fn directions_meet() {
         let answered = answer(&parse(&text), &ours, &mut keep).unwrap();
         assert_eq!(answered.agreed.direction, expected, "{theirs} {wish:?}");
         // The other end, taking our answer to the same offer, sees the reverse.
-        let theirs = accept(&parse(&text), &answered.description, false).unwrap();
+        let theirs = accept(&parse(&text), &answered.description, false, &mut |_, _| true).unwrap();
         assert_eq!(theirs.direction, expected.reversed());
     }
 }
@@ -562,7 +562,7 @@ fn a_late_offer_is_made_and_its_answer_taken() {
     let reply = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 5000 RTP/AVP 101 120 0\r\n\
         a=rtpmap:120 opus/48000/2\r\na=fmtp:120 maxplaybackrate=16000\r\na=rtpmap:101 telephone-event/8000\r\n\
         a=rtcp-mux\r\na=ptime:40\r\n";
-    let agreed = accept(&made, &parse(reply), false).unwrap();
+    let agreed = accept(&made, &parse(reply), false, &mut |_, _| true).unwrap();
     // An answerer that uses another number: sent with its, received with ours.
     assert_eq!(agreed.send, codec(120, "opus", 48_000, 2, "maxplaybackrate=16000"));
     assert_eq!(agreed.receive, codec(96, "opus", 48_000, 2, "useinbandfec=1"));
@@ -595,7 +595,11 @@ fn answers_that_do_not_fit_are_refused() {
         ),
     ] {
         let text = format!("v=0\r\nc=IN IP4 192.0.2.9\r\n{line}\r\n");
-        assert_eq!(accept(&made, &parse(&text), false).unwrap_err(), expected, "{line}");
+        assert_eq!(
+            accept(&made, &parse(&text), false, &mut |_, _| true).unwrap_err(),
+            expected,
+            "{line}"
+        );
     }
 }
 
@@ -627,7 +631,7 @@ fn offer_answer_and_accept_see_the_same() {
                 description,
                 agreed: callee,
             }) => {
-                let caller = accept(&made, &parse(&description.to_string()), false).unwrap();
+                let caller = accept(&made, &parse(&description.to_string()), false, &mut |_, _| true).unwrap();
                 assert_eq!((&caller.send, &caller.receive), (&callee.receive, &callee.send));
                 assert_eq!(caller.comfort_noise, callee.comfort_noise);
                 assert_eq!(caller.telephone_event, callee.telephone_event);
@@ -678,7 +682,7 @@ fn mutated_descriptions_never_panic() {
         if let Ok(answered) = answer(&description, &local(&codecs, LINES), &mut keep) {
             assert_eq!(answered.description.media.len(), description.media.len());
         }
-        let _ = accept(&made, &description, false);
+        let _ = accept(&made, &description, false, &mut |_, _| true);
     }
 }
 
@@ -691,7 +695,7 @@ fn judge(connection: &str, lines: &str, loopback: bool) -> Result<Agreed, OfferA
     };
     let text = format!("v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nc={connection}\r\nt=0 0\r\n{lines}\r\n");
     let offered = answer(&parse(&text), &ours, &mut keep).map(|answered| answered.agreed);
-    let answered = accept(&offer(&ours), &parse(&text), loopback);
+    let answered = accept(&offer(&ours), &parse(&text), loopback, &mut |_, _| true);
     assert_eq!(
         offered.as_ref().map(|agreed| (&agreed.remote_lines, agreed.direction)),
         answered.as_ref().map(|agreed| (&agreed.remote_lines, agreed.direction)),
@@ -827,4 +831,44 @@ fn ice_excuses_an_address_where_both_speak_it() {
     };
     let browser = BROWSER.replace("c=IN IP4 0.0.0.0", "c=IN IP4 127.0.0.1");
     assert!(answer(&parse(&browser), &ice, &mut keep).is_ok());
+}
+
+fn types(also: &[Receivable]) -> Vec<u8> {
+    also.iter().map(|also| also.receive.payload_type).collect()
+}
+
+/// Seen: answers with `8 0 101`, sends 0; answers with another event number, and presses keys under it.
+#[test]
+fn what_else_was_agreed_may_arrive() {
+    let codecs = our_codecs();
+    let made = offer(&local(&codecs, LINES));
+    let accepted = |line: &str| {
+        let text = format!("v=0\r\nc=IN IP4 192.0.2.9\r\nm=audio 5000 RTP/AVP {line}");
+        accept(&made, &parse(&text), false, &mut |_, _| true).unwrap()
+    };
+    let agreed = accepted("8 0 101\r\na=rtpmap:101 telephone-event/8000\r\n");
+    assert_eq!((agreed.receive.payload_type, types(&agreed.also)), (8, vec![0]));
+    let agreed = accepted("0 8 110\r\na=rtpmap:110 telephone-event/8000\r\n");
+    assert!(
+        agreed.events.contains(&101) && agreed.events.contains(&110),
+        "{:?}",
+        agreed.events
+    );
+    // Under the number of its answer, but not under one that we gave to something else.
+    let agreed = accepted("120 0\r\na=rtpmap:120 opus/48000/2\r\n");
+    assert_eq!((agreed.receive.payload_type, types(&agreed.also)), (96, vec![0, 120]));
+    let agreed = accepted("0 96\r\na=rtpmap:96 telephone-event/8000\r\n");
+    assert!(!agreed.events.contains(&96), "96 is our opus");
+    // What the two codecs' parameters do not fit is not agreed on.
+    let text = "v=0\r\nc=IN IP4 192.0.2.9\r\nm=audio 5000 RTP/AVP 8 0\r\n";
+    let agreed = accept(&made, &parse(text), false, &mut |ours, _| ours.name != "PCMA").unwrap();
+    assert_eq!((agreed.send.payload_type, types(&agreed.also)), (0, vec![]));
+    let none = accept(&made, &parse(text), false, &mut |_, _| false);
+    assert_eq!(none.unwrap_err(), OfferAnswerError::NoCommonCodec);
+    // In an offer: every codec that we know, and events at every clock.
+    let text = "v=0\r\nc=IN IP4 192.0.2.3\r\nm=audio 4000 RTP/AVP 0 8 18 100 101 102\r\na=rtpmap:100 telephone-event/8000\r\n\
+        a=rtpmap:101 telephone-event/48000\r\na=rtpmap:102 telephone-event/16000\r\n";
+    let agreed = answer(&parse(text), &local(&codecs, LINES), &mut keep).unwrap().agreed;
+    assert_eq!((agreed.receive.payload_type, types(&agreed.also)), (8, vec![0]));
+    assert_eq!(agreed.events, [100, 101, 102]);
 }

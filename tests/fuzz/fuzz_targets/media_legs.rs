@@ -13,7 +13,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use quartet::ivr::sound::{Clip, Sound};
 use quartet::media::fuzzing::Worker;
-use quartet::media::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, PlayKey};
+use quartet::media::{LegCodec, OtherCodec, LegKey, MediaCommand, MediaEvent, MediaFault, PlayKey};
 use quartet_proto::sdp::TelephoneEvent;
 
 const MS: u64 = 1_000_000;
@@ -64,6 +64,18 @@ fn codec(choice: u8, more: u8) -> LegCodec {
         local_fmtp: String::new(),
         ptime_ms: [20, 60, 0, u32::MAX][usize::from(more & 3)],
         telephone_event: (more & 0x80 == 0).then_some(event),
+        events: vec![102],
+        also: [("NARROW", 8_000, 97), ("WIDE", 48_000, 98), ("NONE", 8_000, 99)]
+            .into_iter()
+            .filter(|_| choice & 4 != 0)
+            .map(|(name, clock, receive_pt)| OtherCodec {
+                name: name.to_owned(),
+                clock,
+                receive_pt,
+                send_fmtp: String::new(),
+                local_fmtp: String::new(),
+            })
+            .collect(),
         ssrc: u32::from(choice >> 6),
     }
 }

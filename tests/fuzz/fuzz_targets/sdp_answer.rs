@@ -48,7 +48,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(answered.description.media.len(), theirs.media.len());
         check(&answered.agreed);
     }
-    if let Ok(agreed) = accept(&offer(&local), &theirs, false) {
+    if let Ok(agreed) = accept(&offer(&local), &theirs, false, &mut |_, _| true) {
         check(&agreed);
     }
 });

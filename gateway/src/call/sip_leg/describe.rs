@@ -1,7 +1,7 @@
 //! Offers and answers of a phone's leg.
 
 use quartet_proto::sdp::{
-    self, Agreed, Direction, LocalCodec, OfferAnswerError, Origin, SessionDescription, offer_answer,
+    self, Agreed, Codec, Direction, LocalCodec, OfferAnswerError, Origin, SessionDescription, offer_answer,
 };
 
 use super::{PTIME_MS, SipLeg};
@@ -55,7 +55,12 @@ impl SipLeg {
             tracing::debug!(%error, "answer");
             Cause::Incompatible
         })?;
-        offer_answer::accept(offer, &answer, self.local("").loopback).map_err(|error| {
+        let registry = &self.config.registry;
+        let mut fits = |ours: &Codec, theirs: &Codec| {
+            let table = registry.codec_at(&ours.name, ours.clock);
+            table.is_none_or(|table| table.fmtp(FmtpRole::Accept, &theirs.fmtp).is_ok())
+        };
+        offer_answer::accept(offer, &answer, self.local("").loopback, &mut fits).map_err(|error| {
             tracing::debug!(%error, "answer");
             cause(error)
         })

@@ -233,6 +233,27 @@ fn the_hold_of_old_is_no_address_and_no_refusal() {
     assert!(matches!(leg.poll_event(), Some(LegEvent::Connected)));
 }
 
+/// A NAT may have given the phone's media another port meanwhile: what it asks for again is to be looked for again.
+#[test]
+fn the_same_offer_again_opens_the_latch_again() {
+    let mut config = config(1, [192, 0, 2, 9].into());
+    config.registry = Arc::new(Registry::from_static(&[(
+        "quartet_plugin_codec_g711",
+        &codec_g711::quartet_plugin_codec_g711,
+    )]));
+    let body = audio("IN IP4 10.0.0.5", 4_000);
+    let mut leg = SipLeg::incoming(config, DialogKey(1), Some(&body)).unwrap();
+    let lines = "c:192.0.2.1\nport:4000\nrtcp-port:4001\n".to_owned();
+    leg.handle_media(MediaEvent::Local { leg: LegKey(1), lines });
+    leg.handle_command(LegCommand::Answer { display: None });
+    let (dialog, body) = (DialogKey(1), Some(body));
+    leg.handle_sip(SipEvent::Confirmed { dialog, body: None });
+    let before = told(&mut leg);
+    assert_eq!(before.len(), 1, "{before:?}");
+    leg.handle_sip(SipEvent::Reinvite { dialog, body });
+    assert_eq!(told(&mut leg), before);
+}
+
 #[test]
 fn a_phone_of_this_machine_may_name_loopback() {
     let body = audio("IN IP4 127.0.0.1", 4_000);

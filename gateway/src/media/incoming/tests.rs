@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use crate::media::{
-    LegKey, MediaCommand, MediaEvent, Report,
+    LegKey, MediaCommand, MediaEvent, OtherCodec, Report,
     dsp::tones::{level, strength},
     testing::{MS, Room, Speaker, codec},
 };
@@ -279,4 +279,79 @@ fn a_new_codec_lets_a_new_stream_in() {
     let from = room.world.now_ns;
     speak(&mut room, &mut resumed, 50);
     assert_eq!(hole(&room, from), 0);
+}
+
+/// What a phone that answered with two codecs may do at any time.
+fn with_another_codec() -> Room {
+    let mut room = bridged();
+    let mut agreed = codec("T-NARROW", PHONE as u32);
+    agreed.also = vec![OtherCodec {
+        name: "T-WIDE".into(),
+        clock: 16_000,
+        receive_pt: 97,
+        send_fmtp: String::new(),
+        local_fmtp: String::new(),
+    }];
+    agreed.events = vec![99];
+    room.command(MediaCommand::Codec {
+        leg: LegKey(PHONE),
+        codec: agreed,
+    });
+    room
+}
+
+#[test]
+fn a_phone_that_sends_another_codec_of_its_answer_is_heard() {
+    let mut room = with_another_codec();
+    let mut wide = Speaker::new(16_000, 20, HZ);
+    wide.payload_type = 97;
+    for round in 0..3 {
+        let from = room.world.now_ns;
+        speak(&mut room, &mut wide, 50);
+        let heard = room.heard(PEER, from);
+        assert!(heard.len() > 48 * 160, "{round}: {}", heard.len());
+        assert!(strength(&heard[heard.len() / 2..], 8_000, HZ) > 0.95, "{round}");
+        // And back, as it likes.
+        let mut narrow = speaker(7, HZ);
+        (narrow.sequence, narrow.timestamp) = (wide.sequence, wide.timestamp);
+        let from = room.world.now_ns;
+        speak(&mut room, &mut narrow, 50);
+        let heard = room.heard(PEER, from);
+        assert!(strength(&heard[heard.len() / 2..], 8_000, HZ) > 0.95, "{round}");
+        (wide.sequence, wide.timestamp) = (narrow.sequence, narrow.timestamp);
+    }
+}
+
+#[test]
+fn a_phone_that_changes_with_every_packet_costs_little_and_harms_nothing() {
+    let mut room = with_another_codec();
+    let (mut phone, from) = (speaker(7, HZ), room.world.now_ns);
+    for packet in 0..1_000 {
+        phone.payload_type = 96 + (packet % 3) as u8;
+        speak(&mut room, &mut phone, 1);
+    }
+    phone.payload_type = 96;
+    let calm = room.world.now_ns;
+    speak(&mut room, &mut phone, 100);
+    assert!(room.world.now_ns > from);
+    let heard = room.heard(PEER, calm);
+    assert!(strength(&heard[heard.len() / 2..], 8_000, HZ) > 0.95);
+    let failed = |event: &MediaEvent| matches!(event, MediaEvent::Failed { .. });
+    assert!(!room.world.events.iter().any(failed));
+}
+
+#[test]
+fn keys_come_under_every_number_that_was_agreed() {
+    for (payload_type, expected) in [(101, 1), (99, 1), (98, 0)] {
+        let mut room = with_another_codec();
+        let mut phone = speaker(7, HZ);
+        speak(&mut room, &mut phone, 10);
+        let timestamp = phone.timestamp;
+        for end in [0, 0, 0x80, 0x80, 0x80] {
+            let bytes = phone.bytes(payload_type, timestamp, &[9, 0x0A | end, 3, 32]);
+            room.receive(PHONE, &bytes);
+            room.wait(20 * MS);
+        }
+        assert_eq!(keys(&room), expected, "{payload_type}");
+    }
 }
