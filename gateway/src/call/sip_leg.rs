@@ -9,7 +9,6 @@ pub(super) mod info;
 
 use std::collections::VecDeque;
 
-use quartet_proto::sdp::offer_answer::Receivable;
 use quartet_proto::sdp::{Agreed, SessionDescription, offer_answer};
 use quartet_proto::sip::{Contact, DialogKey, NameAddr, OutgoingInvite, SipCommand, SipEvent};
 
@@ -17,7 +16,7 @@ pub use self::config::SipLegConfig;
 use super::leg::{Action, LegCommand, LegEvent};
 use crate::cdr::Cause;
 use crate::config::VerifyMode;
-use crate::media::{LegCodec, LegKey, MediaCommand, MediaEvent, OtherCodec, Role, Sink};
+use crate::media::{LegCodec, LegKey, MediaCommand, MediaEvent, Role, Sink};
 
 /// The packet duration that phones are asked for.
 const PTIME_MS: u32 = 20;
@@ -216,6 +215,10 @@ impl SipLeg {
                     self.on_key(KeyWay::Info, key);
                 }
             }
+            SipEvent::Moved { origin, .. } => {
+                self.config.signalling_peer_ip = origin;
+                self.tell_remote();
+            }
             SipEvent::Reinvite { body, .. } => self.on_reinvite(body.as_deref()),
             SipEvent::Incoming { .. }
             | SipEvent::ContactChanged { .. }
@@ -316,6 +319,7 @@ impl SipLeg {
             dialog: self.dialog,
             request_uri: contact.uri,
             five_tuple: contact.five_tuple,
+            origin: contact.origin,
             from,
             to,
             identity: None,
@@ -397,44 +401,6 @@ impl SipLeg {
         }
     }
 
-    /// Puts an agreement into force.
-    fn agree(&mut self, agreed: Agreed) {
-        let leg = self.config.key;
-        let telephone_event = agreed.telephone_event;
-        let codec = LegCodec {
-            name: agreed.send.name.clone(),
-            clock: agreed.send.clock,
-            send_pt: agreed.send.payload_type,
-            receive_pt: agreed.receive.payload_type,
-            send_fmtp: agreed.send.fmtp.clone(),
-            local_fmtp: agreed.receive.fmtp.clone(),
-            ptime_ms: agreed.ptime_ms,
-            telephone_event,
-            events: agreed.events.clone(),
-            also: agreed.also.iter().map(also).collect(),
-            ssrc: self.config.ssrc,
-        };
-        if self.media_codec.as_ref() != Some(&codec) {
-            self.media_codec = Some(codec.clone());
-            self.media(MediaCommand::Codec { leg, codec });
-        }
-        // Also if nothing has changed: the phone's NAT may have given it another port since.
-        self.media(MediaCommand::Remote {
-            leg,
-            lines: format!(
-                "signalled-from:{}\n{}",
-                self.config.signalling_peer_ip, agreed.remote_lines
-            ),
-        });
-        // A phone that only listens is not on hold: it goes on hearing.
-        let hold = !agreed.direction.sends();
-        if hold != self.hold {
-            self.hold = hold;
-            self.media(MediaCommand::Hold { leg, on: hold });
-        }
-        self.agreed = Some(agreed);
-    }
-
     /// Ends the leg by a fault that we found: the phone is told.
     fn fail(&mut self, cause: Cause) {
         self.end(cause);
@@ -480,17 +446,6 @@ impl SipLeg {
 
     fn media(&mut self, command: MediaCommand) {
         self.actions.push_back(Action::Media(command));
-    }
-}
-
-fn also(also: &Receivable) -> OtherCodec {
-    let Receivable { receive, send_fmtp } = also;
-    OtherCodec {
-        name: receive.name.clone(),
-        clock: receive.clock,
-        receive_pt: receive.payload_type,
-        send_fmtp: send_fmtp.clone(),
-        local_fmtp: receive.fmtp.clone(),
     }
 }
 

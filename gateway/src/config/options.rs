@@ -182,6 +182,19 @@ pub(super) const ROWS: &[Row] = &[
                the same address and program, for it is most likely the same one restarted; false: the new one is refused (403).",
     },
     Row {
+        section: "sip",
+        name: "trusted_proxies",
+        kind: Kind::Words {
+            bare: false,
+            empty: true,
+            each: words::network,
+        },
+        preset: Preset::Value("[]"),
+        help: "SIP proxies and session border controllers of your own, as networks, for example [\"192.0.2.10\", \"10.1.0.0/16\"]: what \
+               they say in Via of where a request began is believed. Limits then count the phone itself, and its media may come \
+               straight from there.",
+    },
+    Row {
         section: "media",
         name: "addresses",
         kind: Kind::Words {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::origin::Origin;
@@ -56,6 +57,9 @@ pub struct Sip {
     pub realm: String,
     /// A device too many takes the place of the oldest.
     pub replace_oldest: bool,
+    /// Proxies whose `Via` is believed.
+    #[serde(deserialize_with = "super::units::networks")]
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// Where audio flows.

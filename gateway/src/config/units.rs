@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use quartet_proto::net::Protocol;
 use serde::{Deserialize, Deserializer, de};
 
@@ -127,6 +128,22 @@ impl FromStr for HttpListen {
 }
 
 /// Reads `192.0.2.1:5060` or `[2001:db8::1]:5060`.
+/// A network, or one address as a network of its own.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let one = text.parse::<IpAddr>().map(IpNet::from);
+    one.or_else(|_| text.parse())
+        .map_err(|_| "must be IP addresses or networks, as \"192.0.2.10\" or \"10.1.0.0/16\"".to_owned())
+}
+
+/// Reads a list of them.
+pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let words = Vec::<String>::deserialize(deserializer)?;
+    words
+        .iter()
+        .map(|word| network(word).map_err(de::Error::custom))
+        .collect()
+}
+
 fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| format!("names \"{text}\", which is not an IP address and a port, as 0.0.0.0:5060 or [::]:5060"))

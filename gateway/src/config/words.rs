@@ -16,6 +16,11 @@ pub(crate) fn user(text: &str) -> Result<(), String> {
     Err("must be 1 to 31 lower-case letters, digits or any of . _ -".to_owned())
 }
 
+/// A network, as `192.0.2.0/24`, or one address.
+pub(crate) fn network(text: &str) -> Result<(), String> {
+    super::units::network(text).map(drop)
+}
+
 /// A digest realm: it stands in a quoted string of a header.
 pub(crate) fn realm(text: &str) -> Result<(), String> {
     if (1..=128).contains(&text.len()) && text.chars().all(|c| !c.is_control() && !matches!(c, '"' | '\\')) {

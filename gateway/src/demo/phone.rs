@@ -98,6 +98,7 @@ impl Phone {
             user_agent: "quartet-demo".into(),
             realm: String::new(),
             limits: quartet_proto::sip::Limits::default(),
+            trusted_proxies: Vec::new(),
         };
         let mut endpoint = Endpoint::new(config, generator());
         endpoint.set_local(vec![(Protocol::Udp, local)]);
@@ -242,6 +243,7 @@ impl Task {
         let contact = Contact {
             uri: Uri::sip(number, at).to_string(),
             five_tuple: FiveTuple::new(Protocol::Udp, self.local, at),
+            origin: at.ip(),
             expires: Instant::now(),
             user_agent: None,
         };
@@ -298,7 +300,8 @@ impl Task {
             | SipEvent::Lost { .. }
             | SipEvent::Ended { .. }
             | SipEvent::Info { .. }
-            | SipEvent::Reinvite { .. }) => {
+            | SipEvent::Reinvite { .. }
+            | SipEvent::Moved { .. }) => {
                 if let Some((dialog, leg)) = &mut self.leg
                     && event.dialog() == Some(*dialog)
                 {

@@ -1,5 +1,6 @@
 //! Who may call whom: limits, routes, and the making of a call from an INVITE or a request.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -107,6 +108,7 @@ impl Exchange {
                     identities,
                     is_private,
                     five_tuple,
+                    origin,
                     body,
                     ..
                 },
@@ -125,7 +127,7 @@ impl Exchange {
                     return Err(TOO_MANY);
                 }
                 let key = self.new_leg_key();
-                let config = self.sip_leg_config((call, key), &phone, five_tuple, &user);
+                let config = self.sip_leg_config((call, key), &phone, (five_tuple, origin), &user);
                 let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
                 let shown = parties.shown.as_ref().unwrap_or(&parties.from);
                 let callee = self.call_user(network, user, shown, key)?;
@@ -272,7 +274,7 @@ impl Exchange {
     ) -> (Leg, ForeignId) {
         let key = self.new_leg_key();
         let dialog = self.endpoint.new_dialog_key();
-        let config = self.sip_leg_config((call, key), phone, contact.five_tuple, from);
+        let config = self.sip_leg_config((call, key), phone, (contact.five_tuple, contact.origin), from);
         let host = contact.five_tuple.local;
         let from = NameAddr::new(Some(from), Uri::sip(from, host));
         let to = NameAddr::new(phone.name.as_deref(), Uri::sip(number.unwrap_or(&phone.user), host));
@@ -313,7 +315,7 @@ impl Exchange {
         &mut self,
         (call, key): (CallKey, LegKey),
         phone: &config::Phone,
-        signalling: FiveTuple,
+        (signalling, origin): (FiveTuple, IpAddr),
         peer: &str,
     ) -> SipLegConfig {
         let local = signalling.local;
@@ -334,7 +336,7 @@ impl Exchange {
                 addresses,
                 components: 2,
             },
-            signalling_peer_ip: signalling.remote.ip(),
+            signalling_peer_ip: origin,
             codecs: offered_codecs(&phone.codecs, &self.registry),
             // The E2EE leg comes to this one: it opens when a phone has accepted the call.
             same_worker_as: None,

@@ -1,5 +1,7 @@
 //! A call that has come, from either side, before it is known what becomes of it.
 
+use std::net::IpAddr;
+
 use quartet_proto::net::FiveTuple;
 use quartet_proto::sip::{Caller, DialogKey, SipEvent};
 
@@ -20,6 +22,8 @@ pub(super) enum Arrival {
         identities: Vec<String>,
         is_private: bool,
         five_tuple: FiveTuple,
+        /// Where the phone is.
+        origin: IpAddr,
         body: Option<Vec<u8>>,
     },
     /// From a user of a network.
@@ -37,6 +41,7 @@ impl Arrival {
             target: number,
             body,
             five_tuple,
+            origin,
             ..
         } = event
         else {
@@ -49,6 +54,7 @@ impl Arrival {
             identities: asserted.iter().chain([&from]).map(|name| name.uri.dialled()).collect(),
             is_private,
             five_tuple,
+            origin,
             body,
         })
     }

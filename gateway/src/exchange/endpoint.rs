@@ -28,6 +28,7 @@ pub(super) fn endpoint(
         user_agent: concat!("quartet/", env!("CARGO_PKG_VERSION")).into(),
         realm: settings.sip.realm.clone(),
         limits,
+        trusted_proxies: settings.sip.trusted_proxies.clone(),
     };
     let mut endpoint = Endpoint::new(config, rng);
     endpoint.set_local(sip.to_vec());

@@ -44,6 +44,7 @@ impl Exchange {
             | SipEvent::Ended { .. }
             | SipEvent::Info { .. }
             | SipEvent::Reinvite { .. }
+            | SipEvent::Moved { .. }
             | SipEvent::Registered { .. }
             | SipEvent::RegisterFailed { .. } => {}
         }

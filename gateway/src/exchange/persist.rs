@@ -177,6 +177,7 @@ fn to_stored(binding: SavedBinding, clock: &Clock, credential: u32) -> StoredBin
         sip_instance,
         five_tuple: contact.five_tuple,
         source: source.remote,
+        origin: Some(contact.origin),
         call_id,
         cseq,
         user_agent: contact.user_agent,
@@ -205,6 +206,7 @@ fn from_stored(binding: StoredBinding, clock: &Clock) -> Option<SavedBinding> {
         contact: Contact {
             uri: binding.contact,
             five_tuple: binding.five_tuple,
+            origin: binding.origin.unwrap_or(binding.five_tuple.remote.ip()),
             expires: clock.now.checked_add(left)?,
             user_agent: binding.user_agent,
         },

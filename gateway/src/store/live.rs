@@ -1,7 +1,7 @@
 //! What changes while the gateway runs: where phones are registered, and which calls there are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use quartet_proto::net::FiveTuple;
@@ -22,6 +22,8 @@ pub struct StoredBinding {
     pub five_tuple: FiveTuple,
     /// Where its latest REGISTER came from.
     pub source: SocketAddr,
+    /// Where the phone is, below trusted proxies; `None` in a file of an earlier program.
+    pub origin: Option<IpAddr>,
     /// The `Call-ID` of that REGISTER.
     pub call_id: String,
     /// Its `CSeq`.
@@ -55,7 +57,7 @@ impl Store {
     pub fn bindings(&self) -> Result<BTreeMap<String, Vec<StoredBinding>>, StoreError> {
         let read = || {
             let sql = "SELECT user, contact, phone, destination, local, source, call_id, cseq, user_agent, credential, \
-                       expires, protocol, seconds_left FROM bindings ORDER BY user, position";
+                       expires, protocol, seconds_left, origin FROM bindings ORDER BY user, position";
             let mut statement = self.connection.prepare(sql)?;
             let mut rows = statement.query([])?;
             let mut all = BTreeMap::<String, Vec<_>>::new();
@@ -116,8 +118,8 @@ fn write_bindings(
     let mut delete = transaction.prepare_cached("DELETE FROM bindings WHERE user = ?1")?;
     let mut insert = transaction.prepare_cached(
         "INSERT INTO bindings (user, position, contact, phone, destination, local, protocol, source, call_id, cseq, \
-         user_agent, credential, expires, seconds_left) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+         user_agent, credential, expires, seconds_left, origin) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?;
     for (user, bindings) in bindings {
         delete.execute([user])?;
@@ -143,6 +145,7 @@ fn write_bindings(
                 b.credential,
                 i64::try_from(b.expires).unwrap_or(i64::MAX),
                 b.seconds_left,
+                b.origin.map(|origin| origin.to_string()),
             ])?;
         }
     }
@@ -191,6 +194,7 @@ fn binding(row: &Row<'_>) -> rusqlite::Result<StoredBinding> {
         credential: row.get(9)?,
         expires: u64::try_from(row.get::<_, i64>(10)?).unwrap_or(0),
         seconds_left: row.get(12)?,
+        origin: row.get::<_, Option<String>>(13)?.and_then(|text| text.parse().ok()),
     })
 }
 

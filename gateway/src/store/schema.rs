@@ -58,8 +58,10 @@ const STEPS: [&str; 4] = [
          name  TEXT PRIMARY KEY,
          value BLOB NOT NULL CHECK (length(value) = 32)
      ) STRICT, WITHOUT ROWID;",
-    // The number that the callee was shown, where it is not that of the caller's account.
-    "ALTER TABLE calls ADD COLUMN shown TEXT;",
+    // The number that the callee was shown, where it is not that of the caller's account; where a phone is, below proxies that are
+    // trusted.
+    "ALTER TABLE calls ADD COLUMN shown TEXT;
+     ALTER TABLE bindings ADD COLUMN origin TEXT;",
 ];
 
 /// Does the steps that a file of our own, or an empty one, still lacks; each in one transaction, so that a file is at one

@@ -407,6 +407,7 @@ fn bindings() -> BTreeMap<String, Vec<StoredBinding>> {
             "192.0.2.7:5062".parse().unwrap(),
         ),
         source: "192.0.2.7:5062".parse().unwrap(),
+        origin: Some([192, 0, 2, 7].into()),
         call_id: "a'b\"c".into(),
         cseq: u32::MAX,
         user_agent: Some("Phone/1.0 ☎".into()),

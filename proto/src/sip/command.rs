@@ -1,5 +1,6 @@
 //! What the endpoint is told to do.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::DialogKey;
@@ -27,6 +28,8 @@ pub struct OutgoingInvite {
     pub request_uri: String,
     /// The way to send it; our address is also our `Contact`.
     pub five_tuple: FiveTuple,
+    /// Where the phone is, as [`Contact::origin`](super::Contact::origin).
+    pub origin: IpAddr,
     /// `From`, without tag.
     pub from: NameAddr,
     /// `To`, without tag.

@@ -1,6 +1,6 @@
 //! What the endpoint tells its user. Not how it came to know: that is the rest of this folder.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::DialogKey;
@@ -98,6 +98,15 @@ pub enum SipEvent {
         body: Option<Vec<u8>>,
         /// The way the request came.
         five_tuple: FiveTuple,
+        /// Where the caller is, as [`Contact::origin`].
+        origin: IpAddr,
+    },
+    /// The peer speaks from another address than before, and has proved that it is the peer. More of the dialog follows.
+    Moved {
+        /// The dialog.
+        dialog: DialogKey,
+        /// Where it is, as [`Contact::origin`].
+        origin: IpAddr,
     },
     /// As caller: a 101-199 arrived.
     Provisional {
@@ -202,7 +211,8 @@ impl SipEvent {
             | Self::Lost { dialog }
             | Self::Ended { dialog }
             | Self::Info { dialog, .. }
-            | Self::Reinvite { dialog, .. } => Some(*dialog),
+            | Self::Reinvite { dialog, .. }
+            | Self::Moved { dialog, .. } => Some(*dialog),
             Self::ContactChanged { .. }
             | Self::LoginFailed { .. }
             | Self::Registered { .. }

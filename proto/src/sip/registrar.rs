@@ -3,7 +3,7 @@
 mod saved;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::ContactChange;
@@ -19,6 +19,8 @@ pub struct Contact {
     pub uri: String,
     /// The way to it: from our address that it registered at, behind a NAT to the address that the REGISTER came from.
     pub five_tuple: FiveTuple,
+    /// Where the phone is: where it is reached, or, behind proxies that are trusted, below them. Its media comes from there.
+    pub origin: IpAddr,
     /// When the binding ends unless refreshed.
     pub expires: Instant,
     /// The phone's `User-Agent`, if it told.
@@ -46,6 +48,8 @@ pub(in crate::sip) struct Update<'a> {
     pub(in crate::sip) cseq: u32,
     /// The way the REGISTER came.
     pub(in crate::sip) source: FiveTuple,
+    /// Where it began.
+    pub(in crate::sip) origin: IpAddr,
     pub(in crate::sip) user_agent: Option<&'a str>,
     pub(in crate::sip) max_contacts: usize,
     pub(in crate::sip) replace_oldest: bool,
@@ -273,6 +277,12 @@ impl Registrar {
             contact: Contact {
                 uri: requested.uri.to_string(),
                 five_tuple: requested.five_tuple,
+                // A contact elsewhere than the REGISTER came from is where it says.
+                origin: if requested.five_tuple.remote.ip() == update.source.remote.ip() {
+                    update.origin
+                } else {
+                    requested.five_tuple.remote.ip()
+                },
                 expires,
                 user_agent: update.user_agent.map(str::to_owned),
             },

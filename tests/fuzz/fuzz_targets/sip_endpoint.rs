@@ -78,6 +78,7 @@ impl Subject {
             dialog,
             request_uri: "sip:100@192.0.2.2".to_owned(),
             five_tuple: FiveTuple::new(Protocol::Udp, self.local, self.remote),
+            origin: FiveTuple::new(Protocol::Udp, self.local, self.remote).remote.ip(),
             from: address.clone(),
             to: address,
             identity: None,
@@ -155,6 +156,7 @@ fuzz_target!(|data: &[u8]| {
         instance: "fuzz".to_owned(),
         user_agent: "fuzz".to_owned(),
         realm: "fuzz".to_owned(),
+        trusted_proxies: Vec::new(),
         limits: Limits::default(),
     };
     let mut subject = Subject {

@@ -63,6 +63,7 @@ impl Subject {
             instance: "fuzz".to_owned(),
             user_agent: "fuzz".to_owned(),
             realm: login::REALM.to_owned(),
+            trusted_proxies: Vec::new(),
             limits: limits.clone(),
         };
         let mut endpoint = Endpoint::new(config, Box::new(ChaCha8Rng::seed_from_u64(1)));
@@ -176,6 +177,7 @@ impl Subject {
             dialog,
             request_uri,
             five_tuple: FiveTuple::new(Protocol::Udp, LOCAL, destination),
+            origin: FiveTuple::new(Protocol::Udp, LOCAL, destination).remote.ip(),
             from: address.clone(),
             to: address,
             identity: None,

@@ -1,11 +1,13 @@
 //! Offers and answers of a phone's leg.
 
+use quartet_proto::sdp::offer_answer::Receivable;
 use quartet_proto::sdp::{
     self, Agreed, Codec, Direction, LocalCodec, OfferAnswerError, Origin, SessionDescription, offer_answer,
 };
 
 use super::{PTIME_MS, SipLeg};
 use crate::cdr::Cause;
+use crate::media::{LegCodec, MediaCommand, OtherCodec};
 use crate::plugins::FmtpRole;
 
 impl SipLeg {
@@ -64,6 +66,58 @@ impl SipLeg {
             tracing::debug!(%error, "answer");
             cause(error)
         })
+    }
+
+    /// Puts an agreement into force.
+    pub(super) fn agree(&mut self, agreed: Agreed) {
+        let leg = self.config.key;
+        let telephone_event = agreed.telephone_event;
+        let codec = LegCodec {
+            name: agreed.send.name.clone(),
+            clock: agreed.send.clock,
+            send_pt: agreed.send.payload_type,
+            receive_pt: agreed.receive.payload_type,
+            send_fmtp: agreed.send.fmtp.clone(),
+            local_fmtp: agreed.receive.fmtp.clone(),
+            ptime_ms: agreed.ptime_ms,
+            telephone_event,
+            events: agreed.events.clone(),
+            also: agreed.also.iter().map(also).collect(),
+            ssrc: self.config.ssrc,
+        };
+        if self.media_codec.as_ref() != Some(&codec) {
+            self.media_codec = Some(codec.clone());
+            self.media(MediaCommand::Codec { leg, codec });
+        }
+        // Also if nothing has changed: the phone's NAT may have given it another port since.
+        self.agreed = Some(agreed);
+        self.tell_remote();
+        // A phone that only listens is not on hold: it goes on hearing.
+        let hold = self.agreed.as_ref().is_some_and(|agreed| !agreed.direction.sends());
+        if hold != self.hold {
+            self.hold = hold;
+            self.media(MediaCommand::Hold { leg, on: hold });
+        }
+    }
+
+    /// Tells media where the phone's comes from, as far as is agreed.
+    pub(super) fn tell_remote(&mut self) {
+        let Some(agreed) = &self.agreed else { return };
+        let origin = self.config.signalling_peer_ip;
+        let lines = format!("signalled-from:{origin}\n{}", agreed.remote_lines);
+        let leg = self.config.key;
+        self.media(MediaCommand::Remote { leg, lines });
+    }
+}
+
+fn also(also: &Receivable) -> OtherCodec {
+    let Receivable { receive, send_fmtp } = also;
+    OtherCodec {
+        name: receive.name.clone(),
+        clock: receive.clock,
+        receive_pt: receive.payload_type,
+        send_fmtp: send_fmtp.clone(),
+        local_fmtp: receive.fmtp.clone(),
     }
 }
 

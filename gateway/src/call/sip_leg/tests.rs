@@ -252,6 +252,10 @@ fn the_same_offer_again_opens_the_latch_again() {
     assert_eq!(before.len(), 1, "{before:?}");
     leg.handle_sip(SipEvent::Reinvite { dialog, body });
     assert_eq!(told(&mut leg), before);
+    // Another network, before it says anything of media.
+    let origin = [203, 0, 113, 5].into();
+    leg.handle_sip(SipEvent::Moved { dialog, origin });
+    assert_eq!(told(&mut leg), [before[0].replace("192.0.2.9", "203.0.113.5")]);
 }
 
 #[test]
@@ -283,6 +287,7 @@ fn only_a_phone_that_is_called_rings_and_not_by_any_response() {
     let contact = Contact {
         uri: "sip:100@127.0.0.1".into(),
         five_tuple: FiveTuple::new(Protocol::Udp, address, address),
+        origin: address.ip(),
         expires: Instant::now(),
         user_agent: None,
     };

@@ -56,6 +56,7 @@ impl World {
             instance: "d0000001".into(),
             user_agent: "Phone/1.0".into(),
             realm: String::new(),
+            trusted_proxies: Vec::new(),
             limits: quartet_proto::sip::Limits::default(),
         };
         let mut phone = Endpoint::new(config, generator());

@@ -541,6 +541,7 @@ impl World {
             dialog: phone.dialog,
             request_uri: format!("sip:{number}@192.0.2.1"),
             five_tuple: phone.way(),
+            origin: phone.way().remote.ip(),
             from: address(from),
             to: address(&format!("<sip:{number}@quartet>")),
             identity: None,
@@ -672,6 +673,7 @@ impl Phone {
             user_agent: "Phone".into(),
             realm: String::new(),
             limits: quartet_proto::sip::Limits::default(),
+            trusted_proxies: Vec::new(),
         };
         let mut endpoint = Endpoint::new(config, seeded(u64::from(at.port())));
         endpoint.set_local(vec![(Protocol::Udp, at)]);
@@ -714,6 +716,7 @@ impl Phone {
             | SipEvent::Confirmed { .. }
             | SipEvent::Info { .. }
             | SipEvent::Reinvite { .. }
+            | SipEvent::Moved { .. }
             | SipEvent::Registered { .. }
             | SipEvent::RegisterFailed { .. } => None,
         });

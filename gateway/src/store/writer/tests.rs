@@ -144,6 +144,7 @@ fn binding(contact: &str) -> StoredBinding {
             "192.0.2.7:5060".parse().unwrap(),
         ),
         source: "192.0.2.7:5060".parse().unwrap(),
+        origin: Some([192, 0, 2, 7].into()),
         call_id: "c".into(),
         cseq: 1,
         user_agent: None,

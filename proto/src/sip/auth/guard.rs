@@ -1,7 +1,7 @@
 //! The server side: challenges, checks responses, counts failures. Bounded, however many strangers ask.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -123,14 +123,14 @@ impl Guard {
         sha256.into_iter().chain(md5.then(|| write(",algorithm=MD5"))).collect()
     }
 
-    /// Judges the credentials of a request, as far as its source and the account allow. `is_bound` tells whether a phone of
+    /// Judges the credentials of a request, as far as its origin and the account allow; nonces are good for its source. `is_bound` tells whether a phone of
     /// an account is registered just where it comes from, `is_ours` whether a host is a name or an address of ours.
     pub(in crate::sip) fn check(
         &mut self,
         now: Instant,
         accounts: &BTreeMap<String, Account>,
         request: &Request,
-        source: SocketAddr,
+        (source, origin): (SocketAddr, IpAddr),
         is_bound: impl Fn(&str) -> bool,
         is_ours: impl Fn(&str) -> bool,
     ) -> Verdict {
@@ -144,7 +144,7 @@ impl Guard {
         let name = field(&fields, "username").unwrap_or_default();
         let account = accounts.get(name);
         let known = account.map(|account| account.user.as_str());
-        let home = source_of(source.ip());
+        let home = source_of(origin);
         let tag = tag_of(&fields);
         let attempt = Attempt {
             source: home,
@@ -184,8 +184,8 @@ impl Guard {
 
     /// Notes that an account is registered from this address until then: strangers' guesses must not keep it out when it
     /// refreshes.
-    pub(in crate::sip) fn registered(&mut self, now: Instant, user: &str, source: SocketAddr, until: Instant) {
-        self.limiter.keep_known(now, source_of(source.ip()), user, until);
+    pub(in crate::sip) fn registered(&mut self, now: Instant, user: &str, origin: IpAddr, until: Instant) {
+        self.limiter.keep_known(now, source_of(origin), user, until);
     }
 
     /// Whose logins are not judged now.

@@ -85,7 +85,7 @@ impl Endpoint {
         };
         let verdict = self
             .guard
-            .check(now, &self.accounts, request, remote, is_bound, is_ours);
+            .check(now, &self.accounts, request, (remote, head.origin), is_bound, is_ours);
         let stale = match verdict {
             Verdict::Authenticated(user) => return Some(user),
             Verdict::UriMismatch => {
@@ -96,7 +96,7 @@ impl Endpoint {
             Verdict::Failed { user, why, failures } => {
                 self.events.push_back(SipEvent::LoginFailed {
                     user,
-                    source: head.five_tuple.remote,
+                    source: head.origin_address(),
                     why,
                     failures,
                 });

@@ -36,7 +36,7 @@ impl Endpoint {
             return self.respond_stateless(now, &head, 400, Some("Missing Or Bad Contact"), Vec::new());
         };
         let (key, local_tag) = (self.new_dialog_key(), self.token());
-        let five_tuple = head.five_tuple;
+        let (five_tuple, origin) = (head.five_tuple, head.origin);
         let is_registered = self.registrar.reaches(five_tuple.peer(), Some(caller.name()));
         let id = self.create_server_transaction(request, head, holder, Some(key));
         self.respond(now, id, 100, "");
@@ -53,6 +53,7 @@ impl Endpoint {
             target,
             routes: routes_of(&request.headers, five_tuple),
             peer: five_tuple,
+            origin,
             account: match &caller {
                 Caller::Account(user) => Some(user.clone()),
                 Caller::Trunk(_) | Caller::Registration(_) => None,
@@ -72,6 +73,7 @@ impl Endpoint {
             asserted: asserted_of(&request.headers),
             is_private: is_private(&request.headers),
             target: request.uri.dialled(),
+            origin,
             call_id: request.call_id.clone(),
             body: sdp_of(&request.headers, &request.body),
             five_tuple,

@@ -39,6 +39,10 @@ impl Endpoint {
         if !dialog.on_request(request, head.five_tuple) {
             return self.respond_stateless(now, &head, 500, Some("CSeq Out Of Order"), Vec::new());
         }
+        let origin = head.origin;
+        if std::mem::replace(&mut dialog.origin, origin) != origin {
+            self.events.push_back(SipEvent::Moved { dialog: key, origin });
+        }
         match request.method {
             Method::Bye => self.on_bye(now, key, request, head),
             Method::Invite => self.on_reinvite(now, key, request, head),

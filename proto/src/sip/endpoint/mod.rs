@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -55,6 +56,8 @@ pub struct EndpointConfig {
     pub realm: String,
     /// Bounds.
     pub limits: Limits,
+    /// Proxies whose `Via` is believed: a request of theirs began where they received it.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// A SIP endpoint: registrar, callee and caller in one.

@@ -1,12 +1,13 @@
 //! Which message belongs where: broken ones, retransmissions, ACK and CANCEL, within a dialog, or new.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use tracing::trace;
 
 use super::{ALLOW, Endpoint};
 use crate::net::{FiveTuple, Receive};
-use crate::sip::message::{Malformed, Message, Method, Request, Response, Scheme};
+use crate::sip::message::{Malformed, Message, Method, Request, Response, Scheme, Via};
 use crate::sip::registrar::Registrar;
 use crate::sip::response::Head;
 use crate::sip::timers::{Owner, TimerHandle};
@@ -48,7 +49,9 @@ impl Endpoint {
         if request.method == Method::Ack {
             return self.on_ack(now, request, input.five_tuple);
         }
-        let head = Head::of(request, input);
+        let mut head = Head::of(request, input);
+        let is_trusted = |ip: IpAddr| self.config.trusted_proxies.iter().any(|network| network.contains(&ip));
+        head.origin = Via::origin(&request.headers, head.origin, is_trusted);
         if head.size() > MAX_KEPT {
             return self.respond_stateless(now, &head, 513, None, Vec::new());
         }

@@ -1,6 +1,6 @@
 //! REGISTER, both sides: phones at our registrar, and ourselves at another (our test phone, later trunks).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::Endpoint;
@@ -54,10 +54,10 @@ impl Endpoint {
         if self.has_its_share(now, &head, &holder) {
             return;
         }
-        let source = head.five_tuple;
+        let (source, origin) = (head.five_tuple, head.origin);
         let id = self.create_server_transaction(request, head, holder, None);
         let tag = self.token();
-        match self.bind(now, request, &user, source) {
+        match self.bind(now, request, &user, (source, origin)) {
             Ok(contacts) => {
                 let contact = |c: &Contact| {
                     let left = c.expires.saturating_duration_since(now).as_secs();
@@ -97,13 +97,14 @@ impl Endpoint {
         now: Instant,
         request: &Request,
         user: &str,
-        source: FiveTuple,
+        (source, origin): (FiveTuple, IpAddr),
     ) -> Result<Vec<Contact>, Refusal> {
         let update = Update {
             user,
             call_id: &request.call_id,
             cseq: request.cseq,
             source,
+            origin,
             user_agent: request.headers.get("User-Agent").map(shortened),
             replace_oldest: self.config.limits.replace_oldest,
             max_contacts: self.accounts.get(user).map_or(0, |a| a.max_contacts),
@@ -125,7 +126,7 @@ impl Endpoint {
             Ok(changes) => {
                 let until = changes.iter().map(|(_, _, contact, _)| contact.expires).max();
                 if let Some(until) = until.filter(|until| *until > now) {
-                    self.guard.registered(now, user, source.remote, until + REFRESH_GRACE);
+                    self.guard.registered(now, user, origin, until + REFRESH_GRACE);
                 }
                 self.emit_contact_changes(changes);
             }

@@ -34,7 +34,7 @@ impl Endpoint {
         for saved in &mut saved {
             saved.contact.expires = saved.contact.expires.min(latest);
             self.guard
-                .registered(now, user, saved.source.remote, saved.contact.expires + REFRESH_GRACE);
+                .registered(now, user, saved.contact.origin, saved.contact.expires + REFRESH_GRACE);
         }
         self.registrar.restore(now, user, saved, account.max_contacts);
     }

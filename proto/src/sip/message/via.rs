@@ -10,6 +10,9 @@ use super::uri::{Param, host_port_of, param};
 /// Begins every branch since RFC 3261.
 pub(in crate::sip) const MAGIC_COOKIE: &str = "z9hG4bK";
 
+/// Proxies in a row that may be trusted.
+const MAX_PROXIES: usize = 8;
+
 /// One `Via` element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Via {
@@ -48,6 +51,25 @@ impl Via {
     /// The topmost of a message.
     pub(in crate::sip) fn first(headers: &Headers) -> Option<Self> {
         Self::parse(headers.list("Via").next()?)
+    }
+
+    /// Where a request began that came from `source`: below the proxies that are trusted, the address that the lowest of them received
+    /// it from (RFC 3261 §18.2.1), or that its sender names. From others Via is not believed.
+    pub(in crate::sip) fn origin(headers: &Headers, source: IpAddr, is_trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+        let mut origin = source;
+        // The topmost is of whoever sent it to us.
+        for text in headers.list("Via").skip(1).take(MAX_PROXIES) {
+            if !is_trusted(origin) {
+                break;
+            }
+            let Some(via) = Self::parse(text) else { break };
+            let received = param(&via.params, "received").map(|ip| ip.trim_matches(['[', ']']).parse().ok());
+            let Some(below) = received.unwrap_or_else(|| via.ip()) else {
+                break;
+            };
+            origin = below;
+        }
+        origin
     }
 
     /// The transaction's name.

@@ -95,6 +95,7 @@ fn no_answer_to_a_stranger_is_out_of_proportion() {
     let mut named = World::new(81);
     let config = EndpointConfig {
         realm: "quartet".to_owned(),
+        trusted_proxies: Vec::new(),
         ..config("gw012345")
     };
     for sha256 in [false, true] {

@@ -75,6 +75,7 @@ fn config(instance: &str) -> EndpointConfig {
         instance: instance.to_owned(),
         user_agent: "Test".to_owned(),
         realm: REALM.to_owned(),
+        trusted_proxies: Vec::new(),
         limits: Limits::default(),
     }
 }
@@ -268,6 +269,7 @@ impl World {
             dialog,
             request_uri: format!("sip:{target}@192.0.2.1"),
             five_tuple,
+            origin: five_tuple.remote.ip(),
             from: address("\"Anna\" <sip:100@quartet.example>"),
             to: address(&format!("<sip:{target}@quartet.example>")),
             identity: None,
@@ -288,6 +290,7 @@ impl World {
             dialog,
             request_uri: contact.uri,
             five_tuple: contact.five_tuple,
+            origin: contact.five_tuple.remote.ip(),
             from: NameAddr::new(Some("puppy dog 🐶"), Uri::sip_host("200", REALM)),
             to: NameAddr::new(None, Uri::sip_host("100", REALM)),
             identity: Some(NameAddr::new(Some("puppy dog 🐶"), Uri::sip_host("200", REALM))),

@@ -105,7 +105,9 @@ pub(super) fn a_phone_that_moved_logs_in_and_moves() {
         dialog: theirs,
         body: Some(b"v=0\r\n".to_vec()),
     };
-    assert_eq!(world.events(GATEWAY), [reinvite]);
+    let origin = "203.0.113.66".parse().unwrap();
+    let moved = SipEvent::Moved { dialog: theirs, origin };
+    assert_eq!(world.events(GATEWAY), [moved, reinvite]);
     // From now on it is trusted there, and no longer where it was.
     world.accept(GATEWAY, theirs);
     let ack = forged(&world, "ACK", 101, "", "");
@@ -129,7 +131,10 @@ pub(super) fn where_its_account_is_registered_and_its_proxies_a_phone_is_trusted
     world.events(GATEWAY);
     let key = forged(&world, "INFO", 100, KEY, "Signal=1\r\n");
     world.inject(GATEWAY, "192.0.2.3:5060", key.as_bytes());
-    assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Info { .. }]));
+    assert!(matches!(
+        world.events(GATEWAY)[..],
+        [SipEvent::Moved { .. }, SipEvent::Info { .. }]
+    ));
     // A binding of another account is none.
     let mut world = World::new(4);
     world.confirmed();
@@ -147,7 +152,13 @@ pub(super) fn where_its_account_is_registered_and_its_proxies_a_phone_is_trusted
     for (n, proxy) in ["198.51.100.5:5060", "198.51.100.6:5080"].iter().enumerate() {
         let key = forged(&world, "INFO", 100 + n as u32, KEY, "Signal=1\r\n");
         world.inject(GATEWAY, proxy, key.as_bytes());
-        assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Info { .. }]), "{proxy}");
+        assert!(
+            matches!(
+                world.events(GATEWAY)[..],
+                [SipEvent::Moved { .. }, SipEvent::Info { .. }]
+            ),
+            "{proxy}"
+        );
     }
     let _ = theirs;
 }
@@ -286,4 +297,140 @@ pub(super) fn a_strangers_cancel_ends_no_call() {
         "the caller's own is taken"
     );
     world.assert_empty();
+}
+
+/// A gateway that believes this proxy, and one below it.
+fn behind_a_proxy() -> World {
+    let mut world = World::new(9);
+    let limits = Limits {
+        login_failures: 2,
+        ..Limits::default()
+    };
+    let config = EndpointConfig {
+        limits,
+        trusted_proxies: vec!["192.0.2.10/32".parse().unwrap(), "10.1.0.0/16".parse().unwrap()],
+        ..config("gw01")
+    };
+    world.nodes[GATEWAY].endpoint = Endpoint::new(config, Box::new(ChaCha8Rng::seed_from_u64(1)));
+    world.gateway().set_accounts(vec![account("100", "secret")]);
+    world
+}
+
+const PROXY: &str = "192.0.2.10:5060";
+
+/// A phone sends this through the proxy, which notes where it got it from; what the phone gets.
+fn through(world: &mut World, method: &str, cseq: u32, below: &str, password: &str) -> String {
+    let message = |auth: &str, cseq: u32| {
+        format!(
+            "{method} sip:200@quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKp{cseq}\r\nVia: {below}\r\n\
+             From: <sip:100@x>;tag=t\r\nTo: <sip:100@x>\r\nCall-ID: {below}{cseq}\r\nCSeq: {cseq} {method}\r\n\
+             Contact: <sip:100@192.168.1.7>\r\n{auth}\r\n"
+        )
+    };
+    world.inject(GATEWAY, PROXY, message("", cseq).as_bytes());
+    let challenge = world.packets.last().unwrap().clone();
+    let value = challenge
+        .lines()
+        .find_map(|l| l.strip_prefix("WWW-Authenticate: "))
+        .unwrap();
+    let (one, who) = (std::iter::once(value), credentials("100", password).unwrap());
+    let mut rng = ChaCha8Rng::seed_from_u64(cseq.into());
+    let uri = "sip:200@quartet.example";
+    let answer = crate::sip::auth::authorization(one, &who, method, uri, &mut rng).unwrap();
+    world.inject(
+        GATEWAY,
+        PROXY,
+        message(&format!("Authorization: {answer}\r\n"), cseq + 1).as_bytes(),
+    );
+    world.packets.last().unwrap().clone()
+}
+
+fn origin_of(events: &[SipEvent]) -> Option<String> {
+    events.iter().find_map(|event| {
+        if let SipEvent::ContactChanged { contact, .. } = event {
+            return Some(contact.origin.to_string());
+        }
+        let SipEvent::Incoming { origin, .. } = event else {
+            return None;
+        };
+        Some(origin.to_string())
+    })
+}
+
+#[test]
+pub(super) fn a_phone_behind_a_trusted_proxy_is_where_the_proxy_heard_it() {
+    for (n, (below, expected)) in [
+        (
+            "SIP/2.0/UDP 192.168.1.7:5060;branch=z9hG4bKa;received=203.0.113.5;rport=61000",
+            "203.0.113.5",
+        ),
+        ("SIP/2.0/UDP 203.0.113.5;branch=z9hG4bKa", "203.0.113.5"),
+        (
+            "SIP/2.0/UDP 10.1.2.3;branch=z9hG4bKb,SIP/2.0/UDP 192.168.1.7;received=203.0.113.5",
+            "203.0.113.5",
+        ),
+        // A proxy that is not trusted: nothing below it is believed.
+        (
+            "SIP/2.0/UDP 198.51.100.4;branch=z9hG4bKb,SIP/2.0/UDP 192.168.1.7;received=203.0.113.5",
+            "198.51.100.4",
+        ),
+        ("SIP/2.0/UDP phone.example;branch=z9hG4bKa", "192.0.2.10"),
+        ("SIP/2.0/UDP [2001:db8::7]:5060;branch=z9hG4bKa", "2001:db8::7"),
+        (
+            "SIP/2.0/UDP 192.168.1.7;branch=z9hG4bKa;received=2001:db8::7",
+            "2001:db8::7",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for method in ["INVITE", "REGISTER"] {
+            let mut world = behind_a_proxy();
+            through(&mut world, method, 10 * n as u32 + 1, below, "secret");
+            assert_eq!(
+                origin_of(&world.events(GATEWAY)).as_deref(),
+                Some(expected),
+                "{method} {below}"
+            );
+        }
+    }
+}
+
+#[test]
+pub(super) fn a_stranger_that_writes_via_itself_is_where_it_is() {
+    let mut world = World::new(9);
+    let text = |auth: &str, n: u32| {
+        format!(
+            "REGISTER sip:quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKp{n}\r\n\
+             Via: SIP/2.0/UDP 203.0.113.5;branch=z9hG4bKa\r\nFrom: <sip:100@x>;tag=t\r\nTo: <sip:100@x>\r\nCall-ID: c\r\n\
+             CSeq: {n} REGISTER\r\nContact: <sip:100@192.0.2.9>\r\n{auth}\r\n"
+        )
+    };
+    world.inject(GATEWAY, "192.0.2.9:5060", text("", 1).as_bytes());
+    let challenge = world.packets.last().unwrap().clone();
+    let value = challenge
+        .lines()
+        .find_map(|l| l.strip_prefix("WWW-Authenticate: "))
+        .unwrap();
+    let (one, who) = (std::iter::once(value), credentials("100", "secret").unwrap());
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let answer = crate::sip::auth::authorization(one, &who, "REGISTER", "sip:quartet.example", &mut rng).unwrap();
+    let login = format!("Authorization: {answer}\r\n");
+    world.inject(GATEWAY, "192.0.2.9:5060", text(&login, 2).as_bytes());
+    assert_eq!(origin_of(&world.events(GATEWAY)).as_deref(), Some("192.0.2.9"));
+}
+
+#[test]
+pub(super) fn one_phone_that_guesses_behind_a_proxy_locks_no_other_out() {
+    let mut world = behind_a_proxy();
+    let guesser = "SIP/2.0/UDP 192.168.1.66;received=203.0.113.66;branch=z9hG4bKa";
+    for guess in 0..10 {
+        through(&mut world, "REGISTER", 100 + 2 * guess, guesser, "guess");
+    }
+    let now = world.now;
+    let locked = world.gateway().locked(now);
+    assert_eq!(locked.len(), 1, "{locked:?}");
+    assert_eq!(locked[0].source, Some("203.0.113.66".parse().unwrap()));
+    let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;branch=z9hG4bKa";
+    assert!(through(&mut world, "REGISTER", 1, phone, "secret").starts_with("SIP/2.0 200"));
 }
