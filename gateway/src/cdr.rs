@@ -5,6 +5,8 @@
 
 mod cause;
 mod file;
+#[cfg(test)]
+mod manual;
 mod verdict;
 
 use std::time::{Duration, Instant, SystemTime};
@@ -65,6 +67,8 @@ pub struct Record<T = SystemTime> {
     pub route: Option<String>,
     /// How it ended: a word of the table of causes.
     pub cause: &'static str,
+    /// Who ended it.
+    pub by: By,
     /// How many calls this stands for: more than one where a limit refused the same caller again and again, and only the
     /// last of a minute is kept.
     pub count: u32,
@@ -98,6 +102,35 @@ impl Direction {
         [Self::Outgoing, Self::Incoming]
             .into_iter()
             .find(|direction| direction.word() == word)
+    }
+}
+
+/// Who ended a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// The person who called.
+    Caller,
+    /// The person who was called.
+    Callee,
+    /// The network, or a connection to it, went down.
+    Network,
+    /// This gateway: a limit, a time that was up, or something that failed.
+    Gateway,
+    /// `quartet hangup`.
+    Operator,
+}
+
+impl By {
+    /// The word in the call record and in the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+            Self::Network => "network",
+            Self::Gateway => "gateway",
+            Self::Operator => "operator",
+        }
     }
 }
 
@@ -160,6 +193,7 @@ impl Record<SystemTime> {
             network: Option<&'a str>,
             route: Option<&'a str>,
             cause: &'static str,
+            by: By,
             #[serde(skip_serializing_if = "Option::is_none")]
             count: Option<u32>,
             verdict: Verdict,
@@ -178,6 +212,7 @@ impl Record<SystemTime> {
             network: self.network.as_deref(),
             route: self.route.as_deref(),
             cause: self.cause,
+            by: self.by,
             count: Some(self.count).filter(|count| *count != 1),
             verdict: self.verdict,
             legs: &self.legs,
@@ -202,6 +237,7 @@ impl Record<Instant> {
             network: self.network,
             route: self.route,
             cause: self.cause,
+            by: self.by,
             count: self.count,
             verdict: self.verdict,
             legs: self.legs,
@@ -261,6 +297,7 @@ pub(crate) mod tests {
             network: Some("hub".to_owned()),
             route: Some("people on the hub".to_owned()),
             cause: "answered",
+            by: By::Caller,
             count: 1,
             verdict: Verdict::Announced,
             legs: vec![
@@ -287,7 +324,7 @@ pub(crate) mod tests {
         let expected = concat!(
             r#"{"call":"q7","start":"2026-11-24T13:51:17.042Z","answer":"2026-11-24T13:51:20.000Z","#,
             r#""end":"2026-11-24T13:52:22.500Z","from":"100","to":"anna \"a\"\n","direction":"outgoing","network":"hub","#,
-            r#""route":"people on the hub","cause":"answered","verdict":"announced","#,
+            r#""route":"people on the hub","cause":"answered","by":"caller","verdict":"announced","#,
             r#""legs":[{"side":"phone","codec":"pcma","received":3125,"lost":2,"jitter_ms":3},"#,
             r#"{"side":"network","codec":"opus","received":3120,"lost":0,"jitter_ms":0}],"duration_ms":62500}"#,
             "\n"

@@ -108,7 +108,7 @@ async fn no_phone_is_registered() {
         ["from", "to", "direction", "route", "cause", "verdict"].map(|key| record[key].as_str().unwrap_or_default());
     assert_eq!(
         seen,
-        ["anna", "gw", "incoming", "the front desk", "missed", "off"],
+        ["anna", "gw", "incoming", "the front desk", "offline", "unheard"],
         "a refused call is kept too"
     );
     house.wait_idle().await;

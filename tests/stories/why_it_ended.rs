@@ -57,8 +57,9 @@ async fn the_operator_ends_a_call_by_its_id() {
     let record = house.record(1).await;
     assert_eq!(
         (&record["call"], &record["cause"]),
-        (&calls[0]["id"], &"declined".into())
+        (&calls[0]["id"], &"operator".into())
     );
+    assert_eq!(record["by"], "operator");
     let (code, said, error) = verb(&["hangup", &id]);
     assert_eq!((code, said), (Some(1), Vec::new()), "it is over");
     assert!(error.contains(&id), "{error}");
@@ -157,7 +158,7 @@ async fn either_side_hangs_up_at_any_moment_and_nothing_is_left() {
         }
         let cause = house.record(count + 1).await["cause"].clone();
         assert!(
-            ["hangup", "answered", "declined"].contains(&cause.as_str().expect("a word")),
+            ["hangup", "answered", "declined", "abandoned"].contains(&cause.as_str().expect("a word")),
             "call {count}: {cause}"
         );
     }

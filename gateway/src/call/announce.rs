@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use quartet_proto::e2ee::fingerprint::Emoji;
 
 use super::{Action, Call, Script, State, VerifyOutput};
-use crate::cdr::Cause;
+use crate::cdr::{By, Cause, Direction};
 use crate::ivr::script;
 use crate::ivr::sound::Clip;
 use crate::media::{LegKey, MediaCommand, PlayKey};
@@ -55,11 +55,19 @@ impl Call {
                 VerifyOutput::Speak(say) => self.speak(now, say),
                 VerifyOutput::Mismatch => {
                     tracing::warn!("the person at the handset says that the emojis differ: call ended");
-                    self.end(now, Cause::Mismatch);
+                    self.end(now, Cause::Mismatch, self.phone_side());
                 }
             }
         }
         self.note_running(now);
+    }
+
+    /// The side with the handset.
+    fn phone_side(&self) -> By {
+        match self.parties.direction {
+            Direction::Outgoing => By::Caller,
+            Direction::Incoming => By::Callee,
+        }
     }
 
     /// Has something spoken to the handset.

@@ -241,11 +241,9 @@ impl E2eeLeg {
                 }
             }
             NetworkEvent::Discarded { reason, .. } => {
-                let calling = self.role == Role::Callee;
-                self.over(match self.connected {
-                    Some(_) => Cause::from_discard(reason),
-                    None => Cause::from_early_discard(reason, calling),
-                });
+                let accepted = matches!(self.state, State::Agreeing { .. } | State::Negotiating);
+                let early = Cause::from_early_discard(reason, self.role == Role::Callee, accepted);
+                self.over(self.connected.map_or(early, |_| Cause::from_discard(reason)));
             }
             NetworkEvent::Refused { why, .. } => self.over(why.cause()),
             NetworkEvent::Requested(_) => {}

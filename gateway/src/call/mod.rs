@@ -36,7 +36,7 @@ pub use sip_leg::{SipLeg, SipLegConfig};
 pub use terms::{Parties, Policy, State};
 pub use verify::{Output as VerifyOutput, Script, Verify};
 
-use crate::cdr::{Cause, Direction, Verdict};
+use crate::cdr::{By, Cause, Direction, Verdict};
 use crate::config::VerifyMode;
 use crate::media::{LegKey, MediaCommand, MediaEvent, PlayKey, Report};
 
@@ -75,6 +75,7 @@ impl Call {
     /// Makes a call from its caller and all that are called, at least one.
     pub fn new(now: Instant, key: CallKey, parties: Parties, policy: Policy, legs: Vec<Leg>) -> Self {
         let span = tracing::info_span!("call", key = %key);
+        let mode = legs.iter().find_map(Leg::verify);
         let mut call = Self {
             key,
             members: legs.into_iter().map(|leg| Member::new(&span, leg, None)).collect(),
@@ -83,7 +84,7 @@ impl Call {
             policy,
             state: State::Ringing,
             deadline: Some(now + policy.ring_timeout),
-            verify: Verify::new(VerifyMode::Off, policy.confirm_timeout),
+            verify: Verify::new(mode.unwrap_or(VerifyMode::Off), policy.confirm_timeout),
             play: None,
             plays: 0,
             speech: Speech::default(),
@@ -204,10 +205,10 @@ impl Call {
     }
 
     /// The operator, or the end of the process, ends the call; `cause` is for a call in which nobody talks yet.
-    pub fn hang_up(&mut self, now: Instant, cause: Cause) {
+    pub fn hang_up(&mut self, now: Instant, cause: Cause, by: By) {
         let _call = self.span.clone().entered();
         let talking = self.state == State::Talking;
-        self.end(now, if talking { Cause::Answered } else { cause });
+        self.end(now, if talking { Cause::Answered } else { cause }, by);
     }
 
     /// Puts another leg in the place of one; what a transfer will do, the tests alone do it so far. False if the two do not talk, or `old` is not one of them.
@@ -232,9 +233,9 @@ impl Call {
     /// Ringing, connecting or closing has taken too long.
     fn on_deadline(&mut self, now: Instant) {
         match self.state {
-            State::Ringing => self.end(now, Cause::Missed),
-            State::Connecting if self.emojis().is_none() => self.end(now, Cause::KeyExchange),
-            State::Connecting => self.end(now, Cause::Media),
+            State::Ringing => self.end(now, Cause::Missed, By::Gateway),
+            State::Connecting if self.emojis().is_none() => self.end(now, Cause::KeyExchange, By::Gateway),
+            State::Connecting => self.end(now, Cause::Media, By::Gateway),
             State::Talking => {}
             State::Ended(_) => {
                 self.deadline = None;
@@ -399,10 +400,10 @@ impl Call {
     fn on_ended(&mut self, now: Instant, key: LegKey, cause: Cause) {
         // Whoever hangs up before both hear each other has not been talking.
         let talked = self.state == State::Talking;
-        let cause = if cause == Cause::Answered && !talked {
-            Cause::Hangup
-        } else {
-            cause
+        let cause = match (cause, key == self.caller()) {
+            (Cause::Answered | Cause::Hangup, false) if !talked => Cause::Abandoned,
+            (Cause::Answered, true) if !talked => Cause::Hangup,
+            (cause, _) => cause,
         };
         let is_replacement = self
             .members
@@ -413,13 +414,13 @@ impl Call {
         }
         let waiting = self.callee().is_none() && key != self.caller();
         if !waiting {
-            return self.end(now, cause);
+            return self.end(now, cause, self.ended_by(key, cause));
         }
         self.refusal = Some(self.refusal.map_or(cause, |known| known.or_more_telling(cause)));
         self.drop_member(key);
         if self.in_call().count() == 1 {
             let cause = self.refusal.unwrap_or(cause);
-            self.end(now, cause);
+            self.end(now, cause, self.ended_by(key, cause));
         }
     }
 
@@ -428,13 +429,18 @@ impl Call {
         self.collect();
     }
 
-    fn end(&mut self, now: Instant, cause: Cause) {
+    /// Who has ended a call that one of its legs ended.
+    fn ended_by(&self, key: LegKey, cause: Cause) -> By {
+        cause.by(if key == self.caller() { By::Caller } else { By::Callee })
+    }
+
+    fn end(&mut self, now: Instant, cause: Cause, by: By) {
         if matches!(self.state, State::Ended(_)) {
             return;
         }
         self.state = State::Ended(cause);
         self.deadline = Some(now + CLOSING);
-        let record = self.record(now, cause);
+        let record = self.record(now, cause, by);
         let keys: Vec<_> = self.running().map(Member::key).collect();
         for key in keys {
             self.end_member(now, key, cause);

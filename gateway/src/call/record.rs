@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Action, Call, CallKey, Parties, Phase, State};
-use crate::cdr::{self, Cause, Record, Side, Verdict};
+use crate::cdr::{self, By, Cause, Record, Side, Verdict};
 
 /// When a call began and was answered.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Call {
         self.noted = Some(state);
         let record = Record {
             legs: Vec::new(),
-            ..self.record(now, Cause::Crashed)
+            ..self.record(now, Cause::Crashed, By::Gateway)
         };
         self.actions.push_back(Action::Running(Box::new(record)));
     }
@@ -77,16 +77,18 @@ impl Call {
             network: parties.network.clone(),
             route: parties.route.clone(),
             cause: cause.word(),
+            by: By::Gateway,
             count: 1,
-            verdict: Verdict::Off,
+            verdict: Verdict::Unheard,
             legs: Vec::new(),
         }
     }
 
-    pub(super) fn record(&self, now: Instant, cause: Cause) -> Record<Instant> {
+    pub(super) fn record(&self, now: Instant, cause: Cause, by: By) -> Record<Instant> {
         Record {
             start: self.times.start,
             answer: self.times.answered,
+            by,
             verdict: self.verify.verdict(),
             legs: self.sides(),
             ..Self::refused(now, self.key, &self.parties, cause)
@@ -125,7 +127,7 @@ mod tests {
         let begin = Instant::now();
         let mut call = talking(begin, vec![leg(1), leg(2)]);
         call.times.answer(begin + Duration::from_secs(3));
-        call.hang_up(begin + Duration::from_secs(63), Cause::Answered);
+        call.hang_up(begin + Duration::from_secs(63), Cause::Answered, By::Operator);
         let (over, record) = records(&mut call).pop().expect("a record");
         assert!(over);
         // The clock is read once, when the record is written: by then it says ten years later.
@@ -161,7 +163,7 @@ mod tests {
         assert_eq!(noted.len(), 1);
         assert_eq!(noted[0].1.answer, Some(begin + 100 * MS));
         assert_eq!(noted[0].1.end, begin + 200 * MS);
-        call.hang_up(begin + 300 * MS, Cause::Answered);
+        call.hang_up(begin + 300 * MS, Cause::Answered, By::Operator);
         call.note_running(begin + 400 * MS);
         let last: Vec<_> = records(&mut call).into_iter().map(|(over, _)| over).collect();
         assert_eq!(last, [true], "an ended call runs no more");

@@ -84,12 +84,12 @@ impl SipLeg {
     /// Takes an INVITE.
     ///
     /// # Errors
-    /// [`Cause::Incompatible`] if its offer cannot be answered, whatever happens later, or [`Cause::MediaAddress`].
+    /// The cause, if its offer cannot be answered, whatever happens later.
     pub fn incoming(config: SipLegConfig, dialog: DialogKey, body: Option<&[u8]>) -> Result<Self, Cause> {
         let offer = match body {
             Some(body) => Some(SessionDescription::parse(body).map_err(|error| {
-                tracing::debug!(%error, "offer");
-                Cause::Incompatible
+                tracing::info!(%error, "offer");
+                Cause::Description
             })?),
             None => None,
         };
@@ -99,7 +99,7 @@ impl SipLeg {
             leg.answer_to(offer, "c:192.0.2.1\nport:9\n")?;
         }
         if leg.config.codecs.is_empty() {
-            return Err(Cause::Incompatible);
+            return Err(Cause::NoCodec);
         }
         leg.open(Role::Answer);
         Ok(leg)
@@ -367,7 +367,7 @@ impl SipLeg {
         let offer = body.and_then(|body| SessionDescription::parse(body).ok());
         let answered = match (&offer, body) {
             (Some(offer), _) => self.answer_to(offer, &lines),
-            (None, Some(_)) => Err(Cause::Incompatible),
+            (None, Some(_)) => Err(Cause::Description),
             (None, None) => {
                 let ours = offer_answer::offer(&self.local(&lines));
                 self.sip(SipCommand::Accept {
@@ -395,7 +395,7 @@ impl SipLeg {
             Err(cause) => self.sip(SipCommand::Reject {
                 dialog: self.dialog,
                 status: cause.status(),
-                reason: cause.reason(),
+                reason: Some(cause.reason()),
                 retry_after: None,
             }),
         }
@@ -414,14 +414,14 @@ impl SipLeg {
             State::Waiting { .. } => SipCommand::Reject {
                 dialog,
                 status: cause.status(),
-                reason: cause.reason(),
+                reason: Some(cause.reason()),
                 retry_after: cause
                     .retry_after()
                     .map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX)),
             },
             State::Answered { .. } | State::Calling { .. } | State::Confirmed => SipCommand::Hangup {
                 dialog,
-                reason: cause.reason(),
+                reason: Some(cause.reason()),
             },
             State::Opening { .. } | State::Ended => return,
         };

@@ -70,7 +70,11 @@ pub struct Verify {
 impl Verify {
     /// Makes the machine; `confirm_timeout` counts from the end of the question.
     pub fn new(mode: VerifyMode, confirm_timeout: Duration) -> Self {
-        let (state, verdict, out) = (State::Idle, Verdict::Off, VecDeque::new());
+        let (state, out) = (State::Idle, VecDeque::new());
+        let verdict = match mode {
+            VerifyMode::Off => Verdict::Off,
+            VerifyMode::Announce | VerifyMode::Confirm => Verdict::Unheard,
+        };
         Self {
             mode,
             confirm_timeout,
@@ -99,13 +103,13 @@ impl Verify {
     pub fn handle_played(&mut self, now: Instant) {
         match self.state {
             State::Speaking => {
-                if self.verdict == Verdict::Off {
+                if matches!(self.verdict, Verdict::Unheard | Verdict::Off) {
                     self.verdict = Verdict::Announced;
                 }
                 self.state = State::Done;
             }
             State::Asking => {
-                if self.verdict == Verdict::Off {
+                if self.verdict == Verdict::Unheard {
                     self.verdict = Verdict::Unverified;
                 }
                 self.state = State::Awaiting {
@@ -219,7 +223,7 @@ mod tests {
         assert_eq!(outputs(&mut v), [Output::Speak(Script::Announcement)]);
         assert_eq!(
             v.verdict(),
-            Verdict::Off,
+            Verdict::Unheard,
             "not announced before it was heard to its end"
         );
         v.handle_played(t);
@@ -270,7 +274,7 @@ mod tests {
 
         let (mut v, t) = begun(VerifyMode::Confirm);
         outputs(&mut v);
-        assert_eq!(v.verdict(), Verdict::Off);
+        assert_eq!(v.verdict(), Verdict::Unheard);
         v.handle_played(t);
         assert_eq!(v.verdict(), Verdict::Unverified, "it was asked");
         v.handle_timeout(t + Duration::from_secs(9));
@@ -294,7 +298,7 @@ mod tests {
         v.handle_digit(t, '1');
         assert_eq!(
             (outputs(&mut v), v.verdict(), v.poll_timeout()),
-            (vec![], Verdict::Off, None)
+            (vec![], Verdict::Unheard, None)
         );
     }
 

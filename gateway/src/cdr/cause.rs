@@ -1,10 +1,14 @@
 //! Why a call ended: the one table between SIP status, network reason and call record.
 //!
 //! A cause is chosen once, where the fault is seen; every other place reads this table.
+//!
+//! Size: it is one table.
 
 use std::time::Duration;
 
 use quartet_proto::sip::Reason;
+
+use super::By;
 
 /// Why a call ends, in the words every network has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,14 +38,30 @@ pub enum Cause {
     Declined,
     /// Nobody answered in time.
     Missed,
+    /// The callee has no phone registered, or no device online.
+    Offline,
     /// The caller gave up before the answer.
     Hangup,
+    /// The callee accepted, and hung up before the two could hear each other.
+    Abandoned,
+    /// The operator ended it, before anybody talked.
+    Operator,
+    /// The gateway was being stopped, and nobody talked yet.
+    Stopped,
     /// Nobody of that name or number.
     Unknown,
     /// The callee's settings, or ours, forbid it.
     Forbidden,
-    /// The two ends have no version, exchange or codec in common.
+    /// The two ends have no version or key exchange in common.
     Incompatible,
+    /// The two ends have no codec in common.
+    NoCodec,
+    /// The phone's description has no audio, or its audio is disabled.
+    NoAudio,
+    /// The phone wants SRTP, or another profile that is not served.
+    Srtp,
+    /// A description is no SDP, or does not fit the one before.
+    Description,
     /// The description wants media at an address or port that nothing is sent to.
     MediaAddress,
     /// The key exchange broke its rules.
@@ -84,93 +104,283 @@ struct Row {
     word: &'static str,
     /// The status that refuses an INVITE.
     status: u16,
-    /// What the Reason header says (protocol, cause and text, RFC 3326), where the status alone does not tell.
-    reason: Option<(&'static str, u16, &'static str)>,
+    /// What the Reason header says: protocol, cause and text (RFC 3326).
+    reason: (&'static str, u16, &'static str),
     /// What the E2EE network is told.
     discard: DiscardReason,
+    /// What it means, for the manual.
+    meaning: &'static str,
 }
+
+const LIMIT: &str = "A limit of `[limits]` was reached, or the gateway was full.";
 
 impl Cause {
     fn row(self) -> Row {
-        let row = |word, status, reason, discard| Row {
+        let row = |word, status, reason, discard, meaning| Row {
             word,
             status,
             reason,
             discard,
+            meaning,
         };
-        let q850 = |cause, text| Some(("Q.850", cause, text));
         match self {
-            Self::Answered => row("answered", 480, None, DiscardReason::Hangup),
+            Self::Answered => row(
+                "answered",
+                480,
+                ("Q.850", 16, "Normal call clearing"),
+                DiscardReason::Hangup,
+                "It was answered, and one side hung up.",
+            ),
             // A phone is not to show the call as missed (RFC 3326 §2).
             Self::Elsewhere => row(
                 "elsewhere",
                 480,
-                Some(("SIP", 200, "Call completed elsewhere")),
+                ("SIP", 200, "Call completed elsewhere"),
                 DiscardReason::Hangup,
+                "Said to phones that stop ringing because another has answered; never in a record.",
             ),
-            Self::Busy => row("busy", 486, None, DiscardReason::Busy),
-            Self::Declined => row("declined", 603, None, DiscardReason::Declined),
-            Self::Missed => row("missed", 480, None, DiscardReason::Missed),
-            Self::Hangup => row("hangup", 487, None, DiscardReason::Hangup),
-            Self::Unknown => row("unknown", 404, None, DiscardReason::Disconnect),
-            Self::Forbidden => row("forbidden", 403, None, DiscardReason::Disconnect),
+            Self::Busy => row(
+                "busy",
+                486,
+                ("Q.850", 17, "User busy"),
+                DiscardReason::Busy,
+                "The callee is in another call.",
+            ),
+            Self::Declined => row(
+                "declined",
+                603,
+                ("Q.850", 21, "Call rejected"),
+                DiscardReason::Declined,
+                "The callee refused.",
+            ),
+            Self::Missed => row(
+                "missed",
+                480,
+                ("Q.850", 19, "No answer"),
+                DiscardReason::Missed,
+                "Nobody answered in time.",
+            ),
+            Self::Offline => row(
+                "offline",
+                480,
+                ("Q.850", 20, "Callee is not registered"),
+                DiscardReason::Missed,
+                "The callee has no phone registered, or no device online.",
+            ),
+            Self::Hangup => row(
+                "hangup",
+                487,
+                ("Q.850", 16, "Caller gave up"),
+                DiscardReason::Hangup,
+                "The caller gave up before the answer.",
+            ),
+            Self::Abandoned => row(
+                "abandoned",
+                480,
+                ("Q.850", 16, "Callee hung up before media came"),
+                DiscardReason::Hangup,
+                "The callee accepted, and hung up before the two could hear each other.",
+            ),
+            Self::Operator => row(
+                "operator",
+                480,
+                ("Q.850", 16, "Ended by the operator"),
+                DiscardReason::Hangup,
+                "`quartet hangup` ended it before anybody talked.",
+            ),
+            Self::Stopped => row(
+                "stopped",
+                503,
+                ("Q.850", 41, "Gateway is being stopped"),
+                DiscardReason::Disconnect,
+                "The gateway was being stopped, and nobody talked yet.",
+            ),
+            Self::Unknown => row(
+                "unknown",
+                404,
+                ("Q.850", 1, "No such number or user"),
+                DiscardReason::Disconnect,
+                "Nobody has that name or number, or no route leads there.",
+            ),
+            Self::Forbidden => row(
+                "forbidden",
+                403,
+                ("Q.850", 57, "Not allowed"),
+                DiscardReason::Disconnect,
+                "The callee's settings, or ours, forbid it.",
+            ),
             Self::Incompatible => row(
                 "incompatible",
                 488,
-                q850(88, "No version or codec in common"),
+                ("Q.850", 88, "No version or key exchange in common"),
                 DiscardReason::Disconnect,
+                "The two ends have no version or key exchange in common.",
+            ),
+            Self::NoCodec => row(
+                "no_codec",
+                488,
+                ("Q.850", 88, "No codec in common"),
+                DiscardReason::Disconnect,
+                "The two ends have no codec in common.",
+            ),
+            Self::NoAudio => row(
+                "no_audio",
+                488,
+                ("Q.850", 88, "No audio in the description"),
+                DiscardReason::Disconnect,
+                "The phone's description has no audio, or its audio is disabled.",
+            ),
+            Self::Srtp => row(
+                "srtp",
+                488,
+                ("Q.850", 88, "SRTP and this media profile are not served"),
+                DiscardReason::Disconnect,
+                "The phone wants SRTP, or another media profile that is not served: set it to plain RTP (RTP/AVP).",
+            ),
+            Self::Description => row(
+                "description",
+                488,
+                ("Q.850", 88, "Description cannot be used"),
+                DiscardReason::Disconnect,
+                "A description is no SDP, or does not fit the one before.",
             ),
             Self::MediaAddress => row(
                 "media_address",
                 488,
-                q850(88, "Media address or port cannot be used"),
+                ("Q.850", 88, "Media address or port cannot be used"),
                 DiscardReason::Disconnect,
+                "Media would go to a host name, a group, this machine, or a port below 1024.",
             ),
             Self::KeyExchange => row(
                 "key_exchange",
                 488,
-                q850(88, "Key exchange failed"),
+                ("Q.850", 88, "Key exchange failed"),
                 DiscardReason::Disconnect,
+                "The key exchange broke its rules, or did not end in time.",
             ),
             Self::Fingerprint => row(
                 "fingerprint",
                 488,
-                q850(88, "Key fingerprint differs"),
+                ("Q.850", 88, "Key fingerprint differs"),
                 DiscardReason::Disconnect,
+                "The key's fingerprint differs: somebody may be in between.",
             ),
             Self::Dtls => row(
                 "dtls",
                 500,
-                q850(127, "Media encryption failed"),
+                ("Q.850", 127, "Media encryption failed"),
                 DiscardReason::Disconnect,
+                "The media's certificate is not the announced one, or its handshake failed.",
             ),
             Self::Signalling => row(
                 "signalling",
                 500,
-                q850(127, "Encrypted signalling failed"),
+                ("Q.850", 127, "Encrypted signalling failed"),
                 DiscardReason::Disconnect,
+                "The encrypted signalling failed.",
             ),
             Self::Network => row(
                 "network",
                 503,
-                q850(38, "Network out of order"),
+                ("Q.850", 38, "Network out of order"),
                 DiscardReason::Disconnect,
+                "The network, or one side's connection to it, is down.",
             ),
-            Self::Ice => row("ice", 500, q850(41, "No media path"), DiscardReason::Disconnect),
-            Self::Timeout => row("timeout", 500, q850(41, "Media timeout"), DiscardReason::Disconnect),
-            Self::Ports => row("ports", 503, q850(42, "No media port is free"), DiscardReason::Busy),
-            Self::Codec => row("codec", 488, q850(88, "Codec failed"), DiscardReason::Disconnect),
-            Self::Plugin => row("plugin", 500, q850(41, "Plugin failed"), DiscardReason::Disconnect),
-            Self::Media => row("media", 500, q850(41, "Media failed"), DiscardReason::Disconnect),
-            Self::Mismatch => row("mismatch", 488, q850(88, "Emojis differ"), DiscardReason::Disconnect),
-            Self::Crashed => row("crashed", 500, q850(41, "Gateway crashed"), DiscardReason::Disconnect),
-            Self::Limit { retry_after: Some(_) } => row("limit", 503, q850(42, "Limit reached"), DiscardReason::Busy),
+            Self::Ice => row(
+                "ice",
+                500,
+                ("Q.850", 41, "No media path"),
+                DiscardReason::Disconnect,
+                "No pair of addresses carries media, or none does any more.",
+            ),
+            Self::Timeout => row(
+                "timeout",
+                500,
+                ("Q.850", 41, "Media timeout"),
+                DiscardReason::Disconnect,
+                "Media had not come up in time.",
+            ),
+            Self::Ports => row(
+                "ports",
+                503,
+                ("Q.850", 42, "No media port is free"),
+                DiscardReason::Busy,
+                "There was no port for media: see `[media] ports`.",
+            ),
+            Self::Codec => row(
+                "codec",
+                488,
+                ("Q.850", 88, "Codec failed"),
+                DiscardReason::Disconnect,
+                "The codec failed, or is not there.",
+            ),
+            Self::Plugin => row(
+                "plugin",
+                500,
+                ("Q.850", 41, "Plugin failed"),
+                DiscardReason::Disconnect,
+                "A plugin broke its promise; the log names it.",
+            ),
+            Self::Media => row(
+                "media",
+                500,
+                ("Q.850", 41, "Media failed"),
+                DiscardReason::Disconnect,
+                "Media could not be set up, or was lost: also a phone that was silent and did not answer.",
+            ),
+            Self::Mismatch => row(
+                "mismatch",
+                488,
+                ("Q.850", 88, "Emojis differ"),
+                DiscardReason::Disconnect,
+                "The person with the handset said that the emojis differ.",
+            ),
+            Self::Crashed => row(
+                "crashed",
+                500,
+                ("Q.850", 41, "Gateway crashed"),
+                DiscardReason::Disconnect,
+                "The gateway crashed while the call stood.",
+            ),
+            Self::Limit { retry_after: Some(_) } => {
+                row("limit", 503, ("Q.850", 42, "Limit reached"), DiscardReason::Busy, LIMIT)
+            }
             Self::Limit { retry_after: None } => row(
                 "limit",
                 480,
-                q850(42, "Too many calls in a minute"),
+                ("Q.850", 42, "Too many calls in a minute"),
                 DiscardReason::Busy,
+                LIMIT,
             ),
+        }
+    }
+
+    /// What it means, for the manual.
+    pub fn meaning(self) -> &'static str {
+        self.row().meaning
+    }
+
+    /// Who has ended a call that the leg of this side ended: that side, if somebody there wanted it; else something failed, or time
+    /// was up.
+    pub fn by(self, side: By) -> By {
+        if self == Self::Network {
+            By::Network
+        } else if matches!(self, Self::Missed | Self::Offline | Self::Unknown | Self::Forbidden) {
+            // A refusal is the callee's; so is a failure to reach it.
+            By::Callee
+        } else if matches!(
+            self,
+            Self::Answered
+                | Self::Elsewhere
+                | Self::Busy
+                | Self::Declined
+                | Self::Hangup
+                | Self::Abandoned
+                | Self::Mismatch
+        ) {
+            side
+        } else {
+            By::Gateway
         }
     }
 
@@ -184,13 +394,14 @@ impl Cause {
         self.row().status
     }
 
-    /// The Reason header for a refusal or a BYE (RFC 3326), if the cause needs one.
-    pub fn reason(self) -> Option<Reason> {
-        self.row().reason.map(|(protocol, cause, text)| Reason {
+    /// The Reason header of a refusal, a CANCEL or a BYE (RFC 3326).
+    pub fn reason(self) -> Reason {
+        let (protocol, cause, text) = self.row().reason;
+        Reason {
             protocol: protocol.into(),
             cause,
             text: text.into(),
-        })
+        }
     }
 
     /// What an E2EE network is told when this ends the call.
@@ -212,10 +423,11 @@ impl Cause {
         match status {
             404 | 410 | 604 => Self::Unknown,
             403 | 401 | 407 => Self::Forbidden,
-            408 | 480 => Self::Missed,
+            408 => Self::Offline,
+            480 => Self::Missed,
             486 | 600 => Self::Busy,
             487 => Self::Hangup,
-            415 | 488 | 606 => Self::Incompatible,
+            415 | 488 | 606 => Self::NoCodec,
             500..=599 => Self::Network,
             _ => Self::Declined,
         }
@@ -230,9 +442,13 @@ impl Cause {
         }
     }
 
-    /// Reads what the E2EE user said when it ended a call before that; `calling` tells whether it was the user who called.
-    pub fn from_early_discard(reason: DiscardReason, calling: bool) -> Self {
+    /// Reads what the E2EE user said when it ended a call before that; `calling` tells whether it was the user who called, and
+    /// `accepted` whether it had accepted the call.
+    pub fn from_early_discard(reason: DiscardReason, calling: bool, accepted: bool) -> Self {
         match reason {
+            DiscardReason::Missed | DiscardReason::Declined | DiscardReason::Hangup if accepted && !calling => {
+                Self::Abandoned
+            }
             DiscardReason::Disconnect => Self::Network,
             DiscardReason::Missed | DiscardReason::Busy | DiscardReason::Declined | DiscardReason::Hangup
                 if calling =>
@@ -253,10 +469,18 @@ impl Cause {
             Self::Missed => 2,
             Self::Answered
             | Self::Elsewhere
+            | Self::Offline
             | Self::Hangup
+            | Self::Abandoned
+            | Self::Operator
+            | Self::Stopped
             | Self::Unknown
             | Self::Forbidden
             | Self::Incompatible
+            | Self::NoCodec
+            | Self::NoAudio
+            | Self::Srtp
+            | Self::Description
             | Self::MediaAddress
             | Self::KeyExchange
             | Self::Fingerprint
@@ -277,38 +501,48 @@ impl Cause {
     }
 }
 
+/// All causes, in the order of the manual.
+#[cfg(test)]
+pub(super) const ALL: [Cause; 32] = [
+    Cause::Answered,
+    Cause::Elsewhere,
+    Cause::Busy,
+    Cause::Declined,
+    Cause::Missed,
+    Cause::Offline,
+    Cause::Hangup,
+    Cause::Abandoned,
+    Cause::Operator,
+    Cause::Stopped,
+    Cause::Unknown,
+    Cause::Forbidden,
+    Cause::Incompatible,
+    Cause::NoCodec,
+    Cause::NoAudio,
+    Cause::Srtp,
+    Cause::Description,
+    Cause::MediaAddress,
+    Cause::KeyExchange,
+    Cause::Fingerprint,
+    Cause::Dtls,
+    Cause::Signalling,
+    Cause::Network,
+    Cause::Ice,
+    Cause::Timeout,
+    Cause::Ports,
+    Cause::Codec,
+    Cause::Plugin,
+    Cause::Media,
+    Cause::Mismatch,
+    Cause::Crashed,
+    Cause::Limit {
+        retry_after: Some(Duration::from_secs(5)),
+    },
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ALL: [Cause; 24] = [
-        Cause::Answered,
-        Cause::Elsewhere,
-        Cause::Busy,
-        Cause::Declined,
-        Cause::Missed,
-        Cause::Hangup,
-        Cause::Unknown,
-        Cause::Forbidden,
-        Cause::Incompatible,
-        Cause::MediaAddress,
-        Cause::KeyExchange,
-        Cause::Fingerprint,
-        Cause::Dtls,
-        Cause::Signalling,
-        Cause::Network,
-        Cause::Ice,
-        Cause::Timeout,
-        Cause::Ports,
-        Cause::Codec,
-        Cause::Plugin,
-        Cause::Media,
-        Cause::Mismatch,
-        Cause::Crashed,
-        Cause::Limit {
-            retry_after: Some(Duration::from_secs(5)),
-        },
-    ];
 
     #[test]
     fn every_cause_has_its_own_word_and_a_final_status() {
@@ -326,7 +560,6 @@ mod tests {
             Cause::Mismatch,
             Cause::Signalling,
         ] {
-            assert!(cause.reason().is_some(), "{cause:?}");
             assert_eq!(cause.discard(), DiscardReason::Disconnect);
         }
     }
@@ -334,12 +567,19 @@ mod tests {
     #[test]
     fn busy_and_missed_survive_the_way_through() {
         assert_eq!(Cause::from_status(486).discard(), DiscardReason::Busy);
-        assert_eq!(Cause::from_early_discard(DiscardReason::Busy, false).status(), 486);
-        assert_eq!(Cause::from_early_discard(DiscardReason::Missed, false).status(), 480);
+        let early = Cause::from_early_discard;
+        assert_eq!(early(DiscardReason::Busy, false, false).status(), 486);
+        assert_eq!(early(DiscardReason::Missed, false, false).status(), 480);
         assert_eq!(
-            Cause::from_early_discard(DiscardReason::Missed, true),
+            early(DiscardReason::Missed, true, false),
             Cause::Hangup,
             "the caller gave up"
+        );
+        assert_eq!(early(DiscardReason::Hangup, false, false), Cause::Declined);
+        assert_eq!(
+            early(DiscardReason::Hangup, false, true),
+            Cause::Abandoned,
+            "it had been accepted"
         );
         assert_eq!(Cause::from_discard(DiscardReason::Hangup), Cause::Answered);
     }

@@ -187,7 +187,7 @@ impl Exchange {
             } else if free.len() < users.len() {
                 Cause::Busy
             } else {
-                Cause::Missed
+                Cause::Offline
             });
         }
         let rung = called.iter().map(|phone| phone.user.as_str());
@@ -230,7 +230,7 @@ impl Exchange {
                 let command = SipCommand::Reject {
                     dialog,
                     status: cause.status(),
-                    reason: cause.reason(),
+                    reason: Some(cause.reason()),
                     retry_after: cause.retry_after().map(|after| after.as_secs() as u32),
                 };
                 if let Err(error) = self.endpoint.handle_command(now, command) {

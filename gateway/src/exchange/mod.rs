@@ -24,7 +24,7 @@ use quartet_proto::sip::{DialogKey, Endpoint, SavedBinding, SipCommand, SipError
 use rand_core::CryptoRng;
 
 use crate::call::{Action, Call, CallKey, Instance, Leg};
-use crate::cdr::{Cause, Direction, Record};
+use crate::cdr::{By, Cause, Direction, Record};
 use crate::config::Addresses;
 use crate::log::Summaries;
 use crate::media::{LegKey, MediaCommand, MediaEvent};
@@ -267,21 +267,21 @@ impl Exchange {
         self.stopping = true;
         let keys: Vec<_> = self.calls.keys().copied().collect();
         for key in keys {
-            self.end_call(now, key, Cause::Network);
+            self.end_call(now, key, Cause::Stopped, By::Gateway);
         }
     }
 
     /// The operator ends a call; false if there is none of that key.
     pub fn hang_up(&mut self, now: Instant, key: CallKey) -> bool {
-        self.end_call(now, key, Cause::Declined)
+        self.end_call(now, key, Cause::Operator, By::Operator)
     }
 
     /// Ends a call; `cause` is for one in which nobody talks yet.
-    fn end_call(&mut self, now: Instant, key: CallKey, cause: Cause) -> bool {
+    fn end_call(&mut self, now: Instant, key: CallKey, cause: Cause, by: By) -> bool {
         let Some(call) = self.calls.get_mut(&key) else {
             return false;
         };
-        call.hang_up(now, cause);
+        call.hang_up(now, cause, by);
         self.run_actions(now, key);
         self.drain_events(now);
         true
@@ -381,6 +381,7 @@ impl Exchange {
                     tracing::info!(
                         call = %key,
                         cause = record.cause,
+                        by = record.by.word(),
                         verdict = record.verdict.word(),
                         "call ended"
                     );

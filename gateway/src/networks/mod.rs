@@ -321,7 +321,7 @@ impl Refusal {
     pub fn cause(&self) -> Cause {
         match self {
             Self::UnknownUser => Cause::Unknown,
-            Self::Offline => Cause::Missed,
+            Self::Offline => Cause::Offline,
             Self::Busy => Cause::Busy,
             Self::Forbidden => Cause::Forbidden,
             Self::RateLimited { retry_after } => Cause::Limit {

@@ -9,7 +9,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Row, Transaction, TransactionBehavior, params};
 
 use super::{Store, StoreError};
-use crate::cdr::{Cause, Direction, Record, Verdict};
+use crate::cdr::{By, Cause, Direction, Record, Verdict};
 
 /// A binding of the registrar, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,6 +211,7 @@ fn crashed(row: &Row<'_>) -> rusqlite::Result<Record> {
         network: row.get(7)?,
         route: row.get(8)?,
         cause: Cause::Crashed.word(),
+        by: By::Gateway,
         count: 1,
         verdict: text(row, 9, Verdict::from_word)?,
         legs: Vec::new(),

@@ -58,10 +58,25 @@ const STEPS: [&str; 4] = [
          name  TEXT PRIMARY KEY,
          value BLOB NOT NULL CHECK (length(value) = 32)
      ) STRICT, WITHOUT ROWID;",
-    // The number that the callee was shown, where it is not that of the caller's account; where a phone is, below proxies that are
-    // trusted.
-    "ALTER TABLE calls ADD COLUMN shown TEXT;
-     ALTER TABLE bindings ADD COLUMN origin TEXT;",
+    // The number that the callee was shown, where it is not that of the caller's account; a verdict more, for which the table is made
+    // anew; where a phone is, below proxies that are trusted.
+    r#"ALTER TABLE calls RENAME TO calls_3;
+     CREATE TABLE calls (
+         call      TEXT PRIMARY KEY,
+         start_ms  INTEGER NOT NULL,
+         answer_ms INTEGER,
+         end_ms    INTEGER NOT NULL,
+         "from"    TEXT NOT NULL,
+         "to"      TEXT NOT NULL,
+         shown     TEXT,
+         direction TEXT NOT NULL CHECK (direction IN ('outgoing', 'incoming')),
+         network   TEXT,
+         route     TEXT,
+         verdict   TEXT NOT NULL
+     ) STRICT, WITHOUT ROWID;
+     INSERT INTO calls SELECT call, start_ms, answer_ms, end_ms, "from", "to", NULL, direction, network, route, verdict FROM calls_3;
+     DROP TABLE calls_3;
+     ALTER TABLE bindings ADD COLUMN origin TEXT;"#,
 ];
 
 /// Does the steps that a file of our own, or an empty one, still lacks; each in one transaction, so that a file is at one

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use quartet_proto::net::{FiveTuple, Protocol};
 
 use super::*;
-use crate::cdr::{Direction, Record, Verdict};
+use crate::cdr::{By, Direction, Record, Verdict};
 
 /// A folder of its own for one test, gone at its end.
 pub(super) struct Folder(pub(super) PathBuf);
@@ -498,6 +498,7 @@ fn running_calls_outlive_the_process_as_crashed_ones() {
                 network: answer.map(|_| "hub".into()),
                 route: answer.map(|_| "people".into()),
                 cause: "crashed",
+                by: By::Gateway,
                 count: 1,
                 verdict,
                 legs: Vec::new(),
@@ -527,6 +528,7 @@ fn a_clock_before_1970_is_kept_too() {
         end: start,
         answer: None,
         cause: "crashed",
+        by: By::Gateway,
         legs: Vec::new(),
         ..crate::cdr::tests::record()
     };

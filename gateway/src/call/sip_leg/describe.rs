@@ -46,7 +46,7 @@ impl SipLeg {
                 .ok()
         };
         offer_answer::answer(offer, &self.local(lines), &mut fmtp).map_err(|error| {
-            tracing::debug!(%error, "offer");
+            tracing::info!(%error, "offer");
             cause(error)
         })
     }
@@ -54,8 +54,8 @@ impl SipLeg {
     /// Takes the answer to our offer.
     pub(super) fn accept(&self, offer: &SessionDescription, body: Option<&[u8]>) -> Result<Agreed, Cause> {
         let answer = SessionDescription::parse(body.unwrap_or_default()).map_err(|error| {
-            tracing::debug!(%error, "answer");
-            Cause::Incompatible
+            tracing::info!(%error, "answer");
+            Cause::Description
         })?;
         let registry = &self.config.registry;
         let mut fits = |ours: &Codec, theirs: &Codec| {
@@ -63,7 +63,7 @@ impl SipLeg {
             table.is_none_or(|table| table.fmtp(FmtpRole::Accept, &theirs.fmtp).is_ok())
         };
         offer_answer::accept(offer, &answer, self.local("").loopback, &mut fits).map_err(|error| {
-            tracing::debug!(%error, "answer");
+            tracing::info!(%error, "answer");
             cause(error)
         })
     }
@@ -123,9 +123,11 @@ fn also(also: &Receivable) -> OtherCodec {
 
 /// What a description that nothing can be agreed on ends a call with.
 fn cause(error: OfferAnswerError) -> Cause {
-    if matches!(error, OfferAnswerError::BadAddress | OfferAnswerError::BadPort) {
-        Cause::MediaAddress
-    } else {
-        Cause::Incompatible
+    match error {
+        OfferAnswerError::BadAddress | OfferAnswerError::BadPort => Cause::MediaAddress,
+        OfferAnswerError::NoAudio => Cause::NoAudio,
+        OfferAnswerError::SrtpRequired | OfferAnswerError::UnsupportedProfile => Cause::Srtp,
+        OfferAnswerError::NoCommonCodec | OfferAnswerError::Refused => Cause::NoCodec,
+        OfferAnswerError::Mismatch | _ => Cause::Description,
     }
 }

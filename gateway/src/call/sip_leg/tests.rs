@@ -210,7 +210,7 @@ fn media_for_a_group_or_for_ourselves_is_refused_by_name() {
         let refused = SipLeg::incoming(config(1, [192, 0, 2, 9].into()), DialogKey(1), Some(&body));
         let cause = refused.map(|_| ()).unwrap_err();
         assert_eq!((cause, cause.status()), (Cause::MediaAddress, 488), "{connection}");
-        assert_eq!(cause.reason().unwrap().text, why);
+        assert_eq!(cause.reason().text, why);
         // As an answer to our offer it ends the call.
         let mut leg = answered(body.clone());
         assert_eq!(told(&mut leg), [format!("BYE {why}")], "{connection}");
@@ -233,16 +233,75 @@ fn the_hold_of_old_is_no_address_and_no_refusal() {
     assert!(matches!(leg.poll_event(), Some(LegEvent::Connected)));
 }
 
-/// A NAT may have given the phone's media another port meanwhile: what it asks for again is to be looked for again.
-#[test]
-fn the_same_offer_again_opens_the_latch_again() {
+fn with_g711() -> SipLegConfig {
     let mut config = config(1, [192, 0, 2, 9].into());
     config.registry = Arc::new(Registry::from_static(&[(
         "quartet_plugin_codec_g711",
         &codec_g711::quartet_plugin_codec_g711,
     )]));
+    config
+}
+
+/// Seen: "No version or codec in common" for all of these.
+#[test]
+fn what_is_wrong_with_an_offer_is_said_in_a_word_of_its_own() {
+    let session = "v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n";
+    for (body, word, text) in [
+        (format!("{session}m=audio 4000 RTP/AVP 0\r\n"), "", ""),
+        (
+            format!("{session}m=audio 4000 RTP/SAVP 0\r\n"),
+            "srtp",
+            "SRTP and this media profile are not served",
+        ),
+        (
+            format!("{session}m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n"),
+            "srtp",
+            "SRTP and this media profile are not served",
+        ),
+        (
+            format!("{session}m=video 4000 RTP/AVP 96\r\n"),
+            "no_audio",
+            "No audio in the description",
+        ),
+        (session.to_owned(), "no_audio", "No audio in the description"),
+        (
+            format!("{session}m=audio 0 RTP/AVP 0\r\n"),
+            "no_audio",
+            "No audio in the description",
+        ),
+        (
+            format!("{session}m=audio 4000 RTP/AVP 18\r\n"),
+            "no_codec",
+            "No codec in common",
+        ),
+        (
+            format!(
+                "{}m=audio 4000 RTP/AVP 0\r\n",
+                session.replace("192.0.2.9", "phone.example")
+            ),
+            "media_address",
+            "Media address or port cannot be used",
+        ),
+        (
+            format!("{session}m=audio many RTP/AVP 0\r\n"),
+            "description",
+            "Description cannot be used",
+        ),
+    ] {
+        let refused = SipLeg::incoming(with_g711(), DialogKey(1), Some(body.as_bytes()));
+        let cause = refused.map(|_| ()).err();
+        let said = cause
+            .map(|cause| (cause.word(), cause.reason().text))
+            .unwrap_or_default();
+        assert_eq!((said.0, said.1.as_str()), (word, text), "{body}");
+    }
+}
+
+/// A NAT may have given the phone's media another port meanwhile: what it asks for again is to be looked for again.
+#[test]
+fn the_same_offer_again_opens_the_latch_again() {
     let body = audio("IN IP4 10.0.0.5", 4_000);
-    let mut leg = SipLeg::incoming(config, DialogKey(1), Some(&body)).unwrap();
+    let mut leg = SipLeg::incoming(with_g711(), DialogKey(1), Some(&body)).unwrap();
     let lines = "c:192.0.2.1\nport:4000\nrtcp-port:4001\n".to_owned();
     leg.handle_media(MediaEvent::Local { leg: LegKey(1), lines });
     leg.handle_command(LegCommand::Answer { display: None });
@@ -263,7 +322,7 @@ fn a_phone_of_this_machine_may_name_loopback() {
     let body = audio("IN IP4 127.0.0.1", 4_000);
     let refused = SipLeg::incoming(config(1, [127, 0, 0, 1].into()), DialogKey(1), Some(&body));
     // There is no codec in these tests: that is found after the address.
-    assert_eq!(refused.map(|_| ()).unwrap_err(), Cause::Incompatible);
+    assert_eq!(refused.map(|_| ()).unwrap_err(), Cause::NoCodec);
 }
 
 #[test]

@@ -203,8 +203,9 @@ fn table(states: &[State]) -> String {
                 .collect::<Vec<_>>()
                 .join(", ");
             lines.push(format!(
-                "{state:10} {ending:20} {:12} | {phone:10} | {user}",
-                world.cause()
+                "{state:10} {ending:20} {:12} {:8} | {phone:10} | {user}",
+                world.cause(),
+                world.records[0].by.word()
             ));
         }
     }

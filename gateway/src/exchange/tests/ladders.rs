@@ -272,7 +272,7 @@ fn limits_refuse_with_a_cause_each() {
         assert_eq!(world.cause(), cause, "{number}");
         world.assert_empty();
     }
-    for (to, cause) in [("100@gw", "missed"), ("999@gw", "declined"), ("x@gw", "declined")] {
+    for (to, cause) in [("100@gw", "offline"), ("999@gw", "declined"), ("x@gw", "declined")] {
         let mut world = World::new("");
         world.user_dials(to);
         assert_eq!(world.cause(), cause, "{to}");
@@ -440,7 +440,7 @@ fn the_emojis_are_spoken_and_checked() {
     );
     world.hang_up(0);
     world.drain();
-    assert_eq!(world.records[0].verdict.word(), "off");
+    assert_eq!(world.records[0].verdict.word(), "unheard");
 
     // Nor can anybody confirm words that he has not heard.
     let mut world = World::new("[call]\nverify = \"confirm\"\n");
@@ -452,7 +452,7 @@ fn the_emojis_are_spoken_and_checked() {
     assert_eq!(world.spoken.len(), 0);
     world.hang_up(0);
     world.drain();
-    assert_eq!(world.records[0].verdict.word(), "off");
+    assert_eq!(world.records[0].verdict.word(), "unheard");
 }
 
 /// What is asked for while sound is being made is said after that, and nothing is played to a call that is over.

@@ -246,10 +246,6 @@ impl Adapter {
                 });
             }
         }
-        if offers.is_empty() {
-            // Nothing in common: the caller hears at once that no call can come of it.
-            return self.send_discard(now, call, DiscardReason::Disconnect, Duration::ZERO);
-        }
         let versions: Vec<String> = body.library_versions.into_iter().map(String::from).collect();
         let exchanges = offers.iter().map(|offer| offer.exchange).collect();
         if !self.calls.insert(call, Call::incoming(exchanges, versions.clone())) {

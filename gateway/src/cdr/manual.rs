@@ -1,0 +1,101 @@
+//! docs/records.md, made from the tables here.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::cause::ALL;
+use super::{By, Verdict, tests};
+
+/// The fields of a record, in their order.
+const FIELDS: &[(&str, &str)] = &[
+    (
+        "call",
+        "The call's key, as `quartet calls`, the log and `X-Quartet-Call` show it; no restart repeats it.",
+    ),
+    ("start", "When the first side asked for it; all times are UTC."),
+    ("answer", "When it was answered; null if nobody did."),
+    ("end", "When it was over on both sides."),
+    ("from", "Who called: a phone's login name, or a user of the network."),
+    ("to", "Who was called; as it was dialled, where no route was found."),
+    (
+        "shown",
+        "The number that the callee saw as the caller (`may_assert`), if it is another than `from`; empty if none was shown.",
+    ),
+    (
+        "direction",
+        "`outgoing`: from a phone to a network; `incoming`: from a network to phones.",
+    ),
+    ("network", "The network, as in routes.conf; null if no route was found."),
+    ("route", "The name of the route that decided; null if none did."),
+    ("cause", "How it ended: a word of the table below."),
+    (
+        "by",
+        "Who ended it: `caller`, `callee`, `network`, `gateway` or `operator`.",
+    ),
+    (
+        "count",
+        "Only where a limit refused the same caller again and again in a minute: how many calls the line stands for.",
+    ),
+    ("verdict", "What became of the four emojis: a word of the table below."),
+    (
+        "legs",
+        "The sides that had media, the phone first: `side`, `codec`, packets `received` and `lost`, `jitter_ms` at the end.",
+    ),
+    (
+        "duration_ms",
+        "How long the people could talk, from the answer to the end.",
+    ),
+];
+
+fn page() -> String {
+    let mut page = String::from(
+        "# Call records\n\n<!-- Generated from the tables in gateway/src/cdr: run `UPDATE=1 cargo test -p quartet cdr`. -->\n\n\
+         A line of JSON for each call, at its end, in the file that `[cdr] path` names; refused calls have one too. They never hold\n\
+         keys. What a phone hears or shows of a refusal is the SIP status and the Reason header (RFC 3326), which every response,\n\
+         CANCEL and BYE of ours has; the same word is in the log at INFO.\n\n## Fields\n\n| field | meaning |\n|---|---|\n",
+    );
+    for (field, meaning) in FIELDS {
+        let _ = writeln!(page, "| `{field}` | {meaning} |");
+    }
+    page.push_str("\n## Causes\n\n| cause | SIP status | Reason | meaning |\n|---|---|---|---|\n");
+    for cause in ALL {
+        let reason = cause.reason();
+        let (word, status, meaning) = (cause.word(), cause.status(), cause.meaning());
+        let _ = writeln!(
+            page,
+            "| `{word}` | {status} | {};cause={};text=\"{}\" | {meaning} |",
+            reason.protocol, reason.cause, reason.text
+        );
+    }
+    page.push_str("\nA call that is answered and then ended is hung up with BYE; its Reason is that of the cause.\n");
+    page.push_str("\n## Verdicts\n\n| verdict | meaning |\n|---|---|\n");
+    for verdict in Verdict::ALL {
+        let _ = writeln!(page, "| `{}` | {} |", verdict.word(), verdict.meaning());
+    }
+    page
+}
+
+#[test]
+fn the_manual_has_every_field_cause_and_verdict() {
+    let record = super::Record {
+        shown: Some("237".into()),
+        by: By::Operator,
+        count: 2,
+        ..tests::record()
+    };
+    let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&record.to_line()).unwrap();
+    let mut fields: Vec<_> = line.keys().map(String::as_str).collect();
+    let mut described: Vec<_> = FIELDS.iter().map(|(field, _)| *field).collect();
+    fields.sort_unstable();
+    described.sort_unstable();
+    assert_eq!(described, fields);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/records.md");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&file, page()).unwrap();
+    }
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        kept == page(),
+        "docs/records.md is not what the tables make; run UPDATE=1 cargo test -p quartet cdr"
+    );
+}
