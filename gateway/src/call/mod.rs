@@ -30,8 +30,6 @@ pub use leg::{Action, KeyExchangeJob, KeyExchangeResult, Leg, LegCommand, LegEve
 use liveness::Liveness;
 use member::{Member, Phase};
 use record::Times;
-#[doc(hidden)] // for tests/fuzz
-pub use sip_leg::info::key as info_key;
 pub use sip_leg::{SipLeg, SipLegConfig};
 pub use terms::{Parties, Policy, State};
 pub use verify::{Output as VerifyOutput, Script, Verify};

@@ -5,11 +5,10 @@
 
 mod config;
 mod describe;
-pub(super) mod info;
 
 use std::collections::VecDeque;
 
-use quartet_proto::sdp::{Agreed, SessionDescription, offer_answer};
+use quartet_proto::sdp::{Agreed, Codec, SessionDescription};
 use quartet_proto::sip::{Contact, DialogKey, NameAddr, OutgoingInvite, SipCommand, SipEvent};
 
 pub use self::config::SipLegConfig;
@@ -70,7 +69,10 @@ pub struct SipLeg {
     agreed: Option<Agreed>,
     /// What media was last told of it.
     media_codec: Option<LegCodec>,
-    version: u64,
+    /// Our latest description.
+    sent: Option<SessionDescription>,
+    /// All codecs that either side has described: their numbers keep their meaning.
+    used: Vec<Codec>,
     hold: bool,
     /// How its keys come: the way of the first one. A phone that says each key in both ways pressed it once.
     keys: Option<KeyWay>,
@@ -121,7 +123,8 @@ impl SipLeg {
             pending: None,
             agreed: None,
             media_codec: None,
-            version: 1,
+            sent: None,
+            used: Vec::new(),
             hold: false,
             keys: None,
             probed: false,
@@ -210,11 +213,7 @@ impl SipLeg {
                     self.over(Cause::Network);
                 }
             }
-            SipEvent::Info { content_type, body, .. } => {
-                if let Some(key) = info::key(&content_type, &body) {
-                    self.on_key(KeyWay::Info, key);
-                }
-            }
+            SipEvent::Dtmf { digit, .. } => self.on_key(KeyWay::Info, digit),
             SipEvent::Moved { origin, .. } => {
                 self.config.signalling_peer_ip = origin;
                 self.tell_remote();
@@ -286,8 +285,9 @@ impl SipLeg {
         let (body, ours) = match &offer {
             Some(offer) => match self.answer_to(offer, &lines) {
                 Ok(answered) => {
+                    self.note_used(offer);
                     self.agree(answered.agreed);
-                    (answered.description.to_bytes(), None)
+                    (self.describe(answered.description).to_bytes(), None)
                 }
                 Err(cause) => {
                     self.state = State::Waiting { offer: None };
@@ -295,7 +295,7 @@ impl SipLeg {
                 }
             },
             None => {
-                let ours = offer_answer::offer(&self.local(&lines));
+                let ours = self.offer(&lines);
                 (ours.to_bytes(), Some(ours))
             }
         };
@@ -311,7 +311,7 @@ impl SipLeg {
     /// Calls the phone once our transport has told its address.
     fn invite(&mut self) {
         let Some(lines) = self.lines.clone() else { return };
-        let offer = offer_answer::offer(&self.local(&lines));
+        let offer = self.offer(&lines);
         let State::Opening { contact, from, to } = std::mem::replace(&mut self.state, State::Ended) else {
             return;
         };
@@ -363,13 +363,12 @@ impl SipLeg {
     /// The phone changes the session: hold, resume, another address or codec.
     fn on_reinvite(&mut self, body: Option<&[u8]>) {
         let lines = self.lines.clone().unwrap_or_default();
-        self.version += 1;
         let offer = body.and_then(|body| SessionDescription::parse(body).ok());
         let answered = match (&offer, body) {
             (Some(offer), _) => self.answer_to(offer, &lines),
             (None, Some(_)) => Err(Cause::Description),
             (None, None) => {
-                let ours = offer_answer::offer(&self.local(&lines));
+                let ours = self.offer(&lines);
                 self.sip(SipCommand::Accept {
                     dialog: self.dialog,
                     body: Some(ours.to_bytes()),
@@ -382,8 +381,9 @@ impl SipLeg {
         };
         match answered {
             Ok(answered) => {
+                offer.iter().for_each(|offer| self.note_used(offer));
                 self.agree(answered.agreed);
-                let body = Some(answered.description.to_bytes());
+                let body = Some(self.describe(answered.description).to_bytes());
                 self.sip(SipCommand::Accept {
                     dialog: self.dialog,
                     body,

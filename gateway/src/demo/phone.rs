@@ -299,7 +299,7 @@ impl Task {
             | SipEvent::Bye { .. }
             | SipEvent::Lost { .. }
             | SipEvent::Ended { .. }
-            | SipEvent::Info { .. }
+            | SipEvent::Dtmf { .. }
             | SipEvent::Reinvite { .. }
             | SipEvent::Moved { .. }) => {
                 if let Some((dialog, leg)) = &mut self.leg

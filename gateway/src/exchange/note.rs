@@ -42,7 +42,7 @@ impl Exchange {
             | SipEvent::Bye { .. }
             | SipEvent::Lost { .. }
             | SipEvent::Ended { .. }
-            | SipEvent::Info { .. }
+            | SipEvent::Dtmf { .. }
             | SipEvent::Reinvite { .. }
             | SipEvent::Moved { .. }
             | SipEvent::Registered { .. }

@@ -31,7 +31,8 @@ pub fn digit(code: u8) -> Option<char> {
 /// Turns the packets of telephone events into one key per press.
 ///
 /// A key is reported with the first packet of its event that arrives, whichever that is; the rest of the event is
-/// recognised by its timestamp, which counts for one SSRC: another one begins anew.
+/// recognised by its timestamp and code, which count for one SSRC: another one begins anew. Some phones give several keys one
+/// timestamp.
 #[derive(Clone, Debug, Default)]
 pub struct Receiver {
     last: Option<Heard>,
@@ -44,6 +45,14 @@ struct Heard {
     code: u8,
     duration: u16,
     ended: bool,
+    /// The events heard under this timestamp, a bit each; those that are no keys share one.
+    codes: u32,
+}
+
+impl Heard {
+    fn bit(&self) -> u32 {
+        1 << self.code.min(31)
+    }
 }
 
 impl Receiver {
@@ -58,18 +67,27 @@ impl Receiver {
         let [code, flags, high, low, ..] = *payload else {
             return None;
         };
-        let heard = Heard {
+        let mut heard = Heard {
             ssrc,
             timestamp,
             code,
             duration: u16::from_be_bytes([high, low]),
             ended: flags & 0x80 != 0,
+            codes: 0,
         };
+        heard.codes = heard.bit();
         if let Some(last) = self.last.as_mut().filter(|last| last.ssrc == ssrc) {
-            if last.timestamp == timestamp {
-                last.ended |= heard.ended;
-                last.duration = last.duration.max(heard.duration);
+            if last.timestamp == timestamp && last.codes & heard.bit() != 0 {
+                if last.code == code {
+                    last.ended |= heard.ended;
+                    last.duration = last.duration.max(heard.duration);
+                }
                 return None;
+            }
+            if last.timestamp == timestamp {
+                heard.codes |= last.codes;
+                *last = heard;
+                return digit(code);
             }
             // A repetition of an earlier press comes soon; a clock that jumped back began anew.
             if (1..=LATEST).contains(&last.timestamp.wrapping_sub(timestamp)) {
@@ -235,5 +253,22 @@ mod tests {
         let steps = Press::new('#', 0, 0).unwrap().count();
         assert_eq!(steps, 3);
         assert!(Press::new('#', u16::MAX, u16::MAX).unwrap().count() == 3);
+    }
+
+    /// Seen with phones whose keys are all of one timestamp, or at least those pressed quickly.
+    #[test]
+    fn keys_under_one_timestamp_are_told_apart_by_their_code() {
+        let mut receiver = Receiver::new();
+        let mut keys = String::new();
+        for code in [1, 2, 10] {
+            for (flags, duration) in [(10, 160), (10, 320), (0x8A, 480), (0x8A, 480), (0x8A, 480)] {
+                keys.extend(receiver.receive(7, 1_000, &[code, flags, (duration >> 8) as u8, duration as u8]));
+            }
+        }
+        // A late repetition of the first.
+        keys.extend(receiver.receive(7, 1_000, &[1, 0x8A, 1, 224]));
+        assert_eq!(keys, "12*");
+        keys.extend(receiver.receive(7, 3_000, &[1, 10, 0, 160]));
+        assert_eq!(keys, "12*1");
     }
 }

@@ -10,20 +10,29 @@ const EVENT_PAYLOAD_TYPE: u8 = 101;
 /// Payload type of comfort noise at 8 kHz (RFC 3389).
 const COMFORT_NOISE: u8 = 13;
 
-pub(super) fn offered_codecs(local: &Local<'_>) -> Vec<Codec> {
+/// Our codecs for an offer. In a dialog, what was described before in `used` keeps its number, and no number changes its meaning
+/// (RFC 3264 §8.3.2).
+pub(super) fn offered_codecs(local: &Local<'_>, used: &[Codec]) -> Vec<Codec> {
     let mut codecs: Vec<Codec> = Vec::new();
+    let before = |name: &str, clock: u32, channels: u8| {
+        let mut same = used.iter().filter(|codec| codec.same_encoding(name, clock, channels));
+        same.next().map(|codec| codec.payload_type)
+    };
+    let is_used = |number: u8| used.iter().any(|codec| codec.payload_type == number);
     let reserved: Vec<u8> = local.codecs.iter().filter_map(|codec| codec.payload_type).collect();
     let free = |codecs: &[Codec], wish: Option<u8>| {
         let taken = |number: &u8| {
-            reserved.contains(number)
+            is_used(*number)
+                || reserved.contains(number)
                 || (local.telephone_event && wish.is_none() && *number == EVENT_PAYLOAD_TYPE)
                 || codecs.iter().any(|codec| codec.payload_type == *number)
         };
         wish.into_iter().chain(96..=127).find(|number| !taken(number))
     };
     for ours in local.codecs {
-        let static_number = ours
-            .payload_type
+        let known = before(&ours.name, ours.clock, ours.channels);
+        let static_number = known
+            .or(ours.payload_type.filter(|number| !is_used(*number)))
             .filter(|number| !codecs.iter().any(|codec| codec.payload_type == *number));
         // Thirty-two dynamic numbers: a codec beyond them is not offered.
         let Some(payload_type) = static_number.or_else(|| free(&codecs, None)) else {
@@ -50,7 +59,8 @@ pub(super) fn offered_codecs(local: &Local<'_>) -> Vec<Codec> {
             let known = codecs
                 .iter()
                 .any(|codec| codec.is_telephone_event() && codec.clock == clock);
-            if let Some(payload_type) = free(&codecs, wish).filter(|_| !known) {
+            let number = before("telephone-event", clock, 1).or_else(|| free(&codecs, wish));
+            if let Some(payload_type) = number.filter(|_| !known) {
                 codecs.push(event_codec(payload_type, clock, EVENTS));
             }
         }

@@ -160,12 +160,34 @@ pub fn offer(local: &Local<'_>) -> SessionDescription {
     media.set_transport(local.lines, local.rtcp_mux);
     media.direction = local.direction;
     media.ptime_ms = local.ptime_ms;
-    media.codecs = offered_codecs(local);
+    media.codecs = offered_codecs(local, &[]);
     SessionDescription {
         origin: local.origin.clone(),
         name: "-".to_owned(),
         media: vec![media],
     }
+}
+
+/// Makes an offer within a dialog, after our description `before`: with the same lines in the same order, all but the audio one
+/// disabled, and the numbers of the codecs that were `used` by either side (RFC 3264 §8).
+pub fn offer_again(local: &Local<'_>, before: &SessionDescription, used: &[Codec]) -> SessionDescription {
+    let mut offer = offer(local);
+    let Some(mut audio) = offer.media.pop() else {
+        return offer;
+    };
+    audio.codecs = offered_codecs(local, used);
+    let is_audio = |media: &MediaDescription| media.kind == MediaKind::Audio;
+    let open = before.media.iter().position(|media| is_audio(media) && media.port != 0);
+    let place = open.or_else(|| before.media.iter().position(is_audio));
+    offer.media = before.media.iter().map(|media| refused(media, &audio)).collect();
+    match place.and_then(|place| offer.media.get_mut(place)) {
+        Some(line) => {
+            audio.mid = line.mid.take();
+            *line = audio;
+        }
+        None => offer.media.push(audio),
+    }
+    offer
 }
 
 fn our_media(local: &Local<'_>, profile: &str) -> MediaDescription {

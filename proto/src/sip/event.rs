@@ -164,14 +164,12 @@ pub enum SipEvent {
         /// The dialog.
         dialog: DialogKey,
     },
-    /// INFO within the dialog; 200 is sent.
-    Info {
+    /// A key was pressed, by INFO within the dialog; 200 is sent.
+    Dtmf {
         /// The dialog.
         dialog: DialogKey,
-        /// `Content-Type`, lower case, without parameters.
-        content_type: String,
-        /// The body.
-        body: Vec<u8>,
+        /// The key: `0` to `9`, `*`, `#`, `A` to `D`.
+        digit: char,
     },
     /// The peer wants to change the session: `Accept` or `Reject` the same dialog.
     Reinvite {
@@ -210,7 +208,7 @@ impl SipEvent {
             | Self::Bye { dialog, .. }
             | Self::Lost { dialog }
             | Self::Ended { dialog }
-            | Self::Info { dialog, .. }
+            | Self::Dtmf { dialog, .. }
             | Self::Reinvite { dialog, .. }
             | Self::Moved { dialog, .. } => Some(*dialog),
             Self::ContactChanged { .. }

@@ -9,6 +9,7 @@ use thiserror::Error;
 pub mod auth;
 pub mod command;
 mod dialog;
+pub mod dtmf_info;
 pub mod endpoint;
 pub mod event;
 pub mod limits;

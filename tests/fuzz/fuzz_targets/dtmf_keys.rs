@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use quartet::call::info_key;
 use quartet_proto::rtp::dtmf::{Press, Receiver, code, digit};
+use quartet_proto::sip::dtmf_info;
 
 const KEYS: &str = "0123456789*#ABCD";
 
@@ -42,7 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
         [kind, body @ ..] => {
             let kind = ["application/dtmf-relay", "application/dtmf", "Application/DTMF-Relay", "text/plain"]
                 [usize::from(kind % 4)];
-            let key = info_key(kind, body);
+            let key = dtmf_info::key(kind, body);
             assert!(key.is_none_or(|key| KEYS.contains(key) && code(key).is_some()), "{key:?}");
             assert!(kind != "text/plain" || key.is_none());
         }

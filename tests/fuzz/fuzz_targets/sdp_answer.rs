@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use quartet_proto::net::is_destination;
-use quartet_proto::sdp::offer_answer::{Local, LocalCodec, accept, answer, offer};
+use quartet_proto::sdp::offer_answer::{Local, LocalCodec, accept, answer, offer, offer_again};
 use quartet_proto::sdp::{Agreed, Direction, Origin, SessionDescription};
 
 /// Nothing is sent to a group, to nowhere or to ourselves.
@@ -47,6 +47,17 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(answered) = answer(&theirs, &local, &mut |_, remote| Some(remote.to_owned())) {
         assert_eq!(answered.description.media.len(), theirs.media.len());
         check(&answered.agreed);
+        // A later offer of ours has the same lines, and each number once.
+        let used: Vec<_> = theirs.media.iter().flat_map(|media| media.codecs.clone()).collect();
+        let again = offer_again(&local, &answered.description, &used);
+        assert_eq!(again.media.len(), answered.description.media.len());
+        let open = again.media.iter().filter(|media| media.port != 0).collect::<Vec<_>>();
+        for media in open {
+            let mut numbers: Vec<_> = media.codecs.iter().map(|codec| codec.payload_type).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            assert_eq!(numbers.len(), media.codecs.len(), "{:?}", media.codecs);
+        }
     }
     if let Ok(agreed) = accept(&offer(&local), &theirs, false, &mut |_, _| true) {
         check(&agreed);

@@ -122,7 +122,7 @@ impl Subject {
         let from_peer =
             cause.is_some_and(|c| c.account == Some(&dialog.account) || self.proxies.contains(&c.address.ip()));
         match event {
-            SipEvent::Bye { .. } | SipEvent::Cancelled { .. } | SipEvent::Info { .. } | SipEvent::Reinvite { .. } => {
+            SipEvent::Bye { .. } | SipEvent::Cancelled { .. } | SipEvent::Dtmf { .. } | SipEvent::Reinvite { .. } => {
                 assert!(from_peer, "{event:?} from {cause:?}");
             }
             SipEvent::Confirmed { body, .. } => assert!(body.is_none() || from_peer, "{event:?} from {cause:?}"),

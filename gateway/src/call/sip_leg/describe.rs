@@ -10,6 +10,9 @@ use crate::cdr::Cause;
 use crate::media::{LegCodec, MediaCommand, OtherCodec};
 use crate::plugins::FmtpRole;
 
+/// Numbers that a payload type can have.
+const MAX_NUMBERS: usize = 128;
+
 impl SipLeg {
     /// Our side, for an offer or an answer.
     pub(super) fn local<'a>(&'a self, lines: &'a str) -> sdp::Local<'a> {
@@ -21,7 +24,7 @@ impl SipLeg {
             origin: Origin {
                 user: "quartet".into(),
                 session_id: self.config.session_id,
-                version: self.version,
+                version: self.sent.as_ref().map_or(1, |sent| sent.origin.version),
                 address: address.to_owned(),
             },
             codecs: &self.config.codecs,
@@ -33,6 +36,36 @@ impl SipLeg {
             comfort_noise: false,
             rtcp_mux: false,
             loopback: self.config.signalling_peer_ip.to_canonical().is_loopback(),
+        }
+    }
+
+    /// An offer of ours: at the beginning, or within the dialog.
+    pub(super) fn offer(&mut self, lines: &str) -> SessionDescription {
+        let local = self.local(lines);
+        let offer = match &self.sent {
+            Some(before) => offer_answer::offer_again(&local, before, &self.used),
+            None => offer_answer::offer(&local),
+        };
+        self.describe(offer)
+    }
+
+    /// A description that goes out: its version grows if it is another than the last (RFC 3264 §8).
+    pub(super) fn describe(&mut self, mut ours: SessionDescription) -> SessionDescription {
+        if self.sent.as_ref().is_some_and(|sent| *sent != ours) {
+            ours.origin.version += 1;
+        }
+        self.note_used(&ours);
+        self.sent = Some(ours.clone());
+        ours
+    }
+
+    /// Remembers the numbers of a description.
+    pub(super) fn note_used(&mut self, description: &SessionDescription) {
+        for codec in description.media.iter().flat_map(|media| &media.codecs) {
+            let is_known = self.used.iter().any(|used| used.payload_type == codec.payload_type);
+            if !is_known && self.used.len() < MAX_NUMBERS {
+                self.used.push(codec.clone());
+            }
         }
     }
 
@@ -52,7 +85,7 @@ impl SipLeg {
     }
 
     /// Takes the answer to our offer.
-    pub(super) fn accept(&self, offer: &SessionDescription, body: Option<&[u8]>) -> Result<Agreed, Cause> {
+    pub(super) fn accept(&mut self, offer: &SessionDescription, body: Option<&[u8]>) -> Result<Agreed, Cause> {
         let answer = SessionDescription::parse(body.unwrap_or_default()).map_err(|error| {
             tracing::info!(%error, "answer");
             Cause::Description
@@ -62,10 +95,12 @@ impl SipLeg {
             let table = registry.codec_at(&ours.name, ours.clock);
             table.is_none_or(|table| table.fmtp(FmtpRole::Accept, &theirs.fmtp).is_ok())
         };
-        offer_answer::accept(offer, &answer, self.local("").loopback, &mut fits).map_err(|error| {
+        let agreed = offer_answer::accept(offer, &answer, self.local("").loopback, &mut fits).map_err(|error| {
             tracing::info!(%error, "answer");
             cause(error)
-        })
+        })?;
+        self.note_used(&answer);
+        Ok(agreed)
     }
 
     /// Puts an agreement into force.

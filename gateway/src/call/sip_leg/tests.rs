@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quartet_proto::net::{FiveTuple, Protocol};
-use quartet_proto::sdp::LocalCodec;
+use quartet_proto::sdp::{LocalCodec, MediaKind};
 use quartet_proto::sip::Uri;
 
 use super::*;
@@ -85,10 +85,9 @@ fn rtp(leg: &mut SipLeg, digit: char) {
 }
 
 fn info(leg: &mut SipLeg, digit: char) {
-    leg.handle_sip(SipEvent::Info {
+    leg.handle_sip(SipEvent::Dtmf {
         dialog: DialogKey(1),
-        content_type: "application/dtmf".into(),
-        body: digit.to_string().into_bytes(),
+        digit,
     });
 }
 
@@ -357,5 +356,72 @@ fn only_a_phone_that_is_called_rings_and_not_by_any_response() {
     assert_eq!(
         [101, 179, 180, 183].map(|status| rings(&mut called, status)),
         [false, false, true, true]
+    );
+}
+
+/// The description of the last 200.
+fn described(leg: &mut SipLeg) -> SessionDescription {
+    let body = std::iter::from_fn(|| leg.poll_action()).filter_map(|action| match action {
+        Action::Sip(SipCommand::Accept { body, .. }) => body,
+        Action::Sip(_)
+        | Action::Media(_)
+        | Action::Network(..)
+        | Action::Compute(..)
+        | Action::Speak { .. }
+        | Action::Running(_)
+        | Action::Record(_) => None,
+    });
+    SessionDescription::parse(&body.last().expect("a 200 with a description")).unwrap()
+}
+
+/// A late offer in the middle of a call is of that call: its lines, its numbers, its version (RFC 3264 §8).
+#[test]
+fn our_later_offer_remembers_the_dialog() {
+    let mut config = with_g711();
+    config.codecs.push(LocalCodec {
+        name: "opus".into(),
+        clock: 48_000,
+        channels: 2,
+        payload_type: None,
+        fmtp: String::new(),
+    });
+    let first = "v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=video 5000 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n\
+        m=audio 4000 RTP/AVP 96 0 110 99\r\na=rtpmap:96 speex/16000\r\na=rtpmap:110 telephone-event/8000\r\na=rtpmap:99 opus/48000/2\r\n";
+    let mut leg = SipLeg::incoming(config, DialogKey(1), Some(first.as_bytes())).unwrap();
+    let lines = "c:192.0.2.1\nport:4000\nrtcp-port:4001\n".to_owned();
+    leg.handle_media(MediaEvent::Local { leg: LegKey(1), lines });
+    leg.handle_command(LegCommand::Answer { display: None });
+    let answer = described(&mut leg);
+    let dialog = DialogKey(1);
+    leg.handle_sip(SipEvent::Confirmed { dialog, body: None });
+    // The same again is the same version.
+    let body = Some(first.as_bytes().to_vec());
+    leg.handle_sip(SipEvent::Reinvite { dialog, body });
+    assert_eq!(described(&mut leg), answer);
+    leg.handle_sip(SipEvent::Reinvite { dialog, body: None });
+    let offer = described(&mut leg);
+    assert_eq!(offer.origin.session_id, answer.origin.session_id);
+    assert_eq!(offer.origin.version, answer.origin.version + 1);
+    let lines: Vec<_> = offer
+        .media
+        .iter()
+        .map(|media| (media.kind.clone(), media.port != 0))
+        .collect();
+    assert_eq!(lines, [(MediaKind::Video, false), (MediaKind::Audio, true)]);
+    let numbers: Vec<_> = offer.media[1]
+        .codecs
+        .iter()
+        .map(|codec| (codec.payload_type, codec.name.to_ascii_lowercase(), codec.clock))
+        .collect();
+    assert!(numbers.contains(&(0, "pcmu".into(), 8_000)), "{numbers:?}");
+    assert!(
+        numbers.contains(&(99, "opus".into(), 48_000)),
+        "the phone's number: {numbers:?}"
+    );
+    assert!(numbers.contains(&(110, "telephone-event".into(), 8_000)), "{numbers:?}");
+    let reused = |(number, ..): &&(u8, String, u32)| [96, 97].contains(number);
+    assert!(
+        !numbers.iter().any(|codec| reused(&codec)),
+        "they were something else: {numbers:?}"
     );
 }

@@ -714,7 +714,7 @@ impl Phone {
             | SipEvent::Provisional { .. }
             | SipEvent::Accepted { .. }
             | SipEvent::Confirmed { .. }
-            | SipEvent::Info { .. }
+            | SipEvent::Dtmf { .. }
             | SipEvent::Reinvite { .. }
             | SipEvent::Moved { .. }
             | SipEvent::Registered { .. }

@@ -296,12 +296,6 @@ pub(super) fn reason_field(reason: &Reason) -> (&'static str, String) {
     )
 }
 
-/// `Content-Type` without parameters, lower case; SDP if a body comes without.
-pub(super) fn content_type(headers: &Headers) -> String {
-    let value = headers.get("Content-Type").unwrap_or(SDP);
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
 /// Whom the caller says it calls for.
 fn asserted_of(headers: &Headers) -> Vec<NameAddr> {
     ["P-Asserted-Identity", "P-Preferred-Identity"]

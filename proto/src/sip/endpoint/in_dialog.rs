@@ -2,17 +2,13 @@
 
 use std::time::Instant;
 
-use super::callee::content_type;
 use super::receive::abilities;
 use super::{ALLOW, Endpoint};
 use crate::sip::dialog::{Dialog, State};
 use crate::sip::message::{Method, Request, part_of, sdp_of};
 use crate::sip::response::{Head, OutgoingResponse};
 use crate::sip::transaction::Holder;
-use crate::sip::{DialogKey, SipEvent};
-
-/// What brings keys in INFO.
-const DTMF: &[&str] = &["application/dtmf-relay", "application/dtmf"];
+use crate::sip::{DialogKey, SipEvent, dtmf_info};
 
 impl Endpoint {
     pub(super) fn on_in_dialog(&mut self, now: Instant, request: &Request, head: Head) {
@@ -46,18 +42,7 @@ impl Endpoint {
         match request.method {
             Method::Bye => self.on_bye(now, key, request, head),
             Method::Invite => self.on_reinvite(now, key, request, head),
-            Method::Info => {
-                let id = self.create_server_transaction(request, head, holder, None);
-                self.respond(now, id, 200, "");
-                let part = part_of(&request.headers, &request.body, DTMF).ok().flatten();
-                let (content_type, body) =
-                    part.unwrap_or_else(|| (content_type(&request.headers), request.body.as_slice()));
-                self.events.push_back(SipEvent::Info {
-                    dialog: key,
-                    content_type,
-                    body: body.to_vec(),
-                });
-            }
+            Method::Info => self.on_info(now, key, request, head),
             Method::Update => {
                 let contact = self.contact(key, head.five_tuple.local);
                 let id = self.create_server_transaction(request, head, holder, None);
@@ -77,6 +62,34 @@ impl Endpoint {
             }
             Method::Options => self.respond_stateless(now, &head, 200, None, abilities()),
             Method::Ack | Method::Cancel | Method::Register | Method::NotAllowed | Method::Unknown => {}
+        }
+    }
+
+    /// A key, or something that we do not know and say so; an empty INFO only asks whether we are there (RFC 6086 §5).
+    fn on_info(&mut self, now: Instant, key: DialogKey, request: &Request, head: Head) {
+        let part = part_of(&request.headers, &request.body, dtmf_info::TYPES);
+        let (digit, refusal) = match part {
+            Ok(Some((kind, body))) => match dtmf_info::key(&kind, body) {
+                Some(digit) => (Some(digit), None),
+                None => (None, Some((400, Some("No Such Key"), Vec::new()))),
+            },
+            Ok(None) => (None, None),
+            Err(_) => (None, Some((415, None, vec![("Accept", dtmf_info::TYPES.join(", "))]))),
+        };
+        let id = self.create_server_transaction(request, head, Holder::Dialog(key), None);
+        let (status, reason, extra) = refusal.unwrap_or((200, None, Vec::new()));
+        self.respond_with(
+            now,
+            id,
+            &OutgoingResponse {
+                status,
+                reason,
+                extra,
+                ..OutgoingResponse::default()
+            },
+        );
+        if let Some(digit) = digit {
+            self.events.push_back(SipEvent::Dtmf { dialog: key, digit });
         }
     }
 

@@ -61,12 +61,9 @@ pub(super) fn scan(bytes: &[u8]) -> Option<Scanned> {
             break;
         };
         if line.starts_with(b" ") || line.starts_with(b"\t") {
-            match &mut pending {
-                Some(field) => {
-                    field.push(' ');
-                    field.push_str(text_of(line).trim());
-                }
-                None => _ = scanned.fault.get_or_insert("Bad Header Line"),
+            if let Some(field) = &mut pending {
+                field.push(' ');
+                field.push_str(text_of(line).trim());
             }
             continue;
         }
@@ -131,12 +128,12 @@ fn start_line(line: &str) -> Option<Start> {
     })
 }
 
+/// Keeps a field. A line that is none is left out: what a request needs is looked for later, and missed there.
 fn push_field(scanned: &mut Scanned, field: &str) {
-    match field.split_once(':') {
-        Some((name, value)) if super::address::is_token(name.trim_end()) => {
-            scanned.headers.push(name.trim_end(), value.trim());
-        }
-        Some(_) | None => _ = scanned.fault.get_or_insert("Bad Header Line"),
+    if let Some((name, value)) = field.split_once(':')
+        && super::address::is_token(name.trim_end())
+    {
+        scanned.headers.push(name.trim_end(), value.trim());
     }
 }
 

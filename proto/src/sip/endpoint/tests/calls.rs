@@ -532,17 +532,42 @@ pub(super) fn info_is_passed_on_and_a_lost_dialog_is_noticed() {
     world.doubled = 100;
     world.command(PHONE, info(ours)).unwrap();
     world.second();
-    let content_type = "application/dtmf-relay".to_owned();
-    let body = b"Signal=5\r\n".to_vec();
-    assert_eq!(
-        world.events(GATEWAY),
-        [SipEvent::Info {
-            dialog: theirs,
-            content_type,
-            body
-        }],
-        "once, though doubled"
-    );
+    let pressed = |digit| SipEvent::Dtmf { dialog: theirs, digit };
+    assert_eq!(world.events(GATEWAY), [pressed('5')], "once, though doubled");
+    // What is not known is not confirmed.
+    for (content_type, body, status, digit) in [
+        ("application/dtmf", "Signal=9", "200", Some('9')),
+        ("application/dtmf-relay", "flash", "400 No Such Key", None),
+        ("application/vnd.nortelnetworks.digits", "d=5", "415", None),
+        ("application/media_control+xml", "<x/>", "415", None),
+        ("application/dtmf", "", "200", None),
+    ] {
+        let (content_type, body) = (content_type.to_owned(), body.as_bytes().to_vec());
+        world
+            .command(
+                PHONE,
+                SipCommand::Info {
+                    dialog: ours,
+                    content_type,
+                    body,
+                },
+            )
+            .unwrap();
+        world.second();
+        let answer = world
+            .packets
+            .iter()
+            .rfind(|p| p.starts_with("SIP/2.0") && p.contains(" INFO\r\n"));
+        let wanted = format!("SIP/2.0 {status}");
+        assert!(
+            answer.is_some_and(|answer| answer.starts_with(&wanted)),
+            "{status}: {answer:?}"
+        );
+        assert_eq!(
+            world.events(GATEWAY),
+            digit.map(pressed).into_iter().collect::<Vec<_>>()
+        );
+    }
     world.gateway().drop_dialog(theirs);
     world.command(PHONE, info(ours)).unwrap();
     world.second();

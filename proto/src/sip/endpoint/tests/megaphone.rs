@@ -280,7 +280,7 @@ fn one_call_takes_no_more_than_its_part_of_the_table() {
     let events = world.events(GATEWAY);
     let keys = events
         .iter()
-        .filter(|event| matches!(event, SipEvent::Info { .. }))
+        .filter(|event| matches!(event, SipEvent::Dtmf { .. }))
         .count();
     assert!(
         keys == 256 && matches!(events.last(), Some(SipEvent::Bye { .. })),

@@ -119,7 +119,7 @@ pub(super) fn a_phone_that_moved_logs_in_and_moves() {
     let new = forged(&world, "INFO", 201, KEY, "Signal=1\r\n");
     world.inject(GATEWAY, STRANGER, new.as_bytes());
     assert!(world.packets.last().unwrap().starts_with("SIP/2.0 200"));
-    assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Info { .. }]));
+    assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Dtmf { .. }]));
 }
 
 #[test]
@@ -133,7 +133,7 @@ pub(super) fn where_its_account_is_registered_and_its_proxies_a_phone_is_trusted
     world.inject(GATEWAY, "192.0.2.3:5060", key.as_bytes());
     assert!(matches!(
         world.events(GATEWAY)[..],
-        [SipEvent::Moved { .. }, SipEvent::Info { .. }]
+        [SipEvent::Moved { .. }, SipEvent::Dtmf { .. }]
     ));
     // A binding of another account is none.
     let mut world = World::new(4);
@@ -155,7 +155,7 @@ pub(super) fn where_its_account_is_registered_and_its_proxies_a_phone_is_trusted
         assert!(
             matches!(
                 world.events(GATEWAY)[..],
-                [SipEvent::Moved { .. }, SipEvent::Info { .. }]
+                [SipEvent::Moved { .. }, SipEvent::Dtmf { .. }]
             ),
             "{proxy}"
         );
