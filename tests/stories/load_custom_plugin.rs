@@ -120,6 +120,22 @@ fn inspect_and_test_say_what_a_plugin_is_in_a_child_process() {
     assert_eq!(code, Some(1), "{text}");
 }
 
+/// What an author tries first: the template as it is.
+#[test]
+fn both_templates_pass_plugin_test() {
+    let (in_c, in_rust) = (Outside::new("test-c"), Outside::new("test-rust"));
+    for plugin in [build_c(&in_c.0), build_rust(&in_rust.0)] {
+        let out = Command::new(PROGRAM)
+            .args(["plugin", "test"])
+            .arg(&plugin)
+            .output()
+            .expect("it runs");
+        let text = String::from_utf8_lossy(&out.stdout);
+        assert_eq!(out.status.code(), Some(0), "{}: {text}", plugin.display());
+        assert!(text.ends_with("all checks passed\n"), "{text}");
+    }
+}
+
 /// Changes a text of the template; it must be there.
 fn change(file: &Path, from: &str, to: &str) {
     let text = std::fs::read_to_string(file).expect("the file is there");
