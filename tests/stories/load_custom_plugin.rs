@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use quartet::config::Plugins;
-use quartet::demo::e2ee_peer::{Answering, Fault};
+use quartet::demo::e2ee_peer::{Answering, E2eePeer, Fault};
 use quartet::demo::line::Source;
 use quartet::demo::phone::{self, Phone};
 use quartet::demo::{PEER_HZ, PHONE_HZ};
 use quartet::plugins::{CodecSettings, PluginError, Registry};
 use quartet_tests::house::{House, HouseSetup, PASSWORD, SOON, hears, plugin_folder};
 use quartet_tests::plugin::{build_c, build_rust, cargo_build, lay_out_rust};
-use quartet_tests::wrapper::private_folder;
+use quartet_tests::wrapper::{keep_from_others, private_folder};
 
 use crate::PROGRAM;
 
@@ -31,8 +32,8 @@ impl Drop for Outside {
     }
 }
 
-/// A call from a phone that speaks nothing but this plugin's codec.
-async fn carries_a_call(plugin: &Path, codec: &str) {
+/// A call between a phone that speaks nothing but this plugin's codec, and a user.
+async fn call_over(plugin: &Path, codec: &str) -> (House, Phone, E2eePeer) {
     let folder = plugin.parent().expect("a folder").to_owned();
     let phone = format!("codecs = [\"{codec}\"]");
     let setup = HouseSetup {
@@ -59,12 +60,69 @@ async fn carries_a_call(plugin: &Path, codec: &str) {
     desk.wait(&phone::Event::Registered, SOON).await.expect("registered");
     let mut anna = house.user("anna", Answering::Take, Fault::None).await;
     House::talk(&mut desk, &mut anna).await;
+    (house, desk, anna)
+}
+
+async fn carries_a_call(plugin: &Path, codec: &str) {
+    let (house, desk, anna) = call_over(plugin, codec).await;
     hears(desk.line(), PEER_HZ).await;
     hears(anna.line(), PHONE_HZ).await;
     desk.hang_up();
     let record = house.record(1).await;
     assert_eq!(record["legs"][0]["codec"], "L16", "{record}");
     house.wait_idle().await;
+}
+
+/// What the gateway has logged when it has ended because of this in the encoder of its plugin, some seconds after the start.
+async fn last_words_of(name: &str, wrong: &str) -> String {
+    let outside = Outside::new(name);
+    build_c(&outside.0);
+    let source = outside.0.join("l16.c");
+    let text = std::fs::read_to_string(&source).expect("the source");
+    let heads = "#define _GNU_SOURCE\n#include <errno.h>\n#include <string.h>\n#include <time.h>\n";
+    std::fs::write(&source, format!("{heads}{text}")).expect("written");
+    // Not while it is loaded and tried, and not in the phone of this test, which has the plugin as well.
+    let later = format!(
+        "static time_t begun; if (!begun) begun = time(0); \
+         if (time(0) - begun > 3 && strstr(program_invocation_short_name, \"quartet-under\")) {{ {wrong} }} \
+         return (int32_t)(2 * count);"
+    );
+    change(&source, "return (int32_t)(2 * count);", &later);
+    let plugin = outside.0.join("libtemplate_codec_c.so");
+    std::fs::remove_file(&plugin).expect("removed");
+    let made = Command::new("make").arg("-s").current_dir(&outside.0).status();
+    assert!(made.expect("make").success());
+    keep_from_others(&outside.0, &plugin);
+    let (house, _desk, _anna) = call_over(&plugin, "L16/16000").await;
+    // A child that has ended and is not waited for has no memory left.
+    let statm = format!("/proc/{}/statm", house.gateway.pid());
+    let ended = || {
+        std::fs::read_to_string(&statm)
+            .is_ok_and(|statm| statm.starts_with("0 "))
+            .then_some(())
+    };
+    quartet_tests::wait::until("the gateway ends", Duration::from_secs(30), ended);
+    house.gateway.log()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_never_returns_is_named_and_ends_the_gateway() {
+    let log = last_words_of("spins", "for (volatile int i = 0;; i++) {}").await;
+    let line = |text: &str| {
+        log.lines()
+            .any(|line| line.contains(text) && line.contains("template-codec-c") && line.contains("encode"))
+    };
+    assert!(line("does not return; its worker gets no new calls"), "{log}");
+    assert!(line("has not returned for 10 s: the gateway ends"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_crashes_leaves_its_name() {
+    let log = last_words_of("crashes", "*(volatile int *)0 = 1;").await;
+    assert!(
+        log.contains("quartet: plugin template-codec-c crashed in encode"),
+        "{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

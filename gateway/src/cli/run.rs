@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, Settings};
 use crate::io::signalling::Signalling;
+use crate::io::watchdog;
 use crate::{log, process};
 
 /// Runs the gateway until SIGINT, SIGTERM or SIGHUP, or until the standard input is closed, if that is asked for.
@@ -16,6 +17,7 @@ pub(super) fn run(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Resu
     let Some(settings) = load(conf)? else { return Ok(1) };
     log::init(settings.log.level.0)?;
     process::raise_descriptor_limit();
+    watchdog::start().context("no thread for the watchdog")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

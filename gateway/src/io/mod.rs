@@ -17,6 +17,7 @@ pub mod startup;
 mod status;
 pub mod store;
 mod unserved;
+pub mod watchdog;
 pub mod websocket;
 
 /// The sentence for a socket that cannot be bound: what was tried, why not, and what to change.

@@ -24,6 +24,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod transport;
+pub mod watch;
 
 pub use codec::{CodecSettings, CodecTable, Decoder, Encoder, FmtpRole};
 pub use health::Counters;

@@ -12,12 +12,12 @@ use std::{
     io,
     ops::RangeInclusive,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use mio::{Poll, Waker};
@@ -27,11 +27,14 @@ use rand_chacha::ChaCha20Rng;
 use self::sockets::Ports;
 use crate::{
     media::{LegKey, Legs, MediaCommand, MediaEvent},
-    plugins::Registry,
+    plugins::{Registry, watch},
 };
 
 /// Orders that wait for a worker at most; whoever gives one more waits.
 const MAILBOX: usize = 1_024;
+
+/// How long the end waits for a worker: it needs a few milliseconds, unless a plugin does not return to it.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// How a worker tells the call something. It must not block, and is called on the worker's thread.
 type Notify = Arc<dyn Fn(MediaEvent) + Send + Sync>;
@@ -41,6 +44,15 @@ type Notify = Arc<dyn Fn(MediaEvent) + Send + Sync>;
 struct Counts {
     sockets: AtomicUsize,
     legs: AtomicUsize,
+    /// Where the plugins' watchdog looks for its thread.
+    slot: OnceLock<Arc<watch::Slot>>,
+}
+
+impl Counts {
+    /// Whether a plugin does not return to it.
+    fn hangs(&self) -> bool {
+        self.slot.get().is_some_and(|slot| slot.hangs())
+    }
 }
 
 /// One thread, as its handle sees it.
@@ -174,7 +186,8 @@ impl Media {
                 *load += 1;
             }
         }
-        (0..loads.len()).min_by_key(|place| loads[*place])
+        // A worker that a plugin does not return to gets nothing new, as long as there is another.
+        (0..loads.len()).min_by_key(|place| (self.workers[*place].counts.hangs(), loads[*place]))
     }
 }
 
@@ -185,8 +198,15 @@ impl Drop for Media {
             let _ = worker.waker.wake();
         }
         for worker in &mut self.workers {
-            if let Some(thread) = worker.thread.take() {
+            let Some(thread) = worker.thread.take() else { continue };
+            let end = Instant::now() + GRACE;
+            while !thread.is_finished() && Instant::now() < end {
+                thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() {
                 let _ = thread.join();
+            } else {
+                tracing::error!("a media worker does not end; it is left to itself");
             }
         }
     }

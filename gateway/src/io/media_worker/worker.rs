@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     media::{Bind, LegKey, Legs, MediaCommand, MediaEvent, MediaFault, MediaIo, Sink, Slot, SocketKey},
-    plugins::Packet,
+    plugins::{Packet, watch},
 };
 
 /// The token of the mailbox; sockets have `slot * MAX_SOCKETS + key`.
@@ -67,6 +67,7 @@ impl MediaIo for WorkerIo {
 impl Worker {
     /// Works until the mailbox is closed.
     pub(super) fn run(mut self) {
+        let _ = self.counts.slot.set(watch::slot());
         let mut io = WorkerIo {
             sockets: Vec::new(),
             notify: Arc::clone(&self.notify),

@@ -10,6 +10,7 @@ pub(super) mod elf;
 mod float;
 pub(super) mod guarded;
 mod host;
+pub(super) mod last_words;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::{Path, PathBuf};
