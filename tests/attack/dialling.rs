@@ -62,7 +62,7 @@ async fn run_stages(options: &Options, answering: Answering, stages: &'static [S
         (1.0..=most).contains(&f64::from(rung)),
         "the user is rung {rung} times in {took:?}; at most {most:.1} are allowed"
     );
-    let of_own_number = (486, "");
+    let of_own_number = (486, "Reason");
     for needed in [(480, "Reason"), of_own_number] {
         let may_lack = needed == of_own_number && answering == Answering::Decline;
         ensure!(
