@@ -51,8 +51,8 @@ fn page() -> String {
     let mut page = String::from(
         "# Call records\n\n<!-- Generated from the tables in gateway/src/cdr: run `UPDATE=1 cargo test -p quartet cdr`. -->\n\n\
          A line of JSON for each call, at its end, in the file that `[cdr] path` names; refused calls have one too. They never hold\n\
-         keys. What a phone hears or shows of a refusal is the SIP status and the Reason header (RFC 3326), which every response,\n\
-         CANCEL and BYE of ours has; the same word is in the log at INFO.\n\n## Fields\n\n| field | meaning |\n|---|---|\n",
+         keys. What a phone hears or shows is the SIP status and the Reason header (RFC 3326), which refusals, CANCELs and BYEs have\n\
+         that end a call for one of these causes; the same word is in the log at INFO.\n\n## Fields\n\n| field | meaning |\n|---|---|\n",
     );
     for (field, meaning) in FIELDS {
         let _ = writeln!(page, "| `{field}` | {meaning} |");

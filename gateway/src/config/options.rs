@@ -498,7 +498,7 @@ pub(super) const ROWS: &[Row] = &[
         preset: Preset::Words("every number", r#""tg*{user}""#),
         help: "Which numbers it is for: what the phone dials, or the extension that a network's caller asks for (100 of \
                100@gw, nothing of gw). {name} captures one character or more, [0-9]{3} is three digits, {name:[0-9]{3}} \
-               captures them. Upper or lower case, %-escapes, and - . ( ) in a number make no difference to who is called. A PBX that is \
+               captures them. Upper or lower case, %-escapes, and - . ( ) in a number make no difference: write patterns in lower case and without them. A PBX that is \
                called as one phone is told the number that was captured first.",
     },
     Row {

@@ -127,7 +127,6 @@ impl FromStr for HttpListen {
     }
 }
 
-/// Reads `192.0.2.1:5060` or `[2001:db8::1]:5060`.
 /// A network, or one address as a network of its own.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let one = text.parse::<IpAddr>().map(IpNet::from);
@@ -144,6 +143,7 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
         .collect()
 }
 
+/// Reads `192.0.2.1:5060` or `[2001:db8::1]:5060`.
 fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| format!("names \"{text}\", which is not an IP address and a port, as 0.0.0.0:5060 or [::]:5060"))

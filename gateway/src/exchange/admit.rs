@@ -32,6 +32,9 @@ const TOO_MANY: Cause = Cause::Limit { retry_after: None };
 /// What a caller is told to wait when the gateway is full.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
+/// Characters of a number that is shown: room for the gateway's name beside it.
+const MAX_SHOWN: usize = 31;
+
 /// What a call begins with.
 type Legs = Vec<(Leg, ForeignId)>;
 
@@ -95,7 +98,10 @@ impl Exchange {
                 (origin, number.unwrap_or_default(), Cause::Declined)
             }
         };
-        let destination = self.routes.find(&origin, &number).map_err(|error| {
+        // As it was dialled; else in lower case, for nobody says "ANNA" and means another.
+        let found = self.routes.find(&origin, &number);
+        let found = found.or_else(|_| self.routes.find(&origin, &number.to_ascii_lowercase()));
+        let destination = found.map_err(|error| {
             tracing::debug!(%error, "no destination");
             no_route
         })?;
@@ -118,7 +124,7 @@ impl Exchange {
                 let user = self.networks.get(&network).ok_or(Cause::Network)?.user_of(&user);
                 (parties.network, parties.to) = (Some(network.to_string()), user.clone());
                 let phone = self.phone(&parties.from).ok_or(Cause::Forbidden)?;
-                parties.shown = shown(&phone, identities, is_private);
+                parties.shown = shown(&phone, &self.settings.phones, identities, is_private);
                 let called = std::iter::once(user.as_str());
                 let (limits, from) = (&mut self.limits, &parties.from);
                 if !limits.may_call(now, direction, from, &user)
@@ -403,11 +409,23 @@ impl Exchange {
     }
 }
 
-/// The number that a call of this phone shows, if not its own; empty: none.
-fn shown(phone: &config::Phone, identities: Vec<String>, is_private: bool) -> Option<String> {
+/// The number that a call of this phone shows, if not its own; empty: none. It is spelt as networks spell extensions, and none of
+/// another phone.
+fn shown(phone: &config::Phone, phones: &[config::Phone], identities: Vec<String>, is_private: bool) -> Option<String> {
     if is_private {
         return Some(String::new());
     }
     let may = |number: &String| phone.may_assert.iter().any(|pattern| pattern.matches(number).is_some());
-    identities.into_iter().find(may).filter(|number| *number != phone.user)
+    let spelt = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let is_other = |number: &String| {
+        phones
+            .iter()
+            .any(|other| other.user == *number && other.user != phone.user)
+    };
+    identities
+        .into_iter()
+        .filter(may)
+        .map(|number| number.to_ascii_lowercase().chars().filter(spelt).collect::<String>())
+        .find(|number| (1..=MAX_SHOWN).contains(&number.len()) && !is_other(number))
+        .filter(|number| *number != phone.user)
 }

@@ -426,13 +426,18 @@ impl Exchange {
     /// other error the leg is treated as lost.
     fn tell_phone(&mut self, now: Instant, command: SipCommand) {
         let dialog = command.dialog();
-        let is_new = matches!(command, SipCommand::Invite(_));
+        let (is_new, is_probe) = (
+            matches!(command, SipCommand::Invite(_)),
+            matches!(command, SipCommand::Probe { .. }),
+        );
         match (self.endpoint.handle_command(now, command), dialog) {
             (Ok(()), Some(dialog)) if is_new => self.log_dialog(dialog),
             (Ok(()), _) => {}
             (Err(SipError::UnknownDialog | SipError::WrongState(_)), _) | (Err(_), None) => {
                 tracing::debug!(?dialog, "SIP command came too late");
             }
+            // It is asked again; that there is no room now says nothing of the phone.
+            (Err(error), _) if is_probe => tracing::debug!(%error, ?dialog, "the phone cannot be asked now"),
             (Err(error), Some(dialog)) => {
                 if let Some(error) = self.failed_commands.note(now, (), error) {
                     tracing::warn!(%error, "SIP command failed");

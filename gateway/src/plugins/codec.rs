@@ -9,7 +9,7 @@ use super::loader::calls::{DecoderHandle, EncoderHandle, NewCodec, SampleData};
 use super::loader::{self, Shared};
 use super::refusal::PluginError;
 use super::table::Table;
-use super::watch::Function;
+use super::watch::{Function, LeftWhenDropped};
 
 /// One SDP name that a loaded plugin encodes and decodes. Cheap to clone.
 pub type CodecTable = Table<loader::CodecTable>;
@@ -112,7 +112,11 @@ impl CodecTable {
         let shared = &self.shared();
         let mut out = vec![0; 512];
         loop {
-            let Some(result) = self.calls().fmtp(word, &shared.options, remote.as_deref(), &mut out) else {
+            let said = {
+                let _in = shared.health.enter(Function::Fmtp);
+                self.calls().fmtp(word, &shared.options, remote.as_deref(), &mut out)
+            };
+            let Some(result) = said else {
                 return Ok(String::new());
             };
             match usize::try_from(result) {
@@ -151,6 +155,7 @@ impl CodecTable {
             handle,
             max_packet: self.max_packet(),
             state: State::new(shared),
+            _left: LeftWhenDropped,
         })
     }
 
@@ -170,6 +175,7 @@ impl CodecTable {
         Ok(Decoder {
             handle,
             state: State::new(shared),
+            _left: LeftWhenDropped,
         })
     }
 
@@ -273,6 +279,13 @@ pub struct Encoder {
     handle: EncoderHandle,
     max_packet: usize,
     state: State,
+    _left: LeftWhenDropped,
+}
+
+impl Drop for Encoder {
+    fn drop(&mut self) {
+        std::mem::forget(self.state.shared.health.enter(Function::Free));
+    }
 }
 
 impl Encoder {
@@ -310,6 +323,13 @@ impl Encoder {
 pub struct Decoder {
     handle: DecoderHandle,
     state: State,
+    _left: LeftWhenDropped,
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        std::mem::forget(self.state.shared.health.enter(Function::Free));
+    }
 }
 
 impl Decoder {
@@ -356,7 +376,7 @@ impl Decoder {
     pub fn set(&mut self, setting: Setting, value: i64) -> Result<(), PluginError> {
         self.state.usable()?;
         let key = word(setting).ok_or(PluginError::Unsupported)?;
-        let result = self.state.within(Function::EncoderSet, || self.handle.set(key, value));
+        let result = self.state.within(Function::DecoderSet, || self.handle.set(key, value));
         self.state.judge(result, usize::MAX, "decoder_set").map(|_| ())
     }
 

@@ -14,7 +14,7 @@ use super::packet::Packet;
 use super::refusal::PluginError;
 use super::registry::Kind;
 use super::table::Table;
-use super::watch::Function;
+use super::watch::{Function, LeftWhenDropped};
 
 /// One way to carry media, or a path under one, that a loaded plugin brings. Cheap to clone.
 pub type TransportTable = Table<loader::TransportTable>;
@@ -62,6 +62,7 @@ impl TransportTable {
             kind: self.row().kind,
             shared: Arc::clone(shared),
             state: State::Good,
+            _left: LeftWhenDropped,
         })
     }
 }
@@ -85,6 +86,13 @@ pub struct Transport {
     kind: Kind,
     shared: Arc<Shared>,
     state: State,
+    _left: LeftWhenDropped,
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        std::mem::forget(self.shared.health.enter(Function::Free));
+    }
 }
 
 /// What a transport made by itself; the bytes are the plugin's and stay until the next call.

@@ -36,6 +36,9 @@ pub enum Function {
     Encode,
     EncoderSet,
     Decode,
+    DecoderSet,
+    Fmtp,
+    Free,
     Create,
     Local,
     Tell,
@@ -46,12 +49,15 @@ pub enum Function {
 }
 
 impl Function {
-    const ALL: [(Self, &'static str); 12] = [
+    const ALL: [(Self, &'static str); 15] = [
         (Self::EncoderNew, "encoder_new"),
         (Self::DecoderNew, "decoder_new"),
         (Self::Encode, "encode"),
         (Self::EncoderSet, "encoder_set"),
         (Self::Decode, "decode"),
+        (Self::DecoderSet, "decoder_set"),
+        (Self::Fmtp, "fmtp"),
+        (Self::Free, "free"),
         (Self::Create, "create"),
         (Self::Local, "local"),
         (Self::Tell, "tell"),
@@ -62,8 +68,15 @@ impl Function {
     ];
 }
 
-/// The number of a plugin, for [`enter`].
+/// The number of a plugin, for [`enter`]; one that was loaded before has the same.
 pub(super) fn number(id: &str) -> u64 {
+    let kept = |name: &AtomicPtr<&'static str>| Some(name.load(Ordering::Acquire)).filter(|name| !name.is_null());
+    let is_it = |name: &AtomicPtr<&'static str>| {
+        kept(name).is_some_and(|kept| super::loader::last_words::name(Some(kept)) == id)
+    };
+    if let Some(number) = NAMES.iter().position(is_it) {
+        return number as u64;
+    }
     let number = NAMED.fetch_add(1, Ordering::Relaxed);
     if let Some(name) = NAMES.get(number) {
         // Plugins are loaded once and stay: so does the name, for a handler of signals to read.
@@ -131,6 +144,16 @@ pub fn slot() -> Arc<Slot> {
 /// Says that this thread is in a function of a plugin, until it is dropped.
 pub(super) struct Entered(());
 
+/// The last field of a handle: what was entered when the handle began to be dropped is left when all of it is freed.
+#[derive(Debug)]
+pub(super) struct LeftWhenDropped;
+
+impl Drop for LeftWhenDropped {
+    fn drop(&mut self) {
+        drop(Entered(()));
+    }
+}
+
 /// Enters a function of the plugin with this number.
 pub(super) fn enter(plugin: u64, function: Function) -> Entered {
     let entered = (plugin << 8 | function as u64) + 1;
@@ -153,7 +176,7 @@ impl Drop for Entered {
 /// What the watchdog has seen of one thread.
 #[derive(Debug)]
 struct Seen {
-    slot: Arc<Slot>,
+    slot: Weak<Slot>,
     call: (u64, u64),
     looks: u32,
 }
@@ -184,11 +207,10 @@ impl Watchdog {
             let slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
             slots.iter().filter_map(Weak::upgrade).collect()
         };
-        self.seen
-            .retain(|seen| slots.iter().any(|slot| Arc::ptr_eq(slot, &seen.slot)));
-        for slot in slots {
-            if !self.seen.iter().any(|seen| Arc::ptr_eq(&seen.slot, &slot)) {
-                let (call, looks) = ((0, 0), 0);
+        self.seen.retain(|seen| seen.slot.strong_count() > 0);
+        for slot in &slots {
+            if !self.seen.iter().any(|seen| seen.slot.as_ptr() == Arc::as_ptr(slot)) {
+                let (slot, call, looks) = (Arc::downgrade(slot), (0, 0), 0);
                 self.seen.push(Seen { slot, call, looks });
             }
         }
@@ -197,7 +219,7 @@ impl Watchdog {
 }
 
 fn look_at(seen: &mut Seen) -> Option<Hang> {
-    let slot = &seen.slot;
+    let slot = seen.slot.upgrade()?;
     let call = (slot.turn.load(Ordering::Relaxed), slot.entered.load(Ordering::Acquire));
     if call.1 == 0 || call != seen.call {
         (seen.call, seen.looks) = (call, 0);

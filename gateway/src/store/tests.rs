@@ -229,7 +229,8 @@ const SCHEMA_2: &str = r#"CREATE TABLE accounts (
         ('bob', unhex('0303030303030303030303030303030303030303030303030303030303030303'), 1790000000, NULL),
         ('carl', unhex('0404040404040404040404040404040404040404040404040404040404040404'), 1790000000, 1790000001);
     INSERT INTO bindings VALUES ('900', 0, 'sip:900@192.0.2.9', NULL, '192.0.2.9:5060', '192.0.2.1:5060', 'udp',
-        '192.0.2.9:5060', 'call', 1, NULL, 7, 1790000600);"#;
+        '192.0.2.9:5060', 'call', 1, NULL, 7, 1790000600);
+    INSERT INTO calls VALUES ('q0000001-7', 1790000000000, NULL, 1790000001000, '100', 'anna', 'outgoing', 'hub', 'people', 'off');"#;
 
 const SCHEMA_3: &str = r#"CREATE TABLE accounts (
          token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
@@ -278,7 +279,8 @@ const SCHEMA_3: &str = r#"CREATE TABLE accounts (
         ('bob', unhex('0303030303030303030303030303030303030303030303030303030303030303'), 1790000000, NULL),
         ('carl', unhex('0404040404040404040404040404040404040404040404040404040404040404'), 1790000000, 1790000001);
     INSERT INTO bindings VALUES ('900', 0, 'sip:900@192.0.2.9', NULL, '192.0.2.9:5060', '192.0.2.1:5060', 'udp',
-        '192.0.2.9:5060', 'call', 1, NULL, 7, 1790000600, NULL);"#;
+        '192.0.2.9:5060', 'call', 1, NULL, 7, 1790000600, NULL);
+    INSERT INTO calls VALUES ('q0000001-7', 1790000000000, NULL, 1790000001000, '100', 'anna', 'outgoing', 'hub', 'people', 'off');"#;
 
 /// What SQLite knows of a file's tables, spaces aside.
 fn tables(path: &Path) -> Vec<(String, String)> {
@@ -309,6 +311,14 @@ fn a_file_of_every_older_schema_is_migrated_with_what_is_in_it() {
                 [account("anna", 1), account("bob", 3)],
                 "schema {older}"
             );
+            // So is a call that ran.
+            let ran: Vec<_> = store.calls().unwrap();
+            let ran: Vec<_> = ran
+                .iter()
+                .map(|call| (call.call.as_str(), call.to.as_str(), call.verdict))
+                .collect();
+            let expected = [("q0000001-7", "anna", Verdict::Off)];
+            assert_eq!(ran, expected[..older.min(1)], "schema {older}");
             // A binding of that time is as good as ever.
             let mut stored = store.bindings().unwrap();
             let early = stored.remove("900").unwrap_or_default();

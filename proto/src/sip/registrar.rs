@@ -136,10 +136,11 @@ impl Registrar {
         // A phone that came back with another contact makes room for itself: first at the same address and port, then, if it
         // may, at the same address with the same program. Those that registered first stand first.
         let others = |b: &Binding| !mine.contains(&b.id);
-        let same_peer = |b: &Binding| b.source.peer() == update.source.peer();
-        let same_phone = |b: &Binding| {
-            b.source.remote.ip() == update.source.remote.ip() && b.contact.user_agent.as_deref() == update.user_agent
-        };
+        let same_home = |b: &Binding| b.contact.origin == update.origin;
+        // Behind a proxy the port is the proxy's, and tells nothing.
+        let is_direct = update.origin == update.source.remote.ip();
+        let same_peer = |b: &Binding| is_direct && b.source.peer() == update.source.peer();
+        let same_phone = |b: &Binding| same_home(b) && b.contact.user_agent.as_deref() == update.user_agent;
         let mut is_over = bindings.len() > update.max_contacts;
         while is_over && let Some(at) = bindings.iter().position(|b| others(b) && same_peer(b)) {
             remove(&mut bindings, at);
@@ -277,12 +278,7 @@ impl Registrar {
             contact: Contact {
                 uri: requested.uri.to_string(),
                 five_tuple: requested.five_tuple,
-                // A contact elsewhere than the REGISTER came from is where it says.
-                origin: if requested.five_tuple.remote.ip() == update.source.remote.ip() {
-                    update.origin
-                } else {
-                    requested.five_tuple.remote.ip()
-                },
+                origin: update.origin,
                 expires,
                 user_agent: update.user_agent.map(str::to_owned),
             },

@@ -15,7 +15,7 @@ fn seen(from: &str, headers: &[(&'static str, &str)]) -> (String, String, Option
 
 fn shows(from: &str, headers: &[(&'static str, &str)], number: &str) {
     let shown = (number != "100").then(|| number.to_owned());
-    let callee = format!("{}@gw", number.trim_start_matches('+'));
+    let callee = format!("{number}@gw");
     assert_eq!(
         seen(from, headers),
         (callee, "100".to_owned(), shown),
@@ -51,7 +51,11 @@ fn a_pbx_calls_as_its_extensions() {
     let other = ("P-Asserted-Identity", "<sip:999@pbx.example>");
     shows("<sip:237@pbx.example>", &[other], "237");
     let tel = ("P-Asserted-Identity", "<tel:+49-(0)30-1234>");
-    shows("<sip:100@pbx.example>", &[tel], "+490301234");
+    shows("<sip:100@pbx.example>", &[tel], "490301234");
+    // Not as another phone, in whatever spelling.
+    let mut world = World::with_phones("may_assert = [\"{any}\"]", ROUTES).registered();
+    world.dial_as("anna", "<sip:+101@pbx.example>", &[]);
+    assert_eq!(world.user.caller, "100@gw");
 }
 
 #[test]

@@ -323,9 +323,9 @@ fn a_phone_that_sends_another_codec_of_its_answer_is_heard() {
 }
 
 #[test]
-fn a_phone_that_changes_with_every_packet_costs_little_and_harms_nothing() {
+fn a_phone_that_changes_with_every_packet_harms_nothing() {
     let mut room = with_another_codec();
-    let (mut phone, from) = (speaker(7, HZ), room.world.now_ns);
+    let mut phone = speaker(7, HZ);
     for packet in 0..1_000 {
         phone.payload_type = 96 + (packet % 3) as u8;
         speak(&mut room, &mut phone, 1);
@@ -333,7 +333,6 @@ fn a_phone_that_changes_with_every_packet_costs_little_and_harms_nothing() {
     phone.payload_type = 96;
     let calm = room.world.now_ns;
     speak(&mut room, &mut phone, 100);
-    assert!(room.world.now_ns > from);
     let heard = room.heard(PEER, calm);
     assert!(strength(&heard[heard.len() / 2..], 8_000, HZ) > 0.95);
     let failed = |event: &MediaEvent| matches!(event, MediaEvent::Failed { .. });

@@ -1,14 +1,16 @@
 //! What is still said when a plugin crashes the process: its name and the function it was in.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use crate::plugins::watch;
 
 static IS_SET: AtomicBool = AtomicBool::new(false);
 
 /// The signals of a crash.
-const SIGNALS: [libc::c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
+const SIGNALS: [libc::c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT];
+
+/// What was to be done before: Rust's own words about a stack that overflows.
+static BEFORE: [AtomicPtr<libc::sigaction>; 5] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 5];
 
 /// The name that [`watch`] keeps; it is never freed.
 pub(in crate::plugins) fn name(kept: Option<*mut &'static str>) -> &'static str {
@@ -21,7 +23,7 @@ pub(in crate::plugins) fn install() {
     if IS_SET.swap(true, Ordering::Relaxed) {
         return;
     }
-    for signal in SIGNALS {
+    for (signal, before) in SIGNALS.into_iter().zip(&BEFORE) {
         // SAFETY: the handler only reads what is never freed, writes to standard error and lets the signal do its work.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
@@ -29,7 +31,10 @@ pub(in crate::plugins) fn install() {
             // On its own stack where the thread has one, as Rust gives it: the plugin's may be used up. Then as by default.
             action.sa_flags = libc::SA_ONSTACK | libc::SA_RESETHAND;
             libc::sigemptyset(&mut action.sa_mask);
-            libc::sigaction(signal, &action, std::ptr::null_mut());
+            let mut old: libc::sigaction = std::mem::zeroed();
+            if libc::sigaction(signal, &action, &mut old) == 0 {
+                before.store(Box::leak(Box::new(old)), Ordering::Release);
+            }
         }
     }
 }
@@ -41,6 +46,14 @@ extern "C" fn speak(signal: libc::c_int) {
             unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
         }
     }
-    // SAFETY: the handler is reset: this ends the process as it would have ended.
-    unsafe { libc::raise(signal) };
+    let at = SIGNALS.iter().position(|known| *known == signal);
+    let before = at.map_or(std::ptr::null_mut(), |at| BEFORE[at].load(Ordering::Acquire));
+    // SAFETY: what was stored is never freed. The handler is reset, or what was there before stands again: a signal of ours ends the
+    // process as it would have ended, one of the processor comes again.
+    unsafe {
+        if !before.is_null() {
+            libc::sigaction(signal, before, std::ptr::null_mut());
+        }
+        libc::raise(signal);
+    }
 }

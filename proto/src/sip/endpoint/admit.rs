@@ -45,7 +45,9 @@ impl Endpoint {
         let Some(dialog) = self.dialogs.get(key) else {
             return false;
         };
-        if self.is_trusted(dialog, head.five_tuple) {
+        // Who speaks through the same proxy as the peer, but from elsewhere, is not the peer by that.
+        let is_elsewhere = head.origin != head.five_tuple.remote.ip() && head.origin != dialog.origin;
+        if !is_elsewhere && self.is_trusted(dialog, head.five_tuple) {
             return true;
         }
         let Some(account) = dialog.account.clone() else {
@@ -78,7 +80,9 @@ impl Endpoint {
     /// Neither a challenge nor a failed login leaves a transaction (RFC 3261 §26.3.2.4).
     fn authenticate(&mut self, now: Instant, request: &Request, head: &Head, account: &str) -> Option<String> {
         let FiveTuple { remote, .. } = head.five_tuple;
-        let is_bound = |user: &str| self.registrar.reaches(head.five_tuple.peer(), Some(user));
+        // Behind a proxy everybody has its address: there, none is told by it.
+        let is_direct = head.origin == remote.ip();
+        let is_bound = |user: &str| is_direct && self.registrar.reaches(head.five_tuple.peer(), Some(user));
         let is_ours = |host: &str| {
             host.eq_ignore_ascii_case(&self.config.realm)
                 || self.local.iter().any(|(_, address)| host == host_of(address.ip()))

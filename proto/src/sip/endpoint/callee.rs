@@ -306,7 +306,7 @@ fn asserted_of(headers: &Headers) -> Vec<NameAddr> {
         .collect()
 }
 
-/// Whether the callee is not to learn who calls: any privacy but `none` (RFC 3323 §4.2), also what is only critical.
+/// Whether the callee is not to learn who calls: privacy of the kinds that hide it (RFC 3323 §4.2, RFC 3325 §9.3).
 fn is_private(headers: &Headers) -> bool {
     let values = headers.all("Privacy").flat_map(|value| value.split([';', ',']));
     values.map(str::trim).any(|value| {

@@ -24,8 +24,9 @@ impl Endpoint {
         if !ends && (self.is_overloaded(now, &head) || self.has_its_share(now, &head, &holder)) {
             return;
         }
-        if request.method == Method::Invite
-            && (self.is_crossed(now, key, &head) || self.is_body_refused(now, request, &head))
+        let offers = matches!(request.method, Method::Invite | Method::Update);
+        if (request.method == Method::Invite && self.is_crossed(now, key, &head))
+            || (offers && self.is_body_refused(now, request, &head))
         {
             return;
         }

@@ -55,7 +55,7 @@ impl Endpoint {
         extra: Vec<(&'static str, String)>,
     ) {
         let is_stranger = !self.registrar.reaches(head.five_tuple.peer(), None);
-        if is_stranger && !self.strangers.may_respond(now, head.origin) {
+        if is_stranger && !self.strangers.may_respond(now, head.five_tuple.remote.ip()) {
             return trace!(source = %head.five_tuple.remote, status, "too many responses to this source");
         }
         let mut mac = Hmac::<Sha256>::new_from_slice(&*self.tag_key).expect("HMAC takes keys of any length");

@@ -87,6 +87,11 @@ fn find<'a>(it: Described<'a, '_>, wanted: &[&str], depth: usize) -> Result<Opti
             encodings: [field("Content-Encoding"), field("Content-Transfer-Encoding")],
             body,
         };
+        // Of early media there is another description (RFC 3959); it is not of the session.
+        let (disposition, _) = split(field("Content-Disposition"));
+        if disposition == "early-session" {
+            continue;
+        }
         match find(inner, wanted, depth + 1)? {
             Some(part) => found = found.or(Some(part)),
             // In an alternative the others need not be understood.

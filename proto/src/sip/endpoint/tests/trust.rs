@@ -320,11 +320,15 @@ const PROXY: &str = "192.0.2.10:5060";
 
 /// A phone sends this through the proxy, which notes where it got it from; what the phone gets.
 fn through(world: &mut World, method: &str, cseq: u32, below: &str, password: &str) -> String {
+    through_as(world, method, cseq, below, password, "sip:100@192.168.1.7")
+}
+
+fn through_as(world: &mut World, method: &str, cseq: u32, below: &str, password: &str, contact: &str) -> String {
     let message = |auth: &str, cseq: u32| {
         format!(
             "{method} sip:200@quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKp{cseq}\r\nVia: {below}\r\n\
              From: <sip:100@x>;tag=t\r\nTo: <sip:100@x>\r\nCall-ID: {below}{cseq}\r\nCSeq: {cseq} {method}\r\n\
-             Contact: <sip:100@192.168.1.7>\r\n{auth}\r\n"
+             Contact: <{contact}>\r\n{auth}\r\n"
         )
     };
     world.inject(GATEWAY, PROXY, message("", cseq).as_bytes());
@@ -423,6 +427,8 @@ pub(super) fn a_stranger_that_writes_via_itself_is_where_it_is() {
 #[test]
 pub(super) fn one_phone_that_guesses_behind_a_proxy_locks_no_other_out() {
     let mut world = behind_a_proxy();
+    let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;branch=z9hG4bKa";
+    assert!(through(&mut world, "REGISTER", 1, phone, "secret").starts_with("SIP/2.0 200"));
     let guesser = "SIP/2.0/UDP 192.168.1.66;received=203.0.113.66;branch=z9hG4bKa";
     for guess in 0..10 {
         through(&mut world, "REGISTER", 100 + 2 * guess, guesser, "guess");
@@ -431,6 +437,57 @@ pub(super) fn one_phone_that_guesses_behind_a_proxy_locks_no_other_out() {
     let locked = world.gateway().locked(now);
     assert_eq!(locked.len(), 1, "{locked:?}");
     assert_eq!(locked[0].source, Some("203.0.113.66".parse().unwrap()));
+    assert!(
+        through(&mut world, "REGISTER", 501, phone, "secret").starts_with("SIP/2.0 200"),
+        "it refreshes"
+    );
+}
+
+#[test]
+pub(super) fn one_device_too_many_behind_a_proxy_throws_out_one() {
+    let mut world = behind_a_proxy();
+    for (n, home) in ["203.0.113.1", "203.0.113.2", "203.0.113.3", "203.0.113.4"]
+        .iter()
+        .enumerate()
+    {
+        let below = format!("SIP/2.0/UDP 192.168.1.7;received={home};branch=z9hG4bKa");
+        let contact = format!("sip:100@192.168.1.{n}");
+        let answer = through_as(&mut world, "REGISTER", 10 * n as u32 + 1, &below, "secret", &contact);
+        assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+    }
+    let contacts = world.nodes[GATEWAY].endpoint.contacts(world.now, "100");
+    let homes: Vec<_> = contacts.iter().map(|contact| contact.origin.to_string()).collect();
+    assert_eq!(homes, ["203.0.113.4", "203.0.113.3", "203.0.113.2"]);
+}
+
+/// Who has only seen the tags gains nothing by the same proxy.
+#[test]
+pub(super) fn another_phone_of_the_proxy_is_not_the_peer() {
+    let mut world = behind_a_proxy();
     let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;branch=z9hG4bKa";
-    assert!(through(&mut world, "REGISTER", 1, phone, "secret").starts_with("SIP/2.0 200"));
+    through(&mut world, "INVITE", 1, phone, "secret");
+    let theirs = world.incoming(GATEWAY);
+    world.accept(GATEWAY, theirs);
+    let ok = world
+        .packets
+        .iter()
+        .rfind(|p| p.starts_with("SIP/2.0 200"))
+        .unwrap()
+        .clone();
+    let to = ok.lines().find(|l| l.starts_with("To:")).unwrap().to_owned();
+    let call_id = ok.lines().find(|l| l.starts_with("Call-ID:")).unwrap().to_owned();
+    let within = |method: &str, home: &str, cseq: u32| {
+        format!(
+            "{method} sip:gw@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKw{method}{cseq}\r\n\
+             Via: SIP/2.0/UDP 192.168.1.9;received={home};branch=z9hG4bKa\r\nFrom: <sip:100@x>;tag=t\r\n{to}\r\n{call_id}\r\n\
+             CSeq: {cseq} {method}\r\n\r\n"
+        )
+    };
+    world.inject(GATEWAY, PROXY, within("ACK", "203.0.113.5", 2).as_bytes());
+    world.events(GATEWAY);
+    world.inject(GATEWAY, PROXY, within("BYE", "203.0.113.66", 10).as_bytes());
+    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"));
+    assert_eq!(world.events(GATEWAY), []);
+    world.inject(GATEWAY, PROXY, within("BYE", "203.0.113.5", 11).as_bytes());
+    assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Bye { .. }]));
 }
