@@ -79,7 +79,8 @@ async fn last_words_of(name: &str, wrong: &str) -> String {
     build_c(&outside.0);
     let source = outside.0.join("l16.c");
     let text = std::fs::read_to_string(&source).expect("the source");
-    let heads = "#define _GNU_SOURCE\n#include <errno.h>\n#include <string.h>\n#include <time.h>\n";
+    let heads =
+        "#define _GNU_SOURCE\n#include <errno.h>\n#include <stdlib.h>\n#include <string.h>\n#include <time.h>\n";
     std::fs::write(&source, format!("{heads}{text}")).expect("written");
     // Not while it is loaded and tried, and not in the phone of this test, which has the plugin as well.
     let later = format!(
@@ -118,11 +119,13 @@ async fn a_plugin_that_never_returns_is_named_and_ends_the_gateway() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_crashes_leaves_its_name() {
-    let log = last_words_of("crashes", "*(volatile int *)0 = 1;").await;
-    assert!(
-        log.contains("quartet: plugin template-codec-c crashed in encode"),
-        "{log}"
-    );
+    for (name, wrong) in [("crashes", "*(volatile int *)0 = 1;"), ("aborts", "abort();")] {
+        let log = last_words_of(name, wrong).await;
+        assert!(
+            log.contains("quartet: plugin template-codec-c crashed in encode"),
+            "{wrong}: {log}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

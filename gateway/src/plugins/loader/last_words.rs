@@ -48,12 +48,14 @@ extern "C" fn speak(signal: libc::c_int) {
     }
     let at = SIGNALS.iter().position(|known| *known == signal);
     let before = at.map_or(std::ptr::null_mut(), |at| BEFORE[at].load(Ordering::Acquire));
-    // SAFETY: what was stored is never freed. The handler is reset, or what was there before stands again: a signal of ours ends the
-    // process as it would have ended, one of the processor comes again.
+    // SAFETY: what was stored is never freed. What stood before stands again; the instruction that failed fails once more, now for that
+    // handler, with all that the system says of it. Only abort has to be told.
     unsafe {
         if !before.is_null() {
             libc::sigaction(signal, before, std::ptr::null_mut());
         }
-        libc::raise(signal);
+        if signal == libc::SIGABRT {
+            libc::raise(signal);
+        }
     }
 }
