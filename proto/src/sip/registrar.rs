@@ -244,19 +244,19 @@ impl Registrar {
         found.is_some_and(|(at, of, _)| *at == peer && user.is_none_or(|user| of == user))
     }
 
-    /// An account with a phone that is reached as this peer, or registered as it.
+    /// An account with a phone that registered from this peer.
     pub(in crate::sip) fn account_at(&self, peer: Peer) -> Option<&str> {
-        let (at, user, _) = self.peers.range((peer, String::new(), 0)..).next()?;
-        (*at == peer).then_some(user)
+        let here = self.peers.range((peer, String::new(), 0)..);
+        let mut users = here
+            .take_while(|(at, ..)| *at == peer)
+            .map(|(_, user, _)| user.as_str());
+        users.find(|user| self.is_registered_from(peer, user))
     }
 
-    /// Whether one account has a binding at each of the two.
-    pub(in crate::sip) fn is_one_account(&self, a: Peer, b: Peer) -> bool {
-        let mut users = self
-            .peers
-            .range((a, String::new(), 0)..)
-            .take_while(|(peer, ..)| *peer == a);
-        users.any(|(_, user, _)| self.reaches(b, Some(user)))
+    /// Whether a REGISTER of this account came from this peer: that is proven. A Contact may name any port of its host.
+    pub(in crate::sip) fn is_registered_from(&self, peer: Peer, user: &str) -> bool {
+        let bindings = self.bindings.get(user).map(Vec::as_slice).unwrap_or_default();
+        bindings.iter().any(|binding| binding.source.peer() == peer)
     }
 
     fn binding(

@@ -149,7 +149,14 @@ impl Endpoint {
             return;
         }
         // It comes from where the request went (RFC 3581 §4): a branch can be seen on the way, and proves nothing.
-        if !is_from(&self.registrar, transaction.request.five_tuple, five_tuple) {
+        let dialog = match transaction.purpose {
+            Purpose::Invite(key) | Purpose::Bye(key) | Purpose::InDialog(key) | Purpose::Probe(key) => {
+                self.dialogs.get(key)
+            }
+            Purpose::Cancel | Purpose::StrayBye | Purpose::Register(_) => None,
+        };
+        let asked = dialog.and_then(|dialog| dialog.account.as_deref());
+        if !is_from(&self.registrar, asked, transaction.request.five_tuple, five_tuple) {
             return trace!(source = %five_tuple.remote, status = response.status, "a stranger's response");
         }
         let mut timers = TimerHandle {
@@ -181,17 +188,18 @@ impl Endpoint {
     }
 }
 
-/// Whether a response came from where its request went: over the same connection; from addresses of the registered phone's own
-/// account, ports included, for they are proven; else from the same host, for not everybody sends from where it listens.
-fn is_from(registrar: &Registrar, request: FiveTuple, response: FiveTuple) -> bool {
+/// Whether a response came from where its request went: over the same connection; of a registered phone from just there, or from
+/// where its own account, the one that was `asked`, has registered from; else from the same host, for not everybody sends from
+/// where it listens.
+fn is_from(registrar: &Registrar, asked: Option<&str>, request: FiveTuple, response: FiveTuple) -> bool {
     let [wanted, source] = [request, response].map(|way| way.remote.ip().to_canonical());
-    let is_proven = registrar.reaches(request.peer(), None);
+    let is_registered = registrar.reaches(request.peer(), None);
     wanted == source
         && request.protocol == response.protocol
         && request.connection == response.connection
-        && (!is_proven
+        && (!is_registered
             || request.remote == response.remote
-            || registrar.is_one_account(request.peer(), response.peer()))
+            || asked.is_some_and(|user| registrar.is_registered_from(response.peer(), user)))
 }
 
 /// What a response to OPTIONS tells.

@@ -249,7 +249,13 @@ pub(super) fn a_strangers_response_is_none() {
     // Nor from another port of the phone's host, or of its NAT: where the phone is registered is proven.
     world.inject(GATEWAY, "192.0.2.2:61000", answer.as_bytes());
     // Nor if another account is registered there.
-    assert!(registers(&mut world, "101", "192.0.2.2:61000", 0, "t"));
+    let own = "t\r\nContact: <sip:101@192.0.2.2:61000>";
+    assert!(registers(&mut world, "101", "192.0.2.2:61000", 0, own));
+    world.inject(GATEWAY, "192.0.2.2:61000", answer.as_bytes());
+    // Nor if its Contact claims the phone's address.
+    let claimed = "t\r\nContact: <sip:101@192.0.2.2:5060>";
+    assert!(registers(&mut world, "101", "192.0.2.2:61000", 1, claimed));
+    assert_eq!(world.nodes[GATEWAY].endpoint.contacts(world.now, "101").len(), 2);
     world.inject(GATEWAY, "192.0.2.2:61000", answer.as_bytes());
     world.second();
     assert!(
