@@ -9,7 +9,6 @@ use super::loader::calls::{DecoderHandle, EncoderHandle, NewCodec, SampleData};
 use super::loader::{self, Shared};
 use super::refusal::PluginError;
 use super::table::Table;
-use super::watch::{Function, LeftWhenDropped};
 
 /// One SDP name that a loaded plugin encodes and decodes. Cheap to clone.
 pub type CodecTable = Table<loader::CodecTable>;
@@ -112,11 +111,7 @@ impl CodecTable {
         let shared = &self.shared();
         let mut out = vec![0; 512];
         loop {
-            let said = {
-                let _in = shared.health.enter(Function::Fmtp);
-                self.calls().fmtp(word, &shared.options, remote.as_deref(), &mut out)
-            };
-            let Some(result) = said else {
+            let Some(result) = self.calls().fmtp(word, &shared.options, remote.as_deref(), &mut out) else {
                 return Ok(String::new());
             };
             match usize::try_from(result) {
@@ -146,16 +141,12 @@ impl CodecTable {
     pub fn encoder(&self, settings: &CodecSettings<'_>) -> Result<Encoder, PluginError> {
         let shared = &self.shared();
         shared.health.admit()?;
-        let handle = {
-            let _in = shared.health.enter(Function::EncoderNew);
-            self.with_new(settings, |new| self.calls().encoder(new))
-        };
+        let handle = self.with_new(settings, |new| self.calls().encoder(new));
         let handle = handle.map_err(|code| shared.health.judge(code, "encoder_new"))?;
         Ok(Encoder {
             handle,
             max_packet: self.max_packet(),
             state: State::new(shared),
-            _left: LeftWhenDropped,
         })
     }
 
@@ -167,15 +158,11 @@ impl CodecTable {
     pub fn decoder(&self, settings: &CodecSettings<'_>) -> Result<Decoder, PluginError> {
         let shared = &self.shared();
         shared.health.admit()?;
-        let handle = {
-            let _in = shared.health.enter(Function::DecoderNew);
-            self.with_new(settings, |new| self.calls().decoder(new))
-        };
+        let handle = self.with_new(settings, |new| self.calls().decoder(new));
         let handle = handle.map_err(|code| shared.health.judge(code, "decoder_new"))?;
         Ok(Decoder {
             handle,
             state: State::new(shared),
-            _left: LeftWhenDropped,
         })
     }
 
@@ -234,12 +221,6 @@ impl State {
         if self.faulty { Err(PluginError::Faulty) } else { Ok(()) }
     }
 
-    /// Calls a function of the plugin.
-    fn within<T>(&self, function: Function, call: impl FnOnce() -> T) -> T {
-        let _in = self.shared.health.enter(function);
-        call()
-    }
-
     /// Judges a result: a count up to `most`, or an error.
     fn judge(&mut self, result: i32, most: usize, call: &'static str) -> Result<usize, PluginError> {
         match usize::try_from(result) {
@@ -279,13 +260,6 @@ pub struct Encoder {
     handle: EncoderHandle,
     max_packet: usize,
     state: State,
-    _left: LeftWhenDropped,
-}
-
-impl Drop for Encoder {
-    fn drop(&mut self) {
-        std::mem::forget(self.state.shared.health.enter(Function::Free));
-    }
 }
 
 impl Encoder {
@@ -298,9 +272,7 @@ impl Encoder {
     pub fn encode(&mut self, pcm: &[i16], out: &mut [u8]) -> Result<usize, PluginError> {
         self.state.usable()?;
         let most = out.len().min(self.max_packet);
-        let result = self
-            .state
-            .within(Function::Encode, || self.handle.encode(pcm, &mut out[..most]));
+        let result = self.handle.encode(pcm, &mut out[..most]);
         self.state.judge(result, most, "encode")
     }
 
@@ -311,7 +283,7 @@ impl Encoder {
     pub fn set(&mut self, setting: Setting, value: i64) -> Result<(), PluginError> {
         self.state.usable()?;
         let key = word(setting).ok_or(PluginError::Unsupported)?;
-        let result = self.state.within(Function::EncoderSet, || self.handle.set(key, value));
+        let result = self.handle.set(key, value);
         self.state.judge(result, usize::MAX, "encoder_set").map(|_| ())
     }
 }
@@ -323,13 +295,6 @@ impl Encoder {
 pub struct Decoder {
     handle: DecoderHandle,
     state: State,
-    _left: LeftWhenDropped,
-}
-
-impl Drop for Decoder {
-    fn drop(&mut self) {
-        std::mem::forget(self.state.shared.health.enter(Function::Free));
-    }
 }
 
 impl Decoder {
@@ -339,9 +304,7 @@ impl Decoder {
     /// [`PluginError::Malformed`] for a broken packet, [`PluginError::TooSmall`], [`PluginError::Faulty`].
     pub fn decode(&mut self, data: &[u8], pcm: &mut [i16]) -> Result<usize, PluginError> {
         self.state.usable()?;
-        let result = self
-            .state
-            .within(Function::Decode, || self.handle.decode(abi::DECODE_PACKET, data, pcm));
+        let result = self.handle.decode(abi::DECODE_PACKET, data, pcm);
         self.state.judge(result, pcm.len(), "decode")
     }
 
@@ -351,9 +314,7 @@ impl Decoder {
     /// [`PluginError::Unsupported`]: conceal it yourself.
     pub fn conceal(&mut self, pcm: &mut [i16]) -> Result<usize, PluginError> {
         self.state.usable()?;
-        let result = self
-            .state
-            .within(Function::Decode, || self.handle.decode(abi::DECODE_LOST, &[], pcm));
+        let result = self.handle.decode(abi::DECODE_LOST, &[], pcm);
         self.exactly(result, pcm.len(), "decode lost")
     }
 
@@ -363,9 +324,7 @@ impl Decoder {
     /// [`PluginError::Unsupported`]: there is none, conceal.
     pub fn fec(&mut self, next: &[u8], pcm: &mut [i16]) -> Result<usize, PluginError> {
         self.state.usable()?;
-        let result = self
-            .state
-            .within(Function::Decode, || self.handle.decode(abi::DECODE_FEC, next, pcm));
+        let result = self.handle.decode(abi::DECODE_FEC, next, pcm);
         self.exactly(result, pcm.len(), "decode fec")
     }
 
@@ -376,7 +335,7 @@ impl Decoder {
     pub fn set(&mut self, setting: Setting, value: i64) -> Result<(), PluginError> {
         self.state.usable()?;
         let key = word(setting).ok_or(PluginError::Unsupported)?;
-        let result = self.state.within(Function::DecoderSet, || self.handle.set(key, value));
+        let result = self.handle.set(key, value);
         self.state.judge(result, usize::MAX, "decoder_set").map(|_| ())
     }
 

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::PluginError;
-use super::watch::{self, Entered, Function};
 
 /// So many faults within [`WINDOW_MS`] bar a plugin: one may be bad luck, ten in a minute are a pattern.
 const FAULTS: usize = 10;
@@ -14,8 +13,6 @@ const WINDOW_MS: u64 = 60_000;
 #[derive(Debug)]
 pub(super) struct Health {
     id: String,
-    /// For [`watch`].
-    number: u64,
     start: Instant,
     handles: AtomicU64,
     faults: AtomicU64,
@@ -42,7 +39,6 @@ impl Health {
     pub(super) fn new(id: &str) -> Self {
         Self {
             id: id.to_owned(),
-            number: watch::number(id),
             start: Instant::now(),
             handles: AtomicU64::new(0),
             faults: AtomicU64::new(0),
@@ -59,11 +55,6 @@ impl Health {
         }
         self.handles.fetch_add(1, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Says that this thread enters a function of the plugin, until what comes back is dropped.
-    pub(super) fn enter(&self, function: Function) -> Entered {
-        watch::enter(self.number, function)
     }
 
     /// Turns a negative result into an error and counts it.

@@ -14,7 +14,6 @@ use super::packet::Packet;
 use super::refusal::PluginError;
 use super::registry::Kind;
 use super::table::Table;
-use super::watch::{Function, LeftWhenDropped};
 
 /// One way to carry media, or a path under one, that a loaded plugin brings. Cheap to clone.
 pub type TransportTable = Table<loader::TransportTable>;
@@ -52,17 +51,13 @@ impl TransportTable {
         let mut lines = shared.options.to_bytes().to_vec();
         lines.extend(options.bytes());
         let lines = CString::new(lines).map_err(|_| PluginError::Argument)?;
-        let handle = {
-            let _in = shared.health.enter(Function::Create);
-            self.row().calls.create(role, now_ns, &lines)
-        };
+        let handle = self.row().calls.create(role, now_ns, &lines);
         let handle = handle.map_err(|code| shared.health.judge(code, "create"))?;
         Ok(Transport {
             handle,
             kind: self.row().kind,
             shared: Arc::clone(shared),
             state: State::Good,
-            _left: LeftWhenDropped,
         })
     }
 }
@@ -86,13 +81,6 @@ pub struct Transport {
     kind: Kind,
     shared: Arc<Shared>,
     state: State,
-    _left: LeftWhenDropped,
-}
-
-impl Drop for Transport {
-    fn drop(&mut self) {
-        std::mem::forget(self.shared.health.enter(Function::Free));
-    }
 }
 
 /// What a transport made by itself; the bytes are the plugin's and stay until the next call.
@@ -156,10 +144,7 @@ impl Transport {
         self.usable()?;
         let mut out = vec![0; 4096];
         loop {
-            let result = {
-                let _in = self.shared.health.enter(Function::Local);
-                self.handle.local(now_ns, &mut out)
-            };
+            let result = self.handle.local(now_ns, &mut out);
             match usize::try_from(result) {
                 Ok(len) if len <= out.len() => {
                     let text = str::from_utf8(&out[..len]).map(str::to_owned);
@@ -188,10 +173,7 @@ impl Transport {
             About::Control => abi::TELL_CONTROL,
         };
         let lines = CString::new(lines).map_err(|_| PluginError::Argument)?;
-        let result = {
-            let _in = self.shared.health.enter(Function::Tell);
-            self.handle.tell(now_ns, about, &lines)
-        };
+        let result = self.handle.tell(now_ns, about, &lines);
         lines.into_bytes().zeroize();
         if result < 0 {
             Err(self.judge(result, "tell"))
@@ -206,10 +188,7 @@ impl Transport {
     /// [`PluginError::Malformed`] for a datagram to drop; [`PluginError::Faulty`] ends the leg.
     pub fn receive(&mut self, now_ns: u64, packet: &mut Packet) -> Result<Outcome, PluginError> {
         self.usable()?;
-        let result = {
-            let _in = self.shared.health.enter(Function::Receive);
-            self.handle.receive(now_ns, packet)
-        };
+        let result = self.handle.receive(now_ns, packet);
         self.outcome(result, packet, "receive")
     }
 
@@ -219,10 +198,7 @@ impl Transport {
     /// [`PluginError::State`] before there is a session; [`PluginError::Faulty`] ends the leg.
     pub fn send(&mut self, now_ns: u64, packet: &mut Packet) -> Result<Outcome, PluginError> {
         self.usable()?;
-        let result = {
-            let _in = self.shared.health.enter(Function::Send);
-            self.handle.send(now_ns, packet)
-        };
+        let result = self.handle.send(now_ns, packet);
         self.outcome(result, packet, "send")
     }
 
@@ -232,10 +208,7 @@ impl Transport {
     /// What the plugin says.
     pub fn timeout(&mut self, now_ns: u64) -> Result<(), PluginError> {
         self.usable()?;
-        let result = {
-            let _in = self.shared.health.enter(Function::Timeout);
-            self.handle.timeout(now_ns)
-        };
+        let result = self.handle.timeout(now_ns);
         if result < 0 {
             Err(self.judge(result, "timeout"))
         } else {
@@ -255,10 +228,7 @@ impl Transport {
             }
             State::Silent => return Output::None { deadline_ns: None },
         }
-        let polled = {
-            let _in = self.shared.health.enter(Function::Poll);
-            self.handle.poll()
-        };
+        let polled = self.handle.poll();
         let (channel, text) = ((polled.path & 0xffff) as u16, polled.path & abi::DATA_TEXT != 0);
         let words = || String::from_utf8_lossy(polled.text).into_owned();
         let code = polled.code;

@@ -4,8 +4,8 @@
 //! Entering writes two numbers of the thread's own slot, leaving one; no clock is read (contract §7).
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 /// How often the watchdog looks.
@@ -16,8 +16,7 @@ const ENDS: u32 = 20;
 
 /// Plugins that can be named; further ones are called "a plugin".
 const MAX_NAMES: usize = 64;
-static NAMES: [AtomicPtr<&'static str>; MAX_NAMES] = [const { AtomicPtr::new(std::ptr::null_mut()) }; MAX_NAMES];
-static NAMED: AtomicUsize = AtomicUsize::new(0);
+static NAMES: [OnceLock<&'static str>; MAX_NAMES] = [const { OnceLock::new() }; MAX_NAMES];
 static SLOTS: Mutex<Vec<Weak<Slot>>> = Mutex::new(Vec::new());
 
 thread_local! {
@@ -38,6 +37,7 @@ pub enum Function {
     Decode,
     DecoderSet,
     Fmtp,
+    PacketSamples,
     Free,
     Create,
     Local,
@@ -48,53 +48,40 @@ pub enum Function {
     Poll,
 }
 
-impl Function {
-    const ALL: [(Self, &'static str); 15] = [
-        (Self::EncoderNew, "encoder_new"),
-        (Self::DecoderNew, "decoder_new"),
-        (Self::Encode, "encode"),
-        (Self::EncoderSet, "encoder_set"),
-        (Self::Decode, "decode"),
-        (Self::DecoderSet, "decoder_set"),
-        (Self::Fmtp, "fmtp"),
-        (Self::Free, "free"),
-        (Self::Create, "create"),
-        (Self::Local, "local"),
-        (Self::Tell, "tell"),
-        (Self::Receive, "receive"),
-        (Self::Send, "send"),
-        (Self::Timeout, "timeout"),
-        (Self::Poll, "poll"),
-    ];
-}
+/// The words of [`Function`], in its order.
+const WORDS: [&str; 16] = [
+    "encoder_new",
+    "decoder_new",
+    "encode",
+    "encoder_set",
+    "decode",
+    "decoder_set",
+    "fmtp",
+    "packet_samples",
+    "free",
+    "create",
+    "local",
+    "tell",
+    "receive",
+    "send",
+    "timeout",
+    "poll",
+];
 
 /// The number of a plugin, for [`enter`]; one that was loaded before has the same.
 pub(super) fn number(id: &str) -> u64 {
-    let kept = |name: &AtomicPtr<&'static str>| Some(name.load(Ordering::Acquire)).filter(|name| !name.is_null());
-    let is_it = |name: &AtomicPtr<&'static str>| {
-        kept(name).is_some_and(|kept| super::loader::last_words::name(Some(kept)) == id)
-    };
-    if let Some(number) = NAMES.iter().position(is_it) {
-        return number as u64;
-    }
-    let number = NAMED.fetch_add(1, Ordering::Relaxed);
-    if let Some(name) = NAMES.get(number) {
-        // Plugins are loaded once and stay: so does the name, for a handler of signals to read.
-        let id: &'static str = Box::leak(id.to_owned().into_boxed_str());
-        name.store(Box::leak(Box::new(id)), Ordering::Release);
-    }
-    number as u64
+    // Plugins are loaded once and stay: so does the name, for a handler of signals to read.
+    let keep = || &*Box::leak(id.to_owned().into_boxed_str());
+    let at = NAMES.iter().position(|name| *name.get_or_init(keep) == id);
+    at.unwrap_or(MAX_NAMES) as u64
 }
 
 /// The plugin and the function of what [`enter`] wrote; `None` in none.
 pub(super) fn read(entered: u64) -> Option<(&'static str, &'static str)> {
     let entered = entered.checked_sub(1)?;
-    let function = Function::ALL.get((entered & 0xff) as usize)?.1;
-    let name = usize::try_from(entered >> 8).ok().and_then(|number| NAMES.get(number));
-    let name = name
-        .map(|name| name.load(Ordering::Acquire))
-        .filter(|name| !name.is_null());
-    Some((super::loader::last_words::name(name), function))
+    let function = WORDS.get((entered & 0xff) as usize)?;
+    let name = NAMES.get((entered >> 8) as usize).and_then(OnceLock::get);
+    Some((name.copied().unwrap_or("a plugin"), function))
 }
 
 /// What this thread is in, for the handler of signals.
@@ -143,16 +130,6 @@ pub fn slot() -> Arc<Slot> {
 
 /// Says that this thread is in a function of a plugin, until it is dropped.
 pub(super) struct Entered(());
-
-/// The last field of a handle: what was entered when the handle began to be dropped is left when all of it is freed.
-#[derive(Debug)]
-pub(super) struct LeftWhenDropped;
-
-impl Drop for LeftWhenDropped {
-    fn drop(&mut self) {
-        drop(Entered(()));
-    }
-}
 
 /// Enters a function of the plugin with this number.
 pub(super) fn enter(plugin: u64, function: Function) -> Entered {
@@ -248,6 +225,12 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn every_function_has_its_word() {
+        assert_eq!(WORDS[Function::Poll as usize], "poll");
+        assert_eq!(WORDS.len(), Function::Poll as usize + 1);
+    }
 
     #[test]
     fn a_call_that_does_not_return_is_named_and_one_that_does_is_not() {

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use quartet_plugin::abi;
 
 use super::super::packet::Packet;
+use super::super::watch::{self, Function};
 
 /// A packet and its PCM that a codec brings along.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub(in crate::plugins) struct SampleData {
 /// The functions of a codec; the required ones are there.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::plugins) struct CodecCalls {
+    /// For [`watch`], as in everything that calls a plugin.
+    plugin: u64,
     fmtp: Option<abi::FmtpFn>,
     encoder_new: abi::NewFn,
     encode: abi::EncodeFn,
@@ -49,8 +52,9 @@ fn room(len: usize) -> u32 {
 }
 
 impl CodecCalls {
-    pub(super) fn new(raw: &abi::Codec) -> Option<Self> {
+    pub(super) fn new(plugin: u64, raw: &abi::Codec) -> Option<Self> {
         Some(Self {
+            plugin,
             fmtp: raw.fmtp,
             encoder_new: raw.encoder_new?,
             encode: raw.encode?,
@@ -74,6 +78,7 @@ impl CodecCalls {
     ) -> Option<i32> {
         let fmtp = self.fmtp?;
         let remote = remote.map_or(std::ptr::null(), CStr::as_ptr);
+        let _in = watch::enter(self.plugin, Function::Fmtp);
         // SAFETY: texts end with 0 and live through the call; `out` is writable for the length given.
         Some(unsafe { fmtp(role, options.as_ptr(), remote, out.as_mut_ptr().cast(), room(out.len())) })
     }
@@ -81,12 +86,14 @@ impl CodecCalls {
     /// `None` without the function; else samples per channel or a negative code.
     pub(in crate::plugins) fn packet_samples(&self, data: &[u8], rate: u32) -> Option<i32> {
         let samples = self.packet_samples?;
+        let _in = watch::enter(self.plugin, Function::PacketSamples);
         // SAFETY: `data` is readable for the length given.
         Some(unsafe { samples(data.as_ptr(), room(data.len()), rate) })
     }
 
     pub(in crate::plugins) fn encoder(&self, new: &NewCodec<'_>) -> Result<EncoderHandle, i32> {
-        let handle = make(self.encoder_new, self.encoder_free, new)?;
+        let _in = watch::enter(self.plugin, Function::EncoderNew);
+        let handle = make(self.plugin, self.encoder_new, self.encoder_free, new)?;
         Ok(EncoderHandle {
             handle,
             encode: self.encode,
@@ -95,7 +102,8 @@ impl CodecCalls {
     }
 
     pub(in crate::plugins) fn decoder(&self, new: &NewCodec<'_>) -> Result<DecoderHandle, i32> {
-        let handle = make(self.decoder_new, self.decoder_free, new)?;
+        let _in = watch::enter(self.plugin, Function::DecoderNew);
+        let handle = make(self.plugin, self.decoder_new, self.decoder_free, new)?;
         Ok(DecoderHandle {
             handle,
             decode: self.decode,
@@ -134,16 +142,17 @@ fn config(new: &NewCodec<'_>) -> abi::CodecConfig {
     }
 }
 
-fn make(make: abi::NewFn, free: abi::FreeFn, new: &NewCodec<'_>) -> Result<Handle, i32> {
+fn make(plugin: u64, make: abi::NewFn, free: abi::FreeFn, new: &NewCodec<'_>) -> Result<Handle, i32> {
     let mut out = std::ptr::null_mut();
     // SAFETY: the config lives through the call and `out` is a place for one pointer.
     let code = unsafe { make(&config(new), &raw mut out) };
-    Handle::new(code, out, free)
+    Handle::new(plugin, code, out, free)
 }
 
 /// A foreign handle; freed once, when dropped.
 #[derive(Debug)]
 struct Handle {
+    plugin: u64,
     at: NonNull<c_void>,
     free: abi::FreeFn,
 }
@@ -152,9 +161,9 @@ struct Handle {
 unsafe impl Send for Handle {}
 
 impl Handle {
-    fn new(code: i32, at: *mut c_void, free: abi::FreeFn) -> Result<Self, i32> {
+    fn new(plugin: u64, code: i32, at: *mut c_void, free: abi::FreeFn) -> Result<Self, i32> {
         match NonNull::new(at) {
-            Some(at) if code >= 0 => Ok(Self { at, free }),
+            Some(at) if code >= 0 => Ok(Self { plugin, at, free }),
             // It said yes and gave nothing: broken promise.
             None if code >= 0 => Err(abi::E_INTERNAL),
             _ => Err(code),
@@ -164,10 +173,15 @@ impl Handle {
     fn get(&self) -> *mut c_void {
         self.at.as_ptr()
     }
+
+    fn enter(&self, function: Function) -> watch::Entered {
+        watch::enter(self.plugin, function)
+    }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        let _in = self.enter(Function::Free);
         // SAFETY: the handle came from this plugin's own function, and this is the only free.
         unsafe { (self.free)(self.at.as_ptr()) };
     }
@@ -182,6 +196,7 @@ pub(in crate::plugins) struct EncoderHandle {
 
 impl EncoderHandle {
     pub(in crate::plugins) fn encode(&mut self, pcm: &[i16], out: &mut [u8]) -> i32 {
+        let _in = self.handle.enter(Function::Encode);
         // SAFETY: our own handle; both buffers are as long as said, for this call only.
         unsafe {
             (self.encode)(
@@ -195,6 +210,7 @@ impl EncoderHandle {
     }
 
     pub(in crate::plugins) fn set(&mut self, key: u32, value: i64) -> i32 {
+        let _in = self.handle.enter(Function::EncoderSet);
         // SAFETY: our own handle.
         self.set
             .map_or(abi::E_UNSUPPORTED, |set| unsafe { set(self.handle.get(), key, value) })
@@ -215,6 +231,7 @@ impl DecoderHandle {
         } else {
             data.as_ptr()
         };
+        let _in = self.handle.enter(Function::Decode);
         // SAFETY: our own handle; both buffers are as long as said, for this call only.
         unsafe {
             (self.decode)(
@@ -229,6 +246,7 @@ impl DecoderHandle {
     }
 
     pub(in crate::plugins) fn set(&mut self, key: u32, value: i64) -> i32 {
+        let _in = self.handle.enter(Function::DecoderSet);
         // SAFETY: our own handle.
         self.set
             .map_or(abi::E_UNSUPPORTED, |set| unsafe { set(self.handle.get(), key, value) })
@@ -238,6 +256,7 @@ impl DecoderHandle {
 /// The functions of a transport, all there.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::plugins) struct TransportCalls {
+    plugin: u64,
     create: abi::CreateFn,
     destroy: abi::FreeFn,
     local: abi::LocalFn,
@@ -249,8 +268,9 @@ pub(in crate::plugins) struct TransportCalls {
 }
 
 impl TransportCalls {
-    pub(super) fn new(raw: &abi::Transport) -> Option<Self> {
+    pub(super) fn new(plugin: u64, raw: &abi::Transport) -> Option<Self> {
         Some(Self {
+            plugin,
             create: raw.create?,
             destroy: raw.destroy?,
             local: raw.local?,
@@ -271,10 +291,11 @@ impl TransportCalls {
             reserved: [0; 4],
         };
         let mut out = std::ptr::null_mut();
+        let _in = watch::enter(self.plugin, Function::Create);
         // SAFETY: the config lives through the call and `out` is a place for one pointer.
         let code = unsafe { (self.create)(&config, &raw mut out) };
         Ok(TransportHandle {
-            handle: Handle::new(code, out, self.destroy)?,
+            handle: Handle::new(self.plugin, code, out, self.destroy)?,
             calls: *self,
         })
     }
@@ -302,30 +323,33 @@ const MAX_BYTES: u32 = 65_536;
 
 impl TransportHandle {
     pub(in crate::plugins) fn local(&mut self, now_ns: u64, out: &mut [u8]) -> i32 {
+        let _in = self.handle.enter(Function::Local);
         // SAFETY: our own handle; `out` is writable for the length given.
         unsafe { (self.calls.local)(self.handle.get(), now_ns, out.as_mut_ptr().cast(), room(out.len())) }
     }
 
     pub(in crate::plugins) fn tell(&mut self, now_ns: u64, about: u32, lines: &CStr) -> i32 {
+        let _in = self.handle.enter(Function::Tell);
         // SAFETY: our own handle; the text ends with 0 and lives through the call.
         unsafe { (self.calls.tell)(self.handle.get(), now_ns, about, lines.as_ptr()) }
     }
 
     pub(in crate::plugins) fn timeout(&mut self, now_ns: u64) -> i32 {
+        let _in = self.handle.enter(Function::Timeout);
         // SAFETY: our own handle.
         unsafe { (self.calls.timeout)(self.handle.get(), now_ns) }
     }
 
     pub(in crate::plugins) fn receive(&mut self, now_ns: u64, packet: &mut Packet) -> Option<i32> {
-        self.through(self.calls.receive, now_ns, packet)
+        self.through(Function::Receive, self.calls.receive, now_ns, packet)
     }
 
     pub(in crate::plugins) fn send(&mut self, now_ns: u64, packet: &mut Packet) -> Option<i32> {
-        self.through(self.calls.send, now_ns, packet)
+        self.through(Function::Send, self.calls.send, now_ns, packet)
     }
 
     /// Passes a packet through; `None` if it came back outside its buffer.
-    fn through(&mut self, call: abi::PacketFn, now_ns: u64, packet: &mut Packet) -> Option<i32> {
+    fn through(&mut self, function: Function, call: abi::PacketFn, now_ns: u64, packet: &mut Packet) -> Option<i32> {
         let (path, src, dst) = (packet.path, packet.src, packet.dst);
         let (len, tailroom) = (packet.len(), packet.tailroom());
         let kind = packet.kind.map_or(0, quartet_plugin::Kind::word);
@@ -343,8 +367,11 @@ impl TransportHandle {
             kind,
             ecn,
         };
-        // SAFETY: our own handle; the packet describes one buffer of ours, its room included, for this call only.
-        let code = unsafe { call(self.handle.get(), now_ns, &raw mut raw) };
+        let code = {
+            let _in = self.handle.enter(function);
+            // SAFETY: our own handle; the packet describes one buffer of ours, its room included, for this call only.
+            unsafe { call(self.handle.get(), now_ns, &raw mut raw) }
+        };
         let start = (raw.data as usize).wrapping_sub(base as usize);
         if code > 0 {
             if !packet.place(start, raw.len as usize) {
@@ -362,8 +389,11 @@ impl TransportHandle {
     pub(in crate::plugins) fn poll(&mut self) -> Polled<'_> {
         let mut out = abi::zeroed::<abi::Output>();
         out.deadline_ns = abi::NO_DEADLINE;
-        // SAFETY: our own handle and a place for one output, a frozen struct.
-        let mut code = unsafe { (self.calls.poll)(self.handle.get(), &raw mut out) };
+        let mut code = {
+            let _in = self.handle.enter(Function::Poll);
+            // SAFETY: our own handle and a place for one output, a frozen struct.
+            unsafe { (self.calls.poll)(self.handle.get(), &raw mut out) }
+        };
         let mut borrow = |at: *const u8, len: u32| -> &[u8] {
             if len == 0 {
                 return &[];

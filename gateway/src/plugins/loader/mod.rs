@@ -23,6 +23,7 @@ use self::calls::{CodecCalls, SampleData, TransportCalls};
 use super::health::Health;
 use super::refusal::{PluginError, Reason};
 use super::registry::Kind;
+use super::watch;
 
 /// Not in libloading: the library stays mapped whatever happens (glibc, musl: bits/dlfcn.h).
 const RTLD_NODELETE: i32 = 0x1000;
@@ -178,7 +179,7 @@ fn adopt(descriptor: *const abi::Plugin, symbol: &str) -> Result<Image, Reason> 
         licence: text(plugin.licence, "licence")?,
         summary: text(plugin.summary, "summary")?,
         options: options(&plugin)?,
-        tables: tables(&plugin)?,
+        tables: tables(watch::number(&id), &plugin)?,
         fast_math: false,
         init: plugin.init,
         id,
@@ -219,7 +220,7 @@ fn options(plugin: &abi::Plugin) -> Result<Vec<PluginOption>, Reason> {
     Ok(rows)
 }
 
-fn tables(plugin: &abi::Plugin) -> Result<Tables, Reason> {
+fn tables(number: u64, plugin: &abi::Plugin) -> Result<Tables, Reason> {
     if plugin.table_count == 0 || plugin.table_count > MAX_ROWS || plugin.tables.is_null() {
         return Err(table(format!("it says {} tables, which cannot be", plugin.table_count)));
     }
@@ -235,11 +236,11 @@ fn tables(plugin: &abi::Plugin) -> Result<Tables, Reason> {
     match plugin.kind {
         abi::KIND_CODEC => pointers
             .into_iter()
-            .map(|at| codec_table(at.cast()))
+            .map(|at| codec_table(number, at.cast()))
             .collect::<Result<_, _>>()
             .map(Tables::Codecs),
-        abi::KIND_SESSION => transports(pointers, Kind::Session).map(Tables::Sessions),
-        abi::KIND_PATH => transports(pointers, Kind::Path).map(Tables::Paths),
+        abi::KIND_SESSION => transports(number, pointers, Kind::Session).map(Tables::Sessions),
+        abi::KIND_PATH => transports(number, pointers, Kind::Path).map(Tables::Paths),
         other => Err(Reason::Kind(other)),
     }
 }
@@ -262,7 +263,7 @@ fn list(at: *const u32, what: &str) -> Result<Vec<u32>, Reason> {
     }
 }
 
-fn codec_table(at: *const abi::Codec) -> Result<CodecTable, Reason> {
+fn codec_table(plugin: u64, at: *const abi::Codec) -> Result<CodecTable, Reason> {
     // SAFETY: a table begins with its size and is readable for that many bytes (contract §2).
     let raw = unsafe { abi::adopt(at, at.cast::<u32>().read()) };
     let name = text(raw.sdp_name, "SDP name")?;
@@ -272,7 +273,7 @@ fn codec_table(at: *const abi::Codec) -> Result<CodecTable, Reason> {
             name.escape_debug()
         )));
     }
-    let calls = CodecCalls::new(&raw).ok_or_else(|| {
+    let calls = CodecCalls::new(plugin, &raw).ok_or_else(|| {
         table(format!(
             "codec {name} lacks one of encoder_new, encode, encoder_free, decoder_new, decode, decoder_free"
         ))
@@ -354,14 +355,14 @@ fn sample(at: *const abi::Sample, codec: &str) -> Result<Option<SampleData>, Rea
     }))
 }
 
-fn transports(pointers: Vec<*const c_void>, kind: Kind) -> Result<Vec<TransportTable>, Reason> {
+fn transports(plugin: u64, pointers: Vec<*const c_void>, kind: Kind) -> Result<Vec<TransportTable>, Reason> {
     pointers
         .into_iter()
-        .map(|at| transport_table(at.cast(), kind))
+        .map(|at| transport_table(plugin, at.cast(), kind))
         .collect()
 }
 
-fn transport_table(at: *const abi::Transport, kind: Kind) -> Result<TransportTable, Reason> {
+fn transport_table(plugin: u64, at: *const abi::Transport, kind: Kind) -> Result<TransportTable, Reason> {
     // SAFETY: a table begins with its size and is readable for that many bytes (contract §3).
     let raw = unsafe { abi::adopt(at, at.cast::<u32>().read()) };
     let name = text(raw.name, "transport name")?;
@@ -374,8 +375,8 @@ fn transport_table(at: *const abi::Transport, kind: Kind) -> Result<TransportTab
             raw.headroom, raw.tailroom
         )));
     }
-    let calls =
-        TransportCalls::new(&raw).ok_or_else(|| table(format!("transport {name} lacks one of its eight functions")))?;
+    let calls = TransportCalls::new(plugin, &raw)
+        .ok_or_else(|| table(format!("transport {name} lacks one of its eight functions")))?;
     Ok(TransportTable {
         kind,
         name,
