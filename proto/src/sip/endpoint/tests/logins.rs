@@ -176,32 +176,16 @@ pub(super) fn a_nonce_of_another_life_is_stale_not_wrong() {
 
 /// A REGISTER with an answer to the challenge in `answer`, as phones write it.
 fn logged_in(world: &mut World, cseq: u32, fields: &str) -> String {
-    let plain = |auth: &str, branch: &str| {
+    let register = |auth: &str| {
+        let branch = if auth.is_empty() { "a" } else { "b" };
         format!(
             "REGISTER sip:quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{branch}{cseq};rport\r\n\
              From: <sip:100@quartet.example>;tag=t\r\nTo: <sip:100@quartet.example>\r\nCall-ID: reg-1\r\n\
              CSeq: {cseq} REGISTER\r\nMax-Forwards: 70\r\n{auth}{fields}Content-Length: 0\r\n\r\n"
         )
     };
-    world.inject(GATEWAY, "192.0.2.9:5060", plain("", "a").as_bytes());
-    let challenge = world.packets.last().unwrap().clone();
-    let value = challenge
-        .lines()
-        .find_map(|l| l.strip_prefix("WWW-Authenticate: "))
-        .expect("a challenge");
-    let mut rng = ChaCha8Rng::seed_from_u64(cseq.into());
-    let credentials = credentials("100", "secret").unwrap();
-    let answer = crate::sip::auth::authorization(
-        std::iter::once(value),
-        &credentials,
-        "REGISTER",
-        "sip:quartet.example",
-        &mut rng,
-    )
-    .unwrap();
-    let login = plain(&format!("Authorization: {answer}\r\n"), "b");
-    world.inject(GATEWAY, "192.0.2.9:5060", login.as_bytes());
-    world.packets.last().unwrap().clone()
+    let request = ("REGISTER", "sip:quartet.example");
+    world.log_in("192.0.2.9:5060", ("100", "secret"), request, register)
 }
 
 #[test]
@@ -250,28 +234,16 @@ pub(super) fn too_many_contacts_are_refused_all_at_once() {
 /// Three devices may be registered; `port` and program tell them apart.
 fn registers(world: &mut World, port: u16, contact: &str, agent: &str) -> String {
     let source = format!("192.0.2.9:{port}");
-    let register = |auth: &str, cseq: u32| {
+    let register = |auth: &str| {
+        let cseq = if auth.is_empty() { 1 } else { 2 };
         format!(
             "REGISTER sip:quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP {source};branch=z9hG4bK{contact}{cseq};rport\r\n\
              From: <sip:100@x>;tag=t\r\nTo: <sip:100@x>\r\nCall-ID: {contact}\r\nCSeq: {cseq} REGISTER\r\n\
              Contact: <sip:{contact}@{source}>\r\nUser-Agent: {agent}\r\n{auth}\r\n"
         )
     };
-    world.inject(GATEWAY, &source, register("", 1).as_bytes());
-    let challenge = world.packets.last().unwrap().clone();
-    let value = challenge
-        .lines()
-        .find_map(|l| l.strip_prefix("WWW-Authenticate: "))
-        .unwrap();
-    let (one, who) = (std::iter::once(value), credentials("100", "secret").unwrap());
-    let mut rng = ChaCha8Rng::seed_from_u64(u64::from(port));
-    let answer = crate::sip::auth::authorization(one, &who, "REGISTER", "sip:quartet.example", &mut rng).unwrap();
-    world.inject(
-        GATEWAY,
-        &source,
-        register(&format!("Authorization: {answer}\r\n"), 2).as_bytes(),
-    );
-    world.packets.last().unwrap().clone()
+    let request = ("REGISTER", "sip:quartet.example");
+    world.log_in(&source, ("100", "secret"), request, register)
 }
 
 fn registered(world: &World) -> Vec<String> {
@@ -307,8 +279,7 @@ pub(super) fn an_operator_may_have_a_device_too_many_refused() {
         limits,
         ..config("gw01")
     };
-    world.nodes[GATEWAY].endpoint = Endpoint::new(config, Box::new(ChaCha8Rng::seed_from_u64(1)));
-    world.gateway().set_accounts(vec![account("100", "secret")]);
+    world.replace_gateway(config);
     for device in 1..=3 {
         assert!(
             registers(&mut world, 40_000 + device, &format!("d{device}"), "SoftPhone/2").starts_with("SIP/2.0 200")
@@ -354,8 +325,7 @@ pub(super) fn the_tables_of_strangers_are_bounded() {
         limits,
         ..config("gw01")
     };
-    world.nodes[GATEWAY].endpoint = Endpoint::new(config, Box::new(ChaCha8Rng::seed_from_u64(1)));
-    world.gateway().set_accounts(vec![account("100", "secret")]);
+    world.replace_gateway(config);
     for n in 0..50 {
         world.register(PHONE, "100", "secret", 600);
         world.nodes[OTHER].address = format!("198.51.100.{n}:5060").parse().unwrap();
@@ -435,24 +405,7 @@ pub(super) fn a_digest_uri_of_any_name_of_ours_will_do() {
                 auth.len()
             )
         };
-        world.inject(GATEWAY, "192.0.2.9:5060", invite("").as_bytes());
-        let challenge = world.packets.last().unwrap().clone();
-        let value = challenge
-            .lines()
-            .find_map(|l| l.strip_prefix("WWW-Authenticate: "))
-            .unwrap();
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let (one, who) = (std::iter::once(value), credentials("100", "secret").unwrap());
-        let answer = crate::sip::auth::authorization(one, &who, "INVITE", uri, &mut rng).unwrap();
-        world.inject(
-            GATEWAY,
-            "192.0.2.9:5060",
-            invite(&format!("Authorization: {answer}\r\n")).as_bytes(),
-        );
-        assert!(
-            world.packets.last().unwrap().starts_with(expected),
-            "{uri}: {}",
-            world.packets.last().unwrap()
-        );
+        let answer = world.log_in("192.0.2.9:5060", ("100", "secret"), ("INVITE", uri), invite);
+        assert!(answer.starts_with(expected), "{uri}: {answer}");
     }
 }

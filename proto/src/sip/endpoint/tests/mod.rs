@@ -150,6 +150,34 @@ impl World {
         }
     }
 
+    /// Sends a request from `source`, then again with what answers its challenge; the last packet then. `message` writes it with an
+    /// Authorization field, empty at first.
+    fn log_in(
+        &mut self,
+        source: &str,
+        (user, password): (&str, &str),
+        (method, uri): (&str, &str),
+        message: impl Fn(&str) -> String,
+    ) -> String {
+        self.inject(GATEWAY, source, message("").as_bytes());
+        let challenge = self.packets.last().unwrap();
+        let value = challenge
+            .lines()
+            .find_map(|line| line.strip_prefix("WWW-Authenticate: "));
+        let (value, who) = (value.expect("a challenge"), credentials(user, password).unwrap());
+        let one = std::iter::once(value);
+        let answer = crate::sip::auth::authorization(one, &who, method, uri, &mut self.rng).unwrap();
+        let login = message(&format!("Authorization: {answer}\r\n"));
+        self.inject(GATEWAY, source, login.as_bytes());
+        self.packets.last().unwrap().clone()
+    }
+
+    /// A gateway in place of the one there is, with account 100.
+    fn replace_gateway(&mut self, config: EndpointConfig) {
+        self.nodes[GATEWAY].endpoint = Endpoint::new(config, Box::new(ChaCha8Rng::seed_from_u64(1)));
+        self.gateway().set_accounts(vec![account("100", "secret")]);
+    }
+
     fn gateway(&mut self) -> &mut Endpoint {
         &mut self.nodes[GATEWAY].endpoint
     }

@@ -6,9 +6,9 @@ use super::*;
 const STRANGER: &str = "203.0.113.66:5060";
 
 /// A request of the phone in a confirmed call, as somebody would write it who has seen the call.
-fn forged(world: &World, method: &str, cseq: u32, more: &str, body: &str) -> String {
-    let invite = world.packets.iter().rfind(|p| p.starts_with("INVITE")).unwrap();
-    let ack = world.packets.iter().rfind(|p| p.starts_with("ACK")).unwrap();
+fn forged(packets: &[String], method: &str, cseq: u32, more: &str, body: &str) -> String {
+    let invite = packets.iter().rfind(|p| p.starts_with("INVITE")).unwrap();
+    let ack = packets.iter().rfind(|p| p.starts_with("ACK")).unwrap();
     let line = |message: &str, name: &str| message.lines().find(|l| l.starts_with(name)).unwrap().to_owned();
     format!(
         "{method} sip:gw@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.66:5060;branch=z9hG4bKforged{cseq}{};rport\r\n\
@@ -43,7 +43,7 @@ pub(super) fn a_strangers_requests_change_nothing_and_the_phone_goes_on() {
         let (ours, theirs) = world.confirmed();
         let before = format!("{:?}", world.gateway().dialogs.get(theirs));
         for (source, cseq) in [(STRANGER, 1_000), ("192.0.2.2:5062", 1_001), ("192.0.2.99:5060", 1_002)] {
-            let message = forged(&world, method, cseq, more, body);
+            let message = forged(&world.packets, method, cseq, more, body);
             world.inject(GATEWAY, source, message.as_bytes());
             let response = world.packets.last().unwrap();
             assert!(
@@ -71,25 +71,11 @@ pub(super) fn a_phone_that_moved_logs_in_and_moves() {
     let (_, theirs) = world.confirmed();
     let uri = "sip:gw@192.0.2.1";
     let login = |world: &mut World, user: &str, method: &str, cseq: u32, more: &str, body: &str| {
-        let message = forged(world, method, cseq, more, body);
-        world.inject(GATEWAY, STRANGER, message.as_bytes());
-        let challenge = world.packets.last().unwrap().clone();
-        let value = challenge
-            .lines()
-            .find_map(|l| l.strip_prefix("WWW-Authenticate: "))
-            .unwrap();
-        let who = credentials(user, "secret").unwrap();
-        let mut rng = ChaCha8Rng::seed_from_u64(cseq.into());
-        let answer = crate::sip::auth::authorization(std::iter::once(value), &who, method, uri, &mut rng).unwrap();
-        let message = forged(
-            world,
-            method,
-            cseq + 1,
-            &format!("Authorization: {answer}\r\n{more}"),
-            body,
-        );
-        world.inject(GATEWAY, STRANGER, message.as_bytes());
-        world.packets.last().unwrap().clone()
+        let packets = world.packets.clone();
+        world.log_in(STRANGER, (user, "secret"), (method, uri), |auth| {
+            let cseq = if auth.is_empty() { cseq } else { cseq + 1 };
+            forged(&packets, method, cseq, &format!("{auth}{more}"), body)
+        })
     };
     // Another account, though its password is right, is a stranger.
     assert!(login(&mut world, "101", "BYE", 50, "", "").starts_with("SIP/2.0 403"));
@@ -110,13 +96,13 @@ pub(super) fn a_phone_that_moved_logs_in_and_moves() {
     assert_eq!(world.events(GATEWAY), [moved, reinvite]);
     // From now on it is trusted there, and no longer where it was.
     world.accept(GATEWAY, theirs);
-    let ack = forged(&world, "ACK", 101, "", "");
+    let ack = forged(&world.packets, "ACK", 101, "", "");
     world.inject(GATEWAY, STRANGER, ack.as_bytes());
     world.events(GATEWAY);
-    let old = forged(&world, "INFO", 200, KEY, "Signal=1\r\n");
+    let old = forged(&world.packets, "INFO", 200, KEY, "Signal=1\r\n");
     world.inject(GATEWAY, "192.0.2.2:5060", old.as_bytes());
     assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"));
-    let new = forged(&world, "INFO", 201, KEY, "Signal=1\r\n");
+    let new = forged(&world.packets, "INFO", 201, KEY, "Signal=1\r\n");
     world.inject(GATEWAY, STRANGER, new.as_bytes());
     assert!(world.packets.last().unwrap().starts_with("SIP/2.0 200"));
     assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Dtmf { .. }]));
@@ -129,7 +115,7 @@ pub(super) fn where_its_account_is_registered_and_its_proxies_a_phone_is_trusted
     world.register(OTHER, "100", "secret", 600);
     world.second();
     world.events(GATEWAY);
-    let key = forged(&world, "INFO", 100, KEY, "Signal=1\r\n");
+    let key = forged(&world.packets, "INFO", 100, KEY, "Signal=1\r\n");
     world.inject(GATEWAY, "192.0.2.3:5060", key.as_bytes());
     assert!(matches!(
         world.events(GATEWAY)[..],
@@ -141,7 +127,7 @@ pub(super) fn where_its_account_is_registered_and_its_proxies_a_phone_is_trusted
     world.register(OTHER, "101", "secret", 600);
     world.second();
     world.events(GATEWAY);
-    let key = forged(&world, "INFO", 100, KEY, "Signal=1\r\n");
+    let key = forged(&world.packets, "INFO", 100, KEY, "Signal=1\r\n");
     world.inject(GATEWAY, "192.0.2.3:5060", key.as_bytes());
     assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"));
     assert_eq!(world.events(GATEWAY), []);
@@ -150,7 +136,7 @@ pub(super) fn where_its_account_is_registered_and_its_proxies_a_phone_is_trusted
         dialog.routes = vec![address("<sip:198.51.100.5;lr>"), address("<sip:198.51.100.6:5080;lr>")];
     }
     for (n, proxy) in ["198.51.100.5:5060", "198.51.100.6:5080"].iter().enumerate() {
-        let key = forged(&world, "INFO", 100 + n as u32, KEY, "Signal=1\r\n");
+        let key = forged(&world.packets, "INFO", 100 + n as u32, KEY, "Signal=1\r\n");
         world.inject(GATEWAY, proxy, key.as_bytes());
         assert!(
             matches!(
@@ -197,7 +183,7 @@ pub(super) fn an_ack_is_matched_and_moves_nothing() {
     world.accept(GATEWAY, theirs);
     world.second();
     world.events(GATEWAY);
-    let ack = forged(&world, "ACK", 2, SDP, "v=0\r\n");
+    let ack = forged(&world.packets, "ACK", 2, SDP, "v=0\r\n");
     world.inject(GATEWAY, STRANGER, ack.as_bytes());
     let confirmed = SipEvent::Confirmed {
         dialog: theirs,
@@ -220,7 +206,7 @@ pub(super) fn the_answer_to_our_offer_is_only_taken_from_the_peer() {
     world.filter = Some(Box::new(|packet| packet.starts_with("ACK")));
     let body = Some(b"mine".to_vec());
     world.command(PHONE, SipCommand::Ack { dialog: ours, body }).unwrap();
-    let ack = forged(&world, "ACK", 2, SDP, "evil!");
+    let ack = forged(&world.packets, "ACK", 2, SDP, "evil!");
     world.inject(GATEWAY, STRANGER, ack.as_bytes());
     assert_eq!(world.events(GATEWAY), []);
     world.filter = None;
@@ -317,8 +303,7 @@ fn behind_a_proxy() -> World {
         trusted_proxies: vec!["192.0.2.10/32".parse().unwrap(), "10.1.0.0/16".parse().unwrap()],
         ..config("gw01")
     };
-    world.nodes[GATEWAY].endpoint = Endpoint::new(config, Box::new(ChaCha8Rng::seed_from_u64(1)));
-    world.gateway().set_accounts(vec![account("100", "secret")]);
+    world.replace_gateway(config);
     world
 }
 
@@ -330,29 +315,15 @@ fn through(world: &mut World, method: &str, cseq: u32, below: &str, password: &s
 }
 
 fn through_as(world: &mut World, method: &str, cseq: u32, below: &str, password: &str, contact: &str) -> String {
-    let message = |auth: &str, cseq: u32| {
+    let message = |auth: &str| {
+        let cseq = if auth.is_empty() { cseq } else { cseq + 1 };
         format!(
             "{method} sip:200@quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKp{cseq}\r\nVia: {below}\r\n\
              From: <sip:100@x>;tag=t\r\nTo: <sip:100@x>\r\nCall-ID: {below}{cseq}\r\nCSeq: {cseq} {method}\r\n\
              Contact: <{contact}>\r\n{auth}\r\n"
         )
     };
-    world.inject(GATEWAY, PROXY, message("", cseq).as_bytes());
-    let challenge = world.packets.last().unwrap().clone();
-    let value = challenge
-        .lines()
-        .find_map(|l| l.strip_prefix("WWW-Authenticate: "))
-        .unwrap();
-    let (one, who) = (std::iter::once(value), credentials("100", password).unwrap());
-    let mut rng = ChaCha8Rng::seed_from_u64(cseq.into());
-    let uri = "sip:200@quartet.example";
-    let answer = crate::sip::auth::authorization(one, &who, method, uri, &mut rng).unwrap();
-    world.inject(
-        GATEWAY,
-        PROXY,
-        message(&format!("Authorization: {answer}\r\n"), cseq + 1).as_bytes(),
-    );
-    world.packets.last().unwrap().clone()
+    world.log_in(PROXY, ("100", password), (method, "sip:200@quartet.example"), message)
 }
 
 fn origin_of(events: &[SipEvent]) -> Option<String> {
@@ -409,24 +380,16 @@ pub(super) fn a_phone_behind_a_trusted_proxy_is_where_the_proxy_heard_it() {
 #[test]
 pub(super) fn a_stranger_that_writes_via_itself_is_where_it_is() {
     let mut world = World::new(9);
-    let text = |auth: &str, n: u32| {
+    let register = |auth: &str| {
+        let n = if auth.is_empty() { 1 } else { 2 };
         format!(
             "REGISTER sip:quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKp{n}\r\n\
              Via: SIP/2.0/UDP 203.0.113.5;branch=z9hG4bKa\r\nFrom: <sip:100@x>;tag=t\r\nTo: <sip:100@x>\r\nCall-ID: c\r\n\
              CSeq: {n} REGISTER\r\nContact: <sip:100@192.0.2.9>\r\n{auth}\r\n"
         )
     };
-    world.inject(GATEWAY, "192.0.2.9:5060", text("", 1).as_bytes());
-    let challenge = world.packets.last().unwrap().clone();
-    let value = challenge
-        .lines()
-        .find_map(|l| l.strip_prefix("WWW-Authenticate: "))
-        .unwrap();
-    let (one, who) = (std::iter::once(value), credentials("100", "secret").unwrap());
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let answer = crate::sip::auth::authorization(one, &who, "REGISTER", "sip:quartet.example", &mut rng).unwrap();
-    let login = format!("Authorization: {answer}\r\n");
-    world.inject(GATEWAY, "192.0.2.9:5060", text(&login, 2).as_bytes());
+    let request = ("REGISTER", "sip:quartet.example");
+    world.log_in("192.0.2.9:5060", ("100", "secret"), request, register);
     assert_eq!(origin_of(&world.events(GATEWAY)).as_deref(), Some("192.0.2.9"));
 }
 
