@@ -15,7 +15,7 @@ pub use self::config::SipLegConfig;
 use super::leg::{Action, LegCommand, LegEvent};
 use crate::cdr::Cause;
 use crate::config::VerifyMode;
-use crate::media::{LegCodec, LegKey, MediaCommand, MediaEvent, Role, Sink};
+use crate::media::{LegKey, MediaCommand, MediaEvent, Role, Sink};
 
 /// The packet duration that phones are asked for.
 const PTIME_MS: u32 = 20;
@@ -67,8 +67,6 @@ pub struct SipLeg {
     /// The answer that waits for our transport.
     pending: Option<Option<NameAddr>>,
     agreed: Option<Agreed>,
-    /// What media was last told of it.
-    media_codec: Option<LegCodec>,
     /// Our latest description.
     sent: Option<SessionDescription>,
     /// All codecs that either side has described: their numbers keep their meaning.
@@ -122,7 +120,6 @@ impl SipLeg {
             lines: None,
             pending: None,
             agreed: None,
-            media_codec: None,
             sent: None,
             used: Vec::new(),
             hold: false,

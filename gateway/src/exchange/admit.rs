@@ -17,7 +17,7 @@ use crate::cdr::{Cause, Direction};
 use crate::config;
 use crate::log::Redacted;
 use crate::media::{Bind, LegKey};
-use crate::networks::{NetworkCall, NetworkCommand, NetworkId};
+use crate::networks::{Network, NetworkCall, NetworkCommand, NetworkId};
 use crate::route::{DestinationKind, Origin};
 
 /// How long key exchange and media may take; the official clients' figure.
@@ -121,10 +121,11 @@ impl Exchange {
                 DestinationKind::User { network, user },
             ) => {
                 let network = NetworkId::new(&network);
-                let user = self.networks.get(&network).ok_or(Cause::Network)?.user_of(&user);
+                let there = self.networks.get(&network).ok_or(Cause::Network)?.as_ref();
+                let user = there.user_of(&user);
                 (parties.network, parties.to) = (Some(network.to_string()), user.clone());
                 let phone = self.phone(&parties.from).ok_or(Cause::Forbidden)?;
-                parties.shown = shown(&phone, &self.settings.phones, identities, is_private);
+                parties.shown = shown(&phone, &self.settings.phones, there, identities, is_private);
                 let called = std::iter::once(user.as_str());
                 let (limits, from) = (&mut self.limits, &parties.from);
                 if !limits.may_call(now, direction, from, &user)
@@ -409,23 +410,24 @@ impl Exchange {
     }
 }
 
-/// The number that a call of this phone shows, if not its own; empty: none. It is spelt as networks spell extensions, and none of
+/// The number that a call of this phone shows on a network, spelt as that spells it, if not its own; empty: none. It is none of
 /// another phone.
-fn shown(phone: &config::Phone, phones: &[config::Phone], identities: Vec<String>, is_private: bool) -> Option<String> {
+fn shown(
+    phone: &config::Phone,
+    phones: &[config::Phone],
+    network: &dyn Network,
+    identities: Vec<String>,
+    is_private: bool,
+) -> Option<String> {
     if is_private {
         return Some(String::new());
     }
     let may = |number: &String| phone.may_assert.iter().any(|pattern| pattern.matches(number).is_some());
-    let spelt = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let is_other = |number: &String| {
-        phones
-            .iter()
-            .any(|other| other.user == *number && other.user != phone.user)
-    };
+    let is_phone = |number: &String| phones.iter().any(|phone| phone.user == *number);
     identities
         .into_iter()
         .filter(may)
-        .map(|number| number.to_ascii_lowercase().chars().filter(spelt).collect::<String>())
-        .find(|number| (1..=MAX_SHOWN).contains(&number.len()) && !is_other(number))
+        .map(|number| network.extension_of(&network.name_of(&number)))
+        .find(|number| (1..=MAX_SHOWN).contains(&number.len()) && (*number == phone.user || !is_phone(number)))
         .filter(|number| *number != phone.user)
 }

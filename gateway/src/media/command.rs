@@ -4,7 +4,7 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
-use quartet_proto::sdp::TelephoneEvent;
+use quartet_proto::sdp::{TelephoneEvent, offer_answer::Receivable};
 
 use crate::cdr::Cause;
 use crate::ivr::sound::Clip;
@@ -49,24 +49,9 @@ pub struct LegCodec {
     /// Further payload types that events may come under.
     pub events: Vec<u8>,
     /// What the peer may send instead, at any time.
-    pub also: Vec<OtherCodec>,
+    pub also: Vec<Receivable>,
     /// The stream we send under.
     pub ssrc: u32,
-}
-
-/// A codec that the peer may send beside the one of [`LegCodec`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OtherCodec {
-    /// SDP name.
-    pub name: String,
-    /// Its RTP clock in Hz.
-    pub clock: u32,
-    /// Payload type from the peer.
-    pub receive_pt: u8,
-    /// The peer's `fmtp` text.
-    pub send_fmtp: String,
-    /// Our `fmtp` text.
-    pub local_fmtp: String,
 }
 
 /// What kind of receiver the peer of a leg is.

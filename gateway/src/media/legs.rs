@@ -342,7 +342,14 @@ impl Legs {
         let also = codec
             .also
             .iter()
-            .filter_map(|other| Some((self.registry.codec_at(&other.name, other.clock)?.clone(), other.clone())))
+            .filter_map(|other| {
+                Some((
+                    self.registry
+                        .codec_at(&other.receive.name, other.receive.clock)?
+                        .clone(),
+                    other.clone(),
+                ))
+            })
             .collect();
         let Some(leg) = self
             .slots

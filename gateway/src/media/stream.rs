@@ -1,7 +1,9 @@
 //! One stream of a leg: the codec that both sides agreed on, what comes in under it and what goes out.
 
+use quartet_proto::sdp::offer_answer::Receivable;
+
 use super::{
-    command::{LegCodec, OtherCodec, Report},
+    command::{LegCodec, Report},
     flow::Flow,
     incoming::Incoming,
     outgoing::Outgoing,
@@ -16,7 +18,7 @@ pub(crate) struct Agreed {
     pub(crate) table: CodecTable,
     pub(crate) codec: LegCodec,
     /// What the peer may send instead, as far as it can be decoded.
-    also: Vec<(CodecTable, OtherCodec)>,
+    also: Vec<(CodecTable, Receivable)>,
     /// Which of them it sends; `None`: the codec itself.
     sent: Option<usize>,
 }
@@ -30,7 +32,7 @@ pub(crate) struct Source<'a> {
 }
 
 impl Agreed {
-    pub(crate) fn new(table: CodecTable, codec: LegCodec, also: Vec<(CodecTable, OtherCodec)>) -> Self {
+    pub(crate) fn new(table: CodecTable, codec: LegCodec, also: Vec<(CodecTable, Receivable)>) -> Self {
         Self {
             table,
             codec,
@@ -44,9 +46,9 @@ impl Agreed {
         match self.sent.and_then(|at| self.also.get(at)) {
             Some((table, other)) => Source {
                 table,
-                receive_pt: other.receive_pt,
+                receive_pt: other.receive.payload_type,
                 send_fmtp: &other.send_fmtp,
-                local_fmtp: &other.local_fmtp,
+                local_fmtp: &other.receive.fmtp,
             },
             None => Source {
                 table: &self.table,
@@ -59,7 +61,11 @@ impl Agreed {
 
     /// Whether this is a type of speech that the peer may send.
     pub(crate) fn is_speech(&self, payload_type: u8) -> bool {
-        self.codec.receive_pt == payload_type || self.also.iter().any(|(_, other)| other.receive_pt == payload_type)
+        self.codec.receive_pt == payload_type
+            || self
+                .also
+                .iter()
+                .any(|(_, other)| other.receive.payload_type == payload_type)
     }
 
     /// Whether this is a type of events that the peer may send.
@@ -70,7 +76,7 @@ impl Agreed {
 
     /// Takes what the peer sends from now on; the caller makes the flow.
     fn change(&mut self, payload_type: u8) {
-        let is_it = |(_, other): &(CodecTable, OtherCodec)| other.receive_pt == payload_type;
+        let is_it = |(_, other): &(CodecTable, Receivable)| other.receive.payload_type == payload_type;
         self.sent = if self.codec.receive_pt == payload_type {
             None
         } else {

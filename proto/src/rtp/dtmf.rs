@@ -265,7 +265,7 @@ mod tests {
                 keys.extend(receiver.receive(7, 1_000, &[code, flags, (duration >> 8) as u8, duration as u8]));
             }
         }
-        // A late repetition of the first.
+        // A late retransmission of the first.
         keys.extend(receiver.receive(7, 1_000, &[1, 0x8A, 1, 224]));
         assert_eq!(keys, "12*");
         keys.extend(receiver.receive(7, 3_000, &[1, 10, 0, 160]));

@@ -6,8 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// A source that has been silent for so long may have gone; that of [`super::stream`].
-const SILENT_NS: u64 = 200_000_000;
+use super::stream::MIN_SILENT_NS;
 
 /// Remembers the one source of a component (RTP, or RTCP without rtcp-mux).
 ///
@@ -76,7 +75,7 @@ impl Latch {
             .is_none_or(|latched| ip == latched.ip() || self.home == Some(ip));
         let is_free = self
             .heard
-            .is_none_or(|(heard, at)| heard == ssrc || now_ns.saturating_sub(at) >= SILENT_NS);
+            .is_none_or(|(heard, at)| heard == ssrc || now_ns.saturating_sub(at) >= MIN_SILENT_NS);
         if source == signalled || (self.open && may_be_the_phone && same_place && is_free) {
             self.latched = Some(source);
             (self.moved, self.open) = (false, false);

@@ -24,7 +24,7 @@ const MIN_PACKET_NS: u64 = 5_000_000;
 const SILENT_PACKETS: u64 = 5;
 /// ... but not within this: a burst of loss on a radio link, and little more than what is made up for lost packets
 /// (120 ms), so that a source that changes its SSRC without a word is missed for a syllable.
-const MIN_SILENT_NS: u64 = 200_000_000;
+pub(super) const MIN_SILENT_NS: u64 = 200_000_000;
 /// The same from above, for packets of any length.
 const MAX_SILENT_NS: u64 = 1_000_000_000;
 /// For so long after signalling another SSRC may come at once: an answer, its ACK and a PBX that then moves its media.

@@ -20,14 +20,14 @@ pub(super) fn offered_codecs(local: &Local<'_>, used: &[Codec]) -> Vec<Codec> {
     };
     let is_used = |number: u8| used.iter().any(|codec| codec.payload_type == number);
     let reserved: Vec<u8> = local.codecs.iter().filter_map(|codec| codec.payload_type).collect();
-    let free = |codecs: &[Codec], wish: Option<u8>| {
+    let free = |codecs: &[Codec], preferred: Option<u8>| {
         let taken = |number: &u8| {
             is_used(*number)
                 || reserved.contains(number)
-                || (local.telephone_event && wish.is_none() && *number == EVENT_PAYLOAD_TYPE)
+                || (local.telephone_event && preferred.is_none() && *number == EVENT_PAYLOAD_TYPE)
                 || codecs.iter().any(|codec| codec.payload_type == *number)
         };
-        wish.into_iter().chain(96..=127).find(|number| !taken(number))
+        preferred.into_iter().chain(96..=127).find(|number| !taken(number))
     };
     for ours in local.codecs {
         let known = before(&ours.name, ours.clock, ours.channels);
@@ -55,11 +55,11 @@ pub(super) fn offered_codecs(local: &Local<'_>, used: &[Codec]) -> Vec<Codec> {
         clocks.insert(0, 8000);
         clocks.dedup();
         for clock in clocks {
-            let wish = (clock == 8000).then_some(EVENT_PAYLOAD_TYPE);
+            let preferred = (clock == 8000).then_some(EVENT_PAYLOAD_TYPE);
             let known = codecs
                 .iter()
                 .any(|codec| codec.is_telephone_event() && codec.clock == clock);
-            let number = before("telephone-event", clock, 1).or_else(|| free(&codecs, wish));
+            let number = before("telephone-event", clock, 1).or_else(|| free(&codecs, preferred));
             if let Some(payload_type) = number.filter(|_| !known) {
                 codecs.push(event_codec(payload_type, clock, EVENTS));
             }

@@ -13,8 +13,9 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use quartet::ivr::sound::{Clip, Sound};
 use quartet::media::fuzzing::Worker;
-use quartet::media::{LegCodec, OtherCodec, LegKey, MediaCommand, MediaEvent, MediaFault, PlayKey};
-use quartet_proto::sdp::TelephoneEvent;
+use quartet::media::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, PlayKey};
+use quartet_proto::sdp::offer_answer::Receivable;
+use quartet_proto::sdp::{Codec, TelephoneEvent};
 
 const MS: u64 = 1_000_000;
 const SOCKETS: [SocketAddr; 2] = [
@@ -68,12 +69,10 @@ fn codec(choice: u8, more: u8) -> LegCodec {
         also: [("NARROW", 8_000, 97), ("WIDE", 48_000, 98), ("NONE", 8_000, 99)]
             .into_iter()
             .filter(|_| choice & 4 != 0)
-            .map(|(name, clock, receive_pt)| OtherCodec {
-                name: name.to_owned(),
-                clock,
-                receive_pt,
-                send_fmtp: String::new(),
-                local_fmtp: String::new(),
+            .map(|(name, clock, payload_type)| {
+                let (name, fmtp) = (name.to_owned(), String::new());
+                let receive = Codec { payload_type, name, clock, channels: 1, fmtp };
+                Receivable { receive, send_fmtp: String::new() }
             })
             .collect(),
         ssrc: u32::from(choice >> 6),

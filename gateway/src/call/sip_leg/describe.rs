@@ -1,13 +1,12 @@
 //! Offers and answers of a phone's leg.
 
-use quartet_proto::sdp::offer_answer::Receivable;
 use quartet_proto::sdp::{
     self, Agreed, Codec, Direction, LocalCodec, OfferAnswerError, Origin, SessionDescription, offer_answer,
 };
 
 use super::{PTIME_MS, SipLeg};
 use crate::cdr::Cause;
-use crate::media::{LegCodec, MediaCommand, OtherCodec};
+use crate::media::{LegCodec, MediaCommand};
 use crate::plugins::FmtpRole;
 
 /// Numbers that a payload type can have.
@@ -106,8 +105,24 @@ impl SipLeg {
     /// Puts an agreement into force.
     pub(super) fn agree(&mut self, agreed: Agreed) {
         let leg = self.config.key;
-        let telephone_event = agreed.telephone_event;
-        let codec = LegCodec {
+        let codec = self.leg_codec(&agreed);
+        let hold = !agreed.direction.sends();
+        let before = self.agreed.replace(agreed).map(|before| self.leg_codec(&before));
+        if before.as_ref() != Some(&codec) {
+            self.media(MediaCommand::Codec { leg, codec });
+        }
+        // Also if nothing has changed: the phone's NAT may have given it another port since.
+        self.tell_remote();
+        // A phone that only listens is not on hold: it goes on hearing.
+        if hold != self.hold {
+            self.hold = hold;
+            self.media(MediaCommand::Hold { leg, on: hold });
+        }
+    }
+
+    /// What an agreement means for media.
+    fn leg_codec(&self, agreed: &Agreed) -> LegCodec {
+        LegCodec {
             name: agreed.send.name.clone(),
             clock: agreed.send.clock,
             send_pt: agreed.send.payload_type,
@@ -115,23 +130,10 @@ impl SipLeg {
             send_fmtp: agreed.send.fmtp.clone(),
             local_fmtp: agreed.receive.fmtp.clone(),
             ptime_ms: agreed.ptime_ms,
-            telephone_event,
+            telephone_event: agreed.telephone_event,
             events: agreed.events.clone(),
-            also: agreed.also.iter().map(also).collect(),
+            also: agreed.also.clone(),
             ssrc: self.config.ssrc,
-        };
-        if self.media_codec.as_ref() != Some(&codec) {
-            self.media_codec = Some(codec.clone());
-            self.media(MediaCommand::Codec { leg, codec });
-        }
-        // Also if nothing has changed: the phone's NAT may have given it another port since.
-        self.agreed = Some(agreed);
-        self.tell_remote();
-        // A phone that only listens is not on hold: it goes on hearing.
-        let hold = self.agreed.as_ref().is_some_and(|agreed| !agreed.direction.sends());
-        if hold != self.hold {
-            self.hold = hold;
-            self.media(MediaCommand::Hold { leg, on: hold });
         }
     }
 
@@ -142,17 +144,6 @@ impl SipLeg {
         let lines = format!("signalled-from:{origin}\n{}", agreed.remote_lines);
         let leg = self.config.key;
         self.media(MediaCommand::Remote { leg, lines });
-    }
-}
-
-fn also(also: &Receivable) -> OtherCodec {
-    let Receivable { receive, send_fmtp } = also;
-    OtherCodec {
-        name: receive.name.clone(),
-        clock: receive.clock,
-        receive_pt: receive.payload_type,
-        send_fmtp: send_fmtp.clone(),
-        local_fmtp: receive.fmtp.clone(),
     }
 }
 

@@ -361,15 +361,11 @@ fn only_a_phone_that_is_called_rings_and_not_by_any_response() {
 
 /// The description of the last 200.
 fn described(leg: &mut SipLeg) -> SessionDescription {
-    let body = std::iter::from_fn(|| leg.poll_action()).filter_map(|action| match action {
-        Action::Sip(SipCommand::Accept { body, .. }) => body,
-        Action::Sip(_)
-        | Action::Media(_)
-        | Action::Network(..)
-        | Action::Compute(..)
-        | Action::Speak { .. }
-        | Action::Running(_)
-        | Action::Record(_) => None,
+    let body = std::iter::from_fn(|| leg.poll_action()).filter_map(|action| {
+        let Action::Sip(SipCommand::Accept { body, .. }) = action else {
+            return None;
+        };
+        body
     });
     SessionDescription::parse(&body.last().expect("a 200 with a description")).unwrap()
 }

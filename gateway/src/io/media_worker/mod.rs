@@ -197,9 +197,9 @@ impl Drop for Media {
             worker.mailbox = None;
             let _ = worker.waker.wake();
         }
+        let end = Instant::now() + GRACE;
         for worker in &mut self.workers {
             let Some(thread) = worker.thread.take() else { continue };
-            let end = Instant::now() + GRACE;
             while !thread.is_finished() && Instant::now() < end {
                 thread::sleep(Duration::from_millis(1));
             }

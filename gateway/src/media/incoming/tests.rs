@@ -7,11 +7,12 @@ use quartet_proto::rtp::{
     rtcp::{self, MAX_REPORT, Reception},
     sender::Sender,
 };
+use quartet_proto::sdp::{Codec, offer_answer::Receivable};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use crate::media::{
-    LegKey, MediaCommand, MediaEvent, OtherCodec, Report,
+    LegKey, MediaCommand, MediaEvent, Report,
     dsp::tones::{level, strength},
     testing::{MS, Room, Speaker, codec},
 };
@@ -285,12 +286,15 @@ fn a_new_codec_lets_a_new_stream_in() {
 fn with_another_codec() -> Room {
     let mut room = bridged();
     let mut agreed = codec("T-NARROW", PHONE as u32);
-    agreed.also = vec![OtherCodec {
-        name: "T-WIDE".into(),
-        clock: 16_000,
-        receive_pt: 97,
+    agreed.also = vec![Receivable {
+        receive: Codec {
+            payload_type: 97,
+            name: "T-WIDE".into(),
+            clock: 16_000,
+            channels: 1,
+            fmtp: String::new(),
+        },
         send_fmtp: String::new(),
-        local_fmtp: String::new(),
     }];
     agreed.events = vec![99];
     room.command(MediaCommand::Codec {
