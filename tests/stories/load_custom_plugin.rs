@@ -119,12 +119,16 @@ async fn a_plugin_that_never_returns_is_named_and_ends_the_gateway() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_crashes_leaves_its_name() {
-    for (name, wrong) in [("crashes", "*(volatile int *)0 = 1;"), ("aborts", "abort();")] {
+    // An exit that says "all is well" would not be noticed by what restarts the gateway.
+    let ends = [
+        ("crashes", "*(volatile int *)0 = 1;", "crashed"),
+        ("aborts", "abort();", "crashed"),
+        ("exits", "exit(0);", "ended the process"),
+    ];
+    for (name, wrong, how) in ends {
         let log = last_words_of(name, wrong).await;
-        assert!(
-            log.contains("quartet: plugin template-codec-c crashed in encode"),
-            "{wrong}: {log}"
-        );
+        let words = format!("quartet: plugin template-codec-c {how} in encode\n");
+        assert_eq!(log.matches(&words).count(), 1, "{wrong}: {log}");
     }
 }
 

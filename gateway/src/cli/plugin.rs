@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::config::Plugins;
 use crate::plugins::conformance::{self, Check};
+use crate::plugins::watch::name_the_crashed;
 use crate::plugins::{CodecReport, CodecTable, FmtpRole, Kind, Loaded, Registry, TransportTable, read_facts};
 
 /// The arguments of `quartet plugin`.
@@ -339,6 +340,7 @@ fn start_child(file: &Path, check: Option<u32>, seed: u64) -> anyhow::Result<End
 
 /// The child's side: loads the file and prints one line of JSON.
 fn child(file: &Path, check: Option<u32>, seed: u64) -> anyhow::Result<u8> {
+    name_the_crashed();
     let registry = match Registry::load_file(file, &Plugins::default()) {
         Ok(registry) => registry,
         Err(refusal) => {

@@ -30,6 +30,8 @@ thread_local! {
 #[repr(u8)]
 #[allow(missing_docs)] // their names are the contract's
 pub enum Function {
+    Load,
+    Init,
     EncoderNew,
     DecoderNew,
     Encode,
@@ -49,7 +51,9 @@ pub enum Function {
 }
 
 /// The words of [`Function`], in its order.
-const WORDS: [&str; 16] = [
+const WORDS: [&str; 18] = [
+    "its constructors",
+    "init",
     "encoder_new",
     "decoder_new",
     "encode",
@@ -89,9 +93,14 @@ pub(super) fn current() -> u64 {
     CURRENT.try_with(Cell::get).unwrap_or_default()
 }
 
-/// Has a crash of the process say which plugin it was in.
+/// Has a crash of the process, and an end that is not [`leave`], say which plugin it was in.
 pub fn name_the_crashed() {
     super::loader::last_words::install();
+}
+
+/// Ends this process with an exit code, as all of its ends have to.
+pub fn leave(code: u8) -> ! {
+    super::loader::last_words::leave(code)
 }
 
 /// The place of one thread.

@@ -1,5 +1,6 @@
-//! What is still said when a plugin crashes the process: its name and the function it was in.
+//! What is still said when a plugin crashes or ends the process: its name and the function it was in.
 
+use std::io::Write as _;
 use std::sync::OnceLock;
 
 use crate::plugins::watch;
@@ -27,14 +28,42 @@ pub(in crate::plugins) fn install() {
             }
         });
     }
+    static AT_EXIT: std::sync::Once = std::sync::Once::new();
+    AT_EXIT.call_once(|| {
+        // SAFETY: the handler takes nothing and does not unwind. We never come to it ourselves: [`leave`] passes it by.
+        let code = unsafe { libc::atexit(ended) };
+        debug_assert_eq!(code, 0, "there is room for 32 handlers");
+    });
+}
+
+/// Ends the process, and no plugin's destructor, which may hang or crash, has a say in it.
+pub(in crate::plugins) fn leave(code: u8) -> ! {
+    std::io::stdout().flush().ok();
+    // SAFETY: nothing of this process is used after it.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// Somebody has called `exit`, whose code may say that all is well: a supervisor has to see a crash.
+extern "C" fn ended() {
+    match watch::read(watch::current()) {
+        Some((plugin, function)) => say(&["quartet: plugin ", plugin, " ended the process in ", function, "\n"]),
+        None => say(&["quartet: a plugin, or a library of one, ended the process\n"]),
+    }
+    // SAFETY: what an abort does by default, without [`speak`] saying it again.
+    unsafe { libc::signal(libc::SIGABRT, libc::SIG_DFL) };
+    std::process::abort();
+}
+
+fn say(parts: &[&str]) {
+    for part in parts {
+        // SAFETY: a slice of ours; write is safe in a handler of signals.
+        unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
+    }
 }
 
 extern "C" fn speak(signal: libc::c_int) {
     if let Some((plugin, function)) = watch::read(watch::current()) {
-        for part in ["quartet: plugin ", plugin, " crashed in ", function, "\n"] {
-            // SAFETY: a slice of ours; write is safe in a handler.
-            unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
-        }
+        say(&["quartet: plugin ", plugin, " crashed in ", function, "\n"]);
     }
     let at = SIGNALS.iter().position(|known| *known == signal);
     if let Some(before) = at.and_then(|at| BEFORE[at].get()) {

@@ -23,7 +23,7 @@ use self::calls::{CodecCalls, SampleData, TransportCalls};
 use super::health::Health;
 use super::refusal::{PluginError, Reason};
 use super::registry::Kind;
-use super::watch;
+use super::watch::{self, Function};
 
 /// Not in libloading: the library stays mapped whatever happens (glibc, musl: bits/dlfcn.h).
 const RTLD_NODELETE: i32 = 0x1000;
@@ -96,10 +96,12 @@ pub struct TransportTable {
 /// `facts` come from the same file, whose magic, versions and kind have been checked. Constructors of the library run.
 pub(super) fn open(path: &Path, facts: &elf::FileFacts) -> Result<Image, Reason> {
     let path = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
+    let entered = watch::enter(watch::number(&facts.id), Function::Load);
     let (library, fast_math) = float::kept(|| {
         // SAFETY: runs the constructors of a library that the operator has put into a plugin folder: trusted code.
         unsafe { Library::open(Some(path.as_os_str()), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) }
     });
+    drop(entered);
     let library = library.map_err(|error| Reason::Open(chain(&error)))?;
     // SAFETY: the symbol is data, and its type is only assumed where it is read, below.
     let symbol = unsafe { library.get::<*const abi::Plugin>(facts.symbol.as_str()) };
@@ -121,6 +123,7 @@ pub(super) fn open_static(symbol: &str, plugin: &'static abi::Plugin) -> Result<
 pub(super) fn init(image: &mut Image) -> Result<(), Reason> {
     let Some(init) = image.init.take() else { return Ok(()) };
     let host = host::for_plugin(&image.id);
+    let _entered = watch::enter(watch::number(&image.id), Function::Init);
     // SAFETY: the first call into the plugin, from one thread; the host struct lives until the process ends.
     let (code, fast_math) = float::kept(|| unsafe { init(host) });
     image.fast_math |= fast_math;
