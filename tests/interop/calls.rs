@@ -1,6 +1,7 @@
 //! baresip and ntgcalls call each other through the gateway.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,10 +50,15 @@ async fn house_with(more: &str, phone: &str, plugins: Vec<PathBuf>) -> Option<(H
 }
 
 pub(crate) async fn desk(house: &House, user: &str, codecs: &str, auto_answer: bool) -> Baresip {
+    let gateway = house.gateway.sip().expect("the SIP address");
+    desk_at(house, gateway, user, codecs, auto_answer).await
+}
+
+async fn desk_at(house: &House, gateway: SocketAddr, user: &str, codecs: &str, auto_answer: bool) -> Baresip {
     let setup = baresip::Setup {
         user,
         password: PASSWORD,
-        gateway: house.gateway.sip().expect("the SIP address"),
+        gateway,
         codecs,
         auto_answer,
         tone_hz: PHONE_HZ as u32,
@@ -431,4 +437,51 @@ async fn baresip_dials_the_echo_of_the_demo_and_hears_the_words_on_its_screen() 
         !folders().any(|name| name.starts_with(&own)),
         "Ctrl-C leaves nothing behind"
     );
+}
+
+/// Seen with a gateway that was up before DHCP, a VPN or a floating address: phones there were never heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_came_after_the_start_takes_calls() {
+    let _machine = MACHINE.read().await;
+    if peers::may_make_namespaces().is_none() || peers::program("baresip").is_none() || peers::python().is_none() {
+        return;
+    }
+    let everywhere = HouseSetup {
+        sip: [0, 0, 0, 0].into(),
+        hub: [0, 0, 0, 0].into(),
+        hashes: Hashes::Md5,
+        phone: "codecs = [\"pcmu\"]",
+        ..HouseSetup::default()
+    };
+    let house = House::build(PROGRAM, everywhere).await;
+    let namespace = Namespace::new();
+    let near = namespace.near();
+    let is_there = async |wanted: bool| {
+        let end = std::time::Instant::now() + SOON;
+        loop {
+            let status = house.status().await;
+            let listens = status["sip"].as_array().expect("a list").iter();
+            let mut listens =
+                listens.filter_map(|text| text.as_str()?.strip_prefix("udp:")?.parse::<SocketAddr>().ok());
+            let found = listens.find(|address| address.ip() == near);
+            if found.is_some() == wanted {
+                return found;
+            }
+            assert!(std::time::Instant::now() < end, "{}", house.gateway.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let gateway = is_there(true).await.expect("an address");
+    let hub = house.gateway.hub().expect("the hub's address").port();
+    let token = house.invite("anna").await;
+    let hub = format!("ws://{}:{hub}/hub/v1", namespace.near());
+    let mut anna = Ntgcalls::start(&namespace, &hub, &token, &["--tone", "600"]).expect("installed");
+    let mut desk = desk_at(&house, gateway, "100", "pcmu", false).await;
+    desk.dial(&format!("sip:anna@{gateway}"));
+    desk.wait_for("CALL_ESTABLISHED", SOON);
+    anna.wait_for("connected", SOON);
+    desk.command("hangup", "");
+    anna.wait_for("discarded", SOON);
+    drop(namespace);
+    assert_eq!(is_there(false).await, None, "it is gone again");
 }

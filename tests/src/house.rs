@@ -34,6 +34,8 @@ pub struct HouseSetup<'a> {
     pub more: &'a str,
     /// The level of its log.
     pub log: &'a str,
+    /// Where phones register.
+    pub sip: IpAddr,
     /// The hub's address.
     pub hub: IpAddr,
     /// What the phones' accounts can be challenged for.
@@ -49,6 +51,7 @@ impl Default for HouseSetup<'_> {
         Self {
             more: "",
             log: "debug",
+            sip: [127, 0, 0, 1].into(),
             hub: [127, 0, 0, 1].into(),
             hashes: Hashes::Md5AndSha256,
             phone: "codecs = [\"pcmu\", \"opus\"]",
@@ -116,6 +119,7 @@ impl House {
         let HouseSetup {
             more,
             log,
+            sip,
             hub,
             hashes,
             phone,
@@ -128,7 +132,7 @@ impl House {
         // The plugins are in the folder of this test; the gateway looks beside its own program, which is another.
         let plugins = [plugin_folder()].into_iter().chain(plugins).collect();
         let setup = gateway::Setup {
-            sip: ([127, 0, 0, 1], 0).into(),
+            sip: (sip, 0).into(),
             hub: (hub, 0).into(),
             plugins,
             more: format!("[log]\nlevel = \"{log}\"\n{more}"),

@@ -164,7 +164,8 @@ pub(super) const ROWS: &[Row] = &[
             each: words::sip_listen,
         },
         preset: Preset::Value(r#"["udp:0.0.0.0:5060"]"#),
-        help: "Addresses to listen on, as \"udp:ADDRESS:PORT\". With port 0 the system chooses one; `quartet status` shows it.",
+        help: "Addresses to listen on, as \"udp:ADDRESS:PORT\". 0.0.0.0 and [::] are all addresses of this machine, as they come and go; \
+               another that it does not have yet is waited for. With port 0 the system chooses one; `quartet status` shows it.",
     },
     Row {
         section: "sip",
@@ -203,7 +204,7 @@ pub(super) const ROWS: &[Row] = &[
             each: words::media_address,
         },
         preset: Preset::Value(r#"["auto"]"#),
-        help: "Local IP addresses for media, offered in SDP and as ICE candidates. \"auto\": all of them; E2EE users are offered loopback only if SIP listens on loopback alone.",
+        help: "Local IP addresses for media, offered in SDP and as ICE candidates. \"auto\": all of them, as they come and go; E2EE users are offered loopback only if SIP listens on loopback alone.",
     },
     Row {
         section: "media",

@@ -1,8 +1,5 @@
 //! The SIP endpoint as the settings want it: its name, its bounds, its accounts.
 
-use std::net::SocketAddr;
-
-use quartet_proto::net::Protocol;
 use quartet_proto::sip::{Account, Endpoint, EndpointConfig, Ha1, Limits};
 use zeroize::Zeroizing;
 
@@ -11,12 +8,7 @@ use crate::call::Instance;
 use crate::config;
 
 /// The endpoint as the settings want it.
-pub(super) fn endpoint(
-    settings: &config::Settings,
-    sip: &[(Protocol, SocketAddr)],
-    instance: Instance,
-    rng: BoxRng,
-) -> Endpoint {
+pub(super) fn endpoint(settings: &config::Settings, instance: Instance, rng: BoxRng) -> Endpoint {
     let limits = Limits {
         login_failures: settings.limits.login_failures,
         replace_oldest: settings.sip.replace_oldest,
@@ -31,7 +23,6 @@ pub(super) fn endpoint(
         trusted_proxies: settings.sip.trusted_proxies.clone(),
     };
     let mut endpoint = Endpoint::new(config, rng);
-    endpoint.set_local(sip.to_vec());
     endpoint.set_accounts(settings.phones.iter().map(account).collect());
     endpoint
 }

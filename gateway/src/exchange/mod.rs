@@ -124,13 +124,13 @@ impl Exchange {
             host_addresses,
             mut rng,
         } = parts;
-        let (media_addresses, ice_addresses) = match &settings.media.addresses {
-            Addresses::Auto => (Vec::new(), ice_addresses(host_addresses, &sip)),
-            Addresses::Listed(listed) => (listed.clone(), listed.clone()),
+        let media_addresses = match &settings.media.addresses {
+            Addresses::Auto => Vec::new(),
+            Addresses::Listed(listed) => listed.clone(),
         };
         let instance = Instance::draw(&mut *rng());
-        let endpoint = endpoint::endpoint(&settings, &sip, instance, rng());
-        Self {
+        let endpoint = endpoint::endpoint(&settings, instance, rng());
+        let mut exchange = Self {
             routes: settings.routes(),
             limits: CallLimits::new(&settings.limits),
             settings,
@@ -156,9 +156,20 @@ impl Exchange {
             refused: Summaries::default(),
             failed_commands: Summaries::default(),
             lost: VecDeque::new(),
+            ice_addresses: media_addresses.clone(),
             media_addresses,
-            ice_addresses,
+        };
+        exchange.set_addresses(sip, host_addresses);
+        exchange
+    }
+
+    /// The addresses of this machine, or those that SIP is bound to, are others now: new calls use them. Phones that registered at one
+    /// that is gone are called from another, and standing calls with them go on from there.
+    pub fn set_addresses(&mut self, sip: Vec<(Protocol, SocketAddr)>, host_addresses: Vec<IpAddr>) {
+        if let Addresses::Auto = self.settings.media.addresses {
+            self.ice_addresses = ice_addresses(host_addresses, &sip);
         }
+        self.endpoint.set_local(sip);
     }
 
     /// One datagram from a phone.

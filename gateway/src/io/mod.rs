@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+pub mod addresses;
 pub mod compute;
 pub mod control;
 pub mod media_worker;
@@ -20,12 +21,19 @@ mod unserved;
 pub mod watchdog;
 pub mod websocket;
 
+/// Whether a socket could not be bound because the machine lacks the address, or IPv6 at all: it may come, by DHCP or as a
+/// floating address.
+fn is_not_there_yet(error: &io::Error) -> bool {
+    let no_such_family = error.raw_os_error() == Some(libc::EAFNOSUPPORT);
+    no_such_family || error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
 /// The sentence for a socket that cannot be bound: what was tried, why not, and what to change.
 fn cannot_listen(scheme: &str, address: SocketAddr, error: &io::Error, option: &str) -> anyhow::Error {
     let is = |kind| error.kind() == kind;
     let advice = if is(io::ErrorKind::AddrInUse) {
         "another program has this port; stop it, or choose another port"
-    } else if is(io::ErrorKind::AddrNotAvailable) {
+    } else if is_not_there_yet(error) {
         "this machine does not have that address; choose one of its own"
     } else if is(io::ErrorKind::PermissionDenied) {
         "ports below 1024 need a right; choose a higher one"

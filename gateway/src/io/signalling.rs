@@ -12,18 +12,18 @@ use quartet_proto::hub::Name;
 use quartet_proto::net::Receive;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use super::addresses::{self, MachineAddresses};
 use super::compute::Compute;
 use super::control::{self, PendingControlRequest};
 use super::media_worker::Media;
-use super::sip::{Datagram, SipSockets, machine_addresses};
+use super::sip::{Datagram, SipSockets};
 use super::startup::{hub_limits, networks, ports, prompts, shares, state_faults, unix_seconds};
 use super::store::StoreThread;
 use super::unserved::unserved;
-use super::websocket::{self, Connections, HubInput, LOCAL, WebSocketSettings};
-use super::{cannot_listen, sleep_until};
+use super::websocket::{Connections, HubInput, HubListener, LOCAL, WebSocketSettings};
+use super::{cannot_listen, is_not_there_yet, sleep_until};
 use crate::cdr::Clock;
 use crate::config::{self, Settings};
 use crate::exchange::{BoxRng, Exchange, JobResult, Parts};
@@ -50,7 +50,7 @@ pub struct Signalling {
     pub(super) invitations: Arc<Invitations>,
     pub(super) revoked: mpsc::UnboundedSender<String>,
     pub(super) sip: SipSockets,
-    pub(super) hub_address: SocketAddr,
+    pub(super) hub_listener: HubListener,
     connections: Connections,
     pub(super) media: Media,
     compute: Compute,
@@ -69,6 +69,7 @@ struct Inputs {
     jobs: mpsc::UnboundedReceiver<(LegKey, JobResult)>,
     asked: mpsc::Receiver<PendingControlRequest>,
     revoked: mpsc::UnboundedReceiver<String>,
+    machine: watch::Receiver<MachineAddresses>,
 }
 
 /// What woke the loop.
@@ -79,6 +80,7 @@ enum Input {
     Job(LegKey, JobResult),
     PendingControlRequest(PendingControlRequest),
     Revoked(String),
+    Addresses,
     Timeout,
     Stop,
 }
@@ -130,40 +132,40 @@ impl Signalling {
         let challenge_key = store.key("challenges", &mut generator())?;
         let invitations = Arc::new(Invitations::load(store, account.clone())?);
         let listen: Vec<_> = settings.sip.listen.iter().map(|listen| listen.address).collect();
-        let sip = SipSockets::bind(&listen).await?;
-        let hub_listen = settings.network.hub.listen.address;
-        let hub_listener = TcpListener::bind(hub_listen)
-            .await
-            .map_err(|error| cannot_listen("http", hub_listen, &error, "[network.hub] listen"))?;
-        let hub_address = hub_listener.local_addr()?;
+        let mut machine = addresses::follow()?;
+        let addresses = machine.borrow_and_update().clone();
+        let (datagram_in, datagrams) = mpsc::channel(WAITING);
+        let sip = SipSockets::bind(listen, &addresses.all, datagram_in)?;
         if let config::Addresses::Listed(listed) = &settings.media.addresses {
             for address in listed {
                 let any_port = SocketAddr::new(*address, 0);
-                std::net::UdpSocket::bind(any_port)
-                    .map_err(|error| cannot_listen("udp", any_port, &error, "[media] addresses"))?;
+                if let Err(error) = std::net::UdpSocket::bind(any_port) {
+                    let sentence = cannot_listen("udp", any_port, &error, "[media] addresses");
+                    if !is_not_there_yet(&error) {
+                        return Err(sentence);
+                    }
+                    tracing::warn!("{sentence}; calls do without it until it comes");
+                }
             }
         }
         let control = control::bind(&settings.control.path).await?;
 
-        let host_addresses = machine_addresses()?;
-        let shares = shares(&settings, &sip, host_addresses.len());
+        let shares = shares(&settings, &sip, addresses.all.len());
         for shortage in &shares.shortages {
             tracing::warn!("{shortage}");
         }
-        let (datagram_in, datagrams) = mpsc::channel(WAITING);
         let (hub_in, hub) = mpsc::channel(WAITING);
         // Bounded by their makers: a leg reports once a second, a call has a handful of jobs.
         let (media_in, media_events) = mpsc::unbounded_channel();
         let (job_in, jobs) = mpsc::unbounded_channel();
         let (asked_in, asked) = mpsc::channel(16);
-        sip.read(&datagram_in);
-        let door = WebSocketSettings {
+        let web_socket = WebSocketSettings {
             connections: shares.hub_pending + shares.hub_sessions,
             pending: shares.hub_pending,
             origins: settings.network.hub.origins.clone(),
             ..WebSocketSettings::default()
         };
-        tokio::spawn(websocket::serve_with(hub_listener, hub_in, door));
+        let hub_listener = HubListener::open(settings.network.hub.listen.address, hub_in, web_socket)?;
         tokio::spawn(control::serve(control, asked_in));
         let media = Media::start(
             settings.media.workers,
@@ -191,7 +193,7 @@ impl Signalling {
             registry,
             networks: networks(account),
             sip: sip_addresses,
-            host_addresses,
+            host_addresses: addresses.up,
             rng: Box::new(generator),
         });
         let clock = Clock { now, wall };
@@ -205,6 +207,7 @@ impl Signalling {
             jobs,
             asked,
             revoked: revoked_out,
+            machine,
         };
         Ok(Self {
             exchange,
@@ -213,7 +216,7 @@ impl Signalling {
             invitations,
             revoked,
             sip,
-            hub_address,
+            hub_listener,
             connections: Connections::new(),
             media,
             compute,
@@ -228,7 +231,7 @@ impl Signalling {
     pub fn addresses(&self) -> (Vec<SocketAddr>, SocketAddr) {
         (
             self.sip.addresses().map(|(_, address)| address).collect(),
-            self.hub_address,
+            self.hub_listener.address(),
         )
     }
 
@@ -253,6 +256,7 @@ impl Signalling {
                     () = &mut stop, if shutdown.is_none() => Input::Stop,
                     Some(asked) = self.inputs.asked.recv() => Input::PendingControlRequest(asked),
                     Some(user) = self.inputs.revoked.recv() => Input::Revoked(user),
+                    Ok(()) = self.inputs.machine.changed() => Input::Addresses,
                     Some((leg, done)) = self.inputs.jobs.recv() => Input::Job(leg, done),
                     Some(event) = self.inputs.media.recv() => Input::Media(event),
                     Some(input) = self.inputs.hub.recv() => Input::Hub(input),
@@ -271,6 +275,7 @@ impl Signalling {
                 Input::Job(leg, done) => self.exchange.handle_job(now, leg, done),
                 Input::PendingControlRequest(asked) => self.answer(now, asked),
                 Input::Revoked(user) => self.rendezvous.close_account(now, &user),
+                Input::Addresses => self.follow_addresses(),
                 Input::Timeout => {
                     self.exchange.handle_timeout(now);
                     self.rendezvous.handle_timeout(now);
@@ -301,6 +306,15 @@ impl Signalling {
             self.clock = Clock { now, wall };
             self.exchange.store_all_bindings();
         }
+    }
+
+    /// Listens where this machine is reached now, and offers that in new calls.
+    fn follow_addresses(&mut self) {
+        let addresses = self.inputs.machine.borrow_and_update().clone();
+        self.sip.follow(&addresses.all);
+        self.hub_listener.follow();
+        self.exchange
+            .set_addresses(self.sip.addresses().collect(), addresses.up);
     }
 
     /// Carries out what the machines want, until all are quiet.

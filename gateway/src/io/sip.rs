@@ -1,16 +1,17 @@
 //! SIP sockets: one UDP socket for each address, read by a small task, written by the signalling task.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::Context;
 use quartet_proto::net::{FiveTuple, Protocol, Transmit};
 use quartet_proto::sip::MAX_MESSAGE;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
-use super::cannot_listen;
+use super::{cannot_listen, is_not_there_yet};
 
 /// A byte more than the endpoint takes: what is longer is cut here, and dropped there.
 const DATAGRAM: usize = MAX_MESSAGE + 1;
@@ -27,36 +28,112 @@ pub struct Datagram {
 /// The sockets that are bound.
 #[derive(Debug)]
 pub struct SipSockets {
-    sockets: BTreeMap<SocketAddr, Arc<UdpSocket>>,
+    listen: Vec<SocketAddr>,
+    received: mpsc::Sender<Datagram>,
+    /// By the address that is bound.
+    sockets: BTreeMap<SocketAddr, Bound>,
+    /// What could not be bound, as it was last said.
+    missing: BTreeSet<SocketAddr>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    /// What was asked for: the port may have been left to the system.
+    wanted: SocketAddr,
+    socket: Arc<UdpSocket>,
+    reader: AbortHandle,
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
 }
 
 impl SipSockets {
     /// Binds each address; a wildcard becomes one socket for each address of this machine, so that what we write into a
-    /// message is always an address at which we can be reached.
+    /// message is always an address at which we can be reached. Every datagram goes to `received`.
+    ///
+    /// An address that this machine does not have is waited for ([`follow`](Self::follow)).
     ///
     /// # Errors
-    /// If one cannot be bound; the text names it and what to change.
-    pub async fn bind(listen: &[SocketAddr]) -> anyhow::Result<Self> {
-        let mut sockets = BTreeMap::new();
-        for address in expand(listen)? {
-            let socket = UdpSocket::bind(address)
-                .await
-                .map_err(|error| cannot_listen("udp", address, &error, "[sip] listen"))?;
-            sockets.insert(socket.local_addr()?, Arc::new(socket));
+    /// If one cannot be bound for another reason; the text names it and what to change.
+    pub fn bind(listen: Vec<SocketAddr>, machine: &[IpAddr], received: mpsc::Sender<Datagram>) -> anyhow::Result<Self> {
+        let mut sockets = Self {
+            listen,
+            received,
+            sockets: BTreeMap::new(),
+            missing: BTreeSet::new(),
+        };
+        for (wanted, error) in sockets.bind_new(machine) {
+            if !is_not_there_yet(&error) {
+                return Err(cannot_listen("udp", wanted, &error, "[sip] listen"));
+            }
         }
-        Ok(Self { sockets })
+        Ok(sockets)
+    }
+
+    /// The addresses of this machine may have changed: binds the new ones and closes what is gone.
+    pub fn follow(&mut self, machine: &[IpAddr]) {
+        let wanted = expand(&self.listen, machine);
+        let before: BTreeSet<_> = self.sockets.keys().copied().collect();
+        // An address that was named stays bound: it works again when it comes back.
+        self.sockets.retain(|_, bound| wanted.contains(&bound.wanted));
+        self.bind_new(machine);
+        let now: BTreeSet<_> = self.sockets.keys().copied().collect();
+        for gone in before.difference(&now) {
+            tracing::info!("udp:{gone} is gone; phones are no longer heard there");
+        }
+        for new in now.difference(&before) {
+            tracing::info!("udp:{new} is new; phones are heard there");
+        }
+    }
+
+    /// Binds what is wanted and not bound, and says once what cannot be; the errors.
+    fn bind_new(&mut self, machine: &[IpAddr]) -> Vec<(SocketAddr, io::Error)> {
+        let bound: BTreeSet<_> = self.sockets.values().map(|bound| bound.wanted).collect();
+        let mut errors = Vec::new();
+        let mut missing = BTreeSet::new();
+        for wildcard in self
+            .listen
+            .iter()
+            .filter(|address| expand(&[**address], machine).is_empty())
+        {
+            missing.insert(*wildcard);
+            if !self.missing.contains(wildcard) {
+                tracing::warn!(
+                    "this machine has no address for udp:{wildcard} of [sip] listen; phones are heard there once it has one"
+                );
+            }
+        }
+        for wanted in expand(&self.listen, machine).difference(&bound) {
+            let Err(error) = self.bind_one(*wanted) else { continue };
+            missing.insert(*wanted);
+            if !self.missing.contains(wanted) {
+                tracing::warn!(
+                    "{}; it is tried again",
+                    cannot_listen("udp", *wanted, &error, "[sip] listen")
+                );
+            }
+            errors.push((*wanted, error));
+        }
+        self.missing = missing;
+        errors
+    }
+
+    fn bind_one(&mut self, wanted: SocketAddr) -> io::Result<()> {
+        let socket = std::net::UdpSocket::bind(wanted)?;
+        socket.set_nonblocking(true)?;
+        let socket = Arc::new(UdpSocket::from_std(socket)?);
+        let local = socket.local_addr()?;
+        let reader = tokio::spawn(read(local, Arc::clone(&socket), self.received.clone())).abort_handle();
+        self.sockets.insert(local, Bound { wanted, socket, reader });
+        Ok(())
     }
 
     /// The addresses really bound.
     pub fn addresses(&self) -> impl Iterator<Item = (Protocol, SocketAddr)> + '_ {
         self.sockets.keys().map(|address| (Protocol::Udp, *address))
-    }
-
-    /// Starts to read; every datagram goes to `received`.
-    pub fn read(&self, received: &mpsc::Sender<Datagram>) {
-        for (local, socket) in &self.sockets {
-            tokio::spawn(read(*local, Arc::clone(socket), received.clone()));
-        }
     }
 
     /// Sends one datagram. A full socket drops it: SIP retransmits over UDP.
@@ -67,10 +144,10 @@ impl SipSockets {
             remote,
             ..
         } = transmit.five_tuple;
-        let Some(socket) = self.sockets.get(&local).filter(|_| protocol == Protocol::Udp) else {
+        let Some(bound) = self.sockets.get(&local).filter(|_| protocol == Protocol::Udp) else {
             return tracing::debug!(?protocol, %local, "no such SIP socket");
         };
-        if let Err(error) = socket.try_send_to(&transmit.payload, remote) {
+        if let Err(error) = bound.socket.try_send_to(&transmit.payload, remote) {
             tracing::debug!(%remote, %error, "SIP datagram not sent");
         }
     }
@@ -96,53 +173,36 @@ async fn read(local: SocketAddr, socket: Arc<UdpSocket>, received: mpsc::Sender<
 }
 
 /// Replaces wildcards by the addresses of this machine that fit them.
-fn expand(listen: &[SocketAddr]) -> anyhow::Result<Vec<SocketAddr>> {
-    let mut all = Vec::new();
+fn expand(listen: &[SocketAddr], machine: &[IpAddr]) -> BTreeSet<SocketAddr> {
+    let mut all = BTreeSet::new();
     for address in listen {
-        if !address.ip().is_unspecified() {
-            all.push(*address);
-            continue;
+        if address.ip().is_unspecified() {
+            let fitting = machine.iter().filter(|ip| ip.is_ipv4() == address.is_ipv4());
+            all.extend(fitting.map(|ip| SocketAddr::new(*ip, address.port())));
+        } else {
+            all.insert(*address);
         }
-        all.extend(
-            machine_addresses()?
-                .into_iter()
-                .filter(|ip| ip.is_ipv4() == address.is_ipv4())
-                .map(|ip| SocketAddr::new(ip, address.port())),
-        );
     }
-    all.sort_unstable();
-    all.dedup();
-    Ok(all)
-}
-
-/// The addresses of this machine, link-local ones left out; loopback last, so that the first is the one to offer.
-///
-/// # Errors
-/// The system's, if it does not tell.
-pub fn machine_addresses() -> anyhow::Result<Vec<IpAddr>> {
-    let mut all: Vec<IpAddr> = if_addrs::get_if_addrs()
-        .context("cannot read the addresses of this machine")?
-        .into_iter()
-        .filter(|interface| !interface.is_link_local())
-        .map(|interface| interface.ip())
-        .collect();
-    all.sort_by_key(|ip| (ip.is_loopback(), ip.is_ipv6(), *ip));
-    all.dedup();
-    Ok(all)
+    all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::addresses::MachineAddresses;
+
+    fn addresses(sockets: &SipSockets) -> Vec<SocketAddr> {
+        sockets.addresses().map(|(_, address)| address).collect()
+    }
 
     #[tokio::test]
     async fn a_wildcard_becomes_real_addresses_and_datagrams_pass() {
-        let sockets = SipSockets::bind(&["0.0.0.0:0".parse().unwrap()]).await.unwrap();
-        let addresses: Vec<SocketAddr> = sockets.addresses().map(|(_, address)| address).collect();
+        let (sender, mut received) = mpsc::channel(8);
+        let machine = MachineAddresses::read().unwrap().all;
+        let sockets = SipSockets::bind(vec!["0.0.0.0:0".parse().unwrap()], &machine, sender).unwrap();
+        let addresses = addresses(&sockets);
         let loopback = *addresses.iter().find(|a| a.ip().is_loopback()).unwrap();
         assert!(addresses.iter().all(|a| !a.ip().is_unspecified() && a.port() != 0));
-        let (sender, mut received) = mpsc::channel(8);
-        sockets.read(&sender);
         let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         peer.send_to(b"ping", loopback).await.unwrap();
         let got = received.recv().await.unwrap();
@@ -164,7 +224,37 @@ mod tests {
     async fn a_taken_port_is_named() {
         let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap();
-        let error = SipSockets::bind(&[address]).await.unwrap_err();
+        let error = SipSockets::bind(vec![address], &[], mpsc::channel(8).0).unwrap_err();
         assert!(error.to_string().contains(&address.to_string()), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_comes_is_bound_one_that_goes_is_closed_and_the_rest_stands() {
+        let [one, two, other] = ["127.0.0.1", "127.0.0.2", "127.0.0.3"].map(|ip| ip.parse().unwrap());
+        let listen = vec!["0.0.0.0:0".parse().unwrap(), SocketAddr::new(other, 0)];
+        let mut sockets = SipSockets::bind(listen, &[], mpsc::channel(8).0).unwrap();
+        let named = addresses(&sockets);
+        assert_eq!(
+            named.iter().map(SocketAddr::ip).collect::<Vec<_>>(),
+            [other],
+            "before DHCP"
+        );
+        sockets.follow(&[one, two]);
+        let both = addresses(&sockets);
+        assert_eq!(both.iter().map(SocketAddr::ip).collect::<Vec<_>>(), [one, two, other]);
+        sockets.follow(&[two, one]);
+        assert_eq!(addresses(&sockets), both, "the ports are the same");
+        sockets.follow(&[two]);
+        assert_eq!(addresses(&sockets), both[1..]);
+    }
+
+    /// 192.0.2.0/24 is nobody's (RFC 5737): as a floating address that another machine has now.
+    #[tokio::test]
+    async fn an_address_that_is_not_here_yet_is_waited_for() {
+        let floating: SocketAddr = "192.0.2.77:5060".parse().unwrap();
+        let mut sockets = SipSockets::bind(vec![floating], &[], mpsc::channel(8).0).unwrap();
+        assert_eq!(addresses(&sockets), []);
+        sockets.follow(&[]);
+        assert_eq!(sockets.missing, BTreeSet::from([floating]));
     }
 }

@@ -22,7 +22,7 @@ impl Signalling {
                 "phones": self.exchange.phones(now).len(),
                 "hub_sessions": self.rendezvous.sessions(),
                 "sip": self.sip.addresses().map(|(protocol, address)| format!("{}:{address}", protocol.name().to_ascii_lowercase())).collect::<Vec<_>>(),
-                "hub": format!("http:{}", self.hub_address),
+                "hub": format!("http:{}", self.hub_listener.address()),
             })),
             ControlRequest::Calls => Reply::Ok(serde_json::json!(self.exchange.calls(now))),
             ControlRequest::Phones => Reply::Ok(serde_json::json!(self.exchange.phones(now))),
@@ -46,7 +46,7 @@ impl Signalling {
             ControlRequest::Invite { user } => {
                 let (invitations, hub) = (
                     Arc::clone(&self.invitations),
-                    format!("ws://{}/hub/v1", reachable(self.hub_address)),
+                    format!("ws://{}/hub/v1", reachable(self.hub_listener.address())),
                 );
                 tokio::task::spawn_blocking(move || {
                     let answer = match invitations.invite(&user, unix_seconds(SystemTime::now()), &mut *generator()) {

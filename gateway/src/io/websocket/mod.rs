@@ -6,6 +6,7 @@
 //! hello was not accepted by its deadline is dropped, whatever it does (`pending`).
 
 mod accept;
+mod listener;
 mod origin;
 mod pending;
 
@@ -31,6 +32,7 @@ use crate::config::Origin;
 use crate::hub::{ConnKey, Rendezvous};
 
 use accept::{Acceptor, Peer};
+pub use listener::HubListener;
 use pending::Admission;
 
 /// Read from a connection at once. It is held as long as the connection, and the library's own 128 KiB are more than a whole

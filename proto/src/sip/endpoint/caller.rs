@@ -182,7 +182,7 @@ impl Endpoint {
         };
         fork.on_response(response);
         let ack = fork.request(Method::Ack, Vec::new());
-        let (wire, to) = self.send_once(&ack);
+        let (wire, to) = self.send_once(ack);
         if let Some(transaction) = self.client_transactions.get_mut(id) {
             transaction
                 .acks
@@ -278,7 +278,7 @@ impl Endpoint {
         ack.body = body.map(|body| ("application/sdp".to_owned(), body));
         let (tag, id) = (dialog.remote_tag.clone().unwrap_or_default(), dialog.invite.take());
         dialog.state = State::Confirmed;
-        let (wire, to) = self.send_once(&ack);
+        let (wire, to) = self.send_once(ack);
         if let Some(transaction) = id.and_then(|id| self.client_transactions.get_mut(id)) {
             transaction.acks.push((tag, wire, to));
         }

@@ -105,7 +105,7 @@ impl Endpoint {
         let credentials = dialog.credentials.clone();
         if self.start(now, bye.clone(), purpose, credentials, 0).is_err() {
             // No room to wait for the response: sent once.
-            self.send_once(&bye);
+            self.send_once(bye);
             if purpose == Purpose::Bye(key) {
                 self.ended(key);
             }

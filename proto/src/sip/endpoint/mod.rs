@@ -38,7 +38,7 @@ use super::registrar::{Change, Contact, Registrar};
 use super::timers::Timers;
 use super::transaction::{Clients, Purpose, Servers};
 use super::{DialogKey, Limits, SipError, SipEvent};
-use crate::net::{Protocol, Receive, Transmit};
+use crate::net::{FiveTuple, Protocol, Receive, Transmit};
 pub use receive::MAX_MESSAGE;
 use strangers::StrangerLimiter;
 
@@ -131,8 +131,8 @@ impl Endpoint {
         self.guard.set_challenge_key(key);
     }
 
-    /// Sets the addresses really bound: bindings that none of them reaches are not restored. Requests that arrive elsewhere get
-    /// responses all the same.
+    /// Sets the addresses really bound, at the start and whenever they change. Who came to one that is gone is sent requests from
+    /// another of its family, if there is one. Requests that arrive elsewhere get responses all the same.
     pub fn set_local(&mut self, local: Vec<(Protocol, SocketAddr)>) {
         self.local = local;
     }
@@ -221,7 +221,29 @@ impl Endpoint {
     /// Contacts of an account, the one registered last first.
     #[must_use]
     pub fn contacts(&self, now: Instant, user: &str) -> Vec<Contact> {
-        self.registrar.contacts(now, user)
+        let mut contacts = self.registrar.contacts(now, user);
+        for contact in &mut contacts {
+            contact.five_tuple = self.way_from_here(contact.five_tuple);
+        }
+        contacts
+    }
+
+    /// The same way, from an address that is bound now: the port that it had if there is such a one, and not from loopback to the world.
+    fn way_from_here(&self, way: FiveTuple) -> FiveTuple {
+        let (protocol, old) = (way.protocol, way.local);
+        let fits =
+            |local: &SocketAddr| local.is_ipv4() == old.is_ipv4() && local.ip().is_loopback() == old.ip().is_loopback();
+        let bound = self
+            .local
+            .iter()
+            .filter(|(bound, _)| *bound == protocol)
+            .map(|(_, local)| *local);
+        let local = bound
+            .filter(fits)
+            .min_by_key(|local| (*local != old, local.port() != old.port()))
+            .filter(|_| way.connection.is_none())
+            .unwrap_or(old);
+        FiveTuple { local, ..way }
     }
 
     /// All accounts with contacts, in order of their names.

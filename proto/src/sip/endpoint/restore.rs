@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::Endpoint;
 use super::registration::REFRESH_GRACE;
-use crate::net::FiveTuple;
 use crate::sip::registrar::SavedBinding;
 
 impl Endpoint {
@@ -17,19 +16,15 @@ impl Endpoint {
     }
 
     /// Takes back the bindings of an account that [`bindings`](Self::bindings) gave in an earlier life; no event tells of
-    /// them. Call it after [`set_accounts`](Self::set_accounts) and [`set_local`](Self::set_local).
+    /// them. Call it after [`set_accounts`](Self::set_accounts).
     ///
-    /// Left out is what has expired, what the account may not have any more, and what was registered at an address of ours
-    /// that is not bound now: a call could not be sent from there. Expiries come from the wall clock, which may have been
+    /// Left out is what has expired and what the account may not have any more. What was registered at an address of ours that is
+    /// not bound now stays: it may come, and until then another stands in. Expiries come from the wall clock, which may have been
     /// set back since: none lies further ahead than the longest registration granted.
     pub fn restore_bindings(&mut self, now: Instant, user: &str, mut saved: Vec<SavedBinding>) {
         let Some(account) = self.accounts.get(user) else {
             return;
         };
-        saved.retain(|saved| {
-            let FiveTuple { protocol, local, .. } = saved.contact.five_tuple;
-            self.local.contains(&(protocol, local))
-        });
         let latest = now + self.config.limits.max_expires;
         for saved in &mut saved {
             saved.contact.expires = saved.contact.expires.min(latest);
