@@ -10,6 +10,7 @@ mod summary;
 
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{Level, Metadata, Subscriber};
@@ -17,7 +18,7 @@ use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, fmt as lines};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt as lines, reload};
 
 use one_line::OneLine;
 use repeats::Repeats;
@@ -33,6 +34,9 @@ const OURS: [&str; 3] = ["quartet", "quartet_proto", "quartet_plugin"];
 
 /// Whether DEBUG lines of ours are written, so that [`Redacted`] shows what it holds.
 static SHOW: AtomicBool = AtomicBool::new(false);
+
+/// Which lines are written; not set while the variable says so.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -68,22 +72,35 @@ pub fn init(level: Level) -> Result<(), LogError> {
         })?,
         _ => EnvFilter::new(directives(level)),
     };
+    let is_fixed = std::env::var_os("RUST_LOG").is_some_and(|text| !text.is_empty());
+    let (filter, handle) = reload::Layer::new(filter);
     subscriber(filter, io::stderr, io::stderr().is_terminal())
         .try_init()
         .map_err(|_| LogError::Twice)?;
+    if !is_fixed {
+        FILTER.set(handle).ok();
+    }
     SHOW.store(tracing::enabled!(Level::DEBUG), Ordering::Relaxed);
     Ok(())
 }
 
+/// Writes lines of this level and above from now on; false if `$RUST_LOG` says what is written.
+pub fn set_level(level: Level) -> bool {
+    let filter = EnvFilter::new(directives(level));
+    let set = FILTER.get().is_some_and(|handle| handle.reload(filter).is_ok());
+    SHOW.store(tracing::enabled!(Level::DEBUG), Ordering::Relaxed);
+    set
+}
+
 /// Writes the lines that both the filter and [`may_be_written`] let pass.
-fn subscriber<W>(filter: EnvFilter, writer: W, ansi: bool) -> impl Subscriber + Send + Sync
+fn subscriber<W>(filter: impl Layer<Registry> + Send + Sync, writer: W, ansi: bool) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     tracing_subscriber::registry()
+        .with(filter)
         .with(lines::layer().with_writer(OneLine::new(writer, ansi)).with_ansi(ansi))
         .with(Repeats::default())
-        .with(filter)
         .with(FilterFn::new(may_be_written))
 }
 

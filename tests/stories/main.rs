@@ -11,6 +11,7 @@ mod leave_nothing;
 mod load_custom_plugin;
 mod many_calls;
 mod register_desk_phone;
+mod reload_the_conf_files;
 mod survive_a_crash;
 mod verify_emoji;
 mod why_it_ended;

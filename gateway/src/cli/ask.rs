@@ -1,4 +1,4 @@
-//! `quartet status`, `calls`, `phones`, `locked`, `unlock`, `hangup`, `invite`: questions to a running gateway, through its control socket.
+//! `quartet status`, `reload`, `calls`, `phones`, `locked`, `unlock`, `hangup`, `invite`: questions to a running gateway, through its control socket.
 #![allow(clippy::print_stdout, reason = "a verb of the command line prints its answer")]
 
 use std::path::Path;
@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use super::run;
+use crate::config::Changes;
 use crate::io::control::{self, ControlRequest};
 
 /// What the gateway does now.
@@ -60,6 +61,20 @@ pub(super) fn unlock(conf: Option<&Path>, json: bool, who: String) -> anyhow::Re
     Ok(0)
 }
 
+/// Reads the conf files anew.
+pub(super) fn reload(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
+    let answer = ask(conf, &ControlRequest::Reload)?;
+    if json {
+        return print_json(&answer);
+    }
+    let changes: Changes = serde_json::from_value(answer).context("the gateway's answer is not what was changed")?;
+    println!("{}", changes.sentence());
+    if !changes.restart.is_empty() {
+        println!("needs a restart, as before until then: {}", changes.restart.join(", "));
+    }
+    Ok(0)
+}
+
 /// Ends a call.
 pub(super) fn hangup(conf: Option<&Path>, json: bool, id: String) -> anyhow::Result<u8> {
     let answer = ask(conf, &ControlRequest::Hangup { id })?;
@@ -95,11 +110,11 @@ pub(super) fn invite(conf: Option<&Path>, json: bool, user: String, revoke: bool
 }
 
 fn ask(conf: Option<&Path>, question: &ControlRequest) -> anyhow::Result<Value> {
-    let Some(settings) = run::load(conf)? else {
+    let Some(loaded) = run::load(conf)? else {
         bail!("the conf files have errors")
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(control::ask(&settings.control.path, question))
+    runtime.block_on(control::ask(&loaded.settings.control.path, question))
 }
 
 fn print_json(answer: &Value) -> anyhow::Result<u8> {

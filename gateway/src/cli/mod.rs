@@ -58,6 +58,8 @@ enum Verb {
     },
     /// Show what a running gateway does
     Status,
+    /// Have a running gateway read its conf files anew
+    Reload,
     /// List the calls of a running gateway
     Calls,
     /// List the phones that are registered
@@ -95,6 +97,7 @@ pub fn main() -> u8 {
         Verb::Check { effective } => check::run(conf.as_deref(), effective, json),
         Verb::Passwd { user, realm, md5_only } => passwd::run(conf.as_deref(), &user, realm.as_deref(), md5_only, json),
         Verb::Status => ask::status(conf.as_deref(), json),
+        Verb::Reload => ask::reload(conf.as_deref(), json),
         Verb::Calls => ask::calls(conf.as_deref(), json),
         Verb::Phones => ask::phones(conf.as_deref(), json),
         Verb::Locked => ask::locked(conf.as_deref(), json),
@@ -113,6 +116,6 @@ fn plugins(conf: Option<&Path>, json: bool, arguments: plugin::PluginArgs) -> an
     if !arguments.needs_settings() {
         return plugin::run(arguments, json, &Plugins::default());
     }
-    let Some(settings) = run::load(conf)? else { return Ok(1) };
-    plugin::run(arguments, json, &settings.plugins)
+    let Some(loaded) = run::load(conf)? else { return Ok(1) };
+    plugin::run(arguments, json, &loaded.settings.plugins)
 }

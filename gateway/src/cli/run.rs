@@ -3,19 +3,21 @@
 use std::path::Path;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{self, Settings};
+use crate::config::{self, Loaded};
+use crate::io::control::{ControlRequest, PendingControlRequest};
 use crate::io::signalling::Signalling;
 use crate::io::watchdog;
 use crate::{log, process};
 
-/// Runs the gateway until SIGINT, SIGTERM or SIGHUP, or until the standard input is closed, if that is asked for.
+/// Runs the gateway until SIGINT or SIGTERM, or until the standard input is closed, if that is asked for.
 pub(super) fn run(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Result<u8> {
     // Before the first secret is read.
     process::forbid_core_dumps().context("core dumps cannot be switched off, and one would hold keys")?;
-    let Some(settings) = load(conf)? else { return Ok(1) };
-    log::init(settings.log.level.0)?;
+    let Some(loaded) = load(conf)? else { return Ok(1) };
+    log::init(loaded.settings.log.level.0)?;
     process::raise_descriptor_limit();
     watchdog::start().context("no thread for the watchdog")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -24,18 +26,18 @@ pub(super) fn run(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Resu
         .build()?;
     runtime.block_on(async {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let mut hang_up = signal(SignalKind::hangup())?;
-        let control = settings.control.path.clone();
-        let signalling = Signalling::start(settings).await.context("the gateway cannot start")?;
+        let hang_up = signal(SignalKind::hangup())?;
+        let control = loaded.settings.control.path.clone();
+        let signalling = Signalling::start(loaded).await.context("the gateway cannot start")?;
         let (sip, hub) = signalling.addresses();
         let sip: Vec<_> = sip.iter().map(|address| format!("udp:{address}")).collect();
         tracing::info!(sip = sip.join(" "), hub = format!("http:{hub}"), "gateway is up");
+        tokio::spawn(reload_at(hang_up, signalling.asker()));
         signalling
             .run(async {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
-                    _ = hang_up.recv() => {}
                     () = stdin_closed(), if until_stdin_closes => {}
                 }
                 tracing::info!("stopping");
@@ -46,9 +48,19 @@ pub(super) fn run(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Resu
     })
 }
 
+/// Has the conf files read anew at each SIGHUP; what comes of it is logged.
+async fn reload_at(mut hang_up: Signal, asker: mpsc::Sender<PendingControlRequest>) {
+    while hang_up.recv().await.is_some() {
+        let (question, (reply, _)) = (ControlRequest::Reload, oneshot::channel());
+        if asker.send(PendingControlRequest { question, reply }).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Reads the standard input to its end, on a thread of its own.
 async fn stdin_closed() {
-    let (closed, end) = tokio::sync::oneshot::channel();
+    let (closed, end) = oneshot::channel();
     std::thread::spawn(move || {
         std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).ok();
         closed.send(()).ok();
@@ -57,10 +69,10 @@ async fn stdin_closed() {
 }
 
 /// Reads the conf files; if they have errors, prints all of them and gives none.
-pub(super) fn load(conf: Option<&Path>) -> anyhow::Result<Option<Settings>> {
+pub(super) fn load(conf: Option<&Path>) -> anyhow::Result<Option<Loaded>> {
     let loaded = config::find_folder(conf).and_then(|folder| config::load(&folder, &config::environment()));
     match loaded {
-        Ok(loaded) => Ok(Some(loaded.settings)),
+        Ok(loaded) => Ok(Some(loaded)),
         Err(problems) => {
             eprintln!("{problems}");
             Ok(None)

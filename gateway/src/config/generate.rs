@@ -38,7 +38,8 @@ pub fn quartet_conf() -> String {
     for (section, about) in sections_of(ConfFile::Quartet) {
         let _ = write!(text, "\n# {about}\n[{section}]\n");
         for row in rows_of(section) {
-            for line in wrapped(row.help, WIDTH - 2) {
+            let help = format!("{} Reload: {}.", row.help, row.reload.word());
+            for line in wrapped(&help, WIDTH - 2) {
                 let _ = writeln!(text, "# {line}");
             }
             if let Preset::Value(toml) = row.preset {
@@ -65,7 +66,7 @@ pub fn manual() -> String {
                 format!("[[{section}]]")
             };
             let _ = write!(text, "\n### `{heading}`\n\n{about}\n\n");
-            text.push_str("| option | type | default | meaning |\n|---|---|---|---|\n");
+            text.push_str("| option | type | default | reload | meaning |\n|---|---|---|---|---|\n");
             for row in rows_of(section) {
                 text.push_str(&manual_row(row));
             }
@@ -87,10 +88,11 @@ fn manual_row(row: &Row) -> String {
     };
     let cell = |text: &str| text.replace('|', "\\|");
     format!(
-        "| `{}` | {} | {} | {} |\n",
+        "| `{}` | {} | {} | {} | {} |\n",
         row.name,
         cell(&row.kind.described()),
         cell(&preset),
+        row.reload.word(),
         cell(row.help)
     )
 }
@@ -256,7 +258,12 @@ Three files in one folder, in TOML: `quartet.conf` (how the gateway runs), `phon
   refused with the command that mends it: `chmod go-w PATH`. In a checkout under umask 002 that is needed once if the program
   was installed elsewhere.
 - A time is a whole number and a unit: `\"500ms\"`, `\"10s\"`, `\"2m\"`, `\"1h\"`.
-- Changes take effect at the next start. SIGTERM, SIGINT (Ctrl-C) and SIGHUP end the gateway, its calls first.
+- `quartet reload`, or SIGHUP, has the running gateway read its files anew. If anything is wrong, nothing changes, and it says
+  what. Else all of it comes into force as the column *reload* says: *live* at once, *new calls* for calls that begin after it,
+  *restart* not before the next start, which is said. Calls go on, also those of a phone that is gone from the file. A phone
+  that is gone, or has another password, is no longer registered. New addresses of `listen` are bound before anything changes;
+  old ones take nothing new and close when the last call over them has ended.
+- SIGTERM and SIGINT (Ctrl-C) end the gateway, its calls first.
 ";
 
 const MANUAL_PLUGINS: &str = "

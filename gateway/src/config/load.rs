@@ -79,10 +79,19 @@ pub fn environment() -> Vec<(String, String)> {
 /// # Errors
 /// Everything that is wrong, all at once.
 pub fn load(folder: &Path, variables: &[(String, String)]) -> Result<Loaded, Problems> {
+    let (texts, problems) = read_all(folder)?;
+    check_and_build(folder, texts, variables, problems, |_| Values::new())
+}
+
+/// The texts of quartet.conf, phones.conf and routes.conf; `None` is one that could not be read.
+pub(super) type Texts = [Option<Zeroizing<String>>; 3];
+
+/// Reads the three files, with what is wrong with them as files.
+pub(super) fn read_all(folder: &Path) -> Result<(Texts, Vec<Problem>), Problems> {
     check_writers(folder, &ConfFile::ALL)?;
     let mut problems = Vec::new();
     let texts = ConfFile::ALL.map(|file| read(folder, file, &mut problems));
-    check_and_build(folder, texts, variables, problems)
+    Ok((texts, problems))
 }
 
 /// Does what [`load`] does with the texts of quartet.conf, phones.conf and routes.conf, in this order, instead of files.
@@ -95,6 +104,7 @@ pub fn load_texts(folder: &Path, texts: [&str; 3], variables: &[(String, String)
         texts.map(|text| Some(Zeroizing::new(text.to_owned()))),
         variables,
         Vec::new(),
+        |_| Values::new(),
     )
 }
 
@@ -107,7 +117,7 @@ pub fn realm(folder: &Path, variables: &[(String, String)]) -> Result<String, Pr
     let mut problems = Vec::new();
     let quartet = read(folder, ConfFile::Quartet, &mut problems);
     let texts = [quartet, Some(Zeroizing::default()), Some(Zeroizing::default())];
-    check_and_build(folder, texts, variables, problems).map(|loaded| loaded.settings.sip.realm)
+    check_and_build(folder, texts, variables, problems, |_| Values::new()).map(|loaded| loaded.settings.sip.realm)
 }
 
 /// Refuses a folder in which somebody else could write: its files name the code that is loaded, and who may register. They
@@ -140,12 +150,14 @@ fn check_writers(folder: &Path, files: &[ConfFile]) -> Result<(), Problems> {
     }
 }
 
-/// Checks the texts of the three files; `None` is one that could not be read, which is already among the problems.
-fn check_and_build(
+/// Checks the texts of the three files; one that could not be read is already among the problems. `keep` gives values that go
+/// before all these.
+pub(super) fn check_and_build(
     folder: &Path,
-    texts: [Option<Zeroizing<String>>; 3],
+    texts: Texts,
     variables: &[(String, String)],
     mut problems: Vec<Problem>,
+    keep: impl FnOnce(&Values) -> Values,
 ) -> Result<Loaded, Problems> {
     let trees = ConfFile::ALL.map(|file| {
         let text = texts[file as usize].as_deref().map_or("", String::as_str);
@@ -153,7 +165,7 @@ fn check_and_build(
     });
     let [quartet, phones, routes] = &trees;
 
-    let layers = [
+    let mut layers = vec![
         default_values(),
         check_sections(quartet, &mut problems),
         check_variables(variables, &mut problems),
@@ -175,6 +187,9 @@ fn check_and_build(
         problems.dedup();
         return Err(Problems(problems));
     }
+    let kept = keep(&values);
+    values.extend(kept.clone());
+    layers.push(kept);
     build(folder, layers, &phone_blocks, &route_blocks).map(|settings| Loaded { settings, values })
 }
 
@@ -263,7 +278,7 @@ fn default_values() -> Values {
 }
 
 /// Lets `config` merge what was checked, later layers over earlier ones, and serde build the structs.
-fn build(folder: &Path, layers: [Values; 3], phones: &[Block], routes: &[Block]) -> Result<Settings, Problems> {
+fn build(folder: &Path, layers: Vec<Values>, phones: &[Block], routes: &[Block]) -> Result<Settings, Problems> {
     // What the check lets through, serde takes; if not, this sentence at least says where.
     let wrong = |file: ConfFile, error: String| Problems::file(&folder.join(file.name()), error);
     let builder = layers

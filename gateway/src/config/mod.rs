@@ -17,6 +17,7 @@ mod nearest;
 mod options;
 mod origin;
 mod problem;
+mod reload;
 mod rows;
 mod secret;
 mod settings;
@@ -26,8 +27,10 @@ mod words;
 
 pub use generate::{manual, quartet_conf};
 pub use load::{Loaded, environment, find_folder, load, load_texts, realm};
+pub use options::Reload;
 pub use origin::Origin;
 pub use problem::{Place, Problem, Problems};
+pub use reload::{Changes, reload};
 pub use secret::{Hash, PasswordHash};
 pub use settings::{
     Call, Cdr, Control, Hub, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Route, Settings, Sip, Store, Strategy,

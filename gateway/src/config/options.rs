@@ -18,8 +18,32 @@ pub(super) struct Row {
     pub(super) kind: Kind,
     /// The default.
     pub(super) preset: Preset,
+    /// When a reload brings it into force.
+    pub(super) reload: Reload,
     /// What it does, for the conf file and the manual.
     pub(super) help: &'static str,
+}
+
+/// When a changed option comes into force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reload {
+    /// At once.
+    Live,
+    /// For calls that begin after the reload.
+    NewCalls,
+    /// Not before the gateway is started again.
+    Restart,
+}
+
+impl Reload {
+    /// The word for the manual and for programs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::NewCalls => "new calls",
+            Self::Restart => "restart",
+        }
+    }
 }
 
 /// The default of an option.
@@ -164,6 +188,7 @@ pub(super) const ROWS: &[Row] = &[
             each: words::sip_listen,
         },
         preset: Preset::Value(r#"["udp:0.0.0.0:5060"]"#),
+        reload: Reload::Live,
         help: "Addresses to listen on, as \"udp:ADDRESS:PORT\". 0.0.0.0 and [::] are all addresses of this machine, as they come and go; \
                another that it does not have yet is waited for. With port 0 the system chooses one; `quartet status` shows it.",
     },
@@ -172,6 +197,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "realm",
         kind: Kind::Text(words::realm),
         preset: Preset::Value(r#""quartet""#),
+        reload: Reload::Restart,
         help: "The digest realm. Password hashes are made for it: if it changes, make each again with `quartet passwd`.",
     },
     Row {
@@ -179,6 +205,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "replace_oldest",
         kind: Kind::Flag,
         preset: Preset::Value("true"),
+        reload: Reload::Live,
         help: "When an account has max_contacts devices and another one registers: true: the oldest makes room, first of those with \
                the same address and program, for it is most likely the same one restarted; false: the new one is refused (403).",
     },
@@ -191,6 +218,7 @@ pub(super) const ROWS: &[Row] = &[
             each: words::network,
         },
         preset: Preset::Value("[]"),
+        reload: Reload::Live,
         help: "SIP proxies and session border controllers of your own, as networks, for example [\"192.0.2.10\", \"10.1.0.0/16\"]: what \
                they say in Via of where a request began is believed. Limits then count the phone itself, and its media may come \
                straight from there.",
@@ -204,6 +232,7 @@ pub(super) const ROWS: &[Row] = &[
             each: words::media_address,
         },
         preset: Preset::Value(r#"["auto"]"#),
+        reload: Reload::NewCalls,
         help: "Local IP addresses for media, offered in SDP and as ICE candidates. \"auto\": all of them, as they come and go; E2EE users are offered loopback only if SIP listens on loopback alone.",
     },
     Row {
@@ -211,6 +240,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "ports",
         kind: Kind::Text(words::ports),
         preset: Preset::Value(r#""20000-24999""#),
+        reload: Reload::NewCalls,
         help: "UDP port range for media; a call takes up to four ports. Open it in the firewall. \"0\": any free port.",
     },
     Row {
@@ -218,6 +248,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "workers",
         kind: Kind::Integer(0, 256),
         preset: Preset::Value("0"),
+        reload: Reload::Restart,
         help: "Media worker threads. 0: one per core.",
     },
     Row {
@@ -225,6 +256,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "verify",
         kind: Kind::OneOf(&["announce", "confirm", "off"]),
         preset: Preset::Value(r#""announce""#),
+        reload: Reload::NewCalls,
         help: "How the four emojis are checked. announce: they are spoken once, *1 repeats them. confirm: they are spoken, \
                then 1 says that they match, 2 repeats, 9 says that they differ and ends the call. off: nothing is spoken.",
     },
@@ -233,6 +265,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "confirm_timeout",
         kind: Kind::Period("1s", "5m"),
         preset: Preset::Value(r#""10s""#),
+        reload: Reload::NewCalls,
         help: "How long confirm waits for a key press; after that the call goes on, unverified.",
     },
     Row {
@@ -240,6 +273,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "rtp_timeout",
         kind: Kind::Period("1s", "1h"),
         preset: Preset::Value(r#""10s""#),
+        reload: Reload::NewCalls,
         help: "A phone that has sent no RTP for this long is asked whether it is still there (OPTIONS), and again every 10 s. The \
                call ends if it does not answer within 5 s; a muted phone keeps its call. On hold it is asked every 30 s.",
     },
@@ -248,6 +282,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "ring_timeout",
         kind: Kind::Period("1s", "90s"),
         preset: Preset::Value(r#""60s""#),
+        reload: Reload::NewCalls,
         help: "How long a call rings before it is missed.",
     },
     Row {
@@ -259,6 +294,7 @@ pub(super) const ROWS: &[Row] = &[
             each: words::codec,
         },
         preset: Preset::Value(r#"["opus", "pcma", "pcmu"]"#),
+        reload: Reload::NewCalls,
         help: "Codecs for phones by SDP name, in order of preference; add the clock rate where a name has several, for example L16/16000.",
     },
     Row {
@@ -266,6 +302,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "login_failures",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("10"),
+        reload: Reload::Live,
         help: "Failed logins of one source address that are judged at once; of one account, over all sources, three times as \
                many. After those, one login in each login_interval is judged. `quartet locked` lists who is slowed.",
     },
@@ -274,6 +311,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "login_interval",
         kind: Kind::Period("1s", "1h"),
         preset: Preset::Value(r#""10s""#),
+        reload: Reload::Live,
         help: "How often a login of a slowed source or account is judged.",
     },
     Row {
@@ -281,6 +319,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "calls",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("100"),
+        reload: Reload::Live,
         help: "Concurrent calls.",
     },
     Row {
@@ -288,6 +327,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "calls_per_phone",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("4"),
+        reload: Reload::Live,
         help: "Concurrent calls of one phone.",
     },
     Row {
@@ -295,6 +335,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "calls_per_minute_phone",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("30"),
+        reload: Reload::Live,
         help: "Calls that one phone, or one caller of a network, may make per minute; half of them at once.",
     },
     Row {
@@ -302,6 +343,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "calls_per_minute_callee",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("10"),
+        reload: Reload::Live,
         help: "Calls that one user of a network, or one phone, may get per minute; half of them at once.",
     },
     Row {
@@ -309,6 +351,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "calls_per_minute_route",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("300"),
+        reload: Reload::Live,
         help: "Calls that one route takes per minute; half of them at once.",
     },
     Row {
@@ -316,6 +359,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "hub_requests_per_minute",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("30"),
+        reload: Reload::Live,
         help: "Calls that one hub account may make per minute.",
     },
     Row {
@@ -323,6 +367,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "hub_sessions",
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("1000"),
+        reload: Reload::Restart,
         help: "Concurrent connections to the hub; the gateway's own is not counted.",
     },
     Row {
@@ -330,6 +375,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "prompts",
         kind: Kind::Text(words::prompts),
         preset: Preset::Value(r#""builtin""#),
+        reload: Reload::NewCalls,
         help: "Recordings: \"builtin\", or a folder with a subfolder per language.",
     },
     Row {
@@ -337,6 +383,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "listen",
         kind: Kind::Text(words::http_listen),
         preset: Preset::Value(r#""http:127.0.0.1:8080""#),
+        reload: Reload::Restart,
         help: "Address of the hub's WebSocket server, as \"http:ADDRESS:PORT\". For clients elsewhere put a reverse proxy with \
                TLS in front.",
     },
@@ -345,6 +392,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "account",
         kind: Kind::Text(words::user),
         preset: Preset::Value(r#""gw""#),
+        reload: Reload::Restart,
         help: "The gateway's own account: phone 100 is 100@gw there.",
     },
     Row {
@@ -356,6 +404,7 @@ pub(super) const ROWS: &[Row] = &[
             each: words::origin,
         },
         preset: Preset::Value("[]"),
+        reload: Reload::Restart,
         help: "Origins of other web pages that may connect to the hub, for example \"https://phone.example.org\". Pages of the hub's \
                own IP address, or behind a proxy of its name, may always connect, and so may programs that are not browsers.",
     },
@@ -368,6 +417,7 @@ pub(super) const ROWS: &[Row] = &[
             each: words::path,
         },
         preset: Preset::Value("[]"),
+        reload: Reload::Restart,
         help: "Folders with plugins, searched before the program's own folder, `plugins` in it, and /usr/lib/quartet/plugins.",
     },
     Row {
@@ -379,6 +429,7 @@ pub(super) const ROWS: &[Row] = &[
             each: words::plugin,
         },
         preset: Preset::Value(r#"["codec-g711", "codec-opus", "transport-rtp", "transport-webrtc"]"#),
+        reload: Reload::Restart,
         help: "Plugins without which the gateway does not start.",
     },
     Row {
@@ -386,6 +437,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "path",
         kind: Kind::Text(words::path),
         preset: Preset::Value(r#""state/cdr.jsonl""#),
+        reload: Reload::Restart,
         help: "The file that records are appended to. It may be rotated by renaming it. A call that stood when the gateway \
                crashed gets its line at the next start, with the cause crashed and an end that may be ten seconds early. Part of \
                a line that a crash left is moved to a file beside it, whose name ends in .torn.",
@@ -395,6 +447,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "path",
         kind: Kind::Text(words::path),
         preset: Preset::Value(r#""state/quartet.sock""#),
+        reload: Reload::Restart,
         help: "Path of the socket.",
     },
     Row {
@@ -402,6 +455,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "path",
         kind: Kind::Text(words::path),
         preset: Preset::Value(r#""state/quartet.db""#),
+        reload: Reload::Restart,
         help: "A SQLite file; it is made if it is missing. One gateway at a time uses it. Changes are written at \
                most once a second; a crash loses those of the last.",
     },
@@ -410,6 +464,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "level",
         kind: Kind::OneOf(&["error", "warn", "info", "debug", "trace"]),
         preset: Preset::Value(r#""info""#),
+        reload: Reload::Live,
         help: "The lowest level that is logged; debug shows numbers and names. It is overridden by $RUST_LOG; libraries log nothing below info.",
     },
     Row {
@@ -417,6 +472,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "user",
         kind: Kind::Text(words::user),
         preset: Preset::Required(r#""100""#),
+        reload: Reload::Live,
         help: "The login name; also the extension.",
     },
     Row {
@@ -424,6 +480,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "password_hash",
         kind: Kind::PasswordHash,
         preset: Preset::Required(r#"{ md5 = "…", sha256 = "…" }"#),
+        reload: Reload::Live,
         help: "The line that `quartet passwd USER` prints. The phone is challenged with the listed algorithms only: some phones fail at others.",
     },
     Row {
@@ -431,6 +488,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "name",
         kind: Kind::Text(words::label),
         preset: Preset::Words("the user", r#""Anna, desk""#),
+        reload: Reload::NewCalls,
         help: "Display name in the calls that it receives.",
     },
     Row {
@@ -442,6 +500,7 @@ pub(super) const ROWS: &[Row] = &[
             each: words::codec,
         },
         preset: Preset::Words("those of [call]", r#"["opus", "pcma"]"#),
+        reload: Reload::NewCalls,
         help: "Codecs by SDP name, in order of preference; add the clock rate where a name has several, for example L16/16000.",
     },
     Row {
@@ -449,6 +508,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "language",
         kind: Kind::Text(words::language),
         preset: Preset::Value(r#""en""#),
+        reload: Reload::NewCalls,
         help: "Language of the announcements.",
     },
     Row {
@@ -456,6 +516,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "verify",
         kind: Kind::OneOf(&["announce", "confirm", "off"]),
         preset: Preset::Words("that of [call]", r#""confirm""#),
+        reload: Reload::NewCalls,
         help: "How the four emojis are checked.",
     },
     Row {
@@ -463,6 +524,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "max_contacts",
         kind: Kind::Integer(1, 16),
         preset: Preset::Value("4"),
+        reload: Reload::Live,
         help: "Devices registered at the same time; all of them ring.",
     },
     Row {
@@ -474,6 +536,7 @@ pub(super) const ROWS: &[Row] = &[
             each: words::pattern,
         },
         preset: Preset::Value("[]"),
+        reload: Reload::NewCalls,
         help: "Numbers that it may show as the caller instead of its own, as patterns like those of routes: for a PBX, \
                [\"2[0-9]{2}\"] lets it call as its extensions 200 to 299. They are looked for in P-Asserted-Identity, \
                P-Preferred-Identity and From.",
@@ -483,6 +546,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "name",
         kind: Kind::Text(words::label),
         preset: Preset::Required(r#""people on the hub""#),
+        reload: Reload::NewCalls,
         help: "A unique name for logs and call records.",
     },
     Row {
@@ -490,6 +554,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "from",
         kind: Kind::Text(words::callers),
         preset: Preset::Required(r#""phones""#),
+        reload: Reload::NewCalls,
         help: "Which callers it is for: \"phones\", \"phone:USER\" or \"network:hub\".",
     },
     Row {
@@ -497,6 +562,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "number",
         kind: Kind::Text(words::pattern),
         preset: Preset::Words("every number", r#""tg*{user}""#),
+        reload: Reload::NewCalls,
         help: "Which numbers it is for: what the phone dials, or the extension that a network's caller asks for (100 of \
                100@gw, nothing of gw). {name} captures one character or more, [0-9]{3} is three digits, {name:[0-9]{3}} \
                captures them. Upper or lower case, %-escapes, and - . ( ) in a number make no difference: write patterns in lower case and without them. A PBX that is \
@@ -511,6 +577,7 @@ pub(super) const ROWS: &[Row] = &[
             each: words::target,
         },
         preset: Preset::Required(r#""hub:{user}""#),
+        reload: Reload::NewCalls,
         help: "Where the call goes: \"hub:USER\" for calls of phones; \"phone:USER\" or a list of phones for calls of a network. \
                {name} is what the number captured.",
     },
@@ -519,6 +586,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "ring_timeout",
         kind: Kind::Period("1s", "90s"),
         preset: Preset::Words("that of [call]", r#""60s""#),
+        reload: Reload::NewCalls,
         help: "How long it rings.",
     },
     Row {
@@ -526,6 +594,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "strategy",
         kind: Kind::Text(words::strategy),
         preset: Preset::Value(r#""all""#),
+        reload: Reload::NewCalls,
         help: "all: several phones ring at the same time, the first to answer has the call.",
     },
 ];

@@ -200,7 +200,7 @@ pub struct Log {
 }
 
 /// A phone that may register.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Phone {
     /// The login name, which is also the extension.
     pub user: String,

@@ -86,6 +86,30 @@ impl Gateway {
         self.wait_up().await
     }
 
+    /// Writes other conf files and has it read them; what it says has changed.
+    ///
+    /// # Errors
+    /// Why it stays as it was.
+    pub async fn reload(&mut self, setup: Setup) -> anyhow::Result<Value> {
+        write_conf(&self.folder.0, &setup)?;
+        self.setup = setup;
+        let changes = self.ask(&ControlRequest::Reload).await?;
+        self.status = self.ask(&ControlRequest::Status).await?;
+        Ok(changes)
+    }
+
+    /// What its conf files say.
+    pub fn setup(&self) -> Setup {
+        self.setup.clone()
+    }
+
+    /// Sends it SIGHUP.
+    pub fn hang_up(&self) {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            send(pid, libc::SIGHUP);
+        }
+    }
+
     /// Waits until it answers.
     async fn wait_up(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + START;
@@ -158,7 +182,7 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         // A polite end first, so that calls are ended and sockets removed.
         if let (Ok(None), Ok(pid)) = (self.child.try_wait(), i32::try_from(self.child.id())) {
-            terminate(pid);
+            send(pid, libc::SIGTERM);
         }
         let until = Instant::now() + Duration::from_secs(5);
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
@@ -200,11 +224,11 @@ fn spawn(program: &Path, folder: &Path) -> anyhow::Result<Child> {
         .with_context(|| format!("cannot start {}", program.display()))
 }
 
-#[allow(unsafe_code, reason = "the standard library has no way to send SIGTERM")]
-fn terminate(pid: i32) {
+#[allow(unsafe_code, reason = "the standard library has no way to send a signal")]
+fn send(pid: i32, signal: libc::c_int) {
     // SAFETY: kill takes plain integers; the process is our own child, not yet waited for, so the id is still its own.
     unsafe {
-        libc::kill(pid, libc::SIGTERM);
+        libc::kill(pid, signal);
     }
 }
 

@@ -1,10 +1,10 @@
 //! Who may call whom: limits, routes, and the making of a call from an INVITE or a request.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quartet_proto::net::FiveTuple;
+use quartet_proto::net::{FiveTuple, Protocol};
 use quartet_proto::sip::{Caller, Contact, NameAddr, SipCommand, Uri};
 use rand_core::Rng;
 
@@ -14,7 +14,7 @@ use crate::call::{
     offered_codecs,
 };
 use crate::cdr::{Cause, Direction};
-use crate::config;
+use crate::config::{self, Addresses};
 use crate::log::Redacted;
 use crate::media::{Bind, LegKey};
 use crate::networks::{Network, NetworkCall, NetworkCommand, NetworkId};
@@ -327,9 +327,9 @@ impl Exchange {
     ) -> SipLegConfig {
         let local = signalling.local;
         let mut rng = (self.rng)();
-        let addresses = match self.media_addresses.as_slice() {
-            [] => vec![local.ip()],
-            fixed => fixed
+        let addresses = match &self.settings.media.addresses {
+            Addresses::Auto => vec![local.ip()],
+            Addresses::Listed(listed) => listed
                 .iter()
                 .copied()
                 .filter(|ip| ip.is_ipv4() == local.is_ipv4())
@@ -366,7 +366,10 @@ impl Exchange {
     ) -> Option<E2eeLegConfig> {
         let terms = self.networks.get(&network)?.terms();
         let ssrc = (self.rng)().next_u32();
-        let addresses = self.ice_addresses.clone();
+        let addresses = match &self.settings.media.addresses {
+            Addresses::Auto => ice_addresses(&self.host_addresses, self.endpoint.local()),
+            Addresses::Listed(listed) => listed.clone(),
+        };
         Some(E2eeLegConfig {
             key,
             network,
@@ -430,4 +433,17 @@ fn shown(
         .map(|number| network.extension_of(&network.name_of(&number)))
         .find(|number| (1..=MAX_SHOWN).contains(&number.len()) && (*number == phone.user || !is_phone(number)))
         .filter(|number| *number != phone.user)
+}
+
+/// Where the legs of E2EE users are bound under `auto`: at loopback only where nobody but this machine is served.
+///
+/// The remote user names the candidates that our ICE checks are sent to. From a loopback socket those checks would reach the
+/// services of this host, which trust whoever comes from there.
+pub(super) fn ice_addresses(host: &[IpAddr], sip: &[(Protocol, SocketAddr)]) -> Vec<IpAddr> {
+    let outside: Vec<IpAddr> = host.iter().copied().filter(|ip| !ip.is_loopback()).collect();
+    if outside.is_empty() || sip.iter().all(|(_, address)| address.ip().is_loopback()) {
+        host.to_vec()
+    } else {
+        outside
+    }
 }

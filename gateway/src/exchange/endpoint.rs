@@ -9,22 +9,28 @@ use crate::config;
 
 /// The endpoint as the settings want it.
 pub(super) fn endpoint(settings: &config::Settings, instance: Instance, rng: BoxRng) -> Endpoint {
-    let limits = Limits {
-        login_failures: settings.limits.login_failures,
-        replace_oldest: settings.sip.replace_oldest,
-        login_interval: settings.limits.login_interval.duration(),
-        ..Limits::default()
-    };
     let config = EndpointConfig {
         instance: instance.to_string(),
         user_agent: concat!("quartet/", env!("CARGO_PKG_VERSION")).into(),
         realm: settings.sip.realm.clone(),
-        limits,
-        trusted_proxies: settings.sip.trusted_proxies.clone(),
+        limits: Limits::default(),
+        trusted_proxies: Vec::new(),
     };
     let mut endpoint = Endpoint::new(config, rng);
-    endpoint.set_accounts(settings.phones.iter().map(account).collect());
+    apply(settings, &mut endpoint);
     endpoint
+}
+
+/// What of the settings a running endpoint takes.
+pub(super) fn apply(settings: &config::Settings, endpoint: &mut Endpoint) {
+    endpoint.set_limits(Limits {
+        login_failures: settings.limits.login_failures,
+        replace_oldest: settings.sip.replace_oldest,
+        login_interval: settings.limits.login_interval.duration(),
+        ..Limits::default()
+    });
+    endpoint.set_trusted_proxies(settings.sip.trusted_proxies.clone());
+    endpoint.set_accounts(settings.phones.iter().map(account).collect());
 }
 
 fn account(phone: &config::Phone) -> Account {

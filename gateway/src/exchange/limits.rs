@@ -32,6 +32,11 @@ impl Limiters {
         Self::at(Rate::half_of_per_minute(count))
     }
 
+    /// Takes another rate; what was used up stays so.
+    fn set_rate(&mut self, other: &Self) {
+        self.rate = other.rate;
+    }
+
     fn at(rate: Rate) -> Self {
         Self {
             rate,
@@ -77,6 +82,15 @@ impl CallLimits {
             pairs: Limiters::share_of(limits.calls_per_minute_callee),
             routes: Limiters::per_minute(limits.calls_per_minute_route),
         }
+    }
+
+    /// Takes other limits; what was used up stays so.
+    pub(super) fn reload(&mut self, limits: &config::Limits) {
+        let new = Self::new(limits);
+        self.callers.set_rate(&new.callers);
+        self.callees.set_rate(&new.callees);
+        self.pairs.set_rate(&new.pairs);
+        self.routes.set_rate(&new.routes);
     }
 
     /// Counts a call that somebody asks for, whatever becomes of it; `false`: one too many.

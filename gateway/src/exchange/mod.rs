@@ -25,7 +25,6 @@ use rand_core::CryptoRng;
 
 use crate::call::{Action, Call, CallKey, Instance, Leg};
 use crate::cdr::{By, Cause, Direction, Record};
-use crate::config::Addresses;
 use crate::log::Summaries;
 use crate::media::{LegKey, MediaCommand, MediaEvent};
 use crate::networks::{Link, Network, NetworkCall, NetworkEvent, NetworkId};
@@ -107,10 +106,7 @@ pub struct Exchange {
     failed_commands: Summaries<(), SipError>,
     /// Dialogs in which the endpoint could not do what a leg wants.
     lost: VecDeque<DialogKey>,
-    /// Where phones' media is bound; empty: where the phone's signalling arrives.
-    media_addresses: Vec<IpAddr>,
-    /// What is offered to E2EE users.
-    ice_addresses: Vec<IpAddr>,
+    host_addresses: Vec<IpAddr>,
 }
 
 impl Exchange {
@@ -124,10 +120,6 @@ impl Exchange {
             host_addresses,
             mut rng,
         } = parts;
-        let media_addresses = match &settings.media.addresses {
-            Addresses::Auto => Vec::new(),
-            Addresses::Listed(listed) => listed.clone(),
-        };
         let instance = Instance::draw(&mut *rng());
         let endpoint = endpoint::endpoint(&settings, instance, rng());
         let mut exchange = Self {
@@ -156,20 +148,37 @@ impl Exchange {
             refused: Summaries::default(),
             failed_commands: Summaries::default(),
             lost: VecDeque::new(),
-            ice_addresses: media_addresses.clone(),
-            media_addresses,
+            host_addresses,
         };
-        exchange.set_addresses(sip, host_addresses);
+        exchange.set_sip_addresses(sip, Vec::new());
         exchange
     }
 
-    /// The addresses of this machine, or those that SIP is bound to, are others now: new calls use them. Phones that registered at one
-    /// that is gone are called from another, and standing calls with them go on from there.
-    pub fn set_addresses(&mut self, sip: Vec<(Protocol, SocketAddr)>, host_addresses: Vec<IpAddr>) {
-        if let Addresses::Auto = self.settings.media.addresses {
-            self.ice_addresses = ice_addresses(host_addresses, &sip);
-        }
+    /// Takes other settings, for what begins from now on. Phones that are gone, or have another password, are no longer registered;
+    /// standing calls go on.
+    pub fn reload(&mut self, now: Instant, settings: Arc<crate::config::Settings>) {
+        self.routes = settings.routes();
+        self.limits.reload(&settings.limits);
+        endpoint::apply(&settings, &mut self.endpoint);
+        self.settings = settings;
+        self.drain_events(now);
+    }
+
+    /// Takes the addresses of this machine, for new calls.
+    pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) {
+        self.host_addresses = addresses;
+    }
+
+    /// Takes the addresses that SIP is bound to, and those that only standing calls may use. Phones that registered at one that is
+    /// gone are called from another, and standing calls with them go on from there.
+    pub fn set_sip_addresses(&mut self, sip: Vec<(Protocol, SocketAddr)>, retired: Vec<(Protocol, SocketAddr)>) {
         self.endpoint.set_local(sip);
+        self.endpoint.set_retired(retired);
+    }
+
+    /// Whether a call still uses this address of ours.
+    pub fn is_sip_address_used(&self, address: (Protocol, SocketAddr)) -> bool {
+        self.endpoint.is_used(address)
     }
 
     /// One datagram from a phone.
@@ -469,19 +478,6 @@ impl Exchange {
     fn new_key(&mut self) -> u64 {
         self.last_key += 1;
         self.last_key
-    }
-}
-
-/// Where the legs of E2EE users are bound under `auto`: at loopback only where nobody but this machine is served.
-///
-/// The remote user names the candidates that our ICE checks are sent to. From a loopback socket those checks would reach the
-/// services of this host, which trust whoever comes from there.
-fn ice_addresses(host: Vec<IpAddr>, sip: &[(Protocol, SocketAddr)]) -> Vec<IpAddr> {
-    let outside: Vec<IpAddr> = host.iter().copied().filter(|ip| !ip.is_loopback()).collect();
-    if outside.is_empty() || sip.iter().all(|(_, address)| address.ip().is_loopback()) {
-        host
-    } else {
-        outside
     }
 }
 

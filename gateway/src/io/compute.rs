@@ -14,7 +14,14 @@ const WAITING: usize = 1024;
 /// A handle to the thread; dropping it ends the thread after its last job.
 #[derive(Debug)]
 pub struct Compute {
-    jobs: SyncSender<(LegKey, Job)>,
+    work: SyncSender<Work>,
+}
+
+/// What the thread is given.
+enum Work {
+    Job(LegKey, Job),
+    /// Recordings for the announcements from now on.
+    Prompts(Box<Prompts>),
 }
 
 impl Compute {
@@ -26,13 +33,21 @@ impl Compute {
         mut prompts: Prompts,
         mut done: impl FnMut(LegKey, JobResult) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (jobs, queue) = sync_channel::<(LegKey, Job)>(WAITING);
+        let (work, queue) = sync_channel(WAITING);
         thread::Builder::new().name("compute".into()).spawn(move || {
-            for (key, job) in queue {
-                done(key, run(job, &mut prompts));
+            for work in queue {
+                match work {
+                    Work::Job(key, job) => done(key, run(job, &mut prompts)),
+                    Work::Prompts(others) => prompts = *others,
+                }
             }
         })?;
-        Ok(Self { jobs })
+        Ok(Self { work })
+    }
+
+    /// Has other recordings spoken from now on; false if the thread has too much to do.
+    pub fn set_prompts(&self, prompts: Prompts) -> bool {
+        self.work.try_send(Work::Prompts(Box::new(prompts))).is_ok()
     }
 
     /// Hands a job over; if the queue is full it comes back as its result: not done.
@@ -44,7 +59,7 @@ impl Compute {
             Job::KeyExchange(_) => JobResult::KeyExchange(None),
             Job::Speak { play, .. } => JobResult::Speak(*play, None),
         };
-        self.jobs.try_send((key, job)).map_err(|_| refused)
+        self.work.try_send(Work::Job(key, job)).map_err(|_| refused)
     }
 }
 

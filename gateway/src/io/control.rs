@@ -45,6 +45,8 @@ pub enum ControlRequest {
         /// An address of the source, or the account.
         who: String,
     },
+    /// Reads the conf files anew and puts them into force.
+    Reload,
     /// Ends a call.
     Hangup {
         /// Its key, as `calls` shows it.
@@ -186,6 +188,7 @@ mod tests {
                     | ControlRequest::Locked
                     | ControlRequest::Unlock { .. }
                     | ControlRequest::Revoke { .. }
+                    | ControlRequest::Reload
                     | ControlRequest::Hangup { .. } => Reply::Error("no".into()),
                 };
                 reply.send(answer).unwrap();

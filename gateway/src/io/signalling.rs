@@ -18,14 +18,15 @@ use super::addresses::{self, MachineAddresses};
 use super::compute::Compute;
 use super::control::{self, PendingControlRequest};
 use super::media_worker::Media;
+use super::reload::{Reloader, Reloading};
 use super::sip::{Datagram, SipSockets};
-use super::startup::{hub_limits, networks, ports, prompts, shares, state_faults, unix_seconds};
+use super::sleep_until;
+use super::startup::{check_media_addresses, hub_limits, networks, ports, prompts, shares, state_faults, unix_seconds};
 use super::store::StoreThread;
 use super::unserved::unserved;
 use super::websocket::{Connections, HubInput, HubListener, LOCAL, WebSocketSettings};
-use super::{cannot_listen, is_not_there_yet, sleep_until};
 use crate::cdr::Clock;
-use crate::config::{self, Settings};
+use crate::config::Loaded;
 use crate::exchange::{BoxRng, Exchange, JobResult, Parts};
 use crate::hub::{Invitations, Rendezvous, RendezvousConfig};
 use crate::media::{LegKey, MediaEvent};
@@ -45,6 +46,10 @@ const MAX_CLOCK_STEP: Duration = Duration::from_secs(5);
 /// A running gateway, before its loop.
 pub struct Signalling {
     pub(super) exchange: Exchange,
+    /// What is in force.
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) reloader: Reloader,
+    asked_in: mpsc::Sender<PendingControlRequest>,
     hub: NetworkId,
     pub(super) rendezvous: Rendezvous,
     pub(super) invitations: Arc<Invitations>,
@@ -53,7 +58,7 @@ pub struct Signalling {
     pub(super) hub_listener: HubListener,
     connections: Connections,
     pub(super) media: Media,
-    compute: Compute,
+    pub(super) compute: Compute,
     store: StoreThread,
     pub(super) started: Instant,
     /// Both clocks as they stood at the start, or when the wall clock was last set.
@@ -70,6 +75,7 @@ struct Inputs {
     asked: mpsc::Receiver<PendingControlRequest>,
     revoked: mpsc::UnboundedReceiver<String>,
     machine: watch::Receiver<MachineAddresses>,
+    read: mpsc::UnboundedReceiver<Reloading>,
 }
 
 /// What woke the loop.
@@ -81,6 +87,7 @@ enum Input {
     PendingControlRequest(PendingControlRequest),
     Revoked(String),
     Addresses,
+    Reloading(Reloading),
     Timeout,
     Stop,
 }
@@ -95,8 +102,9 @@ impl Signalling {
     ///
     /// # Errors
     /// Whatever keeps the gateway from starting, with what to change.
-    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
-        let settings = Arc::new(settings);
+    pub async fn start(loaded: Loaded) -> anyhow::Result<Self> {
+        let loaded = Arc::new(loaded);
+        let settings = &loaded.settings;
         for (section, file) in [
             ("store", &settings.store.path),
             ("cdr", &settings.cdr.path),
@@ -111,7 +119,7 @@ impl Signalling {
                     .with_context(|| format!("cannot make the folder {} of [{section}] path", folder.display()))?;
             }
         }
-        let faults = state_faults(&settings);
+        let faults = state_faults(settings);
         if !faults.is_empty() {
             let sentences: Vec<_> = faults
                 .iter()
@@ -121,7 +129,7 @@ impl Signalling {
         }
         let registry = Arc::new(Registry::load(&settings.plugins)?);
         let prompts = prompts(&settings.ivr.prompts, &registry)?;
-        for sentence in unserved(&settings, &registry, &prompts) {
+        for sentence in unserved(settings, &registry, &prompts) {
             tracing::warn!("{sentence}");
         }
         let account = Name::new(settings.network.hub.account.clone())?;
@@ -136,21 +144,10 @@ impl Signalling {
         let addresses = machine.borrow_and_update().clone();
         let (datagram_in, datagrams) = mpsc::channel(WAITING);
         let sip = SipSockets::bind(listen, &addresses.all, datagram_in)?;
-        if let config::Addresses::Listed(listed) = &settings.media.addresses {
-            for address in listed {
-                let any_port = SocketAddr::new(*address, 0);
-                if let Err(error) = std::net::UdpSocket::bind(any_port) {
-                    let sentence = cannot_listen("udp", any_port, &error, "[media] addresses");
-                    if !is_not_there_yet(&error) {
-                        return Err(sentence);
-                    }
-                    tracing::warn!("{sentence}; calls do without it until it comes");
-                }
-            }
-        }
+        check_media_addresses(&settings.media.addresses)?;
         let control = control::bind(&settings.control.path).await?;
 
-        let shares = shares(&settings, &sip, addresses.all.len());
+        let shares = shares(settings, &sip, addresses.all.len());
         for shortage in &shares.shortages {
             tracing::warn!("{shortage}");
         }
@@ -166,7 +163,7 @@ impl Signalling {
             ..WebSocketSettings::default()
         };
         let hub_listener = HubListener::open(settings.network.hub.listen.address, hub_in, web_socket)?;
-        tokio::spawn(control::serve(control, asked_in));
+        tokio::spawn(control::serve(control, asked_in.clone()));
         let media = Media::start(
             settings.media.workers,
             Arc::clone(&registry),
@@ -181,7 +178,7 @@ impl Signalling {
         let (now, wall) = (Instant::now(), SystemTime::now());
         let config = RendezvousConfig {
             gateway: account.clone(),
-            limits: hub_limits(&settings, &shares),
+            limits: hub_limits(settings, &shares),
             ice_servers: Vec::new(),
             epoch: (now, unix_seconds(wall)),
         };
@@ -189,8 +186,8 @@ impl Signalling {
         rendezvous.connect_local(LOCAL);
         let sip_addresses = sip.addresses().collect();
         let mut exchange = Exchange::new(Parts {
-            settings: Arc::clone(&settings),
-            registry,
+            settings: Arc::new(settings.clone()),
+            registry: Arc::clone(&registry),
             networks: networks(account),
             sip: sip_addresses,
             host_addresses: addresses.up,
@@ -200,6 +197,7 @@ impl Signalling {
         exchange.restore(&clock, bindings);
         exchange.set_challenge_key(challenge_key);
         let (revoked, revoked_out) = mpsc::unbounded_channel();
+        let (reloader, read) = Reloader::new(registry);
         let inputs = Inputs {
             datagrams,
             hub,
@@ -208,9 +206,13 @@ impl Signalling {
             asked,
             revoked: revoked_out,
             machine,
+            read,
         };
         Ok(Self {
             exchange,
+            loaded,
+            reloader,
+            asked_in,
             hub: NetworkId::new(hub_network::NAME),
             rendezvous,
             invitations,
@@ -225,6 +227,11 @@ impl Signalling {
             clock,
             inputs,
         })
+    }
+
+    /// Where other parts of this process may ask what the control socket is asked.
+    pub fn asker(&self) -> mpsc::Sender<PendingControlRequest> {
+        self.asked_in.clone()
     }
 
     /// The SIP addresses and the hub's, as really bound.
@@ -257,6 +264,7 @@ impl Signalling {
                     Some(asked) = self.inputs.asked.recv() => Input::PendingControlRequest(asked),
                     Some(user) = self.inputs.revoked.recv() => Input::Revoked(user),
                     Ok(()) = self.inputs.machine.changed() => Input::Addresses,
+                    Some(reloading) = self.inputs.read.recv() => Input::Reloading(reloading),
                     Some((leg, done)) = self.inputs.jobs.recv() => Input::Job(leg, done),
                     Some(event) = self.inputs.media.recv() => Input::Media(event),
                     Some(input) = self.inputs.hub.recv() => Input::Hub(input),
@@ -276,6 +284,7 @@ impl Signalling {
                 Input::PendingControlRequest(asked) => self.answer(now, asked),
                 Input::Revoked(user) => self.rendezvous.close_account(now, &user),
                 Input::Addresses => self.follow_addresses(),
+                Input::Reloading(reloading) => self.finish_reload(now, reloading),
                 Input::Timeout => {
                     self.exchange.handle_timeout(now);
                     self.rendezvous.handle_timeout(now);
@@ -287,6 +296,7 @@ impl Signalling {
             }
             self.follow_clock(now);
             self.drain(now);
+            self.close_unused_sockets();
             if shutdown.is_some_and(|at| now >= at || self.exchange.is_idle()) {
                 self.exchange.tell_all_summaries(now);
                 self.rendezvous.tell_all_summaries(now);
@@ -310,11 +320,16 @@ impl Signalling {
 
     /// Listens where this machine is reached now, and offers that in new calls.
     fn follow_addresses(&mut self) {
-        let addresses = self.inputs.machine.borrow_and_update().clone();
+        let addresses = self.machine_addresses();
         self.sip.follow(&addresses.all);
         self.hub_listener.follow();
-        self.exchange
-            .set_addresses(self.sip.addresses().collect(), addresses.up);
+        self.exchange.set_host_addresses(addresses.up);
+        self.tell_sip_addresses();
+    }
+
+    /// The addresses of this machine, as far as is known.
+    pub(super) fn machine_addresses(&mut self) -> MachineAddresses {
+        self.inputs.machine.borrow_and_update().clone()
     }
 
     /// Carries out what the machines want, until all are quiet.

@@ -40,6 +40,8 @@ pub struct SipSockets {
 struct Bound {
     /// What was asked for: the port may have been left to the system.
     wanted: SocketAddr,
+    /// No longer wanted: only for the calls that began there.
+    is_retired: bool,
     socket: Arc<UdpSocket>,
     reader: AbortHandle,
 }
@@ -78,7 +80,8 @@ impl SipSockets {
         let wanted = expand(&self.listen, machine);
         let before: BTreeSet<_> = self.sockets.keys().copied().collect();
         // An address that was named stays bound: it works again when it comes back.
-        self.sockets.retain(|_, bound| wanted.contains(&bound.wanted));
+        self.sockets
+            .retain(|_, bound| bound.is_retired || wanted.contains(&bound.wanted));
         self.bind_new(machine);
         let now: BTreeSet<_> = self.sockets.keys().copied().collect();
         for gone in before.difference(&now) {
@@ -87,6 +90,36 @@ impl SipSockets {
         for new in now.difference(&before) {
             tracing::info!("udp:{new} is new; phones are heard there");
         }
+    }
+
+    /// Listens elsewhere from now on. What is no longer wanted is retired: it stays for the calls that use it
+    /// ([`close_unused`](Self::close_unused)).
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); nothing has changed then.
+    pub fn listen_on(&mut self, listen: Vec<SocketAddr>, machine: &[IpAddr]) -> anyhow::Result<()> {
+        let before: BTreeSet<_> = self.sockets.keys().copied().collect();
+        let old = std::mem::replace(&mut self.listen, listen);
+        for (wanted, error) in self.bind_new(machine) {
+            if !is_not_there_yet(&error) {
+                self.listen = old;
+                self.sockets.retain(|address, _| before.contains(address));
+                return Err(cannot_listen("udp", wanted, &error, "[sip] listen"));
+            }
+        }
+        let wanted = expand(&self.listen, machine);
+        for bound in self.sockets.values_mut() {
+            bound.is_retired = !wanted.contains(&bound.wanted);
+        }
+        Ok(())
+    }
+
+    /// Closes the retired sockets that are not used any more; true if there were such.
+    pub fn close_unused(&mut self, is_used: impl Fn((Protocol, SocketAddr)) -> bool) -> bool {
+        let before = self.sockets.len();
+        self.sockets
+            .retain(|address, bound| !bound.is_retired || is_used((Protocol::Udp, *address)));
+        self.sockets.len() != before
     }
 
     /// Binds what is wanted and not bound, and says once what cannot be; the errors.
@@ -127,13 +160,34 @@ impl SipSockets {
         let socket = Arc::new(UdpSocket::from_std(socket)?);
         let local = socket.local_addr()?;
         let reader = tokio::spawn(read(local, Arc::clone(&socket), self.received.clone())).abort_handle();
-        self.sockets.insert(local, Bound { wanted, socket, reader });
+        self.sockets.insert(
+            local,
+            Bound {
+                wanted,
+                is_retired: false,
+                socket,
+                reader,
+            },
+        );
         Ok(())
     }
 
     /// The addresses really bound.
     pub fn addresses(&self) -> impl Iterator<Item = (Protocol, SocketAddr)> + '_ {
-        self.sockets.keys().map(|address| (Protocol::Udp, *address))
+        self.all(false)
+    }
+
+    /// Those that only the calls there still use.
+    pub fn retired(&self) -> impl Iterator<Item = (Protocol, SocketAddr)> + '_ {
+        self.all(true)
+    }
+
+    fn all(&self, retired: bool) -> impl Iterator<Item = (Protocol, SocketAddr)> + '_ {
+        let sockets = self
+            .sockets
+            .iter()
+            .filter(move |(_, bound)| bound.is_retired == retired);
+        sockets.map(|(address, _)| (Protocol::Udp, *address))
     }
 
     /// Sends one datagram. A full socket drops it: SIP retransmits over UDP.
@@ -246,6 +300,47 @@ mod tests {
         assert_eq!(addresses(&sockets), both, "the ports are the same");
         sockets.follow(&[two]);
         assert_eq!(addresses(&sockets), both[1..]);
+    }
+
+    #[tokio::test]
+    async fn other_addresses_are_bound_all_or_none_and_old_ones_stay_while_they_are_used() {
+        let all = |sockets: &SipSockets| {
+            let ips = |addresses: Vec<(Protocol, SocketAddr)>| {
+                addresses
+                    .iter()
+                    .map(|(_, a)| a.ip().to_string())
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            (ips(sockets.addresses().collect()), ips(sockets.retired().collect()))
+        };
+        let pair = |now: &str, retired: &str| (now.to_owned(), retired.to_owned());
+        let at = |ips: &str| {
+            ips.split(' ')
+                .map(|ip| SocketAddr::new(ip.parse().unwrap(), 0))
+                .collect::<Vec<_>>()
+        };
+        let mut sockets = SipSockets::bind(at("127.0.0.1 127.0.0.2"), &[], mpsc::channel(8).0).unwrap();
+        let before = addresses(&sockets);
+        let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let mut wrong = at("127.0.0.2 127.0.0.3");
+        wrong.push(taken.local_addr().unwrap());
+        assert!(sockets.listen_on(wrong, &[]).is_err());
+        assert_eq!(
+            (addresses(&sockets), sockets.retired().count()),
+            (before.clone(), 0),
+            "nothing has changed"
+        );
+        sockets.listen_on(at("127.0.0.2 127.0.0.3"), &[]).unwrap();
+        assert_eq!(all(&sockets), pair("127.0.0.2 127.0.0.3", "127.0.0.1"));
+        sockets.follow(&[]);
+        assert!(!sockets.close_unused(|address| address == (Protocol::Udp, before[0])));
+        assert_eq!(all(&sockets), pair("127.0.0.2 127.0.0.3", "127.0.0.1"));
+        // It is wanted again, at the same port.
+        sockets.listen_on(at("127.0.0.1"), &[]).unwrap();
+        assert_eq!(addresses(&sockets), before[..1]);
+        assert!(sockets.close_unused(|_| false));
+        assert_eq!(all(&sockets), pair("127.0.0.1", ""));
     }
 
     /// 192.0.2.0/24 is nobody's (RFC 5737): as a floating address that another machine has now.

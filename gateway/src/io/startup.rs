@@ -1,5 +1,6 @@
 //! What the settings make at the start: networks, recordings, shares of the open files, bounds of the hub.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::SystemTime;
 use quartet_proto::hub::Name;
 
 use super::sip::SipSockets;
+use super::{cannot_listen, is_not_there_yet};
 use crate::config::{self, Settings};
 use crate::exchange::Networks;
 use crate::hub;
@@ -60,6 +62,27 @@ pub(super) fn unix_seconds(wall: SystemTime) -> u64 {
     wall.duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs()
+}
+
+/// Whether media can be bound where the settings say.
+///
+/// # Errors
+/// If not, unless the address may only not be there yet.
+pub(super) fn check_media_addresses(addresses: &config::Addresses) -> anyhow::Result<()> {
+    let config::Addresses::Listed(listed) = addresses else {
+        return Ok(());
+    };
+    for address in listed {
+        let any_port = SocketAddr::new(*address, 0);
+        if let Err(error) = std::net::UdpSocket::bind(any_port) {
+            let sentence = cannot_listen("udp", any_port, &error, "[media] addresses");
+            if !is_not_there_yet(&error) {
+                return Err(sentence);
+            }
+            tracing::warn!("{sentence}; calls do without it until it comes");
+        }
+    }
+    Ok(())
 }
 
 /// Shares out the descriptors that this process may have.

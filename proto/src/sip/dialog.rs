@@ -270,4 +270,8 @@ impl Dialogs {
     pub(in crate::sip) fn len(&self) -> usize {
         self.all.len()
     }
+
+    pub(in crate::sip) fn iter(&self) -> impl Iterator<Item = &Dialog> {
+        self.all.values()
+    }
 }

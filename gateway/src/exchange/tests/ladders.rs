@@ -6,7 +6,8 @@ use quartet_proto::e2ee::fingerprint::Emoji;
 
 use super::*;
 use crate::call::{CallKey, Leg};
-use crate::exchange::{ForeignId, ice_addresses};
+use crate::exchange::ForeignId;
+use crate::exchange::admit::ice_addresses;
 
 #[test]
 fn users_get_no_socket_on_loopback_unless_all_is_there() {
@@ -15,16 +16,10 @@ fn users_get_no_socket_on_loopback_unless_all_is_there() {
         .to_vec();
     let udp = |address: &str| (Protocol::Udp, address.parse().unwrap());
     let sip = |text: &str| text.split(' ').map(udp).collect::<Vec<_>>();
-    let served = ice_addresses(machine.clone(), &sip("192.0.2.1:5060 127.0.0.1:5060"));
+    let served = ice_addresses(&machine, &sip("192.0.2.1:5060 127.0.0.1:5060"));
     assert_eq!(served, machine[..2]);
-    assert_eq!(
-        ice_addresses(machine.clone(), &sip("127.0.0.1:5060 [::1]:5060")),
-        machine
-    );
-    assert_eq!(
-        ice_addresses(machine[2..].to_vec(), &sip("192.0.2.1:5060")),
-        machine[2..]
-    );
+    assert_eq!(ice_addresses(&machine, &sip("127.0.0.1:5060 [::1]:5060")), machine);
+    assert_eq!(ice_addresses(&machine[2..], &sip("192.0.2.1:5060")), machine[2..]);
 }
 
 #[test]

@@ -135,6 +135,11 @@ impl Rendezvous {
         }
     }
 
+    /// Takes other bounds; what is over them already stays.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.config.limits = limits;
+    }
+
     /// A connection from outside was opened.
     pub fn connect(&mut self, now: Instant, conn: ConnKey, source: SocketAddr) {
         let source = source_of(source.ip());

@@ -68,6 +68,7 @@ pub struct Media {
     workers: Vec<Worker>,
     /// Which worker has which leg, from `Open` to `Close`. Locked per command, never per packet.
     places: Mutex<BTreeMap<LegKey, usize>>,
+    ports: Arc<Ports>,
 }
 
 impl Media {
@@ -95,6 +96,7 @@ impl Media {
         let mut media = Self {
             workers: Vec::new(),
             places: Mutex::default(),
+            ports: Arc::clone(&ports),
         };
         for index in 0..count {
             let poll = Poll::new()?;
@@ -121,6 +123,11 @@ impl Media {
             });
         }
         Ok(media)
+    }
+
+    /// Takes other ports for legs that open from now on, as in [`start`](Self::start).
+    pub fn set_ports(&self, ports: Option<RangeInclusive<u16>>) {
+        self.ports.set_range(ports);
     }
 
     /// Hands an order to the worker that has the leg.

@@ -23,13 +23,13 @@ const RECEIVE_BUFFER: usize = 256 * 1024;
 
 /// Which ports are ours to bind, for all workers.
 pub(super) struct Ports {
-    range: Option<RangeInclusive<u16>>,
     /// Locked a few times for each leg, never for a packet.
     choice: Mutex<Choice>,
 }
 
 /// What decides which free port is taken.
 struct Choice {
+    range: Option<RangeInclusive<u16>>,
     rng: Box<dyn CryptoRng + Send>,
     resting: Resting,
 }
@@ -62,9 +62,13 @@ impl Ports {
     pub(super) fn new(range: Option<RangeInclusive<u16>>, rng: Box<dyn CryptoRng + Send>) -> Self {
         let resting = Resting::default();
         Self {
-            range,
-            choice: Mutex::new(Choice { rng, resting }),
+            choice: Mutex::new(Choice { range, rng, resting }),
         }
+    }
+
+    /// Takes another range for sockets that are bound from now on.
+    pub(super) fn set_range(&self, range: Option<RangeInclusive<u16>>) {
+        self.choice().range = range;
     }
 
     fn choice(&self) -> MutexGuard<'_, Choice> {
@@ -79,8 +83,9 @@ impl Ports {
     }
 
     fn rest(&self, port: u16) {
-        if let Some(range) = &self.range {
-            self.choice().resting.add(port, range.len() / 2);
+        let mut choice = self.choice();
+        if let Some(length) = choice.range.as_ref().map(ExactSizeIterator::len) {
+            choice.resting.add(port, length / 2);
         }
     }
 
@@ -113,7 +118,7 @@ impl Ports {
     /// had a call knew where the next one is to be disturbed. Those that rest come last.
     fn search<T>(&self, step: u16, mut bind: impl FnMut(u16) -> io::Result<T>) -> io::Result<T> {
         let mut last = Err(io::ErrorKind::AddrInUse.into());
-        let Some(range) = &self.range else {
+        let Some(range) = self.choice().range.clone() else {
             for _ in 0..TRIES {
                 last = bind(0);
                 if !is_in_use(&last) {

@@ -80,6 +80,11 @@ impl Guard {
         self.challenge_key = key;
     }
 
+    /// Takes how many failed logins are judged, and how fast.
+    pub(in crate::sip) fn set_limits(&mut self, limits: &Limits) {
+        self.limiter.set_limits(limits);
+    }
+
     /// Takes the accounts there are from now on.
     pub(in crate::sip) fn set_accounts(&mut self, accounts: &BTreeMap<String, Account>) {
         self.limiter.keep_accounts(|user| accounts.contains_key(user));

@@ -101,12 +101,21 @@ pub(super) struct Attempt<'a> {
     pub(super) bound: Option<SocketAddr>,
 }
 
+/// What a source and what an account may fail.
+fn rates(limits: &Limits) -> (Rate, Rate) {
+    let rate = |failures| Rate::every(limits.login_interval, failures);
+    (
+        rate(limits.login_failures),
+        rate(limits.login_failures.saturating_mul(3)),
+    )
+}
+
 impl LoginLimiter {
     pub(super) fn new(limits: &Limits) -> Self {
-        let rate = |failures| Rate::every(limits.login_interval, failures);
+        let (of_source, of_account) = rates(limits);
         Self {
-            of_source: rate(limits.login_failures),
-            of_account: rate(limits.login_failures.saturating_mul(3)),
+            of_source,
+            of_account,
             max_sources: limits.failing_sources.max(1),
             sources: BTreeMap::new(),
             by_rest: BTreeSet::new(),
@@ -114,6 +123,11 @@ impl LoginLimiter {
             known: BTreeMap::new(),
             bound: BTreeMap::new(),
         }
+    }
+
+    /// Takes other rates; who has failed keeps that.
+    pub(super) fn set_limits(&mut self, limits: &Limits) {
+        (self.of_source, self.of_account) = rates(limits);
     }
 
     /// Whether credentials may be judged now.

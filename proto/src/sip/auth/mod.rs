@@ -15,7 +15,7 @@ pub(in crate::sip) use guard::{Guard, Verdict};
 pub use login_limiter::Locked;
 
 /// Hashes of `user:realm:password`, one per algorithm: what a password file holds instead of the password.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Ha1 {
     /// MD5, 16 bytes.
     pub md5: Option<Zeroizing<[u8; 16]>>,

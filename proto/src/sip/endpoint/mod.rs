@@ -22,7 +22,7 @@ mod strangers;
 mod tests;
 mod timeouts;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -68,6 +68,8 @@ pub struct Endpoint {
     tag_key: Zeroizing<[u8; 32]>,
     accounts: BTreeMap<String, Account>,
     local: Vec<(Protocol, SocketAddr)>,
+    /// Addresses that only the dialogs there still use.
+    retired: BTreeSet<(Protocol, SocketAddr)>,
     timers: Timers,
     server_transactions: Servers,
     client_transactions: Clients,
@@ -101,6 +103,7 @@ impl Endpoint {
             tag_key,
             accounts: BTreeMap::new(),
             local: Vec::new(),
+            retired: BTreeSet::new(),
             timers: Timers::default(),
             server_transactions: Servers::default(),
             client_transactions: Clients::default(),
@@ -116,13 +119,27 @@ impl Endpoint {
         }
     }
 
-    /// Replaces all accounts; contacts of accounts that are gone are removed, calls go on.
+    /// Replaces all accounts; contacts of those that are gone, or have another password, are removed. Calls go on.
     pub fn set_accounts(&mut self, accounts: Vec<Account>) {
-        self.accounts = accounts.into_iter().map(|a| (a.user.clone(), a)).collect();
+        let accounts = accounts.into_iter().map(|a| (a.user.clone(), a)).collect();
+        let before = std::mem::replace(&mut self.accounts, accounts);
         self.guard.set_accounts(&self.accounts);
+        let ha1 = |accounts: &BTreeMap<String, Account>, user: &str| accounts.get(user).map(|a| a.ha1.clone());
         let accounts = &self.accounts;
-        let changes = self.registrar.keep_accounts(|user| accounts.contains_key(user));
+        let stays = |user: &str| accounts.contains_key(user) && ha1(accounts, user) == ha1(&before, user);
+        let changes = self.registrar.keep_accounts(stays);
         self.emit_contact_changes(changes);
+    }
+
+    /// Takes other bounds for what comes from now on; nonces and the responses to strangers keep theirs.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.guard.set_limits(&limits);
+        self.config.limits = limits;
+    }
+
+    /// Takes the proxies whose `Via` is believed from now on.
+    pub fn set_trusted_proxies(&mut self, networks: Vec<IpNet>) {
+        self.config.trusted_proxies = networks;
     }
 
     /// Takes the key that draws the challenges of names that are no account, so that a name keeps its challenge over a
@@ -135,6 +152,18 @@ impl Endpoint {
     /// another of its family, if there is one. Requests that arrive elsewhere get responses all the same.
     pub fn set_local(&mut self, local: Vec<(Protocol, SocketAddr)>) {
         self.local = local;
+    }
+
+    /// Sets addresses that are still bound for the dialogs that use them: what else comes to them is not heard.
+    pub fn set_retired(&mut self, retired: impl IntoIterator<Item = (Protocol, SocketAddr)>) {
+        self.retired = retired.into_iter().collect();
+    }
+
+    /// Whether a dialog uses this address of ours.
+    #[must_use]
+    pub fn is_used(&self, (protocol, local): (Protocol, SocketAddr)) -> bool {
+        let mut ways = self.dialogs.iter().map(|dialog| dialog.peer);
+        ways.any(|way| (way.protocol, way.local) == (protocol, local))
     }
 
     /// The addresses set.
@@ -228,7 +257,16 @@ impl Endpoint {
         contacts
     }
 
-    /// The same way, from an address that is bound now: the port that it had if there is such a one, and not from loopback to the world.
+    /// The way of a request: a dialog may keep an address that is retired.
+    fn way_in_dialog(&self, way: FiveTuple) -> FiveTuple {
+        if self.retired.contains(&(way.protocol, way.local)) {
+            return way;
+        }
+        self.way_from_here(way)
+    }
+
+    /// The same way, from an address that is bound now: the port that it had if there is such a one, and not from loopback to the
+    /// world.
     fn way_from_here(&self, way: FiveTuple) -> FiveTuple {
         let (protocol, old) = (way.protocol, way.local);
         let fits =

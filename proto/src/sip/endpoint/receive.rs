@@ -59,6 +59,12 @@ impl Endpoint {
         match request.method {
             Method::Cancel => self.on_cancel(now, request, &head),
             _ if is_in_dialog && request.method != Method::Register => self.on_in_dialog(now, request, head),
+            _ if self
+                .retired
+                .contains(&(input.five_tuple.protocol, input.five_tuple.local)) =>
+            {
+                trace!(local = %input.five_tuple.local, "nothing new is taken here");
+            }
             _ if self.is_refused(now, request, &head) => {}
             Method::Register => self.on_register(now, request, head),
             Method::Invite => self.on_invite(now, request, head),

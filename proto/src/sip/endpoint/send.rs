@@ -159,7 +159,7 @@ impl Endpoint {
         if self.client_transactions.is_full(&self.config.limits) {
             return Err(SipError::TooMany("requests"));
         }
-        request.five_tuple = self.way_from_here(request.five_tuple);
+        request.five_tuple = self.way_in_dialog(request.five_tuple);
         let branch = self.branch();
         let id = self.start_on(now, request, branch, purpose);
         if let Some(transaction) = self.client_transactions.get_mut(id) {
@@ -208,7 +208,7 @@ impl Endpoint {
 
     /// Sends a request that has no transaction: an ACK to a 2xx. Gives what was sent, for retransmission.
     pub(super) fn send_once(&mut self, mut request: Outgoing) -> (Vec<u8>, FiveTuple) {
-        request.five_tuple = self.way_from_here(request.five_tuple);
+        request.five_tuple = self.way_in_dialog(request.five_tuple);
         let branch = self.branch();
         let wire = request.write(&branch, &self.config.user_agent);
         self.transmit(request.five_tuple, wire.clone());

@@ -185,3 +185,53 @@ pub(super) fn a_phone_that_came_to_an_address_that_is_gone_is_called_from_anothe
         }
     }
 }
+
+/// After a reload that moved `listen`.
+#[test]
+pub(super) fn an_address_that_is_retired_serves_its_calls_and_nothing_new() {
+    let mut world = World::new(1);
+    let (ours, theirs) = world.confirmed();
+    let old = world.nodes[GATEWAY].address;
+    let retired = (Protocol::Udp, old);
+    let new: SocketAddr = "192.0.2.1:5070".parse().unwrap();
+    world.gateway().set_local(vec![(Protocol::Udp, new)]);
+    world.gateway().set_retired([retired]);
+    assert!(world.gateway().is_used(retired));
+    // No register, no call, no sign of life.
+    world.register(PHONE, "100", "secret", 600);
+    let call = world.dial("200", Some(b"offer"));
+    world.run(Duration::from_secs(3));
+    let now = world.now;
+    assert_eq!(
+        (world.gateway().contacts(now, "100"), world.called(GATEWAY)),
+        (Vec::new(), None)
+    );
+    world.hangup(PHONE, call);
+    // The call that stands is asked and ended where it began.
+    world.packets.clear();
+    world.command(GATEWAY, SipCommand::Probe { dialog: theirs }).unwrap();
+    world.second();
+    let via = format!("Via: SIP/2.0/UDP {old}");
+    assert!(
+        world.packets[0].starts_with("OPTIONS ") && world.packets[0].contains(&via),
+        "{:?}",
+        world.packets
+    );
+    assert!(world.packets[1].starts_with("SIP/2.0 200 "), "{:?}", world.packets);
+    world.hangup(PHONE, ours);
+    world.second();
+    let ended = |event: &SipEvent| matches!(event, SipEvent::Bye { .. });
+    assert!(world.events(GATEWAY).iter().any(ended));
+    world.run(Duration::from_secs(40));
+    assert!(!world.gateway().is_used(retired));
+}
+
+#[test]
+pub(super) fn another_password_ends_what_was_registered_with_the_old_one() {
+    for (password, contacts) in [("secret", 1), ("another", 0)] {
+        let (mut world, _) = registered();
+        world.gateway().set_accounts(vec![account("100", password)]);
+        let now = world.now;
+        assert_eq!(world.gateway().contacts(now, "100").len(), contacts, "{password}");
+    }
+}

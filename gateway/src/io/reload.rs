@@ -1,0 +1,168 @@
+//! `quartet reload` and SIGHUP: the conf files are checked, then all of what they say comes into force, or nothing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::control::Reply;
+use super::signalling::Signalling;
+use super::startup::{check_media_addresses, hub_limits, ports, prompts, shares};
+use super::unserved::unserved;
+use crate::config::{self, Changes, Loaded};
+use crate::ivr::prompts::Prompts;
+use crate::log;
+use crate::plugins::Registry;
+
+/// What was read, checked, and not put into force yet.
+pub(super) struct Prepared {
+    loaded: Loaded,
+    changes: Changes,
+    /// The recordings, if they are the operator's own: they may be others in the same folder.
+    prompts: Option<Prompts>,
+    warnings: Vec<String>,
+}
+
+/// A reload on its way back from the thread that reads.
+pub(super) struct Reloading {
+    prepared: Result<Box<Prepared>, String>,
+    reply: oneshot::Sender<Reply>,
+}
+
+/// What a reload is begun with.
+pub(super) struct Reloader {
+    registry: Arc<Registry>,
+    done: mpsc::UnboundedSender<Reloading>,
+    /// One at a time: two could put an older reading into force last.
+    is_busy: bool,
+}
+
+impl Reloader {
+    pub(super) fn new(registry: Arc<Registry>) -> (Self, mpsc::UnboundedReceiver<Reloading>) {
+        let (done, read) = mpsc::unbounded_channel();
+        let reloader = Self {
+            registry,
+            done,
+            is_busy: false,
+        };
+        (reloader, read)
+    }
+
+    /// Has the files read, on a thread that may wait for the disk.
+    pub(super) fn begin(&mut self, in_force: Arc<Loaded>, reply: oneshot::Sender<Reply>) {
+        if self.is_busy {
+            reply.send(Reply::Error("a reload is under way; ask again".into())).ok();
+            return;
+        }
+        self.is_busy = true;
+        let (registry, done) = (Arc::clone(&self.registry), self.done.clone());
+        tokio::task::spawn_blocking(move || {
+            let prepared = prepare(&in_force, &registry).map(Box::new);
+            done.send(Reloading { prepared, reply }).ok();
+        });
+    }
+}
+
+fn prepare(in_force: &Loaded, registry: &Arc<Registry>) -> Result<Prepared, String> {
+    let (loaded, changes) =
+        config::reload(in_force, &config::environment()).map_err(|problems| problems.to_string())?;
+    let settings = &loaded.settings;
+    check_media_addresses(&settings.media.addresses).map_err(|error| format!("{error:#}"))?;
+    let spoken = prompts(&settings.ivr.prompts, registry).map_err(|error| format!("{error:#}"))?;
+    let warnings = unserved(settings, registry, &spoken).into_iter().collect();
+    let is_own = settings.ivr.prompts != config::Prompts::Builtin;
+    let differs = settings.ivr.prompts != in_force.settings.ivr.prompts;
+    Ok(Prepared {
+        prompts: (is_own || differs).then_some(spoken),
+        loaded,
+        changes,
+        warnings,
+    })
+}
+
+impl Signalling {
+    /// The files were read: puts what they say into force, or says why not.
+    pub(super) fn finish_reload(&mut self, now: Instant, reloading: Reloading) {
+        self.reloader.is_busy = false;
+        let applied = reloading.prepared.and_then(|prepared| self.apply(now, *prepared));
+        let answer = match applied {
+            Ok(changes) => {
+                tracing::info!("conf files reloaded, {}", changes.sentence());
+                for option in &changes.restart {
+                    tracing::warn!("{option} was changed; that needs a restart, until then it is as before");
+                }
+                Reply::Ok(serde_json::json!(changes))
+            }
+            Err(sentence) => {
+                for line in sentence.lines() {
+                    tracing::error!("not reloaded, all is as before: {line}");
+                }
+                Reply::Error(format!("not reloaded, all is as before:\n{sentence}"))
+            }
+        };
+        reloading.reply.send(answer).ok();
+    }
+
+    /// First what can fail.
+    fn apply(&mut self, now: Instant, prepared: Prepared) -> Result<Changes, String> {
+        let Prepared {
+            loaded,
+            mut changes,
+            prompts,
+            warnings,
+        } = prepared;
+        let settings = &loaded.settings;
+        let machine = self.machine_addresses();
+        let listen = settings.sip.listen.iter().map(|listen| listen.address).collect();
+        self.sip
+            .listen_on(listen, &machine.all)
+            .map_err(|error| format!("{error:#}"))?;
+        if let Some(prompts) = prompts
+            && !self.compute.set_prompts(prompts)
+        {
+            // The sockets go back to what they were, all of which are still bound.
+            let listen = self
+                .loaded
+                .settings
+                .sip
+                .listen
+                .iter()
+                .map(|listen| listen.address)
+                .collect();
+            self.sip.listen_on(listen, &machine.all).ok();
+            return Err("the machine has too much to do now; ask again".into());
+        }
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let shares = shares(settings, &self.sip, machine.all.len());
+        for shortage in &shares.shortages {
+            tracing::warn!("{shortage}");
+        }
+        self.rendezvous.set_limits(hub_limits(settings, &shares));
+        self.media.set_ports(ports(settings.media.ports));
+        let level = settings.log.level.0;
+        if level != self.loaded.settings.log.level.0 && !log::set_level(level) {
+            changes.options.retain(|option| option != "log.level");
+            tracing::warn!("log.level was changed, but the variable RUST_LOG goes before it");
+        }
+        self.exchange.reload(now, Arc::new(settings.clone()));
+        self.loaded = Arc::new(loaded);
+        self.tell_sip_addresses();
+        Ok(changes)
+    }
+
+    /// Closes what only calls used that have ended.
+    pub(super) fn close_unused_sockets(&mut self) {
+        let exchange = &self.exchange;
+        if self.sip.close_unused(|address| exchange.is_sip_address_used(address)) {
+            self.tell_sip_addresses();
+        }
+    }
+
+    /// Tells the exchange where SIP is heard.
+    pub(super) fn tell_sip_addresses(&mut self) {
+        self.exchange
+            .set_sip_addresses(self.sip.addresses().collect(), self.sip.retired().collect());
+    }
+}
