@@ -112,6 +112,7 @@ fn open(media: &Media, events: &Receiver<MediaEvent>, leg: u64, beside: Option<u
         bind: Bind {
             addresses: vec![[127, 0, 0, 1].into()],
             components: 1,
+            outer: Vec::new(),
         },
         options: String::new(),
     });

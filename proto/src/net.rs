@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use ipnet::IpNet;
+
 /// What carries the messages of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
@@ -105,6 +107,35 @@ pub struct Peer {
     connection: Option<ConnectionId>,
 }
 
+/// Our addresses as those outside see them, where a NAT or a cloud stands between.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct External {
+    /// What stands for ours; the first of a family is taken.
+    pub addresses: Vec<IpAddr>,
+    /// Who is not outside, beside this machine itself.
+    pub local_networks: Vec<IpNet>,
+}
+
+impl External {
+    /// Which address a peer is told in place of `local`: an outer one if the peer is outside and there is one of the family.
+    #[must_use]
+    pub fn shown(&self, local: IpAddr, peer: IpAddr) -> IpAddr {
+        self.shown_of(&self.addresses, local, peer)
+    }
+
+    /// The same with other addresses of ours.
+    #[must_use]
+    pub fn shown_of(&self, addresses: &[IpAddr], local: IpAddr, peer: IpAddr) -> IpAddr {
+        let peer = peer.to_canonical();
+        let is_inside = peer.is_loopback() || self.local_networks.iter().any(|network| network.contains(&peer));
+        let mut fitting = addresses.iter().filter(|address| address.is_ipv4() == local.is_ipv4());
+        match fitting.next() {
+            Some(address) if !is_inside => *address,
+            _ => local,
+        }
+    }
+}
+
 /// Bytes that arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Receive<'a> {
@@ -180,6 +211,31 @@ mod tests {
                 assert_eq!(is_destination(ip, true), from_loopback, "{address}");
                 assert_eq!(is_destination(ip, false), from_elsewhere, "{address}");
             }
+        }
+    }
+
+    #[test]
+    fn those_outside_are_told_the_outer_address_of_the_family() {
+        let external = External {
+            addresses: ["203.0.113.5", "2001:db8::5", "203.0.113.6"]
+                .map(|ip| ip.parse().unwrap())
+                .to_vec(),
+            local_networks: ["10.0.0.0/24", "fd00::/8"]
+                .map(|network| network.parse().unwrap())
+                .to_vec(),
+        };
+        for (local, peer, shown) in [
+            ("10.0.0.2", "198.51.100.7", "203.0.113.5"),
+            ("10.0.0.2", "10.0.1.7", "203.0.113.5"),
+            ("fd00::2", "2001:db8:9::7", "2001:db8::5"),
+            ("10.0.0.2", "10.0.0.7", "10.0.0.2"),
+            ("10.0.0.2", "::ffff:10.0.0.7", "10.0.0.2"),
+            ("fd00::2", "fd01::7", "fd00::2"),
+            ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        ] {
+            let [local, peer, shown] = [local, peer, shown].map(|ip| ip.parse::<IpAddr>().unwrap());
+            assert_eq!(external.shown(local, peer), shown, "{local} to {peer}");
+            assert_eq!(External::default().shown(local, peer), local);
         }
     }
 }

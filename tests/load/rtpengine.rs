@@ -185,6 +185,7 @@ impl Leg {
             bind: Bind {
                 addresses: vec![Ipv4Addr::LOCALHOST.into()],
                 components: 1,
+                outer: Vec::new(),
             },
             options: String::new(),
         });

@@ -226,7 +226,12 @@ fn what_cannot_be_served_keeps_it_from_starting_with_a_sentence() {
             0,
             "this machine does not have that address; choose one of its own in [media] addresses",
         ),
-        ("folder", "[cdr]\npath = \"/proc/nowhere/cdr.jsonl\"\n", 1, "of [cdr] path"),
+        (
+            "folder",
+            "[cdr]\npath = \"/proc/nowhere/cdr.jsonl\"\n",
+            1,
+            "of [cdr] path",
+        ),
     ];
     for (name, more, ends, expected) in rows {
         let (code, text) = start(name, 0, more, "");

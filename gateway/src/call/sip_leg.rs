@@ -273,7 +273,7 @@ impl SipLeg {
 
     /// Answers the phone once both the call and our transport are ready.
     fn answer(&mut self) {
-        let (Some(lines), Some(identity)) = (self.lines.clone(), self.pending.clone()) else {
+        let (Some(lines), Some(identity)) = (self.shown_lines(), self.pending.clone()) else {
             return;
         };
         let State::Waiting { offer } = std::mem::replace(&mut self.state, State::Ended) else {
@@ -307,7 +307,7 @@ impl SipLeg {
 
     /// Calls the phone once our transport has told its address.
     fn invite(&mut self) {
-        let Some(lines) = self.lines.clone() else { return };
+        let Some(lines) = self.shown_lines() else { return };
         let offer = self.offer(&lines);
         let State::Opening { contact, from, to } = std::mem::replace(&mut self.state, State::Ended) else {
             return;
@@ -359,7 +359,7 @@ impl SipLeg {
 
     /// The phone changes the session: hold, resume, another address or codec.
     fn on_reinvite(&mut self, body: Option<&[u8]>) {
-        let lines = self.lines.clone().unwrap_or_default();
+        let lines = self.shown_lines().unwrap_or_default();
         let offer = body.and_then(|body| SessionDescription::parse(body).ok());
         let answered = match (&offer, body) {
             (Some(offer), _) => self.answer_to(offer, &lines),

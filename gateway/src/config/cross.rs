@@ -8,6 +8,7 @@ use super::kind::{Raw, quoted};
 use super::nearest::nearest;
 use super::options::{networks, networks_as};
 use super::problem::{Place, Problem};
+use super::units::ExternalAddress;
 use crate::permissions::Trusted;
 use crate::route::{Callers, Pattern, Target};
 
@@ -23,6 +24,22 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
             problem(
                 addresses,
                 "addresses must be \"auto\" alone or IP addresses, not both".to_owned(),
+            );
+        }
+    }
+    for path in ["media.external_address", "network.hub.external_address"] {
+        if let Some(checked) = values.get(path)
+            && let Err(sentence) = external_address(&checked.value)
+        {
+            problem(checked, sentence);
+        }
+    }
+    if let Some(networks) = values.get("media.local_networks") {
+        let words = networks.value.texts(0);
+        if words.len() > 1 && words.iter().any(|(_, word)| *word == "auto") {
+            problem(
+                networks,
+                "local_networks must be \"auto\" alone or networks, not both".to_owned(),
             );
         }
     }
@@ -48,6 +65,23 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
                 };
                 problem(&at, format!("path names the folder {}; {fault}", quoted(name)));
             }
+        }
+    }
+}
+
+/// What is wrong with the words of an external address together, each of which is right.
+fn external_address(value: &Raw) -> Result<(), String> {
+    let words: Vec<&str> = value.texts(0).into_iter().map(|(_, word)| word).collect();
+    let read = ExternalAddress::from_words(&words);
+    read.map(drop)
+        .map_err(|sentence| format!("external_address {sentence}"))
+}
+
+/// The same for all phones.
+pub(super) fn check_phones(blocks: &[Block], problems: &mut Vec<Problem>) {
+    for checked in blocks.iter().filter_map(|block| block.values.get("external_address")) {
+        if let (Err(sentence), Some(place)) = (external_address(&checked.value), checked.place.clone()) {
+            problems.push(Problem { place, sentence });
         }
     }
 }

@@ -42,8 +42,12 @@ pub fn quartet_conf() -> String {
             for line in wrapped(&help, WIDTH - 2) {
                 let _ = writeln!(text, "# {line}");
             }
-            if let Preset::Value(toml) = row.preset {
-                let _ = writeln!(text, "#{} = {toml}", row.name);
+            match row.preset {
+                Preset::Value(toml) => _ = writeln!(text, "#{} = {toml}", row.name),
+                Preset::Words(words, example) => {
+                    let _ = writeln!(text, "# Default: {words}; for example {} = {example}", row.name);
+                }
+                Preset::Required(_) => {}
             }
         }
     }

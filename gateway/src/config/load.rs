@@ -177,6 +177,7 @@ pub(super) fn check_and_build(
     let phone_blocks = check_blocks(phones, "phone", &mut problems);
     let route_blocks = check_blocks(routes, "route", &mut problems);
     cross::check_unique("phone", "user", &phone_blocks, &mut problems);
+    cross::check_phones(&phone_blocks, &mut problems);
     cross::check_unique("route", "name", &route_blocks, &mut problems);
     let known = known_phones(&phone_blocks);
     let complete = phones.broken.is_empty() && texts[ConfFile::Phones as usize].is_some();

@@ -36,7 +36,7 @@ pub use settings::{
     Call, Cdr, Control, Hub, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Route, Settings, Sip, Store, Strategy,
     VerifyMode,
 };
-pub use units::{Addresses, HttpListen, Level, Period, Ports, Prompts, SipListen};
+pub use units::{Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, SipListen};
 pub(crate) use words::{realm as check_realm, user as check_user};
 
 #[cfg(test)]

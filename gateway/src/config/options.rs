@@ -245,6 +245,33 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         section: "media",
+        name: "external_address",
+        kind: Kind::Words {
+            bare: true,
+            empty: true,
+            each: words::external_address,
+        },
+        preset: Preset::Value("[]"),
+        reload: Reload::NewCalls,
+        help: "Behind a NAT or in a cloud: the public IP addresses, as [\"203.0.113.5\", \"2001:db8::5\"], or one host name, looked up every \
+               minute. Phones outside local_networks are told it in place of ours (SDP, Contact, Via), E2EE users beside ours. The NAT \
+               has to pass the ports of [sip] listen and [media] ports on unchanged; docs/nat.md has the whole of it.",
+    },
+    Row {
+        section: "media",
+        name: "local_networks",
+        kind: Kind::Words {
+            bare: true,
+            empty: true,
+            each: words::local_network,
+        },
+        preset: Preset::Value(r#"["auto"]"#),
+        reload: Reload::NewCalls,
+        help: "Networks that reach this machine without external_address, as [\"10.0.0.0/8\", \"2001:db8:5::/48\"]. \"auto\": those of its \
+               interfaces, as they come and go.",
+    },
+    Row {
+        section: "media",
         name: "workers",
         kind: Kind::Integer(0, 256),
         preset: Preset::Value("0"),
@@ -409,6 +436,18 @@ pub(super) const ROWS: &[Row] = &[
                own IP address, or behind a proxy of its name, may always connect, and so may programs that are not browsers.",
     },
     Row {
+        section: "network.hub",
+        name: "external_address",
+        kind: Kind::Words {
+            bare: true,
+            empty: true,
+            each: words::external_address,
+        },
+        preset: Preset::Words("that of [media]", r#"["203.0.113.5"]"#),
+        reload: Reload::NewCalls,
+        help: "As in [media], for the users of this network alone.",
+    },
+    Row {
         section: "plugins",
         name: "path",
         kind: Kind::Words {
@@ -540,6 +579,18 @@ pub(super) const ROWS: &[Row] = &[
         help: "Numbers that it may show as the caller instead of its own, as patterns like those of routes: for a PBX, \
                [\"2[0-9]{2}\"] lets it call as its extensions 200 to 299. They are looked for in P-Asserted-Identity, \
                P-Preferred-Identity and From.",
+    },
+    Row {
+        section: "phone",
+        name: "external_address",
+        kind: Kind::Words {
+            bare: true,
+            empty: true,
+            each: words::external_address,
+        },
+        preset: Preset::Words("that of [media]", r#"["203.0.113.5"]"#),
+        reload: Reload::NewCalls,
+        help: "As in [media], for this phone alone; [] for one that reaches the gateway's own address, through a VPN for example.",
     },
     Row {
         section: "route",

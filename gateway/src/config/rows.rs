@@ -9,7 +9,7 @@ use super::secret::{Hash, PasswordHash};
 use super::settings::{
     Call, Cdr, Control, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Route, Sip, Store, Strategy, VerifyMode,
 };
-use super::units::{Period, Prompts};
+use super::units::{ExternalAddress, Period, Prompts};
 use crate::route::Pattern;
 
 /// quartet.conf.
@@ -63,6 +63,7 @@ pub(super) struct PhoneRow {
     max_contacts: Option<usize>,
     #[serde(default)]
     may_assert: Vec<String>,
+    external_address: Option<ExternalAddress>,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +98,7 @@ impl PhoneRow {
                 .iter()
                 .filter_map(|pattern| pattern.parse().ok())
                 .collect(),
+            external_address: self.external_address,
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::origin::Origin;
 use super::secret::PasswordHash;
-use super::units::{Addresses, HttpListen, Level, Period, Ports, Prompts, SipListen};
+use super::units::{Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, SipListen};
 use crate::route::{Callers, Pattern, Routes, Rule, Target};
 
 /// Everything that the conf files and the environment say.
@@ -70,6 +70,10 @@ pub struct Media {
     pub addresses: Addresses,
     /// UDP ports of media sockets.
     pub ports: Ports,
+    /// What those outside are told in place of our addresses.
+    pub external_address: ExternalAddress,
+    /// Who is not outside.
+    pub local_networks: LocalNetworks,
     /// Media threads; 0 means one a core.
     pub workers: usize,
 }
@@ -152,6 +156,8 @@ pub struct Hub {
     pub account: String,
     /// Origins of web pages that may connect, beside the hub's own.
     pub origins: Vec<Origin>,
+    /// What its users are told beside our addresses; `None`: as in `[media]`.
+    pub external_address: Option<ExternalAddress>,
 }
 
 /// Which plugins are loaded.
@@ -218,6 +224,8 @@ pub struct Phone {
     pub max_contacts: usize,
     /// The numbers that it may show as the caller instead of its own.
     pub may_assert: Vec<Pattern>,
+    /// What it is told in place of our addresses if it is outside; `None`: as in `[media]`.
+    pub external_address: Option<ExternalAddress>,
 }
 
 impl Settings {

@@ -176,6 +176,95 @@ impl Addresses {
     }
 }
 
+/// What those outside are told in place of our own addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExternalAddress {
+    /// These, the first of a family; none: our own.
+    Addresses(Vec<IpAddr>),
+    /// Those that this name has now.
+    Name(String),
+}
+
+impl ExternalAddress {
+    /// Reads the words of the list, one name or IP addresses.
+    ///
+    /// # Errors
+    /// The rest of a sentence that begins with the option's name.
+    pub fn from_words<S: AsRef<str>>(words: &[S]) -> Result<Self, String> {
+        let both = || "must be IP addresses or one host name, not both".to_owned();
+        let mut addresses = Vec::new();
+        for word in words.iter().map(AsRef::as_ref) {
+            match word.parse::<IpAddr>() {
+                Ok(ip) if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() => {
+                    return Err(format!("names {ip}, which nobody outside can send to"));
+                }
+                Ok(ip) => addresses.push(ip),
+                Err(_) if is_host_name(word) && words.len() == 1 => return Ok(Self::Name(word.to_owned())),
+                Err(_) if is_host_name(word) => return Err(both()),
+                Err(_) => {
+                    return Err(format!(
+                        "names \"{word}\", which is neither an IP address nor a host name, as \"203.0.113.5\" or \"gw.example.org\""
+                    ));
+                }
+            }
+        }
+        Ok(Self::Addresses(addresses))
+    }
+}
+
+/// RFC 1123 §2.1; the last label is no number, or it would be a broken address.
+fn is_host_name(word: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let last = word.rsplit('.').next().unwrap_or_default();
+    word.len() <= 253 && word.split('.').all(is_label) && !last.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+impl<'de> Deserialize<'de> for ExternalAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let words = one_or_many(deserializer)?;
+        Self::from_words(&words).map_err(de::Error::custom)
+    }
+}
+
+/// Networks that are not outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalNetworks {
+    /// Those of the machine's own interfaces.
+    Auto,
+    /// These.
+    Listed(Vec<IpNet>),
+}
+
+impl<'de> Deserialize<'de> for LocalNetworks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let words = one_or_many(deserializer)?;
+        if words == ["auto"] {
+            return Ok(Self::Auto);
+        }
+        let listed = words.iter().map(|word| network(word).map_err(de::Error::custom));
+        listed.collect::<Result<_, _>>().map(Self::Listed)
+    }
+}
+
+/// A word, or a list of words.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Words {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Words::deserialize(deserializer)? {
+        Words::One(word) => vec![word],
+        Words::Many(words) => words,
+    })
+}
+
 /// Reads one address that a phone could send audio to.
 fn media_address(word: &str) -> Result<IpAddr, String> {
     if word == "auto" {

@@ -4,7 +4,7 @@
 
 use super::options::{LATER, networks, networks_as};
 use super::origin::Origin;
-use super::units::{Addresses, HttpListen, Ports, Prompts, SipListen};
+use super::units::{Addresses, ExternalAddress, HttpListen, Ports, Prompts, SipListen};
 use crate::route::{Callers, Pattern, Target, TargetError};
 
 /// A login name or an account: two of them with `@` between are a name on the hub.
@@ -104,6 +104,16 @@ pub(super) fn origin(text: &str) -> Result<(), String> {
 /// `auto` or an IP address; that `auto` stands alone is checked over the whole list.
 pub(super) fn media_address(text: &str) -> Result<(), String> {
     Addresses::from_words(&[text]).map(drop)
+}
+
+/// What stands for ours outside: each word by itself.
+pub(super) fn external_address(text: &str) -> Result<(), String> {
+    ExternalAddress::from_words(&[text]).map(drop)
+}
+
+/// `auto`, or a network.
+pub(super) fn local_network(text: &str) -> Result<(), String> {
+    if text == "auto" { Ok(()) } else { network(text) }
 }
 
 /// `FIRST-LAST` or `0`.

@@ -286,6 +286,7 @@ impl Task {
         let bind = Bind {
             addresses: vec![self.setup.address],
             components: 1,
+            outer: Vec::new(),
         };
         let (codecs, ssrc) = (e2ee_codecs(&self.registry), rand::rng().next_u32());
         E2eeLegConfig {

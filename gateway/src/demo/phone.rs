@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use quartet_proto::net::{FiveTuple, Protocol, Receive};
+use quartet_proto::net::{External, FiveTuple, Protocol, Receive};
 use quartet_proto::sip::{
     Contact, Credentials, DialogKey, Endpoint, EndpointConfig, NameAddr, SipCommand, SipEvent, Uri,
 };
@@ -221,7 +221,9 @@ impl Task {
             bind: Bind {
                 addresses: vec![self.local.ip()],
                 components: 2,
+                outer: Vec::new(),
             },
+            external: External::default(),
             signalling_peer_ip: self.setup.gateway.ip(),
             call: None,
             same_worker_as: None,

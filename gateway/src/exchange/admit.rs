@@ -282,7 +282,7 @@ impl Exchange {
         let key = self.new_leg_key();
         let dialog = self.endpoint.new_dialog_key();
         let config = self.sip_leg_config((call, key), phone, (contact.five_tuple, contact.origin), from);
-        let host = contact.five_tuple.local;
+        let host = self.endpoint.shown(contact.five_tuple);
         let from = NameAddr::new(Some(from), Uri::sip(from, host));
         let to = NameAddr::new(phone.name.as_deref(), Uri::sip(number.unwrap_or(&phone.user), host));
         let mut contact = contact.clone();
@@ -342,8 +342,10 @@ impl Exchange {
             bind: Bind {
                 addresses,
                 components: 2,
+                outer: Vec::new(),
             },
             signalling_peer_ip: origin,
+            external: self.here.external(&self.settings, phone.external_address.as_ref()),
             codecs: offered_codecs(&phone.codecs, &self.registry),
             // The E2EE leg comes to this one: it opens when a phone has accepted the call.
             same_worker_as: None,
@@ -353,7 +355,7 @@ impl Exchange {
             language: phone.language.clone(),
             verify: phone.verify,
             user: phone.user.clone(),
-            peer: Uri::sip(peer, local),
+            peer: Uri::sip(peer, self.endpoint.shown(signalling)),
             registry: Arc::clone(&self.registry),
         }
     }
@@ -366,8 +368,10 @@ impl Exchange {
     ) -> Option<E2eeLegConfig> {
         let terms = self.networks.get(&network)?.terms();
         let ssrc = (self.rng)().next_u32();
+        let own = self.settings.network.hub.external_address.as_ref();
+        let outer = self.here.external(&self.settings, own).addresses;
         let addresses = match &self.settings.media.addresses {
-            Addresses::Auto => ice_addresses(&self.host_addresses, self.endpoint.local()),
+            Addresses::Auto => ice_addresses(&self.here.addresses, self.endpoint.local()),
             Addresses::Listed(listed) => listed.clone(),
         };
         Some(E2eeLegConfig {
@@ -377,6 +381,7 @@ impl Exchange {
             bind: Bind {
                 addresses,
                 components: 1,
+                outer,
             },
             codecs: e2ee_codecs(&self.registry),
             ssrc,

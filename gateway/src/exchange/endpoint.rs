@@ -3,12 +3,12 @@
 use quartet_proto::sip::{Account, Endpoint, EndpointConfig, Ha1, Limits};
 use zeroize::Zeroizing;
 
-use super::BoxRng;
+use super::{BoxRng, Here};
 use crate::call::Instance;
 use crate::config;
 
 /// The endpoint as the settings want it.
-pub(super) fn endpoint(settings: &config::Settings, instance: Instance, rng: BoxRng) -> Endpoint {
+pub(super) fn endpoint(settings: &config::Settings, here: &Here, instance: Instance, rng: BoxRng) -> Endpoint {
     let config = EndpointConfig {
         instance: instance.to_string(),
         user_agent: concat!("quartet/", env!("CARGO_PKG_VERSION")).into(),
@@ -17,12 +17,12 @@ pub(super) fn endpoint(settings: &config::Settings, instance: Instance, rng: Box
         trusted_proxies: Vec::new(),
     };
     let mut endpoint = Endpoint::new(config, rng);
-    apply(settings, &mut endpoint);
+    apply(settings, here, &mut endpoint);
     endpoint
 }
 
 /// What of the settings a running endpoint takes.
-pub(super) fn apply(settings: &config::Settings, endpoint: &mut Endpoint) {
+pub(super) fn apply(settings: &config::Settings, here: &Here, endpoint: &mut Endpoint) {
     endpoint.set_limits(Limits {
         login_failures: settings.limits.login_failures,
         replace_oldest: settings.sip.replace_oldest,
@@ -30,10 +30,11 @@ pub(super) fn apply(settings: &config::Settings, endpoint: &mut Endpoint) {
         ..Limits::default()
     });
     endpoint.set_trusted_proxies(settings.sip.trusted_proxies.clone());
-    endpoint.set_accounts(settings.phones.iter().map(account).collect());
+    endpoint.set_external(here.external(settings, None));
+    endpoint.set_accounts(settings.phones.iter().map(|phone| account(phone, here)).collect());
 }
 
-fn account(phone: &config::Phone) -> Account {
+fn account(phone: &config::Phone, here: &Here) -> Account {
     Account {
         user: phone.user.clone(),
         ha1: Ha1 {
@@ -49,5 +50,6 @@ fn account(phone: &config::Phone) -> Account {
                 .map(|hash| Zeroizing::new(*hash.bytes())),
         },
         max_contacts: phone.max_contacts,
+        external_addresses: phone.external_address.as_ref().map(|own| here.addresses_of(own)),
     }
 }

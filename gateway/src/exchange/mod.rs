@@ -8,6 +8,7 @@ mod admit;
 mod arrival;
 mod deadlines;
 mod endpoint;
+mod here;
 mod job;
 mod limits;
 mod note;
@@ -35,6 +36,7 @@ use deadlines::Deadlines;
 use limits::CallLimits;
 use note::Blanked;
 
+pub use here::{Here, names};
 pub use job::{Job, JobResult};
 pub use persist::Change;
 pub use report::{CallRow, LegRow, LockedRow, PhoneRow};
@@ -62,8 +64,8 @@ pub struct Parts {
     pub networks: Networks,
     /// The SIP addresses really bound.
     pub sip: Vec<(Protocol, SocketAddr)>,
-    /// The addresses of this host, for `[media] addresses = "auto"`.
-    pub host_addresses: Vec<IpAddr>,
+    /// Where this machine is.
+    pub here: Here,
     /// Makes a generator for each part that draws secrets.
     pub rng: Box<dyn FnMut() -> BoxRng + Send>,
 }
@@ -106,7 +108,7 @@ pub struct Exchange {
     failed_commands: Summaries<(), SipError>,
     /// Dialogs in which the endpoint could not do what a leg wants.
     lost: VecDeque<DialogKey>,
-    host_addresses: Vec<IpAddr>,
+    here: Here,
 }
 
 impl Exchange {
@@ -117,11 +119,11 @@ impl Exchange {
             registry,
             networks,
             sip,
-            host_addresses,
+            here,
             mut rng,
         } = parts;
         let instance = Instance::draw(&mut *rng());
-        let endpoint = endpoint::endpoint(&settings, instance, rng());
+        let endpoint = endpoint::endpoint(&settings, &here, instance, rng());
         let mut exchange = Self {
             routes: settings.routes(),
             limits: CallLimits::new(&settings.limits),
@@ -148,7 +150,7 @@ impl Exchange {
             refused: Summaries::default(),
             failed_commands: Summaries::default(),
             lost: VecDeque::new(),
-            host_addresses,
+            here,
         };
         exchange.set_sip_addresses(sip, Vec::new());
         exchange
@@ -159,14 +161,9 @@ impl Exchange {
     pub fn reload(&mut self, now: Instant, settings: Arc<crate::config::Settings>) {
         self.routes = settings.routes();
         self.limits.reload(&settings.limits);
-        endpoint::apply(&settings, &mut self.endpoint);
+        endpoint::apply(&settings, &self.here, &mut self.endpoint);
         self.settings = settings;
         self.drain_events(now);
-    }
-
-    /// Takes the addresses of this machine, for new calls.
-    pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) {
-        self.host_addresses = addresses;
     }
 
     /// Takes the addresses that SIP is bound to, and those that only standing calls may use. Phones that registered at one that is

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use ipnet::IpNet;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket};
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ pub struct MachineAddresses {
     pub all: Vec<IpAddr>,
     /// Those of links that are up: what can be offered.
     pub up: Vec<IpAddr>,
+    /// The networks of all of them.
+    pub networks: Vec<IpNet>,
 }
 
 impl MachineAddresses {
@@ -50,8 +53,17 @@ impl MachineAddresses {
                 .filter(|interface| interface.is_oper_up())
                 .map(if_addrs::Interface::ip)
                 .collect(),
+            networks: interfaces.iter().filter_map(network).collect(),
         })
     }
+}
+
+fn network(interface: &if_addrs::Interface) -> Option<IpNet> {
+    let length = match &interface.addr {
+        if_addrs::IfAddr::V4(v4) => v4.prefixlen,
+        if_addrs::IfAddr::V6(v6) => v6.prefixlen,
+    };
+    IpNet::new(interface.ip(), length).ok().map(|network| network.trunc())
 }
 
 /// Follows the addresses, from the moment of this call on; the receiver is woken whenever it is time to look at them.

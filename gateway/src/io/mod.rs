@@ -12,6 +12,7 @@ pub mod addresses;
 pub mod compute;
 pub mod control;
 pub mod media_worker;
+mod names;
 mod reload;
 pub mod signalling;
 pub mod sip;

@@ -10,6 +10,7 @@ use super::signalling::Signalling;
 use super::startup::{check_media_addresses, hub_limits, ports, prompts, shares};
 use super::unserved::unserved;
 use crate::config::{self, Changes, Loaded};
+use crate::exchange;
 use crate::ivr::prompts::Prompts;
 use crate::log;
 use crate::plugins::Registry;
@@ -146,6 +147,7 @@ impl Signalling {
             changes.options.retain(|option| option != "log.level");
             tracing::warn!("log.level was changed, but the variable RUST_LOG goes before it");
         }
+        self.names.set(exchange::names(settings));
         self.exchange.reload(now, Arc::new(settings.clone()));
         self.loaded = Arc::new(loaded);
         self.tell_sip_addresses();

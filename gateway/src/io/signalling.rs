@@ -18,6 +18,7 @@ use super::addresses::{self, MachineAddresses};
 use super::compute::Compute;
 use super::control::{self, PendingControlRequest};
 use super::media_worker::Media;
+use super::names::Names;
 use super::reload::{Reloader, Reloading};
 use super::sip::{Datagram, SipSockets};
 use super::sleep_until;
@@ -27,7 +28,7 @@ use super::unserved::unserved;
 use super::websocket::{Connections, HubInput, HubListener, LOCAL, WebSocketSettings};
 use crate::cdr::Clock;
 use crate::config::Loaded;
-use crate::exchange::{BoxRng, Exchange, JobResult, Parts};
+use crate::exchange::{self, BoxRng, Exchange, Here, JobResult, Parts};
 use crate::hub::{Invitations, Rendezvous, RendezvousConfig};
 use crate::media::{LegKey, MediaEvent};
 use crate::networks::{NetworkId, hub as hub_network};
@@ -49,6 +50,7 @@ pub struct Signalling {
     /// What is in force.
     pub(super) loaded: Arc<Loaded>,
     pub(super) reloader: Reloader,
+    pub(super) names: Names,
     asked_in: mpsc::Sender<PendingControlRequest>,
     hub: NetworkId,
     pub(super) rendezvous: Rendezvous,
@@ -95,6 +97,15 @@ enum Input {
 /// A generator seeded by the system, for one part that keeps its own.
 pub fn generator() -> BoxRng {
     Box::new(ChaCha20Rng::from_rng(&mut rand::rng()))
+}
+
+/// Where this machine is, as far as is known.
+fn here(addresses: MachineAddresses, names: &Names) -> Here {
+    Here {
+        addresses: addresses.up,
+        networks: addresses.networks,
+        names: names.found.borrow().clone(),
+    }
 }
 
 impl Signalling {
@@ -184,13 +195,14 @@ impl Signalling {
         };
         let mut rendezvous = Rendezvous::new(config, invitations.directory());
         rendezvous.connect_local(LOCAL);
+        let names = Names::follow(exchange::names(settings));
         let sip_addresses = sip.addresses().collect();
         let mut exchange = Exchange::new(Parts {
             settings: Arc::new(settings.clone()),
             registry: Arc::clone(&registry),
             networks: networks(account),
             sip: sip_addresses,
-            host_addresses: addresses.up,
+            here: here(addresses, &names),
             rng: Box::new(generator),
         });
         let clock = Clock { now, wall };
@@ -210,6 +222,7 @@ impl Signalling {
         };
         Ok(Self {
             exchange,
+            names,
             loaded,
             reloader,
             asked_in,
@@ -264,6 +277,7 @@ impl Signalling {
                     Some(asked) = self.inputs.asked.recv() => Input::PendingControlRequest(asked),
                     Some(user) = self.inputs.revoked.recv() => Input::Revoked(user),
                     Ok(()) = self.inputs.machine.changed() => Input::Addresses,
+                    Ok(()) = self.names.found.changed() => Input::Addresses,
                     Some(reloading) = self.inputs.read.recv() => Input::Reloading(reloading),
                     Some((leg, done)) = self.inputs.jobs.recv() => Input::Job(leg, done),
                     Some(event) = self.inputs.media.recv() => Input::Media(event),
@@ -323,8 +337,9 @@ impl Signalling {
         let addresses = self.machine_addresses();
         self.sip.follow(&addresses.all);
         self.hub_listener.follow();
-        self.exchange.set_host_addresses(addresses.up);
         self.tell_sip_addresses();
+        let here = here(addresses, &self.names);
+        self.exchange.set_here(here);
     }
 
     /// The addresses of this machine, as far as is known.

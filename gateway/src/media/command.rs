@@ -25,6 +25,8 @@ pub struct Bind {
     pub addresses: Vec<IpAddr>,
     /// 1: RTP and RTCP share a port; 2: a pair of ports, even and odd.
     pub components: u8,
+    /// What those outside are told beside them, with the same ports; the first of a family counts.
+    pub outer: Vec<IpAddr>,
 }
 
 /// The codec of a leg, as agreed in SDP or by the network.

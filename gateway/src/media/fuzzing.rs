@@ -62,6 +62,7 @@ impl Worker {
             key: SocketKey(at),
             component,
             local: sockets[at],
+            outer: None,
         });
         self.legs.open(self.now_ns, leg, kind, &sockets, &mut self.world)
     }

@@ -3,7 +3,10 @@
 //! A session plugin knows paths by id; a socket is the worker's. An id is never used twice in the life of a leg, so that a
 //! datagram for a path that is gone goes nowhere, and a path need not be a socket: a relay is one over another path.
 
-use std::{fmt::Write as _, net::SocketAddr};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
 /// What fits any path without fragments.
 const MTU: u32 = 1_200;
@@ -19,6 +22,8 @@ pub(crate) struct BoundSocket {
     /// 1: RTP, or everything; 2: RTCP where it has a socket of its own.
     pub(crate) component: u8,
     pub(crate) local: SocketAddr,
+    /// What those outside are told, with the same port.
+    pub(crate) outer: Option<IpAddr>,
 }
 
 /// The paths of one leg.
@@ -35,14 +40,13 @@ impl Paths {
         self.last_id += 1;
         self.open.push((self.last_id, socket.key));
         let mut line = String::new();
-        let _ = writeln!(
-            line,
-            "path:{} component {} host {} {} mtu {MTU}",
-            self.last_id,
-            socket.component,
-            socket.local.ip(),
-            socket.local.port()
-        );
+        let (ip, port) = (socket.local.ip(), socket.local.port());
+        let (id, component) = (self.last_id, socket.component);
+        let _ = write!(line, "path:{id} component {component} host {ip} {port} mtu {MTU}");
+        if let Some(outer) = socket.outer {
+            let _ = write!(line, " outer {outer} {port}");
+        }
+        line.push('\n');
         line
     }
 

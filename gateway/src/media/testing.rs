@@ -402,6 +402,7 @@ impl Room {
                 key: SOCKET,
                 component: 1,
                 local: ([127, 0, 0, 1], 4_002).into(),
+                outer: None,
             }],
             &mut self.world,
         )
@@ -451,6 +452,7 @@ impl Room {
         Bind {
             addresses: vec![[127, 0, 0, 1].into()],
             components: 1,
+            outer: Vec::new(),
         }
     }
 }

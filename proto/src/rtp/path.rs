@@ -26,6 +26,8 @@ pub enum PathLine {
         address: SocketAddr,
         /// Largest datagram, if it was said.
         mtu: Option<u16>,
+        /// The address as those outside see it, if that is known to be another: a NAT passes it on to `address`.
+        outer: Option<SocketAddr>,
     },
     /// The path is no more.
     Gone {
@@ -52,16 +54,24 @@ pub fn parse(line: &str) -> Option<PathLine> {
     };
     let ip: IpAddr = words.next()?.parse().ok()?;
     let address = SocketAddr::new(ip, words.next()?.parse().ok()?);
-    let mtu = words
-        .find(|word| *word == "mtu")
-        .and_then(|_| words.next())
-        .and_then(|mtu| mtu.parse().ok());
+    let (mut mtu, mut outer) = (None, None);
+    while let Some(word) = words.next() {
+        match word {
+            "mtu" => mtu = words.next()?.parse().ok(),
+            "outer" => {
+                let ip: Option<IpAddr> = words.next()?.parse().ok();
+                outer = ip.zip(words.next()?.parse().ok()).map(SocketAddr::from);
+            }
+            _ => {}
+        }
+    }
     Some(PathLine::Added {
         path,
         component,
         kind,
         address,
         mtu,
+        outer,
     })
 }
 
@@ -79,7 +89,8 @@ mod tests {
                 component: 1,
                 kind: Kind::Host,
                 address,
-                mtu: Some(1200)
+                mtu: Some(1200),
+                outer: None,
             })
         );
         let address = "[2001:db8::1]:5".parse().unwrap();
@@ -90,10 +101,31 @@ mod tests {
                 component: 2,
                 kind: Kind::Relay,
                 address,
-                mtu: None
+                mtu: None,
+                outer: None,
             })
         );
         assert_eq!(parse("path:3 gone"), Some(PathLine::Gone { path: 3 }));
+    }
+
+    #[test]
+    fn reads_the_outer_address_among_words_of_later_versions() {
+        let outer = |line: &str| match parse(line) {
+            Some(PathLine::Added { outer, mtu, .. }) => (outer.map(|outer| outer.to_string()), mtu),
+            _ => panic!("{line}"),
+        };
+        let begin = "path:3 component 1 host 10.0.0.2 40000";
+        let text = Some("203.0.113.5:41000".to_owned());
+        assert_eq!(
+            outer(&format!("{begin} mtu 1200 outer 203.0.113.5 41000")),
+            (text.clone(), Some(1200))
+        );
+        assert_eq!(
+            outer(&format!("{begin} colour red outer 203.0.113.5 41000 mtu 1200")),
+            (text, Some(1200))
+        );
+        assert_eq!(outer(&format!("{begin} outer nowhere 41000")), (None, None));
+        assert_eq!(parse(&format!("{begin} outer 203.0.113.5")), None);
     }
 
     #[test]

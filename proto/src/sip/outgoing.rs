@@ -1,6 +1,8 @@
 //! A request of ours before it is written: kept so that it can be sent again with credentials, cancelled or
 //! acknowledged.
 
+use std::net::SocketAddr;
+
 use super::message::{Method, Writer, host_of};
 use crate::net::FiveTuple;
 
@@ -23,14 +25,16 @@ pub(in crate::sip) struct Outgoing {
     pub(in crate::sip) body: Option<(String, Vec<u8>)>,
     /// The way it goes.
     pub(in crate::sip) five_tuple: FiveTuple,
+    /// Where we say that we are (RFC 3261 §18.1.1, sent-by): set when it is sent.
+    pub(in crate::sip) sent_by: SocketAddr,
 }
 
 impl Outgoing {
     /// The request as bytes.
     pub(in crate::sip) fn write(&self, branch: &str, user_agent: &str) -> Vec<u8> {
         let mut writer = Writer::request(self.method.name(), &self.uri);
-        let FiveTuple { protocol, local, .. } = self.five_tuple;
-        let (via, host, port) = (protocol.name(), host_of(local.ip()), local.port());
+        let via = self.five_tuple.protocol.name();
+        let (host, port) = (host_of(self.sent_by.ip()), self.sent_by.port());
         writer.header("Via", &format!("SIP/2.0/{via} {host}:{port};branch={branch};rport"));
         for route in &self.routes {
             writer.header("Route", route);

@@ -141,13 +141,18 @@ impl Endpoint {
                     component: 1,
                     kind,
                     address,
+                    outer,
                     ..
                 } => {
                     let kind = match kind {
                         path::Kind::Host => PathKind::Host,
                         path::Kind::Relay => PathKind::Relay,
                     };
-                    self.add_path(now, path, kind, address);
+                    if self.add_path(now, path, kind, address)
+                        && let Some(outer) = outer
+                    {
+                        self.ice.add_outer(path, outer);
+                    }
                 }
                 // Everything goes over one component (rtcp-mux).
                 PathLine::Added { .. } => {}

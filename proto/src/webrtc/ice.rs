@@ -3,6 +3,8 @@
 //! One component, UDP only, aggressive renomination off. It gathers nothing: paths are told. Candidates may come before the
 //! credentials that they belong to, and are kept for them.
 
+mod words;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol};
 use rand_core::CryptoRng;
 use zeroize::Zeroize;
 
+use self::words::{checked_text, credentials, line};
 use crate::net::is_destination;
 
 /// Most candidates of the peer's that are used in one generation; the pairs are bounded by the agent (100).
@@ -80,6 +83,8 @@ pub struct Ice {
     lines: String,
     remote: Option<Credentials>,
     staged: (Option<String>, Option<String>),
+    /// Lines about outer addresses, by path.
+    outer: BTreeMap<u32, String>,
     /// Candidates of the present generation, and those that wait for credentials.
     candidates: Vec<String>,
     pending: Vec<String>,
@@ -131,6 +136,7 @@ impl Ice {
             lines: String::new(),
             remote: None,
             staged: (None, None),
+            outer: BTreeMap::new(),
             candidates: Vec::new(),
             pending: Vec::new(),
             awaiting: false,
@@ -173,8 +179,21 @@ impl Ice {
         true
     }
 
+    /// Tells the peer an address that a NAT is known to pass on to this path: a server-reflexive candidate that needs no server. The
+    /// agent does without it, since what is sent from it is sent from its base (RFC 8445 §6.1.2.4).
+    pub fn add_outer(&mut self, path: u32, outer: SocketAddr) {
+        let Some((_, base)) = self.paths.get(&path) else { return };
+        let Ok(candidate) = Candidate::server_reflexive(outer, *base, Protocol::Udp) else {
+            return;
+        };
+        let text = line(&candidate);
+        self.lines.push_str(&text);
+        self.outer.insert(path, text);
+    }
+
     /// Takes an address of ours away; packets stop going there.
     pub fn remove_path(&mut self, path: u32) {
+        self.outer.remove(&path);
         let Some((_, address)) = self.paths.remove(&path) else {
             return;
         };
@@ -379,6 +398,7 @@ impl Ice {
         for candidate in self.agent.local_candidates() {
             self.lines.push_str(&line(&candidate));
         }
+        self.outer.values().for_each(|line| self.lines.push_str(line));
     }
 
     fn write_credentials(&mut self) {
@@ -448,39 +468,6 @@ fn remember(pairs: &mut VecDeque<(u32, SocketAddr)>, pair: (u32, SocketAddr)) {
 /// Runs what the crate would log with a password in it, at TRACE and at DEBUG.
 fn unlogged<T>(run: impl FnOnce() -> T) -> T {
     tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), run)
-}
-
-/// The candidate as a line of our description. Without its `ufrag`, which not every peer reads.
-fn line(candidate: &Candidate) -> String {
-    let text = candidate.to_sdp_string();
-    let text = text.split(" ufrag ").next().unwrap_or(&text);
-    format!("{text}\n")
-}
-
-/// 8 letters and 24: more than the 24 and 128 bits that RFC 8445 §5.3 wants.
-fn credentials<R: CryptoRng + ?Sized>(rng: &mut R) -> IceCreds {
-    IceCreds {
-        ufrag: letters(8, rng),
-        pass: letters(24, rng),
-    }
-}
-
-fn letters<R: CryptoRng + ?Sized>(count: usize, rng: &mut R) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    (0..count)
-        .map(|_| char::from(ALPHABET[(rng.next_u32() % 64) as usize]))
-        .collect()
-}
-
-fn checked_text(text: &str, lengths: std::ops::RangeInclusive<usize>) -> Result<String, IceError> {
-    let fine = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'+' || letter == b'/';
-    // Some peers use '-' and '_' as base64url does, or pad with '='; STUN does not mind.
-    let fine = |letter: u8| fine(letter) || matches!(letter, b'-' | b'_' | b'=');
-    if lengths.contains(&text.len()) && text.bytes().all(fine) {
-        Ok(text.to_owned())
-    } else {
-        Err(IceError::Credentials)
-    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use quartet::call::{
 };
 use quartet::cdr::Cause;
 use quartet::config::{PasswordHash, Settings, load_texts};
-use quartet::exchange::{BoxRng, Change, Exchange, Job, JobResult, Parts};
+use quartet::exchange::{BoxRng, Change, Exchange, Here, Job, JobResult, Parts};
 use quartet::hub::{ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
 use quartet::ivr::prompts::Prompts;
 use quartet::ivr::recording::OPUS_RATE;
@@ -83,7 +83,7 @@ struct User {
 
 impl User {
     fn leg_config(&self, registry: &Registry) -> E2eeLegConfig {
-        let bind = Bind { addresses: vec![source(b'3').address.ip()], components: 1 };
+        let bind = Bind { addresses: vec![source(b'3').address.ip()], components: 1, outer: Vec::new() };
         let (network, terms) = (NetworkId::new(hub::NAME), self.adapter.terms());
         let codecs = e2ee_codecs(registry);
         E2eeLegConfig { key: LegKey(1), network, terms, bind, codecs, ssrc: 7, same_worker_as: None }
@@ -164,7 +164,7 @@ impl World {
             registry: Arc::clone(&registry),
             networks: [(hub_id(), Box::new(Adapter::new(name("gw"))) as Box<dyn Network>)].into(),
             sip: vec![(Protocol::Udp, LOCAL)],
-            host_addresses: vec![LOCAL.ip()],
+            here: Here { addresses: vec![LOCAL.ip()], ..Here::default() },
             rng: Box::new(rng),
         });
         let directory = Directory::default();

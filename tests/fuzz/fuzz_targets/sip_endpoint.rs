@@ -176,6 +176,7 @@ fuzz_target!(|data: &[u8]| {
         user: "100".to_owned(),
         ha1,
         max_contacts: 2,
+        external_addresses: None,
     }]);
     subject.register(Duration::from_secs(600));
     subject.call();

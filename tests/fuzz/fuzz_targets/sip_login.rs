@@ -71,6 +71,7 @@ impl Subject {
             user: user.to_owned(),
             ha1: algorithms(Ha1::of(user, login::REALM, login::PASSWORD)),
             max_contacts: MAX_CONTACTS,
+            external_addresses: None,
         };
         endpoint.set_local(vec![(Protocol::Udp, LOCAL)]);
         endpoint.set_accounts(vec![account("100", |both| both), account("101", |both| Ha1 { sha256: None, ..both })]);

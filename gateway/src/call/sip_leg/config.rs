@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use quartet_proto::net::External;
 use quartet_proto::sdp::LocalCodec;
 use quartet_proto::sip::Uri;
 
@@ -22,6 +23,8 @@ pub struct SipLegConfig {
     pub bind: Bind,
     /// Where its signalling comes from.
     pub signalling_peer_ip: IpAddr,
+    /// What it is told in place of our address, if it is outside.
+    pub external: External,
     /// The codecs of the phone, best first, that a plugin serves.
     pub codecs: Vec<LocalCodec>,
     /// The leg whose worker it shares; `None` if that one comes to this.

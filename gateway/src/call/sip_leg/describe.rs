@@ -13,6 +13,16 @@ use crate::plugins::FmtpRole;
 const MAX_NUMBERS: usize = 128;
 
 impl SipLeg {
+    /// What our transport says of itself, with the address that the phone is told where it is now.
+    pub(super) fn shown_lines(&self) -> Option<String> {
+        let (external, peer) = (&self.config.external, self.config.signalling_peer_ip);
+        let shown = |line: &str| match line.strip_prefix("c:").map(str::parse) {
+            Some(Ok(local)) => format!("c:{}\n", external.shown(local, peer)),
+            _ => format!("{line}\n"),
+        };
+        Some(self.lines.as_ref()?.lines().map(shown).collect())
+    }
+
     /// Our side, for an offer or an answer.
     pub(super) fn local<'a>(&'a self, lines: &'a str) -> sdp::Local<'a> {
         let address = lines

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quartet_proto::net::{FiveTuple, Protocol};
+use quartet_proto::net::{External, FiveTuple, Protocol};
 use quartet_proto::sdp::{LocalCodec, MediaKind};
 use quartet_proto::sip::Uri;
 
@@ -29,8 +29,10 @@ fn config(key: u64, signalling_peer_ip: IpAddr) -> SipLegConfig {
         bind: Bind {
             addresses: vec![address.ip()],
             components: 2,
+            outer: Vec::new(),
         },
         signalling_peer_ip,
+        external: External::default(),
         codecs: vec![LocalCodec {
             name: "PCMU".into(),
             clock: 8_000,

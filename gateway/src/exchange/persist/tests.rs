@@ -12,7 +12,7 @@ use super::{Exchange, StoredBinding};
 use crate::cdr::Clock;
 use crate::config;
 use crate::demo::{Hashes, phone_row};
-use crate::exchange::{Networks, Parts};
+use crate::exchange::{Here, Networks, Parts};
 use crate::io::signalling::generator;
 use crate::plugins::Registry;
 use crate::store::Change;
@@ -32,7 +32,7 @@ fn exchange(password: &str, users: &[&str], gateway: SocketAddr) -> Exchange {
         registry: Arc::new(Registry::default()),
         networks: Networks::new(),
         sip: vec![(Protocol::Udp, gateway)],
-        host_addresses: Vec::new(),
+        here: Here::default(),
         rng: Box::new(generator),
     })
 }

@@ -4,10 +4,11 @@
 mod endings;
 mod identity;
 mod ladders;
+mod outside;
 mod scripted;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use quartet_proto::sip::{
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
-use super::{BoxRng, Change, Exchange, Job, JobResult, Networks, Parts};
+use super::{BoxRng, Change, Exchange, Here, Job, JobResult, Networks, Parts};
 use crate::call::{Action, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
 use crate::cdr::{Cause, Record};
 use crate::config;
@@ -128,6 +129,8 @@ struct World {
     last_ok: String,
     /// The last INVITE to a phone.
     last_invite: String,
+    /// What users of the network are told beside the sockets of the last leg.
+    outer: Vec<IpAddr>,
     records: Vec<Record<Instant>>,
 }
 
@@ -163,7 +166,10 @@ impl World {
             registry: Arc::clone(&registry),
             networks,
             sip: vec![(Protocol::Udp, GATEWAY.parse().unwrap())],
-            host_addresses: vec!["192.0.2.1".parse().unwrap()],
+            here: Here {
+                addresses: vec!["192.0.2.1".parse().unwrap()],
+                ..Here::default()
+            },
             rng: Box::new(move || {
                 seed += 1;
                 seeded(seed)
@@ -213,6 +219,7 @@ impl World {
             spoken: Vec::new(),
             last_ok: String::new(),
             last_invite: String::new(),
+            outer: Vec::new(),
             records: Vec::new(),
         };
         world.log_in();
@@ -387,7 +394,10 @@ impl World {
     fn on_media(&mut self, command: MediaCommand) {
         let leg = command.leg();
         match command {
-            MediaCommand::Open { transport, .. } => {
+            MediaCommand::Open { transport, bind, .. } => {
+                if transport != "rtp" {
+                    self.outer = bind.outer;
+                }
                 assert!(self.media.insert(leg, transport).is_none(), "a leg opened twice");
                 let lines = LINES.to_owned();
                 self.exchange.handle_media(self.now, MediaEvent::Local { leg, lines });
@@ -494,6 +504,7 @@ impl World {
             bind: Bind {
                 addresses: vec!["192.0.2.30".parse().unwrap()],
                 components: 1,
+                outer: Vec::new(),
             },
             codecs: e2ee_codecs(&self.registry),
             ssrc: 7,

@@ -165,12 +165,16 @@ fn is_in_use<T>(bound: &io::Result<T>) -> bool {
 ///
 /// # Errors
 /// The system's, if a socket has lost its address.
-pub(super) fn describe(sockets: &[UdpSocket], components: u8) -> io::Result<Vec<BoundSocket>> {
+pub(super) fn describe(sockets: &[UdpSocket], bind: &Bind) -> io::Result<Vec<BoundSocket>> {
     let bound = |(at, socket): (usize, &UdpSocket)| {
+        let local = socket.local_addr()?;
+        let ip = local.ip();
+        let fits = |outer: &&IpAddr| outer.is_ipv4() == ip.is_ipv4() && **outer != ip && !ip.is_loopback();
         Ok(BoundSocket {
             key: SocketKey(at),
-            component: if components >= 2 && at > 0 { 2 } else { 1 },
-            local: socket.local_addr()?,
+            component: if bind.components >= 2 && at > 0 { 2 } else { 1 },
+            local,
+            outer: bind.outer.iter().find(fits).copied(),
         })
     };
     sockets.iter().enumerate().map(bound).collect()
@@ -220,6 +224,7 @@ mod tests {
         Bind {
             addresses: vec![LOCAL],
             components,
+            outer: Vec::new(),
         }
     }
 
@@ -233,11 +238,12 @@ mod tests {
             let sockets = ports.bind(&bind(2)).unwrap();
             let rtp = port(&sockets[0]);
             assert_eq!((rtp % 2, port(&sockets[1])), (0, rtp + 1));
-            let described = describe(&sockets, 2).unwrap();
+            let described = describe(&sockets, &bind(2)).unwrap();
             let expected = [(0, 1, rtp), (1, 2, rtp + 1)].map(|(key, component, port)| BoundSocket {
                 key: SocketKey(key),
                 component,
                 local: (LOCAL, port).into(),
+                outer: None,
             });
             assert_eq!(described, expected);
         }
@@ -357,6 +363,7 @@ mod tests {
             let bind = Bind {
                 addresses: vec![address.parse().unwrap()],
                 components: 1,
+                outer: Vec::new(),
             };
             assert!(ports.bind(&bind).is_err(), "{address}");
         }
@@ -364,13 +371,15 @@ mod tests {
             ports
                 .bind(&Bind {
                     addresses: vec![],
-                    components: 1
+                    components: 1,
+                    outer: Vec::new()
                 })
                 .is_err()
         );
         let some = Bind {
             addresses: vec!["203.0.113.9".parse().unwrap(), LOCAL],
             components: 1,
+            outer: Vec::new(),
         };
         assert_eq!(ports.bind(&some).unwrap().len(), 1);
     }

@@ -174,7 +174,7 @@ impl Worker {
         let slot = self.legs.next_slot();
         let bound = self.ports.bind(bind).and_then(|mut sockets| {
             watch(self.poll.registry(), slot, &mut sockets)?;
-            let described = describe(&sockets, bind.components)?;
+            let described = describe(&sockets, bind)?;
             Ok((sockets, described))
         });
         let (sockets, described) = match bound {

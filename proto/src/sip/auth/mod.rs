@@ -7,6 +7,7 @@ mod login_limiter;
 mod nonces;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
@@ -52,6 +53,8 @@ pub struct Account {
     pub ha1: Ha1,
     /// Contacts registered at once; beyond, see [`replace_oldest`](crate::sip::Limits::replace_oldest).
     pub max_contacts: usize,
+    /// Our addresses as its phones see them, if they see others than the rest.
+    pub external_addresses: Option<Vec<IpAddr>>,
 }
 
 /// A user and a password, for challenges to our own requests.

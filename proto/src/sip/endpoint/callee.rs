@@ -1,6 +1,5 @@
 //! INVITE as callee: the call that comes, its CANCEL, its ACK, and how the TU responds. RFC 3261 §13.3.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{ALLOW, Endpoint};
@@ -172,8 +171,8 @@ impl Endpoint {
         if !(101..200).contains(&status) {
             return Err(SipError::BadStatus(status));
         }
-        let (id, tag, local) = self.pending(key)?;
-        let extra = vec![("Contact", self.contact(key, local)), ("Allow", ALLOW.to_owned())];
+        let (id, tag, way) = self.pending(key)?;
+        let extra = vec![("Contact", self.contact(key, way)), ("Allow", ALLOW.to_owned())];
         self.respond_with(
             now,
             id,
@@ -197,8 +196,8 @@ impl Endpoint {
         identity: Option<&NameAddr>,
         headers: Vec<(&'static str, String)>,
     ) -> Result<(), SipError> {
-        let (id, tag, local) = self.pending(key)?;
-        let mut extra = vec![("Contact", self.contact(key, local)), ("Allow", ALLOW.to_owned())];
+        let (id, tag, way) = self.pending(key)?;
+        let mut extra = vec![("Contact", self.contact(key, way)), ("Allow", ALLOW.to_owned())];
         extra.extend(identity.map(|i| ("P-Asserted-Identity", i.to_string())));
         extra.extend(headers);
         let response = OutgoingResponse {
@@ -271,13 +270,13 @@ impl Endpoint {
         Ok(())
     }
 
-    /// The INVITE of a dialog that the TU may accept: its transaction, our tag, our address.
-    fn pending(&self, key: DialogKey) -> Result<(u64, String, SocketAddr), SipError> {
+    /// The INVITE of a dialog that the TU may accept: its transaction, our tag, the way to the caller.
+    fn pending(&self, key: DialogKey) -> Result<(u64, String, FiveTuple), SipError> {
         let dialog = self.dialogs.get(key).ok_or(SipError::UnknownDialog)?;
         match dialog.state {
             State::Proceeding | State::Confirmed => {
                 let id = dialog.invite.ok_or(SipError::WrongState(dialog.state.name()))?;
-                Ok((id, dialog.local_tag.clone(), dialog.peer.local))
+                Ok((id, dialog.local_tag.clone(), dialog.peer))
             }
             State::Accepted | State::Calling | State::Cancelling | State::AwaitingAnswer | State::Ending => {
                 Err(SipError::WrongState(dialog.state.name()))

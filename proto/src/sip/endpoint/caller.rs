@@ -30,7 +30,7 @@ impl Endpoint {
         }
         let (key, local_tag) = (invite.dialog, self.token());
         let mut extra = vec![
-            ("Contact", self.contact(key, invite.five_tuple.local)),
+            ("Contact", self.contact(key, invite.five_tuple)),
             ("Allow", ALLOW.to_owned()),
         ];
         extra.extend(invite.identity.map(|i| ("P-Asserted-Identity", i.to_string())));
@@ -47,6 +47,7 @@ impl Endpoint {
             extra,
             body: invite.body.map(|body| ("application/sdp".to_owned(), body)),
             five_tuple: invite.five_tuple,
+            sent_by: invite.five_tuple.local,
         };
         let call_id = request.call_id.clone();
         let id = self.start(now, request, Purpose::Invite(key), invite.credentials.clone(), 0)?;

@@ -38,7 +38,7 @@ use super::registrar::{Change, Contact, Registrar};
 use super::timers::Timers;
 use super::transaction::{Clients, Purpose, Servers};
 use super::{DialogKey, Limits, SipError, SipEvent};
-use crate::net::{FiveTuple, Protocol, Receive, Transmit};
+use crate::net::{External, FiveTuple, Protocol, Receive, Transmit};
 pub use receive::MAX_MESSAGE;
 use strangers::StrangerLimiter;
 
@@ -70,6 +70,7 @@ pub struct Endpoint {
     local: Vec<(Protocol, SocketAddr)>,
     /// Addresses that only the dialogs there still use.
     retired: BTreeSet<(Protocol, SocketAddr)>,
+    external: External,
     timers: Timers,
     server_transactions: Servers,
     client_transactions: Clients,
@@ -104,6 +105,7 @@ impl Endpoint {
             accounts: BTreeMap::new(),
             local: Vec::new(),
             retired: BTreeSet::new(),
+            external: External::default(),
             timers: Timers::default(),
             server_transactions: Servers::default(),
             client_transactions: Clients::default(),
@@ -152,6 +154,21 @@ impl Endpoint {
     /// another of its family, if there is one. Requests that arrive elsewhere get responses all the same.
     pub fn set_local(&mut self, local: Vec<(Protocol, SocketAddr)>) {
         self.local = local;
+    }
+
+    /// Sets what those outside are told in place of our own addresses, in Via and Contact.
+    pub fn set_external(&mut self, external: External) {
+        self.external = external;
+    }
+
+    /// Where the other end of this way is told that we are.
+    #[must_use]
+    pub fn shown(&self, way: FiveTuple) -> SocketAddr {
+        let account = self.registrar.account_at(way.peer());
+        let own = account.and_then(|user| self.accounts.get(user)?.external_addresses.as_ref());
+        let addresses = own.unwrap_or(&self.external.addresses);
+        let ip = self.external.shown_of(addresses, way.local.ip(), way.remote.ip());
+        SocketAddr::new(ip, way.local.port())
     }
 
     /// Sets addresses that are still bound for the dialogs that use them: what else comes to them is not heard.

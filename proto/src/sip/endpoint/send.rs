@@ -1,6 +1,5 @@
 //! Sending: tags, branches, Contacts, responses through a transaction or stateless, requests of ours.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -34,9 +33,9 @@ impl Endpoint {
     }
 
     /// Our Contact in a dialog. Without a display name: SIPp takes the whole field for the request URI then.
-    pub(super) fn contact(&self, key: DialogKey, local: SocketAddr) -> String {
+    pub(super) fn contact(&self, key: DialogKey, way: FiveTuple) -> String {
         let user = format!("{}-{}", self.config.instance, key.0);
-        NameAddr::new(None, Uri::sip(&user, local)).to_string()
+        NameAddr::new(None, Uri::sip(&user, self.shown(way))).to_string()
     }
 
     pub(super) fn transmit(&mut self, five_tuple: FiveTuple, payload: Vec<u8>) {
@@ -147,6 +146,12 @@ impl Endpoint {
         );
     }
 
+    /// Writes on a request where it leaves from and where we say that we are.
+    fn address(&self, request: &mut Outgoing) {
+        request.five_tuple = self.way_in_dialog(request.five_tuple);
+        request.sent_by = self.shown(request.five_tuple);
+    }
+
     /// Sends a request of ours and sees it through.
     pub(super) fn start(
         &mut self,
@@ -159,7 +164,7 @@ impl Endpoint {
         if self.client_transactions.is_full(&self.config.limits) {
             return Err(SipError::TooMany("requests"));
         }
-        request.five_tuple = self.way_in_dialog(request.five_tuple);
+        self.address(&mut request);
         let branch = self.branch();
         let id = self.start_on(now, request, branch, purpose);
         if let Some(transaction) = self.client_transactions.get_mut(id) {
@@ -208,7 +213,7 @@ impl Endpoint {
 
     /// Sends a request that has no transaction: an ACK to a 2xx. Gives what was sent, for retransmission.
     pub(super) fn send_once(&mut self, mut request: Outgoing) -> (Vec<u8>, FiveTuple) {
-        request.five_tuple = self.way_in_dialog(request.five_tuple);
+        self.address(&mut request);
         let branch = self.branch();
         let wire = request.write(&branch, &self.config.user_agent);
         self.transmit(request.five_tuple, wire.clone());

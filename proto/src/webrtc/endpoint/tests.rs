@@ -282,6 +282,34 @@ fn lines_may_come_in_any_order_and_any_pieces() {
 }
 
 #[test]
+fn an_outer_address_is_a_candidate_with_its_base_again_after_a_restart() {
+    let mut pair = Pair::new(0, 3);
+    let now = pair.now;
+    pair.ends[0].path_lines(
+        now,
+        "path:2 component 1 host 10.0.0.8 40007 mtu 1200 outer 203.0.113.5 40007",
+    );
+    let outer = |lines: &str| {
+        lines
+            .lines()
+            .filter(|line| line.contains("203.0.113.5"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let lines = outer(&pair.ends[0].local_lines());
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains(" 203.0.113.5 40007 typ srflx raddr 10.0.0.8 rport 40007"),
+        "{lines:?}"
+    );
+    pair.ends[0].restart(now);
+    assert_eq!(outer(&pair.ends[0].local_lines()), lines);
+    pair.ends[0].path_lines(now, "path:2 gone");
+    pair.ends[0].restart(now);
+    assert_eq!(outer(&pair.ends[0].local_lines()), [""; 0]);
+}
+
+#[test]
 fn candidates_of_other_kinds_are_ignored() {
     let mut pair = Pair::new(0, 4);
     pair.signal(|_, lines| {

@@ -85,6 +85,7 @@ fn account(user: &str, password: &str) -> Account {
         user: user.to_owned(),
         ha1: Ha1::of(user, REALM, password),
         max_contacts: 3,
+        external_addresses: None,
     }
 }
 
