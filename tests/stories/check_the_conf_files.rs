@@ -9,9 +9,13 @@ use quartet_tests::wrapper::{copy_program, keep_from_others, private_file, priva
 
 use crate::PROGRAM;
 
-/// Writes the three files and runs `quartet check` on them; the exit code and all that was printed.
+/// Writes the three files and runs `quartet check` on them; the exit code and all that was printed. The ports are such as are free.
 fn check(name: &str, quartet: &str, phones: &str, routes: &str) -> (Option<i32>, String) {
-    with_files(name, [quartet, phones, routes], &["check"])
+    let free = [
+        ("QUARTET__SIP__LISTEN", "udp:127.0.0.1:0"),
+        ("QUARTET__NETWORK__HUB__LISTEN", "http:127.0.0.1:0"),
+    ];
+    with_files(name, [quartet, phones, routes], &["check"], &free)
 }
 
 /// Starts a gateway on loopback that stops at once; the exit code and all that was printed.
@@ -20,10 +24,15 @@ fn start(name: &str, hub_port: u16, more: &str, phones: &str) -> (Option<i32>, S
     let quartet = format!(
         "[sip]\nlisten = [\"udp:127.0.0.1:0\"]\n[network.hub]\nlisten = \"http:127.0.0.1:{hub_port}\"\n[plugins]\npath = [{plugins:?}]\n{more}"
     );
-    with_files(name, [&quartet, phones, ""], &["run", "--until-stdin-closes"])
+    with_files(name, [&quartet, phones, ""], &["run", "--until-stdin-closes"], &[])
 }
 
-fn with_files(name: &str, [quartet, phones, routes]: [&str; 3], verb: &[&str]) -> (Option<i32>, String) {
+fn with_files(
+    name: &str,
+    [quartet, phones, routes]: [&str; 3],
+    verb: &[&str],
+    variables: &[(&str, &str)],
+) -> (Option<i32>, String) {
     let folder = private_folder(name);
     for (file, text) in [
         ("quartet.conf", quartet),
@@ -37,6 +46,7 @@ fn with_files(name: &str, [quartet, phones, routes]: [&str; 3], verb: &[&str]) -
         .arg("--conf")
         .arg(&folder)
         .env_remove("QUARTET_CONF")
+        .envs(variables.iter().copied())
         .stdin(std::process::Stdio::null())
         .output()
         .expect("it runs");
@@ -100,8 +110,9 @@ fn a_strangers_folder_is_refused_by_every_verb_that_reads_it() {
     keep_from_others(&place, &program);
     let conf = place.join("conf");
     std::fs::create_dir(&conf).expect("a folder");
-    for file in ["quartet.conf", "phones.conf", "routes.conf"] {
-        private_file(&conf.join(file), "");
+    let quartet = "[sip]\nlisten = [\"udp:127.0.0.1:0\"]\n[network.hub]\nlisten = \"http:127.0.0.1:0\"\n[plugins]\nrequired = []\n";
+    for (file, text) in [("quartet.conf", quartet), ("phones.conf", ""), ("routes.conf", "")] {
+        private_file(&conf.join(file), text);
     }
     let mode = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("its mode");
@@ -243,4 +254,99 @@ fn what_cannot_be_served_keeps_it_from_starting_with_a_sentence() {
     let (code, text) = start("taken", port, "", "");
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("another program has this port"), "{text}");
+}
+
+/// What would keep the gateway from starting here, or from doing what the files say.
+#[test]
+fn the_machine_is_looked_at_as_well() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("bound").port();
+    let plugins = plugin_folder();
+    let quartet = format!(
+        "[sip]\nlisten = [\"udp:127.0.0.1:{port}\", \"udp:192.0.2.1:5060\"]\n[network.hub]\nlisten = \"http:127.0.0.1:0\"\n\
+         [plugins]\npath = [{plugins:?}]\nrequired = [\"codec-g711\", \"codec-none\"]\n[plugins.options.codec-opus]\nbitrate = \"much\"\n"
+    );
+    let phones = "[[phone]]\nuser = \"100\"\npassword_hash = { md5 = \"0123456789abcdef0123456789abcdef\" }\n\
+                  codecs = [\"g722\", \"pcmu\"]\nlanguage = \"de\"\n";
+    let (code, text) = with_files("machine", [&quartet, phones, ""], &["check"], &[]);
+    assert_eq!(code, Some(1), "{text}");
+    for (expected, is_warning) in [
+        (
+            format!("quartet.conf:2: cannot listen on udp:127.0.0.1:{port} (Address already in use"),
+            false,
+        ),
+        ("quartet.conf:2: cannot listen on udp:192.0.2.1:5060".to_owned(), true),
+        (
+            "required plugin codec-none is not there: not found in".to_owned(),
+            false,
+        ),
+        ("its option \"bitrate\" is int, not \"much\"".to_owned(), true),
+        ("no plugin serves the codec g722".to_owned(), true),
+        ("no recordings in the language de".to_owned(), true),
+    ] {
+        let line = text.lines().find(|line| line.contains(&expected));
+        let line = line.unwrap_or_else(|| panic!("no {expected} in:\n{text}"));
+        assert_eq!(line.starts_with("warning: "), is_warning, "{line}");
+    }
+    assert!(
+        !text.contains("codec pcmu") && !text.contains("codec-g711 is not there"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_written_for_another_program_is_told_how_it_is_written_here() {
+    let (code, text) = check(
+        "foreign",
+        "[media]\nports = \"24999-20000\"\n",
+        "[[phone]]\nuser = \"100\"\npassword = \"1234\"\n",
+        "[[route]]\nname = \"a\"\nfrom = \"phones\"\nnumber = \"_9X.\"\nto = \"hub:anna\"\n\
+         [[route]]\nname = \"b\"\nfrom = \"phones\"\nnumber = \"^9(\\\\d+)$\"\nto = \"hub:anna\"\n",
+    );
+    assert_eq!(code, Some(1), "{text}");
+    for expected in [
+        "ports is reversed; write \"20000-24999\"",
+        "phones.conf:3: no password stands here: run `quartet passwd USER`",
+        "routes.conf:4: number is \"_9X.\", a pattern of Asterisk; here it is written \"9[0-9]{rest}\"",
+        "routes.conf:9: number is \"^9(\\d+)$\", a regular expression",
+    ] {
+        assert!(text.contains(expected), "no {expected} in:\n{text}");
+    }
+    assert!(!text.contains("1234"), "{text}");
+}
+
+/// The folder of a gateway that runs: its ports are its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_gateways_files_can_be_checked() {
+    let house = quartet_tests::house::House::new(PROGRAM, "").await;
+    let conf = house.gateway.folder();
+    let check = || {
+        let out = Command::new(PROGRAM)
+            .args(["check", "--json", "--conf"])
+            .arg(conf)
+            .output()
+            .expect("it runs");
+        serde_json::from_slice::<serde_json::Value>(&out.stdout).expect("JSON")
+    };
+    let (sip, hub) = (
+        house.gateway.sip().expect("an address"),
+        house.gateway.hub().expect("an address"),
+    );
+    let text = std::fs::read_to_string(conf.join("quartet.conf")).expect("the file");
+    let text = text
+        .replace("udp:127.0.0.1:0", &format!("udp:{sip}"))
+        .replace("http:127.0.0.1:0", &format!("http:{hub}"));
+    private_file(&conf.join("quartet.conf"), &text);
+    assert_eq!(check()["ok"], true, "{}", check());
+    // In a folder that others may enter, hashes are not for all eyes.
+    let mode =
+        |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("its mode");
+    mode(conf, 0o755);
+    mode(&conf.join("phones.conf"), 0o644);
+    let found = check();
+    let warning = found["warnings"][0].as_str().unwrap_or_default();
+    assert!(
+        found["ok"] == true && warning.contains("can be read by everybody (mode 0644)"),
+        "{found}"
+    );
 }

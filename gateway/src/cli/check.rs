@@ -5,26 +5,43 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::plugin;
 use crate::config;
+use crate::io::machine;
 use crate::io::startup::state_faults;
 use crate::permissions::{Fault, FaultReason};
 use crate::plugins::plugin_faults;
 
-/// Checks the conf folder and prints every mistake to standard error, or one line that begins with `ok:`; with `json` one
-/// object on standard output instead.
+/// What was found.
+struct Checked {
+    loaded: Result<config::Loaded, config::Problems>,
+    /// The gateway would start all the same.
+    warnings: Vec<config::Problem>,
+}
+
+/// Checks the conf folder and this machine, and prints every mistake to standard error, or one line that begins with `ok:`; with
+/// `json` one object on standard output instead.
 ///
 /// With `effective` the settings in force follow, each with where it came from. Returns the exit code: 0, or 1 if there
-/// is a mistake. Nothing is bound, written or loaded.
+/// is a mistake. Nothing is written; ports are bound for a moment, and plugins are loaded in a child.
 ///
 /// # Errors
 /// If the output cannot be written.
 pub fn run(conf: Option<&Path>, effective: bool, json: bool) -> anyhow::Result<u8> {
-    let checked = config::find_folder(conf)
+    let loaded = config::find_folder(conf)
         .and_then(|folder| config::load(&folder, &config::environment()))
         .and_then(check_permissions);
+    let checked = match loaded {
+        // Only what nobody else could have changed is loaded, even in a child.
+        Ok(loaded) => check_machine(loaded),
+        Err(problems) => Checked {
+            loaded: Err(problems),
+            warnings: Vec::new(),
+        },
+    };
     if json {
         writeln!(io::stdout(), "{}", as_json(&checked, effective))?;
-        return Ok(u8::from(checked.is_err()));
+        return Ok(u8::from(checked.loaded.is_err()));
     }
     Ok(report(
         &checked,
@@ -32,6 +49,44 @@ pub fn run(conf: Option<&Path>, effective: bool, json: bool) -> anyhow::Result<u
         &mut io::stdout().lock(),
         &mut io::stderr().lock(),
     )?)
+}
+
+/// Adds what this machine and its plugins cannot do of what the settings say.
+fn check_machine(loaded: config::Loaded) -> Checked {
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    for machine::Finding {
+        about,
+        sentence,
+        is_error,
+    } in machine::look(&loaded.settings)
+    {
+        let place = match about {
+            machine::About::Option(path) => loaded.place(path),
+            machine::About::File(path) => config::Place::File(path),
+        };
+        let list = if is_error { &mut problems } else { &mut warnings };
+        list.push(config::Problem { place, sentence });
+    }
+    let place = loaded.place("plugins.required");
+    let problem = |sentence| config::Problem {
+        place: place.clone(),
+        sentence,
+    };
+    match plugin::survey(&loaded.settings.folder) {
+        Ok(survey) => {
+            problems.extend(survey.missing.into_iter().map(problem));
+            warnings.extend(survey.lacking.into_iter().map(problem));
+        }
+        Err(error) => problems.push(problem(format!("{error:#}"))),
+    }
+    Checked {
+        loaded: if problems.is_empty() {
+            Ok(loaded)
+        } else {
+            Err(config::Problems(problems))
+        },
+        warnings,
+    }
 }
 
 /// Adds what somebody else could change: plugins, before any is loaded, and what the gateway keeps.
@@ -52,27 +107,24 @@ fn check_permissions(loaded: config::Loaded) -> Result<config::Loaded, config::P
     Err(config::Problems(faults.into_iter().map(problem).collect()))
 }
 
-fn as_json(checked: &Result<config::Loaded, config::Problems>, effective: bool) -> Value {
-    match checked {
-        Err(problems) => {
-            let problems: Vec<_> = problems.0.iter().map(ToString::to_string).collect();
-            json!({ "ok": false, "problems": problems })
-        }
+fn as_json(checked: &Checked, effective: bool) -> Value {
+    let texts = |problems: &[config::Problem]| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let warnings = texts(&checked.warnings);
+    match &checked.loaded {
+        Err(problems) => json!({ "ok": false, "problems": texts(&problems.0), "warnings": warnings }),
         Ok(loaded) => {
             let settings = &loaded.settings;
             json!({ "ok": true, "folder": settings.folder, "phones": settings.phones.len(), "routes": settings.routes.len(),
-                    "effective": effective.then(|| loaded.effective()) })
+                    "warnings": warnings, "effective": effective.then(|| loaded.effective()) })
         }
     }
 }
 
-fn report(
-    checked: &Result<config::Loaded, config::Problems>,
-    effective: bool,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> io::Result<u8> {
-    match checked {
+fn report(checked: &Checked, effective: bool, out: &mut impl Write, err: &mut impl Write) -> io::Result<u8> {
+    for warning in &checked.warnings {
+        writeln!(err, "warning: {warning}")?;
+    }
+    match &checked.loaded {
         Err(problems) => {
             writeln!(err, "{problems}")?;
             Ok(1)
@@ -99,10 +151,17 @@ fn report(
 mod tests {
     use super::*;
 
+    fn of_texts(texts: [&str; 3]) -> Checked {
+        Checked {
+            loaded: config::load_texts(Path::new("conf"), texts, &[]),
+            warnings: Vec::new(),
+        }
+    }
+
     fn shown(quartet: &str, effective: bool) -> (u8, String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let routes = "[[route]]\nname = \"a\"\nfrom = \"phones\"\nnumber = \"{user}\"\nto = \"hub:{user}\"\n";
-        let checked = config::load_texts(Path::new("conf"), [quartet, "", routes], &[]);
+        let checked = of_texts([quartet, "", routes]);
         let code = report(&checked, effective, &mut out, &mut err).unwrap();
         (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
@@ -121,20 +180,15 @@ mod tests {
 
     #[test]
     fn json_says_the_same() {
-        let of = |quartet: &str, effective| {
-            as_json(
-                &config::load_texts(Path::new("conf"), [quartet, "", ""], &[]),
-                effective,
-            )
-        };
+        let of = |quartet: &str, effective| as_json(&of_texts([quartet, "", ""]), effective);
         assert_eq!(
             of("[spi]\n", false),
             json!({ "ok": false,
-                    "problems": ["conf/quartet.conf:1: unknown section or key \"spi\"; did you mean [sip]?"] })
+                    "problems": ["conf/quartet.conf:1: unknown section or key \"spi\"; did you mean [sip]?"], "warnings": [] })
         );
         assert_eq!(
             of("", false),
-            json!({ "ok": true, "folder": "conf", "phones": 0, "routes": 0, "effective": null })
+            json!({ "ok": true, "folder": "conf", "phones": 0, "routes": 0, "warnings": [], "effective": null })
         );
         assert!(of("", true)["effective"].as_str().unwrap().starts_with("[sip]\n"));
     }

@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Plugins;
-
 mod ask;
 pub mod check;
 pub mod demo;
@@ -114,8 +112,8 @@ pub fn main() -> u8 {
 
 fn plugins(conf: Option<&Path>, json: bool, arguments: plugin::PluginArgs) -> anyhow::Result<u8> {
     if !arguments.needs_settings() {
-        return plugin::run(arguments, json, &Plugins::default());
+        return plugin::run(arguments, json, None);
     }
     let Some(loaded) = run::load(conf)? else { return Ok(1) };
-    plugin::run(arguments, json, &loaded.settings.plugins)
+    plugin::run(arguments, json, Some(&loaded.settings))
 }

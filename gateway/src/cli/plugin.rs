@@ -3,20 +3,27 @@
 //! `inspect` and `test` load a stranger's file, whose code may end the process at once: they do it in a child, which is
 //! this program again with a hidden verb.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::config::Plugins;
+use crate::config::{Plugins, Settings};
+use crate::io::startup::prompts;
+use crate::io::unserved::unserved;
 use crate::plugins::conformance::{self, Check};
 use crate::plugins::watch::name_the_crashed;
-use crate::plugins::{CodecReport, CodecTable, FmtpRole, Kind, Loaded, Registry, TransportTable, read_facts};
+use crate::plugins::{Kind, Registry, read_facts};
+
+mod describe;
 
 /// The arguments of `quartet plugin`.
 #[derive(Debug, Args)]
@@ -45,7 +52,10 @@ enum Verb {
         #[arg(long)]
         check: Option<u32>,
     },
-    /// What the two above run in a child.
+    /// What `quartet check` runs in a child: loads what `quartet run` would load.
+    #[command(hide = true)]
+    Survey,
+    /// What the first two run in a child.
     #[command(hide = true)]
     Child {
         file: PathBuf,
@@ -60,7 +70,7 @@ enum Verb {
 impl PluginArgs {
     /// Whether the verb needs to know what the conf files say.
     pub fn needs_settings(&self) -> bool {
-        matches!(self.verb, Verb::List)
+        matches!(self.verb, Verb::List | Verb::Survey)
     }
 }
 
@@ -68,9 +78,11 @@ impl PluginArgs {
 ///
 /// # Errors
 /// If this program cannot be started again as a child.
-pub fn run(args: PluginArgs, json: bool, search: &Plugins) -> anyhow::Result<u8> {
+pub fn run(args: PluginArgs, json: bool, settings: Option<&Settings>) -> anyhow::Result<u8> {
+    let none = Plugins::default();
     match args.verb {
-        Verb::List => list(search, json),
+        Verb::List => list(settings.map_or(&none, |settings| &settings.plugins), json),
+        Verb::Survey => settings.map_or(Ok(1), report_survey),
         Verb::Inspect { file } => inspect(&file, json),
         Verb::Test { file, seed, check } => test(&file, json, seed, check),
         Verb::Child { file, check, seed } => child(&file, check, seed),
@@ -293,17 +305,19 @@ impl Ended {
 
 /// Starts this program as a child for one file; ends it when the alarm rings.
 fn start_child(file: &Path, check: Option<u32>, seed: u64) -> anyhow::Result<Ended> {
-    let program = std::env::current_exe().context("this program does not know where it lies")?;
-    let mut command = Command::new(program);
-    command
-        .args(["plugin", "child"])
-        .arg(file)
-        .arg("--seed")
-        .arg(seed.to_string());
+    let mut arguments: Vec<OsString> = vec!["child".into(), file.into(), "--seed".into(), seed.to_string().into()];
     if let Some(check) = check {
-        command.arg("--check").arg(check.to_string());
+        arguments.extend(["--check".into(), check.to_string().into()]);
     }
-    let mut child = command
+    start_plugin_verb(&arguments)
+}
+
+/// Starts `quartet plugin` with these arguments; ends it when the alarm rings.
+fn start_plugin_verb(arguments: &[OsString]) -> anyhow::Result<Ended> {
+    let program = std::env::current_exe().context("this program does not know where it lies")?;
+    let mut child = Command::new(program)
+        .arg("plugin")
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
@@ -338,6 +352,53 @@ fn start_child(file: &Path, check: Option<u32>, seed: u64) -> anyhow::Result<End
     })
 }
 
+/// What the plugins make of the settings.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Survey {
+    /// Required ones that are not there, and why.
+    pub(super) missing: Vec<String>,
+    /// Files that are not used, and what the settings name and nothing provides.
+    pub(super) lacking: Vec<String>,
+}
+
+/// Has a child load what `run` would load: a plugin that crashes takes the child with it.
+///
+/// # Errors
+/// How it ended without an answer.
+pub(super) fn survey(folder: &Path) -> anyhow::Result<Survey> {
+    let ended = start_plugin_verb(&["survey".into(), "--conf".into(), folder.into()])?;
+    let report = ended.report.clone();
+    let survey = report.and_then(|report| serde_json::from_value(report).ok());
+    survey.with_context(|| ended.death("loading the plugins"))
+}
+
+/// The child's side of [`survey`].
+fn report_survey(settings: &Settings) -> anyhow::Result<u8> {
+    name_the_crashed();
+    let any = Plugins {
+        required: Vec::new(),
+        ..settings.plugins.clone()
+    };
+    let registry = Arc::new(Registry::load(&any)?);
+    let mut survey = Survey::default();
+    for id in &settings.plugins.required {
+        survey
+            .missing
+            .extend(registry.lacks(id, &settings.plugins).map(|error| error.to_string()));
+    }
+    survey.lacking = registry
+        .refused()
+        .iter()
+        .map(|refusal| refusal.sentence.clone())
+        .collect();
+    match prompts(&settings.ivr.prompts, &registry) {
+        Ok(prompts) => survey.lacking.extend(unserved(settings, &registry, &prompts)),
+        Err(error) => survey.missing.push(format!("{error:#}")),
+    }
+    print(&format!("\n{}\n", serde_json::to_string(&survey)?));
+    Ok(0)
+}
+
 /// The child's side: loads the file and prints one line of JSON.
 fn child(file: &Path, check: Option<u32>, seed: u64) -> anyhow::Result<u8> {
     name_the_crashed();
@@ -361,125 +422,10 @@ fn child(file: &Path, check: Option<u32>, seed: u64) -> anyhow::Result<u8> {
             json!({ "findings": findings })
         }
         None => match registry.loaded().first() {
-            Some(loaded) => description(loaded, &registry),
+            Some(loaded) => describe::description(loaded, &registry),
             None => json!({}),
         },
     };
     print(&format!("{report}\n"));
     Ok(0)
-}
-
-/// What `inspect` prints, for eyes and for programs.
-fn description(loaded: &Loaded, registry: &Registry) -> Value {
-    let facts = &loaded.facts;
-    let glibc = facts.glibc.map(|(major, minor)| format!("{major}.{minor}"));
-    let version = |(major, minor): (u16, u16)| format!("{major}.{minor}");
-    let host = version((quartet_plugin::abi::ABI_MAJOR, quartet_plugin::abi::ABI_MINOR));
-    let mut text = format!(
-        "{} {} ({})  {}, plugin ABI {} (this gateway {host})   needs {}, glibc {}; exports {} symbol{}\n  {}\n",
-        loaded.id,
-        loaded.version,
-        loaded.licence,
-        loaded.kind.word(),
-        version(facts.abi),
-        if facts.libraries.is_empty() {
-            "no library".to_owned()
-        } else {
-            facts.libraries.join(" ")
-        },
-        glibc.as_deref().unwrap_or("any"),
-        facts.exports,
-        if facts.exports == 1 { "" } else { "s" },
-        loaded.summary,
-    );
-    let codecs: Vec<Value> = registry
-        .codecs()
-        .iter()
-        .zip(&loaded.reports)
-        .map(|(codec, report)| {
-            text.push_str(&codec_lines(codec, report));
-            codec_json(codec, report)
-        })
-        .collect();
-    let mut transports = |tables: &[TransportTable], layer: &str| -> Vec<Value> {
-        let describe = |table: &TransportTable| {
-            let (name, head, tail) = (table.name(), table.headroom(), table.tailroom());
-            let _ = writeln!(text, "  {name}  {layer}  room {head} before, {tail} behind");
-            json!({ "name": name, "headroom": head, "tailroom": tail })
-        };
-        tables.iter().map(describe).collect()
-    };
-    let sessions = transports(registry.transports(), "session");
-    let paths = transports(registry.paths(), "path");
-    for (at, option) in loaded.options.iter().enumerate() {
-        let word = if at == 0 { "options" } else { "" };
-        let (name, kind, default_value, help) = (&option.name, &option.kind, &option.default_value, &option.help);
-        let _ = writeln!(text, "  {word:11} {name:12} {kind:5} {default_value:8} {help}");
-    }
-    let mut warnings = Vec::new();
-    if facts.exports > 1 {
-        warnings.push("exports more than its descriptor: build with -fvisibility=hidden and -Wl,--exclude-libs,ALL");
-    }
-    if loaded.fast_math {
-        warnings.push("linked with -ffast-math, which changes how the thread that loads it reckons");
-    }
-    for warning in &warnings {
-        let _ = writeln!(text, "  warning     {warning}");
-    }
-    let options: Vec<Value> = loaded
-        .options
-        .iter()
-        .map(|row| json!({ "name": row.name, "type": row.kind, "default_value": row.default_value, "help": row.help }))
-        .collect();
-    json!({
-        "id": loaded.id, "version": loaded.version, "licence": loaded.licence, "summary": loaded.summary,
-        "kind": loaded.kind.word(), "abi": version(facts.abi), "host_abi": host, "libraries": facts.libraries,
-        "glibc": glibc, "exports": facts.exports, "symbol": facts.symbol, "codecs": codecs, "transports": sessions, "paths": paths,
-        "options": options, "warnings": warnings, "text": text,
-    })
-}
-
-fn codec_lines(codec: &CodecTable, report: &CodecReport) -> String {
-    let number = codec
-        .payload_type()
-        .map_or("dynamic".to_owned(), |number| format!("static {number}"));
-    let rates: Vec<String> = codec
-        .rates()
-        .iter()
-        .map(|rate| format!("{}", f64::from(*rate) / 1000.0))
-        .collect();
-    let ms = |us: Option<&u32>| f64::from(us.copied().unwrap_or_default()) / 1000.0;
-    let (least, most) = (ms(codec.frame_us().iter().min()), ms(codec.frame_us().iter().max()));
-    let offer = codec.fmtp(FmtpRole::Offer, "").unwrap_or_default();
-    let offer = if offer.is_empty() { "none".to_owned() } else { offer };
-    let sample = match report.sample_difference {
-        None => "none".to_owned(),
-        Some(0) => "exact".to_owned(),
-        Some(difference) => format!("off by {difference}"),
-    };
-    let us = |time: Duration| time.as_nanos() as f64 / 1000.0;
-    let share = us(report.encode + report.decode) / f64::from(report.frame_us) * 100.0;
-    format!(
-        "  {}/{}/{}  {number}  pcm {} kHz  packets {least}..{most} ms  offer: {offer}\n  \
-         self-check  tone {:.4}   sample: {sample}   {} ms frame at {} kHz: encode {:.1} us, decode {:.1} us  ({share:.2} % of a core both ways)\n",
-        codec.name(),
-        codec.clock(),
-        codec.channels(),
-        rates.join(" "),
-        report.tone,
-        f64::from(report.frame_us) / 1000.0,
-        f64::from(report.sample_rate) / 1000.0,
-        us(report.encode),
-        us(report.decode),
-    )
-}
-
-fn codec_json(codec: &CodecTable, report: &CodecReport) -> Value {
-    json!({
-        "name": codec.name(), "clock": codec.clock(), "channels": codec.channels(), "payload_type": codec.payload_type(),
-        "rates": codec.rates(), "frame_us": codec.frame_us(), "max_packet": codec.max_packet(),
-        "offer": codec.fmtp(FmtpRole::Offer, "").unwrap_or_default(), "tone": report.tone,
-        "sample_difference": report.sample_difference, "encode_ns": report.encode.as_nanos() as u64,
-        "decode_ns": report.decode.as_nanos() as u64, "timed_frame_us": report.frame_us, "timed_rate": report.sample_rate,
-    })
 }

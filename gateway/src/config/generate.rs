@@ -251,7 +251,8 @@ Three files in one folder, in TOML: `quartet.conf` (how the gateway runs), `phon
 `phones.conf` or `routes.conf` means no phones or no routes; `quartet.conf` must exist and may be empty.
 
 - `quartet check` reads all three and prints every mistake at once as `file:line: sentence`; its exit code is 1 if there is
-  one. Unknown keys are mistakes. `quartet check --effective` prints what is in force and where each value came from.
+  one. Unknown keys are mistakes. It looks at the machine too: ports in use, addresses, plugins (loaded in a process of their own).
+  What the gateway starts with all the same is a warning. `quartet check --effective` prints what is in force and where each value came from.
 - An option of `quartet.conf` can be overridden from the environment: `QUARTET__SIP__REALM=example.org` is `realm` of `[sip]`,
   `QUARTET__NETWORK__HUB__LISTEN` is `listen` of `[network.hub]`. Lists are separated by commas; in the id of a plugin `_`
   stands for `-`: `QUARTET__PLUGINS__OPTIONS__CODEC_OPUS__BITRATE=24000`.

@@ -29,6 +29,14 @@ pub struct Loaded {
     pub(super) values: Values,
 }
 
+impl Loaded {
+    /// Where an option of quartet.conf was said, as `sip.listen`; the file if it is at its default.
+    pub fn place(&self, path: &str) -> Place {
+        let said = self.values.get(path).and_then(|checked| checked.place.clone());
+        said.unwrap_or_else(|| Place::File(self.settings.folder.join(ConfFile::Quartet.name())))
+    }
+}
+
 /// Finds the conf folder: the one given, else `$QUARTET_CONF`, `./conf`, `/etc/quartet`.
 ///
 /// # Errors

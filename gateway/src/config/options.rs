@@ -170,6 +170,14 @@ pub(super) const LATER: &[(&str, &str)] = &[
         "limits.failures_window",
         "failures_window is gone: login_interval says how often a login is judged after too many failed; remove the line",
     ),
+    (
+        "phone.password",
+        "no password stands here: run `quartet passwd USER` and write the password_hash that it prints",
+    ),
+    (
+        "phone.secret",
+        "no password stands here: run `quartet passwd USER` and write the password_hash that it prints",
+    ),
     ("phone.srtp", "SRTP towards phones comes later; remove the line"),
     ("phone.require_srtp", "SRTP towards phones comes later; remove the line"),
 ];

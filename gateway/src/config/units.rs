@@ -335,6 +335,9 @@ impl FromStr for Ports {
         if first < 1024 {
             return Err(format!("begins at {first}; media ports must be 1024 or higher"));
         }
+        if last < first {
+            return Err(format!("is reversed; write \"{last}-{first}\""));
+        }
         // A call without rtcp-mux takes two ports on each side.
         if u32::from(last) < u32::from(first) + 3 {
             return Err(format!(

@@ -140,6 +140,9 @@ pub(super) fn callers(text: &str) -> Result<(), String> {
 
 /// A pattern of numbers.
 pub(super) fn pattern(text: &str) -> Result<(), String> {
+    if let Some(sentence) = crate::route::foreign(text) {
+        return Err(sentence);
+    }
     text.parse::<Pattern>().map(drop).map_err(|error| error.to_string())
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 pub mod addresses;
 pub mod compute;
 pub mod control;
+pub mod machine;
 pub mod media_worker;
 mod names;
 mod reload;
@@ -19,7 +20,7 @@ pub mod sip;
 pub mod startup;
 mod status;
 pub mod store;
-mod unserved;
+pub mod unserved;
 pub mod watchdog;
 pub mod websocket;
 

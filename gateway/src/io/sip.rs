@@ -227,7 +227,7 @@ async fn read(local: SocketAddr, socket: Arc<UdpSocket>, received: mpsc::Sender<
 }
 
 /// Replaces wildcards by the addresses of this machine that fit them.
-fn expand(listen: &[SocketAddr], machine: &[IpAddr]) -> BTreeSet<SocketAddr> {
+pub(super) fn expand(listen: &[SocketAddr], machine: &[IpAddr]) -> BTreeSet<SocketAddr> {
     let mut all = BTreeSet::new();
     for address in listen {
         if address.ip().is_unspecified() {

@@ -112,7 +112,7 @@ pub(super) fn hub_limits(settings: &Settings, shares: &Shares) -> hub::Limits {
 }
 
 /// The recordings that the settings name, decoded by the Opus plugin as any packet is.
-pub(super) fn prompts(choice: &config::Prompts, registry: &Arc<Registry>) -> anyhow::Result<Prompts> {
+pub fn prompts(choice: &config::Prompts, registry: &Arc<Registry>) -> anyhow::Result<Prompts> {
     match choice {
         config::Prompts::Builtin => Ok(Prompts::builtin(opus_decoder(Arc::clone(registry)))),
         config::Prompts::Folder(folder) => {

@@ -8,7 +8,7 @@ use crate::ivr::prompts::Prompts;
 use crate::plugins::Registry;
 
 /// A sentence for each.
-pub(super) fn unserved(settings: &Settings, registry: &Registry, prompts: &Prompts) -> BTreeSet<String> {
+pub fn unserved(settings: &Settings, registry: &Registry, prompts: &Prompts) -> BTreeSet<String> {
     let mut sentences = BTreeSet::new();
     for id in settings.plugins.options.keys() {
         if !registry.loaded().iter().any(|loaded| loaded.id == *id) {

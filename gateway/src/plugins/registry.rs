@@ -144,7 +144,7 @@ impl Registry {
                 }
             }
         }
-        registry.check_required(settings, &places)?;
+        registry.check_required(settings)?;
         Ok(registry)
     }
 
@@ -291,35 +291,39 @@ impl Registry {
         }
     }
 
-    fn check_required(&self, settings: &Plugins, places: &[Place]) -> Result<(), LoadError> {
-        for id in &settings.required {
-            if self.loaded.iter().any(|loaded| loaded.id == *id) {
-                continue;
-            }
-            let file_name = format!("lib{}.so", id.replace('-', "_"));
-            let refusal = self.refused.iter().find(|refusal| {
-                refusal.file.file_name().is_some_and(|name| name == file_name.as_str())
-                    || elf::read_facts(&refusal.file).is_ok_and(|facts| facts.id == *id)
-            });
-            let folders = || {
-                places
-                    .iter()
-                    .map(|place| place.path.display().to_string())
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
-            let why = refusal.map_or_else(
-                || {
-                    format!(
-                        "not found in {}; build it, copy it there, or name its folder in [plugins] path",
-                        folders()
-                    )
-                },
-                |refusal| refusal.sentence.clone(),
-            );
-            return Err(LoadError::Required { id: id.clone(), why });
+    fn check_required(&self, settings: &Plugins) -> Result<(), LoadError> {
+        let mut required = settings.required.iter();
+        required.find_map(|id| self.lacks(id, settings)).map_or(Ok(()), Err)
+    }
+
+    /// Why a plugin that is required is not there; `None` if it is.
+    #[must_use]
+    pub fn lacks(&self, id: &str, settings: &Plugins) -> Option<LoadError> {
+        if self.loaded.iter().any(|loaded| loaded.id == id) {
+            return None;
         }
-        Ok(())
+        let file_name = format!("lib{}.so", id.replace('-', "_"));
+        let refusal = self.refused.iter().find(|refusal| {
+            refusal.file.file_name().is_some_and(|name| name == file_name.as_str())
+                || elf::read_facts(&refusal.file).is_ok_and(|facts| facts.id == id)
+        });
+        let folders = || {
+            let places = places(settings).into_iter();
+            places
+                .map(|place| place.path.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let why = refusal.map_or_else(
+            || {
+                format!(
+                    "not found in {}; build it, copy it there, or name its folder in [plugins] path",
+                    folders()
+                )
+            },
+            |refusal| refusal.sentence.clone(),
+        );
+        Some(LoadError::Required { id: id.to_owned(), why })
     }
 
     /// Returns all codecs, in the order they were found.

@@ -5,12 +5,14 @@
 //!
 //! **Invariant:** the first route that matches decides, also when it leads nowhere; a call without a route is refused.
 
+mod foreign;
 mod pattern;
 mod target;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+pub(crate) use foreign::foreign;
 pub use pattern::{Captures, Pattern, PatternError};
 pub use target::{Callers, Target, TargetError, Template};
 

@@ -1,0 +1,84 @@
+//! What this machine makes of the settings before anything runs, for `quartet check`: addresses, ports, who can read hashes.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use super::addresses::MachineAddresses;
+use super::sip::expand;
+use super::{cannot_listen, is_not_there_yet};
+use crate::config::{Addresses, Settings};
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is about.
+    pub about: About,
+    /// What is so, and what to do.
+    pub sentence: String,
+    /// The gateway would not start.
+    pub is_error: bool,
+}
+
+/// What a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// An option of quartet.conf, as `sip.listen`.
+    Option(&'static str),
+    /// A file.
+    File(PathBuf),
+}
+
+/// Looks at the machine. Ports are bound for a moment, unless a gateway runs with these files: then they are its own.
+pub fn look(settings: &Settings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut found = |option, scheme: &str, address: SocketAddr, name: &str, error: &std::io::Error| {
+        let comes = is_not_there_yet(error);
+        let more = if comes { "; until then it is waited for" } else { "" };
+        findings.push(Finding {
+            about: About::Option(option),
+            sentence: format!("{}{more}", cannot_listen(scheme, address, error, name)),
+            is_error: !comes,
+        });
+    };
+    if UnixStream::connect(&settings.control.path).is_err() {
+        let listen: Vec<_> = settings.sip.listen.iter().map(|listen| listen.address).collect();
+        let machine = MachineAddresses::read().unwrap_or_default();
+        for address in expand(&listen, &machine.all) {
+            if let Err(error) = UdpSocket::bind(address) {
+                found("sip.listen", "udp", address, "[sip] listen", &error);
+            }
+        }
+        let hub = settings.network.hub.listen.address;
+        if let Err(error) = TcpListener::bind(hub) {
+            found("network.hub.listen", "http", hub, "[network.hub] listen", &error);
+        }
+    }
+    if let Addresses::Listed(listed) = &settings.media.addresses {
+        for address in listed.iter().map(|ip| SocketAddr::new(*ip, 0)) {
+            if let Err(error) = UdpSocket::bind(address) {
+                found("media.addresses", "udp", address, "[media] addresses", &error);
+            }
+        }
+    }
+    findings.extend(readable_hashes(settings));
+    findings
+}
+
+/// Whether others may read what guesses of passwords can be tried on.
+fn readable_hashes(settings: &Settings) -> Option<Finding> {
+    let phones = settings.folder.join("phones.conf");
+    let mode = |path: &PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
+    let is_reached = mode(&settings.folder) & 0o001 != 0;
+    let is_readable = !settings.phones.is_empty() && is_reached && mode(&phones) & 0o004 != 0;
+    is_readable.then(|| Finding {
+        sentence: format!(
+            "can be read by everybody (mode {:04o}), and password hashes stand in it: chmod o-r {}",
+            mode(&phones) & 0o7777,
+            phones.display()
+        ),
+        about: About::File(phones),
+        is_error: false,
+    })
+}
