@@ -121,11 +121,22 @@ impl Trusted {
         faults
     }
 
+    /// What is wrong with a folder whose files are made while we run: with the sticky bit as well somebody else could make one of
+    /// them first.
+    pub fn shared(&self, folder: &Path) -> Option<Fault> {
+        let meta = fs::metadata(folder).ok()?;
+        self.fault_of_mode(folder.to_owned(), &meta, meta.mode())
+    }
+
     fn fault(&self, path: PathBuf, meta: &Metadata) -> Option<Fault> {
+        let mode = if mode_is_void(meta) { 0 } else { meta.mode() };
+        self.fault_of_mode(path, meta, mode)
+    }
+
+    fn fault_of_mode(&self, path: PathBuf, meta: &Metadata, mode: u32) -> Option<Fault> {
         let reason = if !self.users.contains(&meta.uid()) {
             FaultReason::Owner { owner: meta.uid() }
         } else {
-            let mode = if mode_is_void(meta) { 0 } else { meta.mode() };
             let group = mode & GROUP_WRITE != 0 && !self.groups.contains(&meta.gid());
             let others = mode & OTHERS_WRITE != 0;
             if self.everybody || (!group && !others) {

@@ -174,7 +174,7 @@ fn a_strangers_folder_is_refused_by_every_verb_that_reads_it() {
     let state = conf.join("state");
     std::fs::create_dir_all(&state).expect("a folder");
     mode(&state, 0o700);
-    let kept = ["quartet.db", "quartet.db-wal", "cdr.jsonl"].map(|name| state.join(name));
+    let kept = ["quartet.db", "quartet.db-wal", "quartet.db-journal", "cdr.jsonl"].map(|name| state.join(name));
     kept.iter().for_each(|file| private_file(file, ""));
     for path in kept.iter().chain([&state]) {
         let shut = std::fs::metadata(path).expect("it is there").permissions().mode();
@@ -190,6 +190,16 @@ fn a_strangers_folder_is_refused_by_every_verb_that_reads_it() {
         }
         mode(path, shut);
     }
+    // In a folder with the sticky bit everybody may put a journal beside the state file, and SQLite would play it.
+    mode(&state, 0o1777);
+    for verb in [&["check"][..], &["run", "--until-stdin-closes"]] {
+        let (code, text) = run(verb);
+        assert!(
+            code == Some(1) && text.contains("everybody (mode 1777)"),
+            "{verb:?}: {text}"
+        );
+    }
+    mode(&state, 0o700);
     if std::os::unix::fs::chown(&state, Some(12_345), None).is_ok() {
         let (code, text) = run(&["run", "--until-stdin-closes"]);
         assert!(code == Some(1) && text.contains("belongs to user 12345"), "{text}");

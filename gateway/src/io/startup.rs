@@ -41,14 +41,17 @@ pub fn state_faults(settings: &Settings) -> Vec<Fault> {
         PathBuf::from(path)
     };
     let (store, records) = (&settings.store.path, &settings.cdr.path);
-    let mut paths: Vec<PathBuf> = ["", "-wal", "-shm", ".lock"]
+    let mut paths: Vec<PathBuf> = ["", "-wal", "-shm", "-journal", ".lock"]
         .iter()
         .map(|end| with(store, end))
         .collect();
     paths.extend(["", ".torn"].iter().map(|end| with(records, end)));
     paths.extend(settings.control.path.parent().map(Path::to_owned));
-    let mut faults: Vec<Fault> = Vec::new();
-    for fault in paths.iter().flat_map(|path| Trusted::by_this_process().faults(path)) {
+    let trusted = Trusted::by_this_process();
+    // SQLite believes what lies beside its file, whenever it looks: nobody else may put a file there.
+    let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut faults: Vec<Fault> = trusted.shared(folder.unwrap_or(Path::new("."))).into_iter().collect();
+    for fault in paths.iter().flat_map(|path| trusted.faults(path)) {
         // A device, as /dev/stdout for the records, is nobody's file.
         let is_device = std::fs::metadata(&fault.path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir());
         if !is_device && !faults.contains(&fault) {

@@ -33,8 +33,10 @@ const SIGNALLED_NS: u64 = 1_000_000_000;
 const CLOCK_SET_NS: u64 = 1_000_000_000;
 /// Packets after a BYE that show that it was forged, or overtaken by the last ones.
 const AFTER_BYE: u8 = 2;
-/// SSRCs on probation at a time: a flood of forged ones must not keep a real one from its second packet.
-const MAX_PROBATION: usize = 4;
+/// Unknown SSRCs on probation at a time, each for as long as the longest usual packets are apart: a flood of forged ones must not
+/// keep a real one from its second packet. At 3,000 a second one packet of five finds a place, and the next one is in sequence.
+const MAX_PROBATION: usize = 64;
+const PROBATION_NS: u64 = 100_000_000;
 /// Streams remembered that were heard before.
 const MAX_DISPLACED: usize = 4;
 /// SSRCs that signalling may announce; as many as SRTP takes.
@@ -65,8 +67,8 @@ pub enum Verdict {
 pub struct StreamFilter {
     clock: u32,
     current: Option<Stream>,
-    /// Heard before the current one, the oldest first.
-    displaced: Vec<u32>,
+    /// Heard before the current one, the oldest first. Each has a probation of its own: no flood of others ends it.
+    displaced: Vec<Displaced>,
     probation: Vec<Probation>,
     /// What signalling has announced and was not heard yet.
     announced: Vec<u32>,
@@ -89,6 +91,13 @@ struct Stream {
     candidate: Option<u16>,
     /// It has said BYE: how many packets more show that it has not.
     over: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Displaced {
+    ssrc: u32,
+    /// The number that would be in sequence.
+    next: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -172,11 +181,17 @@ impl StreamFilter {
 
     /// A packet of an SSRC that is not the one that is heard.
     fn other(&mut self, packet: &Packet<'_>, speech: bool, now_ns: u64) -> Verdict {
-        let in_sequence = self.is_in_sequence(packet, now_ns);
+        let displaced = self.displaced.iter().position(|other| other.ssrc == packet.ssrc);
+        let in_sequence = match displaced {
+            Some(place) => {
+                let next = self.displaced[place].next.replace(packet.sequence.wrapping_add(1));
+                next == Some(packet.sequence)
+            }
+            None => self.is_in_sequence(packet, now_ns),
+        };
         let settled = self.settled_ns <= now_ns;
         let open = self.open && !settled;
         let announced = self.announced.contains(&packet.ssrc);
-        let displaced = self.displaced.iter().position(|ssrc| *ssrc == packet.ssrc);
         let Some(stream) = &self.current else {
             return self.begin(packet, speech, now_ns);
         };
@@ -186,7 +201,10 @@ impl StreamFilter {
         if !(announced || open || free || back) {
             return Verdict::Refused;
         }
-        let before = stream.ssrc;
+        let before = Displaced {
+            ssrc: stream.ssrc,
+            next: None,
+        };
         match displaced {
             // Whoever came after it was not the peer.
             Some(place) => self.displaced.truncate(place),
@@ -232,8 +250,12 @@ impl StreamFilter {
         }
         if self.probation.len() < MAX_PROBATION {
             self.probation.push(seen);
-        } else if let Some(oldest) = self.probation.iter_mut().min_by_key(|other| other.heard_ns) {
-            *oldest = seen;
+        } else if let Some(over) = self
+            .probation
+            .iter_mut()
+            .find(|other| now_ns.saturating_sub(other.heard_ns) >= PROBATION_NS)
+        {
+            *over = seen;
         }
         false
     }

@@ -322,21 +322,45 @@ fn many_forgers_in_a_pause_do_not_make_the_phone_forgotten() {
     assert_eq!(line.hear(&mut phone), Verdict::Restarted);
 }
 
-#[test]
-fn a_flood_of_ssrcs_does_not_keep_a_real_change_out() {
-    let (mut line, _) = Line::talking();
+/// A second of a flood: so many forged SSRCs, each once, between two packets of the source; how long it was not heard.
+fn until_heard_in_a_flood(line: &mut Line, source: &mut Source, a_packet: u32) -> u64 {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let mut music = Source::new(8);
     let from = line.now_ns;
-    // As many forged SSRCs between two packets as there are places, less the one that is the music's.
-    while line.hear(&mut music) == Verdict::Refused {
-        for _ in 1..MAX_PROBATION {
-            line.now_ns += STEP / 4;
+    while line.hear(source) == Verdict::Refused {
+        for _ in 0..a_packet {
+            line.now_ns += STEP / u64::from(a_packet);
             assert_eq!(line.hear(&mut Source::new(rng.next_u32())), Verdict::Refused);
         }
-        line.now_ns += STEP / 4;
+        assert!(line.now_ns - from < 5_000 * MS, "{a_packet}");
     }
-    assert_eq!(line.now_ns - from, MIN_SILENT_NS);
+    line.now_ns - from
+}
+
+#[test]
+fn a_flood_of_ssrcs_does_not_keep_a_real_change_out() {
+    // 50, 300, 1,000 and 3,000 a second.
+    for (a_packet, within) in [(1, 220), (6, 220), (20, 400), (60, 1_000)] {
+        let (mut line, _) = Line::talking();
+        let waited = until_heard_in_a_flood(&mut line, &mut Source::new(8), a_packet);
+        assert!(
+            waited <= within * MS,
+            "{a_packet} between two packets: {} ms",
+            waited / MS
+        );
+    }
+}
+
+/// Seen: a forger spoke in the phone's first pause, then kept it out with SSRCs at random.
+#[test]
+fn no_flood_keeps_a_phone_from_its_place_after_a_pause() {
+    for a_packet in [6, 60, 600] {
+        let (mut line, mut phone) = Line::talking();
+        let mut forger = Source::new(66);
+        phone.pause(1_000 * MS);
+        assert!(line.until_heard(&mut forger, 1_000 * MS).is_some());
+        let waited = until_heard_in_a_flood(&mut line, &mut phone, a_packet);
+        assert!(waited <= STEP, "not its second packet, but after {} ms", waited / MS);
+    }
 }
 
 #[test]
