@@ -85,6 +85,8 @@ pub(in crate::sip) struct Registrar {
     deadlines: BTreeSet<(Instant, u64, String)>,
     /// Peers that phones are reached as, or registered from: asked for each request of a stranger.
     peers: BTreeSet<(Peer, String, u64)>,
+    /// The same with where the phones are, behind proxies.
+    origins: BTreeSet<(Peer, IpAddr, String, u64)>,
     next: u64,
 }
 
@@ -253,6 +255,21 @@ impl Registrar {
         users.find(|user| self.is_registered_from(peer, user))
     }
 
+    /// The same, and from there behind it.
+    pub(in crate::sip) fn account_from(&self, peer: Peer, origin: IpAddr) -> Option<&str> {
+        let here = self.origins.range((peer, origin, String::new(), 0)..);
+        let mut users = here
+            .take_while(|(at, from, ..)| (*at, *from) == (peer, origin))
+            .map(|(_, _, user, _)| user.as_str());
+        users.find(|user| self.is_registered_from(peer, user))
+    }
+
+    /// Whether some phone that is there, behind this peer or the peer itself, is reached as it or registered as it.
+    pub(in crate::sip) fn reaches_from(&self, peer: Peer, origin: IpAddr) -> bool {
+        let found = self.origins.range((peer, origin, String::new(), 0)..).next();
+        found.is_some_and(|(at, from, ..)| (*at, *from) == (peer, origin))
+    }
+
     /// Whether a REGISTER of this account came from this peer: that is proven. A Contact may name any port of its host.
     pub(in crate::sip) fn is_registered_from(&self, peer: Peer, user: &str) -> bool {
         let bindings = self.bindings.get(user).map(Vec::as_slice).unwrap_or_default();
@@ -295,12 +312,14 @@ impl Registrar {
             self.deadlines.remove(&(b.contact.expires, b.id, user.to_owned()));
             for peer in [b.contact.five_tuple.peer(), b.source.peer()] {
                 self.peers.remove(&(peer, user.to_owned(), b.id));
+                self.origins.remove(&(peer, b.contact.origin, user.to_owned(), b.id));
             }
         }
         for b in &bindings {
             self.deadlines.insert((b.contact.expires, b.id, user.to_owned()));
             for peer in [b.contact.five_tuple.peer(), b.source.peer()] {
                 self.peers.insert((peer, user.to_owned(), b.id));
+                self.origins.insert((peer, b.contact.origin, user.to_owned(), b.id));
             }
         }
         if !bindings.is_empty() {

@@ -1,5 +1,6 @@
 //! Who may: challenges, logins, failed ones, and who is trusted within a dialog.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::Endpoint;
@@ -22,11 +23,11 @@ impl Endpoint {
         let is_register = request.method == Method::Register;
         let named = if is_register { &request.to } else { &request.from };
         let named = named.uri.user_unescaped();
-        // A phone that hides its name, or shows another, is challenged as the account that is registered there.
-        let at_home = self.registrar.account_at(head.five_tuple.peer());
-        let at_home = at_home
-            .filter(|_| !self.accounts.contains_key(&named))
-            .map(str::to_owned);
+        // A phone that hides its name, or shows another, is challenged as the account that is registered there. Nobody registers so:
+        // whoever tries names would be told which there are.
+        let hides = !is_register && !self.accounts.contains_key(&named);
+        let at_home = self.registrar.account_from(head.five_tuple.peer(), head.origin);
+        let at_home = at_home.filter(|_| hides).map(str::to_owned);
         let user = self.authenticate(now, request, head, at_home.as_ref().unwrap_or(&named))?;
         // Credentials say who calls, whatever From shows; but nobody registers for another.
         if is_register && user != named {
@@ -45,9 +46,7 @@ impl Endpoint {
         let Some(dialog) = self.dialogs.get(key) else {
             return false;
         };
-        // Who speaks through the same proxy as the peer, but from elsewhere, is not the peer by that.
-        let is_elsewhere = head.origin != head.five_tuple.remote.ip() && head.origin != dialog.origin;
-        if !is_elsewhere && self.is_trusted(dialog, head.five_tuple) {
+        if self.is_trusted(dialog, head.five_tuple, head.origin) {
             return true;
         }
         let Some(account) = dialog.account.clone() else {
@@ -65,7 +64,11 @@ impl Endpoint {
     }
 
     /// Whether this address is the peer's, without a login.
-    pub(super) fn is_trusted(&self, dialog: &Dialog, source: FiveTuple) -> bool {
+    pub(super) fn is_trusted(&self, dialog: &Dialog, source: FiveTuple, origin: IpAddr) -> bool {
+        // Who speaks through the same proxy as the peer, but from elsewhere, is not the peer by that.
+        if origin != source.remote.ip() && origin != dialog.origin {
+            return false;
+        }
         let is_registered = |account: &String| self.registrar.reaches(source.peer(), Some(account));
         dialog.peer.peer() == source.peer()
             || dialog

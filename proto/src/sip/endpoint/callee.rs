@@ -95,7 +95,7 @@ impl Endpoint {
     /// from, and from where the dialog's requests are trusted.
     pub(super) fn on_cancel(&mut self, now: Instant, request: &Request, head: &Head) {
         let found = self.server_transactions.find(&ServerKey::cancelled(request));
-        let Some(id) = found.filter(|id| self.may_cancel(*id, head.five_tuple)) else {
+        let Some(id) = found.filter(|id| self.may_cancel(*id, head)) else {
             return self.respond_stateless(now, head, 481, None, Vec::new());
         };
         self.respond_stateless(now, head, 200, None, Vec::new());
@@ -119,13 +119,14 @@ impl Endpoint {
         }
     }
 
-    fn may_cancel(&self, invite: u64, source: FiveTuple) -> bool {
+    fn may_cancel(&self, invite: u64, head: &Head) -> bool {
         let Some(transaction) = self.server_transactions.get(invite) else {
             return false;
         };
         let dialog = transaction.dialog.and_then(|key| self.dialogs.get(key));
-        transaction.head.five_tuple.peer() == source.peer()
-            || dialog.is_some_and(|dialog| self.is_trusted(dialog, source))
+        let asked = &transaction.head;
+        (asked.five_tuple.peer(), asked.origin) == (head.five_tuple.peer(), head.origin)
+            || dialog.is_some_and(|dialog| self.is_trusted(dialog, head.five_tuple, head.origin))
     }
 
     /// The caller has our 2xx.
@@ -135,7 +136,8 @@ impl Endpoint {
     pub(super) fn on_ack(&mut self, now: Instant, request: &Request, source: FiveTuple) {
         let Some(key) = self.dialogs.of(request) else { return };
         let Some(dialog) = self.dialogs.get(key) else { return };
-        let is_trusted = self.is_trusted(dialog, source);
+        let origin = self.origin_of(&request.headers, source.remote.ip());
+        let is_trusted = self.is_trusted(dialog, source, origin);
         let is_ours = |response: &Unacknowledged| response.cseq == request.cseq && (is_trusted || !response.is_offer);
         if !dialog.unacknowledged.as_ref().is_some_and(is_ours) {
             return;

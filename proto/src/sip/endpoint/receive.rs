@@ -7,7 +7,7 @@ use tracing::trace;
 
 use super::{ALLOW, Endpoint};
 use crate::net::{FiveTuple, Receive};
-use crate::sip::message::{Malformed, Message, Method, Request, Response, Scheme, Via};
+use crate::sip::message::{Headers, Malformed, Message, Method, Request, Response, Scheme, Via};
 use crate::sip::registrar::Registrar;
 use crate::sip::response::Head;
 use crate::sip::timers::{Owner, TimerHandle};
@@ -50,8 +50,7 @@ impl Endpoint {
             return self.on_ack(now, request, input.five_tuple);
         }
         let mut head = Head::of(request, input);
-        let is_trusted = |ip: IpAddr| self.config.trusted_proxies.iter().any(|network| network.contains(&ip));
-        head.origin = Via::origin(&request.headers, head.origin, is_trusted);
+        head.origin = self.origin_of(&request.headers, head.origin);
         if head.size() > MAX_KEPT {
             return self.respond_stateless(now, &head, 513, None, Vec::new());
         }
@@ -73,6 +72,12 @@ impl Endpoint {
             Method::Bye | Method::Info | Method::Update => self.respond_stateless(now, &head, 481, None, Vec::new()),
             Method::Ack | Method::NotAllowed | Method::Unknown => {}
         }
+    }
+
+    /// Where a request began that came from this address.
+    pub(super) fn origin_of(&self, headers: &Headers, source: IpAddr) -> IpAddr {
+        let is_trusted = |ip: IpAddr| self.config.trusted_proxies.iter().any(|network| network.contains(&ip));
+        Via::origin(headers, source, is_trusted)
     }
 
     /// Takes a request of a transaction that exists; `true`: it is an ACK that belongs to a dialog.

@@ -53,9 +53,10 @@ impl Endpoint {
         reason: Option<&str>,
         extra: Vec<(&'static str, String)>,
     ) {
-        let is_stranger = !self.registrar.reaches(head.five_tuple.peer(), None);
-        if is_stranger && !self.strangers.may_respond(now, head.five_tuple.remote.ip()) {
-            return trace!(source = %head.five_tuple.remote, status, "too many responses to this source");
+        // Behind a proxy that is trusted each source counts for itself, and so does a phone that is registered there.
+        let is_stranger = !self.registrar.reaches_from(head.five_tuple.peer(), head.origin);
+        if is_stranger && !self.strangers.may_respond(now, head.origin) {
+            return trace!(source = %head.origin, status, "too many responses to this source");
         }
         let mut mac = Hmac::<Sha256>::new_from_slice(&*self.tag_key).expect("HMAC takes keys of any length");
         mac.update(head.fingerprint().as_bytes());

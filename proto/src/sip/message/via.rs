@@ -1,7 +1,7 @@
 //! `Via`: who sent a request and where its response goes (RFC 3261 §18.2, RFC 3581). Ours, since rsip reads no IPv6 here.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Headers;
 use super::address::{header_params, is_token, quote};
@@ -63,8 +63,11 @@ impl Via {
                 break;
             }
             let Some(via) = Self::parse(text) else { break };
-            let received = param(&via.params, "received").map(|ip| ip.trim_matches(['[', ']']).parse().ok());
-            let Some(below) = received.unwrap_or_else(|| via.ip()) else {
+            let received = param(&via.params, "received");
+            // What cannot be read is written by whoever would be taken for the proxy: it is from nowhere.
+            let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+            let received = received.map(|ip| ip.trim_matches(['[', ']']).parse().unwrap_or(nowhere));
+            let Some(below) = received.or_else(|| via.ip()) else {
                 break;
             };
             origin = below;

@@ -460,3 +460,158 @@ pub(super) fn another_phone_of_the_proxy_is_not_the_peer() {
     world.inject(GATEWAY, PROXY, within("BYE", "203.0.113.5", 11).as_bytes());
     assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Bye { .. }]));
 }
+
+/// As [`another_phone_of_the_proxy_is_not_the_peer`], for what cannot be challenged: an answer in an ACK moved the audio, and a CANCEL
+/// ended the call.
+#[test]
+pub(super) fn another_phone_of_the_proxy_neither_answers_nor_cancels() {
+    let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;branch=z9hG4bKa";
+    let strangers = [
+        "203.0.113.66",
+        // What the proxy would have written over; else it would be taken for the proxy itself.
+        "nowhere",
+    ];
+    let within = |ok: &str, method: &str, branch: &str, home: &str, cseq: u32, body: &str| {
+        let line = |name: &str| ok.lines().find(|l| l.starts_with(name)).unwrap().to_owned();
+        format!(
+            "{method} sip:200@quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch={branch}\r\n\
+             Via: SIP/2.0/UDP 192.168.1.7;received={home};branch=z9hG4bKa\r\nFrom: <sip:100@x>;tag=t\r\n{}\r\n{}\r\nCSeq: {cseq} {method}\r\n\
+             {SDP}Content-Length: {}\r\n\r\n{body}",
+            line("To:"),
+            line("Call-ID:"),
+            body.len()
+        )
+    };
+    let last = |world: &World, start: &str| world.packets.iter().rfind(|p| p.starts_with(start)).unwrap().clone();
+    // Its INVITE has no offer: ours is answered in the ACK.
+    let mut world = behind_a_proxy();
+    through(&mut world, "INVITE", 1, phone, "secret");
+    let theirs = world.incoming(GATEWAY);
+    world.accept(GATEWAY, theirs);
+    let ok = last(&world, "SIP/2.0 200");
+    world.events(GATEWAY);
+    for home in strangers {
+        world.inject(
+            GATEWAY,
+            PROXY,
+            within(&ok, "ACK", "z9hG4bKx", home, 2, "evil!").as_bytes(),
+        );
+        assert_eq!(world.events(GATEWAY), [], "{home}");
+    }
+    world.inject(
+        GATEWAY,
+        PROXY,
+        within(&ok, "ACK", "z9hG4bKy", "203.0.113.5", 2, "mine").as_bytes(),
+    );
+    let body = Some(b"mine".to_vec());
+    assert_eq!(world.events(GATEWAY), [SipEvent::Confirmed { dialog: theirs, body }]);
+    for (n, home) in strangers.iter().enumerate() {
+        let bye = within(&ok, "BYE", &format!("z9hG4bKb{n}"), home, 10 + n as u32, "");
+        world.inject(GATEWAY, PROXY, bye.as_bytes());
+        assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"), "{home}");
+    }
+    // A call that rings.
+    let mut world = behind_a_proxy();
+    through(&mut world, "INVITE", 1, phone, "secret");
+    let trying = last(&world, "SIP/2.0 100");
+    world.events(GATEWAY);
+    for (home, status) in [(strangers[0], 481), (strangers[1], 481), ("203.0.113.5", 200)] {
+        world.inject(
+            GATEWAY,
+            PROXY,
+            within(&trying, "CANCEL", "z9hG4bKp2", home, 2, "").as_bytes(),
+        );
+        let said = world.packets.iter().rfind(|p| p.contains(" CANCEL\r\n")).unwrap();
+        assert!(said.starts_with(&format!("SIP/2.0 {status}")), "{home}: {said}");
+    }
+    assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Cancelled { .. }]));
+}
+
+/// Behind a proxy each source has its own responses, and none is answered for the sake of another's registration.
+#[test]
+pub(super) fn a_flood_behind_a_proxy_is_one_strangers_flood() {
+    let mut world = behind_a_proxy();
+    let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;branch=z9hG4bKa";
+    through(&mut world, "REGISTER", 1, phone, "secret");
+    let ask = |home: &str, n: u32| {
+        format!(
+            "OPTIONS sip:200@quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKo{n}{home}\r\n\
+             Via: SIP/2.0/UDP 192.168.1.9;received={home};branch=z9hG4bKa\r\nFrom: <sip:9@x>;tag=t\r\nTo: <sip:200@x>\r\n\
+             Call-ID: {home}{n}\r\nCSeq: 1 OPTIONS\r\nX-Room: {}\r\n\r\n",
+            "x".repeat(200)
+        )
+    };
+    let answered = |world: &mut World, home: &str, count: u32| {
+        world.packets.clear();
+        for n in 0..count {
+            world.inject(GATEWAY, PROXY, ask(home, n).as_bytes());
+        }
+        world.packets.len()
+    };
+    assert_eq!(
+        answered(&mut world, "203.0.113.66", 1_000),
+        60,
+        "a second's worth and a burst"
+    );
+    assert_eq!(
+        answered(&mut world, "203.0.113.67", 10),
+        10,
+        "another's are not used up"
+    );
+    assert_eq!(
+        answered(&mut world, "203.0.113.5", 100),
+        100,
+        "the phone that is registered"
+    );
+}
+
+/// Whoever is registered there, names that are no account have the challenges of such names.
+#[test]
+pub(super) fn no_name_is_told_by_the_account_that_is_registered_there() {
+    let only_md5 = |user: &str| Account {
+        ha1: Ha1 {
+            sha256: None,
+            ..account(user, "secret").ha1
+        },
+        ..account(user, "secret")
+    };
+    let shape = |world: &mut World, source: &str, method: &str, name: &str, home: &str| {
+        let message = format!(
+            "{method} sip:200@quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bK{name}{method}{home}\r\n\
+             Via: SIP/2.0/UDP 192.168.1.9;received={home};branch=z9hG4bKa\r\nFrom: <sip:{name}@x>;tag=t\r\nTo: <sip:{name}@x>\r\n\
+             Call-ID: {name}{method}{home}\r\nCSeq: 1 {method}\r\nContact: <sip:{name}@192.168.1.9>\r\nX-Room: {}\r\n\r\n",
+            "x".repeat(300)
+        );
+        world.inject(GATEWAY, source, message.as_bytes());
+        world.packets.last().unwrap().contains("SHA-256")
+    };
+    let mut shapes = Vec::new();
+    for registered in [false, true] {
+        let mut world = behind_a_proxy();
+        world.gateway().set_challenge_key(Zeroizing::new([7; 32]));
+        let accounts = [
+            only_md5("101"),
+            only_md5("102"),
+            only_md5("103"),
+            account("100", "secret"),
+        ];
+        world.gateway().set_accounts(accounts.to_vec());
+        if registered {
+            let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;branch=z9hG4bKa";
+            through(&mut world, "REGISTER", 1, phone, "secret");
+        }
+        let names: Vec<String> = (200..215).map(|n| n.to_string()).collect();
+        let all = |world: &mut World, method: &str, home: &str| {
+            names
+                .iter()
+                .map(|name| shape(world, PROXY, method, name, home))
+                .collect::<Vec<_>>()
+        };
+        shapes.push([
+            all(&mut world, "REGISTER", "203.0.113.5"),
+            all(&mut world, "REGISTER", "203.0.113.66"),
+            all(&mut world, "INVITE", "203.0.113.67"),
+        ]);
+    }
+    assert_eq!(shapes[0], shapes[1]);
+}
