@@ -173,7 +173,7 @@ impl Exchange {
     ) -> Result<Vec<(config::Phone, Contact)>, Cause> {
         let free: Vec<_> = users
             .iter()
-            .filter(|user| !self.is_busy(user))
+            .filter(|user| !self.is_busy(user) && !self.is_crowded_by(caller, user))
             .filter_map(|user| self.phone(user))
             .collect();
         let called: Vec<_> = free
@@ -401,6 +401,13 @@ impl Exchange {
 
     fn is_busy(&self, user: &str) -> bool {
         self.has_enough(|call| call.has_phone(user))
+    }
+
+    /// Whether this caller's unanswered calls have half of the phone's places: the others reach it.
+    fn is_crowded_by(&self, caller: &str, user: &str) -> bool {
+        let rings = |call: &&Call| call.is_from_outside(caller) && call.has_phone(user) && !call.engages(user);
+        let share = (self.settings.limits.calls_per_phone / 2).max(1);
+        self.calls.values().filter(rings).count() >= share as usize
     }
 
     pub(super) fn phone(&self, user: &str) -> Option<config::Phone> {

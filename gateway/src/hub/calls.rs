@@ -74,6 +74,15 @@ impl Calls {
         self.by_conn.get(&conn).map_or(0, BTreeSet::len)
     }
 
+    /// Who calls this connection and is not answered yet, once for each call.
+    pub(super) fn ringing_at(&self, conn: ConnKey) -> impl Iterator<Item = ConnKey> + '_ {
+        let ids = self.by_conn.get(&conn).into_iter().flatten();
+        let calls = ids.filter_map(|id| self.calls.get(id));
+        calls
+            .filter(move |call| call.caller != conn && matches!(call.stage, Stage::Ringing(_)))
+            .map(|call| call.caller)
+    }
+
     /// Opens a call from `caller` to `devices`, which is not empty; `request.from` must be filled in.
     pub(super) fn request(
         &mut self,

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 /// The bounds of a hub. The defaults suit one gateway with some hundred users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections.
+    /// Connections whose hello was accepted.
     pub sessions: usize,
-    /// Open connections of one source address (of one /64 for IPv6).
+    /// Such connections of one source address (of one /64 for IPv6).
     pub sessions_per_source: usize,
-    /// Connections of one source address that have not said hello yet.
+    /// Connections that have not said hello yet; one more takes the place of the oldest.
+    pub pending: usize,
+    /// The same, of one source address.
     pub pending_per_source: usize,
     /// Connections of one account.
     pub devices_per_account: usize,
@@ -48,7 +50,8 @@ impl Default for Limits {
         Self {
             sessions: 4096,
             sessions_per_source: 64,
-            pending_per_source: 8,
+            pending: 256,
+            pending_per_source: 16,
             devices_per_account: 8,
             calls: 4096,
             calls_per_session: 8,
@@ -86,18 +89,18 @@ pub(super) struct Sources {
 const MAX_REMEMBERED: usize = 8192;
 
 impl Sources {
-    /// Counts a connection; `false` if the source has too many.
-    pub(super) fn open(&mut self, now: Instant, source: IpAddr, limits: &Limits) -> bool {
-        if self.table.len() >= limits.sessions + MAX_REMEMBERED {
+    /// Counts a connection that has not said hello.
+    pub(super) fn open(&mut self, now: Instant, source: IpAddr, limits: &Limits) {
+        if self.table.len() >= limits.sessions + limits.pending + MAX_REMEMBERED {
             self.forget(now, limits);
         }
-        let entry = self.table.entry(source).or_default();
-        if entry.sessions >= limits.sessions_per_source || entry.pending >= limits.pending_per_source {
-            return false;
-        }
-        entry.sessions += 1;
-        entry.pending += 1;
-        true
+        self.table.entry(source).or_default().pending += 1;
+    }
+
+    /// Whether the source has all the accepted connections that it may have.
+    pub(super) fn is_full(&self, source: IpAddr, limits: &Limits) -> bool {
+        let entry = self.table.get(&source);
+        entry.is_some_and(|entry| entry.sessions >= limits.sessions_per_source)
     }
 
     /// Connections of a source that have not said hello.
@@ -105,10 +108,11 @@ impl Sources {
         self.table.get(&source).map_or(0, |source| source.pending)
     }
 
-    /// A connection said hello.
+    /// A connection's hello was accepted.
     pub(super) fn greeted(&mut self, source: IpAddr) {
         if let Some(entry) = self.table.get_mut(&source) {
             entry.pending = entry.pending.saturating_sub(1);
+            entry.sessions += 1;
         }
     }
 
@@ -117,10 +121,12 @@ impl Sources {
         let Some(entry) = self.table.get_mut(&source) else {
             return;
         };
-        entry.sessions = entry.sessions.saturating_sub(1);
-        if pending {
-            entry.pending = entry.pending.saturating_sub(1);
-        }
+        let count = if pending {
+            &mut entry.pending
+        } else {
+            &mut entry.sessions
+        };
+        *count = count.saturating_sub(1);
         if entry.is_idle(now, limits) {
             self.table.remove(&source);
         }
@@ -178,6 +184,6 @@ impl Sources {
 impl Source {
     fn is_idle(&self, now: Instant, limits: &Limits) -> bool {
         let counts = |last| now.saturating_duration_since(last) < limits.failures_window;
-        self.sessions == 0 && !self.last_failure.is_some_and(counts)
+        self.sessions + self.pending == 0 && !self.last_failure.is_some_and(counts)
     }
 }

@@ -682,15 +682,18 @@ fn half_open_calls_are_bounded() {
     for byte in 0..60 {
         codes.push(world.ask(EVE, request(id(byte), "bob")));
     }
-    assert_eq!(codes.iter().filter(|code| code.is_ok()).count(), 8);
-    assert_eq!(codes[8], Err(ErrorCode::Limit));
+    assert_eq!(codes.iter().filter(|code| code.is_ok()).count(), 4);
+    assert_eq!(codes[4], Err(ErrorCode::Limit));
     assert_eq!(codes[59], Err(ErrorCode::RateLimited));
-    assert_eq!(world.hub.calls(), 8);
-    // Bob's connection is full, but nobody else's.
-    assert_eq!(world.ask(ANNA, request(id(100), "bob")), Err(ErrorCode::Limit));
+    assert_eq!(world.hub.calls(), 4);
+    // One caller has half of bob's connection; others reach him, until it is full.
+    for byte in 100..104 {
+        world.done(ANNA, request(id(byte), "bob"));
+    }
+    assert_eq!(world.ask(ANNA, request(id(104), "bob")), Err(ErrorCode::Limit));
     world.wait(Duration::from_secs(90));
     assert_eq!((world.hub.calls(), world.hub.entries()), (0, 3));
-    world.done(ANNA, request(id(101), "bob"));
+    world.done(ANNA, request(id(110), "bob"));
 }
 
 #[test]
@@ -749,16 +752,16 @@ fn thousands_of_invitations_tried() {
 #[test]
 fn connections_are_bounded() {
     let mut world = World::with(Limits {
-        sessions: 20,
+        pending: 20,
         ..Limits::default()
     });
-    for conn in 1..=9 {
+    for conn in 1..=17 {
         world.hub.connect(world.now, ConnKey(conn), source(7));
     }
     world.drain();
     assert_eq!(
         (world.hub.sessions(), world.closed.get(&ConnKey(1))),
-        (8, Some(&CloseReason::TooMany)),
+        (16, Some(&CloseReason::TooMany)),
         "the oldest made room"
     );
     for conn in 100..1000 {
@@ -783,6 +786,39 @@ fn connections_are_bounded() {
     }
     world.hub.connect(world.now, ConnKey(3000), source(99));
     assert_eq!(world.ask(ConnKey(3000), hello("anna")), Err(ErrorCode::Limit));
+}
+
+/// Seen: forty silent WebSockets, or some of one's own office, and nobody else got in.
+#[test]
+fn connections_without_a_hello_take_no_users_place() {
+    let mut world = World::with(Limits {
+        sessions: 3,
+        sessions_per_source: 2,
+        ..Limits::default()
+    });
+    let mut next = 1_000;
+    let mut joins = |world: &mut World, from: u8| {
+        for silent in 0..300_u64 {
+            let crowd = if silent % 2 == 0 {
+                from
+            } else {
+                100 + (silent % 50) as u8
+            };
+            world
+                .hub
+                .connect(world.now, ConnKey(10_000 + next * 1_000 + silent), source(crowd));
+        }
+        next += 1;
+        world.hub.connect(world.now, ConnKey(next), source(from));
+        world.ask(ConnKey(next), hello("anna")).map(|_| ConnKey(next))
+    };
+    let first = joins(&mut world, 1).expect("the first");
+    assert!(joins(&mut world, 1).is_ok());
+    assert_eq!(joins(&mut world, 1), Err(ErrorCode::Limit), "of one source");
+    assert!(joins(&mut world, 2).is_ok());
+    assert_eq!(joins(&mut world, 3), Err(ErrorCode::Limit), "of the hub");
+    world.hub.disconnect(world.now, first);
+    assert!(joins(&mut world, 3).is_ok(), "there is room again");
 }
 
 #[test]

@@ -108,6 +108,7 @@ pub(super) fn hub_limits(settings: &Settings, shares: &Shares) -> hub::Limits {
     let limits = &settings.limits;
     hub::Limits {
         sessions: shares.hub_sessions,
+        pending: shares.hub_pending,
         call_requests_per_minute: limits.hub_requests_per_minute,
         calls_per_minute_callee: limits.calls_per_minute_callee,
         ..hub::Limits::default()

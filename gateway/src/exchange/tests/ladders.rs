@@ -253,6 +253,16 @@ fn limits_refuse_with_a_cause_each() {
     world.dial("anna");
     world.user_dials("100@gw");
     assert_eq!(world.cause(), "busy");
+    // Who rings a phone unanswered has half of its places, and others reach it.
+    let mut world = World::new("[limits]\ncalls_per_minute_callee = 100\n").registered();
+    let mut rings = |seed: u64| {
+        world.user.leg = None;
+        world.user_dials_as(seed, "100@gw");
+        world.drain();
+        world.exchange.call_count()
+    };
+    assert_eq!((0..4).map(&mut rings).collect::<Vec<_>>(), [1, 2, 2, 2]);
+    assert_eq!(world.records[0].cause, "busy");
     // A key exchange that the machine has no room for.
     let mut world = World::new("");
     world.overload = true;

@@ -1,5 +1,7 @@
-//! The hub's server as one machine: connections, hellos and limits; [`requests`] holds what may be asked after a hello.
+//! The hub's server as one machine: connections, hellos and limits; [`hello`] is what comes first, [`requests`] holds what may be asked
+//! after it.
 
+mod hello;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -7,10 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quartet_proto::hub::{
-    ClientFrame, ErrorCode, Failure, Hello, IceServer, MAX_FRAME, MAX_SIGNAL, MessageError, Name, PROTOCOL, Reply,
-    Request, ServerFrame, Welcome, WireLimits,
-};
+use quartet_proto::hub::{ClientFrame, ErrorCode, Failure, IceServer, MessageError, Name, Reply, Request, ServerFrame};
 use quartet_proto::rate::{Rate, RateLimiter, source_of};
 
 use super::calls::{Calls, Relays};
@@ -143,18 +142,21 @@ impl Rendezvous {
     /// A connection from outside was opened.
     pub fn connect(&mut self, now: Instant, conn: ConnKey, source: SocketAddr) {
         let source = source_of(source.ip());
-        // Whoever says hello at once gets in, whatever a neighbour at the same address holds open.
-        if self.sources.pending(source) >= self.config.limits.pending_per_source
-            && let Some(oldest) = self.oldest_pending_of(source)
-        {
+        // Whoever says hello at once gets in, whatever a neighbour at the same address, or a crowd, holds open without a hello: the
+        // places of users are counted apart.
+        let limits = self.config.limits;
+        let crowded = if self.sources.pending(source) >= limits.pending_per_source {
+            self.oldest_pending_of(source)
+        } else if self.hello_deadlines.len() >= limits.pending {
+            self.hello_deadlines.first().map(|(_, conn)| *conn)
+        } else {
+            None
+        };
+        if let Some(oldest) = crowded {
             self.closes.push_back((oldest, CloseReason::TooMany));
             self.disconnect(now, oldest);
         }
-        if self.sessions() >= self.config.limits.sessions || !self.sources.open(now, source, &self.config.limits) {
-            tracing::debug!(?conn, "too many connections");
-            self.closes.push_back((conn, CloseReason::TooMany));
-            return;
-        }
+        self.sources.open(now, source, &limits);
         let deadline = now + self.config.limits.hello;
         self.hello_deadlines.insert((deadline, conn));
         self.sessions
@@ -356,79 +358,6 @@ impl Rendezvous {
     #[must_use]
     pub fn is_online(&self, user: &Name) -> bool {
         self.owners.get(user).is_some_and(|owner| !owner.devices.is_empty())
-    }
-
-    fn hello(&mut self, now: Instant, conn: ConnKey, id: Option<u64>, hello: &Hello) {
-        match self.welcome(now, conn, hello) {
-            Ok(welcome) => self.answer(conn, id, Ok(Reply::Welcome(Box::new(welcome)))),
-            Err(failure) => {
-                self.answer(conn, id, Err(failure));
-                self.close(now, conn, CloseReason::Refused);
-            }
-        }
-    }
-
-    fn welcome(&mut self, now: Instant, conn: ConnKey, hello: &Hello) -> Result<Welcome, Failure> {
-        let limits = self.config.limits;
-        let source = self.sessions.get(&conn).and_then(|session| session.source);
-        let Some(protocol) = PROTOCOL.common(hello.protocol) else {
-            let message = format!("this hub speaks protocol {} to {}", PROTOCOL.min, PROTOCOL.max);
-            return Err(Failure::new(ErrorCode::Protocol, message));
-        };
-        let account = self.accounts.by_token(&hello.token.hash());
-        let Some(account) = account.filter(|account| account.user != self.config.gateway) else {
-            if let Some(source) = source {
-                // Only who does not know a token waits: nobody guesses 256 bits, and a stranger behind the same NAT must not
-                // be able to keep a user out.
-                if let Some(wait) = self.sources.hello_wait(now, source, &limits) {
-                    return Err(limited(wait));
-                }
-                let failures = self.sources.failed(now, source, &limits);
-                if let Some(failures) = self.failed_logins.note(now, source, failures) {
-                    log_failed_login(source, failures);
-                }
-            }
-            return Err(Failure::new(ErrorCode::Unauthorized, "this token is not known"));
-        };
-        self.prune_owners();
-        let Some(session) = self.sessions.get_mut(&conn) else {
-            return Err(Failure::new(ErrorCode::Order, "the connection is gone"));
-        };
-        let owner = self.owners.entry(account.user.clone()).or_default();
-        if owner.devices.len() >= limits.devices_per_account {
-            return Err(Failure::new(ErrorCode::Limit, "this account has too many connections"));
-        }
-        owner.devices.insert(conn);
-        if let State::Pending { deadline } = session.state {
-            self.hello_deadlines.remove(&(deadline, conn));
-        }
-        if let Some(source) = source {
-            self.sources.greeted(source);
-        }
-        let user = account.user.clone();
-        session.state = State::Ready(account);
-        tracing::debug!(?conn, client = hello.client.as_str(), "connected to the hub");
-        Ok(self.describe(now, protocol, user))
-    }
-
-    fn describe(&self, now: Instant, protocol: u32, account: Name) -> Welcome {
-        let limits = &self.config.limits;
-        let bound = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        let (start, unix) = self.config.epoch;
-        Welcome {
-            protocol,
-            range: PROTOCOL,
-            account,
-            limits: WireLimits {
-                frame: bound(MAX_FRAME),
-                signal: bound(MAX_SIGNAL),
-                ring: u32::try_from(limits.ring.as_secs()).unwrap_or(u32::MAX),
-                calls: bound(limits.calls_per_session),
-                requests_per_minute: limits.requests_per_minute,
-            },
-            ice_servers: self.config.ice_servers.clone(),
-            time: unix.saturating_add(now.saturating_duration_since(start).as_secs()),
-        }
     }
 
     fn relay(&mut self, relays: Relays) {

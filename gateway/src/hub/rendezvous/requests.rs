@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use quartet_proto::hub::{CallRequest, ErrorCode, Failure, Name, Request};
 use quartet_proto::rate::Rate;
 
-use super::{ConnKey, Rendezvous};
+use super::{ConnKey, Rendezvous, State};
 use crate::hub::Account;
 use crate::hub::calls::Relays;
 
@@ -104,7 +104,17 @@ impl Rendezvous {
         if devices.is_empty() {
             return Err(failure(ErrorCode::Offline));
         }
-        let devices: Vec<ConnKey> = devices.into_iter().filter(free).collect();
+        // One account's unanswered calls take half of a callee's places: the others reach it.
+        let is_its = |caller: &ConnKey| {
+            let state = self.sessions.get(caller).map(|session| &session.state);
+            matches!(state, Some(State::Ready(of)) if of.user == account.user)
+        };
+        let share = (limits.calls_per_session / 2).max(1);
+        let has_room = |device: &ConnKey| local(&conn) || self.calls.ringing_at(*device).filter(is_its).count() < share;
+        let devices: Vec<ConnKey> = devices
+            .into_iter()
+            .filter(|device| free(device) && has_room(device))
+            .collect();
         if devices.is_empty() {
             return Err(Failure::new(ErrorCode::Limit, "the callee has too many calls"));
         }

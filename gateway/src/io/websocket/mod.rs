@@ -13,7 +13,7 @@ mod pending;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
@@ -41,6 +41,8 @@ const READ_BUFFER: usize = 4 * 1024;
 /// Waits in the library for a peer that does not read, its pongs included: one frame, and those that the library gathers before
 /// it writes.
 const MAX_WRITE_BUFFER: usize = 2 * MAX_FRAME;
+/// Bytes of frames that may wait for one peer, the one that is being written included.
+const MAX_WAITING: usize = 512 * 1024;
 
 /// Pings and pongs of a peer per second, four seconds' worth at once. Each costs a turn of the thread and an answer; no client
 /// needs more than one in some seconds.
@@ -78,6 +80,7 @@ pub enum HubEvent {
 #[derive(Debug)]
 pub struct HubSender {
     frames: mpsc::Sender<String>,
+    waiting: Arc<AtomicUsize>,
     admission: Arc<Admission>,
 }
 
@@ -85,7 +88,9 @@ impl HubSender {
     /// Hands a frame to the connection without waiting. `false`: the peer does not read, and the connection is being
     /// closed.
     pub fn send(&self, text: String) -> bool {
-        let sent = self.frames.try_send(text).is_ok();
+        let size = text.len();
+        let fits = self.waiting.fetch_add(size, Ordering::Relaxed) + size <= MAX_WAITING;
+        let sent = fits && self.frames.try_send(text).is_ok();
         if !sent {
             self.admission.end("slow reader");
         }
@@ -210,8 +215,10 @@ fn refusal(status: StatusCode, sentence: &'static str) -> Response {
 async fn serve_socket(socket: WebSocket, source: SocketAddr, admission: Arc<Admission>, door: Door) {
     let conn = ConnKey(door.next.fetch_add(1, Ordering::Relaxed));
     let (frames, outgoing) = mpsc::channel(door.settings.outgoing);
+    let waiting = Arc::new(AtomicUsize::new(0));
     let sender = HubSender {
         frames,
+        waiting: Arc::clone(&waiting),
         admission: Arc::clone(&admission),
     };
     let opened = HubInput {
@@ -224,7 +231,7 @@ async fn serve_socket(socket: WebSocket, source: SocketAddr, admission: Arc<Admi
             if door.input.send(opened).await.is_err() {
                 return "the hub stops";
             }
-            converse(socket, conn, outgoing, &door).await
+            converse(socket, conn, (outgoing, &waiting), &door).await
         };
         tokio::select! {
             why = whole => why,
@@ -268,7 +275,7 @@ fn source(peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
 async fn converse(
     mut socket: WebSocket,
     conn: ConnKey,
-    mut outgoing: mpsc::Receiver<String>,
+    (mut outgoing, waiting): (mpsc::Receiver<String>, &AtomicUsize),
     door: &Door,
 ) -> &'static str {
     let mut ping = interval(door.settings.ping);
@@ -277,9 +284,13 @@ async fn converse(
     let mut pings = RateLimiter::default();
     let max_pings = Rate::new(4 * MAX_PINGS_PER_SECOND, Duration::from_secs(4));
     loop {
+        let mut size = 0;
         let message = tokio::select! {
             frame = outgoing.recv() => match frame {
-                Some(text) => Message::Text(text.into()),
+                Some(text) => {
+                    size = text.len();
+                    Message::Text(text.into())
+                }
                 None => {
                     close(&mut socket, close_code::POLICY, door).await;
                     return "closed by the hub";
@@ -317,7 +328,7 @@ async fn converse(
             }
         };
         match timeout(door.settings.write, socket.send(message)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => _ = waiting.fetch_sub(size, Ordering::Relaxed),
             Ok(Err(_)) => return "broken connection",
             Err(_) => return "slow reader",
         }

@@ -225,6 +225,27 @@ async fn a_peer_that_does_not_read_is_closed() {
     drop(client);
 }
 
+/// Bytes count, not frames: a relay passes large ones on.
+#[tokio::test]
+async fn what_waits_for_a_peer_is_half_a_megabyte_at_most() {
+    let (address, mut received) = door(WebSocketSettings::default()).await;
+    let mut client = connect(address).await;
+    let (_, _, sender) = opened(&mut received).await;
+    let frame = "y".repeat(MAX_FRAME / 2);
+    // Whoever reads may have any number.
+    for _ in 0..20 {
+        assert!(sender.send(frame.clone()));
+        assert_eq!(client.next().await.unwrap().unwrap().into_data().len(), frame.len());
+        while sender.waiting.load(Ordering::Relaxed) > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    // None of these can have been written yet: nothing else runs between them.
+    let taken = (0..256).take_while(|_| sender.send(frame.clone())).count();
+    assert_eq!(taken, 4);
+    assert!(matches!(next(&mut received).await.event, HubEvent::Closed));
+}
+
 #[tokio::test]
 async fn plain_http_is_answered() {
     let (address, _received) = door(WebSocketSettings::default()).await;
