@@ -88,7 +88,12 @@ impl SipLeg {
                 .ok()
         };
         offer_answer::answer(offer, &self.local(lines), &mut fmtp).map_err(|error| {
-            tracing::info!(%error, "offer");
+            // In a call it may come again and again, and its answer says it.
+            if self.agreed.is_none() {
+                tracing::info!(%error, "offer");
+            } else {
+                tracing::debug!(%error, "offer");
+            }
             cause(error)
         })
     }

@@ -17,7 +17,7 @@ const SECRET_LINES: [&str; 3] = ["a=crypto:", "a=key-mgmt:", "a=ice-pwd:"];
 #[must_use]
 pub fn blanked(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let (head, body) = text.split_at(head_length(&text));
     let mut lines = head.lines();
     let first = lines.next().unwrap_or_default();
     if !first.starts_with("SIP/2.0 ") && !first.ends_with(" SIP/2.0") {
@@ -25,7 +25,7 @@ pub fn blanked(bytes: &[u8]) -> String {
     }
     let mut shown = first.to_owned();
     let (mut is_sdp, mut is_secret) = (false, false);
-    for line in lines {
+    for line in lines.filter(|line| !line.is_empty()) {
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         // A folded line belongs to the field above.
         let is_folded = line.starts_with([' ', '\t']);
@@ -51,11 +51,24 @@ pub fn blanked(bytes: &[u8]) -> String {
         return shown;
     }
     for line in body.lines() {
-        let secret = SECRET_LINES.iter().find(|secret| line.starts_with(**secret));
+        let begins = line.trim_start().to_ascii_lowercase();
+        let secret = SECRET_LINES.iter().find(|secret| begins.starts_with(**secret));
         shown.push_str(secret.map_or(line, |secret| secret));
         shown.push_str(if secret.is_some() { "…\r\n" } else { "\r\n" });
     }
     shown
+}
+
+/// Up to and with the first empty line, however lines end: what is not understood as a message is logged as well.
+fn head_length(text: &str) -> usize {
+    let mut length = 0;
+    for line in text.split_inclusive('\n') {
+        length += line.len();
+        if line.trim_end_matches(['\r', '\n']).is_empty() {
+            break;
+        }
+    }
+    length
 }
 
 #[cfg(test)]
@@ -77,6 +90,11 @@ mod tests {
         ] {
             assert!(shown.contains(kept), "{kept} in {shown}");
         }
+        let bare = message.replace("\r\n", "\n");
+        let shown = blanked(bare.replace("a=ice", " A=ICE").as_bytes());
+        assert!(!shown.contains("5ec2e7") && shown.contains("a=sendrecv"), "{shown}");
+        let keys = "INFO sip:a@h SIP/2.0\nContent-Type: application/dtmf-relay\n\nSignal=5\n";
+        assert!(!blanked(keys.as_bytes()).contains("Signal"));
         let keys = "INFO sip:a@h SIP/2.0\r\nContent-Type: application/dtmf-relay\r\n\r\nSignal=5\r\n";
         let shown = blanked(keys.as_bytes());
         assert!(!shown.contains("Signal") && shown.ends_with("(10 bytes)"), "{shown}");
