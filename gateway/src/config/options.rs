@@ -227,8 +227,8 @@ pub(super) const ROWS: &[Row] = &[
         },
         preset: Preset::Value("[]"),
         reload: Reload::Live,
-        help: "SIP proxies and session border controllers of your own, as networks, for example [\"192.0.2.10\", \"10.1.0.0/16\"]: what \
-               they say in Via of where a request began is believed. Limits then count the phone itself, and its media may come \
+        help: "SIP proxies and session border controllers of your own, for example [\"192.0.2.10\", \"2001:db8::10\"], or a network \
+               (\"10.1.0.0/24\") in which there is nothing else: what they say in Via of where a request began is believed. Limits then count the phone itself, and its media may come \
                straight from there.",
     },
     Row {

@@ -1,6 +1,6 @@
 //! The control socket: one JSON line asks, one JSON line answers. Mode 0600, so only the operator's user may ask.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -82,6 +82,14 @@ pub async fn bind(path: &Path) -> anyhow::Result<UnixListener> {
         if UnixStream::connect(path).await.is_ok() {
             bail!(
                 "a gateway already runs with the control socket {}: stop it, or set another [control] path",
+                path.display()
+            );
+        }
+        // Only what a gateway left: anything else that stands there is not ours to remove.
+        let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+        if !is_socket {
+            bail!(
+                "{} is no socket; move it away, or set another [control] path",
                 path.display()
             );
         }
@@ -169,6 +177,16 @@ mod tests {
 
     fn socket(name: &str) -> std::path::PathBuf {
         std::env::temp_dir().join(format!("quartet-control-{}-{name}.sock", std::process::id()))
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_is_not_removed() {
+        let path = socket("file");
+        std::fs::write(&path, "mine").unwrap();
+        let error = bind(&path).await.unwrap_err();
+        assert!(error.to_string().contains("is no socket"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+        std::fs::remove_file(path).unwrap();
     }
 
     #[tokio::test]
