@@ -185,6 +185,97 @@ fn inspect_and_test_say_what_a_plugin_is_in_a_child_process() {
     assert_eq!(code, Some(1), "{text}");
 }
 
+/// What an author does wrong, and what the test says of it, once and with its cause.
+#[test]
+fn what_an_author_did_wrong_is_named() {
+    let outside = Outside::new("wrong");
+    build_c(&outside.0);
+    let source = outside.0.join("l16.c");
+    let template = std::fs::read_to_string(&source).expect("the source");
+    let encode = "return (int32_t)(2 * count);";
+    let rows = [
+        (
+            encode,
+            "{ void *volatile at = malloc(64); free(at); } return (int32_t)(2 * count);",
+            "FAIL 31",
+            "encode calls malloc or its like 200 times",
+        ),
+        (
+            encode,
+            "usleep(3000); return (int32_t)(2 * count);",
+            "FAIL 26",
+            "encode gives its thread away 200 times in 200 frames",
+        ),
+        (
+            encode,
+            "printf(\"hello\\n\"); return (int32_t)(2 * count);",
+            "FAIL 25",
+            "standard output, which is the gateway's: \"hello\"",
+        ),
+        (
+            encode,
+            "return 5000;",
+            "is not used",
+            "(encode returned 5000, room 1280)",
+        ),
+        (
+            ".encode = encode,",
+            ".encode = 1 ? 0 : encode,",
+            "is not used",
+            "codec L16 lacks encode;",
+        ),
+        (
+            "{ (void)handle; }",
+            "{ (void)handle; if (!malloc(64)) abort(); }",
+            "FAIL 21",
+            "200 handles leave",
+        ),
+    ];
+    for (before, after, begins, says) in rows {
+        let heads = "#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n";
+        std::fs::write(&source, format!("{heads}{}", template.replacen(before, after, 1))).expect("written");
+        let plugin = outside.0.join("libtemplate_codec_c.so");
+        std::fs::remove_file(&plugin).expect("removed");
+        let made = Command::new("make").arg("-s").current_dir(&outside.0).status();
+        assert!(made.expect("make").success(), "{after}");
+        let out = Command::new(PROGRAM)
+            .args(["plugin", "test"])
+            .arg(&plugin)
+            .output()
+            .expect("it runs");
+        let text = String::from_utf8_lossy(&out.stdout);
+        assert_eq!(out.status.code(), Some(1), "{after}: {text}");
+        let lines: Vec<_> = text.lines().filter(|line| line.contains(says)).collect();
+        assert!(lines.len() == 1 && lines[0].contains(begins), "{after}: {text}");
+        // What keeps it from being loaded is the one line there is.
+        assert!(begins != "is not used" || text.lines().count() == 1, "{after}: {text}");
+    }
+}
+
+/// A panic while it is loaded is told with its text.
+#[test]
+fn a_panic_of_a_rust_plugin_is_told_with_its_text() {
+    let outside = Outside::new("panics");
+    lay_out_rust(&outside.0);
+    let source = outside.0.join("src/lib.rs");
+    change(
+        &source,
+        "        if ![80, 160, 320, 480].contains(&pcm.len()) {",
+        "        assert!(pcm.is_empty(), \"no table for this rate\");\n        if ![80, 160, 320, 480].contains(&pcm.len()) {",
+    );
+    let plugin = cargo_build(&outside.0).expect("it builds");
+    let out = Command::new(PROGRAM)
+        .args(["plugin", "test"])
+        .arg(&plugin)
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(
+        text.lines().count() == 1 && text.contains("no table for this rate"),
+        "{text}"
+    );
+}
+
 /// What an author tries first: the template as it is.
 #[test]
 fn both_templates_pass_plugin_test() {

@@ -3,27 +3,22 @@
 //! `inspect` and `test` load a stranger's file, whose code may end the process at once: they do it in a child, which is
 //! this program again with a hidden verb.
 
-use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::config::{Plugins, Settings};
-use crate::io::startup::prompts;
-use crate::io::unserved::unserved;
 use crate::plugins::conformance::{self, Check};
-use crate::plugins::watch::name_the_crashed;
 use crate::plugins::{Kind, Registry, read_facts};
 
+mod child;
 mod describe;
+
+pub(super) use child::survey;
+use child::{child, report_survey, start_child};
 
 /// The arguments of `quartet plugin`.
 #[derive(Debug, Args)]
@@ -220,6 +215,19 @@ fn test(file: &Path, json: bool, seed: u64, only: Option<u32>) -> anyhow::Result
             json,
         ));
     }
+    // What keeps it from being loaded keeps it from every check.
+    let loading = start_child(file, None, seed)?;
+    let refusal = match &loading.report {
+        None => Some(format!(
+            "plugin {} is not used: {}.",
+            file.display(),
+            loading.death("loading it")
+        )),
+        Some(report) => report["refused"].as_str().map(str::to_owned),
+    };
+    if let Some(sentence) = refusal {
+        return Ok(refused(&sentence, json));
+    }
     for check in checks
         .iter()
         .filter(|check| only.is_none_or(|only| only == check.number))
@@ -265,6 +273,11 @@ fn run_check(file: &Path, check: Check, seed: u64) -> anyhow::Result<Verdicts> {
     if let Some(sentence) = report["refused"].as_str() {
         return Ok(vec![("loading".to_owned(), Err(sentence.to_owned()))]);
     }
+    if check.number == conformance::PRINTS && !ended.printed.is_empty() {
+        let line = ended.printed.lines().next().unwrap_or_default();
+        let what = format!("it prints to the standard output, which is the gateway's: {line:?}");
+        return Ok(vec![("the process".to_owned(), Err(what))]);
+    }
     let findings = report["findings"].as_array().cloned().unwrap_or_default();
     Ok(findings
         .iter()
@@ -278,154 +291,4 @@ fn run_check(file: &Path, check: Check, seed: u64) -> anyhow::Result<Verdicts> {
             (text("table"), verdict)
         })
         .collect())
-}
-
-/// How a child ended: with a report, or not.
-struct Ended {
-    report: Option<Value>,
-    status: ExitStatus,
-    late: bool,
-}
-
-impl Ended {
-    /// Says how the child ended without a report.
-    fn death(&self, what: &str) -> String {
-        use std::os::unix::process::ExitStatusExt as _;
-        if self.late {
-            return format!("{what} did not end within {} s", conformance::ALARM.as_secs());
-        }
-        match (self.status.signal(), self.status.code()) {
-            (Some(11), _) => format!("{what} ended the process by signal 11, an access outside its memory"),
-            (Some(6), _) => format!("{what} ended the process by signal 6, an abort"),
-            (Some(signal), _) => format!("{what} ended the process by signal {signal}"),
-            (None, code) => format!("{what} ended the process with code {}", code.unwrap_or_default()),
-        }
-    }
-}
-
-/// Starts this program as a child for one file; ends it when the alarm rings.
-fn start_child(file: &Path, check: Option<u32>, seed: u64) -> anyhow::Result<Ended> {
-    let mut arguments: Vec<OsString> = vec!["child".into(), file.into(), "--seed".into(), seed.to_string().into()];
-    if let Some(check) = check {
-        arguments.extend(["--check".into(), check.to_string().into()]);
-    }
-    start_plugin_verb(&arguments)
-}
-
-/// Starts `quartet plugin` with these arguments; ends it when the alarm rings.
-fn start_plugin_verb(arguments: &[OsString]) -> anyhow::Result<Ended> {
-    let program = std::env::current_exe().context("this program does not know where it lies")?;
-    let mut child = Command::new(program)
-        .arg("plugin")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .context("this program cannot be started again")?;
-    let mut pipe = child.stdout.take().context("the child has no output")?;
-    let reader = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).map(|_| bytes)
-    });
-    let begin = Instant::now();
-    let mut late = false;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if begin.elapsed() > conformance::ALARM {
-            late = true;
-            child.kill()?;
-            break child.wait()?;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    let bytes = reader.join().ok().and_then(Result::ok).unwrap_or_default();
-    // A plugin may have printed something: the report is the last line.
-    let text = String::from_utf8_lossy(&bytes);
-    let report = text.lines().last().and_then(|line| serde_json::from_str(line).ok());
-    Ok(Ended {
-        report: if late || !status.success() { None } else { report },
-        status,
-        late,
-    })
-}
-
-/// What the plugins make of the settings.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Survey {
-    /// Required ones that are not there, and why.
-    pub(super) missing: Vec<String>,
-    /// Files that are not used, and what the settings name and nothing provides.
-    pub(super) lacking: Vec<String>,
-}
-
-/// Has a child load what `run` would load: a plugin that crashes takes the child with it.
-///
-/// # Errors
-/// How it ended without an answer.
-pub(super) fn survey(folder: &Path) -> anyhow::Result<Survey> {
-    let ended = start_plugin_verb(&["survey".into(), "--conf".into(), folder.into()])?;
-    let report = ended.report.clone();
-    let survey = report.and_then(|report| serde_json::from_value(report).ok());
-    survey.with_context(|| ended.death("loading the plugins"))
-}
-
-/// The child's side of [`survey`].
-fn report_survey(settings: &Settings) -> anyhow::Result<u8> {
-    name_the_crashed();
-    let any = Plugins {
-        required: Vec::new(),
-        ..settings.plugins.clone()
-    };
-    let registry = Arc::new(Registry::load(&any)?);
-    let mut survey = Survey::default();
-    for id in &settings.plugins.required {
-        survey
-            .missing
-            .extend(registry.lacks(id, &settings.plugins).map(|error| error.to_string()));
-    }
-    survey.lacking = registry
-        .refused()
-        .iter()
-        .map(|refusal| refusal.sentence.clone())
-        .collect();
-    match prompts(&settings.ivr.prompts, &registry) {
-        Ok(prompts) => survey.lacking.extend(unserved(settings, &registry, &prompts)),
-        Err(error) => survey.missing.push(format!("{error:#}")),
-    }
-    print(&format!("\n{}\n", serde_json::to_string(&survey)?));
-    Ok(0)
-}
-
-/// The child's side: loads the file and prints one line of JSON.
-fn child(file: &Path, check: Option<u32>, seed: u64) -> anyhow::Result<u8> {
-    name_the_crashed();
-    let registry = match Registry::load_file(file, &Plugins::default()) {
-        Ok(registry) => registry,
-        Err(refusal) => {
-            print(&format!("{}\n", json!({ "refused": refusal.sentence })));
-            return Ok(0);
-        }
-    };
-    let report = match check {
-        Some(number) => {
-            let findings: Vec<Value> = conformance::run(&registry, number, seed)
-                .into_iter()
-                .map(|finding| {
-                    let ok = finding.verdict.is_ok();
-                    let (Ok(seen) | Err(seen)) = finding.verdict;
-                    json!({ "table": finding.table, "ok": ok, "seen": seen })
-                })
-                .collect();
-            json!({ "findings": findings })
-        }
-        None => match registry.loaded().first() {
-            Some(loaded) => describe::description(loaded, &registry),
-            None => json!({}),
-        },
-    };
-    print(&format!("{report}\n"));
-    Ok(0)
 }

@@ -119,12 +119,12 @@ impl CodecTable {
                 Ok(len) if len <= out.len() => {
                     out.truncate(len);
                     return String::from_utf8(out).map_err(|_| {
-                        shared.health.fault("fmtp", result);
+                        shared.health.fault("fmtp", result, None);
                         PluginError::Faulty
                     });
                 }
                 Ok(_) => {
-                    shared.health.fault("fmtp", result);
+                    shared.health.fault("fmtp", result, Some(out.len()));
                     return Err(PluginError::Faulty);
                 }
                 Err(_) if result == abi::E_TOO_SMALL && out.len() < MAX_TEXT => out.resize(MAX_TEXT, 0),
@@ -227,7 +227,7 @@ impl State {
             Ok(count) if count <= most => Ok(count),
             Ok(_) => {
                 self.faulty = true;
-                self.shared.health.fault(call, result);
+                self.shared.health.fault(call, result, Some(most));
                 Err(PluginError::Faulty)
             }
             Err(_) => {
@@ -346,7 +346,7 @@ impl Decoder {
             return Ok(count);
         }
         self.state.faulty = true;
-        self.state.shared.health.fault(call, result);
+        self.state.shared.health.fault(call, result, Some(count));
         Err(PluginError::Faulty)
     }
 }

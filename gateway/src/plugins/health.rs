@@ -61,7 +61,7 @@ impl Health {
     pub(super) fn judge(&self, code: i32, call: &'static str) -> PluginError {
         let error = PluginError::from_code(code);
         match error {
-            PluginError::Faulty => self.fault(call, code),
+            PluginError::Faulty => self.fault(call, code, None),
             PluginError::Malformed => {
                 self.malformed.fetch_add(1, Ordering::Relaxed);
             }
@@ -76,18 +76,19 @@ impl Health {
         error
     }
 
-    /// Notes a broken promise.
-    pub(super) fn fault(&self, call: &'static str, result: i32) {
+    /// Notes a broken promise: a result, and what there was room for, if it is more than that.
+    pub(super) fn fault(&self, call: &'static str, result: i32, room: Option<usize>) {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
-        self.fault_at(call, result, now);
+        self.fault_at(call, result, room, now);
     }
 
-    fn fault_at(&self, call: &'static str, result: i32, now: u64) {
+    fn fault_at(&self, call: &'static str, result: i32, room: Option<usize>, now: u64) {
         let number = self.faults.fetch_add(1, Ordering::Relaxed);
         tracing::error!(
             plugin = self.id,
             call,
             result,
+            room,
             "plugin broke its promise; this leg ends"
         );
         let slot = usize::try_from((number + 1) % FAULTS as u64).unwrap_or_default();
@@ -119,10 +120,10 @@ mod tests {
     fn ten_faults_in_a_minute_bar_the_plugin() {
         let health = Health::new("codec-x");
         for n in 0..9 {
-            health.fault_at("encode", -8, 1 + n * 5_000);
+            health.fault_at("encode", -8, None, 1 + n * 5_000);
             assert_eq!(health.admit(), Ok(()));
         }
-        health.fault_at("encode", -8, 59_999);
+        health.fault_at("encode", -8, None, 59_999);
         assert_eq!(health.admit(), Err(PluginError::Barred));
         assert!(health.counters().barred);
     }
@@ -131,7 +132,7 @@ mod tests {
     fn slow_faults_do_not() {
         let health = Health::new("codec-x");
         for n in 0..100 {
-            health.fault_at("encode", -8, 1 + n * 7_000);
+            health.fault_at("encode", -8, None, 1 + n * 7_000);
         }
         assert_eq!(health.admit(), Ok(()));
         assert_eq!(health.counters().faults, 100);

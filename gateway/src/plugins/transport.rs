@@ -268,7 +268,7 @@ impl Transport {
             _ => {}
         }
         // A code that poll cannot have, or a datagram without a destination. Said at once.
-        self.shared.health.fault("poll", code);
+        self.shared.health.fault("poll", code, None);
         self.state = State::Silent;
         Output::Event {
             event: TransportEvent::Failed("plugin".to_owned()),
@@ -283,7 +283,7 @@ impl Transport {
     }
 
     fn broken(&mut self, call: &'static str, result: i32) -> PluginError {
-        self.shared.health.fault(call, result);
+        self.shared.health.fault(call, result, None);
         self.state = State::Broken;
         PluginError::Faulty
     }

@@ -8,7 +8,7 @@ use super::super::loader::guarded::{Edge, Guarded};
 use super::super::registry::Registry;
 use super::super::self_check::{self, MIN_TONE};
 use super::super::signal::{self, Xorshift};
-use super::codec_random;
+use super::{PRINTS, codec_random, cost};
 
 /// A result of a check.
 pub(super) type Verdict = Result<String, String>;
@@ -28,6 +28,10 @@ pub(super) fn check(registry: &Registry, codec: &CodecTable, number: u32, seed: 
         10 => odd_counts(codec),
         11 => lost_first(codec),
         16 => codec_random::packets(codec, seed),
+        21 => cost::handles(codec),
+        PRINTS => cost::use_all(codec),
+        26 => cost::time(codec),
+        31 => cost::allocations(codec),
         other => Err(format!("there is no check {other}")),
     }
 }
@@ -69,7 +73,7 @@ pub(super) fn offer(codec: &CodecTable) -> Result<String, String> {
 }
 
 /// Every listed rate with every listed frame.
-fn combinations(codec: &CodecTable) -> impl Iterator<Item = (u32, u32)> {
+pub(super) fn combinations(codec: &CodecTable) -> impl Iterator<Item = (u32, u32)> {
     codec
         .rates()
         .iter()

@@ -5,10 +5,12 @@
 
 mod codec;
 mod codec_random;
+mod cost;
 mod transport;
 
 use std::time::Duration;
 
+use super::loader::usage;
 use super::registry::{Kind, Registry};
 
 /// So long may one check take; random ones stop earlier by themselves.
@@ -17,6 +19,9 @@ pub const ALARM: Duration = Duration::from_secs(30);
 const RANDOM_TIME: Duration = Duration::from_secs(18);
 /// How many random packets a check tries.
 const RANDOM_PACKETS: u32 = 1_000_000;
+
+/// The check of what comes out of the standard output, which the parent sees.
+pub const PRINTS: u32 = 25;
 
 /// One check; the numbers are those of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +90,22 @@ const CODEC_CHECKS: &[Check] = &[
         number: 16,
         name: "random packets",
     },
+    Check {
+        number: 21,
+        name: "what is made is freed",
+    },
+    Check {
+        number: PRINTS,
+        name: "nothing is printed",
+    },
+    Check {
+        number: 26,
+        name: "time, and no waiting",
+    },
+    Check {
+        number: 31,
+        name: "no allocation in hot calls",
+    },
 ];
 
 const TRANSPORT_CHECKS: &[Check] = &[
@@ -99,6 +120,18 @@ const TRANSPORT_CHECKS: &[Check] = &[
     Check {
         number: 4,
         name: "random datagrams",
+    },
+    Check {
+        number: 21,
+        name: "what is made is freed",
+    },
+    Check {
+        number: PRINTS,
+        name: "nothing is printed",
+    },
+    Check {
+        number: 26,
+        name: "no waiting",
     },
 ];
 
@@ -133,5 +166,7 @@ pub fn run(registry: &Registry, number: u32, seed: u64) -> Vec<Finding> {
         table: path.name().to_owned(),
         verdict: transport::check_path(path, number, seed),
     });
-    codecs.chain(transports).chain(paths).collect()
+    let findings = codecs.chain(transports).chain(paths).collect();
+    usage::flush_printed();
+    findings
 }

@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use quartet_plugin::{About, Kind, Outcome, Role};
 
+use super::super::loader::usage;
 use super::super::packet::Packet;
 use super::super::refusal::PluginError;
 use super::super::signal::Xorshift;
 use super::super::transport::{Output, Transport, TransportEvent, TransportTable};
-use super::{RANDOM_PACKETS, RANDOM_TIME};
+use super::{PRINTS, RANDOM_PACKETS, RANDOM_TIME, cost};
 
 type Verdict = Result<String, String>;
 
@@ -20,6 +21,9 @@ pub(super) fn check(table: &TransportTable, number: u32, seed: u64) -> Verdict {
         1 => both_ways(table),
         2 => in_their_buffer(table, seed),
         4 => random_datagrams(table, seed),
+        21 => made_is_freed(table),
+        PRINTS => both_ways(table),
+        26 => no_waiting(table),
         other => Err(format!("there is no check {other}")),
     }
 }
@@ -281,6 +285,27 @@ fn exchange(table: &TransportTable, seed: u64, count: u16) -> Result<(u64, usize
 fn both_ways(table: &TransportTable) -> Verdict {
     let (time_ns, packets) = exchange(table, 1, 50)?;
     Ok(format!("{packets} packets, {} ms of its time", time_ns / 1_000_000))
+}
+
+/// Sides are made, connect, and are destroyed.
+fn made_is_freed(table: &TransportTable) -> Verdict {
+    let made = || {
+        let mut pair = Pair::new(table)?;
+        pair.connect()
+    };
+    cost::freed("create and destroy", 2, made)
+}
+
+fn no_waiting(table: &TransportTable) -> Verdict {
+    let before = usage::waits();
+    let (_, packets) = exchange(table, 1, 50)?;
+    let waits = usage::waits().saturating_sub(before);
+    if waits >= 50 {
+        return Err(format!(
+            "it gives its thread away {waits} times in {packets} packets: it sleeps, waits or does IO"
+        ));
+    }
+    Ok(format!("{packets} packets"))
 }
 
 fn in_their_buffer(table: &TransportTable, seed: u64) -> Verdict {

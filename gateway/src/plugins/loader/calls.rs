@@ -52,18 +52,20 @@ fn room(len: usize) -> u32 {
 }
 
 impl CodecCalls {
-    pub(super) fn new(plugin: u64, raw: &abi::Codec) -> Option<Self> {
-        Some(Self {
+    /// # Errors
+    /// The name of a required function that is missing.
+    pub(super) fn new(plugin: u64, raw: &abi::Codec) -> Result<Self, &'static str> {
+        Ok(Self {
             plugin,
             fmtp: raw.fmtp,
-            encoder_new: raw.encoder_new?,
-            encode: raw.encode?,
+            encoder_new: raw.encoder_new.ok_or("encoder_new")?,
+            encode: raw.encode.ok_or("encode")?,
             encoder_set: raw.encoder_set,
-            encoder_free: raw.encoder_free?,
-            decoder_new: raw.decoder_new?,
-            decode: raw.decode?,
+            encoder_free: raw.encoder_free.ok_or("encoder_free")?,
+            decoder_new: raw.decoder_new.ok_or("decoder_new")?,
+            decode: raw.decode.ok_or("decode")?,
             decoder_set: raw.decoder_set,
-            decoder_free: raw.decoder_free?,
+            decoder_free: raw.decoder_free.ok_or("decoder_free")?,
             packet_samples: raw.packet_samples,
         })
     }
@@ -268,17 +270,19 @@ pub(in crate::plugins) struct TransportCalls {
 }
 
 impl TransportCalls {
-    pub(super) fn new(plugin: u64, raw: &abi::Transport) -> Option<Self> {
-        Some(Self {
+    /// # Errors
+    /// The name of a function that is missing.
+    pub(super) fn new(plugin: u64, raw: &abi::Transport) -> Result<Self, &'static str> {
+        Ok(Self {
             plugin,
-            create: raw.create?,
-            destroy: raw.destroy?,
-            local: raw.local?,
-            tell: raw.tell?,
-            receive: raw.receive?,
-            send: raw.send?,
-            timeout: raw.timeout?,
-            poll: raw.poll?,
+            create: raw.create.ok_or("create")?,
+            destroy: raw.destroy.ok_or("destroy")?,
+            local: raw.local.ok_or("local")?,
+            tell: raw.tell.ok_or("tell")?,
+            receive: raw.receive.ok_or("receive")?,
+            send: raw.send.ok_or("send")?,
+            timeout: raw.timeout.ok_or("timeout")?,
+            poll: raw.poll.ok_or("poll")?,
         })
     }
 

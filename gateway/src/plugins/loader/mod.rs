@@ -11,6 +11,7 @@ mod float;
 pub(super) mod guarded;
 mod host;
 pub(super) mod last_words;
+pub(super) mod usage;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::{Path, PathBuf};
@@ -276,11 +277,7 @@ fn codec_table(plugin: u64, at: *const abi::Codec) -> Result<CodecTable, Reason>
             name.escape_debug()
         )));
     }
-    let calls = CodecCalls::new(plugin, &raw).ok_or_else(|| {
-        table(format!(
-            "codec {name} lacks one of encoder_new, encode, encoder_free, decoder_new, decode, decoder_free"
-        ))
-    })?;
+    let calls = CodecCalls::new(plugin, &raw).map_err(|missing| table(format!("codec {name} lacks {missing}")))?;
     let payload_type = match raw.payload_type {
         abi::PAYLOAD_DYNAMIC => None,
         number @ 0..=127 => u8::try_from(number).ok(),
@@ -378,8 +375,8 @@ fn transport_table(plugin: u64, at: *const abi::Transport, kind: Kind) -> Result
             raw.headroom, raw.tailroom
         )));
     }
-    let calls = TransportCalls::new(plugin, &raw)
-        .ok_or_else(|| table(format!("transport {name} lacks one of its eight functions")))?;
+    let calls =
+        TransportCalls::new(plugin, &raw).map_err(|missing| table(format!("transport {name} lacks {missing}")))?;
     Ok(TransportTable {
         kind,
         name,
