@@ -72,6 +72,7 @@ impl Subject {
             codecs: vec!["pcmu".into()],
             source: Source::Silent,
             answers: false,
+            transport: "rtp".into(),
         };
         let peer_setup = e2ee_peer::Setup {
             hub: format!("ws://{}/hub/v1", self.gateway.hub()?),

@@ -193,6 +193,7 @@ impl House {
             codecs: vec!["pcmu".into()],
             source: Source::Tone { hz: PHONE_HZ },
             answers,
+            transport: "rtp".into(),
         };
         let mut phone = Phone::start(Arc::clone(&self.registry), setup)
             .await

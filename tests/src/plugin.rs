@@ -11,11 +11,21 @@ fn copy(from: &Path, to: &Path) {
     std::fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
 }
 
-/// The C template, copied beside the header and built by its own Makefile.
+/// The C template of a codec, copied beside the header and built by its own Makefile.
 pub fn build_c(folder: &Path) -> PathBuf {
+    build_c_template(folder, "codec", "l16.c")
+}
+
+/// The C template of a transport.
+pub fn build_c_transport(folder: &Path) -> PathBuf {
+    build_c_template(folder, "transport", "masked.c")
+}
+
+fn build_c_template(folder: &Path, kind: &str, source: &str) -> PathBuf {
     let root = root();
-    for file in ["l16.c", "Makefile"] {
-        copy(&root.join("plugins/template-codec-c").join(file), &folder.join(file));
+    for file in [source, "Makefile"] {
+        let from = root.join(format!("plugins/template-{kind}-c")).join(file);
+        copy(&from, &folder.join(file));
     }
     copy(
         &root.join("plugins/api/include/quartet_plugin.h"),
@@ -27,25 +37,33 @@ pub fn build_c(folder: &Path) -> PathBuf {
         .status()
         .expect("make");
     assert!(made.success(), "the C template builds outside the tree");
-    let file = folder.join("libtemplate_codec_c.so");
+    let file = folder.join(format!("libtemplate_{kind}_c.so"));
     keep_from_others(folder, &file);
     file
 }
 
-/// The Rust template, copied, with its dependency pointed at the published sources.
+/// The Rust template of a codec, copied, with its dependency pointed at the published sources.
 pub fn build_rust(folder: &Path) -> PathBuf {
     lay_out_rust(folder);
     cargo_build(folder).unwrap_or_else(|text| panic!("the Rust template builds outside the tree: {text}"))
 }
 
+/// The Rust template of a transport.
+pub fn build_rust_transport(folder: &Path) -> PathBuf {
+    lay_out(folder, "template-transport");
+    cargo_build(folder).unwrap_or_else(|text| panic!("the Rust template builds outside the tree: {text}"))
+}
+
 /// The sources of the Rust template in a folder outside the tree, for a test to change before it builds them.
 pub fn lay_out_rust(folder: &Path) {
+    lay_out(folder, "template-codec");
+}
+
+fn lay_out(folder: &Path, template: &str) {
     let root = root();
-    copy(
-        &root.join("plugins/template-codec/src/lib.rs"),
-        &folder.join("src/lib.rs"),
-    );
-    let manifest = std::fs::read_to_string(root.join("plugins/template-codec/Cargo.toml")).expect("Cargo.toml");
+    let from = root.join("plugins").join(template);
+    copy(&from.join("src/lib.rs"), &folder.join("src/lib.rs"));
+    let manifest = std::fs::read_to_string(from.join("Cargo.toml")).expect("Cargo.toml");
     let api = root.join("plugins/api").display().to_string();
     std::fs::write(
         folder.join("Cargo.toml"),
@@ -66,7 +84,12 @@ pub fn cargo_build(folder: &Path) -> Result<PathBuf, String> {
         .expect("cargo");
     match built.status.success() {
         true => {
-            let file = folder.join("target/debug/libtemplate_codec.so");
+            let of = |kind: &str| folder.join(format!("target/debug/libtemplate_{kind}.so"));
+            let file = if of("codec").exists() {
+                of("codec")
+            } else {
+                of("transport")
+            };
             keep_from_others(folder, &file);
             Ok(file)
         }

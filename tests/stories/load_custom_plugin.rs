@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use quartet::config::Plugins;
 use quartet::demo::e2ee_peer::{Answering, E2eePeer, Fault};
+use quartet::demo::gateway::Setup;
 use quartet::demo::line::Source;
 use quartet::demo::phone::{self, Phone};
 use quartet::demo::{PEER_HZ, PHONE_HZ};
 use quartet::plugins::{CodecSettings, PluginError, Registry};
 use quartet_tests::house::{House, HouseSetup, PASSWORD, SOON, hears, plugin_folder};
-use quartet_tests::plugin::{build_c, build_rust, cargo_build, lay_out_rust};
+use quartet_tests::plugin::{build_c, build_c_transport, build_rust, build_rust_transport, cargo_build, lay_out_rust};
 use quartet_tests::wrapper::{keep_from_others, private_folder};
 
 use crate::PROGRAM;
@@ -34,8 +35,13 @@ impl Drop for Outside {
 
 /// A call between a phone that speaks nothing but this plugin's codec, and a user.
 async fn call_over(plugin: &Path, codec: &str) -> (House, Phone, E2eePeer) {
+    call_with(plugin, codec, "rtp").await
+}
+
+/// The same with the transport of the phone's media.
+async fn call_with(plugin: &Path, codec: &str, transport: &str) -> (House, Phone, E2eePeer) {
     let folder = plugin.parent().expect("a folder").to_owned();
-    let phone = format!("codecs = [\"{codec}\"]");
+    let phone = format!("codecs = [\"{codec}\"]\ntransport = \"{transport}\"");
     let setup = HouseSetup {
         more: "[call]\nverify = \"off\"",
         phone: &phone,
@@ -55,6 +61,7 @@ async fn call_over(plugin: &Path, codec: &str) -> (House, Phone, E2eePeer) {
         codecs: vec![codec.into()],
         source: Source::Tone { hz: PHONE_HZ },
         answers: false,
+        transport: transport.into(),
     };
     let mut desk = Phone::start(registry, setup).await.expect("the phone");
     desk.wait(&phone::Event::Registered, SOON).await.expect("registered");
@@ -71,6 +78,51 @@ async fn carries_a_call(plugin: &Path, codec: &str) {
     let record = house.record(1).await;
     assert_eq!(record["legs"][0]["codec"], "L16", "{record}");
     house.wait_idle().await;
+}
+
+/// A stranger's session transport: the phone and its leg speak it, and nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_transport_carries_a_phones_call() {
+    let (in_c, in_rust) = (Outside::new("transport-c"), Outside::new("transport-rust"));
+    let templates = [
+        (build_c_transport(&in_c.0), "masked-c"),
+        (build_rust_transport(&in_rust.0), "masked"),
+    ];
+    for (plugin, transport) in templates {
+        let (house, desk, anna) = call_with(&plugin, "pcmu", transport).await;
+        hears(desk.line(), PEER_HZ).await;
+        hears(anna.line(), PHONE_HZ).await;
+        desk.hang_up();
+        let record = house.record(1).await;
+        assert_eq!(record["cause"], "answered", "{record}");
+        house.wait_idle().await;
+    }
+}
+
+/// A route names the transport of its encrypted legs; one that nobody has is said at the start, and in the record of a call.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transport_that_no_plugin_has_is_said() {
+    let mut house = House::new(PROGRAM, "").await;
+    let setup = house.gateway.setup();
+    let routes = setup
+        .routes
+        .replacen("to = \"hub:{user}\"", "to = \"hub:{user}\"\ntransport = \"pigeon\"", 1);
+    house
+        .gateway
+        .reload(Setup { routes, ..setup })
+        .await
+        .expect("it reloads");
+    assert!(house.gateway.log().contains("no plugin has the transport pigeon"));
+    let anna = house.user("anna", Answering::Take, Fault::None).await;
+    let desk = house.phone("100", false).await;
+    desk.dial("anna");
+    let record = house.record(1).await;
+    assert_eq!(
+        (&record["cause"], &record["by"]),
+        (&"plugin".into(), &"gateway".into()),
+        "{record}"
+    );
+    drop((desk, anna));
 }
 
 /// What the gateway has logged when it has ended because of this in the encoder of its plugin, some seconds after the start.
@@ -278,9 +330,15 @@ fn a_panic_of_a_rust_plugin_is_told_with_its_text() {
 
 /// What an author tries first: the template as it is.
 #[test]
-fn both_templates_pass_plugin_test() {
+fn all_templates_pass_plugin_test() {
     let (in_c, in_rust) = (Outside::new("test-c"), Outside::new("test-rust"));
-    for plugin in [build_c(&in_c.0), build_rust(&in_rust.0)] {
+    let (transport_in_c, transport_in_rust) = (Outside::new("test-transport-c"), Outside::new("test-transport-rust"));
+    for plugin in [
+        build_c(&in_c.0),
+        build_rust(&in_rust.0),
+        build_c_transport(&transport_in_c.0),
+        build_rust_transport(&transport_in_rust.0),
+    ] {
         let out = Command::new(PROGRAM)
             .args(["plugin", "test"])
             .arg(&plugin)

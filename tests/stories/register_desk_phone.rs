@@ -21,6 +21,7 @@ async fn try_as(house: &House, user: &str, password: &str) -> phone::Event {
         codecs: vec!["pcmu".into()],
         source: Source::Silent,
         answers: false,
+        transport: "rtp".into(),
     };
     let mut phone = Phone::start(Arc::clone(&house.registry), setup)
         .await

@@ -360,7 +360,7 @@ impl E2eeLeg {
         self.actions.push_back(Action::Media(MediaCommand::Open {
             leg: self.config.key,
             same_worker_as: self.config.same_worker_as,
-            transport: self.config.terms.transport.to_owned(),
+            transport: self.config.terms.transport.clone(),
             sink: Sink::Adaptive,
             role,
             bind: self.config.bind.clone(),

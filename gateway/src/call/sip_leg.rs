@@ -263,7 +263,7 @@ impl SipLeg {
         self.media(MediaCommand::Open {
             leg: self.config.key,
             same_worker_as: self.config.same_worker_as,
-            transport: self.config.transport.to_owned(),
+            transport: self.config.transport.clone(),
             sink: Sink::Telephone,
             role,
             bind: self.config.bind.clone(),

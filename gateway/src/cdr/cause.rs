@@ -82,7 +82,7 @@ pub enum Cause {
     Ports,
     /// The codec failed, or is not there.
     Codec,
-    /// A plugin broke its promise.
+    /// A plugin broke its promise, or none has the transport.
     Plugin,
     /// Media could not be set up or was lost, for another reason.
     Media,
@@ -319,7 +319,7 @@ impl Cause {
                 500,
                 ("Q.850", 41, "Plugin failed"),
                 DiscardReason::Disconnect,
-                "A plugin broke its promise; the log names it.",
+                "A plugin broke its promise, or none has the transport; the log names it.",
             ),
             Self::Media => row(
                 "media",

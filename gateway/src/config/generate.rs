@@ -179,6 +179,9 @@ impl Loaded {
             }
             let _ = writeln!(text, "to = {}", list(&route.to));
             let _ = writeln!(text, "ring_timeout = \"{}\"", route.ring_timeout);
+            if let Some(transport) = &route.transport {
+                let _ = writeln!(text, "transport = {}", quoted(transport));
+            }
             let _ = writeln!(
                 text,
                 "strategy = {}\n",

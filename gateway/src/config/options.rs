@@ -568,6 +568,14 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         section: "phone",
+        name: "transport",
+        kind: Kind::Text(words::transport),
+        preset: Preset::Value(r#""rtp""#),
+        reload: Reload::NewCalls,
+        help: "The session transport of its media, of a plugin that is loaded; `quartet plugin list` names those.",
+    },
+    Row {
+        section: "phone",
         name: "max_contacts",
         kind: Kind::Integer(1, 16),
         preset: Preset::Value("4"),
@@ -647,6 +655,14 @@ pub(super) const ROWS: &[Row] = &[
         preset: Preset::Words("that of [call]", r#""60s""#),
         reload: Reload::NewCalls,
         help: "How long it rings.",
+    },
+    Row {
+        section: "route",
+        name: "transport",
+        kind: Kind::Text(words::transport),
+        preset: Preset::Words("that of the network", r#""webrtc""#),
+        reload: Reload::NewCalls,
+        help: "The session transport of the legs of encrypted users along this route.",
     },
     Row {
         section: "route",

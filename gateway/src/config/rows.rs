@@ -60,6 +60,7 @@ pub(super) struct PhoneRow {
     codecs: Option<Vec<String>>,
     language: Option<String>,
     verify: Option<VerifyMode>,
+    transport: Option<String>,
     max_contacts: Option<usize>,
     #[serde(default)]
     may_assert: Vec<String>,
@@ -88,6 +89,9 @@ impl PhoneRow {
                 .language
                 .unwrap_or_else(|| preset("phone", "language").trim_matches('"').to_owned()),
             verify: self.verify.unwrap_or(call.verify),
+            transport: self
+                .transport
+                .unwrap_or_else(|| preset("phone", "transport").trim_matches('"').to_owned()),
             max_contacts: self.max_contacts.unwrap_or_else(|| {
                 preset("phone", "max_contacts")
                     .parse()
@@ -120,6 +124,7 @@ pub(super) struct RouteRow {
     number: Option<String>,
     to: OneOrMany,
     ring_timeout: Option<Period>,
+    transport: Option<String>,
     strategy: Option<Strategy>,
 }
 
@@ -152,6 +157,7 @@ impl RouteRow {
                 .collect::<Result<_, _>>()
                 .map_err(|error| format!("to {error}"))?,
             ring_timeout: self.ring_timeout.unwrap_or(call.ring_timeout),
+            transport: self.transport,
             strategy: self.strategy.unwrap_or(Strategy::All),
             name: self.name,
         })

@@ -220,6 +220,8 @@ pub struct Phone {
     pub language: String,
     /// How the emojis are checked; that of `[call]` if the file says nothing.
     pub verify: VerifyMode,
+    /// The session transport of its media.
+    pub transport: String,
     /// Devices that may register at the same time.
     pub max_contacts: usize,
     /// The numbers that it may show as the caller instead of its own.
@@ -237,6 +239,7 @@ impl Settings {
             number: route.number.clone(),
             to: route.to.clone(),
             ring_timeout: route.ring_timeout.duration(),
+            transport: route.transport.clone(),
         };
         let phones = self.phones.iter().map(|phone| phone.user.clone());
         Routes::new(self.routes.iter().map(rule).collect(), phones.collect())
@@ -256,6 +259,8 @@ pub struct Route {
     pub to: Vec<Target>,
     /// How long it rings; that of `[call]` if the file says nothing.
     pub ring_timeout: Period,
+    /// The session transport of its encrypted legs; `None`: that of the network.
+    pub transport: Option<String>,
     /// The order in which several phones ring.
     pub strategy: Strategy,
 }

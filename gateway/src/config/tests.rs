@@ -483,7 +483,7 @@ fn phones_with_mistakes() {
             "phones.conf:9: language must be a language tag, as \"en\" or \"pt-BR\"",
             "phones.conf:10: name must be 1 to 128 characters on one line",
             "phones.conf:13: password_hash must have md5, sha256 or both; run `quartet passwd USER` to make it",
-            "phones.conf:14: unknown key \"passwrd\" in [[phone]]; valid here: user, password_hash, name, codecs, language, verify, max_contacts, may_assert, external_address",
+            "phones.conf:14: unknown key \"passwrd\" in [[phone]]; valid here: user, password_hash, name, codecs, language, verify, transport, max_contacts, may_assert, external_address",
             "phones.conf:15: trunks come later; remove the section, or register the PBX as a [[phone]]",
             "phones.conf:17: unknown section or key \"phones\"; did you mean [[phone]]?",
             "phones.conf:18: unknown section or key \"phone2\"; did you mean [[phone]]?",

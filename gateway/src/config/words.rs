@@ -116,6 +116,14 @@ pub(super) fn local_network(text: &str) -> Result<(), String> {
     if text == "auto" { Ok(()) } else { network(text) }
 }
 
+/// The name of a transport, as its plugin's table has it.
+pub(super) fn transport(text: &str) -> Result<(), String> {
+    if (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Ok(());
+    }
+    Err("must be the name of a transport, of letters, digits and -".to_owned())
+}
+
 /// `FIRST-LAST` or `0`.
 pub(super) fn ports(text: &str) -> Result<(), String> {
     text.parse::<Ports>().map(drop)

@@ -251,6 +251,7 @@ impl Stage {
                 codecs: vec!["pcmu".into()],
                 source: Source::Tone { hz: PHONE_HZ },
                 answers: false,
+                transport: "rtp".into(),
             },
         )
         .await?;

@@ -41,6 +41,8 @@ pub struct Setup {
     pub source: Source,
     /// Whether it takes calls.
     pub answers: bool,
+    /// The session transport of its media; telephones speak "rtp".
+    pub transport: String,
 }
 
 /// What happens to the phone.
@@ -227,7 +229,7 @@ impl Task {
             signalling_peer_ip: self.setup.gateway.ip(),
             call: None,
             same_worker_as: None,
-            transport: "rtp",
+            transport: self.setup.transport.clone(),
             codecs: offered_codecs(&self.setup.codecs, &self.registry),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),

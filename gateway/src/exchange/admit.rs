@@ -23,9 +23,6 @@ use crate::route::{DestinationKind, Origin};
 /// How long key exchange and media may take; the official clients' figure.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How media comes from phones and goes to them.
-const PHONE_TRANSPORT: &str = "rtp";
-
 /// One caller, one callee or one route has had too many calls in the last minute.
 const TOO_MANY: Cause = Cause::Limit { retry_after: None };
 
@@ -137,7 +134,7 @@ impl Exchange {
                 let config = self.sip_leg_config((call, key), &phone, (five_tuple, origin), &user);
                 let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
                 let shown = parties.shown.as_ref().unwrap_or(&parties.from);
-                let callee = self.call_user(network, user, shown, key)?;
+                let callee = self.call_user(network, (user, shown), key, destination.transport.as_deref())?;
                 vec![(Leg::Sip(caller), ForeignId::Dialog(dialog)), callee]
             }
             (Arrival::Network { network, incoming }, DestinationKind::Phones(users)) => {
@@ -145,7 +142,9 @@ impl Exchange {
                 // A number that was dialled through is for a PBX, not for each of several phones.
                 let number = destination.captured.as_deref().filter(|_| users.len() == 1);
                 let key = self.new_leg_key();
-                let config = self.e2ee_leg_config(key, network.clone(), None).ok_or(Cause::Network)?;
+                let config = self
+                    .e2ee_leg_config(key, network.clone(), None, destination.transport.as_deref())
+                    .ok_or(Cause::Network)?;
                 let foreign_id = ForeignId::Network(network, incoming.call);
                 let caller = E2eeLeg::answer(config, incoming, (self.rng)());
                 let mut legs = vec![(Leg::E2ee(caller), foreign_id)];
@@ -208,9 +207,9 @@ impl Exchange {
     fn call_user(
         &mut self,
         network: NetworkId,
-        user: String,
-        extension: &str,
+        (user, extension): (String, &str),
         caller: LegKey,
+        transport: Option<&str>,
     ) -> Result<(Leg, ForeignId), Cause> {
         let from = self.networks.get(&network).map(|network| network.name_of(extension));
         let mut id = [0; 16];
@@ -223,7 +222,7 @@ impl Exchange {
         };
         let key = self.new_leg_key();
         let config = self
-            .e2ee_leg_config(key, network.clone(), Some(caller))
+            .e2ee_leg_config(key, network.clone(), Some(caller), transport)
             .ok_or(Cause::Network)?;
         let leg = E2eeLeg::call(config, outgoing, rng);
         Ok((Leg::E2ee(leg), ForeignId::Network(network, NetworkCall(id))))
@@ -349,7 +348,7 @@ impl Exchange {
             codecs: offered_codecs(&phone.codecs, &self.registry),
             // The E2EE leg comes to this one: it opens when a phone has accepted the call.
             same_worker_as: None,
-            transport: PHONE_TRANSPORT,
+            transport: phone.transport.clone(),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),
             language: phone.language.clone(),
@@ -365,8 +364,12 @@ impl Exchange {
         key: LegKey,
         network: NetworkId,
         same_worker_as: Option<LegKey>,
+        transport: Option<&str>,
     ) -> Option<E2eeLegConfig> {
-        let terms = self.networks.get(&network)?.terms();
+        let mut terms = self.networks.get(&network)?.terms();
+        if let Some(transport) = transport {
+            transport.clone_into(&mut terms.transport);
+        }
         let ssrc = (self.rng)().next_u32();
         let own = self.settings.network.hub.external_address.as_ref();
         let outer = self.here.external(&self.settings, own).addresses;

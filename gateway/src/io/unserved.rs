@@ -17,6 +17,15 @@ pub fn unserved(settings: &Settings, registry: &Registry, prompts: &Prompts) -> 
             ));
         }
     }
+    let of_phones = settings.phones.iter().map(|phone| &phone.transport);
+    let of_routes = settings.routes.iter().filter_map(|route| route.transport.as_ref());
+    for transport in of_phones.chain(of_routes) {
+        if registry.transport(transport).is_none() {
+            sentences.insert(format!(
+                "no plugin has the transport {transport}, calls over it fail; `quartet plugin list` names what there is"
+            ));
+        }
+    }
     for phone in &settings.phones {
         for codec in &phone.codecs {
             if offered_codecs(std::slice::from_ref(codec), registry).is_empty() {

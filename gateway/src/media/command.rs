@@ -80,11 +80,11 @@ pub enum MediaFault {
     Ports,
     /// The codec is not there, or there is no resampler between the two.
     Codec,
-    /// A plugin broke its promise.
+    /// A plugin broke its promise, or none has the transport.
     Plugin,
     /// The peer has closed its media.
     Closed,
-    /// The transport is not there, refuses what the peer described, or failed by a word of its own.
+    /// The transport refuses what the peer described, or failed by a word of its own.
     Transport,
     /// A panic in the leg's own code.
     Internal,

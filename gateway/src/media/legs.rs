@@ -96,7 +96,10 @@ impl Legs {
         io: &mut impl MediaIo,
     ) -> bool {
         let made = match self.registry.transport(transport) {
-            None => Err(MediaFault::Transport),
+            None => {
+                warn!(transport, "no plugin has this transport");
+                Err(MediaFault::Plugin)
+            }
             Some(table) => table.create(role, now_ns, options).map_err(|error| {
                 warn!(transport, %error, "no transport for a leg");
                 MediaFault::Plugin

@@ -48,7 +48,7 @@ pub struct Terms {
     /// The signalling versions that are offered in it.
     pub versions: Vec<String>,
     /// The transport of its media.
-    pub transport: &'static str,
+    pub transport: String,
     /// What its servers add to the randomness of the Diffie-Hellman exponents; zeros if nothing.
     pub server_random: Box<[u8; 256]>,
     /// Whether it names the servers of each call ([`NetworkEvent::Servers`]); until then a leg tells nothing of its media.

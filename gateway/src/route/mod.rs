@@ -32,6 +32,8 @@ pub struct Destination {
     pub kind: DestinationKind,
     /// How long.
     pub ring_timeout: Duration,
+    /// The session transport of encrypted legs; `None`: that of the network.
+    pub transport: Option<String>,
     /// The name of the route that said so.
     pub route: String,
     /// What the number captured first: what was dialled, for a PBX that is called as one phone.
@@ -82,6 +84,8 @@ pub struct Rule {
     pub to: Vec<Target>,
     /// How long it rings there.
     pub ring_timeout: Duration,
+    /// The session transport of encrypted legs; `None`: that of the network.
+    pub transport: Option<String>,
 }
 
 /// The routes of one gateway.
@@ -136,6 +140,7 @@ impl Routes {
         Destination {
             kind,
             ring_timeout: route.ring_timeout,
+            transport: route.transport.clone(),
             route: route.name.clone(),
             captured: captures.first().map(str::to_owned),
         }

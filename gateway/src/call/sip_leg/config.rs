@@ -30,7 +30,7 @@ pub struct SipLegConfig {
     /// The leg whose worker it shares; `None` if that one comes to this.
     pub same_worker_as: Option<LegKey>,
     /// The transport of its media.
-    pub transport: &'static str,
+    pub transport: String,
     /// Our stream.
     pub ssrc: u32,
     /// Makes our descriptions unique.

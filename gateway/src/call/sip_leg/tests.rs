@@ -41,7 +41,7 @@ fn config(key: u64, signalling_peer_ip: IpAddr) -> SipLegConfig {
             fmtp: String::new(),
         }],
         same_worker_as: None,
-        transport: "rtp",
+        transport: "rtp".into(),
         ssrc: 1,
         session_id: 1,
         user: "100".into(),

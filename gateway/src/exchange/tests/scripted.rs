@@ -54,7 +54,7 @@ impl Network for Machine {
         Terms {
             key_exchanges: vec![KeyExchange::Dh2048],
             versions: vec!["9.0.0".into(), "8.0.0".into()],
-            transport: "webrtc",
+            transport: "webrtc".into(),
             server_random: Box::new(NO_SERVER_RANDOM),
             brings_servers: true,
         }

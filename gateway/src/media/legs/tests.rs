@@ -409,7 +409,7 @@ fn failures_have_their_cause() {
             }
         })
         .collect();
-    assert_eq!(causes, [(1, "transport"), (2, "codec"), (3, "ice"), (4, "transport")]);
+    assert_eq!(causes, [(1, "plugin"), (2, "codec"), (3, "ice"), (4, "transport")]);
 }
 
 #[test]

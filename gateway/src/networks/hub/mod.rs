@@ -349,7 +349,7 @@ impl Network for Adapter {
         Terms {
             key_exchanges: vec![KeyExchange::X25519, KeyExchange::Dh2048],
             versions: e2ee::versions().iter().map(|version| (*version).to_owned()).collect(),
-            transport: "webrtc",
+            transport: "webrtc".into(),
             server_random: Box::new(NO_SERVER_RANDOM),
             brings_servers: false,
         }
