@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
+use quartet::demo::e2ee_peer::{Answering, Fault};
 use quartet::io::control::ControlRequest;
 use quartet_tests::house::{House, PASSWORD};
 use quartet_tests::{peers, wait};
@@ -85,4 +86,64 @@ async fn linphonec_registers_with_sha_256() {
             .is_some_and(|agent| agent.to_lowercase().contains("linphone")),
         "{listed}"
     );
+}
+
+/// Seen with a mute key, voice activity detection, a GSM call in between: hung up after ten seconds as "Media failed".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pjsua_phone_that_says_nothing_keeps_its_call() {
+    let Some(python) = peers::python() else { return };
+    let house = House::new(PROGRAM, "[call]\nverify = \"off\"\nrtp_timeout = \"2s\"").await;
+    let anna = house.user("anna", Answering::Take, Fault::None).await;
+    let gateway = house.gateway.sip().expect("the SIP address").to_string();
+    let out = tokio::task::spawn_blocking(move || {
+        std::process::Command::new(python)
+            .arg(peers::root().join("tests/peers/pjsua_phone.py"))
+            .args([
+                "--gateway",
+                &gateway,
+                "--user",
+                "100",
+                "--password",
+                PASSWORD,
+                "--dial",
+                "anna",
+                "--seconds",
+                "9",
+            ])
+            .output()
+            .expect("python runs")
+    });
+    let out = out.await.expect("it ends");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    let record = house.record(1).await;
+    assert_eq!(
+        (&record["cause"], &record["by"]),
+        (&"answered".into(), &"caller".into()),
+        "{record}\n{text}"
+    );
+    assert!(record["duration_ms"].as_u64() > Some(7_000), "{record}");
+    // It really was silent: what it sent is much less than what nine seconds of speech are.
+    assert!(record["legs"][0]["received"].as_u64() < Some(200), "{record}");
+    assert!(
+        text.contains("\"registered\"") && text.contains("\"confirmed\""),
+        "{text}"
+    );
+    drop(anna);
+}
+
+/// Seen with a softphone that comes back from another port each time: 403 at the fifth start of an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn baresip_that_is_killed_and_started_again_and_again_registers() {
+    let Some((house, _namespace)) = house("").await else {
+        return;
+    };
+    for _ in 0..7 {
+        let mut phone = desk(&house, "100", "pcmu", false).await;
+        phone.wait_registered(Duration::from_secs(10));
+        phone.kill();
+    }
+    let phones = house.gateway.ask(&ControlRequest::Phones).await.expect("phones");
+    let count = phones.as_array().expect("a list").len();
+    // Those that were killed could not take back what they had.
+    assert!((2..=4).contains(&count), "{phones}");
 }
