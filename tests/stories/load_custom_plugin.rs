@@ -237,6 +237,16 @@ fn inspect_and_test_say_what_a_plugin_is_in_a_child_process() {
     assert_eq!(code, Some(1), "{text}");
 }
 
+/// What `quartet plugin test` says of it, and its exit code.
+fn plugin_test(plugin: &Path) -> (Option<i32>, String) {
+    let out = Command::new(PROGRAM)
+        .args(["plugin", "test"])
+        .arg(plugin)
+        .output()
+        .expect("it runs");
+    (out.status.code(), String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
 /// What an author does wrong, and what the test says of it, once and with its cause.
 #[test]
 fn what_an_author_did_wrong_is_named() {
@@ -290,13 +300,8 @@ fn what_an_author_did_wrong_is_named() {
         std::fs::remove_file(&plugin).expect("removed");
         let made = Command::new("make").arg("-s").current_dir(&outside.0).status();
         assert!(made.expect("make").success(), "{after}");
-        let out = Command::new(PROGRAM)
-            .args(["plugin", "test"])
-            .arg(&plugin)
-            .output()
-            .expect("it runs");
-        let text = String::from_utf8_lossy(&out.stdout);
-        assert_eq!(out.status.code(), Some(1), "{after}: {text}");
+        let (code, text) = plugin_test(&plugin);
+        assert_eq!(code, Some(1), "{after}: {text}");
         let lines: Vec<_> = text.lines().filter(|line| line.contains(says)).collect();
         assert!(lines.len() == 1 && lines[0].contains(begins), "{after}: {text}");
         // What keeps it from being loaded is the one line there is.
@@ -316,12 +321,7 @@ fn a_panic_of_a_rust_plugin_is_told_with_its_text() {
         "        assert!(pcm.is_empty(), \"no table for this rate\");\n        if ![80, 160, 320, 480].contains(&pcm.len()) {",
     );
     let plugin = cargo_build(&outside.0).expect("it builds");
-    let out = Command::new(PROGRAM)
-        .args(["plugin", "test"])
-        .arg(&plugin)
-        .output()
-        .expect("it runs");
-    let text = String::from_utf8_lossy(&out.stdout);
+    let (_, text) = plugin_test(&plugin);
     assert!(
         text.lines().count() == 1 && text.contains("no table for this rate"),
         "{text}"
@@ -339,13 +339,8 @@ fn all_templates_pass_plugin_test() {
         build_c_transport(&transport_in_c.0),
         build_rust_transport(&transport_in_rust.0),
     ] {
-        let out = Command::new(PROGRAM)
-            .args(["plugin", "test"])
-            .arg(&plugin)
-            .output()
-            .expect("it runs");
-        let text = String::from_utf8_lossy(&out.stdout);
-        assert_eq!(out.status.code(), Some(0), "{}: {text}", plugin.display());
+        let (code, text) = plugin_test(&plugin);
+        assert_eq!(code, Some(0), "{}: {text}", plugin.display());
         assert!(text.ends_with("all checks passed\n"), "{text}");
     }
 }

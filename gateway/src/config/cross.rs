@@ -18,13 +18,15 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
         // A default is right by itself; if it clashes, the value that was said is named.
         problems.extend(at.place.clone().map(|place| Problem { place, sentence }));
     };
-    if let Some(addresses) = values.get("media.addresses") {
-        let words = addresses.value.texts(0);
+    for (path, others) in [
+        ("media.addresses", "IP addresses"),
+        ("media.local_networks", "networks"),
+    ] {
+        let Some(checked) = values.get(path) else { continue };
+        let words = checked.value.texts(0);
         if words.len() > 1 && words.iter().any(|(_, word)| *word == "auto") {
-            problem(
-                addresses,
-                "addresses must be \"auto\" alone or IP addresses, not both".to_owned(),
-            );
+            let name = path.rsplit('.').next().unwrap_or(path);
+            problem(checked, format!("{name} must be \"auto\" alone or {others}, not both"));
         }
     }
     for path in ["media.external_address", "network.hub.external_address"] {
@@ -32,15 +34,6 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
             && let Err(sentence) = external_address(&checked.value)
         {
             problem(checked, sentence);
-        }
-    }
-    if let Some(networks) = values.get("media.local_networks") {
-        let words = networks.value.texts(0);
-        if words.len() > 1 && words.iter().any(|(_, word)| *word == "auto") {
-            problem(
-                networks,
-                "local_networks must be \"auto\" alone or networks, not both".to_owned(),
-            );
         }
     }
     if let Some(prompts) = values.get("ivr.prompts")

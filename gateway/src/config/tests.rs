@@ -355,6 +355,21 @@ fn duplicates() {
             "quartet.conf:7: addresses must be \"auto\" alone or IP addresses, not both",
         ],
     );
+    refused(
+        "[media]\nexternal_address = [\"203.0.113.5\", \"gw.example.org\"]\nlocal_networks = [\"auto\", \"10.0.0.0/8\"]\n",
+        &[
+            "quartet.conf:2: external_address must be IP addresses or one host name, not both",
+            "quartet.conf:3: local_networks must be \"auto\" alone or networks, not both",
+        ],
+    );
+    refused(
+        "[media]\nexternal_address = [\"127.0.0.1\", \"a_b\", \"10.0.0.256\"]\n",
+        &[
+            "quartet.conf:2: external_address names 127.0.0.1, which nobody outside can send to",
+            "quartet.conf:2: external_address names \"a_b\", which is neither an IP address nor a host name, as \"203.0.113.5\" or \"gw.example.org\"",
+            "quartet.conf:2: external_address names \"10.0.0.256\", which is neither an IP address nor a host name, as \"203.0.113.5\" or \"gw.example.org\"",
+        ],
+    );
     let route = "[[route]]\nname = \"a\"\nfrom = \"phones\"\nto = \"hub:a\"\n";
     refused_routes(
         &format!("{route}{route}"),

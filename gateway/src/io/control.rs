@@ -1,6 +1,6 @@
 //! The control socket: one JSON line asks, one JSON line answers. Mode 0600, so only the operator's user may ask.
 
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::AcceptErrors;
+use crate::permissions::{FaultReason, Trusted};
 
 /// The longest question; anything longer is not one of ours.
 const MAX_LINE: u64 = 4096;
@@ -154,6 +155,13 @@ async fn answer(stream: UnixStream, asked: mpsc::Sender<PendingControlRequest>) 
 /// # Errors
 /// If none runs there, or it refuses.
 pub async fn ask(path: &Path, question: &ControlRequest) -> anyhow::Result<serde_json::Value> {
+    if let Some(owner) = stranger(path) {
+        bail!(
+            "{} belongs to user {owner}, and others may make a socket there: who answers is not the gateway; set [control] path to a \
+             folder of its own",
+            path.display()
+        );
+    }
     let mut stream = UnixStream::connect(path).await.with_context(|| {
         format!(
             "no gateway answers at {}: start one with `quartet run`, or name its folder with --conf",
@@ -171,12 +179,34 @@ pub async fn ask(path: &Path, question: &ControlRequest) -> anyhow::Result<serde
     }
 }
 
+/// Whose socket this is, if somebody else could have made it: in a folder for everybody, as `/tmp`, only our own is believed.
+fn stranger(path: &Path) -> Option<u32> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let fault = Trusted::by_this_process().shared(folder.unwrap_or(Path::new(".")))?;
+    let owner = std::fs::symlink_metadata(path).ok()?.uid();
+    let is_ours = owner == 0 || owner == rustix::process::geteuid().as_raw();
+    (matches!(fault.reason, FaultReason::Writable { .. }) && !is_ours).then_some(owner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn socket(name: &str) -> std::path::PathBuf {
         std::env::temp_dir().join(format!("quartet-control-{}-{name}.sock", std::process::id()))
+    }
+
+    /// `/tmp` is such a folder; only root can make a socket somebody else's.
+    #[tokio::test]
+    async fn a_strangers_socket_is_not_asked() {
+        let path = socket("stranger");
+        let listener = UnixListener::bind(&path).unwrap();
+        if !Trusted::is_everybody() && std::os::unix::fs::chown(&path, Some(12_345), None).is_ok() {
+            let error = ask(&path, &ControlRequest::Status).await.unwrap_err().to_string();
+            assert!(error.contains("belongs to user 12345"), "{error}");
+        }
+        drop(listener);
+        std::fs::remove_file(path).unwrap();
     }
 
     #[tokio::test]
