@@ -143,6 +143,28 @@ async fn a_hang_up_of_the_terminal_ends_no_call() {
     hears(anna.line(), PHONE_HZ).await;
 }
 
+/// Whoever asks while the files are being read may have changed them since: they are read again for him.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_who_ask_at_once_are_answered() {
+    let mut house = House::new(PROGRAM, QUIET).await;
+    let setup = house.gateway.setup();
+    let ask = || house.gateway.ask(&ControlRequest::Reload);
+    let answers = tokio::join!(ask(), ask(), ask(), ask());
+    for answer in <[_; 4]>::from(answers) {
+        assert_eq!(answer.expect("an answer")["phones_added"], 0);
+    }
+    for _ in 0..20 {
+        house.gateway.hang_up();
+    }
+    let phones = phones(&["100", "101", "102", "103"]);
+    house
+        .gateway
+        .reload(Setup { phones, ..setup })
+        .await
+        .expect("it reloads");
+    house.phone("103", false).await;
+}
+
 /// Whether anybody answers there.
 fn answers(at: SocketAddr) -> bool {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");

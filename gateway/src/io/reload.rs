@@ -27,8 +27,11 @@ pub(super) struct Prepared {
 /// A reload on its way back from the thread that reads.
 pub(super) struct Reloading {
     prepared: Result<Box<Prepared>, String>,
-    reply: oneshot::Sender<Reply>,
+    replies: Replies,
 }
+
+/// Who asked for it.
+type Replies = Vec<oneshot::Sender<Reply>>;
 
 /// What a reload is begun with.
 pub(super) struct Reloader {
@@ -36,6 +39,8 @@ pub(super) struct Reloader {
     done: mpsc::UnboundedSender<Reloading>,
     /// One at a time: two could put an older reading into force last.
     is_busy: bool,
+    /// Who asked meanwhile: what they mean may not have been there when the files were read, so they are read once more.
+    waiting: Replies,
 }
 
 impl Reloader {
@@ -45,21 +50,29 @@ impl Reloader {
             registry,
             done,
             is_busy: false,
+            waiting: Replies::new(),
         };
         (reloader, read)
     }
 
     /// Has the files read, on a thread that may wait for the disk.
-    pub(super) fn begin(&mut self, in_force: Arc<Loaded>, reply: oneshot::Sender<Reply>) {
-        if self.is_busy {
-            reply.send(Reply::Error("a reload is under way; ask again".into())).ok();
-            return;
+    pub(super) fn begin(&mut self, in_force: &Arc<Loaded>, reply: oneshot::Sender<Reply>) {
+        // Whoever has gone waits for nothing; SIGHUP needs one place only.
+        self.waiting.retain(|waiting| !waiting.is_closed());
+        self.waiting.push(reply);
+        if !self.is_busy {
+            self.start(in_force);
         }
+    }
+
+    fn start(&mut self, in_force: &Arc<Loaded>) {
         self.is_busy = true;
+        let replies = std::mem::take(&mut self.waiting);
+        let in_force = Arc::clone(in_force);
         let (registry, done) = (Arc::clone(&self.registry), self.done.clone());
         tokio::task::spawn_blocking(move || {
             let prepared = prepare(&in_force, &registry).map(Box::new);
-            done.send(Reloading { prepared, reply }).ok();
+            done.send(Reloading { prepared, replies }).ok();
         });
     }
 }
@@ -101,7 +114,12 @@ impl Signalling {
                 Reply::Error(format!("not reloaded, all is as before:\n{sentence}"))
             }
         };
-        reloading.reply.send(answer).ok();
+        for reply in reloading.replies {
+            reply.send(answer.clone()).ok();
+        }
+        if !self.reloader.waiting.is_empty() {
+            self.reloader.start(&self.loaded);
+        }
     }
 
     /// First what can fail.

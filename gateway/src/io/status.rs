@@ -42,7 +42,7 @@ impl Signalling {
                     Reply::Error(format!("there is no call {id}; `quartet calls` lists them"))
                 }
             }
-            ControlRequest::Reload => return self.reloader.begin(Arc::clone(&self.loaded), reply),
+            ControlRequest::Reload => return self.reloader.begin(&self.loaded, reply),
             // The disk is waited for elsewhere.
             ControlRequest::Invite { user } => {
                 let (invitations, hub) = (
