@@ -146,6 +146,19 @@ pub struct Networks {
     pub hub: Hub,
 }
 
+impl Networks {
+    /// What the users of the network of this name are told beside our addresses; `None`: as in `[media]`.
+    pub fn external_address(&self, network: &str) -> Option<&ExternalAddress> {
+        self.external_addresses()
+            .find_map(|(name, external)| (name == network).then_some(external)?)
+    }
+
+    /// The same of all networks, by name.
+    pub fn external_addresses(&self) -> impl Iterator<Item = (&'static str, Option<&ExternalAddress>)> {
+        [("hub", self.hub.external_address.as_ref())].into_iter()
+    }
+}
+
 /// The embedded rendezvous.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

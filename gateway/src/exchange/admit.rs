@@ -371,7 +371,7 @@ impl Exchange {
             transport.clone_into(&mut terms.transport);
         }
         let ssrc = (self.rng)().next_u32();
-        let own = self.settings.network.hub.external_address.as_ref();
+        let own = self.settings.network.external_address(network.as_str());
         let outer = self.here.external(&self.settings, own).addresses;
         let addresses = match &self.settings.media.addresses {
             Addresses::Auto => ice_addresses(&self.here.addresses, self.endpoint.local()),

@@ -26,9 +26,11 @@ pub fn names(settings: &Settings) -> BTreeSet<String> {
         .phones
         .iter()
         .filter_map(|phone| phone.external_address.as_ref());
-    let all = phones
-        .chain(&settings.network.hub.external_address)
-        .chain([&settings.media.external_address]);
+    let of_networks = settings
+        .network
+        .external_addresses()
+        .filter_map(|(_, external)| external);
+    let all = phones.chain(of_networks).chain([&settings.media.external_address]);
     let name = |external: &ExternalAddress| match external {
         ExternalAddress::Name(name) => Some(name.clone()),
         ExternalAddress::Addresses(_) => None,
