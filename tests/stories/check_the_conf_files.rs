@@ -11,9 +11,11 @@ use crate::PROGRAM;
 
 /// Writes the three files and runs `quartet check` on them; the exit code and all that was printed. The ports are such as are free.
 fn check(name: &str, quartet: &str, phones: &str, routes: &str) -> (Option<i32>, String) {
+    let plugins = plugin_folder().display().to_string();
     let free = [
         ("QUARTET__SIP__LISTEN", "udp:127.0.0.1:0"),
         ("QUARTET__NETWORK__HUB__LISTEN", "http:127.0.0.1:0"),
+        ("QUARTET__PLUGINS__PATH", &plugins),
     ];
     with_files(name, [quartet, phones, routes], &["check"], &free)
 }

@@ -113,9 +113,9 @@ async fn with_a_mistake_anywhere_nothing_changes() {
             error.contains("all is as before") && error.contains(says),
             "{says}: {error}"
         );
-        house.gateway.hang_up();
         let lines = || house.gateway.log().matches("not reloaded, all is as before").count();
         let before = lines();
+        house.gateway.hang_up();
         wait::until("the log says so", SOON, || (lines() > before).then_some(()));
         assert_eq!(registered(&house).await, ["100"]);
     }

@@ -67,7 +67,7 @@ fn check_machine(loaded: config::Loaded) -> Checked {
         let list = if is_error { &mut problems } else { &mut warnings };
         list.push(config::Problem { place, sentence });
     }
-    let place = loaded.place("plugins.required");
+    let place = config::Place::File(loaded.settings.folder.clone());
     let problem = |sentence| config::Problem {
         place: place.clone(),
         sentence,

@@ -50,7 +50,7 @@ enum Verb {
     /// What `quartet check` runs in a child: loads what `quartet run` would load.
     #[command(hide = true)]
     Survey,
-    /// What the first two run in a child.
+    /// What `inspect` and `test` run in a child.
     #[command(hide = true)]
     Child {
         file: PathBuf,

@@ -24,7 +24,7 @@ pub(super) fn run(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Resu
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let hang_up = signal(SignalKind::hangup())?;
         let control = loaded.settings.control.path.clone();
@@ -45,7 +45,10 @@ pub(super) fn run(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Resu
             .await?;
         std::fs::remove_file(control).ok();
         Ok(0)
-    })
+    });
+    // A name server that does not answer is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Has the conf files read anew at each SIGHUP; what comes of it is logged.

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::Loaded;
 use super::check::Values;
 use super::load::{Texts, check_and_build, read_all};
-use super::options::{ROWS, Reload};
+use super::options::{ConfFile, ROWS, Reload};
 use super::problem::{Problem, Problems};
-use super::settings::Settings;
+use super::settings::{Phone, Settings};
 
 /// What changed, for the log, `quartet reload` and its `--json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,8 +61,19 @@ pub(super) fn reload_texts(
         }
         kept
     };
-    let loaded = check_and_build(&in_force.settings.folder, texts, variables, problems, keep)?;
+    let mut loaded = check_and_build(&in_force.settings.folder, texts, variables, problems, keep)?;
+    // What is new and waits is told again the next time.
+    loaded
+        .values
+        .retain(|path, _| reload_of(path) != Reload::Restart || in_force.values.contains_key(path));
     changes.compare_rows(&in_force.settings, &loaded.settings);
+    if changes.restart.iter().any(|path| path == "sip.realm") && has_other_hashes(&in_force.settings, &loaded.settings)
+    {
+        let file = loaded.settings.folder.join(ConfFile::Quartet.name());
+        let sentence = "the realm was changed, and password hashes are made for it: with these, nobody could log in before a restart; \
+                        restart the gateway";
+        return Err(Problems::file(&file, sentence.to_owned()));
+    }
     Ok((loaded, changes))
 }
 
@@ -89,6 +100,20 @@ fn reload_of(path: &str) -> Reload {
         .rsplit_once('.')
         .and_then(|(section, name)| ROWS.iter().find(|row| (row.section, row.name) == (section, name)));
     row.map_or(Reload::Restart, |row| row.reload)
+}
+
+/// Whether a phone has another hash than before, or is new.
+fn has_other_hashes(before: &Settings, now: &Settings) -> bool {
+    let hash = |phone: &Phone| {
+        before
+            .phones
+            .iter()
+            .find(|old| old.user == phone.user)
+            .map(|old| old.password_hash.clone())
+    };
+    now.phones
+        .iter()
+        .any(|phone| hash(phone).as_ref() != Some(&phone.password_hash))
 }
 
 impl Changes {
@@ -160,7 +185,7 @@ mod tests {
             "",
             "",
         ];
-        let (loaded, changes) = again(&before, texts).map_err(|problems| problems.to_string()).unwrap();
+        let (mut loaded, changes) = again(&before, texts).map_err(|problems| problems.to_string()).unwrap();
         assert_eq!(changes.restart, ["cdr.path", "plugins.options.p.k", "sip.realm"]);
         assert_eq!(
             changes.options,
@@ -176,6 +201,23 @@ mod tests {
         let (_, changes) = again(&loaded, texts).map_err(|problems| problems.to_string()).unwrap();
         assert_eq!((changes.options, changes.restart.len()), (Vec::new(), 3));
         assert!(loaded.effective().contains("realm = \"a\""));
+        // An option of a plugin that is new waits as well, and is told each time.
+        let more = [&format!("{}j = 1\n", texts[0]), "", ""];
+        for _ in 0..2 {
+            let (again, changes) = again(&loaded, more).map_err(|problems| problems.to_string()).unwrap();
+            assert!(
+                changes.restart.contains(&"plugins.options.p.j".to_owned()),
+                "{changes:?}"
+            );
+            loaded = again;
+        }
+        // Hashes for another realm would lock everybody out until the restart.
+        let phones = format!("[[phone]]\nuser = \"1\"\n{HASH}\n");
+        let refused = again(&loaded, [texts[0], &phones, ""])
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("restart the gateway"), "{refused}");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Who may call whom: limits, routes, and the making of a call from an INVITE or a request.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quartet_proto::net::{FiveTuple, Protocol};
+use quartet_proto::net::FiveTuple;
 use quartet_proto::sip::{Caller, Contact, NameAddr, SipCommand, Uri};
 use rand_core::Rng;
 
@@ -281,7 +281,7 @@ impl Exchange {
         let key = self.new_leg_key();
         let dialog = self.endpoint.new_dialog_key();
         let config = self.sip_leg_config((call, key), phone, (contact.five_tuple, contact.origin), from);
-        let host = self.endpoint.shown(contact.five_tuple);
+        let host = self.endpoint.shown(contact.five_tuple, Some(&phone.user));
         let from = NameAddr::new(Some(from), Uri::sip(from, host));
         let to = NameAddr::new(phone.name.as_deref(), Uri::sip(number.unwrap_or(&phone.user), host));
         let mut contact = contact.clone();
@@ -354,7 +354,7 @@ impl Exchange {
             language: phone.language.clone(),
             verify: phone.verify,
             user: phone.user.clone(),
-            peer: Uri::sip(peer, self.endpoint.shown(signalling)),
+            peer: Uri::sip(peer, self.endpoint.shown(signalling, Some(&phone.user))),
             registry: Arc::clone(&self.registry),
         }
     }
@@ -373,8 +373,10 @@ impl Exchange {
         let ssrc = (self.rng)().next_u32();
         let own = self.settings.network.external_address(network.as_str());
         let outer = self.here.external(&self.settings, own).addresses;
+        // As it is meant, not as it happens to be bound now.
+        let listen = self.settings.sip.listen.iter().map(|listen| listen.address.ip());
         let addresses = match &self.settings.media.addresses {
-            Addresses::Auto => ice_addresses(&self.here.addresses, self.endpoint.local()),
+            Addresses::Auto => ice_addresses(&self.here.addresses, listen),
             Addresses::Listed(listed) => listed.clone(),
         };
         Some(E2eeLegConfig {
@@ -454,9 +456,9 @@ fn shown(
 ///
 /// The remote user names the candidates that our ICE checks are sent to. From a loopback socket those checks would reach the
 /// services of this host, which trust whoever comes from there.
-pub(super) fn ice_addresses(host: &[IpAddr], sip: &[(Protocol, SocketAddr)]) -> Vec<IpAddr> {
+pub(super) fn ice_addresses(host: &[IpAddr], mut listen: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     let outside: Vec<IpAddr> = host.iter().copied().filter(|ip| !ip.is_loopback()).collect();
-    if outside.is_empty() || sip.iter().all(|(_, address)| address.ip().is_loopback()) {
+    if outside.is_empty() || listen.all(|ip| ip.is_loopback()) {
         host.to_vec()
     } else {
         outside

@@ -49,12 +49,15 @@ impl Here {
 
     /// What those outside are told; `own` stands in the place of what `[media]` says.
     pub(super) fn external(&self, settings: &Settings, own: Option<&ExternalAddress>) -> External {
+        let networks = match &settings.media.local_networks {
+            LocalNetworks::Auto => self.networks.iter(),
+            LocalNetworks::Listed(listed) => listed.iter(),
+        };
+        // Another program of this machine is not outside, whatever is listed.
+        let machine = self.addresses.iter().copied().map(IpNet::from);
         External {
             addresses: self.addresses_of(own.unwrap_or(&settings.media.external_address)),
-            local_networks: match &settings.media.local_networks {
-                LocalNetworks::Auto => self.networks.clone(),
-                LocalNetworks::Listed(listed) => listed.clone(),
-            },
+            local_networks: networks.copied().chain(machine).collect(),
         }
     }
 }
@@ -62,6 +65,9 @@ impl Here {
 impl Exchange {
     /// The machine is elsewhere, or knows more of it: for new calls, and for what is said of them.
     pub fn set_here(&mut self, here: Here) {
+        if self.here == here {
+            return;
+        }
         self.here = here;
         endpoint::apply(&self.settings, &self.here, &mut self.endpoint);
     }

@@ -45,14 +45,14 @@ impl MachineAddresses {
             let ip = interface.ip();
             (ip.is_loopback(), ip.is_ipv6(), ip)
         });
-        interfaces.dedup_by_key(|interface| interface.ip());
+        let all_of = |interfaces: &mut dyn Iterator<Item = &if_addrs::Interface>| {
+            let mut all: Vec<IpAddr> = interfaces.map(if_addrs::Interface::ip).collect();
+            all.dedup();
+            all
+        };
         Ok(Self {
-            all: interfaces.iter().map(if_addrs::Interface::ip).collect(),
-            up: interfaces
-                .iter()
-                .filter(|interface| interface.is_oper_up())
-                .map(if_addrs::Interface::ip)
-                .collect(),
+            all: all_of(&mut interfaces.iter()),
+            up: all_of(&mut interfaces.iter().filter(|interface| interface.is_oper_up())),
             networks: interfaces.iter().filter_map(network).collect(),
         })
     }

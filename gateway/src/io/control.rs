@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::AcceptErrors;
 use crate::permissions::{FaultReason, Trusted};
@@ -18,6 +19,8 @@ const MAX_LINE: u64 = 4096;
 
 /// How long a client may take to ask, and we to answer.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for a reload, which may read many recordings, and twice.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What an operator asks a running gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,10 +123,7 @@ pub async fn serve(listener: UnixListener, asked: mpsc::Sender<PendingControlReq
         };
         let asked = asked.clone();
         tokio::spawn(async move {
-            if let Err(error) = tokio::time::timeout(REPLY_TIMEOUT, answer(stream, asked))
-                .await
-                .unwrap_or(Ok(()))
-            {
+            if let Err(error) = answer(stream, asked).await {
                 tracing::debug!(%error, "control connection");
             }
         });
@@ -133,20 +133,27 @@ pub async fn serve(listener: UnixListener, asked: mpsc::Sender<PendingControlReq
 async fn answer(stream: UnixStream, asked: mpsc::Sender<PendingControlRequest>) -> anyhow::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(read.take(MAX_LINE)).read_line(&mut line).await?;
+    let mut reader = BufReader::new(read.take(MAX_LINE));
+    timeout(REPLY_TIMEOUT, reader.read_line(&mut line)).await??;
     let answer = match serde_json::from_str(&line) {
         Ok(question) => {
+            let limit = if question == ControlRequest::Reload {
+                RELOAD_TIMEOUT
+            } else {
+                REPLY_TIMEOUT
+            };
             let (reply, answer) = oneshot::channel();
             asked.send(PendingControlRequest { question, reply }).await.ok();
-            answer
+            timeout(limit, answer)
                 .await
+                .unwrap_or_else(|_| Ok(Reply::Error("the gateway is too busy to answer".into())))
                 .unwrap_or_else(|_| Reply::Error("the gateway is stopping".into()))
         }
         Err(error) => Reply::Error(format!("not a question of this version: {error}")),
     };
     let mut text = serde_json::to_vec(&answer)?;
     text.push(b'\n');
-    write.write_all(&text).await?;
+    timeout(REPLY_TIMEOUT, write.write_all(&text)).await??;
     Ok(())
 }
 

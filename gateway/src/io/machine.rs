@@ -1,5 +1,6 @@
 //! What this machine makes of the settings before anything runs, for `quartet check`: addresses, ports, who can read hashes.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -42,7 +43,10 @@ pub fn look(settings: &Settings) -> Vec<Finding> {
             is_error: !comes,
         });
     };
-    if UnixStream::connect(&settings.control.path).is_err() {
+    // If it cannot be seen whether a gateway runs, its ports may be its own.
+    let none_runs = UnixStream::connect(&settings.control.path)
+        .is_err_and(|error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused));
+    if none_runs {
         let listen: Vec<_> = settings.sip.listen.iter().map(|listen| listen.address).collect();
         let machine = MachineAddresses::read().unwrap_or_default();
         for address in expand(&listen, &machine.all) {

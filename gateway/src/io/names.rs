@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
 /// How often, and how long one answer may take.
@@ -47,8 +48,9 @@ async fn look_up(mut wanted: watch::Receiver<BTreeSet<String>>, told: watch::Sen
         let mut found = told.borrow().clone();
         found.retain(|name, _| names.contains(name));
         missed.retain(|name| names.contains(name));
-        for name in &names {
-            match addresses(name).await {
+        let answers = join_all(names.iter().map(|name| addresses(name))).await;
+        for (name, answer) in names.iter().zip(answers) {
+            match answer {
                 Ok(addresses) => {
                     missed.remove(name);
                     if found.get(name) != Some(&addresses) {

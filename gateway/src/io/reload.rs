@@ -1,5 +1,6 @@
 //! `quartet reload` and SIGHUP: the conf files are checked, then all of what they say comes into force, or nothing.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -71,7 +72,9 @@ impl Reloader {
         let in_force = Arc::clone(in_force);
         let (registry, done) = (Arc::clone(&self.registry), self.done.clone());
         tokio::task::spawn_blocking(move || {
-            let prepared = prepare(&in_force, &registry).map(Box::new);
+            let prepared = std::panic::catch_unwind(AssertUnwindSafe(|| prepare(&in_force, &registry)));
+            let prepared = prepared.unwrap_or_else(|_| Err("a fault of this program; the log has it".into()));
+            let prepared = prepared.map(Box::new);
             done.send(Reloading { prepared, replies }).ok();
         });
     }
@@ -131,7 +134,7 @@ impl Signalling {
             warnings,
         } = prepared;
         let settings = &loaded.settings;
-        let machine = self.machine_addresses();
+        let machine = self.machine_addresses_seen();
         let listen = settings.sip.listen.iter().map(|listen| listen.address).collect();
         self.sip
             .listen_on(listen, &machine.all)

@@ -334,7 +334,7 @@ impl Signalling {
 
     /// Listens where this machine is reached now, and offers that in new calls.
     fn follow_addresses(&mut self) {
-        let addresses = self.machine_addresses();
+        let addresses = self.inputs.machine.borrow_and_update().clone();
         self.sip.follow(&addresses.all);
         self.hub_listener.follow();
         self.tell_sip_addresses();
@@ -342,9 +342,9 @@ impl Signalling {
         self.exchange.set_here(here);
     }
 
-    /// The addresses of this machine, as far as is known.
-    pub(super) fn machine_addresses(&mut self) -> MachineAddresses {
-        self.inputs.machine.borrow_and_update().clone()
+    /// The addresses of this machine, as far as is known; a change of them is still to be followed.
+    pub(super) fn machine_addresses_seen(&self) -> MachineAddresses {
+        self.inputs.machine.borrow().clone()
     }
 
     /// Carries out what the machines want, until all are quiet.

@@ -82,6 +82,9 @@ impl SipSockets {
         // An address that was named stays bound: it works again when it comes back.
         self.sockets
             .retain(|_, bound| bound.is_retired || wanted.contains(&bound.wanted));
+        for bound in self.sockets.values_mut() {
+            bound.is_retired &= !wanted.contains(&bound.wanted);
+        }
         self.bind_new(machine);
         let now: BTreeSet<_> = self.sockets.keys().copied().collect();
         for gone in before.difference(&now) {
@@ -99,10 +102,10 @@ impl SipSockets {
     /// As [`bind`](Self::bind); nothing has changed then.
     pub fn listen_on(&mut self, listen: Vec<SocketAddr>, machine: &[IpAddr]) -> anyhow::Result<()> {
         let before: BTreeSet<_> = self.sockets.keys().copied().collect();
-        let old = std::mem::replace(&mut self.listen, listen);
+        let old = (std::mem::replace(&mut self.listen, listen), self.missing.clone());
         for (wanted, error) in self.bind_new(machine) {
             if !is_not_there_yet(&error) {
-                self.listen = old;
+                (self.listen, self.missing) = old;
                 self.sockets.retain(|address, _| before.contains(address));
                 return Err(cannot_listen("udp", wanted, &error, "[sip] listen"));
             }

@@ -37,6 +37,9 @@ const AFTER_BYE: u8 = 2;
 /// keep a real one from its second packet. At 3,000 a second one packet of five finds a place, and the next one is in sequence.
 const MAX_PROBATION: usize = 64;
 const PROBATION_NS: u64 = 100_000_000;
+/// Whoever goes on in sequence keeps his place for as long as it may take until another stream counts as silent, and no longer: sixty-four
+/// forged streams must not keep all places.
+const MAX_PROBATION_NS: u64 = MAX_SILENT_NS;
 /// Streams remembered that were heard before.
 const MAX_DISPLACED: usize = 4;
 /// SSRCs that signalling may announce; as many as SRTP takes.
@@ -104,6 +107,7 @@ struct Displaced {
 struct Probation {
     ssrc: u32,
     next: u16,
+    first_ns: u64,
     heard_ns: u64,
 }
 
@@ -241,23 +245,33 @@ impl StreamFilter {
         let seen = Probation {
             ssrc: packet.ssrc,
             next: packet.sequence.wrapping_add(1),
+            first_ns: now_ns,
             heard_ns: now_ns,
         };
         let place = self.probation.iter().position(|other| other.ssrc == packet.ssrc);
         if let Some(place) = place {
-            let before = std::mem::replace(&mut self.probation[place], seen);
-            return before.next == packet.sequence;
+            let other = &mut self.probation[place];
+            let in_sequence = other.next == packet.sequence;
+            // Out of sequence it begins anew, but its time goes on: nobody keeps a place by repeating himself.
+            if in_sequence {
+                (other.next, other.heard_ns) = (seen.next, now_ns);
+                return true;
+            }
+            other.next = seen.next;
+            return false;
         }
         if self.probation.len() < MAX_PROBATION {
             self.probation.push(seen);
-        } else if let Some(over) = self
-            .probation
-            .iter_mut()
-            .find(|other| now_ns.saturating_sub(other.heard_ns) >= PROBATION_NS)
-        {
+        } else if let Some(over) = self.probation.iter_mut().find(|other| other.is_over(now_ns)) {
             *over = seen;
         }
         false
+    }
+}
+
+impl Probation {
+    fn is_over(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.heard_ns) >= PROBATION_NS || now_ns.saturating_sub(self.first_ns) >= MAX_PROBATION_NS
     }
 }
 

@@ -159,6 +159,7 @@ impl Dialog {
             extra,
             body: None,
             five_tuple: self.peer.with_remote(self.next_hop()),
+            account: self.account.clone(),
             sent_by: self.peer.local,
         }
     }

@@ -246,16 +246,7 @@ impl Registrar {
         found.is_some_and(|(at, of, _)| *at == peer && user.is_none_or(|user| of == user))
     }
 
-    /// An account with a phone that registered from this peer.
-    pub(in crate::sip) fn account_at(&self, peer: Peer) -> Option<&str> {
-        let here = self.peers.range((peer, String::new(), 0)..);
-        let mut users = here
-            .take_while(|(at, ..)| *at == peer)
-            .map(|(_, user, _)| user.as_str());
-        users.find(|user| self.is_registered_from(peer, user))
-    }
-
-    /// The same, and from there behind it.
+    /// An account with a phone that registered from this peer, and that is there behind it.
     pub(in crate::sip) fn account_from(&self, peer: Peer, origin: IpAddr) -> Option<&str> {
         let here = self.origins.range((peer, origin, String::new(), 0)..);
         let mut users = here

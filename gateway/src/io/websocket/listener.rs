@@ -15,6 +15,8 @@ pub struct HubListener {
     wanted: SocketAddr,
     /// As bound.
     local: Option<SocketAddr>,
+    /// What was in the way, as it was last said.
+    said: Option<io::ErrorKind>,
     /// For the listener, until there is one.
     waiting: Option<(mpsc::Sender<HubInput>, WebSocketSettings)>,
 }
@@ -32,6 +34,7 @@ impl HubListener {
         let mut listener = Self {
             wanted,
             local: None,
+            said: None,
             waiting: Some((inputs, settings)),
         };
         if let Err(error) = listener.try_open() {
@@ -46,8 +49,18 @@ impl HubListener {
 
     /// The addresses of this machine may have changed: tries again, if it has to.
     pub fn follow(&mut self) {
-        if self.local.is_none() && self.try_open().is_ok() {
-            tracing::info!("http:{} is there now; the hub is reached there", self.address());
+        if self.local.is_some() {
+            return;
+        }
+        match self.try_open() {
+            Ok(()) => tracing::info!("http:{} is there now; the hub is reached there", self.address()),
+            // The address has come, and something else is in the way.
+            Err(error) if !is_not_there_yet(&error) && self.said != Some(error.kind()) => {
+                self.said = Some(error.kind());
+                let sentence = cannot_listen("http", self.wanted, &error, "[network.hub] listen");
+                tracing::warn!("{sentence}; it is tried again");
+            }
+            Err(_) => {}
         }
     }
 

@@ -86,7 +86,7 @@ impl Endpoint {
         // Behind a proxy everybody has its address: there, none is told by it.
         let is_direct = head.origin == remote.ip();
         let is_bound = |user: &str| is_direct && self.registrar.reaches(head.five_tuple.peer(), Some(user));
-        let shown = host_of(self.shown(head.five_tuple).ip());
+        let shown = host_of(self.shown(head.five_tuple, Some(account)).ip());
         let is_ours = |host: &str| {
             host.eq_ignore_ascii_case(&self.config.realm)
                 || self.local.iter().any(|(_, address)| host == host_of(address.ip()))

@@ -174,7 +174,7 @@ impl Endpoint {
             return Err(SipError::BadStatus(status));
         }
         let (id, tag, way) = self.pending(key)?;
-        let extra = vec![("Contact", self.contact(key, way)), ("Allow", ALLOW.to_owned())];
+        let extra = vec![("Contact", self.contact_in(key, way)), ("Allow", ALLOW.to_owned())];
         self.respond_with(
             now,
             id,
@@ -199,7 +199,7 @@ impl Endpoint {
         headers: Vec<(&'static str, String)>,
     ) -> Result<(), SipError> {
         let (id, tag, way) = self.pending(key)?;
-        let mut extra = vec![("Contact", self.contact(key, way)), ("Allow", ALLOW.to_owned())];
+        let mut extra = vec![("Contact", self.contact_in(key, way)), ("Allow", ALLOW.to_owned())];
         extra.extend(identity.map(|i| ("P-Asserted-Identity", i.to_string())));
         extra.extend(headers);
         let response = OutgoingResponse {

@@ -30,7 +30,10 @@ impl Endpoint {
         }
         let (key, local_tag) = (invite.dialog, self.token());
         let mut extra = vec![
-            ("Contact", self.contact(key, invite.five_tuple)),
+            (
+                "Contact",
+                self.contact(key, invite.five_tuple, invite.account.as_deref()),
+            ),
             ("Allow", ALLOW.to_owned()),
         ];
         extra.extend(invite.identity.map(|i| ("P-Asserted-Identity", i.to_string())));
@@ -47,6 +50,7 @@ impl Endpoint {
             extra,
             body: invite.body.map(|body| ("application/sdp".to_owned(), body)),
             five_tuple: invite.five_tuple,
+            account: invite.account.clone(),
             sent_by: invite.five_tuple.local,
         };
         let call_id = request.call_id.clone();

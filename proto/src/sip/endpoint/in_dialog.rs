@@ -45,7 +45,7 @@ impl Endpoint {
             Method::Invite => self.on_reinvite(now, key, request, head),
             Method::Info => self.on_info(now, key, request, head),
             Method::Update => {
-                let contact = self.contact(key, head.five_tuple);
+                let contact = self.contact_in(key, head.five_tuple);
                 let id = self.create_server_transaction(request, head, holder, None);
                 // A new offer would need the TU; the peer can make it by re-INVITE.
                 let offers = sdp_of(&request.headers, &request.body).is_some();

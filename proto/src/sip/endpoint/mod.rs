@@ -161,10 +161,9 @@ impl Endpoint {
         self.external = external;
     }
 
-    /// Where the other end of this way is told that we are.
+    /// Where the other end of this way is told that we are, if it is of this account.
     #[must_use]
-    pub fn shown(&self, way: FiveTuple) -> SocketAddr {
-        let account = self.registrar.account_at(way.peer());
+    pub fn shown(&self, way: FiveTuple, account: Option<&str>) -> SocketAddr {
         let own = account.and_then(|user| self.accounts.get(user)?.external_addresses.as_ref());
         let addresses = own.unwrap_or(&self.external.addresses);
         let ip = self.external.shown_of(addresses, way.local.ip(), way.remote.ip());

@@ -240,6 +240,7 @@ impl Endpoint {
             ],
             body: None,
             five_tuple,
+            account: None,
             sent_by: five_tuple.local,
         };
         self.start(now, request, Purpose::Register(registration), credentials, 0)

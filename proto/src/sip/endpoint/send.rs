@@ -33,9 +33,15 @@ impl Endpoint {
     }
 
     /// Our Contact in a dialog. Without a display name: SIPp takes the whole field for the request URI then.
-    pub(super) fn contact(&self, key: DialogKey, way: FiveTuple) -> String {
+    pub(super) fn contact_in(&self, key: DialogKey, way: FiveTuple) -> String {
+        let account = self.dialogs.get(key).and_then(|dialog| dialog.account.as_deref());
+        self.contact(key, way, account)
+    }
+
+    /// The same for a dialog that is only beginning, with this account.
+    pub(super) fn contact(&self, key: DialogKey, way: FiveTuple, account: Option<&str>) -> String {
         let user = format!("{}-{}", self.config.instance, key.0);
-        NameAddr::new(None, Uri::sip(&user, self.shown(way))).to_string()
+        NameAddr::new(None, Uri::sip(&user, self.shown(way, account))).to_string()
     }
 
     pub(super) fn transmit(&mut self, five_tuple: FiveTuple, payload: Vec<u8>) {
@@ -150,7 +156,7 @@ impl Endpoint {
     /// Writes on a request where it leaves from and where we say that we are.
     fn address(&self, request: &mut Outgoing) {
         request.five_tuple = self.way_in_dialog(request.five_tuple);
-        request.sent_by = self.shown(request.five_tuple);
+        request.sent_by = self.shown(request.five_tuple, request.account.as_deref());
     }
 
     /// Sends a request of ours and sees it through.
