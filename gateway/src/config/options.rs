@@ -410,7 +410,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "prompts",
         kind: Kind::Text(words::prompts),
         preset: Preset::Value(r#""builtin""#),
-        reload: Reload::NewCalls,
+        reload: Reload::Live,
         help: "Recordings: \"builtin\", or a folder with a subfolder per language.",
     },
     Row {

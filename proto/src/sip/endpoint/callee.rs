@@ -278,7 +278,7 @@ impl Endpoint {
         match dialog.state {
             State::Proceeding | State::Confirmed => {
                 let id = dialog.invite.ok_or(SipError::WrongState(dialog.state.name()))?;
-                Ok((id, dialog.local_tag.clone(), dialog.peer))
+                Ok((id, dialog.local_tag.clone(), self.way_in_dialog(dialog.peer)))
             }
             State::Accepted | State::Calling | State::Cancelling | State::AwaitingAnswer | State::Ending => {
                 Err(SipError::WrongState(dialog.state.name()))

@@ -135,6 +135,7 @@ impl Endpoint {
             return None;
         }
         let response_to = transaction.head.response_to;
+        let response_to = self.way_in_dialog(response_to);
         self.server_transactions.keep_response(id, wire.clone());
         self.transmit(response_to, wire.clone());
         Some(wire)
