@@ -39,6 +39,9 @@ impl Clock {
     }
 }
 
+/// Stands for caller and callee of calls that were refused to more callers than are told apart.
+pub const MANY: &str = "*";
+
 /// What is kept of a call.
 ///
 /// The machines count in instants; the wall clock is asked once, when the record is handed to the store ([`Record::at`]). So

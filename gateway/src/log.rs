@@ -24,6 +24,11 @@ use one_line::OneLine;
 use repeats::Repeats;
 pub use summary::Summaries;
 
+/// A text on one line, as the log shows it: for whatever else a terminal shows of what strangers say.
+pub fn one_line(text: &str) -> std::borrow::Cow<'_, str> {
+    one_line::escaped(text, false)
+}
+
 /// The target of lines that their place has summed up: as many a minute as there are sources of them, and no more than that
 /// place keeps apart. They are all written, for fail2ban and its like.
 pub const SUMMED: &str = "quartet::summed";

@@ -8,7 +8,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
@@ -149,6 +150,18 @@ impl Trusted {
             }
         };
         Some(Fault { path, reason })
+    }
+}
+
+/// Opens a file for reading; a pipe would keep us waiting for somebody to write.
+///
+/// # Errors
+/// If it cannot be opened, or is no regular file: the operator's to mend.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    if fs::metadata(path)?.is_file() {
+        File::open(path)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
     }
 }
 

@@ -202,6 +202,30 @@ fn a_strangers_folder_is_refused_by_every_verb_that_reads_it() {
         );
     }
     mode(&state, 0o700);
+    // The same for the records, and whatever is no regular file.
+    let (records, quartet_conf) = (place.join("records"), conf.join("quartet.conf"));
+    let text_before = std::fs::read_to_string(&quartet_conf).expect("it is there");
+    let elsewhere = format!(
+        "{text_before}\n[cdr]\npath = \"{}\"\n",
+        records.join("cdr.jsonl").display()
+    );
+    private_file(&quartet_conf, &elsewhere);
+    std::fs::create_dir_all(&records).expect("a folder");
+    mode(&records, 0o1777);
+    for verb in [&["check"][..], &["run", "--until-stdin-closes"]] {
+        let (code, text) = run(verb);
+        let said = text.contains("everybody (mode 1777)") && text.contains("/records");
+        assert!(code == Some(1) && said, "{verb:?}: {text}");
+    }
+    private_file(&quartet_conf, &text_before);
+    let phones_before = std::fs::read_to_string(&phones).expect("it is there");
+    std::fs::remove_file(&phones).expect("removed");
+    let made = Command::new("mkfifo").arg(&phones).status().expect("mkfifo");
+    assert!(made.success());
+    let (code, text) = run(&["check"]);
+    assert!(code == Some(1) && text.contains("it is no regular file"), "{text}");
+    std::fs::remove_file(&phones).expect("removed");
+    private_file(&phones, &phones_before);
     if std::os::unix::fs::chown(&state, Some(12_345), None).is_ok() {
         let (code, text) = run(&["run", "--until-stdin-closes"]);
         assert!(code == Some(1) && text.contains("belongs to user 12345"), "{text}");

@@ -168,9 +168,9 @@ impl Leg {
     }
 
     /// What the SIP endpoint says of the leg's dialog.
-    pub fn handle_sip(&mut self, event: SipEvent) {
+    pub fn handle_sip(&mut self, now: Instant, event: SipEvent) {
         match self {
-            Self::Sip(leg) => leg.handle_sip(event),
+            Self::Sip(leg) => leg.handle_sip(now, event),
             Self::E2ee(_) => {}
         }
     }
@@ -186,7 +186,7 @@ impl Leg {
     /// What media says of the leg.
     pub fn handle_media(&mut self, now: Instant, event: MediaEvent) {
         match self {
-            Self::Sip(leg) => leg.handle_media(event),
+            Self::Sip(leg) => leg.handle_media(now, event),
             Self::E2ee(leg) => leg.handle_media(now, event),
         }
     }

@@ -82,16 +82,19 @@ mod tests {
     fn in_conversation(now: Instant, direction: &str) -> Call {
         let mut leg = leg(1);
         let lines = "c:192.0.2.1\nport:4000\nrtcp-port:4001\n".to_owned();
-        leg.handle_media(MediaEvent::Local { leg: LegKey(1), lines });
+        leg.handle_media(Instant::now(), MediaEvent::Local { leg: LegKey(1), lines });
         leg.handle_command(LegCommand::Answer { display: None });
         let answer = format!(
             "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 5000 RTP/AVP 0\r\na={direction}\r\n"
         );
         let body = Some(answer.into_bytes());
-        leg.handle_sip(SipEvent::Confirmed {
-            dialog: DialogKey(1),
-            body,
-        });
+        leg.handle_sip(
+            Instant::now(),
+            SipEvent::Confirmed {
+                dialog: DialogKey(1),
+                body,
+            },
+        );
         talking(now, vec![leg])
     }
 

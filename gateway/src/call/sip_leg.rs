@@ -7,6 +7,7 @@ mod config;
 mod describe;
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use quartet_proto::sdp::{Agreed, Codec, SessionDescription};
 use quartet_proto::sip::{Contact, DialogKey, NameAddr, OutgoingInvite, SipCommand, SipEvent};
@@ -45,6 +46,11 @@ enum State {
     Ended,
 }
 
+/// The two reports of one press are at most this far apart: RTP says it when the key goes down, INFO when it comes up.
+const SAME_KEY: Duration = Duration::from_secs(2);
+/// Keys that wait for their other half: more than anybody presses in that time.
+const MAX_KEYS: usize = 32;
+
 /// How a phone tells its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum KeyWay {
@@ -72,8 +78,8 @@ pub struct SipLeg {
     /// All codecs that either side has described: their numbers keep their meaning.
     used: Vec<Codec>,
     hold: bool,
-    /// How its keys come: the way of the first one. A phone that says each key in both ways pressed it once.
-    keys: Option<KeyWay>,
+    /// Keys that came in one way and may come in the other too. A phone that says each key in both ways pressed it once.
+    keys: VecDeque<(Instant, KeyWay, char)>,
     /// It was asked whether it is there.
     probed: bool,
     events: VecDeque<LegEvent>,
@@ -123,7 +129,7 @@ impl SipLeg {
             sent: None,
             used: Vec::new(),
             hold: false,
-            keys: None,
+            keys: VecDeque::new(),
             probed: false,
             events: VecDeque::new(),
             actions: VecDeque::new(),
@@ -187,7 +193,7 @@ impl SipLeg {
     }
 
     /// What the endpoint says of this dialog.
-    pub fn handle_sip(&mut self, event: SipEvent) {
+    pub fn handle_sip(&mut self, now: Instant, event: SipEvent) {
         match event {
             SipEvent::Provisional { status, .. } => {
                 if matches!(self.state, State::Calling { .. }) && status >= 180 {
@@ -210,9 +216,9 @@ impl SipLeg {
                     self.over(Cause::Network);
                 }
             }
-            SipEvent::Dtmf { digit, .. } => self.on_key(KeyWay::Info, digit),
+            SipEvent::Dtmf { digit, .. } => self.on_key(now, KeyWay::Info, digit),
             SipEvent::Moved { origin, .. } => {
-                self.config.signalling_peer_ip = origin;
+                self.config.signalling_peer_ip = origin.ip();
                 self.tell_remote();
             }
             SipEvent::Reinvite { body, .. } => self.on_reinvite(body.as_deref()),
@@ -225,7 +231,7 @@ impl SipLeg {
     }
 
     /// What media says of this leg.
-    pub fn handle_media(&mut self, event: MediaEvent) {
+    pub fn handle_media(&mut self, now: Instant, event: MediaEvent) {
         match event {
             MediaEvent::Local { lines, .. } => {
                 self.lines.get_or_insert_default().push_str(&format!("{lines}\n"));
@@ -236,17 +242,26 @@ impl SipLeg {
                 }
             }
             MediaEvent::Failed { fault, .. } => self.fail(fault.cause()),
-            MediaEvent::Dtmf { digit, .. } => self.on_key(KeyWay::Rtp, digit),
+            MediaEvent::Dtmf { digit, .. } => self.on_key(now, KeyWay::Rtp, digit),
             MediaEvent::Played { play, .. } => self.events.push_back(LegEvent::Played(play)),
             MediaEvent::Connected { .. } | MediaEvent::Report { .. } | MediaEvent::Closed { .. } => {}
         }
     }
 
-    fn on_key(&mut self, way: KeyWay, digit: char) {
-        if *self.keys.get_or_insert(way) == way {
-            let forwarded = way == KeyWay::Rtp;
-            self.events.push_back(LegEvent::Dtmf { digit, forwarded });
+    fn on_key(&mut self, now: Instant, way: KeyWay, digit: char) {
+        self.keys
+            .retain(|(at, ..)| now.saturating_duration_since(*at) < SAME_KEY);
+        // Each is the other half of one at most, so a forged key in one way silences no way.
+        let other = |(_, of, same): &(Instant, KeyWay, char)| *of != way && *same == digit;
+        if let Some(half) = self.keys.iter().position(other) {
+            self.keys.remove(half);
+            return;
         }
+        if self.keys.len() < MAX_KEYS {
+            self.keys.push_back((now, way, digit));
+        }
+        let forwarded = way == KeyWay::Rtp;
+        self.events.push_back(LegEvent::Dtmf { digit, forwarded });
     }
 
     /// What the leg tells its call.

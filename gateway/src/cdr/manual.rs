@@ -34,7 +34,7 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     (
         "count",
-        "Only where a limit refused the same caller again and again in a minute: how many calls the line stands for.",
+        "Only where a limit refused the same caller again and again in a minute: how many calls the line stands for. Where that were more than 1,024 callers, those beyond are one line, `from` and `to` `*`.",
     ),
     ("verdict", "What became of the four emojis: a word of the table below."),
     (

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::run;
 use crate::config::Changes;
 use crate::io::control::{self, ControlRequest};
+use crate::log::one_line;
 
 /// What the gateway does now.
 pub(super) fn status(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
@@ -151,7 +152,7 @@ fn table(answer: &Value, json: bool, columns: &[&str], none: &str) -> anyhow::Re
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => one_line(text).into_owned(),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
         Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
     }

@@ -1,6 +1,5 @@
 //! From a conf folder and the environment to [`Settings`], or to everything that is wrong with them.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +15,7 @@ use super::rows::{PhonesFile, QuartetFile, RoutesFile};
 use super::settings::Settings;
 use super::tree::Tree;
 use super::{cross, generate};
-use crate::permissions::Trusted;
+use crate::permissions::{Trusted, open_regular};
 
 /// Longest conf file that is read; ten thousand phones take a fifth of it.
 const MAX_FILE: u64 = 16 << 20;
@@ -230,7 +229,7 @@ fn read(folder: &Path, file: ConfFile, problems: &mut Vec<Problem>) -> Option<Ze
     let path = folder.join(file.name());
     let mut problem = |place: Place, sentence: String| problems.push(Problem { place, sentence });
     let mut bytes = Zeroizing::new(Vec::new());
-    let read = File::open(&path).and_then(|open| open.take(MAX_FILE + 1).read_to_end(&mut bytes));
+    let read = open_regular(&path).and_then(|open| open.take(MAX_FILE + 1).read_to_end(&mut bytes));
     match read {
         Err(error) if error.kind() == ErrorKind::NotFound && file != ConfFile::Quartet => {
             return Some(Zeroizing::default());

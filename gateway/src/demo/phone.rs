@@ -189,7 +189,7 @@ impl Task {
                     self.endpoint.handle_input(Instant::now(), Receive { five_tuple: FiveTuple::new(Protocol::Udp, self.local, remote), payload });
                 },
                 Some(event) = media.recv() => if let Some((_, leg)) = &mut self.leg {
-                    leg.handle_media(event);
+                    leg.handle_media(Instant::now(), event);
                 },
                 () = sleep_until(wake) => self.endpoint.handle_timeout(Instant::now()),
             }
@@ -247,7 +247,7 @@ impl Task {
         let contact = Contact {
             uri: Uri::sip(number, at).to_string(),
             five_tuple: FiveTuple::new(Protocol::Udp, self.local, at),
-            origin: at.ip(),
+            origin: at,
             expires: Instant::now(),
             user_agent: None,
         };
@@ -309,7 +309,7 @@ impl Task {
                 if let Some((dialog, leg)) = &mut self.leg
                     && event.dialog() == Some(*dialog)
                 {
-                    leg.handle_sip(event);
+                    leg.handle_sip(Instant::now(), event);
                 }
             }
             SipEvent::ContactChanged { .. } | SipEvent::LoginFailed { .. } => {}

@@ -280,7 +280,7 @@ impl Exchange {
     ) -> (Leg, ForeignId) {
         let key = self.new_leg_key();
         let dialog = self.endpoint.new_dialog_key();
-        let config = self.sip_leg_config((call, key), phone, (contact.five_tuple, contact.origin), from);
+        let config = self.sip_leg_config((call, key), phone, (contact.five_tuple, contact.origin.ip()), from);
         let host = self.endpoint.shown(contact.five_tuple, Some(&phone.user));
         let from = NameAddr::new(Some(from), Uri::sip(from, host));
         let to = NameAddr::new(phone.name.as_deref(), Uri::sip(number.unwrap_or(&phone.user), host));

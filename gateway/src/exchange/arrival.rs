@@ -54,7 +54,7 @@ impl Arrival {
             identities: asserted.iter().chain([&from]).map(|name| name.uri.dialled()).collect(),
             is_private,
             five_tuple,
-            origin,
+            origin: origin.ip(),
             body,
         })
     }

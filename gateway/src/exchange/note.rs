@@ -7,7 +7,7 @@ use quartet_proto::rate::source_of;
 use quartet_proto::sip::{ContactChange, DialogKey, SipEvent, blanked};
 
 use super::{Change, Exchange};
-use crate::cdr::Record;
+use crate::cdr::{MANY, Record};
 use crate::log::{Redacted, SUMMED};
 
 impl Exchange {
@@ -73,25 +73,25 @@ impl Exchange {
         while let Some((_, event, count)) = self.failed_logins.poll(now) {
             log_failed_login(&event, count);
         }
-        let unlisted = self.failed_logins.take_unlisted();
-        if unlisted > 0 {
-            tracing::warn!(
-                attempts = unlisted,
-                "logins failed from more sources than are counted one by one"
-            );
+        if let Some((_, attempts)) = self.failed_logins.poll_unlisted(now) {
+            tracing::warn!(attempts, "logins failed from more sources than are counted one by one");
         }
         while let Some((_, event, count)) = self.contact_changes.poll(now) {
             log_registration(&event, count);
         }
-        let unlisted = self.contact_changes.take_unlisted();
-        if unlisted > 0 {
+        if let Some((_, changes)) = self.contact_changes.poll_unlisted(now) {
             tracing::info!(
-                changes = unlisted,
+                changes,
                 "registrations of more accounts changed than are listed one by one"
             );
         }
         while let Some((_, mut record, count)) = self.refused.poll(now) {
             record.count = count;
+            self.record_refused(record);
+        }
+        if let Some((mut record, count)) = self.refused.poll_unlisted(now) {
+            // Of so many callers that they are not told apart.
+            (record.from, record.to, record.count) = (MANY.to_owned(), MANY.to_owned(), count);
             self.record_refused(record);
         }
         while let Some((_, error, count)) = self.failed_commands.poll(now) {

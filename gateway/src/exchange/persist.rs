@@ -4,6 +4,7 @@
 //! often than gateways crash, and a binding that ends a little early is refreshed before.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use quartet_proto::sip::{Contact, SavedBinding};
@@ -177,7 +178,7 @@ fn to_stored(binding: SavedBinding, clock: &Clock, credential: u32) -> StoredBin
         sip_instance,
         five_tuple: contact.five_tuple,
         source: source.remote,
-        origin: Some(contact.origin),
+        origin: Some(contact.origin.ip()),
         call_id,
         cseq,
         user_agent: contact.user_agent,
@@ -202,11 +203,15 @@ fn left(binding: &StoredBinding, clock: &Clock) -> Option<(Duration, bool)> {
 /// A stored binding with its end by our clock; `None` if it has ended.
 fn from_stored(binding: StoredBinding, clock: &Clock) -> Option<SavedBinding> {
     let (left, _) = left(&binding, clock)?;
+    // Behind a proxy the port is not kept: it is of a connection, or of a NAT, that a restart may well outlast.
+    let is_direct = binding.origin.is_none_or(|origin| origin == binding.source.ip());
+    let below = binding.origin.map(|origin| SocketAddr::new(origin, 0));
+    let origin = below.filter(|_| !is_direct).unwrap_or(binding.source);
     Some(SavedBinding {
         contact: Contact {
             uri: binding.contact,
             five_tuple: binding.five_tuple,
-            origin: binding.origin.unwrap_or(binding.five_tuple.remote.ip()),
+            origin,
             expires: clock.now.checked_add(left)?,
             user_agent: binding.user_agent,
         },

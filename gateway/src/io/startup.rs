@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -49,11 +50,20 @@ pub fn state_faults(settings: &Settings) -> Vec<Fault> {
     paths.extend(settings.control.path.parent().map(Path::to_owned));
     let trusted = Trusted::by_this_process();
     // SQLite believes what lies beside its file, whenever it looks: nobody else may put a file there.
-    let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut faults: Vec<Fault> = trusted.shared(folder.unwrap_or(Path::new("."))).into_iter().collect();
-    for fault in paths.iter().flat_map(|path| trusted.faults(path)) {
-        // A device, as /dev/stdout for the records, is nobody's file.
-        let is_device = std::fs::metadata(&fault.path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir());
+    // Records are opened anew whenever their file is gone: it must be ours that comes.
+    let folder = |path: &Path| match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    };
+    let shared = [store, records].map(|path| trusted.shared(&folder(path)));
+    let mut faults: Vec<Fault> = Vec::new();
+    for fault in shared
+        .into_iter()
+        .flatten()
+        .chain(paths.iter().flat_map(|path| trusted.faults(path)))
+    {
+        // A terminal or /dev/null, as /dev/stdout for the records may be, is nobody's file.
+        let is_device = std::fs::metadata(&fault.path).is_ok_and(|meta| meta.file_type().is_char_device());
         if !is_device && !faults.contains(&fault) {
             faults.push(fault);
         }

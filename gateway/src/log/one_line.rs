@@ -40,13 +40,20 @@ impl<W: io::Write> io::Write for OneLine<W> {
     }
 }
 
-/// An event without line ends but its own, control characters and marks that change the direction of writing.
-fn escaped(event: &str, ansi: bool) -> Cow<'_, str> {
+/// Whether a character changes how its neighbours are shown, or hides: marks of direction, and what has no width. Joiners
+/// stay: scripts and emojis need them.
+fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+    ) || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// An event without line ends but its own, control characters and marks that nobody sees.
+pub(super) fn escaped(event: &str, ansi: bool) -> Cow<'_, str> {
     let (line, end) = event.strip_suffix('\n').map_or((event, ""), |line| (line, "\n"));
-    let is_harmful = |c: char| {
-        (c.is_control() && !(ansi && c == '\u{1b}'))
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let is_harmful =
+        |c: char| (c.is_control() && !(ansi && c == '\u{1b}')) || matches!(c, '\u{2028}' | '\u{2029}') || is_unseen(c);
     if !line.contains(is_harmful) {
         return Cow::Borrowed(event);
     }
@@ -78,6 +85,11 @@ mod tests {
                 "\\u{9b}1m \\u{2028}\\u{202e}\\u{2066}",
             ),
             ("\t", "\\t"),
+            (
+                "a\u{61c}b\u{200b}\u{2060}\u{feff}\u{e0041}",
+                "a\\u{61c}b\\u{200b}\\u{2060}\\u{feff}\\u{e0041}",
+            ),
+            ("👨\u{200d}👩\u{200d}👧 6\u{fe0f}", "👨\u{200d}👩\u{200d}👧 6\u{fe0f}"),
             ("", ""),
             ("\n", "\n"),
         ] {

@@ -15,7 +15,8 @@ pub struct Summaries<K, V> {
     windows: BTreeMap<K, Window<V>>,
     /// In the order in which they end.
     ends: VecDeque<(Instant, K)>,
-    unlisted: u64,
+    /// Of too many keys: when their window ends, the latest, and how many there were.
+    unlisted: Option<(Instant, V, u32)>,
 }
 
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl<K, V> Default for Summaries<K, V> {
         Self {
             windows: BTreeMap::new(),
             ends: VecDeque::new(),
-            unlisted: 0,
+            unlisted: None,
         }
     }
 }
@@ -43,7 +44,11 @@ impl<K: Ord + Clone, V> Summaries<K, V> {
             return None;
         }
         if self.windows.len() >= MAX_KEYS {
-            self.unlisted += 1;
+            let (end, before) = match self.unlisted.take() {
+                Some((end, _, count)) => (end, count),
+                None => (now + WINDOW, 0),
+            };
+            self.unlisted = Some((end, value, before.saturating_add(1)));
             return None;
         }
         let window = Window { latest: None, count: 0 };
@@ -66,21 +71,22 @@ impl<K: Ord + Clone, V> Summaries<K, V> {
 
     /// Ends all windows now, since there will be no later.
     pub fn end_all(&mut self, now: Instant) {
-        self.ends.iter_mut().for_each(|(end, _)| *end = now.min(*end));
+        let unlisted = self.unlisted.iter_mut().map(|(end, ..)| end);
+        let ends = self.ends.iter_mut().map(|(end, _)| end);
+        ends.chain(unlisted).for_each(|end| *end = now.min(*end));
     }
 
-    /// How many there were of too many keys, once all windows have ended.
-    pub fn take_unlisted(&mut self) -> u64 {
-        if self.windows.is_empty() {
-            std::mem::take(&mut self.unlisted)
-        } else {
-            0
-        }
+    /// Of too many keys the latest, and how many there were in a window that has ended.
+    pub fn poll_unlisted(&mut self, now: Instant) -> Option<(V, u32)> {
+        let (_, latest, count) = self.unlisted.take_if(|(end, ..)| *end <= now)?;
+        Some((latest, count))
     }
 
     /// When the next window ends.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.ends.front().map(|(end, _)| *end)
+        let unlisted = self.unlisted.as_ref().map(|(end, ..)| *end);
+        let listed = self.ends.front().map(|(end, _)| *end);
+        listed.into_iter().chain(unlisted).min()
     }
 }
 
@@ -115,10 +121,29 @@ mod tests {
     fn any_number_of_keys_is_bounded() {
         let now = Instant::now();
         let mut summaries = Summaries::default();
-        let told = (0..5000).filter(|n| summaries.note(now, *n, ()).is_some()).count();
+        let told = (0..5000).filter(|n| summaries.note(now, *n, *n).is_some()).count();
         assert_eq!(told, MAX_KEYS);
-        assert_eq!(summaries.take_unlisted(), 0);
+        assert_eq!(summaries.poll_unlisted(now), None);
         assert_eq!(summaries.poll(now + WINDOW), None);
-        assert_eq!(summaries.take_unlisted(), 5000 - MAX_KEYS as u64);
+        assert_eq!(
+            summaries.poll_unlisted(now + WINDOW),
+            Some((4999, 5000 - MAX_KEYS as u32))
+        );
+        assert_eq!(summaries.poll_timeout(), None);
+    }
+
+    /// They were told when no window was open, which an attack without a pause never lets happen.
+    #[test]
+    fn too_many_keys_are_told_while_they_go_on() {
+        let begin = Instant::now();
+        let (mut summaries, mut told) = (Summaries::default(), 0);
+        for second in 0..600 {
+            let now = begin + Duration::from_secs(second);
+            (0..100).for_each(|n| _ = summaries.note(now, 100 * second + n, ()));
+            while summaries.poll(now).is_some() {}
+            told += summaries.poll_unlisted(now).map_or(0, |(_, count)| count);
+            assert!(summaries.poll_timeout().is_some_and(|end| end <= now + WINDOW));
+        }
+        assert!(told > 30_000, "{told}");
     }
 }

@@ -15,6 +15,7 @@ use quartet_proto::rtp::{
     stream::{StreamFilter, Verdict},
 };
 use tracing::debug;
+use zeroize::Zeroizing;
 
 use super::{
     command::Report,
@@ -31,6 +32,8 @@ const FIRST_CLOCK: u32 = 8_000;
 
 /// What comes from the peer of a leg: its stream, its key presses, its reports.
 pub(crate) struct Incoming {
+    /// What signalling last said of where the peer sends from.
+    place: Zeroizing<String>,
     filter: StreamFilter,
     pub(crate) reception: Reception,
     dtmf: Receiver,
@@ -49,6 +52,7 @@ pub(crate) struct Incoming {
 impl Incoming {
     pub(crate) fn new(now_ns: u64) -> Self {
         Self {
+            place: Zeroizing::default(),
             filter: StreamFilter::new(FIRST_CLOCK),
             reception: Reception::new(FIRST_CLOCK),
             dtmf: Receiver::new(),
@@ -64,14 +68,28 @@ impl Incoming {
 
     /// A codec was agreed on, whose RTP clock this is.
     pub(crate) fn agree(&mut self, now_ns: u64, clock: u32) {
-        self.filter.set_clock(clock);
+        self.set_clock(clock);
         self.filter.signalled(now_ns);
+    }
+
+    /// The peer has gone over to another codec that was agreed on before, with this RTP clock.
+    pub(crate) fn set_clock(&mut self, clock: u32) {
+        self.filter.set_clock(clock);
         self.reception.restart(clock);
     }
 
-    /// Signalling has brought new lines of the peer's description; an SSRC that they name may come whenever it likes.
+    /// Signalling has brought lines of the peer's description; an SSRC that they name may come whenever it likes.
+    ///
+    /// Another comes at once only if they are not those of before: a hold or a refresh must not let a forger in.
     pub(crate) fn signalled(&mut self, now_ns: u64, lines: &str) {
-        self.filter.signalled(now_ns);
+        let place = lines
+            .split_inclusive('\n')
+            .filter(|line| !line.starts_with("direction:"));
+        let place = Zeroizing::new(place.collect::<String>());
+        if place != self.place {
+            self.filter.signalled(now_ns);
+            self.place = place;
+        }
         let named = lines.lines().filter_map(|line| line.trim().strip_prefix("ssrc:"));
         for ssrc in named.filter_map(|rest| rest.split_ascii_whitespace().next()?.parse().ok()) {
             self.filter.announce(ssrc);

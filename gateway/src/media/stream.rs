@@ -140,7 +140,7 @@ impl Stream {
         agreed.change(payload_type);
         let clock = agreed.source().table.clock();
         if clock != before {
-            self.incoming.agree(now_ns, clock);
+            self.incoming.set_clock(clock);
         }
         true
     }

@@ -1,7 +1,8 @@
 //! One session of plain RTP: nothing is changed in a packet; what matters is whose packets count and where ours go.
 //!
 //! Text lines. PATHS: `component 1` for RTP, `component 2` for RTCP (without it RTCP goes with RTP). REMOTE: `c:`, `port:`,
-//! `rtcp-port:` or `rtcp-mux`, `ssrc:`, `signalled-from:`. LOCAL: `c:`, `port:`, `rtcp-port:` or `rtcp-mux`, of the first path.
+//! `rtcp-port:` or `rtcp-mux`, `ssrc:`, `signalled-from:`, `direction:`. LOCAL: `c:`, `port:`, `rtcp-port:` or `rtcp-mux`, of
+//! the first path.
 //!
 //! CONNECTED comes as soon as a path and the far side's address are known, without waiting for a packet: a phone that only
 //! listens is connected too. No packet is accepted before REMOTE has named an address. There is no deadline and no failure:
@@ -30,6 +31,8 @@ pub struct Rtp {
     address: Option<IpAddr>,
     /// Where the far side's signalling comes from.
     home: Option<IpAddr>,
+    /// Whether both sides may send, by the far side's description: it is not on hold.
+    talks: bool,
     port: u16,
     rtcp_port: Option<u16>,
     mux: bool,
@@ -142,6 +145,7 @@ impl Transport for Rtp {
 impl Rtp {
     fn remote(&mut self, lines: &str) {
         let mut named = None;
+        let talked = core::mem::replace(&mut self.talks, true);
         for line in lines.lines().map(str::trim) {
             if let Some(address) = line.strip_prefix("c:") {
                 // "IN IP4 192.0.2.1" and "192.0.2.1" alike; a name changes nothing.
@@ -158,6 +162,8 @@ impl Rtp {
                 self.mux = false;
             } else if let Some(ip) = line.strip_prefix("signalled-from:") {
                 self.home = ip.trim().parse().ok().or(self.home);
+            } else if let Some(direction) = line.strip_prefix("direction:") {
+                self.talks = direction.trim() == "sendrecv";
             } else if line == "rtcp-mux" {
                 self.mux = true;
             } else if let Some(stream) = line.strip_prefix("ssrc:") {
@@ -175,10 +181,11 @@ impl Rtp {
         let loopback = self.home.is_none_or(|home| home.to_canonical().is_loopback());
         self.address = named.filter(|ip| is_destination(*ip, loopback)).or(self.address);
         if let (Some(ip), 1..) = (self.address, self.port) {
-            self.rtp.signal(SocketAddr::new(ip, self.port), self.home);
+            let resumes = self.talks && !talked;
+            self.rtp.signal(SocketAddr::new(ip, self.port), self.home, resumes);
             // RFC 3550 §11: the next port, where nothing else is said.
             if let Some(port) = self.rtcp_port.or(self.port.checked_add(1)) {
-                self.rtcp.signal(SocketAddr::new(ip, port), self.home);
+                self.rtcp.signal(SocketAddr::new(ip, port), self.home, resumes);
             }
         }
     }

@@ -8,13 +8,18 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::stream::MIN_SILENT_NS;
 
+/// A NAT that forgets a mapping does so after this long without a packet, at the earliest that is usual.
+const NAT_MAPPING_NS: u64 = 30_000_000_000;
+
 /// Remembers the one source of a component (RTP, or RTCP without rtcp-mux).
 ///
 /// Nothing is accepted before signalling has named an address. Then the first valid source that may be the phone is latched.
 /// The signalled address itself, once heard, replaces a source that was only guessed, and is final until signalling speaks
-/// again: then the phone's NAT may have given it another port, which is latched in its turn: at once if the same stream comes
-/// from there, else once the latched source has been silent for 200 ms. So a neighbour behind the same NAT who sends all the
-/// time gains nothing by a re-INVITE.
+/// again: then the phone's NAT may have given it another port, which is latched in its turn if the same stream comes from there.
+/// Another stream must wait until the latched source has been silent: for 200 ms if signalling names a new place, for 30 s if
+/// it resumes a call at the old one; if it says what it said before, no other stream is taken. A stream that was latched
+/// before such a change takes its place back whenever it goes on. So a neighbour behind the same NAT who sends all the time gains
+/// nothing by a new port, a hold or a refresh of a phone that is muted.
 #[derive(Clone, Debug, Default)]
 pub struct Latch {
     signalled: Option<SocketAddr>,
@@ -24,8 +29,34 @@ pub struct Latch {
     heard: Option<(u32, u64)>,
     /// Signalling named another address, and nothing has come from there.
     moved: bool,
-    /// Signalling has spoken, and nothing has come since that shows where the phone is.
-    open: bool,
+    /// What else than the latched source is taken, until something comes that shows where the phone is.
+    open: Open,
+    /// What was latched before signalling opened: whoever sends this stream is the phone.
+    known: Option<Known>,
+    /// Another stream than the known one is latched.
+    guessed: bool,
+}
+
+/// Which other source may take the place of the one that is latched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Open {
+    /// None.
+    #[default]
+    Closed,
+    /// One that sends the same stream.
+    SameStream,
+    /// Any, once the old one has been silent as long as a NAT remembers.
+    Expired,
+    /// Any, once the old one has been silent.
+    Silent,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    ssrc: u32,
+    source: SocketAddr,
+    /// Signalling has named another place since: what still comes from there is late.
+    left: bool,
 }
 
 impl Latch {
@@ -35,17 +66,36 @@ impl Latch {
         Self::default()
     }
 
-    /// Takes the address that signalling names (a REMOTE), and the one that the signalling itself comes from, if known.
+    /// Takes the address that signalling names (a REMOTE), the one that the signalling itself comes from, if known, and whether
+    /// the far side sends from now on and has not before.
     ///
     /// When the address changes, the old source stays accepted until the new one is heard, and ours goes to the new one at
     /// once.
-    pub fn signal(&mut self, address: SocketAddr, home: Option<IpAddr>) {
-        if self.signalled != Some(address) {
+    pub fn signal(&mut self, address: SocketAddr, home: Option<IpAddr>, resumes: bool) {
+        let is_new = self.signalled != Some(address);
+        if is_new {
             self.moved = self.signalled.is_some() && self.latched.is_some();
             self.signalled = Some(address);
         }
+        if self.guessed {
+            self.known = self.known.map(|known| Known {
+                left: known.left || is_new,
+                ..known
+            });
+        } else {
+            let latched = self.latched.zip(self.heard);
+            self.known = latched.map(|(source, (ssrc, _))| Known {
+                ssrc,
+                source,
+                left: self.moved,
+            });
+        }
         self.home = home;
-        self.open = true;
+        self.open = match (is_new, resumes) {
+            (true, _) => Open::Silent,
+            (false, true) => self.open.max(Open::Expired),
+            (false, false) => self.open.max(Open::SameStream),
+        };
     }
 
     /// True if a packet of this SSRC from `source` is to be accepted; latches the source where the rules allow. `now_ns` must not
@@ -65,23 +115,39 @@ impl Latch {
             return false;
         };
         if self.latched == Some(source) && source != signalled {
-            self.open &= self.moved;
+            if !self.moved {
+                self.open = Open::Closed;
+            }
             return true;
         }
         let ip = source.ip();
-        let may_be_the_phone = self.home.is_none_or(|home| ip == home || ip == signalled.ip());
-        let same_place = self
-            .latched
-            .is_none_or(|latched| ip == latched.ip() || self.home == Some(ip));
-        let is_free = self
-            .heard
-            .is_none_or(|(heard, at)| heard == ssrc || now_ns.saturating_sub(at) >= MIN_SILENT_NS);
-        if source == signalled || (self.open && may_be_the_phone && same_place && is_free) {
+        let may_be_the_phone = self.home.is_none_or(|home| ip == home || ip == signalled.ip())
+            && self
+                .latched
+                .is_none_or(|latched| ip == latched.ip() || self.home == Some(ip));
+        let goes_on = |known: Known| known.ssrc == ssrc && !(known.left && known.source == source);
+        let is_known = self.guessed && self.known.is_some_and(goes_on);
+        if source == signalled || (may_be_the_phone && (is_known || self.is_open(now_ns, ssrc))) {
             self.latched = Some(source);
-            (self.moved, self.open) = (false, false);
+            (self.moved, self.open) = (false, Open::Closed);
+            self.guessed = source != signalled && self.known.is_some_and(|known| known.ssrc != ssrc);
             return true;
         }
         false
+    }
+
+    fn is_open(&self, now_ns: u64, ssrc: u32) -> bool {
+        let Some((heard, at)) = self.heard else {
+            return self.open != Open::Closed;
+        };
+        let silent_ns = now_ns.saturating_sub(at);
+        match self.open {
+            Open::Closed => false,
+            _ if heard == ssrc => true,
+            Open::SameStream => false,
+            Open::Expired => silent_ns >= NAT_MAPPING_NS,
+            Open::Silent => silent_ns >= MIN_SILENT_NS,
+        }
     }
 
     /// Where our packets go: the latched source, else the signalled address.
@@ -119,7 +185,7 @@ mod tests {
     #[test]
     fn the_first_source_is_kept_against_strangers() {
         let mut latch = Latch::new();
-        latch.signal(at("10.0.0.5:4000"), None);
+        latch.signal(at("10.0.0.5:4000"), None, false);
         assert_eq!(latch.destination(), Some(at("10.0.0.5:4000")));
         assert!(latch.accept(0, at("198.51.100.1:61000"), 7));
         assert!(!latch.accept(0, at("198.51.100.1:61001"), 7));
@@ -131,7 +197,7 @@ mod tests {
     #[test]
     fn the_signalled_address_beats_a_guess_and_is_final() {
         let mut latch = Latch::new();
-        latch.signal(at("192.0.2.5:4000"), None);
+        latch.signal(at("192.0.2.5:4000"), None, false);
         assert!(latch.accept(0, at("203.0.113.66:9"), 7));
         assert!(latch.accept(0, at("192.0.2.5:4000"), 7));
         assert!(!latch.accept(0, at("203.0.113.66:9"), 7));
@@ -141,9 +207,9 @@ mod tests {
     #[test]
     fn a_new_remote_moves_only_to_the_address_it_names() {
         let mut latch = Latch::new();
-        latch.signal(at("192.0.2.5:4000"), None);
+        latch.signal(at("192.0.2.5:4000"), None, false);
         assert!(latch.accept(0, at("192.0.2.5:4000"), 7));
-        latch.signal(at("192.0.2.6:5000"), None);
+        latch.signal(at("192.0.2.6:5000"), None, false);
         assert_eq!(latch.destination(), Some(at("192.0.2.6:5000")));
         assert!(
             latch.accept(0, at("192.0.2.5:4000"), 7),
@@ -157,9 +223,9 @@ mod tests {
     #[test]
     fn the_same_remote_again_keeps_the_latch() {
         let mut latch = Latch::new();
-        latch.signal(at("10.0.0.5:4000"), None);
+        latch.signal(at("10.0.0.5:4000"), None, false);
         assert!(latch.accept(0, at("198.51.100.1:61000"), 7));
-        latch.signal(at("10.0.0.5:4000"), None);
+        latch.signal(at("10.0.0.5:4000"), None, false);
         assert_eq!(latch.destination(), Some(at("198.51.100.1:61000")));
         assert!(!latch.accept(0, at("198.51.100.2:61000"), 7));
     }
@@ -168,14 +234,14 @@ mod tests {
     fn a_guess_is_only_taken_from_where_the_signalling_comes_from() {
         let home = Some("198.51.100.1".parse().unwrap());
         let mut latch = Latch::new();
-        latch.signal(at("10.0.0.5:4000"), home);
+        latch.signal(at("10.0.0.5:4000"), home, false);
         assert!(
             !latch.accept(0, at("203.0.113.66:4000"), 7),
             "a stranger, before the phone"
         );
         assert!(latch.accept(0, at("198.51.100.1:61000"), 7));
         let mut other = Latch::new();
-        other.signal(at("192.0.2.5:4000"), home);
+        other.signal(at("192.0.2.5:4000"), home, false);
         assert!(
             other.accept(0, at("192.0.2.5:4002"), 7),
             "the signalled machine, another port"
@@ -186,23 +252,23 @@ mod tests {
     fn a_nat_may_give_another_port_after_signalling_and_only_then() {
         let home = Some("198.51.100.1".parse().unwrap());
         let mut latch = Latch::new();
-        latch.signal(at("10.0.0.5:4000"), home);
+        latch.signal(at("10.0.0.5:4000"), home, false);
         assert!(latch.accept(0, at("198.51.100.1:61000"), 7));
         assert!(!latch.accept(0, at("198.51.100.1:62000"), 7));
         // Resumed after a hold, the same address.
-        latch.signal(at("10.0.0.5:4000"), home);
+        latch.signal(at("10.0.0.5:4000"), home, false);
         assert!(!latch.accept(0, at("203.0.113.66:4000"), 7));
         assert!(latch.accept(0, at("198.51.100.1:62000"), 7));
         assert_eq!(latch.destination(), Some(at("198.51.100.1:62000")));
         assert!(!latch.accept(0, at("198.51.100.1:61000"), 7));
         // Another private port.
-        latch.signal(at("10.0.0.5:4002"), home);
+        latch.signal(at("10.0.0.5:4002"), home, false);
         assert_eq!(latch.destination(), Some(at("10.0.0.5:4002")));
         assert!(latch.accept(0, at("198.51.100.1:62000"), 7), "on its way still");
         assert!(latch.accept(0, at("198.51.100.1:63000"), 7));
         assert_eq!(latch.destination(), Some(at("198.51.100.1:63000")));
         // Nothing changed: the next word of the known source closes the door.
-        latch.signal(at("10.0.0.5:4002"), home);
+        latch.signal(at("10.0.0.5:4002"), home, false);
         assert!(latch.accept(0, at("198.51.100.1:63000"), 7));
         assert!(!latch.accept(0, at("198.51.100.1:64000"), 7));
     }
@@ -216,20 +282,70 @@ mod tests {
         );
         let ms = |ms: u64| ms * 1_000_000;
         let mut latch = Latch::new();
-        latch.signal(at("10.0.0.5:4000"), home);
+        latch.signal(at("10.0.0.5:4000"), home, false);
         assert!(latch.accept(0, phone, 7));
-        latch.signal(at("10.0.0.5:4002"), home);
+        latch.signal(at("10.0.0.5:4002"), home, false);
         for packet in 0..100 {
             assert!(!latch.accept(ms(20 * packet), neighbour, 66));
             assert!(latch.accept(ms(20 * packet), phone, 7), "it goes on from where it was");
         }
         // Its NAT gives it another port: the same stream, at once.
-        latch.signal(at("10.0.0.5:4000"), home);
+        latch.signal(at("10.0.0.5:4000"), home, false);
         assert!(latch.accept(ms(2_000), at("198.51.100.1:63000"), 7));
         assert!(!latch.accept(ms(3_000), neighbour, 66));
         // Another stream, when the old one is over.
-        latch.signal(at("10.0.0.5:4002"), home);
+        latch.signal(at("10.0.0.5:4002"), home, false);
         assert!(!latch.accept(ms(2_100), at("198.51.100.1:64000"), 8));
         assert!(latch.accept(ms(2_200), at("198.51.100.1:64000"), 8));
+    }
+
+    #[test]
+    fn a_neighbour_gains_nothing_while_the_phone_is_muted() {
+        let (home, phone, neighbour) = (
+            Some("198.51.100.1".parse().unwrap()),
+            at("198.51.100.1:61000"),
+            at("198.51.100.1:62000"),
+        );
+        let s = |s: u64| s * 1_000_000_000;
+        let signal = |latch: &mut Latch, resumes| latch.signal(at("10.0.0.5:4000"), home, resumes);
+        let mut latch = Latch::new();
+        signal(&mut latch, true);
+        assert!(latch.accept(0, phone, 7));
+        // Refreshed, however long it is silent; resumed within what a NAT remembers.
+        for (now, resumes) in [(s(10), false), (s(100), false), (s(129), false)] {
+            signal(&mut latch, resumes);
+            assert!(!latch.accept(now, neighbour, 66));
+        }
+        assert!(latch.accept(s(130), phone, 7));
+        signal(&mut latch, true);
+        assert!(!latch.accept(s(159), neighbour, 66));
+        // Later it may be the phone, behind another port and with another stream; if it was not, the phone shows it.
+        for (now, back) in [(s(200), phone), (s(300), at("198.51.100.1:63000"))] {
+            signal(&mut latch, true);
+            assert!(latch.accept(now, neighbour, 66));
+            signal(&mut latch, false);
+            assert!(latch.accept(now, neighbour, 66));
+            assert!(latch.accept(now, back, 7), "it goes on");
+            assert!(!latch.accept(now, neighbour, 66));
+            assert_eq!(latch.destination(), Some(back));
+        }
+        // It was the phone: its next stream behind its next port is taken too.
+        signal(&mut latch, true);
+        assert!(latch.accept(s(400), at("198.51.100.1:64000"), 8));
+        signal(&mut latch, true);
+        assert!(latch.accept(s(500), at("198.51.100.1:65000"), 9));
+        assert!(!latch.accept(s(500), neighbour, 66));
+    }
+
+    #[test]
+    fn late_packets_of_the_place_that_was_left_take_nothing_back() {
+        let mut latch = Latch::new();
+        latch.signal(at("192.0.2.5:4000"), None, true);
+        assert!(latch.accept(0, at("192.0.2.5:4000"), 7));
+        latch.signal(at("192.0.2.6:5000"), None, false);
+        assert!(latch.accept(0, at("192.0.2.6:5000"), 8));
+        latch.signal(at("192.0.2.6:5000"), None, false);
+        assert!(!latch.accept(0, at("192.0.2.5:4000"), 7));
+        assert_eq!(latch.destination(), Some(at("192.0.2.6:5000")));
     }
 }

@@ -110,7 +110,8 @@ impl Direction {
         Direction::new(self.sends() && other.sends(), self.receives() && other.receives())
     }
 
-    fn name(self) -> &'static str {
+    /// Its name in an attribute line.
+    pub fn name(self) -> &'static str {
         match self {
             Direction::SendRecv => "sendrecv",
             Direction::SendOnly => "sendonly",

@@ -1,6 +1,6 @@
 //! What the endpoint is told to do.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::DialogKey;
@@ -29,7 +29,7 @@ pub struct OutgoingInvite {
     /// The way to send it; our address is also our `Contact`.
     pub five_tuple: FiveTuple,
     /// Where the phone is, as [`Contact::origin`](super::Contact::origin).
-    pub origin: IpAddr,
+    pub origin: SocketAddr,
     /// `From`, without tag.
     pub from: NameAddr,
     /// `To`, without tag.

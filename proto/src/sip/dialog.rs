@@ -78,7 +78,7 @@ pub(in crate::sip) struct Dialog {
     /// The way the peer's last trusted request came, or our INVITE went.
     pub(in crate::sip) peer: FiveTuple,
     /// Where it is, below proxies that are trusted.
-    pub(in crate::sip) origin: IpAddr,
+    pub(in crate::sip) origin: SocketAddr,
     /// The account of ours that the peer is; from elsewhere it must log in as this.
     pub(in crate::sip) account: Option<String>,
     /// The peer is a registered phone: it is reached where it was last heard from, whatever its Contact says.

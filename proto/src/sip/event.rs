@@ -1,6 +1,6 @@
 //! What the endpoint tells its user. Not how it came to know: that is the rest of this folder.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::DialogKey;
@@ -99,14 +99,14 @@ pub enum SipEvent {
         /// The way the request came.
         five_tuple: FiveTuple,
         /// Where the caller is, as [`Contact::origin`].
-        origin: IpAddr,
+        origin: SocketAddr,
     },
     /// The peer speaks from another address than before, and has proved that it is the peer. More of the dialog follows.
     Moved {
         /// The dialog.
         dialog: DialogKey,
         /// Where it is, as [`Contact::origin`].
-        origin: IpAddr,
+        origin: SocketAddr,
     },
     /// As caller: a 101-199 arrived.
     Provisional {

@@ -3,7 +3,7 @@
 mod saved;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::ContactChange;
@@ -19,8 +19,9 @@ pub struct Contact {
     pub uri: String,
     /// The way to it: from our address that it registered at, behind a NAT to the address that the REGISTER came from.
     pub five_tuple: FiveTuple,
-    /// Where the phone is: where it is reached, or, behind proxies that are trusted, below them. Its media comes from there.
-    pub origin: IpAddr,
+    /// Where the phone is: where it registered from, or, behind proxies that are trusted, below them (port 0: not known). Its
+    /// media comes from that host.
+    pub origin: SocketAddr,
     /// When the binding ends unless refreshed.
     pub expires: Instant,
     /// The phone's `User-Agent`, if it told.
@@ -49,7 +50,7 @@ pub(in crate::sip) struct Update<'a> {
     /// The way the REGISTER came.
     pub(in crate::sip) source: FiveTuple,
     /// Where it began.
-    pub(in crate::sip) origin: IpAddr,
+    pub(in crate::sip) origin: SocketAddr,
     pub(in crate::sip) user_agent: Option<&'a str>,
     pub(in crate::sip) max_contacts: usize,
     pub(in crate::sip) replace_oldest: bool,
@@ -86,7 +87,7 @@ pub(in crate::sip) struct Registrar {
     /// Peers that phones are reached as, or registered from: asked for each request of a stranger.
     peers: BTreeSet<(Peer, String, u64)>,
     /// The same with where the phones are, behind proxies.
-    origins: BTreeSet<(Peer, IpAddr, String, u64)>,
+    origins: BTreeSet<(Peer, SocketAddr, String, u64)>,
     next: u64,
 }
 
@@ -138,10 +139,11 @@ impl Registrar {
         // A phone that came back with another contact makes room for itself: first at the same address and port, then, if it
         // may, at the same address with the same program. Those that registered first stand first.
         let others = |b: &Binding| !mine.contains(&b.id);
-        let same_home = |b: &Binding| b.contact.origin == update.origin;
-        // Behind a proxy the port is the proxy's, and tells nothing.
-        let is_direct = update.origin == update.source.remote.ip();
-        let same_peer = |b: &Binding| is_direct && b.source.peer() == update.source.peer();
+        let same_home = |b: &Binding| b.contact.origin.ip() == update.origin.ip();
+        let same_peer = |b: &Binding| {
+            let is_known = update.origin.port() != 0 && b.contact.origin == update.origin;
+            is_known && b.source.peer() == update.source.peer()
+        };
         let same_phone = |b: &Binding| same_home(b) && b.contact.user_agent.as_deref() == update.user_agent;
         let mut is_over = bindings.len() > update.max_contacts;
         while is_over && let Some(at) = bindings.iter().position(|b| others(b) && same_peer(b)) {
@@ -246,19 +248,30 @@ impl Registrar {
         found.is_some_and(|(at, of, _)| *at == peer && user.is_none_or(|user| of == user))
     }
 
+    /// The same; behind a proxy, only if the phone is there below it, at an address and port that are known.
+    pub(in crate::sip) fn reaches_from(
+        &self,
+        (peer, origin): (Peer, SocketAddr),
+        is_proxy: bool,
+        user: Option<&str>,
+    ) -> bool {
+        if !is_proxy {
+            return self.reaches(peer, user);
+        }
+        let from = (peer, origin, user.unwrap_or_default().to_owned(), 0);
+        let found = self.origins.range(from..).next();
+        origin.port() != 0
+            && found
+                .is_some_and(|(at, from, of, _)| (*at, *from) == (peer, origin) && user.is_none_or(|user| of == user))
+    }
+
     /// An account with a phone that registered from this peer, and that is there behind it.
-    pub(in crate::sip) fn account_from(&self, peer: Peer, origin: IpAddr) -> Option<&str> {
+    pub(in crate::sip) fn account_from(&self, peer: Peer, origin: SocketAddr) -> Option<&str> {
         let here = self.origins.range((peer, origin, String::new(), 0)..);
         let mut users = here
             .take_while(|(at, from, ..)| (*at, *from) == (peer, origin))
             .map(|(_, _, user, _)| user.as_str());
         users.find(|user| self.is_registered_from(peer, user))
-    }
-
-    /// Whether some phone that is there, behind this peer or the peer itself, is reached as it or registered as it.
-    pub(in crate::sip) fn reaches_from(&self, peer: Peer, origin: IpAddr) -> bool {
-        let found = self.origins.range((peer, origin, String::new(), 0)..).next();
-        found.is_some_and(|(at, from, ..)| (*at, *from) == (peer, origin))
     }
 
     /// Whether a REGISTER of this account came from this peer: that is proven. A Contact may name any port of its host.

@@ -1,6 +1,6 @@
 //! What every response copies of its request (RFC 3261 §8.2.6), and how it is written.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::message::{Headers, Method, Request, Via, Writer};
 use crate::net::{FiveTuple, Receive};
@@ -11,8 +11,8 @@ pub(in crate::sip) struct Head {
     pub(in crate::sip) method: Method,
     /// The way the request came.
     pub(in crate::sip) five_tuple: FiveTuple,
-    /// Where it began, if it came through proxies that are trusted; else where it came from.
-    pub(in crate::sip) origin: IpAddr,
+    /// Where it began, if it came through proxies that are trusted (port 0: not known); else where it came from.
+    pub(in crate::sip) origin: SocketAddr,
     /// The way the response goes.
     pub(in crate::sip) response_to: FiveTuple,
     vias: Vec<String>,
@@ -54,12 +54,6 @@ impl Head {
         head
     }
 
-    /// Its origin, with the port if it came from there itself.
-    pub(in crate::sip) fn origin_address(&self) -> SocketAddr {
-        let source = self.five_tuple.remote;
-        SocketAddr::new(self.origin, if self.origin == source.ip() { source.port() } else { 0 })
-    }
-
     /// Of the fields that could be read of a broken request; `None` if there is nowhere to send a response.
     pub(in crate::sip) fn of_broken(headers: &Headers, input: Receive<'_>) -> Option<Self> {
         let via = Via::first(headers)?;
@@ -82,7 +76,7 @@ impl Head {
         Self {
             method: Method::Unknown,
             five_tuple,
-            origin: source.ip(),
+            origin: source,
             response_to: if five_tuple.protocol.is_reliable() {
                 five_tuple
             } else {

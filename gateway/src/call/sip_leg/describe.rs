@@ -156,7 +156,11 @@ impl SipLeg {
     pub(super) fn tell_remote(&mut self) {
         let Some(agreed) = &self.agreed else { return };
         let origin = self.config.signalling_peer_ip;
-        let lines = format!("signalled-from:{origin}\n{}", agreed.remote_lines);
+        let direction = agreed.direction.reversed().name();
+        let lines = format!(
+            "signalled-from:{origin}\ndirection:{direction}\n{}",
+            agreed.remote_lines
+        );
         let leg = self.config.key;
         self.media(MediaCommand::Remote { leg, lines });
     }

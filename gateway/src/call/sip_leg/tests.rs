@@ -83,14 +83,17 @@ pub(in crate::call) fn talking(now: Instant, legs: Vec<SipLeg>) -> Call {
 }
 
 fn rtp(leg: &mut SipLeg, digit: char) {
-    leg.handle_media(MediaEvent::Dtmf { leg: LegKey(1), digit });
+    leg.handle_media(Instant::now(), MediaEvent::Dtmf { leg: LegKey(1), digit });
 }
 
 fn info(leg: &mut SipLeg, digit: char) {
-    leg.handle_sip(SipEvent::Dtmf {
-        dialog: DialogKey(1),
-        digit,
-    });
+    leg.handle_sip(
+        Instant::now(),
+        SipEvent::Dtmf {
+            dialog: DialogKey(1),
+            digit,
+        },
+    );
 }
 
 fn keys(leg: &mut SipLeg) -> String {
@@ -118,6 +121,29 @@ fn a_key_that_is_told_in_both_ways_was_pressed_once() {
         }
         assert_eq!(keys(&mut leg), "*1");
     }
+}
+
+/// One forged key in RTP made a phone that says its keys by INFO dumb for the rest of the call.
+#[test]
+fn a_key_in_one_way_silences_no_other_way() {
+    let mut leg = leg(1);
+    rtp(&mut leg, '7');
+    for digit in "*1772".chars() {
+        info(&mut leg, digit);
+    }
+    assert_eq!(keys(&mut leg), "7*172", "one 7 may be the forged one's other half");
+    for _ in 0..100 {
+        rtp(&mut leg, '3');
+    }
+    assert_eq!(keys(&mut leg).len(), 100);
+    // Later it is another press.
+    let later = Instant::now() + SAME_KEY;
+    let event = SipEvent::Dtmf {
+        dialog: DialogKey(1),
+        digit: '3',
+    };
+    leg.handle_sip(later, event);
+    assert_eq!(keys(&mut leg), "3");
 }
 
 #[test]
@@ -169,13 +195,16 @@ fn answered(body: Vec<u8>) -> SipLeg {
     let signalling_peer_ip = [192, 0, 2, 9].into();
     let mut leg = SipLeg::incoming(config(1, signalling_peer_ip), DialogKey(1), None).unwrap();
     let lines = "c:192.0.2.1\nport:4000\nrtcp-port:4001\n".to_owned();
-    leg.handle_media(MediaEvent::Local { leg: LegKey(1), lines });
+    leg.handle_media(Instant::now(), MediaEvent::Local { leg: LegKey(1), lines });
     leg.handle_command(LegCommand::Answer { display: None });
     while leg.poll_action().is_some() {}
-    leg.handle_sip(SipEvent::Confirmed {
-        dialog: DialogKey(1),
-        body: Some(body),
-    });
+    leg.handle_sip(
+        Instant::now(),
+        SipEvent::Confirmed {
+            dialog: DialogKey(1),
+            body: Some(body),
+        },
+    );
     leg
 }
 
@@ -219,10 +248,13 @@ fn media_for_a_group_or_for_ourselves_is_refused_by_name() {
         // In the middle of a call the session stays as it was.
         let mut leg = answered(audio("IN IP4 192.0.2.9", 4_000));
         assert_eq!(told(&mut leg).len(), 1);
-        leg.handle_sip(SipEvent::Reinvite {
-            dialog: DialogKey(1),
-            body: Some(body),
-        });
+        leg.handle_sip(
+            Instant::now(),
+            SipEvent::Reinvite {
+                dialog: DialogKey(1),
+                body: Some(body),
+            },
+        );
         assert_eq!(told(&mut leg), [format!("488 {why}")], "{connection}");
     }
 }
@@ -230,7 +262,10 @@ fn media_for_a_group_or_for_ourselves_is_refused_by_name() {
 #[test]
 fn the_hold_of_old_is_no_address_and_no_refusal() {
     let mut leg = answered(audio("IN IP4 0.0.0.0", 4_000));
-    assert_eq!(told(&mut leg), ["signalled-from:192.0.2.9\n", "hold true"]);
+    assert_eq!(
+        told(&mut leg),
+        ["signalled-from:192.0.2.9\ndirection:sendonly\n", "hold true"]
+    );
     assert!(matches!(leg.poll_event(), Some(LegEvent::Connected)));
 }
 
@@ -304,17 +339,17 @@ fn the_same_offer_again_opens_the_latch_again() {
     let body = audio("IN IP4 10.0.0.5", 4_000);
     let mut leg = SipLeg::incoming(with_g711(), DialogKey(1), Some(&body)).unwrap();
     let lines = "c:192.0.2.1\nport:4000\nrtcp-port:4001\n".to_owned();
-    leg.handle_media(MediaEvent::Local { leg: LegKey(1), lines });
+    leg.handle_media(Instant::now(), MediaEvent::Local { leg: LegKey(1), lines });
     leg.handle_command(LegCommand::Answer { display: None });
     let (dialog, body) = (DialogKey(1), Some(body));
-    leg.handle_sip(SipEvent::Confirmed { dialog, body: None });
+    leg.handle_sip(Instant::now(), SipEvent::Confirmed { dialog, body: None });
     let before = told(&mut leg);
     assert_eq!(before.len(), 1, "{before:?}");
-    leg.handle_sip(SipEvent::Reinvite { dialog, body });
+    leg.handle_sip(Instant::now(), SipEvent::Reinvite { dialog, body });
     assert_eq!(told(&mut leg), before);
     // Another network, before it says anything of media.
-    let origin = [203, 0, 113, 5].into();
-    leg.handle_sip(SipEvent::Moved { dialog, origin });
+    let origin = "203.0.113.5:5060".parse().unwrap();
+    leg.handle_sip(Instant::now(), SipEvent::Moved { dialog, origin });
     assert_eq!(told(&mut leg), [before[0].replace("192.0.2.9", "203.0.113.5")]);
 }
 
@@ -339,7 +374,7 @@ fn a_phone_and_a_user_of_the_same_name_are_two() {
 fn only_a_phone_that_is_called_rings_and_not_by_any_response() {
     let rings = |leg: &mut SipLeg, status| {
         let (dialog, body) = (DialogKey(1), None);
-        leg.handle_sip(SipEvent::Provisional { dialog, status, body });
+        leg.handle_sip(Instant::now(), SipEvent::Provisional { dialog, status, body });
         std::iter::from_fn(|| leg.poll_event()).any(|event| matches!(event, LegEvent::Ringing))
     };
     assert!(!rings(&mut leg(1), 180), "it calls");
@@ -347,14 +382,14 @@ fn only_a_phone_that_is_called_rings_and_not_by_any_response() {
     let contact = Contact {
         uri: "sip:100@127.0.0.1".into(),
         five_tuple: FiveTuple::new(Protocol::Udp, address, address),
-        origin: address.ip(),
+        origin: address,
         expires: Instant::now(),
         user_agent: None,
     };
     let name = || NameAddr::new(None, Uri::sip("anna", address));
     let mut called = SipLeg::outgoing(config(1, address.ip()), DialogKey(1), contact, name(), name());
     let lines = "c:127.0.0.1\nport:4000\nrtcp-port:4001\n".to_owned();
-    called.handle_media(MediaEvent::Local { leg: LegKey(1), lines });
+    called.handle_media(Instant::now(), MediaEvent::Local { leg: LegKey(1), lines });
     assert_eq!(
         [101, 179, 180, 183].map(|status| rings(&mut called, status)),
         [false, false, true, true]
@@ -387,16 +422,16 @@ fn our_later_offer_remembers_the_dialog() {
         m=audio 4000 RTP/AVP 96 0 110 99\r\na=rtpmap:96 speex/16000\r\na=rtpmap:110 telephone-event/8000\r\na=rtpmap:99 opus/48000/2\r\n";
     let mut leg = SipLeg::incoming(config, DialogKey(1), Some(first.as_bytes())).unwrap();
     let lines = "c:192.0.2.1\nport:4000\nrtcp-port:4001\n".to_owned();
-    leg.handle_media(MediaEvent::Local { leg: LegKey(1), lines });
+    leg.handle_media(Instant::now(), MediaEvent::Local { leg: LegKey(1), lines });
     leg.handle_command(LegCommand::Answer { display: None });
     let answer = described(&mut leg);
     let dialog = DialogKey(1);
-    leg.handle_sip(SipEvent::Confirmed { dialog, body: None });
+    leg.handle_sip(Instant::now(), SipEvent::Confirmed { dialog, body: None });
     // The same again is the same version.
     let body = Some(first.as_bytes().to_vec());
-    leg.handle_sip(SipEvent::Reinvite { dialog, body });
+    leg.handle_sip(Instant::now(), SipEvent::Reinvite { dialog, body });
     assert_eq!(described(&mut leg), answer);
-    leg.handle_sip(SipEvent::Reinvite { dialog, body: None });
+    leg.handle_sip(Instant::now(), SipEvent::Reinvite { dialog, body: None });
     let offer = described(&mut leg);
     assert_eq!(offer.origin.session_id, answer.origin.session_id);
     assert_eq!(offer.origin.version, answer.origin.version + 1);

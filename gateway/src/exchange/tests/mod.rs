@@ -552,7 +552,7 @@ impl World {
             dialog: phone.dialog,
             request_uri: format!("sip:{number}@192.0.2.1"),
             five_tuple: phone.way(),
-            origin: phone.way().remote.ip(),
+            origin: phone.way().remote,
             from: address(from),
             to: address(&format!("<sip:{number}@quartet>")),
             identity: None,

@@ -291,8 +291,7 @@ impl Rendezvous {
         while let Some((source, failures, _)) = self.failed_logins.poll(now) {
             log_failed_login(source, failures);
         }
-        let unlisted = self.failed_logins.take_unlisted();
-        if unlisted > 0 {
+        if let Some((_, unlisted)) = self.failed_logins.poll_unlisted(now) {
             tracing::warn!(
                 unlisted,
                 "hub logins failed from more sources than are counted one by one"

@@ -258,9 +258,9 @@ fn source(peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
         return peer;
     }
     let last = headers.get_all("x-forwarded-for").iter().next_back();
-    let last = last
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.rsplit(',').next());
+    // Before the proxy's own word stands whatever the client wrote.
+    let last = last.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let last = last.as_deref().and_then(|value| value.rsplit(',').next());
     // Some proxies name the port as well.
     let address = |text: &str| {
         let text = text.trim();

@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -12,6 +12,7 @@ use quartet_proto::e2ee::fingerprint::EMOJIS;
 
 use super::{BUILTIN_LANGUAGE, Language, PromptsError, Recording};
 use crate::ivr::{phrase::PromptId, recording::Format};
+use crate::permissions::open_regular;
 
 /// A minute of WAV at 16 kHz.
 const MAX_FILE: u64 = 2 * 1024 * 1024;
@@ -90,7 +91,7 @@ fn read_file(path: &Path, total: &mut u64) -> Result<Option<(PromptId, Recording
         source,
     };
     let mut bytes = Vec::new();
-    File::open(path)
+    open_regular(path)
         .map_err(unreadable)?
         .take(MAX_FILE + 1)
         .read_to_end(&mut bytes)

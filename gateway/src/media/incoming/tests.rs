@@ -358,3 +358,31 @@ fn keys_come_under_every_number_that_was_agreed() {
         assert_eq!(keys(&room), expected, "{payload_type}");
     }
 }
+
+#[test]
+fn a_refresh_or_a_hold_lets_no_forger_in() {
+    let mut room = bridged();
+    let mut phone = speaker(7, HZ);
+    let tell = |room: &mut Room, lines: &str| {
+        room.command(MediaCommand::Remote {
+            leg: LegKey(PHONE),
+            lines: lines.to_owned(),
+        });
+    };
+    tell(&mut room, "c:192.0.2.9\nport:4000\ndirection:sendrecv\n");
+    room.wait(2_000 * MS);
+    speak(&mut room, &mut phone, 50);
+    for direction in ["sendrecv", "sendonly", "sendrecv"] {
+        tell(&mut room, &format!("c:192.0.2.9\nport:4000\ndirection:{direction}\n"));
+        let mut forger = speaker(66, 1_000.0);
+        let bytes = forger.bytes(101, 800, &[9, 0x8A, 0, 160]);
+        room.receive(PHONE, &bytes);
+        speak(&mut room, &mut phone, 5);
+    }
+    assert_eq!(keys(&room), 0);
+    assert_eq!(last_report(&mut room).refused, 3);
+    // The place is another: whoever speaks first there may be another.
+    tell(&mut room, "c:192.0.2.9\nport:4002\n");
+    speak(&mut room, &mut speaker(8, HZ), 5);
+    assert_eq!(last_report(&mut room).refused, 3);
+}

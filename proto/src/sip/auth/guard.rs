@@ -135,7 +135,7 @@ impl Guard {
         now: Instant,
         accounts: &BTreeMap<String, Account>,
         request: &Request,
-        (source, origin): (SocketAddr, IpAddr),
+        (source, origin): (SocketAddr, SocketAddr),
         is_bound: impl Fn(&str) -> bool,
         is_ours: impl Fn(&str) -> bool,
     ) -> Verdict {
@@ -149,12 +149,12 @@ impl Guard {
         let name = field(&fields, "username").unwrap_or_default();
         let account = accounts.get(name);
         let known = account.map(|account| account.user.as_str());
-        let home = source_of(origin);
+        let home = source_of(origin.ip());
         let tag = tag_of(&fields);
         let attempt = Attempt {
             source: home,
             account: known,
-            bound: known.filter(|user| is_bound(user)).map(|_| source),
+            bound: known.filter(|user| is_bound(user)).map(|_| origin),
         };
         if self.limiter.is_retransmission(home, tag) {
             return Verdict::Challenge { stale: false };
@@ -164,7 +164,7 @@ impl Guard {
             why,
             failures,
         };
-        if let Err(failures) = self.limiter.may_judge(now, attempt) {
+        if let Err(failures) = self.limiter.may_judge(now, attempt, tag) {
             return failed(LoginFailure::NotJudged, failures);
         }
         match (judge(&fields, account, request.method_name()), account) {

@@ -130,11 +130,14 @@ impl LoginLimiter {
         (self.of_source, self.of_account) = rates(limits);
     }
 
-    /// Whether credentials may be judged now.
+    /// Whether credentials may be judged now; `tag` is drawn from them.
+    ///
+    /// What only the account's bucket refuses is charged to the source, as a name that nobody has would be: else it would learn
+    /// from its own bucket which names there are.
     ///
     /// # Errors
     /// How often the source, or the account, has failed.
-    pub(super) fn may_judge(&self, now: Instant, attempt: Attempt<'_>) -> Result<(), u32> {
+    pub(super) fn may_judge(&mut self, now: Instant, attempt: Attempt<'_>, tag: u64) -> Result<(), u32> {
         let Attempt { source, account, bound } = attempt;
         let ask = |bucket: &Bucket, rate| bucket.locked(now, rate).map_or(Ok(()), |(failures, _)| Err(failures));
         if let Some((account, at)) = account.zip(bound) {
@@ -148,7 +151,7 @@ impl LoginLimiter {
             ask(&source.bucket, self.of_source)?;
         }
         match account.and_then(|account| self.accounts.get(account)) {
-            Some(bucket) => ask(bucket, self.of_account),
+            Some(bucket) => ask(bucket, self.of_account).inspect_err(|_| _ = self.remember(now, source, tag, true)),
             None => Ok(()),
         }
     }
@@ -164,6 +167,29 @@ impl LoginLimiter {
         let (of_source, of_account) = (self.of_source, self.of_account);
         let is_known = |known: &&mut Known| known.source == source && known.until > now;
         let known = account.and_then(|account| self.known.get_mut(account)?.iter_mut().find(is_known));
+        let bound = account.zip(bound).map(|(account, at)| (account.to_owned(), at));
+        let of_its_own = match known {
+            _ if bound.is_some() => {
+                self.bound.retain(|_, bucket| !bucket.limiter.is_rested(now));
+                bound.map(|bound| self.bound.entry(bound).or_default().fail(now, of_source))
+            }
+            Some(known) => Some(known.bucket.fail(now, of_source)),
+            None => {
+                if let Some(account) = account {
+                    self.accounts
+                        .entry(account.to_owned())
+                        .or_default()
+                        .fail(now, of_account);
+                }
+                None
+            }
+        };
+        let of_source = self.remember(now, source, tag, of_its_own.is_none());
+        of_its_own.unwrap_or(of_source)
+    }
+
+    /// Remembers a failure of a source, and whether it counts against that; gives how many do.
+    fn remember(&mut self, now: Instant, source: IpAddr, tag: u64, counts: bool) -> u32 {
         let entry = self.sources.entry(source).or_insert_with(|| Source {
             bucket: Bucket::default(),
             failed: Vec::new(),
@@ -173,23 +199,10 @@ impl LoginLimiter {
             entry.failed.remove(0);
         }
         entry.failed.push(tag);
-        let bound = account.zip(bound).map(|(account, at)| (account.to_owned(), at));
-        let failures = match known {
-            _ if bound.is_some() => {
-                self.bound.retain(|_, bucket| !bucket.limiter.is_rested(now));
-                bound.map_or(0, |bound| self.bound.entry(bound).or_default().fail(now, of_source))
-            }
-            Some(known) => known.bucket.fail(now, of_source),
-            None => {
-                if let Some(account) = account {
-                    self.accounts
-                        .entry(account.to_owned())
-                        .or_default()
-                        .fail(now, of_account);
-                }
-                entry.bucket.fail(now, of_source)
-            }
-        };
+        if counts {
+            entry.bucket.fail(now, self.of_source);
+        }
+        let failures = entry.bucket.failures;
         self.by_rest.remove(&(entry.rest, source));
         entry.rest = entry.bucket.limiter.rested_at().map_or(now, |rest| rest.max(now));
         self.by_rest.insert((entry.rest, source));

@@ -1,6 +1,6 @@
 //! Who may: challenges, logins, failed ones, and who is trusted within a dialog.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Endpoint;
@@ -64,12 +64,20 @@ impl Endpoint {
     }
 
     /// Whether this address is the peer's, without a login.
-    pub(super) fn is_trusted(&self, dialog: &Dialog, source: FiveTuple, origin: IpAddr) -> bool {
-        // Who speaks through the same proxy as the peer, but from elsewhere, is not the peer by that.
-        if origin != source.remote.ip() && origin != dialog.origin {
-            return false;
+    pub(super) fn is_trusted(&self, dialog: &Dialog, source: FiveTuple, origin: SocketAddr) -> bool {
+        let proxy = source.remote.ip();
+        let is_proxy = self.is_proxy(proxy);
+        let is_registered =
+            |account: &String| (self.registrar).reaches_from((source.peer(), origin), is_proxy, Some(account));
+        // Who speaks through the same proxy as the peer, but from elsewhere, is not the peer by that. What the proxy itself began is the
+        // peer's if that is the proxy too.
+        let is_there = match origin.ip() == proxy {
+            true => dialog.origin.ip() == proxy,
+            false => dialog.origin == origin && origin.port() != 0,
+        };
+        if is_proxy && !is_there {
+            return dialog.account.as_ref().is_some_and(is_registered);
         }
-        let is_registered = |account: &String| self.registrar.reaches(source.peer(), Some(account));
         dialog.peer.peer() == source.peer()
             || dialog
                 .routes
@@ -83,9 +91,9 @@ impl Endpoint {
     /// Neither a challenge nor a failed login leaves a transaction (RFC 3261 §26.3.2.4).
     fn authenticate(&mut self, now: Instant, request: &Request, head: &Head, account: &str) -> Option<String> {
         let FiveTuple { remote, .. } = head.five_tuple;
-        // Behind a proxy everybody has its address: there, none is told by it.
-        let is_direct = head.origin == remote.ip();
-        let is_bound = |user: &str| is_direct && self.registrar.reaches(head.five_tuple.peer(), Some(user));
+        let is_proxy = self.is_proxy(remote.ip());
+        let (registrar, source) = (&self.registrar, (head.five_tuple.peer(), head.origin));
+        let is_bound = |user: &str| registrar.reaches_from(source, is_proxy, Some(user));
         let shown = host_of(self.shown(head.five_tuple, Some(account)).ip());
         let is_ours = |host: &str| {
             host.eq_ignore_ascii_case(&self.config.realm)
@@ -105,7 +113,7 @@ impl Endpoint {
             Verdict::Failed { user, why, failures } => {
                 self.events.push_back(SipEvent::LoginFailed {
                     user,
-                    source: head.origin_address(),
+                    source: head.origin,
                     why,
                     failures,
                 });

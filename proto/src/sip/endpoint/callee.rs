@@ -136,7 +136,7 @@ impl Endpoint {
     pub(super) fn on_ack(&mut self, now: Instant, request: &Request, source: FiveTuple) {
         let Some(key) = self.dialogs.of(request) else { return };
         let Some(dialog) = self.dialogs.get(key) else { return };
-        let origin = self.origin_of(&request.headers, source.remote.ip());
+        let origin = self.origin_of(&request.headers, source.remote);
         let is_trusted = self.is_trusted(dialog, source, origin);
         let is_ours = |response: &Unacknowledged| response.cseq == request.cseq && (is_trusted || !response.is_offer);
         if !dialog.unacknowledged.as_ref().is_some_and(is_ours) {

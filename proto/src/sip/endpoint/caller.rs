@@ -175,7 +175,7 @@ impl Endpoint {
             target,
             routes: Vec::new(),
             peer: request.five_tuple,
-            origin: request.five_tuple.remote.ip(),
+            origin: request.five_tuple.remote,
             account: None,
             is_registered: self.registrar.reaches(request.five_tuple.peer(), None),
             invite: None,

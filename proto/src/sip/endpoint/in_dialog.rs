@@ -37,7 +37,7 @@ impl Endpoint {
             return self.respond_stateless(now, &head, 500, Some("CSeq Out Of Order"), Vec::new());
         }
         let origin = head.origin;
-        if std::mem::replace(&mut dialog.origin, origin) != origin {
+        if std::mem::replace(&mut dialog.origin, origin).ip() != origin.ip() {
             self.events.push_back(SipEvent::Moved { dialog: key, origin });
         }
         match request.method {

@@ -1,6 +1,6 @@
 //! Which message belongs where: broken ones, retransmissions, ACK and CANCEL, within a dialog, or new.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use tracing::trace;
@@ -75,9 +75,13 @@ impl Endpoint {
     }
 
     /// Where a request began that came from this address.
-    pub(super) fn origin_of(&self, headers: &Headers, source: IpAddr) -> IpAddr {
-        let is_trusted = |ip: IpAddr| self.config.trusted_proxies.iter().any(|network| network.contains(&ip));
-        Via::origin(headers, source, is_trusted)
+    pub(super) fn origin_of(&self, headers: &Headers, source: SocketAddr) -> SocketAddr {
+        Via::origin(headers, source, |ip| self.is_proxy(ip))
+    }
+
+    /// Whether this is a proxy whose Via is believed.
+    pub(super) fn is_proxy(&self, ip: IpAddr) -> bool {
+        self.config.trusted_proxies.iter().any(|network| network.contains(&ip))
     }
 
     /// Takes a request of a transaction that exists; `true`: it is an ACK that belongs to a dialog.

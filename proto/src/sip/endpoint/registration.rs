@@ -1,6 +1,6 @@
 //! REGISTER, both sides: phones at our registrar, and ourselves at another (our test phone, later trunks).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Endpoint;
@@ -97,7 +97,7 @@ impl Endpoint {
         now: Instant,
         request: &Request,
         user: &str,
-        (source, origin): (FiveTuple, IpAddr),
+        (source, origin): (FiveTuple, SocketAddr),
     ) -> Result<Vec<Contact>, Refusal> {
         let update = Update {
             user,
@@ -126,7 +126,7 @@ impl Endpoint {
             Ok(changes) => {
                 let until = changes.iter().map(|(_, _, contact, _)| contact.expires).max();
                 if let Some(until) = until.filter(|until| *until > now) {
-                    self.guard.registered(now, user, origin, until + REFRESH_GRACE);
+                    self.guard.registered(now, user, origin.ip(), until + REFRESH_GRACE);
                 }
                 self.emit_contact_changes(changes);
             }

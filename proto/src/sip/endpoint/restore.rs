@@ -28,8 +28,8 @@ impl Endpoint {
         let latest = now + self.config.limits.max_expires;
         for saved in &mut saved {
             saved.contact.expires = saved.contact.expires.min(latest);
-            self.guard
-                .registered(now, user, saved.contact.origin, saved.contact.expires + REFRESH_GRACE);
+            let until = saved.contact.expires + REFRESH_GRACE;
+            self.guard.registered(now, user, saved.contact.origin.ip(), until);
         }
         self.registrar.restore(now, user, saved, account.max_contacts);
     }

@@ -60,8 +60,10 @@ impl Endpoint {
         extra: Vec<(&'static str, String)>,
     ) {
         // Behind a proxy that is trusted each source counts for itself, and so does a phone that is registered there.
-        let is_stranger = !self.registrar.reaches_from(head.five_tuple.peer(), head.origin);
-        if is_stranger && !self.strangers.may_respond(now, head.origin) {
+        let is_proxy = self.is_proxy(head.five_tuple.remote.ip());
+        let source = (head.five_tuple.peer(), head.origin);
+        let is_stranger = !self.registrar.reaches_from(source, is_proxy, None);
+        if is_stranger && !self.strangers.may_respond(now, head.origin.ip()) {
             return trace!(source = %head.origin, status, "too many responses to this source");
         }
         let mut mac = Hmac::<Sha256>::new_from_slice(&*self.tag_key).expect("HMAC takes keys of any length");

@@ -53,26 +53,45 @@ impl Via {
         Self::parse(headers.list("Via").next()?)
     }
 
-    /// Where a request began that came from `source`: below the proxies that are trusted, the address that the lowest of them received
-    /// it from (RFC 3261 §18.2.1), or that its sender names. From others Via is not believed.
-    pub(in crate::sip) fn origin(headers: &Headers, source: IpAddr, is_trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+    /// Where a request began that came from `source`: below the proxies that are trusted, the address and port that the lowest of
+    /// them received it from (RFC 3261 §18.2.1, RFC 3581 §4), or that its sender names. From others Via is not believed.
+    ///
+    /// The port is 0 if it is not known: `received` without `rport`. What cannot be read without doubt is from nowhere, the
+    /// unspecified address: it was written by whoever would be taken for the proxy, or for somebody else behind it.
+    pub(in crate::sip) fn origin(
+        headers: &Headers,
+        source: SocketAddr,
+        is_trusted: impl Fn(IpAddr) -> bool,
+    ) -> SocketAddr {
         let mut origin = source;
         // The topmost is of whoever sent it to us.
-        for text in headers.list("Via").skip(1).take(MAX_PROXIES) {
-            if !is_trusted(origin) {
+        for (at, text) in headers.list("Via").skip(1).enumerate() {
+            if !is_trusted(origin.ip()) {
                 break;
             }
-            let Some(via) = Self::parse(text) else { break };
-            let received = param(&via.params, "received");
-            // What cannot be read is written by whoever would be taken for the proxy: it is from nowhere.
-            let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-            let received = received.map(|ip| ip.trim_matches(['[', ']']).parse().unwrap_or(nowhere));
-            let Some(below) = received.or_else(|| via.ip()) else {
-                break;
-            };
-            origin = below;
+            let below = Self::sent_from(text).filter(|_| at < MAX_PROXIES);
+            origin = below.unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
         }
         origin
+    }
+
+    /// Where an element says that its request was sent from, if two readers cannot disagree about it.
+    fn sent_from(text: &str) -> Option<SocketAddr> {
+        let via = Self::parse(text).filter(|_| !text.contains(['"', '\\', '(', ')', '<', '>']))?;
+        let all = |name: &'static str| via.params.iter().filter(move |p| p.name.eq_ignore_ascii_case(name));
+        let rport = match all("rport").count() {
+            0 => None,
+            1 => param(&via.params, "rport").and_then(|port| port.parse().ok()),
+            _ => Some(0),
+        };
+        match all("received").count() {
+            0 => Some(SocketAddr::new(via.ip()?, rport.or(via.port).unwrap_or(5060))),
+            1 => {
+                let ip = param(&via.params, "received")?.trim_matches(['[', ']']).parse().ok()?;
+                Some(SocketAddr::new(ip, rport.unwrap_or(0)))
+            }
+            _ => None,
+        }
     }
 
     /// The transaction's name.

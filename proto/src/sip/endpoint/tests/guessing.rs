@@ -277,6 +277,29 @@ fn a_neighbour_who_guesses_at_its_account_keeps_a_registered_phone_not_out() {
     assert!(registered(&mut world));
 }
 
+/// What the account's bucket refused cost the source nothing, while a name that nobody has cost it: so it learnt which there are.
+#[test]
+fn a_name_that_exists_costs_its_guesser_what_one_that_does_not_costs() {
+    let left = |name: &str| {
+        let mut world = world(5);
+        // From all over the world, until no guess at the account is judged.
+        for n in 0..40 {
+            let mut guesser = Guesser::new(&format!("203.0.113.{n}"));
+            guesser.guess(&mut world, "100", "wrong");
+        }
+        judged(world.events(GATEWAY));
+        let mut guesser = Guesser::new("198.51.100.7");
+        for _ in 0..10 {
+            guesser.guess(&mut world, name, "wrong");
+        }
+        judged(world.events(GATEWAY));
+        guesser.guess(&mut world, "nobody", "wrong");
+        judged(world.events(GATEWAY))
+    };
+    assert_eq!(left("100"), (0, 1));
+    assert_eq!(left("100"), left("999"));
+}
+
 #[test]
 fn who_knows_one_password_guesses_no_faster_at_another() {
     let mut world = world(5);

@@ -91,7 +91,7 @@ pub(super) fn a_phone_that_moved_logs_in_and_moves() {
         dialog: theirs,
         body: Some(b"v=0\r\n".to_vec()),
     };
-    let origin = "203.0.113.66".parse().unwrap();
+    let origin = STRANGER.parse().unwrap();
     let moved = SipEvent::Moved { dialog: theirs, origin };
     assert_eq!(world.events(GATEWAY), [moved, reinvite]);
     // From now on it is trusted there, and no longer where it was.
@@ -308,6 +308,7 @@ fn behind_a_proxy() -> World {
 }
 
 const PROXY: &str = "192.0.2.10:5060";
+const NOWHERE: &str = "0.0.0.0:0";
 
 /// A phone sends this through the proxy, which notes where it got it from; what the phone gets.
 fn through(world: &mut World, method: &str, cseq: u32, below: &str, password: &str) -> String {
@@ -343,23 +344,42 @@ pub(super) fn a_phone_behind_a_trusted_proxy_is_where_the_proxy_heard_it() {
     for (n, (below, expected)) in [
         (
             "SIP/2.0/UDP 192.168.1.7:5060;branch=z9hG4bKa;received=203.0.113.5;rport=61000",
-            "203.0.113.5",
+            "203.0.113.5:61000",
         ),
-        ("SIP/2.0/UDP 203.0.113.5;branch=z9hG4bKa", "203.0.113.5"),
+        ("SIP/2.0/UDP 203.0.113.5;branch=z9hG4bKa", "203.0.113.5:5060"),
         (
-            "SIP/2.0/UDP 10.1.2.3;branch=z9hG4bKb,SIP/2.0/UDP 192.168.1.7;received=203.0.113.5",
-            "203.0.113.5",
+            "SIP/2.0/UDP 10.1.2.3;branch=z9hG4bKb,SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;rport=9",
+            "203.0.113.5:9",
         ),
         // A proxy that is not trusted: nothing below it is believed.
         (
             "SIP/2.0/UDP 198.51.100.4;branch=z9hG4bKb,SIP/2.0/UDP 192.168.1.7;received=203.0.113.5",
-            "198.51.100.4",
+            "198.51.100.4:5060",
         ),
-        ("SIP/2.0/UDP phone.example;branch=z9hG4bKa", "192.0.2.10"),
-        ("SIP/2.0/UDP [2001:db8::7]:5060;branch=z9hG4bKa", "2001:db8::7"),
+        ("SIP/2.0/UDP [2001:db8::7]:5070;branch=z9hG4bKa", "[2001:db8::7]:5070"),
+        // Its port is not known.
         (
-            "SIP/2.0/UDP 192.168.1.7;branch=z9hG4bKa;received=2001:db8::7",
-            "2001:db8::7",
+            "SIP/2.0/UDP 192.168.1.7:5060;branch=z9hG4bKa;received=2001:db8::7",
+            "[2001:db8::7]:0",
+        ),
+        // What two readers may read differently, whoever wrote it.
+        ("SIP/2.0/UDP phone.example;branch=z9hG4bKa", NOWHERE),
+        ("SIP/2.1/UDP 203.0.113.5;branch=z9hG4bKa", NOWHERE),
+        ("SIP/2.0/UDP 203.0.113.5:70000;branch=z9hG4bKa", NOWHERE),
+        ("SIP/2.0/UDP 203.0.113.5:;branch=z9hG4bKa", NOWHERE),
+        ("SIP/2.0/UDP 203.0.113.5 (home);branch=z9hG4bKa", NOWHERE),
+        ("SIP/2.0/UDP [fe80::7%eth0];branch=z9hG4bKa", NOWHERE),
+        (
+            "SIP/2.0/UDP 192.168.1.7;branch=z9hG4bKa;received=203.0.113.5;received=203.0.113.66",
+            NOWHERE,
+        ),
+        (
+            "SIP/2.0/UDP 203.0.113.5;x=\"y\";branch=z9hG4bKa;received=203.0.113.66;rport=9",
+            NOWHERE,
+        ),
+        (
+            "SIP/2.0/UDP 192.168.1.7;branch=z9hG4bKa;received=203.0.113.5;rport=9;rport=10",
+            "203.0.113.5:0",
         ),
     ]
     .into_iter()
@@ -390,26 +410,35 @@ pub(super) fn a_stranger_that_writes_via_itself_is_where_it_is() {
     };
     let request = ("REGISTER", "sip:quartet.example");
     world.log_in("192.0.2.9:5060", ("100", "secret"), request, register);
-    assert_eq!(origin_of(&world.events(GATEWAY)).as_deref(), Some("192.0.2.9"));
+    assert_eq!(origin_of(&world.events(GATEWAY)).as_deref(), Some("192.0.2.9:5060"));
 }
 
 #[test]
 pub(super) fn one_phone_that_guesses_behind_a_proxy_locks_no_other_out() {
     let mut world = behind_a_proxy();
-    let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;branch=z9hG4bKa";
+    let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;rport=61000;branch=z9hG4bKa";
     assert!(through(&mut world, "REGISTER", 1, phone, "secret").starts_with("SIP/2.0 200"));
-    let guesser = "SIP/2.0/UDP 192.168.1.66;received=203.0.113.66;branch=z9hG4bKa";
-    for guess in 0..10 {
-        through(&mut world, "REGISTER", 100 + 2 * guess, guesser, "guess");
+    // From elsewhere, and from behind the same NAT.
+    for (n, home) in ["203.0.113.66", "203.0.113.5"].into_iter().enumerate() {
+        let guesser = format!("SIP/2.0/UDP 192.168.1.66;received={home};rport=61001;branch=z9hG4bKa");
+        for guess in 0..10 {
+            through(
+                &mut world,
+                "REGISTER",
+                100 * (n as u32 + 1) + 2 * guess,
+                &guesser,
+                "guess",
+            );
+        }
+        let now = world.now;
+        let locked = world.gateway().locked(now);
+        assert_eq!(locked.len(), n + 1, "{locked:?}");
+        assert!(locked.iter().any(|locked| locked.source == Some(home.parse().unwrap())));
+        assert!(
+            through(&mut world, "REGISTER", 501 + 10 * n as u32, phone, "secret").starts_with("SIP/2.0 200"),
+            "it refreshes"
+        );
     }
-    let now = world.now;
-    let locked = world.gateway().locked(now);
-    assert_eq!(locked.len(), 1, "{locked:?}");
-    assert_eq!(locked[0].source, Some("203.0.113.66".parse().unwrap()));
-    assert!(
-        through(&mut world, "REGISTER", 501, phone, "secret").starts_with("SIP/2.0 200"),
-        "it refreshes"
-    );
 }
 
 #[test]
@@ -425,7 +454,7 @@ pub(super) fn one_device_too_many_behind_a_proxy_throws_out_one() {
         assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
     }
     let contacts = world.nodes[GATEWAY].endpoint.contacts(world.now, "100");
-    let homes: Vec<_> = contacts.iter().map(|contact| contact.origin.to_string()).collect();
+    let homes: Vec<_> = contacts.iter().map(|contact| contact.origin.ip().to_string()).collect();
     assert_eq!(homes, ["203.0.113.4", "203.0.113.3", "203.0.113.2"]);
 }
 
@@ -433,7 +462,7 @@ pub(super) fn one_device_too_many_behind_a_proxy_throws_out_one() {
 #[test]
 pub(super) fn another_phone_of_the_proxy_is_not_the_peer() {
     let mut world = behind_a_proxy();
-    let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;branch=z9hG4bKa";
+    let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;rport=61000;branch=z9hG4bKa";
     through(&mut world, "INVITE", 1, phone, "secret");
     let theirs = world.incoming(GATEWAY);
     world.accept(GATEWAY, theirs);
@@ -448,16 +477,31 @@ pub(super) fn another_phone_of_the_proxy_is_not_the_peer() {
     let within = |method: &str, home: &str, cseq: u32| {
         format!(
             "{method} sip:gw@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKw{method}{cseq}\r\n\
-             Via: SIP/2.0/UDP 192.168.1.9;received={home};branch=z9hG4bKa\r\nFrom: <sip:100@x>;tag=t\r\n{to}\r\n{call_id}\r\n\
+             Via: SIP/2.0/UDP 192.168.1.9;{home};branch=z9hG4bKa\r\nFrom: <sip:100@x>;tag=t\r\n{to}\r\n{call_id}\r\n\
              CSeq: {cseq} {method}\r\n\r\n"
         )
     };
-    world.inject(GATEWAY, PROXY, within("ACK", "203.0.113.5", 2).as_bytes());
+    let there = "received=203.0.113.5;rport=61000";
+    world.inject(GATEWAY, PROXY, within("ACK", there, 2).as_bytes());
     world.events(GATEWAY);
-    world.inject(GATEWAY, PROXY, within("BYE", "203.0.113.66", 10).as_bytes());
-    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"));
-    assert_eq!(world.events(GATEWAY), []);
-    world.inject(GATEWAY, PROXY, within("BYE", "203.0.113.5", 11).as_bytes());
+    for (n, home) in [
+        "received=203.0.113.66;rport=61000",
+        // Behind the same NAT.
+        "received=203.0.113.5;rport=61001",
+        "received=203.0.113.5",
+        // Taken for the proxy, if what cannot be read were passed over.
+        "received=203.0.113.5;received=203.0.113.66;rport=61000",
+        "x=\"",
+        "received=192.0.2.10;rport=5060",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.inject(GATEWAY, PROXY, within("BYE", home, 10 + n as u32).as_bytes());
+        assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"), "{home}");
+        assert_eq!(world.events(GATEWAY), [], "{home}");
+    }
+    world.inject(GATEWAY, PROXY, within("BYE", there, 30).as_bytes());
     assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Bye { .. }]));
 }
 
@@ -465,7 +509,7 @@ pub(super) fn another_phone_of_the_proxy_is_not_the_peer() {
 /// ended the call.
 #[test]
 pub(super) fn another_phone_of_the_proxy_neither_answers_nor_cancels() {
-    let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;branch=z9hG4bKa";
+    let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;rport=61000;branch=z9hG4bKa";
     let strangers = [
         "203.0.113.66",
         // What the proxy would have written over; else it would be taken for the proxy itself.
@@ -501,7 +545,7 @@ pub(super) fn another_phone_of_the_proxy_neither_answers_nor_cancels() {
     world.inject(
         GATEWAY,
         PROXY,
-        within(&ok, "ACK", "z9hG4bKy", "203.0.113.5", 2, "mine").as_bytes(),
+        within(&ok, "ACK", "z9hG4bKy", "203.0.113.5;rport=61000", 2, "mine").as_bytes(),
     );
     let body = Some(b"mine".to_vec());
     assert_eq!(world.events(GATEWAY), [SipEvent::Confirmed { dialog: theirs, body }]);
@@ -515,7 +559,11 @@ pub(super) fn another_phone_of_the_proxy_neither_answers_nor_cancels() {
     through(&mut world, "INVITE", 1, phone, "secret");
     let trying = last(&world, "SIP/2.0 100");
     world.events(GATEWAY);
-    for (home, status) in [(strangers[0], 481), (strangers[1], 481), ("203.0.113.5", 200)] {
+    for (home, status) in [
+        (strangers[0], 481),
+        (strangers[1], 481),
+        ("203.0.113.5;rport=61000", 200),
+    ] {
         world.inject(
             GATEWAY,
             PROXY,
@@ -531,7 +579,7 @@ pub(super) fn another_phone_of_the_proxy_neither_answers_nor_cancels() {
 #[test]
 pub(super) fn a_flood_behind_a_proxy_is_one_strangers_flood() {
     let mut world = behind_a_proxy();
-    let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;branch=z9hG4bKa";
+    let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;rport=61000;branch=z9hG4bKa";
     through(&mut world, "REGISTER", 1, phone, "secret");
     let ask = |home: &str, n: u32| {
         format!(
@@ -559,7 +607,7 @@ pub(super) fn a_flood_behind_a_proxy_is_one_strangers_flood() {
         "another's are not used up"
     );
     assert_eq!(
-        answered(&mut world, "203.0.113.5", 100),
+        answered(&mut world, "203.0.113.5;rport=61000", 100),
         100,
         "the phone that is registered"
     );
@@ -597,7 +645,7 @@ pub(super) fn no_name_is_told_by_the_account_that_is_registered_there() {
         ];
         world.gateway().set_accounts(accounts.to_vec());
         if registered {
-            let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;branch=z9hG4bKa";
+            let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;rport=61000;branch=z9hG4bKa";
             through(&mut world, "REGISTER", 1, phone, "secret");
         }
         let names: Vec<String> = (200..215).map(|n| n.to_string()).collect();
