@@ -78,7 +78,7 @@ impl Subject {
             dialog,
             request_uri: "sip:100@192.0.2.2".to_owned(),
             five_tuple: FiveTuple::new(Protocol::Udp, self.local, self.remote),
-            origin: FiveTuple::new(Protocol::Udp, self.local, self.remote).remote.ip(),
+            origin: self.remote,
             from: address.clone(),
             to: address,
             identity: None,

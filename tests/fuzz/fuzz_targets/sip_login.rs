@@ -178,7 +178,7 @@ impl Subject {
             dialog,
             request_uri,
             five_tuple: FiveTuple::new(Protocol::Udp, LOCAL, destination),
-            origin: FiveTuple::new(Protocol::Udp, LOCAL, destination).remote.ip(),
+            origin: destination,
             from: address.clone(),
             to: address,
             identity: None,
