@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-pub use cause::{Cause, DiscardReason};
+pub use cause::{Cause, DiscardReason, Phase};
 pub use file::RecordFile;
 pub use verdict::Verdict;
 

@@ -13,6 +13,7 @@ pub mod hub;
 pub mod net;
 pub mod rate;
 pub mod rtp;
+pub mod sctp;
 pub mod sdp;
 pub mod sip;
 #[cfg(feature = "webrtc")]

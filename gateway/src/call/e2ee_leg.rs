@@ -6,19 +6,20 @@
 
 mod agree;
 mod config;
+mod negotiate;
 
 use std::collections::VecDeque;
 use std::mem;
 use std::time::{Duration, Instant};
 
 use quartet_proto::e2ee::key_exchange::{self, Agreed, Answered, Binding, Committed};
-use quartet_proto::e2ee::{self, LocalMedia, Negotiation, NegotiationEvent, Role, Version};
+use quartet_proto::e2ee::{self, Negotiation, Role, Version};
 use rand_core::CryptoRng;
 
 pub use self::config::{E2eeLegConfig, Outgoing};
 use super::leg::{Action, KeyExchangeJob, KeyExchangeResult, LegCommand, LegEvent};
-use crate::cdr::Cause;
-use crate::media::{self as command, LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, Sink};
+use crate::cdr::{Cause, Phase};
+use crate::media::{self as command, LegKey, MediaCommand, MediaEvent, MediaFault, Sink};
 use crate::networks::{CallRequest, NetworkCall, NetworkCommand, NetworkEvent, Offer, Servers};
 
 /// How many signalling packets may wait for the key; a peer sends a handful.
@@ -71,6 +72,8 @@ pub struct E2eeLeg {
     early_lines: String,
     /// Signalling packets that came while the key was being computed.
     early_packets: Vec<Vec<u8>>,
+    /// Caller: it rings there.
+    rings: bool,
     started: bool,
     channels: bool,
     codec: Option<String>,
@@ -160,6 +163,7 @@ impl E2eeLeg {
             p2p: true,
             early_lines: String::new(),
             early_packets: Vec::new(),
+            rings: false,
             started: false,
             channels: false,
             codec: None,
@@ -215,7 +219,10 @@ impl E2eeLeg {
             return;
         }
         match event {
-            NetworkEvent::Received { .. } => self.events.push_back(LegEvent::Ringing),
+            NetworkEvent::Received { .. } => {
+                self.rings = true;
+                self.events.push_back(LegEvent::Ringing);
+            }
             NetworkEvent::Accepted {
                 exchange,
                 public,
@@ -241,9 +248,7 @@ impl E2eeLeg {
                 }
             }
             NetworkEvent::Discarded { reason, .. } => {
-                let accepted = matches!(self.state, State::Agreeing { .. } | State::Negotiating);
-                let early = Cause::from_early_discard(reason, self.role == Role::Callee, accepted);
-                self.over(self.connected.map_or(early, |_| Cause::from_discard(reason)));
+                self.over(Cause::from_discard(reason, self.role == Role::Callee, self.phase()));
             }
             NetworkEvent::Refused { why, .. } => self.over(why.cause()),
             NetworkEvent::Requested(_) => {}
@@ -306,6 +311,9 @@ impl E2eeLeg {
             }
             MediaEvent::Connected { .. } => {
                 self.transport_up = true;
+                if let Some(negotiation) = &mut self.negotiation {
+                    negotiation.set_media_up();
+                }
                 self.check_connected(now);
             }
             // The far end has closed its media on purpose: its word, and with it the reason, is still on its way.
@@ -352,6 +360,17 @@ impl E2eeLeg {
         self.actions.pop_front()
     }
 
+    fn phase(&self) -> Phase {
+        match &self.state {
+            _ if self.connected.is_some() => Phase::Talking,
+            State::Drawing { .. } | State::Requested { .. } if !self.rings => Phase::Requested,
+            State::Drawing { .. } | State::Requested { .. } | State::Offered { .. } => Phase::Ringing,
+            State::Answering { .. } | State::Accepted { .. } | State::Agreeing { .. } => Phase::KeyExchange,
+            State::Negotiating | State::Ended if !self.channels => Phase::Negotiating,
+            State::Negotiating | State::Ended => Phase::Connecting,
+        }
+    }
+
     fn open_media(&mut self) {
         let role = match self.role {
             Role::Caller => command::Role::Offer,
@@ -366,88 +385,6 @@ impl E2eeLeg {
             bind: self.config.bind.clone(),
             options: String::new(),
         }));
-    }
-
-    /// Begins the negotiation once there are both a key and our description of media.
-    fn start(&mut self, now: Instant) {
-        let Some(negotiation) = &mut self.negotiation else {
-            return;
-        };
-        if self.started || !self.early_lines.contains("ice-ufrag:") {
-            return;
-        }
-        self.started = true;
-        let lines = mem::take(&mut self.early_lines);
-        negotiation.start(
-            now,
-            LocalMedia {
-                lines,
-                codecs: self.config.codecs.clone(),
-                ssrc: self.config.ssrc,
-            },
-        );
-    }
-
-    fn follow_negotiation(&mut self, now: Instant) {
-        let Some(negotiation) = &mut self.negotiation else {
-            return;
-        };
-        let (mut packets, mut events) = (Vec::new(), Vec::new());
-        while let Some(packet) = negotiation.poll_transmit() {
-            packets.push(packet);
-        }
-        while let Some(event) = negotiation.poll_event() {
-            events.push(event);
-        }
-        for packet in packets {
-            self.network(NetworkCommand::Signal {
-                call: self.call,
-                packet,
-            });
-        }
-        for event in events {
-            self.on_negotiation(now, event);
-        }
-    }
-
-    fn on_negotiation(&mut self, now: Instant, event: NegotiationEvent) {
-        let leg = self.config.key;
-        match event {
-            NegotiationEvent::Remote { lines } => {
-                self.actions
-                    .push_back(Action::Media(MediaCommand::Remote { leg, lines }));
-            }
-            NegotiationEvent::Channels {
-                send,
-                receive,
-                telephone_event: event,
-                ..
-            } => {
-                self.codec = Some(send.name.clone());
-                let codec = LegCodec {
-                    name: send.name,
-                    clock: send.clock,
-                    send_pt: send.payload_type,
-                    receive_pt: receive.payload_type,
-                    send_fmtp: send.fmtp,
-                    local_fmtp: receive.fmtp,
-                    ptime_ms: PTIME_MS,
-                    telephone_event: event,
-                    events: Vec::new(),
-                    also: Vec::new(),
-                    ssrc: self.config.ssrc,
-                };
-                self.actions
-                    .push_back(Action::Media(MediaCommand::Codec { leg, codec }));
-                self.channels = true;
-                self.check_connected(now);
-            }
-            NegotiationEvent::MediaState { .. } => {}
-            NegotiationEvent::Failed(error) => {
-                tracing::debug!(call = %self.call, %error, "negotiation failed");
-                self.fail(Cause::Signalling);
-            }
-        }
     }
 
     fn check_connected(&mut self, now: Instant) {

@@ -23,6 +23,25 @@ pub enum DiscardReason {
     Busy,
     /// The callee does not want this call.
     Declined,
+    /// The two have no version, key exchange or codec in common.
+    Incompatible,
+}
+
+/// How far a call with an E2EE user has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It is asked for.
+    Requested,
+    /// It rings.
+    Ringing,
+    /// It was accepted; the key is being agreed.
+    KeyExchange,
+    /// There is a key; codecs and addresses are being settled.
+    Negotiating,
+    /// They are settled; media is on its way.
+    Connecting,
+    /// The two hear each other.
+    Talking,
 }
 
 /// Why a call ended, or never began.
@@ -213,14 +232,14 @@ impl Cause {
                 "incompatible",
                 488,
                 ("Q.850", 88, "No version or key exchange in common"),
-                DiscardReason::Disconnect,
+                DiscardReason::Incompatible,
                 "The two ends have no version or key exchange in common.",
             ),
             Self::NoCodec => row(
                 "no_codec",
                 488,
                 ("Q.850", 88, "No codec in common"),
-                DiscardReason::Disconnect,
+                DiscardReason::Incompatible,
                 "The two ends have no codec in common.",
             ),
             Self::NoAudio => row(
@@ -433,23 +452,22 @@ impl Cause {
         }
     }
 
-    /// Reads what the E2EE user said when it ended a call in which both had heard each other.
-    pub fn from_discard(reason: DiscardReason) -> Self {
-        if reason == DiscardReason::Disconnect {
-            Self::Network
-        } else {
-            Self::Answered
-        }
-    }
-
-    /// Reads what the E2EE user said when it ended a call before that; `calling` tells whether it was the user who called, and
-    /// `accepted` whether it had accepted the call.
-    pub fn from_early_discard(reason: DiscardReason, calling: bool, accepted: bool) -> Self {
+    /// Reads what the E2EE user's side said when it ended the call; `calling` tells whether it was the user who called.
+    pub fn from_discard(reason: DiscardReason, calling: bool, phase: Phase) -> Self {
         match reason {
-            DiscardReason::Missed | DiscardReason::Declined | DiscardReason::Hangup if accepted && !calling => {
+            DiscardReason::Incompatible if matches!(phase, Phase::Requested | Phase::Ringing) => Self::Incompatible,
+            DiscardReason::Incompatible => Self::NoCodec,
+            DiscardReason::Disconnect => Self::from_disconnect(calling, phase),
+            DiscardReason::Missed | DiscardReason::Declined | DiscardReason::Hangup | DiscardReason::Busy
+                if phase == Phase::Talking =>
+            {
+                Self::Answered
+            }
+            DiscardReason::Missed | DiscardReason::Declined | DiscardReason::Hangup
+                if !calling && !matches!(phase, Phase::Requested | Phase::Ringing) =>
+            {
                 Self::Abandoned
             }
-            DiscardReason::Disconnect => Self::Network,
             DiscardReason::Missed | DiscardReason::Busy | DiscardReason::Declined | DiscardReason::Hangup
                 if calling =>
             {
@@ -458,6 +476,18 @@ impl Cause {
             DiscardReason::Missed => Self::Missed,
             DiscardReason::Busy => Self::Busy,
             DiscardReason::Declined | DiscardReason::Hangup => Self::Declined,
+        }
+    }
+
+    /// What stands behind `disconnect`, the one word for all that fails on the other side: what was being done tells.
+    fn from_disconnect(calling: bool, phase: Phase) -> Self {
+        match phase {
+            // A device that loses its connection has said before that it rings; one that speaks none of our versions has not.
+            Phase::Requested if !calling => Self::Incompatible,
+            Phase::Requested | Phase::Ringing | Phase::Talking => Self::Network,
+            Phase::KeyExchange => Self::KeyExchange,
+            Phase::Negotiating => Self::Signalling,
+            Phase::Connecting => Self::Ice,
         }
     }
 
@@ -568,20 +598,36 @@ mod tests {
     #[test]
     fn busy_and_missed_survive_the_way_through() {
         assert_eq!(Cause::from_status(486).discard(), DiscardReason::Busy);
-        let early = Cause::from_early_discard;
-        assert_eq!(early(DiscardReason::Busy, false, false).status(), 486);
-        assert_eq!(early(DiscardReason::Missed, false, false).status(), 480);
+        let read = Cause::from_discard;
+        assert_eq!(read(DiscardReason::Busy, false, Phase::Ringing).status(), 486);
+        assert_eq!(read(DiscardReason::Missed, false, Phase::Ringing).status(), 480);
         assert_eq!(
-            early(DiscardReason::Missed, true, false),
+            read(DiscardReason::Missed, true, Phase::Ringing),
             Cause::Hangup,
             "the caller gave up"
         );
-        assert_eq!(early(DiscardReason::Hangup, false, false), Cause::Declined);
+        assert_eq!(read(DiscardReason::Hangup, false, Phase::Ringing), Cause::Declined);
         assert_eq!(
-            early(DiscardReason::Hangup, false, true),
+            read(DiscardReason::Hangup, false, Phase::KeyExchange),
             Cause::Abandoned,
             "it had been accepted"
         );
-        assert_eq!(Cause::from_discard(DiscardReason::Hangup), Cause::Answered);
+        assert_eq!(read(DiscardReason::Hangup, false, Phase::Talking), Cause::Answered);
+    }
+
+    #[test]
+    fn a_disconnect_is_read_with_the_phase_of_the_call() {
+        let read = |calling, phase| Cause::from_discard(DiscardReason::Disconnect, calling, phase);
+        assert_eq!(read(false, Phase::Requested).status(), 488, "nothing in common");
+        assert_eq!(read(true, Phase::Requested), Cause::Network, "the caller's connection");
+        for (phase, cause) in [
+            (Phase::Ringing, Cause::Network),
+            (Phase::KeyExchange, Cause::KeyExchange),
+            (Phase::Negotiating, Cause::Signalling),
+            (Phase::Connecting, Cause::Ice),
+            (Phase::Talking, Cause::Network),
+        ] {
+            assert_eq!([read(false, phase), read(true, phase)], [cause; 2]);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::cause::ALL;
-use super::{By, Verdict, tests};
+use super::{By, Cause, DiscardReason, Phase, Verdict, tests};
 
 /// The fields of a record, in their order.
 const FIELDS: &[(&str, &str)] = &[
@@ -47,6 +47,16 @@ const FIELDS: &[(&str, &str)] = &[
     ),
 ];
 
+/// How far a call can have come.
+const PHASES: &[(Phase, &str)] = &[
+    (Phase::Requested, "asked for, not ringing yet"),
+    (Phase::Ringing, "ringing"),
+    (Phase::KeyExchange, "accepted, the key is being agreed"),
+    (Phase::Negotiating, "a key, codecs and addresses are being settled"),
+    (Phase::Connecting, "all is settled, no media yet"),
+    (Phase::Talking, "talking"),
+];
+
 fn page() -> String {
     let mut page = String::from(
         "# Call records\n\n<!-- Generated from the tables in gateway/src/cdr: run `UPDATE=1 cargo test -p quartet cdr`. -->\n\n\
@@ -68,6 +78,16 @@ fn page() -> String {
         );
     }
     page.push_str("\nA call that is answered and then ended is hung up with BYE; its Reason is that of the cause.\n");
+    page.push_str(
+        "\n### When the E2EE user's side says `disconnect`\n\n\
+         That is its one word for whatever fails there. What it means is read from how far the call had come:\n\n\
+         | it had come to | cause, where the user was called | where the user called |\n|---|---|---|\n",
+    );
+    for (phase, words) in PHASES {
+        let [called, calling] =
+            [false, true].map(|calling| Cause::from_discard(DiscardReason::Disconnect, calling, *phase).word());
+        let _ = writeln!(page, "| {words} | `{called}` | `{calling}` |");
+    }
     page.push_str("\n## Verdicts\n\n| verdict | meaning |\n|---|---|\n");
     for verdict in Verdict::ALL {
         let _ = writeln!(page, "| `{}` | {} |", verdict.word(), verdict.meaning());

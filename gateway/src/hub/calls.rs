@@ -191,7 +191,7 @@ impl Calls {
     /// Either side ends the call, in any state; a device that rings ends it for all.
     pub(super) fn discard(&mut self, conn: ConnKey, body: CallDiscard) -> Result<Relays, ErrorCode> {
         self.party(conn, body.call)?;
-        Ok(self.end(body, Some(conn)))
+        Ok(self.end(CallDiscard { lost: false, ..body }, Some(conn)))
     }
 
     /// A connection is gone: its calls end, save those that still ring elsewhere.
@@ -212,6 +212,7 @@ impl Calls {
                     call: id,
                     reason: DiscardReason::Disconnect,
                     duration: 0,
+                    lost: true,
                 },
                 Some(conn),
             ));
@@ -240,6 +241,7 @@ impl Calls {
                     call,
                     reason,
                     duration: 0,
+                    lost: false,
                 },
                 None,
             ));

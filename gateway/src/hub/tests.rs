@@ -98,6 +98,7 @@ fn discard(call: CallId, reason: DiscardReason) -> Request {
         call,
         reason,
         duration: 3,
+        lost: false,
     })
 }
 

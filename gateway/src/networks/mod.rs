@@ -306,6 +306,8 @@ pub enum Refusal {
     Busy,
     /// The callee or the network does not let us.
     Forbidden,
+    /// The way to the network is gone, or the network has forgotten the call.
+    Lost,
     /// Too many requests.
     RateLimited {
         /// When another try makes sense.
@@ -327,7 +329,7 @@ impl Refusal {
             Self::RateLimited { retry_after } => Cause::Limit {
                 retry_after: Some(*retry_after),
             },
-            Self::Protocol(_) => Cause::Network,
+            Self::Lost | Self::Protocol(_) => Cause::Network,
         }
     }
 }

@@ -70,31 +70,38 @@ impl Role {
     }
 }
 
-/// A version of the signalling protocol, named as `library_versions` names it.
+/// A version of the signalling protocol, named as `library_versions` names it; a greater one is later.
 ///
-/// 8.0.0 and 9.0.0 are the same on the wire: acknowledged framing over packets that may be lost.
+/// 8.0.0 and 9.0.0 are the same on the wire: acknowledged framing over packets that may be lost. So are 12.0.0 and 13.0.0: SCTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
     /// `8.0.0`
     V8,
     /// `9.0.0`
     V9,
+    /// `12.0.0`
+    V12,
+    /// `13.0.0`
+    V13,
 }
 
 impl Version {
+    /// All versions, lowest first.
+    pub const ALL: [Version; 4] = [Version::V8, Version::V9, Version::V12, Version::V13];
+
     /// Returns the name used on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Version::V8 => "8.0.0",
             Version::V9 => "9.0.0",
+            Version::V12 => "12.0.0",
+            Version::V13 => "13.0.0",
         }
     }
 
     /// Finds the version of a wire name. `None` for one we do not speak.
     pub fn from_name(name: &str) -> Option<Version> {
-        [Version::V8, Version::V9]
-            .into_iter()
-            .find(|version| version.name() == name)
+        Version::ALL.into_iter().find(|version| version.name() == name)
     }
 }
 
@@ -105,8 +112,8 @@ impl fmt::Display for Version {
 }
 
 /// Returns the versions we speak, lowest first.
-pub fn versions() -> &'static [&'static str] {
-    &["8.0.0", "9.0.0"]
+pub fn versions() -> Vec<&'static str> {
+    Version::ALL.map(Version::name).to_vec()
 }
 
 /// Chooses the highest version that stands in both lists and that we speak. `None` if there is no such version.
@@ -196,19 +203,21 @@ mod tests {
         }
         assert_eq!(KeyExchange::from_name("X25519"), None);
         for name in versions() {
-            assert_eq!(Version::from_name(name).map(Version::name), Some(*name));
+            assert_eq!(Version::from_name(name).map(Version::name), Some(name));
         }
     }
 
     #[test]
     fn the_highest_common_version_is_chosen() {
-        assert_eq!(
-            choose(versions(), &["8.0.0", "9.0.0", "12.0.0", "13.0.0"]),
-            Some(Version::V9)
-        );
-        assert_eq!(choose(versions(), &["8.0.0".to_owned()]), Some(Version::V8));
+        let chosen = |theirs: &[&str]| choose(&versions(), theirs).map(Version::name);
+        // As numbers, not as texts.
+        assert_eq!(chosen(&["8.0.0", "9.0.0", "12.0.0", "13.0.0"]), Some("13.0.0"));
+        assert_eq!(chosen(&["9.0.0", "12.0.0", "14.0.0", "10.0.0"]), Some("12.0.0"));
+        assert_eq!(chosen(&["9.0.0", "8.0.0"]), Some("9.0.0"));
+        assert_eq!(chosen(&["8.0.0"]), Some("8.0.0"));
+        assert_eq!(chosen(&["13.0.0"]), Some("13.0.0"));
+        assert_eq!(chosen(&["7.0.0", "10.0.0", "11.0.0", "13.0"]), None);
         assert_eq!(choose(&["9.0.0"], &["8.0.0"]), None);
-        assert_eq!(choose(&["13.0.0"], &["13.0.0"]), None);
         assert_eq!(choose::<&str, &str>(&[], &[]), None);
     }
 

@@ -175,6 +175,9 @@ pub struct CallDiscard {
     /// Seconds the parties talked.
     #[serde(default)]
     pub duration: u32,
+    /// From the hub: the other side is not connected any more, and said nothing. From a client: not read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
 }
 
 /// `call.taken`
@@ -198,6 +201,8 @@ pub enum DiscardReason {
     Busy,
     /// The callee does not want the call.
     Declined,
+    /// The two have no version, key exchange or codec in common. Since protocol 2; who speaks 1 is told `disconnect`.
+    Incompatible,
 }
 
 fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D, max: usize) -> Result<Vec<T>, D::Error> {
@@ -225,9 +230,10 @@ fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DiscardReason, D
         "hangup" => DiscardReason::Hangup,
         "busy" => DiscardReason::Busy,
         "declined" => DiscardReason::Declined,
+        "incompatible" => DiscardReason::Incompatible,
         _ => {
             return Err(serde::de::Error::custom(
-                "needs a reason: missed, disconnect, hangup, busy, declined",
+                "needs a reason: missed, disconnect, hangup, busy, declined, incompatible",
             ));
         }
     })

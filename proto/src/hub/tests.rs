@@ -55,6 +55,7 @@ fn requests() -> Vec<Request> {
             call: call(),
             reason: DiscardReason::Declined,
             duration: 12,
+            lost: false,
         }),
         Request::Ping,
         Request::Later(Later::Presence),
@@ -155,6 +156,7 @@ fn the_text_is_as_documented() {
         call: call(),
         reason: DiscardReason::Busy,
         duration: 0,
+        lost: false,
     };
     let text = ServerFrame::Event(Event::CallDiscard(discard)).to_text();
     assert_eq!(

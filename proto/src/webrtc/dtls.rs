@@ -21,8 +21,12 @@ use crate::rtp::srtp::Profile;
 
 /// First repeat of a flight. The crate's own second costs a median of 1.1 s at 10 % loss.
 const FIRST_REPEAT: Duration = Duration::from_millis(300);
+/// Longest pause before a repeat. The crate doubles its pauses without a bound: at 30 % loss a call then waits for nothing.
+const MAX_PAUSE: Duration = Duration::from_millis(1_500);
 /// Repeats of a flight. Those that a duplicate of the peer's sets off count too, so it is more than time allows.
-const REPEATS: usize = 10;
+const REPEATS: usize = 30;
+/// What the crate's clock may be ahead of ours: more than that many doubled pauses, less than it names for "nothing to do".
+const MAX_AHEAD: Duration = Duration::from_secs(3_600 * 24 * 365 * 9);
 /// Longest handshake: as long as the endpoint waits for all of the connection.
 const HANDSHAKE: Duration = Duration::from_secs(25);
 /// Largest datagram that we send, below the smallest path of mobile networks.
@@ -79,7 +83,7 @@ pub struct Dtls {
     started: bool,
     verified: bool,
     failed: Option<DtlsError>,
-    deadline: Option<Instant>,
+    clock: Clock,
     record: Vec<u8>,
     output: VecDeque<DtlsOutput>,
 }
@@ -92,6 +96,46 @@ impl std::fmt::Debug for Dtls {
             .field("verified", &self.verified)
             .field("failed", &self.failed)
             .finish()
+    }
+}
+
+/// The crate's clock, which is put forward to end a pause that would be longer than [`MAX_PAUSE`].
+#[derive(Debug)]
+struct Clock {
+    now: Instant,
+    /// How far it is ahead of ours.
+    ahead: Duration,
+    /// What the crate waits for, by its clock.
+    due: Option<Instant>,
+    /// When that is, by ours.
+    wake: Option<Instant>,
+    /// When the handshake is given up, by ours.
+    until: Option<Instant>,
+}
+
+impl Clock {
+    /// The time of the crate at this time of ours.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.now = now;
+        let theirs = now + self.ahead;
+        let (Some(due), Some(wake)) = (self.due, self.wake) else {
+            return theirs;
+        };
+        if wake <= now && due > theirs {
+            self.ahead += due - theirs;
+        }
+        now + self.ahead
+    }
+
+    /// The crate waits until then, by its clock.
+    fn due_at(&mut self, due: Instant, connected: bool) {
+        if self.due == Some(due) {
+            return;
+        }
+        let pause = due.saturating_duration_since(self.now + self.ahead);
+        let is_repeat = !connected && pause < MAX_AHEAD;
+        self.due = Some(due);
+        self.wake = Some(self.now + if is_repeat { pause.min(MAX_PAUSE) } else { pause });
     }
 }
 
@@ -108,7 +152,7 @@ impl Dtls {
             .mtu(MTU)
             .flight_start_rto(FIRST_REPEAT)
             .flight_retries(REPEATS)
-            .handshake_timeout(HANDSHAKE)
+            .handshake_timeout(MAX_AHEAD)
             .use_server_cookie(false)
             .build()
             .map_err(|_| DtlsError::Certificate)?;
@@ -122,7 +166,13 @@ impl Dtls {
             started: false,
             verified: false,
             failed: None,
-            deadline: None,
+            clock: Clock {
+                now,
+                ahead: Duration::ZERO,
+                due: None,
+                wake: None,
+                until: None,
+            },
             record: vec![0; 2048],
             output: VecDeque::new(),
         })
@@ -179,6 +229,7 @@ impl Dtls {
             return self.failed.map_or(Ok(()), Err);
         }
         self.started = true;
+        self.clock.until = Some(now + HANDSHAKE);
         self.active = active;
         self.inner.set_active(active);
         self.guard = Guard::new(active);
@@ -224,7 +275,13 @@ impl Dtls {
         if !self.started {
             return Ok(());
         }
-        match self.inner.handle_timeout(now) {
+        let is_late = self.clock.until.is_some_and(|until| now >= until);
+        if is_late && !self.is_connected() {
+            tracing::debug!("DTLS takes too long");
+            return self.fail(DtlsError::Handshake);
+        }
+        let theirs = self.clock.advance(now);
+        match self.inner.handle_timeout(theirs) {
             Ok(()) | Err(dimpl::Error::ConnectionClosed) => self.drain(),
             Err(error) => {
                 tracing::debug!(%error, "DTLS failed");
@@ -264,7 +321,9 @@ impl Dtls {
     /// When [`Dtls::handle_timeout`] is wanted.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline.filter(|_| self.started && self.failed.is_none())
+        let until = self.clock.until.filter(|_| !self.is_connected());
+        let due = self.clock.wake.into_iter().chain(until).min();
+        due.filter(|_| self.started && self.failed.is_none())
     }
 
     fn fail(&mut self, error: DtlsError) -> Result<(), DtlsError> {
@@ -284,7 +343,8 @@ impl Dtls {
                 }
                 dimpl::Output::BufferTooSmall { .. } => return self.fail(DtlsError::Handshake),
                 dimpl::Output::Timeout(at) => {
-                    self.deadline = Some(at);
+                    let connected = self.is_connected();
+                    self.clock.due_at(at, connected);
                     return Ok(());
                 }
                 // Whoever sent it may not hold its key; whether it does is known when the handshake is verified.

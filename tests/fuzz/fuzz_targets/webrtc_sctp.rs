@@ -2,23 +2,14 @@
 //! becomes of it on the way. The checksum is made right again, which chance would never do.
 #![no_main]
 
+#[path = "../checksum.rs"]
+mod checksum;
+
 use std::time::{Duration, Instant};
 
+use checksum::with_checksum;
 use libfuzzer_sys::fuzz_target;
 use quartet_proto::webrtc::sctp::Sctp;
-
-/// CRC-32C, RFC 9260 appendix A.
-fn with_checksum(packet: &mut [u8]) {
-    packet[8..12].fill(0);
-    let mut crc = u32::MAX;
-    for byte in packet.iter() {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = crc >> 1 ^ if crc & 1 == 1 { 0x82F6_3B78 } else { 0 };
-        }
-    }
-    packet[8..12].copy_from_slice(&(!crc).to_le_bytes());
-}
 
 /// Carries what waits both ways until nothing does; gives the last packet to each end.
 fn exchange(now: Instant, ends: &mut [Sctp; 2], last: &mut [Vec<u8>; 2]) {

@@ -44,7 +44,8 @@ impl E2eeLeg {
         };
         // What is not chosen is dropped here, and wiped.
         let chosen = drawn.into_iter().find(|committed| committed.exchange() == exchange);
-        let (Some(chosen), Some(version)) = (chosen, Version::from_name(version)) else {
+        let version = Version::from_name(version).filter(|_| self.config.terms.versions.iter().any(|of| of == version));
+        let (Some(chosen), Some(version)) = (chosen, version) else {
             return self.break_order("an accept with an exchange or version that we did not offer");
         };
         self.state = State::Agreeing { version };
@@ -116,7 +117,7 @@ impl E2eeLeg {
             return self.fail(Cause::Incompatible);
         };
         let Some(rng) = self.rng.take() else { return };
-        self.negotiation = Some(Negotiation::new(self.role, version, agreed.key, rng));
+        self.negotiation = Some(Negotiation::new(now, self.role, version, agreed.key, rng));
         for packet in mem::take(&mut self.early_packets) {
             if let Some(negotiation) = &mut self.negotiation {
                 negotiation.handle_input(now, &packet);

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use quartet_proto::e2ee;
 use quartet_proto::e2ee::fingerprint::Emoji;
 
 use super::*;
@@ -64,6 +65,61 @@ gw -> 100: 200 OK";
     assert!(world.last_ok.contains(&header), "{}", world.last_ok);
     assert_eq!(world.user.ended, [Cause::Answered]);
     world.assert_empty();
+}
+
+#[test]
+fn calls_are_made_in_each_version_both_ways() {
+    for version in e2ee::versions() {
+        let mut world = World::new("").registered();
+        world.user.versions = vec![version.into()];
+        world.dial("anna");
+        world.user_accepts();
+        world.drain();
+        world.run(SECOND);
+        world.play_out();
+        assert_eq!(world.bridged.len(), 1, "{version}");
+        world.hang_up(0);
+        world.run(SECOND);
+        world.user_dials("100@gw");
+        world.pick_up(0);
+        world.run(SECOND);
+        assert_eq!(world.bridged.len(), 2, "{version}");
+        world.hang_up(0);
+        world.run(SECOND);
+        let causes: Vec<_> = world.records.iter().map(|record| record.cause).collect();
+        assert_eq!(causes, ["answered", "answered"], "{version}");
+        world.assert_empty();
+    }
+}
+
+#[test]
+fn who_has_nothing_in_common_with_us_is_refused_with_the_words() {
+    let pcmu = || Codec {
+        payload_type: 0,
+        name: "PCMU".into(),
+        clock: 8000,
+        channels: 1,
+        fmtp: String::new(),
+    };
+    type Change = fn(&mut User, Codec);
+    let cases: [(Change, &str); 2] = [
+        (
+            |user, _| user.versions = vec!["10.0.0".into(), "14.0.0".into()],
+            "incompatible",
+        ),
+        (|user, codec| user.codecs = vec![codec], "no_codec"),
+    ];
+    for (change, cause) in cases {
+        let mut world = World::new("").registered();
+        change(&mut world.user, pcmu());
+        world.dial("anna");
+        world.user_accepts();
+        world.drain();
+        world.run(2 * SECOND);
+        assert_eq!((world.cause(), world.phones[0].end().as_str()), (cause, "488"));
+        world.run(40 * SECOND);
+        world.assert_empty();
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use quartet_proto::hub::{Name, Token};
 use quartet_proto::net::{FiveTuple, Protocol, Receive};
+use quartet_proto::sdp::Codec;
 use quartet_proto::sip::{
     Credentials, DialogKey, Endpoint, EndpointConfig, NameAddr, OutgoingInvite, SipCommand, SipEvent,
 };
@@ -29,7 +30,7 @@ use crate::demo::{Hashes, phone_row};
 use crate::hub::{ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent, PlayKey};
 use crate::networks::hub::{self, Adapter};
-use crate::networks::{CallRequest, Network, NetworkCall, NetworkCommand, NetworkEvent, NetworkId};
+use crate::networks::{CallRequest, Network, NetworkCall, NetworkCommand, NetworkEvent, NetworkId, Terms};
 use crate::plugins::Registry;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -90,6 +91,9 @@ struct User {
     is_coy: bool,
     /// It reveals another public value than the one that it committed to.
     is_lying: bool,
+    /// The signalling versions that it speaks. In 9.0.0 all is said in an instant; SCTP waits for a peer's INIT first.
+    versions: Vec<String>,
+    codecs: Vec<Codec>,
     /// Who the last call was from.
     caller: String,
     requested: Option<CallRequest>,
@@ -102,7 +106,6 @@ struct World {
     phones: Vec<Phone>,
     rendezvous: Rendezvous,
     user: User,
-    registry: Arc<Registry>,
     ladder: Vec<String>,
     /// Media legs that are open, with their transports, and those whose peers are known.
     media: BTreeMap<LegKey, String>,
@@ -198,11 +201,12 @@ impl World {
                 is_silent: false,
                 is_coy: false,
                 is_lying: false,
+                versions: vec!["9.0.0".into()],
+                codecs: e2ee_codecs(&registry),
                 requested: None,
                 caller: String::new(),
                 ended: Vec::new(),
             },
-            registry,
             ladder: Vec::new(),
             media: BTreeMap::new(),
             bridged: Vec::new(),
@@ -500,13 +504,16 @@ impl World {
         E2eeLegConfig {
             key: LegKey(1),
             network: hub_id(),
-            terms: self.user.adapter.terms(),
+            terms: Terms {
+                versions: self.user.versions.clone(),
+                ..self.user.adapter.terms()
+            },
             bind: Bind {
                 addresses: vec!["192.0.2.30".parse().unwrap()],
                 components: 1,
                 outer: Vec::new(),
             },
-            codecs: e2ee_codecs(&self.registry),
+            codecs: self.user.codecs.clone(),
             ssrc: 7,
             same_worker_as: None,
         }

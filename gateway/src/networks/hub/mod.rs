@@ -122,6 +122,7 @@ impl Adapter {
             call: id_of(call),
             reason: reason.into(),
             duration,
+            lost: false,
         };
         self.send(now, call, Kind::Discard, Request::CallDiscard(body));
     }
@@ -143,11 +144,7 @@ impl Adapter {
             }
             Kind::Signal => {
                 if failure.code == ErrorCode::UnknownCall && self.calls.end(pending.call) {
-                    let reason = DiscardReason::Disconnect;
-                    self.events.push_back(NetworkEvent::Discarded {
-                        call: pending.call,
-                        reason,
-                    });
+                    self.refuse(pending.call, Refusal::Lost);
                 }
             }
             Kind::Discard => {}
@@ -215,6 +212,7 @@ impl Adapter {
                     packet: body.packet.into_bytes(),
                 });
             }
+            Event::CallDiscard(wire::CallDiscard { lost: true, .. }) => self.refuse(call, Refusal::Lost),
             Event::CallDiscard(body) => {
                 self.events.push_back(NetworkEvent::Discarded {
                     call,
@@ -348,7 +346,7 @@ impl Network for Adapter {
     fn terms(&self) -> Terms {
         Terms {
             key_exchanges: vec![KeyExchange::X25519, KeyExchange::Dh2048],
-            versions: e2ee::versions().iter().map(|version| (*version).to_owned()).collect(),
+            versions: e2ee::versions().into_iter().map(str::to_owned).collect(),
             transport: "webrtc".into(),
             server_random: Box::new(NO_SERVER_RANDOM),
             brings_servers: false,
@@ -400,10 +398,7 @@ impl Network for Adapter {
         self.pending.clear();
         self.transmits.clear();
         for call in self.calls.take_all() {
-            self.events.push_back(NetworkEvent::Discarded {
-                call,
-                reason: DiscardReason::Disconnect,
-            });
+            self.refuse(call, Refusal::Lost);
         }
     }
 

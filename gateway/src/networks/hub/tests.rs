@@ -142,6 +142,7 @@ mod say {
             call: id_of(call),
             reason,
             duration: 0,
+            lost: false,
         }))
     }
 
@@ -607,8 +608,8 @@ fn a_lost_connection_ends_every_call() {
         for stage in 1..=4 {
             let mut adapter = at(start(), outgoing, stage);
             adapter.handle_link(start(), Link::Down);
-            let reason = DiscardReason::Disconnect;
-            assert_eq!(events(&mut adapter), [NetworkEvent::Discarded { call: CALL, reason }]);
+            let why = Refusal::Lost;
+            assert_eq!(events(&mut adapter), [NetworkEvent::Refused { call: CALL, why }]);
             assert_eq!(
                 (adapter.calls(), adapter.pending(), adapter.poll_timeout()),
                 (0, 0, None)

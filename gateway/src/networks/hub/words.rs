@@ -47,6 +47,7 @@ impl From<DiscardReason> for wire::DiscardReason {
             DiscardReason::Hangup => Self::Hangup,
             DiscardReason::Busy => Self::Busy,
             DiscardReason::Declined => Self::Declined,
+            DiscardReason::Incompatible => Self::Incompatible,
         }
     }
 }
@@ -59,6 +60,7 @@ impl From<wire::DiscardReason> for DiscardReason {
             wire::DiscardReason::Hangup => Self::Hangup,
             wire::DiscardReason::Busy => Self::Busy,
             wire::DiscardReason::Declined => Self::Declined,
+            wire::DiscardReason::Incompatible => Self::Incompatible,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::sdp::{Codec, TelephoneEvent};
 use super::NegotiationError;
 use super::messages::{Content, NegotiateChannels};
 
-/// How many exchange ids of our own are remembered, so that a late answer is not taken for an offer.
+/// How many exchange ids of each side are remembered, so that a late answer is not taken for an offer.
 const REMEMBERED: usize = 32;
 
 /// What both ends know.
@@ -50,6 +50,9 @@ pub(super) struct Channels {
     open: Option<String>,
     /// All exchange ids we made, latest last.
     made: VecDeque<String>,
+    /// The exchange ids that we answered. What comes under one again is no offer: the peer had dropped that one, took our answer
+    /// for an offer and answered it, and would go on like that for ever.
+    answered: VecDeque<String>,
     /// The greatest counter of an answer to us.
     answered_at: u32,
     /// As the caller: the callee's offer that came while ours was open.
@@ -66,6 +69,7 @@ impl Channels {
             ssrc,
             open: None,
             made: VecDeque::new(),
+            answered: VecDeque::new(),
             answered_at: 0,
             held: None,
             sends: None,
@@ -86,10 +90,7 @@ impl Channels {
                 break id;
             }
         };
-        if self.made.len() == REMEMBERED {
-            self.made.pop_front();
-        }
-        self.made.push_back(id.clone());
+        remember(&mut self.made, id.clone());
         self.open = Some(id.clone());
         let content = Content {
             kind: "audio".to_owned(),
@@ -119,7 +120,7 @@ impl Channels {
                 Some(_) | None => Ok(Reply::default()),
             };
         }
-        if self.made.contains(&message.exchange_id) {
+        if self.made.contains(&message.exchange_id) || self.answered.contains(&message.exchange_id) {
             return Ok(Reply::default());
         }
         match self.role {
@@ -197,6 +198,7 @@ impl Channels {
             });
             self.receives = Some((Direction { codec, events }, content.ssrc));
         }
+        remember(&mut self.answered, offer.exchange_id.clone());
         Ok(Reply {
             answer: Some(answer),
             ..Reply::default()
@@ -227,6 +229,13 @@ impl Channels {
             remote_ssrc: *remote_ssrc,
         })
     }
+}
+
+fn remember(ids: &mut VecDeque<String>, id: String) {
+    if ids.len() == REMEMBERED {
+        ids.pop_front();
+    }
+    ids.push_back(id);
 }
 
 /// The first audio content with a stream.

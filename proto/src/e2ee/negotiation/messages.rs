@@ -25,6 +25,18 @@ pub(super) enum Message {
     },
 }
 
+impl Message {
+    /// Its `@type`, for the log.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Message::InitialSetup(_) => "InitialSetup",
+            Message::NegotiateChannels(_) => "NegotiateChannels",
+            Message::Candidates(_) => "Candidates",
+            Message::MediaState { .. } => "MediaState",
+        }
+    }
+}
+
 /// The credentials of a transport.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct InitialSetup {

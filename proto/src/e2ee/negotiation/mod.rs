@@ -11,18 +11,18 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
-use tracing::{debug, trace};
+use tracing::debug;
 
-use crate::sdp::{Codec, TelephoneEvent};
-
-use super::signalling::{Cipher, Framing, FramingError, PacketError};
+use super::signalling::{FramingError, Link};
 use super::{Role, SharedKey, Version};
 use channels::{Agreement, Channels};
+pub use event::{LocalMedia, NegotiationError, NegotiationEvent};
 use lines::LocalLines;
 use messages::{Message, NegotiateChannels};
 use remote::Remote;
 
 mod channels;
+mod event;
 mod lines;
 mod messages;
 #[cfg(test)]
@@ -31,117 +31,20 @@ mod remote;
 #[cfg(test)]
 mod tests;
 
-/// Agreement and acknowledgements must come within this time.
-pub const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(20);
+/// Agreement and acknowledgements must come within this time, until media is up: as long as media itself may take.
+pub const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(25);
 /// The callee offers by itself when the caller's offer has not come by then.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(2);
+/// When agreement is still missing, and how often from then on, the peer is sent a message of no importance: official clients
+/// repeat theirs after 3 s at the earliest, and sooner behind an acknowledgement than by themselves.
+const NUDGE_AFTER: Duration = Duration::from_millis(3_100);
+const NUDGE_EVERY: Duration = Duration::from_millis(400);
 /// Packets in a row that do not open, before the call is given up.
 const MAX_FORGED_IN_A_ROW: u32 = 64;
 /// Messages that wait for our side to start.
 const MAX_EARLY_MESSAGES: usize = 64;
 /// Candidates in one message of ours.
 const CANDIDATES_PER_MESSAGE: usize = 16;
-
-/// Our end of the media, as our transport and our codecs describe it.
-#[derive(Clone, Default)]
-pub struct LocalMedia {
-    /// What our transport says of itself, one per line: `ice-ufrag:`, `ice-pwd:`, `fingerprint:sha-256 AA:..`, `setup:`,
-    /// `candidate:`. What is not known yet may follow with [`Negotiation::add_local`].
-    pub lines: String,
-    /// Our codecs, best first, with the numbers to offer; `telephone-event` among them.
-    pub codecs: Vec<Codec>,
-    /// The stream we will send.
-    pub ssrc: u32,
-}
-
-impl fmt::Debug for LocalMedia {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The lines hold the ICE password.
-        f.debug_struct("LocalMedia")
-            .field("codecs", &self.codecs)
-            .field("ssrc", &self.ssrc)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why a negotiation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NegotiationError {
-    /// Not one packet arrived in time: the peer is gone.
-    #[error("the peer does not answer")]
-    Silent,
-    /// Packets arrived, and none of them is authentic: somebody between alters them.
-    #[error("the peer's packets are altered on the way")]
-    Tampered,
-    /// What we sent was not acknowledged in time.
-    #[error("the peer does not acknowledge")]
-    Unacknowledged,
-    /// The two ends did not agree on channels and credentials in time.
-    #[error("no agreement on channels in time")]
-    NoAgreement,
-    /// The peer speaks none of our codecs.
-    #[error("no codec in common")]
-    NoCommonCodec,
-    /// The peer's credentials cannot be used.
-    #[error("the peer's setup is unusable")]
-    BadSetup,
-    /// More of our messages wait for acknowledgement than we hold.
-    #[error("too many messages are unacknowledged")]
-    Overflow,
-}
-
-/// What the peer told us.
-#[derive(Clone, PartialEq, Eq)]
-pub enum NegotiationEvent {
-    /// New lines for our transport: credentials first, then candidates and `ssrc:`, each brought once. Credentials come
-    /// again when the peer restarts.
-    Remote {
-        /// One attribute per line.
-        lines: String,
-    },
-    /// Both ends know what they send. Comes again when the peer changes it.
-    Channels {
-        /// What to send, with the peer's number and parameters.
-        send: Codec,
-        /// What arrives, with the number we answered.
-        receive: Codec,
-        /// The numbers of events, where both speak them.
-        telephone_event: Option<TelephoneEvent>,
-        /// The stream the peer sends.
-        remote_ssrc: u32,
-    },
-    /// The peer muted or unmuted itself.
-    MediaState {
-        /// Whether it is muted.
-        muted: bool,
-    },
-    /// The negotiation is over; nothing more comes.
-    Failed(NegotiationError),
-}
-
-impl fmt::Debug for NegotiationEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            // Lines hold the ICE password.
-            NegotiationEvent::Remote { lines } => write!(f, "Remote({} lines)", lines.lines().count()),
-            NegotiationEvent::Channels {
-                send,
-                receive,
-                telephone_event,
-                remote_ssrc,
-            } => f
-                .debug_struct("Channels")
-                .field("send", send)
-                .field("receive", receive)
-                .field("telephone_event", telephone_event)
-                .field("remote_ssrc", remote_ssrc)
-                .finish(),
-            NegotiationEvent::MediaState { muted } => write!(f, "MediaState(muted: {muted})"),
-            NegotiationEvent::Failed(error) => write!(f, "Failed({error:?})"),
-        }
-    }
-}
 
 /// Returns the text that tells a peer over the data channel whether we are muted.
 pub fn media_state(muted: bool) -> String {
@@ -154,8 +57,7 @@ pub fn media_state(muted: bool) -> String {
 /// `poll_event` before the next. After [`NegotiationEvent::Failed`] everything is ignored.
 pub struct Negotiation {
     role: Role,
-    cipher: Cipher,
-    framing: Framing,
+    link: Link,
     rng: Box<dyn CryptoRng + Send>,
     local: LocalLines,
     /// Set by `start`.
@@ -163,6 +65,9 @@ pub struct Negotiation {
     /// Messages that came before `start`.
     early: Vec<super::signalling::Message>,
     remote: Remote,
+    /// What the peer was last told.
+    muted: bool,
+    media_up: bool,
     dropped: u64,
     opened: u64,
     forged: u64,
@@ -175,26 +80,34 @@ pub struct Negotiation {
 struct Started {
     at: Instant,
     channels: Channels,
-    /// The framing's counter of our offer that is open.
+    /// The counter of our offer that is open.
     offer: Option<u32>,
+    nudge_at: Instant,
+    /// The counter of the last nudge.
+    nudge: Option<u32>,
     told: Option<Agreement>,
 }
 
 impl Negotiation {
     /// Makes the machine of one call, under its key.
-    ///
-    /// Both versions we speak are the same on the wire.
-    pub fn new(role: Role, version: Version, key: SharedKey, rng: Box<dyn CryptoRng + Send>) -> Negotiation {
+    pub fn new(
+        now: Instant,
+        role: Role,
+        version: Version,
+        key: SharedKey,
+        rng: Box<dyn CryptoRng + Send>,
+    ) -> Negotiation {
         debug!(?role, %version, "negotiation begins");
         Negotiation {
             role,
-            cipher: Cipher::new(key, role),
-            framing: Framing::new(),
+            link: Link::new(now, role, version, key),
             rng,
             local: LocalLines::default(),
             started: None,
             early: Vec::new(),
             remote: Remote::default(),
+            muted: false,
+            media_up: false,
             dropped: 0,
             opened: 0,
             forged: 0,
@@ -204,7 +117,7 @@ impl Negotiation {
         }
     }
 
-    /// Sends our setup and candidates, as the caller our offer too, and starts the clock: agreement must come in 20 s.
+    /// Sends our setup and candidates, as the caller our offer too, and starts the clock: agreement must come in 25 s.
     ///
     /// A second start is ignored.
     pub fn start(&mut self, now: Instant, local: LocalMedia) {
@@ -216,6 +129,8 @@ impl Negotiation {
             at: now,
             channels,
             offer: None,
+            nudge_at: now + NUDGE_AFTER,
+            nudge: None,
             told: None,
         });
         let candidates = self.local.take(&local.lines);
@@ -242,9 +157,15 @@ impl Negotiation {
 
     /// Tells the peer over signalling whether we are muted. With a data channel open, [`media_state`] goes there instead.
     pub fn set_muted(&mut self, now: Instant, muted: bool) {
+        self.muted = muted;
         if !self.failed {
             self.send(now, &Message::MediaState { muted }, false);
         }
+    }
+
+    /// Media is up: signalling has no deadline from here on, whatever becomes of it.
+    pub fn set_media_up(&mut self) {
+        self.media_up = true;
     }
 
     /// Takes one packet of the peer. What is not authentic, or came before, is dropped and counted.
@@ -252,28 +173,22 @@ impl Negotiation {
         if self.failed {
             return;
         }
-        let Ok(plain) = self.cipher.open(packet) else {
-            self.dropped += 1;
-            self.forged += 1;
-            self.forged_in_a_row += 1;
+        let received = self.link.handle_input(now, packet);
+        self.opened += u64::from(received.opened);
+        self.forged += u64::from(received.forged);
+        self.dropped += u64::from(received.forged + received.dropped);
+        if received.opened > 0 {
+            self.forged_in_a_row = 0;
+        }
+        if received.forged > 0 {
             debug!(length = packet.len(), "packet is not authentic");
+            self.forged_in_a_row += received.forged;
             if self.forged_in_a_row >= MAX_FORGED_IN_A_ROW {
                 self.fail(NegotiationError::Tampered);
             }
-            return;
-        };
-        self.forged_in_a_row = 0;
-        self.opened += 1;
-        match self.framing.handle_input(&plain) {
-            Ok(messages) => {
-                for message in messages {
-                    self.take(now, message);
-                }
-            }
-            Err(why @ (PacketError::Malformed | PacketError::Replayed)) => {
-                self.dropped += 1;
-                debug!(%why, "packet dropped");
-            }
+        }
+        for message in received.messages {
+            self.take(now, message);
         }
         self.tell();
     }
@@ -292,13 +207,16 @@ impl Negotiation {
         if self.failed {
             return;
         }
-        self.framing.handle_timeout(now);
+        self.link.handle_timeout(now);
         if self.offer_due().is_some_and(|due| now >= due) {
             self.send_offer(now);
         }
+        if self.nudge_due().is_some_and(|due| now >= due) {
+            self.nudge(now);
+        }
         if self.deadline().is_some_and(|due| now >= due) {
             let unacknowledged = self
-                .framing
+                .link
                 .waiting_since()
                 .is_some_and(|since| now >= since + NEGOTIATION_TIMEOUT);
             self.fail(match (self.opened, self.forged) {
@@ -315,9 +233,7 @@ impl Negotiation {
         if self.failed {
             return None;
         }
-        let plain = self.framing.poll_transmit()?;
-        trace!(length = plain.len(), "packet sent");
-        Some(self.cipher.seal(&plain))
+        self.link.poll_transmit()
     }
 
     /// Returns the next event.
@@ -330,7 +246,8 @@ impl Negotiation {
         if self.failed {
             return None;
         }
-        [self.framing.poll_timeout(), self.offer_due(), self.deadline()]
+        let link = self.link.poll_timeout();
+        [link, self.offer_due(), self.nudge_due(), self.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -347,12 +264,23 @@ impl Negotiation {
         (!started.channels.has_offered()).then_some(started.at + OFFER_TIMEOUT)
     }
 
+    /// When the peer is asked for what is still missing.
+    fn nudge_due(&self) -> Option<Instant> {
+        let started = self.started.as_ref()?;
+        let wanted = self.link.is_acknowledged() && !self.is_agreed();
+        wanted.then_some(started.nudge_at)
+    }
+
+    fn is_agreed(&self) -> bool {
+        let told = self.started.as_ref().is_some_and(|started| started.told.is_some());
+        told && self.remote.has_setup()
+    }
+
     /// When the call is given up: agreement is missing, or an important message is unacknowledged.
     fn deadline(&self) -> Option<Instant> {
-        let started = self.started.as_ref()?;
-        let agreed = started.told.is_some() && self.remote.has_setup();
-        let agreement = (!agreed).then_some(started.at);
-        [agreement, self.framing.waiting_since()]
+        let started = self.started.as_ref().filter(|_| !self.media_up)?;
+        let agreement = (!self.is_agreed()).then_some(started.at);
+        [agreement, self.link.waiting_since()]
             .into_iter()
             .flatten()
             .min()
@@ -368,8 +296,11 @@ impl Negotiation {
     }
 
     fn send(&mut self, now: Instant, message: &Message, vital: bool) -> Option<u32> {
-        match self.framing.send(now, message.write(), vital) {
-            Ok(counter) => Some(counter),
+        match self.link.send(now, message.write(), vital) {
+            Ok(counter) => {
+                debug!(counter, kind = message.kind(), "message sent");
+                Some(counter)
+            }
             Err(why @ (FramingError::QueueFull | FramingError::TooLong | FramingError::CounterUsedUp)) => {
                 debug!(%why, vital, "message not sent");
                 if vital {
@@ -395,9 +326,20 @@ impl Negotiation {
     fn send_offer(&mut self, now: Instant) {
         let Some(started) = self.started.as_mut() else { return };
         let offer = started.channels.offer(&mut *self.rng);
+        debug!(id = offer.exchange_id, "channels offered");
         let counter = self.send(now, &Message::NegotiateChannels(offer), true);
         if let Some(started) = self.started.as_mut() {
             started.offer = counter;
+        }
+    }
+
+    fn nudge(&mut self, now: Instant) {
+        let muted = self.muted;
+        let counter = self.send(now, &Message::MediaState { muted }, false);
+        let Some(started) = self.started.as_mut() else { return };
+        started.nudge_at = now + NUDGE_EVERY;
+        if let Some(overtaken) = std::mem::replace(&mut started.nudge, counter) {
+            self.link.forget(overtaken);
         }
     }
 
@@ -413,7 +355,9 @@ impl Negotiation {
             return;
         }
         let counter = message.counter;
-        match Message::read(&message.json) {
+        let message = Message::read(&message.json);
+        debug!(counter, kind = message.as_ref().map(Message::kind), "message received");
+        match message {
             Some(Message::InitialSetup(setup)) => {
                 if let Err(why) = self.remote.take_setup(counter, setup, self.role.peer()) {
                     self.fail(why);
@@ -423,23 +367,24 @@ impl Negotiation {
                 candidates.iter().for_each(|line| self.remote.take_candidate(line))
             }
             Some(Message::NegotiateChannels(channels)) => self.take_channels(now, counter, channels),
-            Some(Message::MediaState { muted }) => {
-                if self.remote.is_latest_media_state(counter) {
-                    self.events.push_back(NegotiationEvent::MediaState { muted });
-                }
+            Some(Message::MediaState { muted }) if self.remote.is_latest_media_state(counter) => {
+                self.events.push_back(NegotiationEvent::MediaState { muted });
             }
-            None => debug!(counter, "message of unknown type ignored"),
+            // Overtaken, or of an unknown type.
+            Some(Message::MediaState { .. }) | None => {}
         }
     }
 
     fn take_channels(&mut self, now: Instant, counter: u32, channels: NegotiateChannels) {
         let Some(started) = self.started.as_mut() else { return };
+        let id = channels.exchange_id.clone();
+        debug!(counter, id, "channels");
         let reply = match started.channels.take(counter, channels) {
             Ok(reply) => reply,
             Err(why) => return self.fail(why),
         };
         if let Some(dropped) = started.offer.take_if(|_| reply.dropped) {
-            self.framing.forget(dropped);
+            self.link.forget(dropped);
         }
         if let Some(answer) = reply.answer {
             self.send(now, &Message::NegotiateChannels(answer), true);

@@ -4,19 +4,28 @@
 //! A packet's plain text is one message or more: `seq` (u32, big-endian), a type, a body. Bit 31 of `seq` says that the
 //! message is alone in its packet, bit 30 that it wants an acknowledgement; the rest is a counter from 1, common to all
 //! messages and packets of a sender. The counter of a packet's first message guards against replay.
+//!
+//! Each packet of ours carries all that is unacknowledged, oldest first. Official clients forget which messages below the first
+//! of a packet they have seen: a later message alone in its packet would have them take a repeat of an earlier one for new, and
+//! an answer that comes twice for an offer. And so no message overtakes another.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::cipher::{HASH, MAX_SENT};
+use super::replay::Window;
 
 #[cfg(test)]
 mod tests;
 
-/// A message is not repeated sooner than this after it was last sent.
-const REPEAT_AFTER: Duration = Duration::from_secs(3);
-/// What is unacknowledged is looked at this long after it was last sent.
-const CHECK_EVERY: Duration = Duration::from_secs(5);
+/// How long after each sending a message is sent again; later as after the last. Official clients wait for 3 to 5 s from the
+/// first on: too long for a call over a network that loses a third of what it carries.
+const REPEAT_AFTER: [Duration; 4] = [
+    Duration::from_millis(600),
+    Duration::from_millis(1_200),
+    Duration::from_millis(2_000),
+    Duration::from_millis(3_000),
+];
 /// A message that may be lost is forgotten this long after it was first sent.
 const FORGET_AFTER: Duration = Duration::from_secs(30);
 /// The longest JSON that is taken.
@@ -84,6 +93,15 @@ struct Unacknowledged {
     vital: bool,
     first: Instant,
     last: Instant,
+    sent: usize,
+}
+
+impl Unacknowledged {
+    /// When it is to be sent again.
+    fn due(&self) -> Instant {
+        let last = REPEAT_AFTER.len() - 1;
+        self.last + REPEAT_AFTER[self.sent.min(last)]
+    }
 }
 
 /// The framing of one end of a call. `now` must not go backwards; drain `poll_transmit` after each call.
@@ -121,19 +139,15 @@ impl Framing {
         }
         let counter = self.next_counter().ok_or(FramingError::CounterUsedUp)?;
         let seq = counter | WANTS_ACKNOWLEDGEMENT;
-        let mut plain = Vec::with_capacity(HEADER * 2 + 4 + json.len());
-        write_json(&mut plain, seq, &json);
-        // What waits already may travel along: it may have been lost.
-        self.repeat_into(now, &mut plain);
-        self.acknowledge_into(&mut plain);
-        self.outbox.push_back(plain);
         self.unacknowledged.push_back(Unacknowledged {
             seq,
             json,
             vital,
             first: now,
             last: now,
+            sent: 0,
         });
+        self.send_all(now);
         Ok(counter)
     }
 
@@ -178,20 +192,11 @@ impl Framing {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.unacknowledged
             .retain(|message| message.vital || now < message.first + FORGET_AFTER);
-        if self.poll_timeout().is_none_or(|due| now < due) {
-            return;
-        }
-        while self
-            .unacknowledged
-            .iter()
-            .any(|message| now >= message.last + REPEAT_AFTER)
-        {
-            let Some(counter) = self.next_counter() else { return };
-            let mut plain = Vec::new();
-            write_header(&mut plain, counter, EMPTY);
-            self.repeat_into(now, &mut plain);
-            self.acknowledge_into(&mut plain);
-            self.outbox.push_back(plain);
+        if self.unacknowledged.iter().any(|message| now >= message.due()) {
+            for message in &mut self.unacknowledged {
+                message.sent += 1;
+            }
+            self.send_all(now);
         }
     }
 
@@ -211,10 +216,7 @@ impl Framing {
 
     /// Returns when [`Framing::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.unacknowledged
-            .iter()
-            .map(|message| message.last + CHECK_EVERY)
-            .min()
+        self.unacknowledged.iter().map(Unacknowledged::due).min()
     }
 
     /// Returns when the oldest vital message was sent that is still unacknowledged.
@@ -235,18 +237,26 @@ impl Framing {
         Some(counter)
     }
 
-    /// Appends what has waited for three seconds, as far as the packet has room.
-    fn repeat_into(&mut self, now: Instant, plain: &mut Vec<u8>) {
-        for message in self
-            .unacknowledged
-            .iter_mut()
-            .filter(|message| now >= message.last + REPEAT_AFTER)
-        {
-            if plain.len() + HEADER + 4 + message.json.len() <= MAX_SENT - HASH {
-                write_json(plain, message.seq, &message.json);
-                message.last = now;
-            }
+    /// Sends a packet of all that is unacknowledged, oldest first. What has no room in it waits until what is before it has
+    /// arrived.
+    fn send_all(&mut self, now: Instant) {
+        let mut plain = Vec::new();
+        let is_first = matches!(&self.unacknowledged.make_contiguous(), [only] if only.sent == 0);
+        if !is_first {
+            let Some(counter) = self.next_counter() else { return };
+            write_header(&mut plain, counter, EMPTY);
         }
+        for message in &mut self.unacknowledged {
+            message.last = now;
+        }
+        for message in &self.unacknowledged {
+            if plain.len() + HEADER + 4 + message.json.len() > MAX_SENT - HASH {
+                break;
+            }
+            write_json(&mut plain, message.seq, &message.json);
+        }
+        self.acknowledge_into(&mut plain);
+        self.outbox.push_back(plain);
     }
 
     fn acknowledge_into(&mut self, plain: &mut Vec<u8>) {
@@ -278,31 +288,6 @@ impl std::fmt::Debug for Framing {
             .field("last_counter", &self.last_counter)
             .field("unacknowledged", &self.unacknowledged.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Which packets were seen: the largest counter and the 63 before it.
-#[derive(Default)]
-struct Window {
-    largest: u32,
-    /// Bit n: `largest - n` was seen.
-    bits: u64,
-}
-
-impl Window {
-    /// Tells whether a counter is new, and remembers it.
-    fn accept(&mut self, counter: u32) -> bool {
-        if counter > self.largest {
-            self.bits = self.bits.checked_shl(counter - self.largest).unwrap_or(0) | 1;
-            self.largest = counter;
-            return true;
-        }
-        let Some(bit) = 1u64.checked_shl(self.largest - counter) else {
-            return false;
-        };
-        let new = self.bits & bit == 0;
-        self.bits |= bit;
-        new
     }
 }
 

@@ -46,16 +46,17 @@ fn a_lost_message_is_repeated_in_a_packet_of_its_own_counter() {
     let (now, mut a, mut b) = (origin(), Framing::new(), Framing::new());
     a.send(now, b"1".to_vec(), true).unwrap();
     drain(&mut a);
-    assert_eq!(a.poll_timeout(), Some(now + seconds(5)));
-    a.handle_timeout(now + seconds(4));
+    let due = now + Duration::from_millis(600);
+    assert_eq!(a.poll_timeout(), Some(due));
+    a.handle_timeout(due - Duration::from_millis(1));
     assert!(drain(&mut a).is_empty());
-    a.handle_timeout(now + seconds(5));
+    a.handle_timeout(due);
     let sent = drain(&mut a);
     assert_eq!(sent, [b"\0\0\0\x02\xfe\x40\0\0\x01\x7f\0\0\0\x011".to_vec()]);
     assert_eq!(b.handle_input(&sent[0]).map(texts), Ok(vec!["1".to_owned()]));
     drain(&mut b);
     // The acknowledgement was lost: the repeat is acknowledged again, and not delivered again.
-    a.handle_timeout(now + seconds(10));
+    a.handle_timeout(a.poll_timeout().unwrap());
     let sent = drain(&mut a);
     assert_eq!(b.handle_input(&sent[0]), Ok(vec![]));
     let answer = drain(&mut b);
@@ -65,22 +66,83 @@ fn a_lost_message_is_repeated_in_a_packet_of_its_own_counter() {
 }
 
 #[test]
-fn a_later_packet_carries_what_waited_three_seconds() {
-    let (now, mut a, mut b) = (origin(), Framing::new(), Framing::new());
+fn the_pauses_between_repeats_grow_to_three_seconds() {
+    let (mut now, mut a) = (origin(), Framing::new());
     a.send(now, b"1".to_vec(), true).unwrap();
-    a.send(now + seconds(2), b"2".to_vec(), true).unwrap();
-    a.send(now + seconds(4), b"3".to_vec(), true).unwrap();
+    drain(&mut a);
+    for pause in [600, 1200, 2000, 3000, 3000, 3000] {
+        let due = a.poll_timeout().unwrap();
+        assert_eq!(due - now, Duration::from_millis(pause));
+        now = due;
+        a.handle_timeout(now);
+        assert_eq!(drain(&mut a).len(), 1);
+    }
+}
+
+#[test]
+fn a_later_packet_carries_all_that_waits_oldest_first() {
+    let (now, mut a, mut b) = (origin(), Framing::new(), Framing::new());
+    for text in ["1", "2", "3"] {
+        a.send(now, text.into(), true).unwrap();
+    }
     let sent = drain(&mut a);
-    assert_eq!(
-        b.handle_input(&sent[2]).map(texts),
-        Ok(vec!["3".to_owned(), "1".to_owned()])
-    );
-    assert_eq!(
-        b.handle_input(&sent[0]),
-        Ok(vec![]),
-        "the message came earlier, behind another"
-    );
-    assert_eq!(b.handle_input(&sent[1]).map(texts), Ok(vec!["2".to_owned()]));
+    let all = ["1", "2", "3"].map(str::to_owned).to_vec();
+    assert_eq!(b.handle_input(&sent[2]).map(texts), Ok(all));
+    assert_eq!(b.handle_input(&sent[0]), Ok(vec![]), "they came earlier");
+    assert_eq!(b.handle_input(&sent[1]), Ok(vec![]));
+}
+
+/// What official clients remember of the messages they have taken.
+#[derive(Default)]
+struct Official {
+    taken: BTreeSet<u32>,
+    delivered: Vec<u32>,
+}
+
+impl Official {
+    fn handle_input(&mut self, plain: &[u8]) {
+        let mut first = true;
+        for item in read(plain).unwrap() {
+            let counter = item.seq & COUNTER;
+            if let Body::Json(_) = item.body {
+                if std::mem::take(&mut first) {
+                    self.taken.retain(|taken| *taken >= counter);
+                }
+                if self.taken.insert(counter) {
+                    self.delivered.push(counter);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_official_client_takes_each_message_once_whatever_is_lost() {
+    let mut rng = ChaCha20Rng::seed_from_u64(12);
+    for _ in 0..200 {
+        let (mut now, mut a, mut b) = (origin(), Framing::new(), Framing::new());
+        let mut official = Official::default();
+        let mut sent = Vec::new();
+        for _ in 0..200 {
+            if sent.len() < 12 && rng.next_u32() % 3 == 0 {
+                sent.push(a.send(now, b"{}".to_vec(), true).unwrap());
+            }
+            for plain in drain(&mut a) {
+                if rng.next_u32() % 10 < 6 {
+                    official.handle_input(&plain);
+                    b.handle_input(&plain).unwrap();
+                    drain(&mut b).iter().for_each(|acknowledgement| {
+                        if rng.next_u32() % 10 < 6 {
+                            a.handle_input(acknowledgement).unwrap();
+                        }
+                    });
+                }
+            }
+            now += Duration::from_millis(400);
+            a.handle_timeout(now);
+        }
+        assert_eq!(official.delivered, sent, "each once, and in order");
+    }
 }
 
 #[test]
@@ -170,11 +232,18 @@ fn the_queue_is_bounded_and_packets_stay_small() {
     assert_eq!(a.send(now, b"{}".to_vec(), true), Err(FramingError::QueueFull));
     drain(&mut a);
     a.handle_timeout(now + seconds(5));
-    let repeats = drain(&mut a);
-    assert!(repeats.len() > 1);
-    assert!(repeats.iter().all(|plain| plain.len() + HASH <= MAX_SENT));
-    let mut b = Framing::new();
-    let delivered: usize = repeats.iter().map(|plain| b.handle_input(plain).unwrap().len()).sum();
+    let (mut now, mut b, mut delivered) = (now + seconds(5), Framing::new(), 0);
+    while let Some(due) = a.poll_timeout() {
+        now = due.max(now);
+        a.handle_timeout(now);
+        for plain in drain(&mut a) {
+            assert!(plain.len() + HASH <= MAX_SENT);
+            delivered += b.handle_input(&plain).unwrap().len();
+            drain(&mut b)
+                .iter()
+                .for_each(|plain| _ = a.handle_input(plain).unwrap());
+        }
+    }
     assert_eq!(delivered, MAX_UNACKNOWLEDGED);
     // The largest message can be repeated too.
     let mut a = Framing::new();
