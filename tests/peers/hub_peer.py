@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import pathlib
+import random
 import signal
 import sys
 import time
@@ -59,6 +60,7 @@ class Peer:
         self.table = emoji_table()
         self.connected = False
         self.hangup = asyncio.Event()
+        self.chance = random.Random(options.seed)
         self._reset()
 
     def _reset(self):
@@ -133,7 +135,7 @@ class Peer:
                 await self._confirmed(event)
             elif verb == "call.signal":
                 self.received += 1
-                await self.call.signal(from_blob(event["packet"]))
+                self._carry(self._take_signal, self.call, from_blob(event["packet"]))
             elif verb in ("call.discard", "call.taken"):
                 await self._end(event.get("reason", "taken"))
                 return True
@@ -212,8 +214,25 @@ class Peer:
             every = self.options.tamper_signals
             if every and self.sent % every == 0:
                 packet[-1] ^= 1
-            answer = await self.link.send("call.signal", call=self.id, packet=to_blob(packet))
-            answer.add_done_callback(self._signal_answered)
+            self._carry(self._send_signal, self.id, packet)
+
+    def _carry(self, function, call, packet):
+        """Loses a packet, or carries it after a while, as a bad network would; at once and in order on a good one."""
+        if self.chance.random() * 100 < self.options.lose_signals:
+            return
+        delay = self.chance.random() * self.options.jitter / 1000
+        loop = asyncio.get_running_loop()
+        loop.call_later(delay, lambda: self.tasks.append(loop.create_task(function(call, packet))))
+
+    async def _take_signal(self, call, packet):
+        if call is self.call:
+            await call.signal(packet)
+
+    async def _send_signal(self, call, packet):
+        if call != self.id:
+            return
+        answer = await self.link.send("call.signal", call=call, packet=to_blob(packet))
+        answer.add_done_callback(self._signal_answered)
 
     def _signal_answered(self, answer):
         if not answer.cancelled() and answer.exception():
@@ -274,11 +293,14 @@ def arguments():
     parser.add_argument("--hangup-after", type=float, metavar="S", help="hang up S seconds after media is up")
     parser.add_argument("--max-time", type=float, metavar="S", help="hang up and end after S seconds, come what may")
     parser.add_argument("--calls", type=int, default=1, metavar="N", help="end after N answered calls; 0: never")
-    parser.add_argument("--versions", default="8.0.0,9.0.0", help="signalling versions, with commas")
+    parser.add_argument("--versions", default="8.0.0,9.0.0,12.0.0,13.0.0", help="signalling versions, with commas")
     parser.add_argument("--tone", type=float, default=600.0, metavar="HZ", help="what to play; 0: silence")
     parser.add_argument("--record", metavar="FILE", help="write what is heard as WAV")
     parser.add_argument("--wrong", choices=WRONGS, help="break the key exchange, without ntgcalls")
     parser.add_argument("--tamper-signals", type=int, default=0, metavar="N", help="spoil every Nth packet sent")
+    parser.add_argument("--lose-signals", type=float, default=0, metavar="P", help="lose P per cent of signals, each way")
+    parser.add_argument("--jitter", type=float, default=0, metavar="MS", help="delay each signal by 0 to MS ms")
+    parser.add_argument("--seed", type=int, default=1, help="of what is lost and delayed")
     options = parser.parse_args()
     options.versions = options.versions.split(",")
     return options

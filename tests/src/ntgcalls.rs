@@ -79,15 +79,30 @@ impl Ntgcalls {
 
     /// Waits for an event, old or new.
     pub fn wait(&mut self, what: &str, limit: Duration, matches: impl Fn(&Value) -> bool) -> Value {
+        let found = self.try_wait(what, limit, matches);
+        found.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same where it need not come.
+    ///
+    /// # Errors
+    /// If it does not come in time; the text has all that came.
+    pub fn try_wait(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        matches: impl Fn(&Value) -> bool,
+    ) -> Result<Value, std::io::Error> {
         let end = Instant::now() + limit;
         loop {
             if let Some(found) = self.events.iter().find(|event| matches(event)) {
-                return found.clone();
+                return Ok(found.clone());
             }
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(event) => self.events.push(event),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("ntgcalls: no {what} within {limit:?}; it said {:#?}", self.events)
+                    let said = format!("ntgcalls: no {what} within {limit:?}; it said {:#?}", self.events);
+                    return Err(std::io::Error::other(said));
                 }
             }
         }
