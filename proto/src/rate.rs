@@ -90,6 +90,8 @@ impl RateLimiter {
 pub fn source_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
+        // This machine is no customer of a /64.
+        IpAddr::V6(address) if address.is_loopback() => IpAddr::V6(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
     }
 }
@@ -130,7 +132,7 @@ mod tests {
             ("192.0.2.7", "192.0.2.7"),
             ("::ffff:192.0.2.7", "192.0.2.7"),
             ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-            ("::1", "::"),
+            ("::1", "::1"),
         ] {
             assert_eq!(source_of(address.parse().unwrap()), source.parse::<IpAddr>().unwrap());
         }

@@ -637,6 +637,34 @@ fn a_user_is_rung_ten_times_a_minute_whoever_calls() {
 }
 
 #[test]
+fn the_gateways_calls_count_among_those_that_ring_a_user() {
+    let mut world = World::trio();
+    world.hub.connect_local(GATEWAY);
+    let ring = |world: &mut World, conn: ConnKey, byte: u8| {
+        let asked = world.ask(conn, request(id(byte), "bob"));
+        if asked.is_ok() {
+            world.done(conn, discard(id(byte), DiscardReason::Hangup));
+        }
+        asked
+    };
+    let mut rung = 0;
+    for second in 0..60_u8 {
+        for (conn, byte) in [(GATEWAY, second), (EVE, 100 + second)] {
+            rung += usize::from(ring(&mut world, conn, byte).is_ok());
+        }
+        world.wait(Duration::from_secs(1));
+    }
+    assert!(
+        (10..=15).contains(&rung),
+        "{rung} in a minute, half of ten of them at once"
+    );
+    while ring(&mut world, GATEWAY, 200 + rung as u8).is_ok() {
+        rung += 1;
+    }
+    assert_eq!(ring(&mut world, GATEWAY, 254), Err(ErrorCode::RateLimited));
+}
+
+#[test]
 fn one_caller_leaves_others_half_of_a_users_minute() {
     let mut world = World::trio();
     let mut next = 0;

@@ -308,6 +308,8 @@ pub enum Refusal {
     Forbidden,
     /// The way to the network is gone, or the network has forgotten the call.
     Lost,
+    /// The callee was called as often as it may be.
+    TooOften,
     /// Too many requests.
     RateLimited {
         /// When another try makes sense.
@@ -326,6 +328,7 @@ impl Refusal {
             Self::Offline => Cause::Offline,
             Self::Busy => Cause::Busy,
             Self::Forbidden => Cause::Forbidden,
+            Self::TooOften => Cause::Limit { retry_after: None },
             Self::RateLimited { retry_after } => Cause::Limit {
                 retry_after: Some(*retry_after),
             },

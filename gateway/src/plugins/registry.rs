@@ -129,7 +129,10 @@ impl Registry {
     /// The reason why it is not used.
     pub fn load_file(file: &Path, settings: &Plugins) -> Result<Self, Refusal> {
         let mut registry = Self::default();
-        let loaded = elf::read_facts(file).and_then(|facts| registry.add(file, facts, settings));
+        let loaded = elf::read_facts(file).and_then(|facts| {
+            check_writers(file)?;
+            registry.add(file, facts, settings)
+        });
         loaded.map_err(|reason| Refusal::new(file, &reason)).map(|()| registry)
     }
 

@@ -283,6 +283,9 @@ fn a_plugin_that_others_may_write_is_not_opened() {
             "{faults:?}"
         );
         let sentence = &refused[0].sentence;
+        // For `quartet plugin inspect` and `test` as well, which run it too.
+        let alone = Registry::load_file(&file, &settings).expect_err("it is not opened");
+        assert_eq!(&alone.sentence, sentence);
         let expected = format!(
             "is not used: {} can be written by everybody (mode {open:04o})",
             path.display()

@@ -97,7 +97,11 @@ impl Transport for Rtp {
                 .and_then(|ssrc| ssrc.try_into().ok())
                 .map(u32::from_be_bytes);
             let accepted = match ssrc.filter(|_| bytes.len() >= MIN_RTCP) {
-                Some(ssrc) if component == 2 => self.rtcp.accept(now_ns, source, ssrc),
+                // From elsewhere than was signalled only who reports on the stream that is heard: our own reports name it.
+                Some(ssrc) if component == 2 => {
+                    let is_theirs = self.rtcp.is_settled(source) || self.rtp.ssrc() == Some(ssrc);
+                    is_theirs && self.rtcp.accept(now_ns, source, ssrc)
+                }
                 Some(_) => self.is_rtp_source(source),
                 None => false,
             };

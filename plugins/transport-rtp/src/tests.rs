@@ -141,6 +141,35 @@ fn strangers_are_dropped_before_and_after_the_latch() {
 }
 
 #[test]
+fn reports_come_from_where_they_were_signalled_or_from_who_is_heard() {
+    let mut driver = driver();
+    driver.tell(0, abi::TELL_PATHS, PATHS);
+    driver.tell(
+        0,
+        abi::TELL_REMOTE,
+        "c:10.0.0.5\nport:5000\nsignalled-from:203.0.113.5\n",
+    );
+    let (phone, neighbour) = (at("203.0.113.5:61001"), at("203.0.113.5:62000"));
+    let mut other = RTCP.to_vec();
+    other[7] = 66;
+    assert_eq!(
+        code(driver.receive(0, 2, neighbour, &other)),
+        abi::NONE,
+        "before anybody"
+    );
+    assert_eq!(code(driver.receive(0, 1, at("203.0.113.5:61000"), RTP)), abi::RTP);
+    assert_eq!(
+        code(driver.receive(0, 2, neighbour, &other)),
+        abi::NONE,
+        "another stream"
+    );
+    assert_eq!(driver.send(0, Kind::Rtcp, RTCP).3, Some(at("10.0.0.5:5001")));
+    assert_eq!(code(driver.receive(0, 2, phone, RTCP)), abi::RTCP);
+    assert_eq!(driver.send(0, Kind::Rtcp, RTCP).3, Some(phone));
+    assert_eq!(code(driver.receive(0, 2, neighbour, RTCP)), abi::NONE);
+}
+
+#[test]
 fn announced_streams_shut_out_others() {
     let mut driver = connected("c:198.51.100.1\nport:5000\nssrc:9 cname:x\nssrc:nonsense\n");
     let phone = at("198.51.100.1:5000");

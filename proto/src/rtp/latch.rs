@@ -103,8 +103,12 @@ impl Latch {
     ///
     /// Call it for valid packets only: the first one decides.
     pub fn accept(&mut self, now_ns: u64, source: SocketAddr, ssrc: u32) -> bool {
+        let before = self.latched;
         let is_accepted = self.may_take(now_ns, source, ssrc);
-        if is_accepted {
+        // Another SSRC from where a stream comes that is alive is forged, and the filter behind this refuses it: whoever knows that
+        // one is not the phone.
+        let is_alive = |(of, at): (u32, u64)| of != ssrc && now_ns.saturating_sub(at) < MIN_SILENT_NS;
+        if is_accepted && !(before == self.latched && self.heard.is_some_and(is_alive)) {
             self.heard = Some((ssrc, now_ns));
         }
         is_accepted
@@ -158,6 +162,18 @@ impl Latch {
         } else {
             self.latched.or(self.signalled)
         }
+    }
+
+    /// The stream that is heard, once one is.
+    #[must_use]
+    pub fn ssrc(&self) -> Option<u32> {
+        self.heard.map(|(ssrc, _)| ssrc)
+    }
+
+    /// Whether this is the source that is latched, or the place that signalling has named.
+    #[must_use]
+    pub fn is_settled(&self, source: SocketAddr) -> bool {
+        self.latched == Some(source) || self.signalled == Some(source)
     }
 
     /// The source that is latched.
@@ -297,6 +313,28 @@ mod tests {
         latch.signal(at("10.0.0.5:4002"), home, false);
         assert!(!latch.accept(ms(2_100), at("198.51.100.1:64000"), 8));
         assert!(latch.accept(ms(2_200), at("198.51.100.1:64000"), 8));
+    }
+
+    #[test]
+    fn a_stream_that_is_forged_beside_a_living_one_is_nobodys_way_in() {
+        let home = Some("198.51.100.1".parse().unwrap());
+        let (phone, neighbour) = (at("198.51.100.1:61000"), at("198.51.100.1:62000"));
+        let ms = |ms: u64| ms * 1_000_000;
+        let mut latch = Latch::new();
+        latch.signal(at("10.0.0.5:4000"), home, true);
+        for packet in 0..10 {
+            assert!(latch.accept(ms(20 * packet), phone, 7));
+            // With the phone's own address written on it.
+            latch.accept(ms(20 * packet) + 1, phone, 66);
+        }
+        assert_eq!(latch.ssrc(), Some(7));
+        latch.signal(at("10.0.0.5:4000"), home, true);
+        assert!(!latch.accept(ms(200), neighbour, 66));
+        assert!(latch.accept(ms(200), phone, 7));
+        // The phone begins another stream: the old one ends, and it is the new one that may move.
+        assert!(latch.accept(ms(500), phone, 8));
+        latch.signal(at("10.0.0.5:4000"), home, true);
+        assert!(latch.accept(ms(520), at("198.51.100.1:63000"), 8));
     }
 
     #[test]

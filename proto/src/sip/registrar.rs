@@ -265,13 +265,21 @@ impl Registrar {
                 .is_some_and(|(at, from, of, _)| (*at, *from) == (peer, origin) && user.is_none_or(|user| of == user))
     }
 
-    /// An account with a phone that registered from this peer, and that is there behind it.
-    pub(in crate::sip) fn account_from(&self, peer: Peer, origin: SocketAddr) -> Option<&str> {
+    /// An account with a phone that registered from this peer, and that is there behind it: the one of that name, if it is one.
+    pub(in crate::sip) fn account_from(&self, peer: Peer, origin: SocketAddr, named: &str) -> Option<&str> {
         let here = self.origins.range((peer, origin, String::new(), 0)..);
-        let mut users = here
+        let users = here
             .take_while(|(at, from, ..)| (*at, *from) == (peer, origin))
-            .map(|(_, _, user, _)| user.as_str());
-        users.find(|user| self.is_registered_from(peer, user))
+            .map(|(_, _, user, _)| user.as_str())
+            .filter(|user| self.is_registered_from(peer, user));
+        let mut first = None;
+        for user in users {
+            if user == named {
+                return Some(user);
+            }
+            first.get_or_insert(user);
+        }
+        first
     }
 
     /// Whether a REGISTER of this account came from this peer: that is proven. A Contact may name any port of its host.

@@ -118,16 +118,21 @@ impl Rendezvous {
         if devices.is_empty() {
             return Err(Failure::new(ErrorCode::Limit, "the callee has too many calls"));
         }
-        let is_paced = !gateway && !local(&conn);
+        let is_local = local(&conn);
         let (rate, share) = (
             Rate::per_minute(limits.calls_per_minute_callee),
             Rate::half_of_per_minute(limits.calls_per_minute_callee),
         );
-        let owner = self.owners.get_mut(&callee).filter(|_| is_paced);
+        let owner = self.owners.get_mut(&callee).filter(|_| !gateway);
         if let Some(owner) = &owner {
+            let wait = owner.rung.wait(now, rate);
+            // The gateway of this process shares the calls out among its own callers.
+            if is_local && !wait.is_zero() {
+                return Err(failure(ErrorCode::RateLimited));
+            }
             let own = owner.rung_by.get(&account.user).copied().unwrap_or_default();
-            let wait = owner.rung.wait(now, rate).max(own.wait(now, share));
-            if !wait.is_zero() {
+            let wait = wait.max(own.wait(now, share));
+            if !is_local && !wait.is_zero() {
                 return Err(limited(wait));
             }
         }
@@ -139,11 +144,10 @@ impl Rendezvous {
             // Both were asked before.
             let _ = owner.rung.take(now, rate, 1);
             owner.rung_by.retain(|_, own| !own.is_rested(now));
-            let _ = owner
-                .rung_by
-                .entry(account.user.clone())
-                .or_default()
-                .take(now, share, 1);
+            if !is_local {
+                let own = owner.rung_by.entry(account.user.clone()).or_default();
+                let _ = own.take(now, share, 1);
+            }
         }
         Ok(relays)
     }
@@ -172,13 +176,13 @@ fn failure(code: ErrorCode) -> Failure {
         ErrorCode::RepeatedCall => "this call id was used before",
         ErrorCode::NotOffered => "the caller did not offer that",
         ErrorCode::Unsupported => "this hub does not offer that verb yet",
+        ErrorCode::RateLimited => "the callee was called too often in this minute",
         ErrorCode::Malformed
         | ErrorCode::TooLarge
         | ErrorCode::UnknownVerb
         | ErrorCode::Protocol
         | ErrorCode::Unauthorized
         | ErrorCode::Forbidden
-        | ErrorCode::RateLimited
         | ErrorCode::Limit
         | ErrorCode::Other(_) => "refused",
     };

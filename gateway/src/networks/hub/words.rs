@@ -20,6 +20,7 @@ pub(super) fn refusal(failure: Failure) -> Refusal {
         ErrorCode::Forbidden | ErrorCode::Unauthorized => Refusal::Forbidden,
         // As many calls as there may be: nobody knows when there will be fewer.
         ErrorCode::Limit if failure.retry_after.is_none() => Refusal::Busy,
+        ErrorCode::RateLimited if failure.retry_after.is_none() => Refusal::TooOften,
         ErrorCode::RateLimited | ErrorCode::Limit => {
             let seconds = failure.retry_after.unwrap_or(30);
             Refusal::RateLimited {

@@ -37,8 +37,8 @@ pub const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(25);
 const OFFER_TIMEOUT: Duration = Duration::from_secs(2);
 /// When agreement is still missing, and how often from then on, the peer is sent a message of no importance: official clients
 /// repeat theirs after 3 s at the earliest, and sooner behind an acknowledgement than by themselves.
-const NUDGE_AFTER: Duration = Duration::from_millis(3_100);
-const NUDGE_EVERY: Duration = Duration::from_millis(400);
+const NUDGE_AFTER: Duration = Duration::from_millis(3_050);
+const NUDGE_EVERY: Duration = Duration::from_millis(200);
 /// Packets in a row that do not open, before the call is given up.
 const MAX_FORGED_IN_A_ROW: u32 = 64;
 /// Messages that wait for our side to start.

@@ -103,7 +103,8 @@ impl Guard {
             .collect();
     }
 
-    /// `WWW-Authenticate` values, SHA-256 first, with a nonce that is good from this address alone.
+    /// `WWW-Authenticate` values, SHA-256 first, with a nonce that is good from this origin alone: behind a proxy of ours it is that
+    /// of the phone, so that nobody can fail as another there.
     ///
     /// They are short, since strangers get them for the asking. The algorithm is named although none means MD5 (RFC 7616
     /// §3.3): Linphone gives up at a challenge without beside one with SHA-256.
@@ -113,14 +114,14 @@ impl Guard {
         user: &str,
         account: Option<&Account>,
         stale: bool,
-        source: SocketAddr,
+        origin: SocketAddr,
         rng: &mut dyn CryptoRng,
     ) -> Vec<String> {
         let (md5, sha256) = match account {
             Some(account) => (account.ha1.md5.is_some(), account.ha1.sha256.is_some()),
             None => self.shape_of_unknown(user),
         };
-        let nonce = self.nonces.issue(now, source, rng);
+        let nonce = self.nonces.issue(now, origin, rng);
         let realm = crate::sip::message::quote(&self.realm);
         let stale = if stale { ",stale=true" } else { "" };
         let write = |algorithm: &str| format!("Digest realm={realm},nonce=\"{nonce}\"{algorithm},qop=\"auth\"{stale}");
@@ -128,21 +129,21 @@ impl Guard {
         sha256.into_iter().chain(md5.then(|| write(",algorithm=MD5"))).collect()
     }
 
-    /// Judges the credentials of a request, as far as its origin and the account allow; nonces are good for its source. `is_bound` tells whether a phone of
-    /// an account is registered just where it comes from, `is_ours` whether a host is a name or an address of ours.
+    /// Judges the credentials of a request, as far as its origin and the account allow. `is_bound` tells whether a phone of an
+    /// account is registered just where it comes from, `is_ours` whether a host is a name or an address of ours.
     pub(in crate::sip) fn check(
         &mut self,
         now: Instant,
         accounts: &BTreeMap<String, Account>,
         request: &Request,
-        (source, origin): (SocketAddr, SocketAddr),
+        origin: SocketAddr,
         is_bound: impl Fn(&str) -> bool,
         is_ours: impl Fn(&str) -> bool,
     ) -> Verdict {
         let Some(fields) = self.ours(request) else {
             return Verdict::Challenge { stale: false };
         };
-        let nonce = field(&fields, "nonce").and_then(|nonce| self.nonces.read(now, nonce, source));
+        let nonce = field(&fields, "nonce").and_then(|nonce| self.nonces.read(now, nonce, origin));
         let Some(nonce) = nonce else {
             return Verdict::Challenge { stale: true };
         };

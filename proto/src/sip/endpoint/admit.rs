@@ -23,11 +23,10 @@ impl Endpoint {
         let is_register = request.method == Method::Register;
         let named = if is_register { &request.to } else { &request.from };
         let named = named.uri.user_unescaped();
-        // A phone that hides its name, or shows another, is challenged as the account that is registered there. Nobody registers so:
-        // whoever tries names would be told which there are.
-        let hides = !is_register && !self.accounts.contains_key(&named);
-        let at_home = self.registrar.account_from(head.five_tuple.peer(), head.origin);
-        let at_home = at_home.filter(|_| hides).map(str::to_owned);
+        // A phone that hides its name, or shows another, is challenged as the account that is registered there, whether somebody has
+        // the name or not: whoever tries names would be told which there are. For that nobody registers so.
+        let at_home = self.registrar.account_from(head.five_tuple.peer(), head.origin, &named);
+        let at_home = at_home.filter(|_| !is_register).map(str::to_owned);
         let user = self.authenticate(now, request, head, at_home.as_ref().unwrap_or(&named))?;
         // Credentials say who calls, whatever From shows; but nobody registers for another.
         if is_register && user != named {
@@ -102,7 +101,7 @@ impl Endpoint {
         };
         let verdict = self
             .guard
-            .check(now, &self.accounts, request, (remote, head.origin), is_bound, is_ours);
+            .check(now, &self.accounts, request, head.origin, is_bound, is_ours);
         let stale = match verdict {
             Verdict::Authenticated(user) => return Some(user),
             Verdict::UriMismatch => {
@@ -123,7 +122,7 @@ impl Endpoint {
         let known = self.accounts.get(account);
         let values = self
             .guard
-            .challenges(now, account, known, stale, head.five_tuple.remote, &mut *self.rng);
+            .challenges(now, account, known, stale, head.origin, &mut *self.rng);
         let extra = values.into_iter().map(|value| ("WWW-Authenticate", value)).collect();
         self.respond_stateless(now, head, 401, None, extra);
         None

@@ -27,9 +27,19 @@ const COMPACT: [(&str, &str); 16] = [
 
 /// Header fields in the order they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Stored);
+pub struct Headers(Stored, bool);
 
 impl Headers {
+    /// Notes that a line of the head ends in another way than with one CR and one LF (RFC 3261 §7).
+    pub(super) fn note_odd_line_end(&mut self) {
+        self.1 = true;
+    }
+
+    /// Whether two readers may see different lines here.
+    pub(in crate::sip) fn has_odd_line_ends(&self) -> bool {
+        self.1
+    }
+
     /// Appends a field; a compact name is written out.
     pub(super) fn push(&mut self, name: &str, value: &str) {
         let long = COMPACT

@@ -46,7 +46,8 @@ pub(super) struct Scanned {
 pub(super) fn scan(bytes: &[u8]) -> Option<Scanned> {
     let begin = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n'))?;
     let mut rest = bytes.get(begin..)?;
-    let start = start_line(&text_of(take_line(&mut rest)?))?;
+    let first = take_line(&mut rest)?;
+    let start = start_line(&text_of(first))?;
     let mut scanned = Scanned {
         start,
         headers: Headers::default(),
@@ -55,11 +56,20 @@ pub(super) fn scan(bytes: &[u8]) -> Option<Scanned> {
     };
     let mut pending: Option<String> = None;
     let mut fields = 0;
+    if !first.ends_with(b"\r") {
+        scanned.headers.note_odd_line_end();
+    }
     loop {
         let Some(line) = take_line(&mut rest) else {
+            scanned.headers.note_odd_line_end();
             scanned.fault.get_or_insert("Missing Empty Line");
             break;
         };
+        let bare = line.strip_suffix(b"\r").unwrap_or(line);
+        if bare.len() == line.len() || bare.contains(&b'\r') {
+            scanned.headers.note_odd_line_end();
+        }
+        let line = bare;
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             if let Some(field) = &mut pending {
                 field.push(' ');
@@ -87,12 +97,12 @@ pub(super) fn scan(bytes: &[u8]) -> Option<Scanned> {
     Some(scanned)
 }
 
-/// Cuts one line off; `None` if no line end follows.
+/// Cuts one line off, up to its LF; `None` if there is none.
 fn take_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let end = rest.iter().position(|b| *b == b'\n')?;
     let (line, after) = rest.split_at(end);
     *rest = after.get(1..).unwrap_or_default();
-    Some(line.strip_suffix(b"\r").unwrap_or(line))
+    Some(line)
 }
 
 /// Text of a line: bad UTF-8 is marked, control characters (a lone CR could split headers) become spaces.

@@ -10,6 +10,8 @@ use super::uri::{Param, host_port_of, param};
 /// Begins every branch since RFC 3261.
 pub(in crate::sip) const MAGIC_COOKIE: &str = "z9hG4bK";
 
+/// Where a request is from whose way cannot be read without doubt.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Proxies in a row that may be trusted.
 const MAX_PROXIES: usize = 8;
 
@@ -57,12 +59,16 @@ impl Via {
     /// them received it from (RFC 3261 §18.2.1, RFC 3581 §4), or that its sender names. From others Via is not believed.
     ///
     /// The port is 0 if it is not known: `received` without `rport`. What cannot be read without doubt is from nowhere, the
-    /// unspecified address: it was written by whoever would be taken for the proxy, or for somebody else behind it.
+    /// unspecified address: it was written by whoever would be taken for the proxy, or for somebody else behind it. So is all
+    /// that a proxy passes on with line ends that it may have read in another way.
     pub(in crate::sip) fn origin(
         headers: &Headers,
         source: SocketAddr,
         is_trusted: impl Fn(IpAddr) -> bool,
     ) -> SocketAddr {
+        if headers.has_odd_line_ends() && is_trusted(source.ip()) {
+            return NOWHERE;
+        }
         let mut origin = source;
         // The topmost is of whoever sent it to us.
         for (at, text) in headers.list("Via").skip(1).enumerate() {
@@ -70,7 +76,7 @@ impl Via {
                 break;
             }
             let below = Self::sent_from(text).filter(|_| at < MAX_PROXIES);
-            origin = below.unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
+            origin = below.unwrap_or(NOWHERE);
         }
         origin
     }

@@ -501,8 +501,47 @@ pub(super) fn another_phone_of_the_proxy_is_not_the_peer() {
         assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"), "{home}");
         assert_eq!(world.events(GATEWAY), [], "{home}");
     }
+    // A line that the proxy took for a part of another: its own Via stands below.
+    for (n, end) in ["\n", "\r\r\n", "\r"].into_iter().enumerate() {
+        let forged = within("BYE", "received=203.0.113.66;rport=61000", 20 + n as u32);
+        let via = format!("\r\nX: y{end}Via: SIP/2.0/UDP 192.168.1.7;{there}\r\nVia: SIP/2.0/UDP 192.168.1.9");
+        let forged = forged.replacen("\r\nVia: SIP/2.0/UDP 192.168.1.9", &via, 1);
+        world.inject(GATEWAY, PROXY, forged.as_bytes());
+        assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"), "{end:?}");
+        assert_eq!(world.events(GATEWAY), [], "{end:?}");
+    }
     world.inject(GATEWAY, PROXY, within("BYE", there, 30).as_bytes());
     assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Bye { .. }]));
+}
+
+/// A nonce that was given to one of them is good for it alone: else its guesses would count as another's.
+#[test]
+pub(super) fn nobody_behind_a_proxy_fails_in_anothers_name() {
+    let mut world = behind_a_proxy();
+    let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;rport=61000;branch=z9hG4bKa";
+    let guesser = "SIP/2.0/UDP 192.168.1.9;received=203.0.113.66;rport=61000;branch=z9hG4bKa";
+    assert!(through(&mut world, "REGISTER", 1, phone, "secret").starts_with("SIP/2.0 200"));
+    for guess in 0..10 {
+        let message = |auth: &str| {
+            // Asked for as himself, used as the phone.
+            let (below, cseq) = if auth.is_empty() {
+                (guesser, 100 + 2 * guess)
+            } else {
+                (phone, 101 + 2 * guess)
+            };
+            format!(
+                "REGISTER sip:200@quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKp{cseq}\r\n\
+                 Via: {below}\r\nFrom: <sip:100@x>;tag=t\r\nTo: <sip:100@x>\r\nCall-ID: g{guess}\r\n\
+                 CSeq: {cseq} REGISTER\r\nContact: <sip:100@192.168.1.7>\r\n{auth}\r\n"
+            )
+        };
+        let request = ("REGISTER", "sip:200@quartet.example");
+        let answer = world.log_in(PROXY, ("100", "guess"), request, message);
+        assert!(answer.contains("stale=true"), "{answer}");
+    }
+    let now = world.now;
+    assert_eq!(world.gateway().locked(now).len(), 0);
+    assert!(through(&mut world, "REGISTER", 501, phone, "secret").starts_with("SIP/2.0 200"));
 }
 
 /// As [`another_phone_of_the_proxy_is_not_the_peer`], for what cannot be challenged: an answer in an ACK moved the audio, and a CANCEL
@@ -647,6 +686,15 @@ pub(super) fn no_name_is_told_by_the_account_that_is_registered_there() {
         if registered {
             let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;rport=61000;branch=z9hG4bKa";
             through(&mut world, "REGISTER", 1, phone, "secret");
+        }
+        if registered {
+            // From there whatever name is tried has the challenges of the account, be it somebody's or nobody's.
+            for name in ["101", "102", "103", "200", "201", "202", "203", "204"] {
+                assert!(
+                    shape(&mut world, PROXY, "INVITE", name, "203.0.113.5;rport=61000"),
+                    "{name}"
+                );
+            }
         }
         let names: Vec<String> = (200..215).map(|n| n.to_string()).collect();
         let all = |world: &mut World, method: &str, home: &str| {
