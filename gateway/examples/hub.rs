@@ -38,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
         ice_servers: vec![],
         epoch,
     };
-    let mut hub = Rendezvous::new(config, directory);
+    let mut hub = Rendezvous::new(config, directory, quartet::io::signalling::generator());
     let mut connections = Connections::new();
     loop {
         let due = hub

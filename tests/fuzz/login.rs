@@ -38,7 +38,10 @@ pub fn source(digit: u8) -> Source {
         b'2' => ([192, 0, 2, 4], Some("101")),
         _ => ([203, 0, 113, 9], None),
     };
-    Source { address: (ip, 5060).into(), account }
+    Source {
+        address: (ip, 5060).into(),
+        account,
+    }
 }
 
 /// What our side has said that later datagrams must repeat.
@@ -152,7 +155,10 @@ impl Heard {
         *used += 1;
         let count = format!("{used:08x}");
         let (response, algorithm) = if account == "100" {
-            (response::<Sha256>(account, nonce, &count, method, uri), ", algorithm=SHA-256")
+            (
+                response::<Sha256>(account, nonce, &count, method, uri),
+                ", algorithm=SHA-256",
+            )
         } else {
             (response::<Md5>(account, nonce, &count, method, uri), "")
         };

@@ -171,8 +171,13 @@ impl House {
 
     /// An E2EE user who has its token already.
     pub async fn user_with(&self, token: String, answering: Answering, fault: Fault) -> E2eePeer {
+        self.user_at(self.hub(), token, answering, fault).await
+    }
+
+    /// The same, who reaches the hub at another address.
+    pub async fn user_at(&self, hub: String, token: String, answering: Answering, fault: Fault) -> E2eePeer {
         let setup = e2ee_peer::Setup {
-            hub: self.hub(),
+            hub,
             token,
             address: [127, 0, 0, 1].into(),
             source: Source::Tone { hz: PEER_HZ },

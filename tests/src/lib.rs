@@ -11,4 +11,5 @@ pub mod peers;
 pub mod plugin;
 pub mod recording;
 pub mod wait;
+pub mod wire;
 pub mod wrapper;

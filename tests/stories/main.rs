@@ -9,6 +9,7 @@ mod hostile_peer;
 mod keep_secrets;
 mod leave_nothing;
 mod load_custom_plugin;
+mod lose_the_websocket;
 mod many_calls;
 mod register_desk_phone;
 mod reload_the_conf_files;

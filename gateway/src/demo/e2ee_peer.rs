@@ -4,6 +4,7 @@
 //! ([`Fault`]).
 
 mod fault;
+mod hub_link;
 
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
@@ -13,15 +14,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use futures_util::{SinkExt, StreamExt};
 use quartet_proto::e2ee::fingerprint::Emoji;
-use quartet_proto::hub::{ClientFrame, ClientName, Hello, Name, PROTOCOL, Reply, Request, ServerFrame, Token};
+use quartet_proto::hub::{ClientName, ClientSession, Heard, Name, Token};
 use rand_core::Rng;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 pub use self::fault::Fault;
 use self::fault::other_certificate;
+use self::hub_link::{MAX_PAUSE, MIN_PAUSE, Socket, next_of};
 use super::line::{Line, Source, place::Tell};
 use super::peer::{Order, Peer};
 use crate::call::{Action, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
@@ -119,35 +121,23 @@ impl E2eePeer {
         setup: Setup,
         line: impl FnOnce(Tell) -> std::io::Result<Line>,
     ) -> anyhow::Result<Self> {
+        let token = Token::from_text(&setup.token).context("that is no token of a hub")?;
+        let mut session = ClientSession::new(token, ClientName::new("quartet-demo")?);
         let (mut socket, _) = connect_async(&setup.hub)
             .await
             .with_context(|| format!("cannot reach the hub {}", setup.hub))?;
-        let token = Token::from_text(&setup.token).context("that is no token of a hub")?;
-        let client = ClientName::new("quartet-demo")?;
-        let hello = ClientFrame {
-            id: 0,
-            request: Request::Hello(Hello {
-                protocol: PROTOCOL,
-                client,
-                token,
-            }),
-        };
-        socket.send(Message::text(hello.to_text())).await?;
-        let answer = loop {
+        session.connected();
+        while let Some(text) = session.poll_transmit() {
+            socket.send(Message::text(text)).await?;
+        }
+        let welcome = loop {
             let message = socket.next().await.context("the hub closed the connection")??;
-            if let Message::Text(text) = message {
-                break text;
+            let Message::Text(text) = message else { continue };
+            match session.handle_input(&text)? {
+                Heard::Up(welcome) | Heard::Anew(welcome) => break welcome,
+                Heard::Refused(failure) => bail!("the hub refuses: {failure:?}"),
+                Heard::Frame | Heard::Nothing => bail!("the hub does not answer hello"),
             }
-        };
-        let welcome = match ServerFrame::parse(&answer)? {
-            ServerFrame::Answer {
-                outcome: Ok(Reply::Welcome(welcome)),
-                ..
-            } => welcome,
-            ServerFrame::Answer {
-                outcome: Err(failure), ..
-            } => bail!("the hub refuses: {failure:?}"),
-            ServerFrame::Answer { .. } | ServerFrame::Event(_) => bail!("the hub does not answer hello"),
         };
         let (media_in, media) = mpsc::unbounded_channel();
         let (peer, ends) = Peer::new(line(media_in)?);
@@ -155,6 +145,7 @@ impl E2eePeer {
         let account = welcome.account.as_str().to_owned();
         let task = Task {
             adapter: Adapter::new(Name::new(account.clone())?),
+            session,
             registry,
             setup,
             line: ends.line,
@@ -164,7 +155,7 @@ impl E2eePeer {
             account: account.clone(),
             take_at: None,
         };
-        tokio::spawn(task.run(socket, ends.orders, media));
+        tokio::spawn(task.run(Some(socket), ends.orders, media));
         Ok(Self { peer, account })
     }
 
@@ -194,6 +185,7 @@ impl E2eePeer {
 
 struct Task {
     adapter: Adapter,
+    session: ClientSession,
     registry: Arc<Registry>,
     setup: Setup,
     line: Arc<Line>,
@@ -204,15 +196,15 @@ struct Task {
     take_at: Option<Instant>,
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
 impl Task {
     async fn run(
         mut self,
-        mut socket: Socket,
+        mut socket: Option<Socket>,
         mut orders: mpsc::UnboundedReceiver<Order>,
         mut media: mpsc::UnboundedReceiver<MediaEvent>,
     ) {
+        // When the hub is tried again, and how long the next pause is.
+        let (mut retry, mut pause) = (None, MIN_PAUSE);
         loop {
             let leg = self.leg.as_ref().and_then(E2eeLeg::poll_timeout);
             let wake = [leg, self.adapter.poll_timeout(), self.take_at]
@@ -229,21 +221,36 @@ impl Task {
                     Some(Order::Leave) | None => {
                         self.end(Cause::Answered);
                         self.settle();
-                        self.flush(&mut socket).await.ok();
-                        socket.close(None).await.ok();
+                        if let Some(mut socket) = socket {
+                            self.flush(&mut socket).await.ok();
+                            socket.close(None).await.ok();
+                        }
                         return;
                     }
                 },
-                message = socket.next() => match message {
-                    Some(Ok(Message::Text(text))) => self.adapter.handle_frame(Instant::now(), text.as_bytes()),
+                message = next_of(&mut socket) => match message {
+                    Some(Ok(Message::Text(text))) => {
+                        if self.on_frame(&text) {
+                            pause = MIN_PAUSE;
+                        }
+                    }
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None => {
-                        self.adapter.handle_link(Instant::now(), Link::Down);
-                        self.settle();
-                        return;
+                        socket = None;
+                        self.session.disconnected();
+                        self.adapter.handle_link(Instant::now(), Link::Away);
+                        retry = Some(Instant::now() + pause);
                     }
                 },
                 Some(event) = media.recv() => self.on_media(event),
+                () = sleep_until(retry), if retry.is_some() => {
+                    pause = (2 * pause).min(MAX_PAUSE);
+                    retry = Some(Instant::now() + pause);
+                    if let Ok(Ok((there, _))) = timeout(MAX_PAUSE, connect_async(&self.setup.hub)).await {
+                        (socket, retry) = (Some(there), None);
+                        self.session.connected();
+                    }
+                }
                 () = sleep_until(wake) => {
                     self.adapter.handle_timeout(Instant::now());
                     if let Some(leg) = &mut self.leg {
@@ -253,8 +260,11 @@ impl Task {
                 }
             }
             self.settle();
-            if self.flush(&mut socket).await.is_err() {
-                return;
+            if let Some(there) = &mut socket {
+                // Whether it went is seen when the socket is read.
+                self.flush(there).await.ok();
+            } else {
+                self.queue();
             }
         }
     }
@@ -273,13 +283,6 @@ impl Task {
                 },
             );
         }
-    }
-
-    async fn flush(&mut self, socket: &mut Socket) -> anyhow::Result<()> {
-        while let Some(frame) = self.adapter.poll_frame() {
-            socket.send(Message::text(String::from_utf8(frame)?)).await?;
-        }
-        Ok(())
     }
 
     fn leg_config(&self) -> E2eeLegConfig {

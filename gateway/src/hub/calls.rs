@@ -4,36 +4,46 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use quartet_proto::hub::{
-    CallAccept, CallConfirm, CallDiscard, CallId, CallReceived, CallRequest, CallSignal, CallTaken, DiscardReason,
-    ErrorCode, Event, ExchangeName, Version,
+    CallAccept, CallConfirm, CallDiscard, CallId, CallLink, CallReceived, CallRejoin, CallRequest, CallSignal,
+    CallTaken, DiscardReason, ErrorCode, Event, ExchangeName, Name, Version,
 };
 
-use super::{ConnKey, Limits};
+use super::Limits;
+use super::rendezvous::SessionKey;
 
 /// Ended calls whose ids are still known, so that none is used twice.
 const MAX_REMEMBERED: usize = 8192;
 
 /// Events and whom they go to.
-pub(super) type Relays = Vec<(ConnKey, Event)>;
+pub(super) type Relays = Vec<(SessionKey, Event)>;
 
 /// How far a call is.
 #[derive(Debug)]
 enum Stage {
     /// Requested, and received by those devices whose flag is set.
-    Ringing(BTreeMap<ConnKey, bool>),
+    Ringing(BTreeMap<SessionKey, bool>),
     /// One device took it; the caller has not confirmed.
-    Accepted(ConnKey),
+    Accepted(SessionKey),
     /// Both have the key; packets pass.
-    Confirmed(ConnKey),
+    Confirmed(SessionKey),
 }
 
 #[derive(Debug)]
 struct Call {
-    caller: ConnKey,
+    caller: SessionKey,
     exchanges: Vec<ExchangeName>,
     versions: Vec<Version>,
     stage: Stage,
     deadline: Option<Instant>,
+}
+
+/// A call that one of its parties has taken up after the hub had forgotten it.
+#[derive(Debug)]
+struct Rejoining {
+    session: SessionKey,
+    account: Name,
+    peer: Name,
+    deadline: Instant,
 }
 
 /// Every call by its id.
@@ -42,21 +52,22 @@ struct Call {
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     calls: BTreeMap<CallId, Call>,
-    by_conn: BTreeMap<ConnKey, BTreeSet<CallId>>,
+    by_session: BTreeMap<SessionKey, BTreeSet<CallId>>,
     deadlines: BTreeSet<(Instant, CallId)>,
+    rejoining: BTreeMap<CallId, Rejoining>,
     ended: BTreeSet<CallId>,
     ended_order: VecDeque<CallId>,
 }
 
 impl Call {
-    fn devices(&self) -> Vec<ConnKey> {
+    fn devices(&self) -> Vec<SessionKey> {
         match &self.stage {
             Stage::Ringing(devices) => devices.keys().copied().collect(),
             Stage::Accepted(device) | Stage::Confirmed(device) => vec![*device],
         }
     }
 
-    fn parties(&self) -> Vec<ConnKey> {
+    fn parties(&self) -> Vec<SessionKey> {
         let mut parties = self.devices();
         parties.push(self.caller);
         parties
@@ -69,17 +80,17 @@ impl Calls {
         self.calls.len()
     }
 
-    /// How many calls a connection is in.
-    pub(super) fn of(&self, conn: ConnKey) -> usize {
-        self.by_conn.get(&conn).map_or(0, BTreeSet::len)
+    /// How many calls a session is in.
+    pub(super) fn of(&self, session: SessionKey) -> usize {
+        self.by_session.get(&session).map_or(0, BTreeSet::len)
     }
 
-    /// Who calls this connection and is not answered yet, once for each call.
-    pub(super) fn ringing_at(&self, conn: ConnKey) -> impl Iterator<Item = ConnKey> + '_ {
-        let ids = self.by_conn.get(&conn).into_iter().flatten();
+    /// Who calls this session and is not answered yet, once for each call.
+    pub(super) fn ringing_at(&self, session: SessionKey) -> impl Iterator<Item = SessionKey> + '_ {
+        let ids = self.by_session.get(&session).into_iter().flatten();
         let calls = ids.filter_map(|id| self.calls.get(id));
         calls
-            .filter(move |call| call.caller != conn && matches!(call.stage, Stage::Ringing(_)))
+            .filter(move |call| call.caller != session && matches!(call.stage, Stage::Ringing(_)))
             .map(|call| call.caller)
     }
 
@@ -87,8 +98,8 @@ impl Calls {
     pub(super) fn request(
         &mut self,
         now: Instant,
-        caller: ConnKey,
-        devices: &[ConnKey],
+        caller: SessionKey,
+        devices: &[SessionKey],
         request: CallRequest,
         limits: &Limits,
     ) -> Result<Relays, ErrorCode> {
@@ -98,8 +109,8 @@ impl Calls {
         }
         let deadline = now + limits.ring;
         self.deadlines.insert((deadline, id));
-        for conn in devices.iter().chain([&caller]) {
-            self.by_conn.entry(*conn).or_default().insert(id);
+        for session in devices.iter().chain([&caller]) {
+            self.by_session.entry(*session).or_default().insert(id);
         }
         let call = Call {
             caller,
@@ -116,13 +127,13 @@ impl Calls {
     }
 
     /// A device rings. The caller hears of the first.
-    pub(super) fn received(&mut self, conn: ConnKey, body: CallReceived) -> Result<Relays, ErrorCode> {
-        let call = self.party(conn, body.call)?;
+    pub(super) fn received(&mut self, session: SessionKey, body: CallReceived) -> Result<Relays, ErrorCode> {
+        let call = self.party(session, body.call)?;
         let Stage::Ringing(devices) = &mut call.stage else {
             return Err(ErrorCode::Order);
         };
         let first = !devices.values().any(|received| *received);
-        match devices.get_mut(&conn) {
+        match devices.get_mut(&session) {
             Some(received) if !*received => *received = true,
             Some(_) | None => return Err(ErrorCode::Order),
         }
@@ -137,23 +148,23 @@ impl Calls {
     pub(super) fn accept(
         &mut self,
         now: Instant,
-        conn: ConnKey,
+        session: SessionKey,
         body: CallAccept,
         limits: &Limits,
     ) -> Result<Relays, ErrorCode> {
         let id = body.call;
-        let call = self.party(conn, id)?;
+        let call = self.party(session, id)?;
         let Stage::Ringing(devices) = &call.stage else {
             return Err(ErrorCode::Order);
         };
-        if devices.get(&conn) != Some(&true) {
+        if devices.get(&session) != Some(&true) {
             return Err(ErrorCode::Order);
         }
         if !call.exchanges.contains(&body.exchange) || !call.versions.contains(&body.library_version) {
             return Err(ErrorCode::NotOffered);
         }
-        let others: Vec<ConnKey> = devices.keys().copied().filter(|device| *device != conn).collect();
-        call.stage = Stage::Accepted(conn);
+        let others: Vec<SessionKey> = devices.keys().copied().filter(|device| *device != session).collect();
+        call.stage = Stage::Accepted(session);
         let mut relays = vec![(call.caller, Event::CallAccept(body))];
         self.set_deadline(id, Some(now + limits.confirm));
         for device in others {
@@ -164,13 +175,13 @@ impl Calls {
     }
 
     /// The caller reveals its public value.
-    pub(super) fn confirm(&mut self, conn: ConnKey, body: CallConfirm) -> Result<Relays, ErrorCode> {
+    pub(super) fn confirm(&mut self, session: SessionKey, body: CallConfirm) -> Result<Relays, ErrorCode> {
         let id = body.call;
-        let call = self.party(conn, id)?;
+        let call = self.party(session, id)?;
         let Stage::Accepted(device) = call.stage else {
             return Err(ErrorCode::Order);
         };
-        if call.caller != conn {
+        if call.caller != session {
             return Err(ErrorCode::Order);
         }
         call.stage = Stage::Confirmed(device);
@@ -179,32 +190,115 @@ impl Calls {
     }
 
     /// A packet from one party to the other.
-    pub(super) fn signal(&mut self, conn: ConnKey, body: CallSignal) -> Result<Relays, ErrorCode> {
-        let call = self.party(conn, body.call)?;
+    pub(super) fn signal(&mut self, session: SessionKey, body: CallSignal) -> Result<Relays, ErrorCode> {
+        let call = self.party(session, body.call)?;
         let Stage::Confirmed(device) = call.stage else {
             return Err(ErrorCode::Order);
         };
-        let other = if call.caller == conn { device } else { call.caller };
+        let other = if call.caller == session { device } else { call.caller };
         Ok(vec![(other, Event::CallSignal(body))])
     }
 
-    /// Either side ends the call, in any state; a device that rings ends it for all.
-    pub(super) fn discard(&mut self, conn: ConnKey, body: CallDiscard) -> Result<Relays, ErrorCode> {
-        self.party(conn, body.call)?;
-        Ok(self.end(CallDiscard { lost: false, ..body }, Some(conn)))
+    /// A party takes up a confirmed call that is not known here; it lives again when both have. Both name the account of the
+    /// other, so that nobody gets into a call that he only knows the id of.
+    pub(super) fn rejoin(
+        &mut self,
+        now: Instant,
+        session: SessionKey,
+        account: &Name,
+        body: &CallRejoin,
+        limits: &Limits,
+    ) -> Result<Relays, ErrorCode> {
+        let id = body.call;
+        if self.party(session, id).is_ok() {
+            return Ok(Relays::new());
+        }
+        if self.calls.contains_key(&id) || self.ended.contains(&id) {
+            return Err(ErrorCode::UnknownCall);
+        }
+        if self.calls.len() + self.rejoining.len() >= limits.calls {
+            return Err(ErrorCode::Limit);
+        }
+        let Some(first) = self.rejoining.get(&id) else {
+            let waiting = self.rejoining.values().filter(|one| one.session == session).count();
+            if self.of(session) + waiting >= limits.calls_per_session {
+                return Err(ErrorCode::Limit);
+            }
+            let deadline = now + limits.resume;
+            self.deadlines.insert((deadline, id));
+            let one = Rejoining {
+                session,
+                account: account.clone(),
+                peer: body.peer.clone(),
+                deadline,
+            };
+            self.rejoining.insert(id, one);
+            return Ok(Relays::new());
+        };
+        if first.session == session {
+            return Ok(Relays::new());
+        }
+        if first.peer.account() != account.as_str() || body.peer.account() != first.account.as_str() {
+            return Err(ErrorCode::UnknownCall);
+        }
+        let (caller, deadline) = (first.session, first.deadline);
+        self.rejoining.remove(&id);
+        self.deadlines.remove(&(deadline, id));
+        for party in [caller, session] {
+            self.by_session.entry(party).or_default().insert(id);
+        }
+        let call = Call {
+            caller,
+            exchanges: Vec::new(),
+            versions: Vec::new(),
+            stage: Stage::Confirmed(session),
+            deadline: None,
+        };
+        self.calls.insert(id, call);
+        Ok([caller, session]
+            .map(|party| (party, Event::CallBack(CallLink { call: id })))
+            .into())
     }
 
-    /// A connection is gone: its calls end, save those that still ring elsewhere.
-    pub(super) fn disconnect(&mut self, conn: ConnKey) -> Relays {
+    /// The other sides of a session's calls that are accepted.
+    pub(super) fn others(&self, session: SessionKey) -> Vec<(SessionKey, CallId)> {
+        let ids = self.by_session.get(&session).into_iter().flatten();
+        let other = |id: &CallId| {
+            let call = self.calls.get(id)?;
+            match call.stage {
+                Stage::Ringing(_) => None,
+                Stage::Accepted(device) | Stage::Confirmed(device) if call.caller == session => Some((device, *id)),
+                Stage::Accepted(_) | Stage::Confirmed(_) => Some((call.caller, *id)),
+            }
+        };
+        ids.filter_map(other).collect()
+    }
+
+    /// Either side ends the call, in any state; a device that rings ends it for all.
+    pub(super) fn discard(&mut self, session: SessionKey, body: CallDiscard) -> Result<Relays, ErrorCode> {
+        self.party(session, body.call)?;
+        Ok(self.end(CallDiscard { lost: false, ..body }, Some(session)))
+    }
+
+    /// A session is over: its calls end, save those that still ring elsewhere.
+    pub(super) fn disconnect(&mut self, session: SessionKey) -> Relays {
         let mut relays = Vec::new();
-        for id in self.by_conn.get(&conn).cloned().unwrap_or_default() {
+        let deadlines = &mut self.deadlines;
+        self.rejoining.retain(|id, one| {
+            let stays = one.session != session;
+            if !stays {
+                deadlines.remove(&(one.deadline, *id));
+            }
+            stays
+        });
+        for id in self.by_session.get(&session).cloned().unwrap_or_default() {
             let Some(call) = self.calls.get_mut(&id) else { continue };
             if let Stage::Ringing(devices) = &mut call.stage
-                && call.caller != conn
+                && call.caller != session
                 && devices.len() > 1
             {
-                devices.remove(&conn);
-                self.leave(conn, id);
+                devices.remove(&session);
+                self.leave(session, id);
                 continue;
             }
             relays.extend(self.end(
@@ -214,7 +308,7 @@ impl Calls {
                     duration: 0,
                     lost: true,
                 },
-                Some(conn),
+                Some(session),
             ));
         }
         relays
@@ -236,6 +330,16 @@ impl Calls {
                 DiscardReason::Disconnect
             };
             self.deadlines.pop_first();
+            if let Some(one) = self.rejoining.remove(&call) {
+                let body = CallDiscard {
+                    call,
+                    reason,
+                    duration: 0,
+                    lost: true,
+                };
+                relays.push((one.session, Event::CallDiscard(body)));
+                continue;
+            }
             relays.extend(self.end(
                 CallDiscard {
                     call,
@@ -254,22 +358,22 @@ impl Calls {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// The call, if `conn` is one of its parties: strangers do not learn that it exists.
-    fn party(&mut self, conn: ConnKey, id: CallId) -> Result<&mut Call, ErrorCode> {
-        if !self.by_conn.get(&conn).is_some_and(|calls| calls.contains(&id)) {
+    /// The call, if `session` is one of its parties: strangers do not learn that it exists.
+    fn party(&mut self, session: SessionKey, id: CallId) -> Result<&mut Call, ErrorCode> {
+        if !self.by_session.get(&session).is_some_and(|calls| calls.contains(&id)) {
             return Err(ErrorCode::UnknownCall);
         }
         self.calls.get_mut(&id).ok_or(ErrorCode::UnknownCall)
     }
 
-    fn end(&mut self, body: CallDiscard, sender: Option<ConnKey>) -> Relays {
+    fn end(&mut self, body: CallDiscard, sender: Option<SessionKey>) -> Relays {
         self.set_deadline(body.call, None);
         let Some(call) = self.calls.remove(&body.call) else {
             return Vec::new();
         };
         let parties = call.parties();
-        for conn in &parties {
-            self.leave(*conn, body.call);
+        for session in &parties {
+            self.leave(*session, body.call);
         }
         if self.ended_order.len() >= MAX_REMEMBERED
             && let Some(oldest) = self.ended_order.pop_front()
@@ -278,8 +382,8 @@ impl Calls {
         }
         self.ended.insert(body.call);
         self.ended_order.push_back(body.call);
-        let others = parties.into_iter().filter(|conn| Some(*conn) != sender);
-        others.map(|conn| (conn, Event::CallDiscard(body))).collect()
+        let others = parties.into_iter().filter(|session| Some(*session) != sender);
+        others.map(|session| (session, Event::CallDiscard(body))).collect()
     }
 
     fn set_deadline(&mut self, id: CallId, deadline: Option<Instant>) {
@@ -292,11 +396,11 @@ impl Calls {
         }
     }
 
-    fn leave(&mut self, conn: ConnKey, id: CallId) {
-        if let Some(calls) = self.by_conn.get_mut(&conn) {
+    fn leave(&mut self, session: SessionKey, id: CallId) {
+        if let Some(calls) = self.by_session.get_mut(&session) {
             calls.remove(&id);
             if calls.is_empty() {
-                self.by_conn.remove(&conn);
+                self.by_session.remove(&session);
             }
         }
     }
@@ -304,6 +408,6 @@ impl Calls {
     /// Entries of all tables but the memory of ended calls.
     #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
-        self.calls.len() + self.by_conn.len() + self.deadlines.len()
+        self.calls.len() + self.by_session.len() + self.deadlines.len() + self.rejoining.len()
     }
 }

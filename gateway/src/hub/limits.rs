@@ -43,6 +43,10 @@ pub struct Limits {
     pub ring: Duration,
     /// How long an accepted call may wait for the caller's confirmation.
     pub confirm: Duration,
+    /// How long a session may be without a connection, and a call wait for its second party after a restart.
+    pub resume: Duration,
+    /// After how long the other side of its calls is told.
+    pub away: Duration,
 }
 
 impl Default for Limits {
@@ -66,6 +70,8 @@ impl Default for Limits {
             hello: Duration::from_secs(10),
             ring: Duration::from_secs(90),
             confirm: Duration::from_secs(30),
+            resume: Duration::from_secs(60),
+            away: Duration::from_secs(3),
         }
     }
 }

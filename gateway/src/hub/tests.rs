@@ -16,6 +16,8 @@ use rand_core::{Rng as _, SeedableRng as _};
 
 use super::*;
 
+mod sessions;
+
 const ANNA: ConnKey = ConnKey(1);
 const BOB: ConnKey = ConnKey(2);
 const BOB_TOO: ConnKey = ConnKey(3);
@@ -30,6 +32,8 @@ struct World {
     start: Instant,
     answers: BTreeMap<ConnKey, Vec<Result<Reply, ErrorCode>>>,
     events: BTreeMap<ConnKey, Vec<Event>>,
+    /// The numbers of the events.
+    seqs: BTreeMap<ConnKey, Vec<Option<u64>>>,
     closed: BTreeMap<ConnKey, CloseReason>,
     next: u64,
 }
@@ -104,9 +108,11 @@ fn discard(call: CallId, reason: DiscardReason) -> Request {
 
 fn hello(user: &str) -> Request {
     Request::Hello(Hello {
-        protocol: PROTOCOL,
+        protocol: ProtocolRange { min: 1, max: 1 },
         client: ClientName::new("test").unwrap(),
         token: token(user),
+        resume: None,
+        receives: true,
     })
 }
 
@@ -129,8 +135,12 @@ impl World {
             ice_servers: vec![],
             epoch,
         };
-        let hub = Rendezvous::new(config, Arc::<Directory>::clone(&directory));
-        let (answers, events, closed) = Default::default();
+        let hub = Rendezvous::new(
+            config,
+            Arc::<Directory>::clone(&directory),
+            Box::new(ChaCha8Rng::seed_from_u64(3)),
+        );
+        let (answers, events, seqs, closed) = Default::default();
         Self {
             hub,
             directory,
@@ -138,6 +148,7 @@ impl World {
             start,
             answers,
             events,
+            seqs,
             closed,
             next: 0,
         }
@@ -178,7 +189,10 @@ impl World {
                         .or_default()
                         .push(outcome.map_err(|failure| failure.code));
                 }
-                ServerFrame::Event(event) => self.events.entry(conn).or_default().push(event),
+                ServerFrame::Event { event, seq } => {
+                    self.events.entry(conn).or_default().push(event);
+                    self.seqs.entry(conn).or_default().push(seq);
+                }
             }
         }
         while let Some((conn, reason)) = self.hub.poll_close() {
@@ -462,11 +476,13 @@ fn hello_must_come_in_time_and_fit() {
     assert_eq!(world.hub.entries(), 0);
 
     world.hub.connect(world.now, BOB, source(2));
-    let later = ProtocolRange { min: 2, max: 9 };
+    let later = ProtocolRange { min: 3, max: 9 };
     let greeting = Hello {
         protocol: later,
         client: ClientName::new("x").unwrap(),
         token: token("bob"),
+        resume: None,
+        receives: true,
     };
     assert_eq!(world.ask(BOB, Request::Hello(greeting)), Err(ErrorCode::Protocol));
     assert_eq!(world.closed.get(&BOB), Some(&CloseReason::Refused));

@@ -193,7 +193,7 @@ impl Signalling {
             ice_servers: Vec::new(),
             epoch: (now, unix_seconds(wall)),
         };
-        let mut rendezvous = Rendezvous::new(config, invitations.directory());
+        let mut rendezvous = Rendezvous::new(config, invitations.directory(), generator());
         rendezvous.connect_local(LOCAL);
         let names = Names::follow(exchange::names(settings));
         let sip_addresses = sip.addresses().collect();

@@ -124,6 +124,10 @@ pub struct Servers {
 pub enum Link {
     /// They can; a network may say its hello.
     Up,
+    /// They cannot just now: what is said waits, and calls go on.
+    Away,
+    /// They can again, and know nothing of what was: calls whose parties have a key may be taken up, the others are over.
+    Anew,
     /// They cannot: every call that needs them is over.
     Down,
 }

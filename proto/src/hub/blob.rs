@@ -77,6 +77,29 @@ impl<'de> Deserialize<'de> for CallId {
     }
 }
 
+/// A session of protocol 2: 128 bits drawn at random by the hub.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub [u8; 16]);
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A part of what resumes the session.
+        f.write_str("SessionId(..)")
+    }
+}
+
+impl Serialize for SessionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        print(&self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        fixed(deserializer).map(Self)
+    }
+}
+
 /// SHA-256 of the public value that the caller will reveal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Commitment(pub [u8; 32]);

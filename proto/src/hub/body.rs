@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    CallId, ClientName, Commitment, ExchangeName, MAX_EXCHANGES, MAX_VERSIONS, Name, Packet, PublicValue, Token,
-    Version,
+    CallId, ClientName, Commitment, ExchangeName, MAX_EXCHANGES, MAX_VERSIONS, Name, Packet, PublicValue, SessionId,
+    Token, Version,
 };
 
 /// The protocol versions a side speaks.
@@ -36,6 +36,31 @@ pub struct Hello {
     pub client: ClientName,
     /// Proof of the account.
     pub token: Token,
+    /// Protocol 2: the session to go on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<Resume>,
+    /// Protocol 2: whether calls may come in; who says no keeps those that it has.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub receives: bool,
+}
+
+/// What a session is resumed with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// Which one.
+    pub session: SessionId,
+    /// What the last hello was answered with.
+    pub secret: Token,
+    /// The `seq` of the last event that arrived; 0 if none has.
+    pub last_seq: u64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// The answer to `hello`.
@@ -55,6 +80,22 @@ pub struct Welcome {
     /// The hub's clock: seconds since 1970-01-01 UTC.
     #[serde(default)]
     pub time: u64,
+    /// Protocol 2: the session of this connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// Protocol 2: what resumes it, once, within a minute of the end of the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_secret: Option<Token>,
+    /// Protocol 2: whether it is the session that was asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
+}
+
+/// The answer to `ice.servers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceServers {
+    /// As in a welcome, with fresh credentials.
+    pub ice_servers: Vec<IceServer>,
 }
 
 /// The bounds a hub keeps, as told to its clients.
@@ -185,6 +226,22 @@ pub struct CallDiscard {
 pub struct CallTaken {
     /// The call.
     pub call: CallId,
+}
+
+/// `call.away`, `call.back`: the other side's connection is lost, or is there again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallLink {
+    /// The call.
+    pub call: CallId,
+}
+
+/// `call.rejoin`: a confirmed call that a hub has forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRejoin {
+    /// The call.
+    pub call: CallId,
+    /// The other side, as the call's request names it.
+    pub peer: Name,
 }
 
 /// Why a call ends.

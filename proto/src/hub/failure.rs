@@ -87,6 +87,8 @@ pub enum ErrorCode {
     RateLimited,
     /// A table is full: calls or devices of the account, or of the hub.
     Limit,
+    /// The session cannot be resumed: say hello without it.
+    ResumeLost,
     /// A code of a later protocol.
     Other(String),
 }
@@ -111,6 +113,7 @@ impl ErrorCode {
             Self::NotOffered => "not_offered",
             Self::RateLimited => "rate_limited",
             Self::Limit => "limit",
+            Self::ResumeLost => "resume_lost",
             Self::Other(code) => code,
         }
     }
@@ -134,6 +137,7 @@ impl From<String> for ErrorCode {
             "not_offered" => Self::NotOffered,
             "rate_limited" => Self::RateLimited,
             "limit" => Self::Limit,
+            "resume_lost" => Self::ResumeLost,
             _ => Self::Other(text.chars().take(32).collect()),
         }
     }

@@ -4,8 +4,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    CallAccept, CallConfirm, CallDiscard, CallId, CallReceived, CallRequest, CallSignal, CallTaken, Failure, Hello,
-    MAX_FRAME, MAX_ID, MessageError, Rejected, Welcome,
+    CallAccept, CallConfirm, CallDiscard, CallId, CallLink, CallReceived, CallRejoin, CallRequest, CallSignal,
+    CallTaken, Failure, Hello, IceServers, MAX_FRAME, MAX_ID, MessageError, Rejected, Welcome,
 };
 
 /// One request of a client.
@@ -34,6 +34,10 @@ pub enum Request {
     CallSignal(CallSignal),
     /// Ends a call.
     CallDiscard(CallDiscard),
+    /// Protocol 2: takes up a confirmed call that the hub has forgotten.
+    CallRejoin(CallRejoin),
+    /// Protocol 2: asks for fresh relay credentials.
+    IceServers,
     /// Nothing but an answer.
     Ping,
     /// A verb of the protocol that no hub offers yet.
@@ -66,7 +70,12 @@ pub enum ServerFrame {
         outcome: Result<Reply, Failure>,
     },
     /// Something another party did.
-    Event(Event),
+    Event {
+        /// What.
+        event: Event,
+        /// Protocol 2: its number in the session, from 1.
+        seq: Option<u64>,
+    },
 }
 
 /// What a request yields when it succeeds.
@@ -74,6 +83,8 @@ pub enum ServerFrame {
 pub enum Reply {
     /// To a hello.
     Welcome(Box<Welcome>),
+    /// To `ice.servers`.
+    IceServers(IceServers),
     /// To everything else: an empty object.
     Done,
 }
@@ -95,6 +106,10 @@ pub enum Event {
     CallDiscard(CallDiscard),
     /// Another device of the same account took the call.
     CallTaken(CallTaken),
+    /// Protocol 2: the other side's connection is lost; media decides.
+    CallAway(CallLink),
+    /// Protocol 2: it is there again.
+    CallBack(CallLink),
 }
 
 /// The members every frame is recognised by.
@@ -113,6 +128,8 @@ struct AnswerEnvelope {
     answer: Option<Option<u64>>,
     #[serde(default)]
     verb: Option<String>,
+    #[serde(default)]
+    seq: Option<u64>,
     #[serde(default)]
     result: Option<serde_json::Value>,
     #[serde(default)]
@@ -170,6 +187,8 @@ impl ClientFrame {
             Request::CallConfirm(body) => print(id, "call.confirm", body),
             Request::CallSignal(body) => print(id, "call.signal", body),
             Request::CallDiscard(body) => print(id, "call.discard", body),
+            Request::CallRejoin(body) => print(id, "call.rejoin", body),
+            Request::IceServers => print(id, "ice.servers", &Nothing {}),
             Request::Ping => print(id, "ping", &Nothing {}),
             Request::Later(later) => print(id, later.verb(), &Nothing {}),
         }
@@ -186,6 +205,8 @@ impl Request {
             "call.confirm" => Self::CallConfirm(body("call.confirm", text)?),
             "call.signal" => Self::CallSignal(body("call.signal", text)?),
             "call.discard" => Self::CallDiscard(body("call.discard", text)?),
+            "call.rejoin" => Self::CallRejoin(body("call.rejoin", text)?),
+            "ice.servers" => Self::IceServers,
             "ping" => Self::Ping,
             "presence" => Self::Later(Later::Presence),
             "contacts" => Self::Later(Later::Contacts),
@@ -228,7 +249,10 @@ impl ServerFrame {
                 };
                 Ok(Self::Answer { id, outcome })
             }
-            (None, Some(verb)) => Event::parse(&verb, text).map(Self::Event),
+            (None, Some(verb)) => Ok(Self::Event {
+                event: Event::parse(&verb, text)?,
+                seq: envelope.seq,
+            }),
             (Some(_), Some(_)) | (None, None) => Err(MessageError::NotAFrame),
         }
     }
@@ -239,24 +263,26 @@ impl ServerFrame {
         match self {
             Self::Answer { id, outcome } => {
                 let (result, error) = match outcome {
-                    Ok(Reply::Welcome(welcome)) => (Some(Ok(&**welcome)), None),
-                    Ok(Reply::Done) => (Some(Err(Nothing {})), None),
+                    Ok(reply) => (Some(Printed(reply)), None),
                     Err(failure) => (None, Some(failure)),
                 };
-                let result = result.map(Printed);
                 text_of(&AnswerOut {
                     answer: *id,
                     result,
                     error,
                 })
             }
-            Self::Event(event) => event.to_text(),
+            Self::Event { event, seq } => event.to_text(*seq),
         }
     }
 }
 
 impl Reply {
     fn parse(result: serde_json::Value) -> Result<Self, MessageError> {
+        if let Some(servers) = result.get("ice_servers").filter(|_| result.get("account").is_none()) {
+            let ice_servers = serde_json::from_value(servers.clone()).map_err(|_| MessageError::NotAFrame)?;
+            return Ok(Self::IceServers(IceServers { ice_servers }));
+        }
         if result.get("account").is_none() {
             return if result.is_object() {
                 Ok(Self::Done)
@@ -294,6 +320,8 @@ impl Event {
             "call.signal" => Self::CallSignal(body("call.signal", text)?),
             "call.discard" => Self::CallDiscard(body("call.discard", text)?),
             "call.taken" => Self::CallTaken(body("call.taken", text)?),
+            "call.away" => Self::CallAway(body("call.away", text)?),
+            "call.back" => Self::CallBack(body("call.back", text)?),
             _ => return Err(MessageError::UnknownVerb),
         })
     }
@@ -309,18 +337,29 @@ impl Event {
             Self::CallSignal(body) => body.call,
             Self::CallDiscard(body) => body.call,
             Self::CallTaken(body) => body.call,
+            Self::CallAway(body) | Self::CallBack(body) => body.call,
         }
     }
 
-    fn to_text(&self) -> String {
+    fn to_text(&self, seq: Option<u64>) -> String {
+        fn text<B: Serialize>(seq: Option<u64>, verb: &'static str, body: &B) -> String {
+            text_of(&VerbOut {
+                id: None,
+                seq,
+                verb,
+                body,
+            })
+        }
         match self {
-            Self::CallRequest(body) => print(None, "call.request", body),
-            Self::CallReceived(body) => print(None, "call.received", body),
-            Self::CallAccept(body) => print(None, "call.accept", body),
-            Self::CallConfirm(body) => print(None, "call.confirm", body),
-            Self::CallSignal(body) => print(None, "call.signal", body),
-            Self::CallDiscard(body) => print(None, "call.discard", body),
-            Self::CallTaken(body) => print(None, "call.taken", body),
+            Self::CallRequest(body) => text(seq, "call.request", body),
+            Self::CallReceived(body) => text(seq, "call.received", body),
+            Self::CallAccept(body) => text(seq, "call.accept", body),
+            Self::CallConfirm(body) => text(seq, "call.confirm", body),
+            Self::CallSignal(body) => text(seq, "call.signal", body),
+            Self::CallDiscard(body) => text(seq, "call.discard", body),
+            Self::CallTaken(body) => text(seq, "call.taken", body),
+            Self::CallAway(body) => text(seq, "call.away", body),
+            Self::CallBack(body) => text(seq, "call.back", body),
         }
     }
 }
@@ -333,6 +372,8 @@ struct Nothing {}
 struct VerbOut<'a, B: Serialize> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
     verb: &'static str,
     #[serde(flatten)]
     body: &'a B,
@@ -347,19 +388,25 @@ struct AnswerOut<'a> {
     error: Option<&'a Failure>,
 }
 
-struct Printed<'a>(Result<&'a Welcome, Nothing>);
+struct Printed<'a>(&'a Reply);
 
 impl Serialize for Printed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.0 {
-            Ok(welcome) => welcome.serialize(serializer),
-            Err(nothing) => nothing.serialize(serializer),
+        match self.0 {
+            Reply::Welcome(welcome) => welcome.serialize(serializer),
+            Reply::IceServers(servers) => servers.serialize(serializer),
+            Reply::Done => Nothing {}.serialize(serializer),
         }
     }
 }
 
 fn print<B: Serialize>(id: Option<u64>, verb: &'static str, body: &B) -> String {
-    text_of(&VerbOut { id, verb, body })
+    text_of(&VerbOut {
+        id,
+        seq: None,
+        verb,
+        body,
+    })
 }
 
 fn text_of<T: Serialize>(value: &T) -> String {

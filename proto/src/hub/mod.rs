@@ -12,15 +12,17 @@ mod body;
 mod failure;
 mod message;
 mod name;
+mod session;
 
-pub use blob::{CallId, Commitment, Packet, PublicValue, Token};
+pub use blob::{CallId, Commitment, Packet, PublicValue, SessionId, Token};
 pub use body::{
-    CallAccept, CallConfirm, CallDiscard, CallReceived, CallRequest, CallSignal, CallTaken, DiscardReason, Hello,
-    IceServer, OfferedExchange, ProtocolRange, Welcome, WireLimits,
+    CallAccept, CallConfirm, CallDiscard, CallLink, CallReceived, CallRejoin, CallRequest, CallSignal, CallTaken,
+    DiscardReason, Hello, IceServer, IceServers, OfferedExchange, ProtocolRange, Resume, Welcome, WireLimits,
 };
 pub use failure::{ErrorCode, Failure, MessageError, Rejected};
 pub use message::{ClientFrame, Event, Later, Reply, Request, ServerFrame};
 pub use name::{ClientName, ExchangeName, Name, NameError, Version};
+pub use session::{ClientSession, Heard};
 
 /// Largest text frame either side accepts, in bytes.
 pub const MAX_FRAME: usize = 256 * 1024;
@@ -37,7 +39,7 @@ pub const MAX_PUBLIC: usize = 256;
 /// Largest request id: the largest integer that every JSON reader keeps exactly.
 pub const MAX_ID: u64 = (1 << 53) - 1;
 /// The protocol versions this code speaks.
-pub const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 1 };
+pub const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 2 };
 
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,8 @@ fn requests() -> Vec<Request> {
             protocol: PROTOCOL,
             client: ClientName::new("test 1").unwrap(),
             token: Token::generate(&mut rng),
+            resume: None,
+            receives: true,
         }),
         Request::CallRequest(request()),
         Request::CallReceived(CallReceived { call: call() }),
@@ -57,6 +59,22 @@ fn requests() -> Vec<Request> {
             duration: 12,
             lost: false,
         }),
+        Request::Hello(Hello {
+            protocol: PROTOCOL,
+            client: ClientName::new("test 2").unwrap(),
+            token: Token::generate(&mut rng),
+            resume: Some(Resume {
+                session: SessionId([9; 16]),
+                secret: Token::generate(&mut rng),
+                last_seq: 7,
+            }),
+            receives: false,
+        }),
+        Request::CallRejoin(CallRejoin {
+            call: call(),
+            peer: Name::new("100@gw").unwrap(),
+        }),
+        Request::IceServers,
         Request::Ping,
         Request::Later(Later::Presence),
         Request::Later(Later::Contacts),
@@ -84,6 +102,9 @@ fn server_frames() -> Vec<ServerFrame> {
             credential: Some("c".into()),
         }],
         time: 1_790_000_000,
+        session: Some(SessionId([8; 16])),
+        resume_secret: Some(Token::generate(&mut ChaCha8Rng::seed_from_u64(8))),
+        resumed: true,
     };
     let mut request = request();
     request.from = Some(Name::new("anna").unwrap());
@@ -105,13 +126,37 @@ fn server_frames() -> Vec<ServerFrame> {
             id: None,
             outcome: Err(failure),
         },
-        ServerFrame::Event(Event::CallRequest(request)),
-        ServerFrame::Event(Event::CallTaken(CallTaken { call: call() })),
-        ServerFrame::Event(Event::CallReceived(CallReceived { call: call() })),
-        ServerFrame::Event(Event::CallSignal(CallSignal {
-            call: call(),
-            packet: Packet::new(vec![9]).unwrap(),
-        })),
+        ServerFrame::Event {
+            event: Event::CallRequest(request),
+            seq: None,
+        },
+        ServerFrame::Event {
+            event: Event::CallTaken(CallTaken { call: call() }),
+            seq: None,
+        },
+        ServerFrame::Event {
+            event: Event::CallReceived(CallReceived { call: call() }),
+            seq: None,
+        },
+        ServerFrame::Event {
+            event: Event::CallSignal(CallSignal {
+                call: call(),
+                packet: Packet::new(vec![9]).unwrap(),
+            }),
+            seq: Some(1),
+        },
+        ServerFrame::Event {
+            event: Event::CallAway(CallLink { call: call() }),
+            seq: Some(2),
+        },
+        ServerFrame::Event {
+            event: Event::CallBack(CallLink { call: call() }),
+            seq: Some(MAX_ID),
+        },
+        ServerFrame::Answer {
+            id: Some(3),
+            outcome: Ok(Reply::IceServers(IceServers { ice_servers: vec![] })),
+        },
     ]
 }
 
@@ -158,7 +203,11 @@ fn the_text_is_as_documented() {
         duration: 0,
         lost: false,
     };
-    let text = ServerFrame::Event(Event::CallDiscard(discard)).to_text();
+    let text = ServerFrame::Event {
+        event: Event::CallDiscard(discard),
+        seq: None,
+    }
+    .to_text();
     assert_eq!(
         text,
         format!(r#"{{"verb":"call.discard","call":"{CALL}","reason":"busy","duration":0}}"#)

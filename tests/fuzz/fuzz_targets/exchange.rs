@@ -20,17 +20,15 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use login::{Heard, LOCAL, Source, source};
-use quartet::call::{
-    Action, CallKey, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs,
-};
+use quartet::call::{Action, CallKey, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
 use quartet::cdr::Cause;
 use quartet::config::{PasswordHash, Settings, load_texts};
 use quartet::exchange::{BoxRng, Change, Exchange, Here, Job, JobResult, Parts};
 use quartet::hub::{ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
+use quartet::io::compute;
 use quartet::ivr::prompts::Prompts;
 use quartet::ivr::recording::OPUS_RATE;
 use quartet::media::{Bind, LegKey, MediaCommand, MediaEvent, MediaFault, PlayKey, Report};
-use quartet::io::compute;
 use quartet::networks::hub::{self, Adapter};
 use quartet::networks::{Network, NetworkCall, NetworkEvent, NetworkId};
 use quartet::plugins::Registry;
@@ -61,7 +59,10 @@ fn settings() -> Arc<Settings> {
         let phones = [("100", "confirm"), ("101", "announce")].map(|(user, verify)| {
             let hash = PasswordHash::of(user, login::REALM, login::PASSWORD, user == "101");
             let line = hash.to_line();
-            format!("[[phone]]\nuser = \"{user}\"\n{}\nverify = \"{verify}\"\nmax_contacts = 2\n", *line)
+            format!(
+                "[[phone]]\nuser = \"{user}\"\n{}\nverify = \"{verify}\"\nmax_contacts = 2\n",
+                *line
+            )
         });
         let loaded = load_texts(Path::new("conf"), [CONF, &phones.concat(), ROUTES], &[]).expect("good files");
         Arc::new(loaded.settings)
@@ -72,7 +73,9 @@ fn settings() -> Arc<Settings> {
 /// Decodes recordings to as much silence.
 fn silence(packet: &[u8], _: &mut [i16]) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
     let samples = codec_opus::Opus::PACKET_SAMPLES.expect("Opus has it");
-    samples(packet, OPUS_RATE).map(|count| count as usize).map_err(|error| format!("{error:?}").into())
+    samples(packet, OPUS_RATE)
+        .map(|count| count as usize)
+        .map_err(|error| format!("{error:?}").into())
 }
 
 /// A user of the hub: the same leg as the gateway's, and media that is always up.
@@ -83,10 +86,22 @@ struct User {
 
 impl User {
     fn leg_config(&self, registry: &Registry) -> E2eeLegConfig {
-        let bind = Bind { addresses: vec![source(b'3').address.ip()], components: 1, outer: Vec::new() };
+        let bind = Bind {
+            addresses: vec![source(b'3').address.ip()],
+            components: 1,
+            outer: Vec::new(),
+        };
         let (network, terms) = (NetworkId::new(hub::NAME), self.adapter.terms());
         let codecs = e2ee_codecs(registry);
-        E2eeLegConfig { key: LegKey(1), network, terms, bind, codecs, ssrc: 7, same_worker_as: None }
+        E2eeLegConfig {
+            key: LegKey(1),
+            network,
+            terms,
+            bind,
+            codecs,
+            ssrc: 7,
+            same_worker_as: None,
+        }
     }
 
     /// Carries out what the leg wants, until it is quiet.
@@ -99,8 +114,11 @@ impl User {
                     }
                     continue;
                 };
-                self.leg =
-                    Some(E2eeLeg::answer(self.leg_config(registry), incoming, Box::new(ChaCha8Rng::seed_from_u64(3))));
+                self.leg = Some(E2eeLeg::answer(
+                    self.leg_config(registry),
+                    incoming,
+                    Box::new(ChaCha8Rng::seed_from_u64(3)),
+                ));
                 continue;
             }
             let Some(leg) = &mut self.leg else { return };
@@ -108,7 +126,13 @@ impl User {
                 Some(Action::Network(_, command)) => self.adapter.handle_command(now, command),
                 Some(Action::Compute(_, job)) => leg.handle_job(now, job.run()),
                 Some(Action::Media(MediaCommand::Open { leg: key, .. })) => {
-                    leg.handle_media(now, MediaEvent::Local { leg: key, lines: LINES.to_owned() });
+                    leg.handle_media(
+                        now,
+                        MediaEvent::Local {
+                            leg: key,
+                            lines: LINES.to_owned(),
+                        },
+                    );
                     leg.handle_media(now, MediaEvent::Connected { leg: key });
                 }
                 Some(_) => {}
@@ -151,8 +175,10 @@ struct World {
 impl World {
     fn new() -> Self {
         let now = Instant::now();
-        let registry =
-            Arc::new(Registry::from_static(&[("quartet_plugin_codec_opus", &codec_opus::quartet_plugin_codec_opus)]));
+        let registry = Arc::new(Registry::from_static(&[(
+            "quartet_plugin_codec_opus",
+            &codec_opus::quartet_plugin_codec_opus,
+        )]));
         let mut seed = 0;
         let rng = move || -> BoxRng {
             seed += 1;
@@ -164,14 +190,21 @@ impl World {
             registry: Arc::clone(&registry),
             networks: [(hub_id(), Box::new(Adapter::new(name("gw"))) as Box<dyn Network>)].into(),
             sip: vec![(Protocol::Udp, LOCAL)],
-            here: Here { addresses: vec![LOCAL.ip()], ..Here::default() },
+            here: Here {
+                addresses: vec![LOCAL.ip()],
+                ..Here::default()
+            },
             rng: Box::new(rng),
         });
         let directory = Directory::default();
         directory.insert(name("anna"), Token::from_text(TOKEN).expect("a valid token").hash());
-        let config =
-            RendezvousConfig { gateway: name("gw"), limits: Limits::default(), ice_servers: vec![], epoch: (now, 0) };
-        let mut rendezvous = Rendezvous::new(config, Arc::new(directory));
+        let config = RendezvousConfig {
+            gateway: name("gw"),
+            limits: Limits::default(),
+            ice_servers: vec![],
+            epoch: (now, 0),
+        };
+        let mut rendezvous = Rendezvous::new(config, Arc::new(directory), Box::new(ChaCha8Rng::seed_from_u64(3)));
         rendezvous.connect_local(GATEWAY);
         rendezvous.connect(now, USER, source(b'3').address);
         let hello =
@@ -182,7 +215,10 @@ impl World {
             now,
             exchange,
             rendezvous,
-            user: User { adapter: Adapter::new(name("anna")), leg: None },
+            user: User {
+                adapter: Adapter::new(name("anna")),
+                leg: None,
+            },
             registry,
             heard: Heard::default(),
             call: String::new(),
@@ -204,7 +240,8 @@ impl World {
         while std::mem::take(&mut work) {
             self.user.settle(self.now, &self.registry);
             while let Some(frame) = self.user.adapter.poll_frame() {
-                self.rendezvous.handle_input(self.now, USER, str::from_utf8(&frame).expect("text"));
+                self.rendezvous
+                    .handle_input(self.now, USER, str::from_utf8(&frame).expect("text"));
             }
             while let Some((_, frame)) = self.exchange.poll_frame() {
                 let text = str::from_utf8(&frame).expect("text");
@@ -238,8 +275,14 @@ impl World {
         while let Some(change) = self.exchange.poll_change() {
             self.on_change(change);
         }
-        assert!(self.exchange.poll_timeout().is_none_or(|at| at > self.now), "something stays due");
-        assert!(self.exchange.call_count() <= settings().limits.calls as usize, "more calls than the limit");
+        assert!(
+            self.exchange.poll_timeout().is_none_or(|at| at > self.now),
+            "something stays due"
+        );
+        assert!(
+            self.exchange.call_count() <= settings().limits.calls as usize,
+            "more calls than the limit"
+        );
     }
 
     fn hear_frame(&mut self, text: &str) {
@@ -306,14 +349,20 @@ impl World {
                 self.rng.fill_bytes(&mut id);
                 let to = if letter == b'g' { "gw" } else { "100@gw" };
                 let (from, to) = ("anna".to_owned(), to.to_owned());
-                let outgoing = E2eeOutgoing { call: NetworkCall(id), from, to };
+                let outgoing = E2eeOutgoing {
+                    call: NetworkCall(id),
+                    from,
+                    to,
+                };
                 let rng = Box::new(ChaCha8Rng::seed_from_u64(4));
                 self.user.leg = Some(E2eeLeg::call(self.user.leg_config(&self.registry), outgoing, rng));
             }
             b'x' => self.rendezvous.disconnect(now, USER),
             _ => {
                 let command = match letter {
-                    b't' => LegCommand::Connect { same_worker_as: LegKey(1) },
+                    b't' => LegCommand::Connect {
+                        same_worker_as: LegKey(1),
+                    },
                     _ => LegCommand::End(Cause::Answered),
                 };
                 if let Some(leg) = &mut self.user.leg {
@@ -326,18 +375,41 @@ impl World {
 
     fn media(&mut self, letter: u8, digit: u8, value: u8) {
         let back = usize::from(digit.saturating_sub(b'0'));
-        let Some(at) = self.legs.len().checked_sub(1 + back) else { return };
+        let Some(at) = self.legs.len().checked_sub(1 + back) else {
+            return;
+        };
         let leg = self.legs[at];
         let event = match letter {
-            b'l' => MediaEvent::Local { leg, lines: LINES.to_owned() },
+            b'l' => MediaEvent::Local {
+                leg,
+                lines: LINES.to_owned(),
+            },
             b'c' => MediaEvent::Connected { leg },
-            b'f' => MediaEvent::Failed { leg, fault: MediaFault::Ice },
-            b's' => MediaEvent::Failed { leg, fault: MediaFault::Closed },
-            b'p' => MediaEvent::Played { leg, play: self.plays.get(&leg).copied().unwrap_or(PlayKey(0)) },
-            b'k' => MediaEvent::Dtmf { leg, digit: char::from(value) },
+            b'f' => MediaEvent::Failed {
+                leg,
+                fault: MediaFault::Ice,
+            },
+            b's' => MediaEvent::Failed {
+                leg,
+                fault: MediaFault::Closed,
+            },
+            b'p' => MediaEvent::Played {
+                leg,
+                play: self.plays.get(&leg).copied().unwrap_or(PlayKey(0)),
+            },
+            b'k' => MediaEvent::Dtmf {
+                leg,
+                digit: char::from(value),
+            },
             b'r' => {
                 let silent = Duration::from_secs(value.into());
-                MediaEvent::Report { leg, report: Report { silent, ..Report::default() } }
+                MediaEvent::Report {
+                    leg,
+                    report: Report {
+                        silent,
+                        ..Report::default()
+                    },
+                }
             }
             // A leg is gone only once it was to be closed.
             _ if self.closed.contains(&leg) => MediaEvent::Closed { leg },
@@ -368,9 +440,17 @@ impl World {
         let mut left = length;
         loop {
             let user = self.user.leg.as_ref().and_then(E2eeLeg::poll_timeout);
-            let timers =
-                [self.exchange.poll_timeout(), self.rendezvous.poll_timeout(), self.user.adapter.poll_timeout(), user];
-            let due = timers.into_iter().flatten().min().map(|at| at.saturating_duration_since(self.now));
+            let timers = [
+                self.exchange.poll_timeout(),
+                self.rendezvous.poll_timeout(),
+                self.user.adapter.poll_timeout(),
+                user,
+            ];
+            let due = timers
+                .into_iter()
+                .flatten()
+                .min()
+                .map(|at| at.saturating_duration_since(self.now));
             let step = due.unwrap_or(left).min(left);
             (self.now, left) = (self.now + step, left - step);
             if due.is_none_or(|due| due > step) {
@@ -390,7 +470,9 @@ impl World {
         match record {
             [digit @ b'0'..=b'3', datagram @ ..] => self.phone(source(*digit), datagram),
             [b'h', frame @ ..] => {
-                let frame = String::from_utf8_lossy(frame).replace("$C", &self.call).replace("$I", &self.request);
+                let frame = String::from_utf8_lossy(frame)
+                    .replace("$C", &self.call)
+                    .replace("$I", &self.request);
                 self.exchange.handle_frame(self.now, &hub_id(), frame.as_bytes());
                 self.drain();
             }
@@ -414,12 +496,24 @@ fuzz_target!(|data: &[u8]| {
     }
     world.exchange.stop(world.now);
     world.drain();
-    assert!(world.legs.iter().all(|leg| world.closed.contains(leg)), "a media leg stays open");
+    assert!(
+        world.legs.iter().all(|leg| world.closed.contains(leg)),
+        "a media leg stays open"
+    );
     // What has been said is summed up after a minute; a registration lives up to two hours.
     world.pass(Duration::from_secs(600));
-    assert!(world.exchange.is_idle() && world.exchange.transaction_count() == 0, "something stayed");
+    assert!(
+        world.exchange.is_idle() && world.exchange.transaction_count() == 0,
+        "something stayed"
+    );
     assert_eq!(world.exchange.network_calls(), 0, "a call stayed on the hub");
-    assert!(world.running.iter().all(|call| world.ended.contains(&call.to_string())), "a call without a record");
+    assert!(
+        world.running.iter().all(|call| world.ended.contains(&call.to_string())),
+        "a call without a record"
+    );
     world.pass(Duration::from_secs(7_200));
-    assert_eq!((world.exchange.phones(world.now), world.exchange.poll_timeout()), (vec![], None));
+    assert_eq!(
+        (world.exchange.phones(world.now), world.exchange.poll_timeout()),
+        (vec![], None)
+    );
 });

@@ -186,7 +186,7 @@ impl World {
             ice_servers: vec![],
             epoch: (now, 0),
         };
-        let mut rendezvous = Rendezvous::new(config, Arc::new(directory));
+        let mut rendezvous = Rendezvous::new(config, Arc::new(directory), seeded(3));
         rendezvous.connect_local(OURS);
         let phones = [("100", "192.0.2.7:5060"), ("101", "192.0.2.8:5060")];
         let phones = phones.map(|(user, at)| Phone::new(user, at.parse().unwrap()));

@@ -1,28 +1,40 @@
-//! The first thing that a connection says: whose it is.
+//! The first thing that a connection says: whose it is, and with which session it goes on.
 
 use std::time::Instant;
 
 use quartet_proto::hub::{
-    ErrorCode, Failure, Hello, MAX_FRAME, MAX_SIGNAL, Name, PROTOCOL, Reply, Welcome, WireLimits,
+    ErrorCode, Event, Failure, Hello, MAX_FRAME, MAX_SIGNAL, Name, PROTOCOL, Reply, Resume, SessionId, Token, Welcome,
+    WireLimits,
 };
+use quartet_proto::rate::RateLimiter;
 
 use super::requests::limited;
-use super::{CloseReason, ConnKey, Rendezvous, State, log_failed_login};
+use super::session::{Kept, Session};
+use super::{CloseReason, ConnKey, Rendezvous, SessionKey, State, log_failed_login};
+use crate::hub::Account;
 
 impl Rendezvous {
     pub(super) fn hello(&mut self, now: Instant, conn: ConnKey, id: Option<u64>, hello: &Hello) {
         match self.welcome(now, conn, hello) {
-            Ok(welcome) => self.answer(conn, id, Ok(Reply::Welcome(Box::new(welcome)))),
+            Ok((welcome, missed)) => {
+                self.answer(conn, id, Ok(Reply::Welcome(Box::new(welcome))));
+                self.transmits.extend(missed.into_iter().map(|text| (conn, text)));
+            }
             Err(failure) => {
+                // Who cannot go on begins anew, on the same connection.
+                let is_final = failure.code != ErrorCode::ResumeLost;
                 self.answer(conn, id, Err(failure));
-                self.close(now, conn, CloseReason::Refused);
+                if is_final {
+                    self.close(now, conn, CloseReason::Refused);
+                }
             }
         }
     }
 
-    fn welcome(&mut self, now: Instant, conn: ConnKey, hello: &Hello) -> Result<Welcome, Failure> {
+    /// The welcome, and the events that a resumed session has missed.
+    fn welcome(&mut self, now: Instant, conn: ConnKey, hello: &Hello) -> Result<(Welcome, Vec<String>), Failure> {
         let limits = self.config.limits;
-        let source = self.sessions.get(&conn).and_then(|session| session.source);
+        let source = self.conns.get(&conn).and_then(|conn| conn.source);
         let Some(protocol) = PROTOCOL.common(hello.protocol) else {
             let message = format!("this hub speaks protocol {} to {}", PROTOCOL.min, PROTOCOL.max);
             return Err(Failure::new(ErrorCode::Protocol, message));
@@ -43,29 +55,127 @@ impl Rendezvous {
             return Err(Failure::new(ErrorCode::Unauthorized, "this token is not known"));
         };
         self.prune_owners();
-        let greeted = self.sessions() - self.hello_deadlines.len();
-        let Some(session) = self.sessions.get_mut(&conn) else {
-            return Err(Failure::new(ErrorCode::Order, "the connection is gone"));
-        };
-        let is_full = greeted >= limits.sessions || source.is_some_and(|source| self.sources.is_full(source, &limits));
-        if is_full {
+        if source.is_some_and(|source| self.sources.is_full(source, &limits)) {
             return Err(Failure::new(ErrorCode::Limit, "the hub has too many connections"));
         }
-        let owner = self.owners.entry(account.user.clone()).or_default();
-        if owner.devices.len() >= limits.devices_per_account {
-            return Err(Failure::new(ErrorCode::Limit, "this account has too many connections"));
-        }
-        owner.devices.insert(conn);
-        if let State::Pending { deadline } = session.state {
-            self.hello_deadlines.remove(&(deadline, conn));
-        }
-        if let Some(source) = source {
-            self.sources.greeted(source);
-        }
         let user = account.user.clone();
-        session.state = State::Ready(account);
-        tracing::debug!(?conn, client = hello.client.as_str(), "connected to the hub");
-        Ok(self.describe(now, protocol, user))
+        let resume = hello.resume.as_ref().filter(|_| protocol >= 2);
+        let (session, secret, missed) = if let Some(resume) = resume {
+            let session = self.resume(now, &account, resume)?;
+            let entry = self.sessions.get_mut(&session);
+            let missed = entry
+                .as_ref()
+                .and_then(|entry| entry.kept.as_ref()?.since(resume.last_seq));
+            // What was kept is not enough: the session is of no use any more.
+            let (Some(entry), Some(missed)) = (entry, missed) else {
+                self.end_session(session);
+                return Err(resume_lost());
+            };
+            entry.receives = hello.receives;
+            (session, Token::generate(&mut *self.rng), missed)
+        } else {
+            self.make_room(&account)?;
+            let session = SessionKey(conn.0);
+            let secret = Token::generate(&mut *self.rng);
+            let mut id = SessionId([0; 16]);
+            self.rng.fill_bytes(&mut id.0);
+            let kept = (protocol >= 2).then(|| Kept::new(id, &secret));
+            if kept.is_some() {
+                self.resumable.insert(id, session);
+            }
+            let owner = self.owners.entry(user.clone()).or_default();
+            owner.devices.insert(session);
+            let entry = Session {
+                account,
+                is_local: false,
+                protocol,
+                receives: hello.receives,
+                conn: None,
+                signals: RateLimiter::default(),
+                kept,
+            };
+            self.sessions.insert(session, entry);
+            (session, secret, Vec::new())
+        };
+        self.attach(now, conn, session);
+        tracing::debug!(
+            ?conn,
+            ?session,
+            client = hello.client.as_str(),
+            resumed = resume.is_some(),
+            "connected to the hub"
+        );
+        let mut welcome = self.describe(now, protocol, user);
+        welcome.resumed = resume.is_some();
+        if let Some(kept) = self.sessions.get_mut(&session).and_then(|entry| entry.kept.as_mut()) {
+            if resume.is_some() {
+                kept.rotate(&secret);
+            }
+            (welcome.session, welcome.resume_secret) = (Some(kept.id), Some(secret));
+        }
+        Ok((welcome, missed))
+    }
+
+    /// The session that is resumed; neither the token nor the secret alone does it.
+    fn resume(&mut self, now: Instant, account: &Account, resume: &Resume) -> Result<SessionKey, Failure> {
+        let session = self.resumable.get(&resume.session).copied();
+        let fits = |session: &SessionKey| {
+            let entry = self.sessions.get(session);
+            let entry = entry.filter(|entry| entry.account.user == account.user);
+            entry.is_some_and(|entry| entry.kept.as_ref().is_some_and(|kept| kept.fits(&resume.secret)))
+        };
+        let session = session.filter(fits).ok_or_else(resume_lost)?;
+        // The older connection is of no use any more, be it dead or stolen.
+        if let Some(old) = self.sessions.get_mut(&session).and_then(|entry| entry.conn.take()) {
+            self.close(now, old, CloseReason::Resumed);
+        }
+        Ok(session)
+    }
+
+    fn attach(&mut self, _now: Instant, conn: ConnKey, session: SessionKey) {
+        if let Some(entry) = self.conns.get_mut(&conn) {
+            if let State::Pending { deadline } = entry.state {
+                self.hello_deadlines.remove(&(deadline, conn));
+            }
+            entry.state = State::Ready(session);
+            if let Some(source) = entry.source {
+                self.sources.greeted(source);
+            }
+        }
+        let Some(entry) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        entry.conn = Some(conn);
+        let Some(kept) = &mut entry.kept else { return };
+        if let Some(due) = kept.due.take() {
+            self.lost.remove(&(due, session));
+        }
+        kept.lost_at = None;
+        if std::mem::take(&mut kept.is_away) {
+            self.tell_link(session, Event::CallBack);
+        }
+    }
+
+    /// Makes room for one more session: those that wait to be resumed give way, the account's own and the longest lost first.
+    fn make_room(&mut self, account: &Account) -> Result<(), Failure> {
+        let limits = self.config.limits;
+        let lost_at = |session: &SessionKey| Some((self.sessions.get(session)?.kept.as_ref()?.lost_at?, *session));
+        let devices = self.owners.get(&account.user).map(|owner| &owner.devices);
+        if devices.is_some_and(|devices| devices.len() >= limits.devices_per_account) {
+            let Some((_, oldest)) = devices.into_iter().flatten().filter_map(lost_at).min() else {
+                return Err(Failure::new(ErrorCode::Limit, "this account has too many connections"));
+            };
+            self.end_session(oldest);
+        }
+        if self.sessions.len() - self.local >= limits.sessions {
+            let oldest = self.lost.iter().map(|(_, session)| *session);
+            let lost_at = |session: SessionKey| Some((self.sessions.get(&session)?.kept.as_ref()?.lost_at?, session));
+            let Some((_, oldest)) = oldest.filter_map(lost_at).min() else {
+                return Err(Failure::new(ErrorCode::Limit, "the hub has too many connections"));
+            };
+            self.end_session(oldest);
+        }
+        Ok(())
     }
 
     fn describe(&self, now: Instant, protocol: u32, account: Name) -> Welcome {
@@ -85,6 +195,16 @@ impl Rendezvous {
             },
             ice_servers: self.config.ice_servers.clone(),
             time: unix.saturating_add(now.saturating_duration_since(start).as_secs()),
+            session: None,
+            resume_secret: None,
+            resumed: false,
         }
     }
+}
+
+fn resume_lost() -> Failure {
+    Failure::new(
+        ErrorCode::ResumeLost,
+        "this session cannot be resumed; say hello without it",
+    )
 }

@@ -1,22 +1,29 @@
 //! The hub's server as one machine: connections, hellos and limits; [`hello`] is what comes first, [`requests`] holds what may be asked
-//! after it.
+//! after it, [`session`] what goes on when a
+//! connection does not.
 
 mod hello;
 mod requests;
+mod session;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quartet_proto::hub::{ClientFrame, ErrorCode, Failure, IceServer, MessageError, Name, Reply, Request, ServerFrame};
+use quartet_proto::hub::{
+    ClientFrame, ErrorCode, Failure, IceServer, MessageError, Name, PROTOCOL, Reply, Request, ServerFrame, SessionId,
+};
 use quartet_proto::rate::{Rate, RateLimiter, source_of};
+use rand_core::CryptoRng;
 
 use super::calls::{Calls, Relays};
 use super::limits::Sources;
 use super::{Account, Accounts, Limits};
 use crate::log::{SUMMED, Summaries};
 use requests::limited;
+use session::Session;
+pub(super) use session::SessionKey;
 
 /// One connection to the hub; drawn by the shell, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +42,8 @@ pub enum CloseReason {
     Flood,
     /// The account's tokens were taken back.
     Revoked,
+    /// Its session goes on on another connection.
+    Resumed,
 }
 
 /// What a hub needs to know.
@@ -58,7 +67,13 @@ pub struct RendezvousConfig {
 pub struct Rendezvous {
     config: RendezvousConfig,
     accounts: Arc<dyn Accounts>,
-    sessions: BTreeMap<ConnKey, Session>,
+    rng: Box<dyn CryptoRng + Send>,
+    conns: BTreeMap<ConnKey, Conn>,
+    sessions: BTreeMap<SessionKey, Session>,
+    /// Those that can be resumed.
+    resumable: BTreeMap<SessionId, SessionKey>,
+    /// When something is due for sessions without a connection.
+    lost: BTreeSet<(Instant, SessionKey)>,
     /// How many of the sessions are the gateway's own.
     local: usize,
     owners: BTreeMap<Name, Owner>,
@@ -72,25 +87,24 @@ pub struct Rendezvous {
 }
 
 #[derive(Debug)]
-struct Session {
+struct Conn {
     /// `None` for the gateway in this process, which no limit of a source or an account is for.
     source: Option<IpAddr>,
     state: State,
     bytes: RateLimiter,
-    signals: RateLimiter,
     faults: RateLimiter,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum State {
     Pending { deadline: Instant },
-    Ready(Account),
+    Ready(SessionKey),
 }
 
 /// What all connections of an account share.
 #[derive(Debug, Default)]
 struct Owner {
-    devices: BTreeSet<ConnKey>,
+    devices: BTreeSet<SessionKey>,
     requests: RateLimiter,
     calls: RateLimiter,
     /// Requests of others for it.
@@ -110,6 +124,7 @@ const FAULTS_PER_MINUTE: u32 = 100;
 impl std::fmt::Debug for Rendezvous {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rendezvous")
+            .field("conns", &self.conns.len())
             .field("sessions", &self.sessions.len())
             .finish_non_exhaustive()
     }
@@ -118,11 +133,15 @@ impl std::fmt::Debug for Rendezvous {
 impl Rendezvous {
     /// A hub without connections.
     #[must_use]
-    pub fn new(config: RendezvousConfig, accounts: Arc<dyn Accounts>) -> Self {
+    pub fn new(config: RendezvousConfig, accounts: Arc<dyn Accounts>, rng: Box<dyn CryptoRng + Send>) -> Self {
         Self {
             config,
             accounts,
+            rng,
+            conns: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            resumable: BTreeMap::new(),
+            lost: BTreeSet::new(),
             local: 0,
             owners: BTreeMap::new(),
             sources: Sources::default(),
@@ -159,13 +178,13 @@ impl Rendezvous {
         self.sources.open(now, source, &limits);
         let deadline = now + self.config.limits.hello;
         self.hello_deadlines.insert((deadline, conn));
-        self.sessions
-            .insert(conn, Session::new(Some(source), State::Pending { deadline }));
+        self.conns
+            .insert(conn, Conn::new(Some(source), State::Pending { deadline }));
     }
 
     fn oldest_pending_of(&self, source: IpAddr) -> Option<ConnKey> {
         let mut oldest_first = self.hello_deadlines.iter().map(|(_, conn)| *conn);
-        oldest_first.find(|conn| self.sessions.get(conn).and_then(|session| session.source) == Some(source))
+        oldest_first.find(|conn| self.conns.get(conn).and_then(|conn| conn.source) == Some(source))
     }
 
     /// Connects the gateway of this process. It needs no hello, may call as any of its extensions, and no limit but the
@@ -175,48 +194,33 @@ impl Rendezvous {
             user: self.config.gateway.clone(),
             extensions: true,
         };
+        let session = SessionKey(conn.0);
         self.owners
             .entry(account.user.clone())
             .or_default()
             .devices
-            .insert(conn);
-        self.sessions.insert(conn, Session::new(None, State::Ready(account)));
+            .insert(session);
+        let entry = Session {
+            account,
+            is_local: true,
+            protocol: PROTOCOL.max,
+            receives: true,
+            conn: Some(conn),
+            signals: RateLimiter::default(),
+            kept: None,
+        };
+        self.sessions.insert(session, entry);
+        self.conns.insert(conn, Conn::new(None, State::Ready(session)));
         self.local += 1;
-    }
-
-    /// A connection is gone; its calls end with `disconnect`.
-    pub fn disconnect(&mut self, now: Instant, conn: ConnKey) {
-        let Some(session) = self.sessions.remove(&conn) else {
-            return;
-        };
-        let pending = match &session.state {
-            State::Pending { deadline } => {
-                self.hello_deadlines.remove(&(*deadline, conn));
-                true
-            }
-            State::Ready(account) => {
-                if let Some(owner) = self.owners.get_mut(&account.user) {
-                    owner.devices.remove(&conn);
-                }
-                false
-            }
-        };
-        if let Some(source) = session.source {
-            self.sources.close(now, source, pending, &self.config.limits);
-        } else {
-            self.local -= 1;
-        }
-        let relays = self.calls.disconnect(conn);
-        self.relay(relays);
     }
 
     /// Takes one text frame.
     pub fn handle_input(&mut self, now: Instant, conn: ConnKey, text: &str) {
-        let Some(session) = self.sessions.get_mut(&conn) else {
+        let Some(entry) = self.conns.get_mut(&conn) else {
             return;
         };
         let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        if session.source.is_some() && session.bytes.take(now, bytes_rate(&self.config.limits), size).is_err() {
+        if entry.source.is_some() && entry.bytes.take(now, bytes_rate(&self.config.limits), size).is_err() {
             self.answer(conn, None, Err(limited(Duration::from_secs(1))));
             self.fault(now, conn);
             return;
@@ -234,7 +238,7 @@ impl Rendezvous {
             }
         };
         let id = Some(frame.id);
-        match &session.state {
+        match entry.state {
             State::Pending { .. } => match frame.request {
                 Request::Hello(hello) => self.hello(now, conn, id, &hello),
                 Request::CallRequest(_)
@@ -243,23 +247,34 @@ impl Rendezvous {
                 | Request::CallConfirm(_)
                 | Request::CallSignal(_)
                 | Request::CallDiscard(_)
+                | Request::CallRejoin(_)
+                | Request::IceServers
                 | Request::Ping
                 | Request::Later(_) => {
                     self.answer(conn, id, Err(Failure::new(ErrorCode::Unauthorized, "say hello first")));
                     self.fault(now, conn);
                 }
             },
-            State::Ready(account) => {
-                let account = account.clone();
-                let outcome = self.request(now, conn, &account, frame.request);
-                let failed = outcome.is_err();
-                match outcome {
-                    Ok(relays) => {
-                        self.answer(conn, id, Ok(Reply::Done));
-                        self.relay(relays);
+            State::Ready(session) => {
+                let Some(entry) = self.sessions.get_mut(&session) else {
+                    return;
+                };
+                let account = entry.account.clone();
+                if let Some(kept) = &mut entry.kept {
+                    kept.note_heard();
+                    // Asked again, since the connection was lost before the answer arrived: it is done once.
+                    if let Some(answer) = kept.answer(frame.id) {
+                        return self.transmits.push_back((conn, answer.to_owned()));
                     }
-                    Err(failure) => self.answer(conn, id, Err(failure)),
                 }
+                let outcome = self.request(now, session, &account, frame.request);
+                let failed = outcome.is_err();
+                let (outcome, relays) = match outcome {
+                    Ok((reply, relays)) => (Ok(reply), relays),
+                    Err(failure) => (Err(failure), Relays::new()),
+                };
+                self.answer(conn, id, outcome);
+                self.relay(relays);
                 if failed {
                     self.fault(now, conn);
                 }
@@ -275,6 +290,7 @@ impl Rendezvous {
             self.hello_deadlines.pop_first();
             self.close(now, conn, CloseReason::NoHello);
         }
+        self.end_lost(now);
         let relays = self.calls.handle_timeout(now);
         self.relay(relays);
         self.tell_summaries(now);
@@ -305,9 +321,11 @@ impl Rendezvous {
             .ok()
             .and_then(|user| self.owners.get(&user))
             .map(|owner| owner.devices.clone());
-        for conn in devices.unwrap_or_default() {
-            if self.sessions.get(&conn).is_some_and(|session| session.source.is_some()) {
-                self.close(now, conn, CloseReason::Revoked);
+        for session in devices.unwrap_or_default() {
+            match self.sessions.get(&session) {
+                Some(entry) if entry.is_local => {}
+                Some(Session { conn: Some(conn), .. }) => self.close(now, *conn, CloseReason::Revoked),
+                Some(_) | None => self.end_session(session),
             }
         }
     }
@@ -330,6 +348,7 @@ impl Rendezvous {
             .calls
             .poll_timeout()
             .into_iter()
+            .chain(self.lost.first().map(|(due, _)| *due))
             .chain(self.failed_logins.poll_timeout());
         hello.into_iter().chain(more).min()
     }
@@ -337,7 +356,7 @@ impl Rendezvous {
     /// Connections from outside.
     #[must_use]
     pub fn sessions(&self) -> usize {
-        self.sessions.len() - self.local
+        self.conns.len() - self.local
     }
 
     /// Calls in any state.
@@ -349,8 +368,8 @@ impl Rendezvous {
     /// Whether this connection's hello was accepted.
     #[must_use]
     pub fn is_greeted(&self, conn: ConnKey) -> bool {
-        let session = self.sessions.get(&conn);
-        session.is_some_and(|session| matches!(session.state, State::Ready(_)))
+        let conn = self.conns.get(&conn);
+        conn.is_some_and(|conn| matches!(conn.state, State::Ready(_)))
     }
 
     /// Whether an account has a device connected.
@@ -359,31 +378,39 @@ impl Rendezvous {
         self.owners.get(user).is_some_and(|owner| !owner.devices.is_empty())
     }
 
-    fn relay(&mut self, relays: Relays) {
-        for (conn, event) in relays {
-            self.transmits.push_back((conn, ServerFrame::Event(event).to_text()));
-        }
-    }
-
     fn answer(&mut self, conn: ConnKey, id: Option<u64>, outcome: Result<Reply, Failure>) {
-        self.transmits
-            .push_back((conn, ServerFrame::Answer { id, outcome }.to_text()));
+        let is_hello = matches!(outcome, Ok(Reply::Welcome(_)));
+        let text = ServerFrame::Answer { id, outcome }.to_text();
+        if let Some(id) = id.filter(|_| !is_hello)
+            && let Some(State::Ready(session)) = self.conns.get(&conn).map(|conn| conn.state)
+            && let Some(kept) = self.sessions.get_mut(&session).and_then(|entry| entry.kept.as_mut())
+        {
+            kept.keep_answer(id, text.clone());
+        }
+        self.transmits.push_back((conn, text));
     }
 
     /// Counts a frame that had no effect; too many close the connection.
     fn fault(&mut self, now: Instant, conn: ConnKey) {
-        let Some(session) = self.sessions.get_mut(&conn) else {
+        let Some(entry) = self.conns.get_mut(&conn) else {
             return;
         };
         let rate = Rate::new(FAULTS_PER_MINUTE, Duration::from_secs(60));
-        if session.source.is_some() && session.faults.take(now, rate, 1).is_err() {
+        if entry.source.is_some() && entry.faults.take(now, rate, 1).is_err() {
             self.close(now, conn, CloseReason::Flood);
         }
     }
 
     fn close(&mut self, now: Instant, conn: ConnKey, reason: CloseReason) {
         tracing::debug!(?conn, ?reason, "hub connection closed");
-        self.disconnect(now, conn);
+        // Who is thrown out has nothing to come back to.
+        match self.conns.get(&conn).map(|conn| conn.state) {
+            Some(State::Ready(session)) if reason != CloseReason::Resumed => {
+                self.forget_conn(now, conn);
+                self.end_session(session);
+            }
+            Some(_) | None => self.disconnect(now, conn),
+        }
         self.closes.push_back((conn, reason));
     }
 
@@ -400,7 +427,9 @@ impl Rendezvous {
     /// Entries of all tables that a connection or a call fills.
     #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
-        self.sessions.len() + self.calls.entries() + self.hello_deadlines.len()
+        let lost = self.sessions.values().filter(|entry| entry.conn.is_none()).count();
+        let sessions = lost + self.lost.len();
+        self.conns.len() + sessions + self.calls.entries() + self.hello_deadlines.len()
     }
 
     /// Source addresses remembered.
@@ -410,13 +439,12 @@ impl Rendezvous {
     }
 }
 
-impl Session {
+impl Conn {
     fn new(source: Option<IpAddr>, state: State) -> Self {
         Self {
             source,
             state,
             bytes: RateLimiter::default(),
-            signals: RateLimiter::default(),
             faults: RateLimiter::default(),
         }
     }

@@ -2,47 +2,52 @@
 
 use std::time::{Duration, Instant};
 
-use quartet_proto::hub::{CallRequest, ErrorCode, Failure, Name, Request};
+use quartet_proto::hub::{CallRequest, ErrorCode, Failure, IceServers, Name, Reply, Request};
 use quartet_proto::rate::Rate;
 
-use super::{ConnKey, Rendezvous, State};
+use super::{Rendezvous, SessionKey};
 use crate::hub::Account;
 use crate::hub::calls::Relays;
 
 impl Rendezvous {
-    /// One request of a connection that has said hello.
+    /// One request of a session: what is answered, and what others are told.
     pub(super) fn request(
         &mut self,
         now: Instant,
-        conn: ConnKey,
+        session: SessionKey,
         account: &Account,
         request: Request,
-    ) -> Result<Relays, Failure> {
-        self.pace(now, conn, account, &request)?;
+    ) -> Result<(Reply, Relays), Failure> {
+        self.pace(now, session, account, &request)?;
         let limits = self.config.limits;
         let outcome = match request {
             Request::Hello(_) => Err(ErrorCode::Order),
-            Request::CallRequest(body) => return self.call_request(now, conn, account, body),
-            Request::CallReceived(body) => self.calls.received(conn, body),
-            Request::CallAccept(body) => self.calls.accept(now, conn, body, &limits),
-            Request::CallConfirm(body) => self.calls.confirm(conn, body),
-            Request::CallSignal(body) => self.calls.signal(conn, body),
-            Request::CallDiscard(body) => self.calls.discard(conn, body),
+            Request::CallRequest(body) => {
+                let relays = self.call_request(now, session, account, body)?;
+                return Ok((Reply::Done, relays));
+            }
+            Request::CallReceived(body) => self.calls.received(session, body),
+            Request::CallAccept(body) => self.calls.accept(now, session, body, &limits),
+            Request::CallConfirm(body) => self.calls.confirm(session, body),
+            Request::CallSignal(body) => self.calls.signal(session, body),
+            Request::CallDiscard(body) => self.calls.discard(session, body),
+            Request::CallRejoin(body) => self.calls.rejoin(now, session, &account.user, &body, &limits),
+            Request::IceServers => {
+                let ice_servers = self.config.ice_servers.clone();
+                return Ok((Reply::IceServers(IceServers { ice_servers }), Relays::new()));
+            }
             Request::Ping => Ok(Relays::new()),
             Request::Later(_) => Err(ErrorCode::Unsupported),
         };
-        outcome.map_err(failure)
+        outcome.map(|relays| (Reply::Done, relays)).map_err(failure)
     }
 
     /// Keeps connections from outside to their rates.
-    fn pace(&mut self, now: Instant, conn: ConnKey, account: &Account, request: &Request) -> Result<(), Failure> {
+    fn pace(&mut self, now: Instant, session: SessionKey, account: &Account, request: &Request) -> Result<(), Failure> {
         let limits = self.config.limits;
-        let Some(session) = self.sessions.get_mut(&conn) else {
+        let Some(entry) = self.sessions.get_mut(&session).filter(|entry| !entry.is_local) else {
             return Ok(());
         };
-        if session.source.is_none() {
-            return Ok(());
-        }
         let Some(owner) = self.owners.get_mut(&account.user) else {
             return Ok(());
         };
@@ -50,7 +55,7 @@ impl Rendezvous {
         match request {
             Request::CallSignal(_) => {
                 let rate = Rate::new(limits.signals_per_second.saturating_mul(4), Duration::from_secs(4));
-                session.signals.take(now, rate, 1)
+                entry.signals.take(now, rate, 1)
             }
             Request::CallRequest(_) => {
                 let rate = Rate::new(limits.call_requests_per_minute, minute);
@@ -62,6 +67,8 @@ impl Rendezvous {
             | Request::CallReceived(_)
             | Request::CallAccept(_)
             | Request::CallConfirm(_)
+            | Request::CallRejoin(_)
+            | Request::IceServers
             | Request::Ping
             | Request::Later(_) => owner
                 .requests
@@ -73,7 +80,7 @@ impl Rendezvous {
     fn call_request(
         &mut self,
         now: Instant,
-        conn: ConnKey,
+        session: SessionKey,
         account: &Account,
         mut body: CallRequest,
     ) -> Result<Relays, Failure> {
@@ -89,36 +96,38 @@ impl Rendezvous {
         if !gateway && (body.to.extension().is_some() || !self.accounts.exists(callee.as_str())) {
             return Err(failure(ErrorCode::UnknownUser));
         }
-        let local = |conn: &ConnKey| self.sessions.get(conn).is_some_and(|session| session.source.is_none());
-        let free = |conn: &ConnKey| local(conn) || self.calls.of(*conn) < limits.calls_per_session;
-        if !free(&conn) || self.calls.len() >= limits.calls {
+        let local = |session: &SessionKey| self.sessions.get(session).is_some_and(|entry| entry.is_local);
+        let receives = |session: &SessionKey| self.sessions.get(session).is_some_and(|entry| entry.receives);
+        let free = |session: &SessionKey| local(session) || self.calls.of(*session) < limits.calls_per_session;
+        if !free(&session) || self.calls.len() >= limits.calls {
             return Err(Failure::new(ErrorCode::Limit, "too many calls"));
         }
         let devices = self.owners.get(&callee).map(|owner| &owner.devices);
-        let devices: Vec<ConnKey> = devices
+        let devices: Vec<SessionKey> = devices
             .into_iter()
             .flatten()
             .copied()
-            .filter(|device| *device != conn)
+            .filter(|device| *device != session && receives(device))
             .collect();
         if devices.is_empty() {
             return Err(failure(ErrorCode::Offline));
         }
         // One account's unanswered calls take half of a callee's places: the others reach it.
-        let is_its = |caller: &ConnKey| {
-            let state = self.sessions.get(caller).map(|session| &session.state);
-            matches!(state, Some(State::Ready(of)) if of.user == account.user)
+        let is_its = |caller: &SessionKey| {
+            let caller = self.sessions.get(caller);
+            caller.is_some_and(|caller| caller.account.user == account.user)
         };
         let share = (limits.calls_per_session / 2).max(1);
-        let has_room = |device: &ConnKey| local(&conn) || self.calls.ringing_at(*device).filter(is_its).count() < share;
-        let devices: Vec<ConnKey> = devices
+        let has_room =
+            |device: &SessionKey| local(&session) || self.calls.ringing_at(*device).filter(is_its).count() < share;
+        let devices: Vec<SessionKey> = devices
             .into_iter()
             .filter(|device| free(device) && has_room(device))
             .collect();
         if devices.is_empty() {
             return Err(Failure::new(ErrorCode::Limit, "the callee has too many calls"));
         }
-        let is_local = local(&conn);
+        let is_local = local(&session);
         let (rate, share) = (
             Rate::per_minute(limits.calls_per_minute_callee),
             Rate::half_of_per_minute(limits.calls_per_minute_callee),
@@ -138,7 +147,7 @@ impl Rendezvous {
         }
         let relays = self
             .calls
-            .request(now, conn, &devices, body, &limits)
+            .request(now, session, &devices, body, &limits)
             .map_err(failure)?;
         if let Some(owner) = owner {
             // Both were asked before.
@@ -184,6 +193,7 @@ fn failure(code: ErrorCode) -> Failure {
         | ErrorCode::Unauthorized
         | ErrorCode::Forbidden
         | ErrorCode::Limit
+        | ErrorCode::ResumeLost
         | ErrorCode::Other(_) => "refused",
     };
     Failure::new(code, message)

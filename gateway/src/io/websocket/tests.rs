@@ -547,7 +547,7 @@ async fn hello_over_a_real_socket() {
         epoch,
     };
     tokio::spawn(async move {
-        let mut hub = Rendezvous::new(config, directory);
+        let mut hub = Rendezvous::new(config, directory, crate::io::signalling::generator());
         let mut connections = Connections::new();
         while let Some(input) = received.recv().await {
             connections.handle_input(Instant::now(), input, &mut hub);
@@ -560,6 +560,8 @@ async fn hello_over_a_real_socket() {
             protocol: PROTOCOL,
             client: ClientName::new("test").unwrap(),
             token,
+            resume: None,
+            receives: true,
         };
         let text = ClientFrame {
             id: 5,

@@ -5,6 +5,7 @@
 //! the key exchange are passed on unread; `call::e2ee_leg` checks them.
 
 mod order;
+mod verbs;
 mod words;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,13 +14,10 @@ use std::time::{Duration, Instant};
 use quartet_proto::e2ee;
 use quartet_proto::e2ee::key_exchange::NO_SERVER_RANDOM;
 use quartet_proto::hub as wire;
-use quartet_proto::hub::{ClientFrame, ErrorCode, Event, ExchangeName, Failure, Name, Request, ServerFrame, Version};
+use quartet_proto::hub::{ClientFrame, ErrorCode, Event, Failure, Name, Request, ServerFrame};
 
-use super::{
-    CallRequest, DiscardReason, KeyExchange, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, Offer, Refusal,
-    Terms,
-};
-use order::{Call, Calls, Step, Verdict};
+use super::{DiscardReason, KeyExchange, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, Refusal, Terms};
+use order::{Calls, Step, Verdict};
 use words::{id_of, refusal};
 
 /// The name of this network.
@@ -49,6 +47,8 @@ enum Kind {
     Signal,
     /// The call is over anyway.
     Discard,
+    /// The hub knows it no more, which media does not mind.
+    Rejoin,
 }
 
 /// The gateway's side of a hub connection.
@@ -60,6 +60,10 @@ pub struct Adapter {
     calls: Calls,
     pending: BTreeMap<u64, Pending>,
     next_id: u64,
+    /// What is asked waits for a connection, not for an answer.
+    is_away: bool,
+    /// The hub has forgotten calls that go on: what it does not know is not over for that.
+    has_rejoined: bool,
     transmits: VecDeque<Vec<u8>>,
     events: VecDeque<NetworkEvent>,
     dropped: u64,
@@ -74,6 +78,8 @@ impl Adapter {
             calls: Calls::default(),
             pending: BTreeMap::new(),
             next_id: 1,
+            is_away: false,
+            has_rejoined: false,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             dropped: 0,
@@ -143,11 +149,11 @@ impl Adapter {
                 }
             }
             Kind::Signal => {
-                if failure.code == ErrorCode::UnknownCall && self.calls.end(pending.call) {
+                if failure.code == ErrorCode::UnknownCall && !self.has_rejoined && self.calls.end(pending.call) {
                     self.refuse(pending.call, Refusal::Lost);
                 }
             }
-            Kind::Discard => {}
+            Kind::Discard | Kind::Rejoin => {}
         }
     }
 
@@ -172,6 +178,10 @@ impl Adapter {
             Event::CallConfirm(_) => Step::Confirm,
             Event::CallSignal(_) => Step::Signal,
             Event::CallDiscard(_) | Event::CallTaken(_) => Step::End,
+            // Media decides whether the call goes on.
+            Event::CallAway(_) | Event::CallBack(_) => {
+                return tracing::debug!(%call, ?event, "the other side's connection");
+            }
         };
         match self.calls.step(call, step) {
             Verdict::Pass => {}
@@ -219,6 +229,7 @@ impl Adapter {
                     reason: body.reason.into(),
                 });
             }
+            Event::CallAway(_) | Event::CallBack(_) => {}
             Event::CallTaken(_) => {
                 self.events.push_back(NetworkEvent::Discarded {
                     call,
@@ -228,117 +239,8 @@ impl Adapter {
         }
     }
 
-    /// Somebody calls the gateway.
-    fn requested(&mut self, now: Instant, call: NetworkCall, body: wire::CallRequest) {
-        let Some(from) = body.from.filter(|_| body.to.account() == self.account.as_str()) else {
-            return self.drop_frame();
-        };
-        let mut offers: Vec<Offer> = Vec::new();
-        for offer in body.exchanges {
-            if let Some(exchange) = offer.name.known()
-                && !offers.iter().any(|known| known.exchange == exchange)
-            {
-                offers.push(Offer {
-                    exchange,
-                    commitment: offer.commitment.0,
-                });
-            }
-        }
-        let versions: Vec<String> = body.library_versions.into_iter().map(String::from).collect();
-        let exchanges = offers.iter().map(|offer| offer.exchange).collect();
-        if !self.calls.insert(call, Call::incoming(exchanges, versions.clone())) {
-            return self.send_discard(now, call, DiscardReason::Busy, Duration::ZERO);
-        }
-        let (from, to) = (from.into(), body.to.into());
-        self.events.push_back(NetworkEvent::Requested(CallRequest {
-            call,
-            from,
-            to,
-            offers,
-            versions,
-            p2p: body.udp_p2p,
-        }));
-    }
-
     fn refuse(&mut self, call: NetworkCall, why: Refusal) {
         self.events.push_back(NetworkEvent::Refused { call, why });
-    }
-
-    /// Our own request, checked before the hub sees it.
-    fn request(&mut self, now: Instant, request: CallRequest) {
-        let CallRequest {
-            call,
-            from,
-            to,
-            offers,
-            versions,
-            p2p: udp_p2p,
-        } = request;
-        let Ok(to) = Name::new(to) else {
-            return self.refuse(call, Refusal::UnknownUser);
-        };
-        let Some(from) = Name::new(from)
-            .ok()
-            .filter(|from| from.account() == self.account.as_str())
-        else {
-            return self.refuse(
-                call,
-                Refusal::Protocol("the caller's name is none of this account".to_owned()),
-            );
-        };
-        let library_versions: Vec<Version> = versions
-            .iter()
-            .filter_map(|version| Version::new(version.as_str()).ok())
-            .collect();
-        let fits = (1..=wire::MAX_EXCHANGES).contains(&offers.len())
-            && (1..=wire::MAX_VERSIONS).contains(&library_versions.len());
-        let exchanges = offers.iter().map(|offer| offer.exchange).collect();
-        if !fits {
-            return self.refuse(call, Refusal::Protocol("no exchange or no version to offer".to_owned()));
-        }
-        if !self.calls.insert(call, Call::outgoing(exchanges, versions)) {
-            return self.refuse(
-                call,
-                Refusal::Protocol("the call id was used before, or too many calls".to_owned()),
-            );
-        }
-        let exchanges = offers.into_iter().map(|offer| wire::OfferedExchange {
-            name: offer.exchange.into(),
-            commitment: wire::Commitment(offer.commitment),
-        });
-        let body = wire::CallRequest {
-            call: id_of(call),
-            from: Some(from),
-            to,
-            exchanges: exchanges.collect(),
-            library_versions,
-            udp_p2p,
-        };
-        self.send(now, call, Kind::Request, Request::CallRequest(body));
-    }
-
-    fn accept(&mut self, now: Instant, call: NetworkCall, exchange: KeyExchange, public: Vec<u8>, version: String) {
-        if self.calls.command(call, Step::Receive) {
-            let body = wire::CallReceived { call: id_of(call) };
-            self.send(now, call, Kind::Vital, Request::CallReceived(body));
-        }
-        let offered = self.calls.offered(call, exchange, &version);
-        let parts = wire::PublicValue::new(public)
-            .zip(Version::new(version).ok())
-            .filter(|_| offered);
-        let Some((public, library_version)) = parts else {
-            return self.fail(now, call, "the answer does not fit the request");
-        };
-        if self.calls.command(call, Step::Accept) {
-            let exchange = ExchangeName::from(exchange);
-            let body = wire::CallAccept {
-                call: id_of(call),
-                exchange,
-                library_version,
-                public,
-            };
-            self.send(now, call, Kind::Vital, Request::CallAccept(body));
-        }
     }
 }
 
@@ -381,7 +283,7 @@ impl Network for Adapter {
                 }
                 None => self.drop_frame(),
             },
-            Ok(Ok(ServerFrame::Event(event))) => self.event(now, event),
+            Ok(Ok(ServerFrame::Event { event, .. })) => self.event(now, event),
             Ok(Err(_)) | Err(_) => self.drop_frame(),
         }
     }
@@ -391,9 +293,23 @@ impl Network for Adapter {
     }
 
     /// The calls of a connection end with it. Who connects has said hello before this machine hears of it.
-    fn handle_link(&mut self, _now: Instant, link: Link) {
-        if link == Link::Up {
-            return;
+    fn handle_link(&mut self, now: Instant, link: Link) {
+        self.is_away = link == Link::Away;
+        match link {
+            Link::Away => return,
+            Link::Up => {
+                for pending in self.pending.values_mut() {
+                    pending.deadline = now + ANSWER;
+                }
+                return;
+            }
+            Link::Anew => {
+                self.pending.clear();
+                self.transmits.clear();
+                self.has_rejoined = true;
+                return self.rejoin(now);
+            }
+            Link::Down => {}
         }
         self.pending.clear();
         self.transmits.clear();
@@ -462,6 +378,9 @@ impl Network for Adapter {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        if self.is_away {
+            return;
+        }
         while let Some(entry) = self.pending.first_entry()
             && entry.get().deadline <= now
         {
@@ -478,7 +397,8 @@ impl Network for Adapter {
 
     fn poll_timeout(&self) -> Option<Instant> {
         // Ids and deadlines grow together.
-        self.pending.first_key_value().map(|(_, pending)| pending.deadline)
+        let first = self.pending.first_key_value().filter(|_| !self.is_away);
+        first.map(|(_, pending)| pending.deadline)
     }
 }
 

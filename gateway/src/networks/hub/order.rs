@@ -31,6 +31,8 @@ enum Stage {
 #[derive(Debug)]
 pub(super) struct Call {
     side: Side,
+    /// The other party, as the request names it.
+    peer: String,
     stage: Stage,
     exchanges: Vec<KeyExchange>,
     versions: Vec<String>,
@@ -66,9 +68,10 @@ pub(super) enum Verdict {
 
 impl Call {
     /// A call that we request.
-    pub(super) fn outgoing(exchanges: Vec<KeyExchange>, versions: Vec<String>) -> Self {
+    pub(super) fn outgoing(peer: String, exchanges: Vec<KeyExchange>, versions: Vec<String>) -> Self {
         Self {
             side: Side::Caller,
+            peer,
             stage: Stage::Requested,
             exchanges,
             versions,
@@ -76,9 +79,10 @@ impl Call {
     }
 
     /// A call requested of us.
-    pub(super) fn incoming(exchanges: Vec<KeyExchange>, versions: Vec<String>) -> Self {
+    pub(super) fn incoming(peer: String, exchanges: Vec<KeyExchange>, versions: Vec<String>) -> Self {
         Self {
             side: Side::Callee,
+            peer,
             stage: Stage::Requested,
             exchanges,
             versions,
@@ -141,6 +145,12 @@ impl Calls {
             self.end(*call);
         }
         all
+    }
+
+    /// All calls, and the other party of those that have a key.
+    pub(super) fn parties(&self) -> Vec<(NetworkCall, Option<String>)> {
+        let party = |call: &Call| (call.stage == Stage::Confirmed).then(|| call.peer.clone());
+        self.calls.iter().map(|(id, call)| (*id, party(call))).collect()
     }
 
     /// Whether this exchange and this version were offered in the call.

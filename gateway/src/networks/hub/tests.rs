@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use quartet_proto::hub::{
-    CallAccept, CallConfirm, CallDiscard, CallReceived, CallRequest, CallSignal, CallTaken, Commitment,
-    OfferedExchange, Packet, PublicValue, Reply,
+    CallAccept, CallConfirm, CallDiscard, CallReceived, CallRequest, CallSignal, CallTaken, Commitment, ExchangeName,
+    OfferedExchange, Packet, PublicValue, Reply, Version,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 use super::*;
 use crate::hub::{ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
+use crate::networks::Offer;
 
 const CALL: NetworkCall = NetworkCall([7; 16]);
 
@@ -84,7 +85,7 @@ mod say {
     use super::*;
 
     pub(super) fn text(event: Event) -> String {
-        ServerFrame::Event(event).to_text()
+        ServerFrame::Event { event, seq: None }.to_text()
     }
 
     pub(super) fn request(call: NetworkCall, to: &str) -> String {
@@ -217,7 +218,7 @@ impl Pair {
             ice_servers: vec![],
             epoch: (now, 0),
         };
-        let mut hub = Rendezvous::new(config, directory);
+        let mut hub = Rendezvous::new(config, directory, Box::new(ChaCha8Rng::seed_from_u64(3)));
         hub.connect_local(ConnKey(0));
         hub.connect(now, ConnKey(1), "192.0.2.1:1".parse().unwrap());
         let client = wire::ClientName::new("test").unwrap();
@@ -225,6 +226,8 @@ impl Pair {
             protocol: wire::PROTOCOL,
             client,
             token,
+            resume: None,
+            receives: true,
         };
         hub.handle_input(
             now,

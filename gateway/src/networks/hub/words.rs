@@ -36,6 +36,7 @@ pub(super) fn refusal(failure: Failure) -> Refusal {
         | ErrorCode::UnknownCall
         | ErrorCode::RepeatedCall
         | ErrorCode::NotOffered
+        | ErrorCode::ResumeLost
         | ErrorCode::Other(_) => Refusal::Protocol(failure.code.as_str().to_owned()),
     }
 }

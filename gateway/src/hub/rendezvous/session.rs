@@ -1,0 +1,272 @@
+//! What outlives a connection: a session, with what waits for its client and what was answered to it.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use quartet_proto::hub::{CallDiscard, CallLink, DiscardReason, Event, ServerFrame, SessionId, Token};
+use quartet_proto::rate::RateLimiter;
+use subtle::ConstantTimeEq;
+
+use super::{ConnKey, Rendezvous, State};
+use crate::hub::Account;
+use crate::hub::calls::Relays;
+
+/// Events that are kept for a client that may not have read them, and their bytes.
+const MAX_EVENTS: usize = 256;
+const MAX_BYTES: usize = 256 * 1024;
+/// The bytes kept while it is connected: of what was sent only the last can be missing.
+const MAX_BYTES_SENT: usize = 64 * 1024;
+/// Answers that are kept for a client that asks again.
+const MAX_ANSWERS: usize = 256;
+
+/// A user of the hub, on a connection or between two. Named by the connection that opened it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::hub) struct SessionKey(pub(super) u64);
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) account: Account,
+    /// The gateway of this process: no limit of a source or an account is for it.
+    pub(super) is_local: bool,
+    pub(super) protocol: u32,
+    /// Whether calls ring here.
+    pub(super) receives: bool,
+    /// `None` while it waits to be resumed.
+    pub(super) conn: Option<ConnKey>,
+    pub(super) signals: RateLimiter,
+    /// What it is resumed with; none in protocol 1, whose sessions end with their connections.
+    pub(super) kept: Option<Kept>,
+}
+
+/// A session that can be resumed.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) id: SessionId,
+    secret: [u8; 32],
+    /// The secret before, good until something shows that the client has read the new one.
+    previous: Option<[u8; 32]>,
+    seq: u64,
+    events: VecDeque<(u64, String)>,
+    bytes: usize,
+    answers: VecDeque<(u64, String)>,
+    /// Since when it has no connection.
+    pub(super) lost_at: Option<Instant>,
+    /// When the other sides are told, and when it ends.
+    pub(super) due: Option<Instant>,
+    /// Whether they were told.
+    pub(super) is_away: bool,
+}
+
+impl Kept {
+    pub(super) fn new(id: SessionId, secret: &Token) -> Self {
+        Self {
+            id,
+            secret: secret.hash(),
+            previous: None,
+            seq: 0,
+            events: VecDeque::new(),
+            bytes: 0,
+            answers: VecDeque::new(),
+            lost_at: None,
+            due: None,
+            is_away: false,
+        }
+    }
+
+    /// Whether this is the secret of the last hello, or of the one before while it is not known that the last was read.
+    pub(super) fn fits(&self, secret: &Token) -> bool {
+        let hash = secret.hash();
+        let of = |known: &[u8; 32]| bool::from(known.ct_eq(&hash));
+        // Both are compared, whatever comes of the first.
+        of(&self.secret) | self.previous.as_ref().is_some_and(of)
+    }
+
+    pub(super) fn rotate(&mut self, secret: &Token) {
+        self.previous = Some(self.secret);
+        self.secret = secret.hash();
+    }
+
+    /// The client has said something after its hello: it has read the secret.
+    pub(super) fn note_heard(&mut self) {
+        self.previous = None;
+    }
+
+    /// The number of the next event.
+    pub(super) fn next_seq(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
+    }
+
+    /// Keeps an event; `false` if what the client has not read is more than can be kept.
+    pub(super) fn keep(&mut self, seq: u64, text: String, is_connected: bool) -> bool {
+        self.bytes += text.len();
+        self.events.push_back((seq, text));
+        let max_bytes = if is_connected { MAX_BYTES_SENT } else { MAX_BYTES };
+        let mut dropped = false;
+        while self.events.len() > MAX_EVENTS || self.bytes > max_bytes {
+            let Some((_, oldest)) = self.events.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.len();
+            dropped = true;
+        }
+        is_connected || !dropped
+    }
+
+    /// The events after this one; `None` if they are not all there.
+    pub(super) fn since(&self, last_seq: u64) -> Option<Vec<String>> {
+        let missing = self.seq.checked_sub(last_seq)?;
+        let missing = usize::try_from(missing)
+            .ok()
+            .filter(|missing| *missing <= self.events.len())?;
+        let events = self.events.iter().skip(self.events.len() - missing);
+        Some(events.map(|(_, text)| text.clone()).collect())
+    }
+
+    /// The answer that this request has had.
+    pub(super) fn answer(&self, id: u64) -> Option<&str> {
+        let answer = self.answers.iter().rev().find(|(of, _)| *of == id);
+        answer.map(|(_, text)| text.as_str())
+    }
+
+    pub(super) fn keep_answer(&mut self, id: u64, text: String) {
+        if self.answers.len() == MAX_ANSWERS {
+            self.answers.pop_front();
+        }
+        self.answers.push_back((id, text));
+    }
+}
+
+impl Rendezvous {
+    /// A connection is gone. A session that can be resumed goes on for a while; the calls of others end with `disconnect`.
+    pub fn disconnect(&mut self, now: Instant, conn: ConnKey) {
+        if let Some(session) = self.forget_conn(now, conn)
+            && let Some(entry) = self.sessions.get_mut(&session).filter(|entry| entry.conn == Some(conn))
+        {
+            entry.conn = None;
+            if let Some(kept) = &mut entry.kept {
+                let due = now + self.config.limits.away;
+                (kept.lost_at, kept.due) = (Some(now), Some(due));
+                self.lost.insert((due, session));
+            } else {
+                self.end_session(session);
+            }
+        }
+    }
+
+    /// Takes a connection out of the tables; the session that it was of, if its hello was accepted.
+    pub(super) fn forget_conn(&mut self, now: Instant, conn: ConnKey) -> Option<SessionKey> {
+        let entry = self.conns.remove(&conn)?;
+        let session = match entry.state {
+            State::Pending { deadline } => {
+                self.hello_deadlines.remove(&(deadline, conn));
+                None
+            }
+            State::Ready(session) => Some(session),
+        };
+        if let Some(source) = entry.source {
+            self.sources.close(now, source, session.is_none(), &self.config.limits);
+        }
+        session
+    }
+
+    /// A session is over, and its calls with it.
+    pub(super) fn end_session(&mut self, session: SessionKey) {
+        let Some(entry) = self.sessions.remove(&session) else {
+            return;
+        };
+        if let Some(owner) = self.owners.get_mut(&entry.account.user) {
+            owner.devices.remove(&session);
+        }
+        self.local -= usize::from(entry.is_local);
+        if let Some(kept) = &entry.kept {
+            self.resumable.remove(&kept.id);
+            if let Some(due) = kept.due {
+                self.lost.remove(&(due, session));
+            }
+        }
+        let relays = self.calls.disconnect(session);
+        self.relay(relays);
+    }
+
+    /// Tells the other sides of a session's calls that its connection is lost, or is there again.
+    pub(super) fn tell_link(&mut self, session: SessionKey, event: fn(CallLink) -> Event) {
+        let others = self.calls.others(session);
+        let relays = others
+            .into_iter()
+            .map(|(other, call)| (other, event(CallLink { call })));
+        let relays = relays.collect();
+        self.relay(relays);
+    }
+
+    /// Tells the other sides of sessions that are lost, and ends those that were lost for too long.
+    pub(super) fn end_lost(&mut self, now: Instant) {
+        while let Some(&(due, session)) = self.lost.first()
+            && due <= now
+        {
+            self.lost.pop_first();
+            let end = self.config.limits.resume;
+            let kept = self.sessions.get_mut(&session).and_then(|entry| entry.kept.as_mut());
+            let Some(kept) = kept else { continue };
+            let end = kept.lost_at.map_or(now, |lost_at| lost_at + end);
+            kept.due = None;
+            if kept.is_away || end <= now {
+                self.end_session(session);
+            } else {
+                (kept.is_away, kept.due) = (true, Some(end));
+                self.lost.insert((end, session));
+                self.tell_link(session, Event::CallAway);
+            }
+        }
+    }
+
+    /// Sends events to their sessions, as each speaks, or keeps them.
+    pub(super) fn relay(&mut self, relays: Relays) {
+        let mut full = Vec::new();
+        for (session, event) in relays {
+            let Some(entry) = self.sessions.get_mut(&session) else {
+                continue;
+            };
+            let Some(event) = as_spoken(entry.protocol, event) else {
+                continue;
+            };
+            let seq = entry.kept.as_mut().map(Kept::next_seq);
+            let text = ServerFrame::Event { event, seq }.to_text();
+            if let (Some(kept), Some(seq)) = (&mut entry.kept, seq)
+                && !kept.keep(seq, text.clone(), entry.conn.is_some())
+            {
+                full.push(session);
+            }
+            if let Some(conn) = entry.conn {
+                self.transmits.push_back((conn, text));
+            }
+        }
+        for session in full {
+            tracing::debug!(?session, "more waits for a lost session than is kept");
+            self.end_session(session);
+        }
+    }
+}
+
+/// An event as a client of that protocol knows it; `None` if it does not.
+fn as_spoken(protocol: u32, event: Event) -> Option<Event> {
+    if protocol >= 2 {
+        return Some(event);
+    }
+    match event {
+        Event::CallAway(_) | Event::CallBack(_) => None,
+        Event::CallDiscard(body) if body.reason == DiscardReason::Incompatible => {
+            Some(Event::CallDiscard(CallDiscard {
+                reason: DiscardReason::Disconnect,
+                ..body
+            }))
+        }
+        Event::CallRequest(_)
+        | Event::CallReceived(_)
+        | Event::CallAccept(_)
+        | Event::CallConfirm(_)
+        | Event::CallSignal(_)
+        | Event::CallDiscard(_)
+        | Event::CallTaken(_) => Some(event),
+    }
+}

@@ -1,0 +1,392 @@
+//! Protocol 2: what outlives a connection.
+
+use quartet_proto::hub::{CallLink, CallRejoin, IceServers, Resume};
+
+use super::*;
+
+const BOB_AGAIN: ConnKey = ConnKey(12);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A client that counts what it hears.
+struct Client {
+    user: &'static str,
+    conn: ConnKey,
+    resume: Resume,
+}
+
+fn hello_of(user: &str, resume: Option<Resume>, receives: bool) -> Request {
+    Request::Hello(Hello {
+        protocol: PROTOCOL,
+        client: ClientName::new("test").unwrap(),
+        token: token(user),
+        resume,
+        receives,
+    })
+}
+
+impl Client {
+    fn join(world: &mut World, conn: ConnKey, user: &'static str) -> Self {
+        world.hub.connect(world.now, conn, source(conn.0 as u8));
+        let welcome = Self::welcome(world.ask(conn, hello_of(user, None, true)));
+        assert!(!welcome.resumed);
+        Self {
+            user,
+            conn,
+            resume: Self::resume_of(&welcome),
+        }
+    }
+
+    fn welcome(reply: Result<Reply, ErrorCode>) -> Welcome {
+        let Ok(Reply::Welcome(welcome)) = reply else {
+            panic!("not welcome: {reply:?}");
+        };
+        assert_eq!(welcome.protocol, 2);
+        *welcome
+    }
+
+    fn resume_of(welcome: &Welcome) -> Resume {
+        Resume {
+            session: welcome.session.unwrap(),
+            secret: welcome.resume_secret.clone().unwrap(),
+            last_seq: 0,
+        }
+    }
+
+    /// What has come, in order and without a gap.
+    fn hear(&mut self, world: &mut World) -> Vec<Event> {
+        let numbers = world.seqs.remove(&self.conn).unwrap_or_default();
+        for number in numbers {
+            assert_eq!(number, Some(self.resume.last_seq + 1));
+            self.resume.last_seq += 1;
+        }
+        world.events(self.conn)
+    }
+
+    /// Comes back on another connection.
+    fn come_back(&mut self, world: &mut World, conn: ConnKey) -> Result<(), ErrorCode> {
+        world.hub.connect(world.now, conn, source(conn.0 as u8));
+        let welcome = Self::welcome(
+            match world.ask(conn, hello_of(self.user, Some(self.resume.clone()), true)) {
+                Err(code) => return Err(code),
+                reply => reply,
+            },
+        );
+        assert!(welcome.resumed);
+        let last_seq = self.resume.last_seq;
+        self.conn = conn;
+        self.resume = Resume {
+            last_seq,
+            ..Self::resume_of(&welcome)
+        };
+        Ok(())
+    }
+}
+
+/// Anna and Bob, who talk.
+fn talking() -> (World, Client, Client) {
+    let mut world = World::new();
+    let mut anna = Client::join(&mut world, ANNA, "anna");
+    let mut bob = Client::join(&mut world, BOB, "bob");
+    for (conn, step) in [
+        (ANNA, request(id(1), "bob")),
+        (BOB, received(id(1))),
+        (BOB, accept(id(1))),
+        (ANNA, confirm(id(1))),
+    ] {
+        world.done(conn, step);
+    }
+    assert_eq!(anna.hear(&mut world).len(), 2);
+    assert_eq!(bob.hear(&mut world).len(), 2);
+    (world, anna, bob)
+}
+
+fn link(event: fn(CallLink) -> Event) -> Event {
+    event(CallLink { call: id(1) })
+}
+
+#[test]
+fn a_call_outlives_a_connection_that_is_lost_for_forty_seconds() {
+    let (mut world, mut anna, mut bob) = talking();
+    world.leave(BOB);
+    world.wait(2 * SECOND);
+    assert_eq!(anna.hear(&mut world), []);
+    world.wait(2 * SECOND);
+    assert_eq!(anna.hear(&mut world), [link(Event::CallAway)]);
+    // What she says meanwhile waits.
+    for _ in 0..3 {
+        world.done(ANNA, signal(id(1)));
+    }
+    world.wait(36 * SECOND);
+    bob.come_back(&mut world, BOB_AGAIN).unwrap();
+    assert_eq!(bob.hear(&mut world).len(), 3);
+    assert_eq!(anna.hear(&mut world), [link(Event::CallBack)]);
+    // Both ways, and to the end, from either side.
+    world.done(BOB_AGAIN, signal(id(1)));
+    assert_eq!(anna.hear(&mut world).len(), 1);
+    world.done(BOB_AGAIN, discard(id(1), DiscardReason::Hangup));
+    assert!(matches!(anna.hear(&mut world)[..], [Event::CallDiscard(_)]));
+    assert_eq!(world.hub.calls(), 0);
+}
+
+#[test]
+fn what_was_sent_and_not_read_is_sent_again_and_nothing_else() {
+    let (mut world, _, mut bob) = talking();
+    for _ in 0..4 {
+        world.done(ANNA, signal(id(1)));
+    }
+    // Two of the four were read.
+    world.seqs.remove(&BOB);
+    world.events(BOB);
+    bob.resume.last_seq += 2;
+    world.leave(BOB);
+    bob.come_back(&mut world, BOB_AGAIN).unwrap();
+    assert_eq!(bob.hear(&mut world).len(), 2);
+}
+
+#[test]
+fn a_session_that_is_not_resumed_in_a_minute_ends_with_its_calls() {
+    let (mut world, mut anna, mut bob) = talking();
+    world.leave(BOB);
+    world.wait(59 * SECOND);
+    assert_eq!(anna.hear(&mut world), [link(Event::CallAway)]);
+    world.wait(2 * SECOND);
+    let [Event::CallDiscard(body)] = anna.hear(&mut world)[..] else {
+        panic!("it ends");
+    };
+    assert_eq!((body.reason, body.lost), (DiscardReason::Disconnect, true));
+    assert_eq!(bob.come_back(&mut world, BOB_AGAIN), Err(ErrorCode::ResumeLost));
+    // On the same connection he begins anew.
+    assert!(world.ask(BOB_AGAIN, hello_of("bob", None, true)).is_ok());
+    world.leave(BOB_AGAIN);
+    world.leave(ANNA);
+    world.wait(61 * SECOND);
+    assert_eq!(world.hub.entries(), 0);
+}
+
+#[test]
+fn neither_token_nor_secret_alone_resumes_nor_an_older_secret() {
+    let (mut world, _, mut bob) = talking();
+    let first = bob.resume.clone();
+    world.leave(BOB);
+    // Another's token with Bob's secret; Bob's token with another secret, or with another session.
+    let thief = ConnKey(20);
+    for (n, (user, resume)) in [
+        ("eve", first.clone()),
+        (
+            "bob",
+            Resume {
+                secret: token("x"),
+                ..first.clone()
+            },
+        ),
+        (
+            "bob",
+            Resume {
+                session: quartet_proto::hub::SessionId([1; 16]),
+                ..first.clone()
+            },
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let conn = ConnKey(thief.0 + n as u64);
+        world.hub.connect(world.now, conn, source(20));
+        assert_eq!(
+            world.ask(conn, hello_of(user, Some(resume), true)),
+            Err(ErrorCode::ResumeLost)
+        );
+    }
+    bob.come_back(&mut world, BOB_AGAIN).unwrap();
+    // The welcome may have been lost: the secret before is good until he has said something.
+    let mut late = Client {
+        user: "bob",
+        conn: BOB,
+        resume: first.clone(),
+    };
+    late.resume.last_seq = bob.resume.last_seq;
+    let conn = ConnKey(30);
+    late.come_back(&mut world, conn).unwrap();
+    assert_eq!(world.closed.get(&BOB_AGAIN), Some(&CloseReason::Resumed));
+    world.done(conn, Request::Ping);
+    // Replayed.
+    let mut replay = Client {
+        user: "bob",
+        conn: BOB,
+        resume: first,
+    };
+    assert_eq!(
+        replay.come_back(&mut world, ConnKey(31)),
+        Err(ErrorCode::ResumeLost),
+        "his session goes on"
+    );
+    world.done(conn, signal(id(1)));
+}
+
+#[test]
+fn a_request_that_is_sent_again_is_done_once() {
+    let (mut world, mut anna, mut bob) = talking();
+    let frame = ClientFrame {
+        id: 777,
+        request: signal(id(1)),
+    };
+    world.text(BOB, &frame.to_text());
+    world.answers.clear();
+    world.leave(BOB);
+    bob.come_back(&mut world, BOB_AGAIN).unwrap();
+    world.text(BOB_AGAIN, &frame.to_text());
+    assert_eq!(world.answers.remove(&BOB_AGAIN), Some(vec![Ok(Reply::Done)]));
+    assert_eq!(anna.hear(&mut world).len(), 1);
+    // An error as well.
+    let frame = ClientFrame {
+        id: 778,
+        request: accept(id(9)),
+    };
+    for _ in 0..2 {
+        world.text(BOB_AGAIN, &frame.to_text());
+        assert_eq!(
+            world.answers.remove(&BOB_AGAIN),
+            Some(vec![Err(ErrorCode::UnknownCall)])
+        );
+    }
+}
+
+#[test]
+fn more_than_is_kept_loses_the_session_and_its_calls() {
+    let (mut world, mut anna, mut bob) = talking();
+    world.leave(BOB);
+    let mut sent = 0;
+    for _ in 0..400 {
+        if world.ask(ANNA, signal(id(1))).is_err() {
+            break;
+        }
+        sent += 1;
+        world.wait(SECOND / 50);
+    }
+    assert_eq!(sent, 255, "256 are kept, two of them from before");
+    assert!(matches!(
+        anna.hear(&mut world)[..],
+        [.., Event::CallDiscard(CallDiscard { lost: true, .. })]
+    ));
+    assert_eq!(bob.come_back(&mut world, BOB_AGAIN), Err(ErrorCode::ResumeLost));
+}
+
+#[test]
+fn a_resumed_session_closes_its_older_connection() {
+    let (mut world, mut anna, mut bob) = talking();
+    // The old one is dead, and nobody has noticed.
+    bob.come_back(&mut world, BOB_AGAIN).unwrap();
+    assert_eq!(world.closed.get(&BOB), Some(&CloseReason::Resumed));
+    world.leave(BOB);
+    world.wait(10 * SECOND);
+    assert_eq!(anna.hear(&mut world), [], "he was never away");
+    world.done(ANNA, signal(id(1)));
+    assert_eq!(bob.hear(&mut world).len(), 1);
+}
+
+#[test]
+fn who_receives_no_calls_keeps_his_own() {
+    let (mut world, mut anna, _) = talking();
+    let draining = ConnKey(40);
+    world.hub.connect(world.now, draining, source(40));
+    world.ask(draining, hello_of("bob", None, false)).unwrap();
+    world.hub.connect(world.now, EVE, source(41));
+    world.ask(EVE, hello_of("eve", None, false)).unwrap();
+    assert_eq!(world.ask(ANNA, request(id(2), "eve")), Err(ErrorCode::Offline));
+    world.done(ANNA, request(id(3), "bob"));
+    assert!(world.events(draining).is_empty());
+    world.done(EVE, request(id(4), "anna"));
+    assert_eq!(anna.hear(&mut world).len(), 1);
+}
+
+#[test]
+fn a_call_that_a_hub_has_forgotten_lives_again_when_both_name_it() {
+    let mut world = World::new();
+    let mut anna = Client::join(&mut world, ANNA, "anna");
+    let mut bob = Client::join(&mut world, BOB, "bob");
+    Client::join(&mut world, EVE, "eve");
+    let rejoin = |peer: &str| {
+        Request::CallRejoin(CallRejoin {
+            call: id(1),
+            peer: name(peer),
+        })
+    };
+    world.done(ANNA, rejoin("bob"));
+    // Who only knows the id gets nowhere, nor takes the place.
+    assert_eq!(world.ask(EVE, rejoin("anna")), Err(ErrorCode::UnknownCall));
+    assert_eq!(world.ask(ANNA, signal(id(1))), Err(ErrorCode::UnknownCall));
+    world.done(BOB, rejoin("anna"));
+    assert_eq!(anna.hear(&mut world), [link(Event::CallBack)]);
+    assert_eq!(bob.hear(&mut world), [link(Event::CallBack)]);
+    world.done(BOB, signal(id(1)));
+    world.done(ANNA, signal(id(1)));
+    world.done(ANNA, discard(id(1), DiscardReason::Hangup));
+    assert_eq!(
+        world.ask(BOB, rejoin("anna")),
+        Err(ErrorCode::UnknownCall),
+        "it has ended"
+    );
+    // Nobody comes: it is over for who waits.
+    anna.hear(&mut world);
+    let lonely = Request::CallRejoin(CallRejoin {
+        call: id(2),
+        peer: name("bob"),
+    });
+    world.done(ANNA, lonely);
+    world.wait(61 * SECOND);
+    assert!(matches!(
+        anna.hear(&mut world)[..],
+        [Event::CallDiscard(CallDiscard { lost: true, .. })]
+    ));
+}
+
+#[test]
+fn protocol_one_is_served_beside_it() {
+    let mut world = World::new();
+    world.join(ANNA, "anna");
+    let mut bob = Client::join(&mut world, BOB, "bob");
+    world.done(ANNA, request(id(1), "bob"));
+    world.done(BOB, discard(id(1), DiscardReason::Incompatible));
+    let [Event::CallDiscard(body)] = world.events(ANNA)[..] else {
+        panic!("it ends");
+    };
+    assert_eq!(body.reason, DiscardReason::Disconnect, "a word that she knows");
+    assert!(world.seqs.remove(&ANNA).unwrap().iter().all(Option::is_none));
+    bob.hear(&mut world);
+    world.bring_to(id(2), 4);
+    world.leave(BOB);
+    world.wait(10 * SECOND);
+    assert!(world.events(ANNA).is_empty(), "a verb that she does not know");
+    // And her connection is her session.
+    world.leave(ANNA);
+    bob.come_back(&mut world, BOB_AGAIN).unwrap();
+    assert!(matches!(world.events(BOB_AGAIN)[..], [.., Event::CallDiscard(_)]));
+}
+
+#[test]
+fn relay_credentials_can_be_asked_for() {
+    let mut world = World::new();
+    Client::join(&mut world, ANNA, "anna");
+    let reply = Reply::IceServers(IceServers { ice_servers: vec![] });
+    assert_eq!(world.ask(ANNA, Request::IceServers), Ok(reply));
+}
+
+#[test]
+fn sessions_that_wait_make_room_for_those_that_come() {
+    let limits = Limits {
+        devices_per_account: 2,
+        sessions: 3,
+        ..Limits::default()
+    };
+    let mut world = World::with(limits);
+    for conn in 50..60 {
+        Client::join(&mut world, ConnKey(conn), "anna");
+        world.leave(ConnKey(conn));
+        world.wait(SECOND);
+    }
+    for (conn, user) in [(60, "bob"), (61, "eve")] {
+        Client::join(&mut world, ConnKey(conn), user);
+    }
+    world.wait(100 * SECOND);
+    assert_eq!(world.hub.sessions(), 2);
+}
