@@ -4,6 +4,8 @@
 //! `cargo test -p quartet-tests --test calls` makes three of each kind; `-- --calls 25 --versions 13.0.0 --roles called` others.
 //! Options: `--calls N` of each kind, `--versions V,V`, `--roles called,calling`, `--loss P` per cent of the signalling packets
 //! each way and `--jitter MS` of delay for each, drawn by `--seed N`. It ends with 1 if a call fails.
+//! `--stay S` makes no calls: for S seconds there is a gateway with a phone 100 that answers and says 440 Hz, for a client of your
+//! own to call from a network namespace; what the phone hears is printed each second.
 #![allow(
     missing_docs,
     clippy::print_stdout,
@@ -15,7 +17,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use quartet::demo::{PEER_HZ, PHONE_HZ, phone};
+use quartet::demo::{PEER_HZ, PHONE_HZ, hear, phone};
 use quartet::io::control::ControlRequest;
 use quartet_proto::e2ee::versions;
 use quartet_tests::house::{House, HouseSetup, hears_within};
@@ -40,6 +42,7 @@ struct Options {
     loss: u32,
     jitter: u32,
     seed: u64,
+    stay: u64,
 }
 
 impl Options {
@@ -52,6 +55,7 @@ impl Options {
             loss: 0,
             jitter: 0,
             seed: 1,
+            stay: 0,
         };
         while let Some(word) = words.next() {
             let value = words.next().with_context(|| format!("{word} needs a value"))?;
@@ -62,6 +66,7 @@ impl Options {
                 "--loss" => options.loss = value.parse()?,
                 "--jitter" => options.jitter = value.parse()?,
                 "--seed" => options.seed = value.parse()?,
+                "--stay" => options.stay = value.parse()?,
                 _ => anyhow::bail!("unknown option {word}; the head of tests/calls/main.rs lists them"),
             }
         }
@@ -150,6 +155,40 @@ async fn call(
     })
 }
 
+/// A house to call, for a while.
+async fn stay(options: &Options) {
+    let namespace = Namespace::new();
+    let setup = HouseSetup {
+        more: CONF,
+        hub: namespace.near().into(),
+        ..HouseSetup::default()
+    };
+    let house = House::build(PROGRAM, setup).await;
+    let desk = house.phone("100", true).await;
+    println!("hub     {}", house.hub());
+    println!("token   {}", house.invite("anna").await);
+    println!("call    100@gw");
+    println!(
+        "run     {} YOUR_CLIENT   (its address there is {})",
+        namespace.launcher(),
+        namespace.far()
+    );
+    let end = Instant::now() + Duration::from_secs(options.stay);
+    while Instant::now() < end {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let audio = desk.line().heard();
+        let last = &audio[audio.len().saturating_sub(hear::RATE as usize)..];
+        let calls = house.gateway.ask(&ControlRequest::Calls).await;
+        let states: Vec<String> = calls
+            .iter()
+            .filter_map(|calls| calls.as_array())
+            .flatten()
+            .map(|call| format!("{} {}", call["state"], call["emojis"]))
+            .collect();
+        println!("phone   hears {:?}; calls {states:?}", hear::tone(last, hear::RATE));
+    }
+}
+
 async fn run(options: &Options) -> anyhow::Result<(usize, usize)> {
     let namespace = Namespace::new();
     let setup = HouseSetup {
@@ -227,6 +266,10 @@ async fn main() -> ExitCode {
         }
     };
     if peers::may_make_namespaces().is_none() || peers::python().is_none() {
+        return ExitCode::SUCCESS;
+    }
+    if options.stay > 0 {
+        stay(&options).await;
         return ExitCode::SUCCESS;
     }
     match run(&options).await {

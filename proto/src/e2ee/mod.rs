@@ -14,6 +14,8 @@ pub mod fingerprint;
 pub mod key_exchange;
 pub mod negotiation;
 pub mod signalling;
+#[cfg(test)]
+mod vector;
 
 pub use fingerprint::Emoji;
 pub use negotiation::{LocalMedia, Negotiation, NegotiationError, NegotiationEvent};

@@ -15,7 +15,7 @@ use super::{Job, KeyExchange, SharedKey};
 mod commit;
 mod dh2048;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod x25519;
 
 pub use commit::commitment;

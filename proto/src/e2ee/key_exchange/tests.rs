@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::*;
 
 /// A generator that gives the bytes it was made of, to play a recorded secret.
-struct Known(Vec<u8>);
+pub(in crate::e2ee) struct Known(pub(in crate::e2ee) Vec<u8>);
 
 impl TryRng for Known {
     type Error = Infallible;
