@@ -14,6 +14,7 @@ use quartet_tests::house::{House, HouseSetup, PASSWORD, hears, plugin_folder};
 use quartet_tests::namespace::Namespace;
 use quartet_tests::ntgcalls::Ntgcalls;
 use quartet_tests::peers;
+use quartet_tests::wire::Wire;
 use tokio::sync::RwLock;
 
 use crate::PROGRAM;
@@ -226,7 +227,7 @@ async fn ntgcalls_is_killed_in_conversation_and_the_phone_is_told_within_fifteen
     anna.wait_for("connected", SOON);
     anna.kill();
     desk.wait_for("CALL_CLOSED", Duration::from_secs(15));
-    assert_eq!(house.record(1).await["cause"], "network");
+    assert_eq!(house.record(1).await["cause"], "ice");
     house.wait_idle().await;
 }
 
@@ -484,4 +485,42 @@ async fn an_address_that_came_after_the_start_takes_calls() {
     anna.wait_for("discarded", SOON);
     drop(namespace);
     assert_eq!(is_there(false).await, None, "it is gone again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_websocket_of_ntgcalls_is_dead_for_forty_seconds_and_the_call_goes_on() {
+    let _machine = MACHINE.read().await;
+    let Some((house, namespace)) = house("[call]\nverify = \"off\"").await else {
+        return;
+    };
+    let wire = Wire::to(house.gateway.hub().expect("the hub's address")).await;
+    let hub = format!("ws://{}/hub/v1", wire.local());
+    let token = house.invite("anna").await;
+    let mut anna = Ntgcalls::start(&namespace, &hub, &token, &["--tone", "600"]).expect("installed");
+    let mut desk = house.phone("102", false).await;
+    desk.dial("anna");
+    desk.wait(&phone::Event::Connected, SOON)
+        .await
+        .expect("the call stands");
+    hears(desk.line(), PEER_HZ).await;
+    wire.cut();
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    hears(desk.line(), PEER_HZ).await;
+    anna.forget();
+    anna.wait("440 Hz", SOON, |event| {
+        event["event"] == "tone" && near(&event["hz"], PHONE_HZ)
+    });
+    wire.mend();
+    // She hangs up, which the hub hears as soon as she is back.
+    anna.end();
+    desk.wait(&phone::Event::Ended("answered"), SOON)
+        .await
+        .expect("the phone is told");
+    let record = house.record(1).await;
+    assert_eq!(
+        (&record["cause"], &record["by"]),
+        (&"answered".into(), &"callee".into()),
+        "{record}"
+    );
+    house.wait_idle().await;
 }

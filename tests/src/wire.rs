@@ -13,9 +13,9 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// A whole wire to that server.
+    /// A whole wire to that server, reached at the same address.
     pub async fn to(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let listener = TcpListener::bind((server.ip(), 0)).await.expect("a free port");
         let local = listener.local_addr().expect("it is bound");
         let (whole, state) = watch::channel(true);
         tokio::spawn(serve(listener, server, state));

@@ -204,7 +204,7 @@ impl E2eeLeg {
     /// What the call wants.
     pub fn handle_command(&mut self, now: Instant, command: LegCommand) {
         match command {
-            LegCommand::Ring | LegCommand::Answer { .. } | LegCommand::Probe => {}
+            LegCommand::Ring | LegCommand::Answer { .. } | LegCommand::Show { .. } | LegCommand::Probe => {}
             LegCommand::Connect { same_worker_as } => {
                 self.config.same_worker_as.get_or_insert(same_worker_as);
                 self.accept();

@@ -69,6 +69,11 @@ pub enum LegCommand {
         /// What a display shows.
         display: Option<String>,
     },
+    /// Show this, where it can be shown in a call that stands.
+    Show {
+        /// What a display shows.
+        display: String,
+    },
     /// Find out whether it is still there.
     Probe,
     /// The call is over, for this cause.

@@ -298,7 +298,14 @@ impl Call {
         member.span.in_scope(|| tracing::debug!(event = event.word(), "leg"));
         let (phase, replaces) = (member.phase, member.replaces);
         match event {
-            LegEvent::Emojis(emojis) => member.emojis = Some(emojis),
+            LegEvent::Emojis(emojis) => {
+                member.emojis = Some(emojis);
+                // A phone that calls is shown them when it is answered; one that was called has answered already.
+                let display = announce::display_of(&emojis);
+                if let Some(phone) = self.callee().filter(|callee| *callee != key) {
+                    self.tell(now, phone, LegCommand::Show { display });
+                }
+            }
             LegEvent::Accepted if replaces.is_some() => member.phase = Phase::Accepted,
             LegEvent::Ringing if replaces.is_some() => {}
             LegEvent::Ringing => self.tell(now, self.caller(), LegCommand::Ring),

@@ -184,6 +184,11 @@ impl SipLeg {
                     self.answer();
                 }
             }
+            LegCommand::Show { display } => {
+                let identity = NameAddr::new(Some(&display), self.config.peer.clone());
+                let dialog = self.dialog;
+                self.sip(SipCommand::Show { dialog, identity });
+            }
             LegCommand::Probe => {
                 self.probed = true;
                 self.sip(SipCommand::Probe { dialog: self.dialog });

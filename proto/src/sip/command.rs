@@ -115,6 +115,14 @@ pub enum SipCommand {
         /// The dialog.
         dialog: DialogKey,
     },
+    /// UPDATE within a confirmed dialog that shows the peer another identity (P-Asserted-Identity, RFC 3325; RFC 3311), if it allows
+    /// UPDATE; its response is not reported.
+    Show {
+        /// The dialog.
+        dialog: DialogKey,
+        /// Who we are.
+        identity: NameAddr,
+    },
     /// As client: registers `aor` at a registrar, once.
     Register {
         /// Names the registration in events.
@@ -141,6 +149,7 @@ impl SipCommand {
             | Self::Hangup { dialog, .. }
             | Self::Ack { dialog, .. }
             | Self::Info { dialog, .. }
+            | Self::Show { dialog, .. }
             | Self::Probe { dialog } => Some(*dialog),
             Self::Invite(invite) => Some(invite.dialog),
             Self::Register { .. } => None,

@@ -89,6 +89,8 @@ pub(in crate::sip) struct Dialog {
     pub(in crate::sip) invite_cseq: u32,
     /// As caller: the INVITE held the offer.
     pub(in crate::sip) offered: bool,
+    /// As caller: the peer takes UPDATE.
+    pub(in crate::sip) allows_update: bool,
     pub(in crate::sip) unacknowledged: Option<Unacknowledged>,
     /// The TU hung up before the ACK came: BYE follows it.
     pub(in crate::sip) hangup: Option<Option<Reason>>,

@@ -146,8 +146,22 @@ gw -> 100: CANCEL
 gw -> hub: call.accept
 gw -> 100: ACK
 anna -> hub: call.confirm
+gw -> 101: UPDATE
+101 -> gw: 200 OK
 media: bridged";
     assert_eq!(world.ladder(), expected);
+    let call = world.exchange.calls.values().next().expect("a call");
+    let words = call.emojis().expect("four").map(Emoji::word).join(", ");
+    let shown = world
+        .last_update
+        .lines()
+        .find(|line| line.starts_with("P-Asserted-Identity:"));
+    assert!(
+        shown.is_some_and(|shown| shown.contains(&words)),
+        "{words} in {}",
+        world.last_update
+    );
+    assert!(!world.last_update.contains("application/sdp"));
     assert_eq!(world.phones[0].end(), "cancelled");
     world.user_ends(Cause::Answered);
     world.drain();

@@ -132,6 +132,8 @@ struct World {
     last_ok: String,
     /// The last INVITE to a phone.
     last_invite: String,
+    /// The last UPDATE to a phone.
+    last_update: String,
     /// What users of the network are told beside the sockets of the last leg.
     outer: Vec<IpAddr>,
     records: Vec<Record<Instant>>,
@@ -223,6 +225,7 @@ impl World {
             spoken: Vec::new(),
             last_ok: String::new(),
             last_invite: String::new(),
+            last_update: String::new(),
             outer: Vec::new(),
             records: Vec::new(),
         };
@@ -365,6 +368,8 @@ impl World {
                 self.last_ok = text.into_owned();
             } else if text.starts_with("INVITE ") {
                 self.last_invite = text.into_owned();
+            } else if text.starts_with("UPDATE ") {
+                self.last_update = text.into_owned();
             }
             if phone.is_gone {
                 continue;

@@ -61,6 +61,7 @@ impl Endpoint {
             invite: Some(id),
             invite_cseq: 0,
             offered: false,
+            allows_update: false,
             unacknowledged: None,
             hangup: None,
             credentials: None,

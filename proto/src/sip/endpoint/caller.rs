@@ -74,6 +74,7 @@ impl Endpoint {
             invite: Some(id),
             invite_cseq: 1,
             offered,
+            allows_update: false,
             unacknowledged: None,
             hangup: None,
             credentials: invite.credentials,
@@ -123,6 +124,8 @@ impl Endpoint {
         match dialog.state {
             State::Calling | State::Cancelling => {
                 dialog.on_response(response);
+                dialog.allows_update =
+                    (response.headers.list("Allow")).any(|method| method.eq_ignore_ascii_case("UPDATE"));
                 dialog.invite = Some(id);
                 self.timers.clear(Owner::Dialog(key), Timer::Cancel);
                 if dialog.state == State::Cancelling {
@@ -181,6 +184,7 @@ impl Endpoint {
             invite: None,
             invite_cseq: request.cseq,
             offered: true,
+            allows_update: false,
             unacknowledged: None,
             hangup: None,
             credentials: None,

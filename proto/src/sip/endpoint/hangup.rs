@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Endpoint;
 use super::callee::reason_field;
+use crate::sip::NameAddr;
 use crate::sip::command::Reason;
 use crate::sip::dialog::State;
 use crate::sip::message::{Method, Response};
@@ -145,6 +146,25 @@ impl Endpoint {
         request.body = body;
         let credentials = dialog.credentials.clone();
         self.start(now, request, purpose, credentials, 0).map(|_| ())
+    }
+
+    /// The TU: UPDATE with another identity and no description, so that nothing of the session changes.
+    pub(super) fn show(&mut self, now: Instant, key: DialogKey, identity: &NameAddr) -> Result<(), SipError> {
+        let dialog = self.dialogs.get(key).ok_or(SipError::UnknownDialog)?;
+        if dialog.state != State::Confirmed {
+            return Err(SipError::WrongState(dialog.state.name()));
+        }
+        if !dialog.allows_update {
+            return Ok(());
+        }
+        let contact = self.contact_in(key, dialog.peer);
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return Ok(());
+        };
+        let headers = vec![("Contact", contact), ("P-Asserted-Identity", identity.to_string())];
+        let request = dialog.request(Method::Update, headers);
+        let credentials = dialog.credentials.clone();
+        self.start(now, request, Purpose::Show(key), credentials, 0).map(|_| ())
     }
 
     /// A response to our INFO or OPTIONS: the peer may have forgotten the dialog, or be gone. RFC 3261 §12.2.1.2.

@@ -230,6 +230,7 @@ impl Endpoint {
                 let body = Some((content_type, body));
                 self.send_in_dialog(now, dialog, Method::Info, body, Purpose::InDialog(dialog))
             }
+            SipCommand::Show { dialog, identity } => self.show(now, dialog, &identity),
             SipCommand::Probe { dialog } => {
                 self.send_in_dialog(now, dialog, Method::Options, None, Purpose::Probe(dialog))
             }

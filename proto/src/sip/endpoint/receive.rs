@@ -165,9 +165,11 @@ impl Endpoint {
         }
         // It comes from where the request went (RFC 3581 §4): a branch can be seen on the way, and proves nothing.
         let dialog = match transaction.purpose {
-            Purpose::Invite(key) | Purpose::Bye(key) | Purpose::InDialog(key) | Purpose::Probe(key) => {
-                self.dialogs.get(key)
-            }
+            Purpose::Invite(key)
+            | Purpose::Bye(key)
+            | Purpose::InDialog(key)
+            | Purpose::Probe(key)
+            | Purpose::Show(key) => self.dialogs.get(key),
             Purpose::Cancel | Purpose::StrayBye | Purpose::Register(_) => None,
         };
         let asked = dialog.and_then(|dialog| dialog.account.as_deref());
@@ -197,6 +199,7 @@ impl Endpoint {
             Purpose::Invite(key) => self.on_invite_response(now, id, key, response),
             Purpose::Bye(key) => self.on_bye_response(now, id, key, response),
             Purpose::InDialog(key) | Purpose::Probe(key) => self.on_in_dialog_response(now, key, response.status),
+            Purpose::Show(_) => {}
             Purpose::Register(registration) => self.on_register_response(now, id, registration, response),
             Purpose::Cancel | Purpose::StrayBye => {}
         }

@@ -83,6 +83,7 @@ impl Endpoint {
             Purpose::Invite(key) => self.refused(key, 408, reason_phrase(408).to_owned(), None),
             Purpose::Bye(key) => self.ended(key),
             Purpose::InDialog(key) | Purpose::Probe(key) => self.on_in_dialog_response(now, key, 408),
+            Purpose::Show(_) => {}
             Purpose::Register(registration) => {
                 self.events.push_back(SipEvent::RegisterFailed {
                     registration,

@@ -290,6 +290,8 @@ pub(in crate::sip) enum Purpose {
     InDialog(DialogKey),
     /// To learn whether the peer of a dialog is still there.
     Probe(DialogKey),
+    /// UPDATE within a dialog: what a phone that takes none of it says changes nothing.
+    Show(DialogKey),
     /// A registration.
     Register(u64),
 }
