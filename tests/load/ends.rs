@@ -397,7 +397,8 @@ impl Leg {
             | MediaCommand::Bridge { .. }
             | MediaCommand::Unbridge { .. }
             | MediaCommand::Hold { .. }
-            | MediaCommand::SendDtmf { .. } => {}
+            | MediaCommand::SendDtmf { .. }
+            | MediaCommand::State { .. } => {}
         }
         Some(())
     }

@@ -247,6 +247,7 @@ impl Leg {
                 MediaEvent::Local { .. }
                 | MediaEvent::Played { .. }
                 | MediaEvent::Dtmf { .. }
+                | MediaEvent::State { .. }
                 | MediaEvent::Report { .. }
                 | MediaEvent::Closed { .. } => {}
             }

@@ -205,6 +205,16 @@ impl E2eeLeg {
     pub fn handle_command(&mut self, now: Instant, command: LegCommand) {
         match command {
             LegCommand::Ring | LegCommand::Answer { .. } | LegCommand::Show { .. } | LegCommand::Probe => {}
+            LegCommand::State(state) if self.transport_up => {
+                let (leg, text) = (self.config.key, state.to_text());
+                self.actions.push_back(Action::Media(MediaCommand::State { leg, text }));
+            }
+            LegCommand::State(state) => {
+                if let Some(negotiation) = &mut self.negotiation {
+                    negotiation.set_state(now, state);
+                    self.follow_negotiation(now);
+                }
+            }
             LegCommand::Connect { same_worker_as } => {
                 self.config.same_worker_as.get_or_insert(same_worker_as);
                 self.accept();
@@ -324,6 +334,12 @@ impl E2eeLeg {
                 self.closed_until.get_or_insert(now + DISCARD_GRACE);
             }
             MediaEvent::Failed { fault, .. } => self.fail(fault.cause()),
+            MediaEvent::State { text, .. } => {
+                if let Some(negotiation) = &mut self.negotiation {
+                    negotiation.handle_data(text.as_bytes());
+                    self.follow_negotiation(now);
+                }
+            }
             MediaEvent::Dtmf { .. }
             | MediaEvent::Played { .. }
             | MediaEvent::Report { .. }

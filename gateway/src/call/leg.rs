@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use quartet_proto::e2ee::Job;
+use quartet_proto::e2ee::MediaState;
 use quartet_proto::e2ee::fingerprint::Emoji;
 use quartet_proto::e2ee::key_exchange::{Agreed, Answered, Committed, KeyExchangeError};
 use quartet_proto::sip::{SipCommand, SipEvent};
@@ -35,6 +36,10 @@ pub enum LegEvent {
     },
     /// A prompt has played to its end.
     Played(PlayKey),
+    /// The phone holds the call, or does no longer.
+    Held(bool),
+    /// What the E2EE user's side says of its sound.
+    State(MediaState),
     /// The leg is over, by its own side.
     Ended(Cause),
 }
@@ -49,6 +54,8 @@ impl LegEvent {
             Self::Connected => "connected",
             Self::Dtmf { .. } => "dtmf",
             Self::Played(_) => "played",
+            Self::Held(_) => "held",
+            Self::State(_) => "state",
             Self::Ended(_) => "ended",
         }
     }
@@ -74,6 +81,8 @@ pub enum LegCommand {
         /// What a display shows.
         display: String,
     },
+    /// Tell the other side of our sound.
+    State(MediaState),
     /// Find out whether it is still there.
     Probe,
     /// The call is over, for this cause.

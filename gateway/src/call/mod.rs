@@ -13,6 +13,7 @@ mod liveness;
 mod member;
 mod record;
 mod sip_leg;
+mod sound;
 mod terms;
 mod verify;
 
@@ -31,6 +32,7 @@ use liveness::Liveness;
 use member::{Member, Phase};
 use record::Times;
 pub use sip_leg::{SipLeg, SipLegConfig};
+use sound::Sound;
 pub use terms::{Parties, Policy, State};
 pub use verify::{Output as VerifyOutput, Script, Verify};
 
@@ -66,6 +68,7 @@ pub struct Call {
     times: Times,
     /// What the running call was last noted with: whether it was answered, and the verdict.
     noted: Option<(bool, Verdict)>,
+    sound: Sound,
     actions: VecDeque<Action>,
 }
 
@@ -90,6 +93,7 @@ impl Call {
             liveness: Liveness::new(now),
             times: Times::new(now),
             noted: None,
+            sound: Sound::default(),
             actions: VecDeque::new(),
         };
         call.note_running(now);
@@ -177,6 +181,7 @@ impl Call {
             | MediaEvent::Connected { .. }
             | MediaEvent::Failed { .. }
             | MediaEvent::Played { .. }
+            | MediaEvent::State { .. }
             | MediaEvent::Dtmf { .. } => _ = self.with_leg(key, |leg| leg.handle_media(now, event)),
         }
     }
@@ -331,8 +336,11 @@ impl Call {
                     self.follow_verify(now);
                 }
             }
+            LegEvent::Held(held) => self.sound.is_held = held,
+            LegEvent::State(state) => self.sound.theirs = state,
             LegEvent::Ended(cause) => self.on_ended(now, key, cause),
         }
+        self.tell_state(now);
     }
 
     /// The first callee who accepts the call has it; the others stop ringing.

@@ -176,7 +176,7 @@ impl SipLeg {
                     self.sip(SipCommand::Ring { dialog, status, body });
                 }
             }
-            LegCommand::Connect { .. } => {}
+            LegCommand::Connect { .. } | LegCommand::State(_) => {}
             LegCommand::Answer { display } => {
                 if let State::Waiting { .. } = self.state {
                     let peer = self.config.peer.clone();
@@ -249,7 +249,10 @@ impl SipLeg {
             MediaEvent::Failed { fault, .. } => self.fail(fault.cause()),
             MediaEvent::Dtmf { digit, .. } => self.on_key(now, KeyWay::Rtp, digit),
             MediaEvent::Played { play, .. } => self.events.push_back(LegEvent::Played(play)),
-            MediaEvent::Connected { .. } | MediaEvent::Report { .. } | MediaEvent::Closed { .. } => {}
+            MediaEvent::Connected { .. }
+            | MediaEvent::State { .. }
+            | MediaEvent::Report { .. }
+            | MediaEvent::Closed { .. } => {}
         }
     }
 

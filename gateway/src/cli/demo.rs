@@ -124,6 +124,6 @@ fn tell(event: &e2ee_peer::Event, print: &mut impl FnMut(&str)) {
         }
         e2ee_peer::Event::Connected => print("echo: connected"),
         e2ee_peer::Event::Ended(cause) => print(&format!("echo: ended ({cause})")),
-        e2ee_peer::Event::Ringing => {}
+        e2ee_peer::Event::Ringing | e2ee_peer::Event::Sound(_) => {}
     }
 }

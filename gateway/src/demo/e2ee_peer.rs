@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use futures_util::{SinkExt, StreamExt};
+use quartet_proto::e2ee::MediaState;
 use quartet_proto::e2ee::fingerprint::Emoji;
 use quartet_proto::hub::{ClientName, ClientSession, Heard, Name, Token};
 use rand_core::Rng;
@@ -78,6 +79,8 @@ pub enum Event {
     Emojis([Emoji; 4]),
     /// Both hear each other.
     Connected,
+    /// What the other side says of its sound.
+    Sound(MediaState),
     /// The call is over.
     Ended(&'static str),
 }
@@ -349,7 +352,8 @@ impl Task {
                         self.tell(Event::Ended(cause.word()));
                         self.close();
                     }
-                    LegEvent::Accepted | LegEvent::Dtmf { .. } | LegEvent::Played(_) => {}
+                    LegEvent::State(state) => self.tell(Event::Sound(state)),
+                    LegEvent::Accepted | LegEvent::Dtmf { .. } | LegEvent::Played(_) | LegEvent::Held(_) => {}
                 }
             } else {
                 return;

@@ -225,6 +225,14 @@ impl End {
                 session.stream = self.stream(codec);
                 Some(session)
             }
+            (MediaCommand::State { text, .. }, Some(mut session)) => {
+                if session.packet.fill(text.as_bytes()) {
+                    session.packet.set_channel(0, true);
+                    session.transport.send(now, &mut session.packet).ok();
+                }
+                self.drain(&mut session);
+                Some(session)
+            }
             (
                 MediaCommand::Play { .. }
                 | MediaCommand::StopPlay { .. }
@@ -232,6 +240,7 @@ impl End {
                 | MediaCommand::Unbridge { .. }
                 | MediaCommand::Hold { .. }
                 | MediaCommand::SendDtmf { .. }
+                | MediaCommand::State { .. }
                 | MediaCommand::Remote { .. }
                 | MediaCommand::Codec { .. },
                 session,
@@ -433,7 +442,11 @@ impl End {
                         socket.send_to(data, dst).ok();
                     }
                 }
-                Output::Data { .. } | Output::Rtp(_) | Output::Rtcp(_) => {}
+                Output::Data { data, .. } => {
+                    let text = String::from_utf8_lossy(data).into_owned();
+                    (self.events)(MediaEvent::State { leg, text });
+                }
+                Output::Rtp(_) | Output::Rtcp(_) => {}
                 Output::Event { event } => match event {
                     TransportEvent::Connected => {
                         session.up = true;

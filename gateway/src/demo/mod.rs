@@ -267,6 +267,7 @@ impl Stage {
             e2ee_peer::Event::Ringing
             | e2ee_peer::Event::Emojis(_)
             | e2ee_peer::Event::Connected
+            | e2ee_peer::Event::Sound(_)
             | e2ee_peer::Event::Ended(_) => None,
         });
         let from = called.await?;

@@ -279,7 +279,12 @@ impl Task {
                         self.tell(Event::Ended(cause.word()));
                         self.close();
                     }
-                    LegEvent::Accepted | LegEvent::Emojis(_) | LegEvent::Dtmf { .. } | LegEvent::Played(_) => {}
+                    LegEvent::Accepted
+                    | LegEvent::Emojis(_)
+                    | LegEvent::Dtmf { .. }
+                    | LegEvent::Played(_)
+                    | LegEvent::Held(_)
+                    | LegEvent::State(_) => {}
                 }
             } else {
                 return;

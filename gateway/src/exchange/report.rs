@@ -28,6 +28,14 @@ pub struct CallRow {
     pub emojis: Option<[&'static str; 4]>,
     /// Their words.
     pub words: Option<[&'static str; 4]>,
+    /// The phone holds the call, or its person hears the words: the user hears nothing of it.
+    pub phone_muted: bool,
+    /// The language of the words that are being spoken to the phone.
+    pub spoken: Option<String>,
+    /// The user is muted, as its side says.
+    pub user_muted: bool,
+    /// The language of the words that are being spoken to the user's person, where that is at another gateway.
+    pub user_spoken: Option<String>,
     /// What others call this call: one row for each leg.
     pub legs: Vec<LegRow>,
 }
@@ -131,6 +139,10 @@ impl Exchange {
                 verdict: call.verdict().word(),
                 emojis: call.emojis().map(|emojis| [0, 1, 2, 3].map(|i| emojis[i].symbol())),
                 words: call.emojis().map(|emojis| [0, 1, 2, 3].map(|i| emojis[i].word())),
+                phone_muted: call.sound().1.muted,
+                spoken: call.sound().1.spoken.clone(),
+                user_muted: call.sound().0.muted,
+                user_spoken: call.sound().0.spoken.clone(),
                 legs: self.leg_rows(call.key()),
             })
             .collect()

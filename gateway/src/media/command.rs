@@ -227,6 +227,13 @@ pub enum MediaCommand {
         /// `0`-`9`, `*`, `#`, `A`-`D`.
         digit: char,
     },
+    /// Says this to the peer over the transport's data channel as soon as there is one; what was to be said before is forgotten.
+    State {
+        /// The leg.
+        leg: LegKey,
+        /// A text.
+        text: String,
+    },
     /// Says goodbye in the transport's way and frees everything. [`MediaEvent::Closed`] follows.
     Close {
         /// The leg.
@@ -245,6 +252,7 @@ impl MediaCommand {
             | Self::StopPlay { leg }
             | Self::Hold { leg, .. }
             | Self::SendDtmf { leg, .. }
+            | Self::State { leg, .. }
             | Self::Close { leg } => *leg,
             Self::Bridge { a, .. } | Self::Unbridge { a } => *a,
         }
@@ -264,6 +272,7 @@ impl fmt::Debug for MediaCommand {
             Self::Unbridge { .. } => "Unbridge",
             Self::Hold { .. } => "Hold",
             Self::SendDtmf { .. } => "SendDtmf",
+            Self::State { .. } => "State",
             Self::Close { .. } => "Close",
         };
         f.debug_tuple(name).field(&self.leg()).finish()
@@ -306,6 +315,13 @@ pub enum MediaEvent {
         /// `0`-`9`, `*`, `#`, `A`-`D`.
         digit: char,
     },
+    /// The peer has said something over the data channel; of a flood only a few texts a second are told.
+    State {
+        /// The leg.
+        leg: LegKey,
+        /// A text of at most 1 KiB.
+        text: String,
+    },
     /// How the leg is doing, once a second.
     Report {
         /// The leg.
@@ -329,6 +345,7 @@ impl MediaEvent {
             | Self::Failed { leg, .. }
             | Self::Played { leg, .. }
             | Self::Dtmf { leg, .. }
+            | Self::State { leg, .. }
             | Self::Report { leg, .. }
             | Self::Closed { leg } => *leg,
         }
@@ -344,6 +361,7 @@ impl fmt::Debug for MediaEvent {
             Self::Failed { leg, fault } => f.debug_tuple("Failed").field(leg).field(fault).finish(),
             Self::Played { leg, play } => f.debug_tuple("Played").field(leg).field(play).finish(),
             Self::Dtmf { leg, .. } => f.debug_tuple("Dtmf").field(leg).finish(),
+            Self::State { leg, .. } => f.debug_tuple("State").field(leg).finish(),
             Self::Report { leg, report } => f.debug_tuple("Report").field(leg).field(report).finish(),
             Self::Closed { leg } => f.debug_tuple("Closed").field(leg).finish(),
         }

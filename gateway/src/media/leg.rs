@@ -21,6 +21,9 @@ pub(crate) const REPORT_NS: u64 = 1_000_000_000;
 /// The first RTCP report, and the usual distance of the others. RFC 3550 §6.2 with its minimum of 5 s.
 const FIRST_RTCP_NS: u64 = 1_000_000_000;
 const RTCP_NS: u64 = 5_000_000_000;
+/// Texts of the peer that are passed on, of at most so many bytes and in a second; a `MediaState` has some 120.
+const MAX_TEXT: usize = 1024;
+const MAX_TEXTS: u32 = 8;
 /// A session that makes more by itself in one go is taken for broken.
 const MAX_OUTPUTS: usize = 1_000;
 
@@ -60,6 +63,10 @@ pub(crate) struct MediaLeg {
     pub(crate) scheduled_ns: u64,
     report_due_ns: u64,
     rtcp_due_ns: Option<u64>,
+    /// What is to be said over the data channel, until it is.
+    pub(crate) state: Option<String>,
+    /// Texts of the peer since the last report.
+    texts: u32,
     /// RFC 3550 §6.5.1; random, tells nothing.
     cname: String,
     sent: u64,
@@ -83,6 +90,8 @@ impl MediaLeg {
             scheduled_ns: u64::MAX,
             report_due_ns: now_ns + REPORT_NS,
             rtcp_due_ns: None,
+            state: None,
+            texts: 0,
             cname,
             sent: 0,
             unsent: 0,
@@ -175,8 +184,11 @@ impl MediaLeg {
             Ok(Outcome::Rtp) => self.audio_mut().on_rtp(now_ns, packet.bytes()),
             Ok(Outcome::Rtcp) => self.audio_mut().on_rtcp(now_ns, packet.bytes()),
             Ok(Outcome::Transmit) => _ = self.transmit(io, packet.path, packet.dst, packet.bytes()),
-            // Nothing of a call is said by data messages, and the peer can send any number of them.
-            Ok(Outcome::Data | Outcome::Kept | Outcome::Datagram) => {}
+            Ok(Outcome::Data) => {
+                let text = packet.channel().1;
+                on_text(self.key, text, packet.bytes(), &mut self.texts, io);
+            }
+            Ok(Outcome::Kept | Outcome::Datagram) => {}
             Err(error) if error.is_final() => return Err(MediaFault::Plugin),
             // A stranger's datagram, or a broken one: the plugin has counted it.
             Err(_) => {}
@@ -255,8 +267,8 @@ impl MediaLeg {
                 Output::Event {
                     event: TransportEvent::Local,
                 } => ask_local = true,
-                Output::Data { .. }
-                | Output::Event {
+                Output::Data { text, data, .. } => on_text(self.key, text, data, &mut self.texts, io),
+                Output::Event {
                     event: TransportEvent::Address(_) | TransportEvent::Stats(_),
                 } => {}
             }
@@ -337,6 +349,8 @@ impl MediaLeg {
             return Ok(());
         }
         self.report_due_ns = (self.report_due_ns + REPORT_NS).max(now_ns);
+        self.texts = 0;
+        self.send_state(now_ns, scratch, io)?;
         let report = self.figures(now_ns);
         io.event(MediaEvent::Report { leg: self.key, report });
         if self.rtcp_due_ns.is_some_and(|due| due <= now_ns + REPORT_NS / 2) {
@@ -345,6 +359,31 @@ impl MediaLeg {
             return self.send_rtcp(now_ns, scratch, io);
         }
         Ok(())
+    }
+
+    /// Says what is to be said over the data channel, if there is one by now.
+    pub(crate) fn send_state(
+        &mut self,
+        now_ns: u64,
+        scratch: &mut Scratch,
+        io: &mut impl MediaIo,
+    ) -> Result<(), MediaFault> {
+        let (Some(session), Some(text), true) = (&mut self.session, &self.state, self.connected) else {
+            return Ok(());
+        };
+        let packet = &mut scratch.packet;
+        if !packet.fill(text.as_bytes()) {
+            self.state = None;
+            return Ok(());
+        }
+        packet.set_channel(0, true);
+        match session.send(now_ns, packet) {
+            Ok(_) => self.state = None,
+            Err(error) if error.is_final() => return Err(MediaFault::Plugin),
+            // The channel is not open yet, or there will be none.
+            Err(_) => {}
+        }
+        self.drain(now_ns, io)
     }
 
     fn send_rtcp(&mut self, now_ns: u64, scratch: &mut Scratch, io: &mut impl MediaIo) -> Result<(), MediaFault> {
@@ -387,6 +426,19 @@ impl MediaLeg {
             ..self.audio_mut().figures(now_ns)
         }
     }
+}
+
+/// Tells the call what the peer has said, unless it says too much.
+fn on_text(leg: LegKey, is_text: bool, bytes: &[u8], texts: &mut u32, io: &mut impl MediaIo) {
+    let text = str::from_utf8(bytes)
+        .ok()
+        .filter(|_| is_text && bytes.len() <= MAX_TEXT);
+    let Some(text) = text.filter(|_| *texts < MAX_TEXTS) else {
+        return;
+    };
+    *texts += 1;
+    let text = text.to_owned();
+    io.event(MediaEvent::State { leg, text });
 }
 
 /// What all legs of a worker use in turn.

@@ -187,6 +187,14 @@ impl Legs {
                     leg.audio_mut().interrupted = true;
                 }
             }
+            MediaCommand::State { text, .. } => self.serve(now_ns, slot, io, |legs, io| {
+                let Self { slots, scratch, .. } = legs;
+                let Some(leg) = slots.get_mut(slot.0).and_then(Option::as_mut) else {
+                    return Ok(());
+                };
+                leg.state = Some(text);
+                leg.send_state(now_ns, scratch, io)
+            }),
             MediaCommand::SendDtmf { digit, .. } => {
                 self.serve(now_ns, slot, io, |legs, _| {
                     if let Some(outgoing) = legs.leg(slot).and_then(|leg| leg.audio_mut().outgoing.as_mut()) {

@@ -18,7 +18,7 @@ pub mod signalling;
 mod vector;
 
 pub use fingerprint::Emoji;
-pub use negotiation::{LocalMedia, Negotiation, NegotiationError, NegotiationEvent};
+pub use negotiation::{LocalMedia, MediaState, Negotiation, NegotiationError, NegotiationEvent};
 
 /// The group in which the two ends exchange their key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

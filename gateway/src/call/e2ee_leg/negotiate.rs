@@ -6,7 +6,7 @@ use std::time::Instant;
 use quartet_proto::e2ee::{LocalMedia, NegotiationError, NegotiationEvent};
 
 use super::{E2eeLeg, PTIME_MS};
-use crate::call::leg::Action;
+use crate::call::leg::{Action, LegEvent};
 use crate::cdr::Cause;
 use crate::media::{LegCodec, MediaCommand};
 use crate::networks::NetworkCommand;
@@ -86,7 +86,7 @@ impl E2eeLeg {
                 self.channels = true;
                 self.check_connected(now);
             }
-            NegotiationEvent::MediaState { .. } => {}
+            NegotiationEvent::MediaState(state) => self.events.push_back(LegEvent::State(state)),
             NegotiationEvent::Failed(error) => {
                 tracing::debug!(call = %self.call, %error, "negotiation failed");
                 self.fail(if error == NegotiationError::NoCommonCodec {

@@ -5,6 +5,7 @@ use quartet_proto::sdp::{
 };
 
 use super::{PTIME_MS, SipLeg};
+use crate::call::LegEvent;
 use crate::cdr::Cause;
 use crate::media::{LegCodec, MediaCommand};
 use crate::plugins::FmtpRole;
@@ -132,6 +133,7 @@ impl SipLeg {
         if hold != self.hold {
             self.hold = hold;
             self.media(MediaCommand::Hold { leg, on: hold });
+            self.events.push_back(LegEvent::Held(hold));
         }
     }
 

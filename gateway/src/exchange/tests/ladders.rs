@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use quartet_proto::e2ee;
 use quartet_proto::e2ee::fingerprint::Emoji;
+use quartet_proto::e2ee::{self, MediaState};
 
 use super::*;
 use crate::call::{CallKey, Leg};
@@ -120,6 +120,57 @@ fn who_has_nothing_in_common_with_us_is_refused_with_the_words() {
         world.run(40 * SECOND);
         world.assert_empty();
     }
+}
+
+#[test]
+fn the_user_is_told_when_the_phone_hears_the_words_and_says_when_it_is_muted() {
+    let mut world = World::new("");
+    world.dial("anna");
+    world.user_accepts();
+    world.drain();
+    let said = |text: &String| {
+        let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        (value["muted"].as_bool(), value["x-spoken"].as_str().map(str::to_owned))
+    };
+    assert_eq!(
+        world.states.iter().map(said).collect::<Vec<_>>(),
+        [(Some(true), Some("en".to_owned()))]
+    );
+    let row = world.exchange.calls(world.now).remove(0);
+    assert_eq!(
+        (row.phone_muted, row.spoken.as_deref(), row.user_muted),
+        (true, Some("en"), false)
+    );
+    world.play_out();
+    world.run(SECOND);
+    assert_eq!(world.states.last().map(said), Some((Some(false), None)));
+    let leg = world.leg_over("webrtc").expect("it talks");
+    for (muted, spoken) in [(true, Some("de".to_owned())), (false, None)] {
+        let text = MediaState {
+            muted,
+            spoken: spoken.clone(),
+        }
+        .to_text();
+        world.exchange.handle_media(world.now, MediaEvent::State { leg, text });
+        world.drain();
+        let row = world.exchange.calls(world.now).remove(0);
+        assert_eq!((row.user_muted, row.user_spoken), (muted, spoken));
+    }
+    // What is no MediaState changes nothing.
+    for text in [
+        "",
+        "nonsense",
+        r#"{"@type":"Candidates"}"#,
+        r#"{"@type":"MediaState","muted":1}"#,
+    ] {
+        let text = text.to_owned();
+        world.exchange.handle_media(world.now, MediaEvent::State { leg, text });
+    }
+    world.drain();
+    assert!(!world.exchange.calls(world.now)[0].user_muted);
+    world.hang_up(0);
+    world.drain();
+    world.assert_empty();
 }
 
 #[test]

@@ -128,6 +128,8 @@ struct World {
     /// Media that is closed does not say so.
     hold_close: bool,
     spoken: Vec<String>,
+    /// What was said over data channels.
+    states: Vec<String>,
     /// The last 200 to an INVITE of a phone.
     last_ok: String,
     /// The last INVITE to a phone.
@@ -223,6 +225,7 @@ impl World {
             lose_signals: 0,
             hold_close: false,
             spoken: Vec::new(),
+            states: Vec::new(),
             last_ok: String::new(),
             last_invite: String::new(),
             last_update: String::new(),
@@ -436,6 +439,7 @@ impl World {
             | MediaCommand::Unbridge { .. }
             | MediaCommand::Hold { .. }
             | MediaCommand::SendDtmf { .. } => {}
+            MediaCommand::State { text, .. } => self.states.push(text),
         }
     }
 

@@ -182,6 +182,7 @@ impl Media {
             | MediaCommand::Bridge { .. }
             | MediaCommand::Unbridge { .. }
             | MediaCommand::Hold { .. }
+            | MediaCommand::State { .. }
             | MediaCommand::SendDtmf { .. } => places.get(&command.leg()).copied(),
         }
     }

@@ -60,6 +60,7 @@ fn last_report(room: &mut Room) -> Report {
         | MediaEvent::Failed { .. }
         | MediaEvent::Played { .. }
         | MediaEvent::Dtmf { .. }
+        | MediaEvent::State { .. }
         | MediaEvent::Report { .. }
         | MediaEvent::Closed { .. } => None,
     });

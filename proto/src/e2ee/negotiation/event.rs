@@ -26,6 +26,23 @@ impl fmt::Debug for LocalMedia {
     }
 }
 
+/// What an end says of its sound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MediaState {
+    /// Nothing is to be heard of it.
+    pub muted: bool,
+    /// The person there is hearing the words of the emojis, in this language (`en`); an extension of ours, `x-spoken`.
+    pub spoken: Option<String>,
+}
+
+impl MediaState {
+    /// The text that says it to a peer over the data channel.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        String::from_utf8_lossy(&super::messages::Message::MediaState(self.clone()).write()).into_owned()
+    }
+}
+
 /// Why a negotiation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -73,11 +90,8 @@ pub enum NegotiationEvent {
         /// The stream the peer sends.
         remote_ssrc: u32,
     },
-    /// The peer muted or unmuted itself.
-    MediaState {
-        /// Whether it is muted.
-        muted: bool,
-    },
+    /// What the peer says of its sound.
+    MediaState(MediaState),
     /// The negotiation is over; nothing more comes.
     Failed(NegotiationError),
 }
@@ -99,7 +113,7 @@ impl fmt::Debug for NegotiationEvent {
                 .field("telephone_event", telephone_event)
                 .field("remote_ssrc", remote_ssrc)
                 .finish(),
-            NegotiationEvent::MediaState { muted } => write!(f, "MediaState(muted: {muted})"),
+            NegotiationEvent::MediaState(state) => state.fmt(f),
             NegotiationEvent::Failed(error) => write!(f, "Failed({error:?})"),
         }
     }

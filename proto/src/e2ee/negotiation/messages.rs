@@ -2,7 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::MediaState;
 use crate::sdp::Codec;
+
+/// The longest name of a language.
+const MAX_LANGUAGE: usize = 16;
 
 /// Payload types of one content beyond this are not read.
 const MAX_PAYLOAD_TYPES: usize = 128;
@@ -20,9 +24,7 @@ pub(super) enum Message {
     NegotiateChannels(NegotiateChannels),
     /// The candidate lines.
     Candidates(Vec<String>),
-    MediaState {
-        muted: bool,
-    },
+    MediaState(MediaState),
 }
 
 impl Message {
@@ -32,7 +34,7 @@ impl Message {
             Message::InitialSetup(_) => "InitialSetup",
             Message::NegotiateChannels(_) => "NegotiateChannels",
             Message::Candidates(_) => "Candidates",
-            Message::MediaState { .. } => "MediaState",
+            Message::MediaState(_) => "MediaState",
         }
     }
 }
@@ -115,9 +117,13 @@ impl Message {
                         .collect(),
                 ))
             }
-            "MediaState" => Some(Message::MediaState {
-                muted: value.get("muted")?.as_bool()?,
-            }),
+            "MediaState" => {
+                let spoken = text(&value, "x-spoken").filter(|spoken| spoken.len() <= MAX_LANGUAGE);
+                Some(Message::MediaState(MediaState {
+                    muted: value.get("muted")?.as_bool()?,
+                    spoken: spoken.map(str::to_owned),
+                }))
+            }
             _ => None,
         }
     }
@@ -150,14 +156,20 @@ impl Message {
                     "sdpMLineIndex": 0,
                 })).collect::<Vec<_>>(),
             }),
-            Message::MediaState { muted } => json!({
-                "@type": "MediaState",
-                "muted": muted,
-                "lowBattery": false,
-                "videoState": "inactive",
-                "videoRotation": 0,
-                "screencastState": "inactive",
-            }),
+            Message::MediaState(state) => {
+                let mut value = json!({
+                    "@type": "MediaState",
+                    "muted": state.muted,
+                    "lowBattery": false,
+                    "videoState": "inactive",
+                    "videoRotation": 0,
+                    "screencastState": "inactive",
+                });
+                if let Some(spoken) = &state.spoken {
+                    value["x-spoken"] = json!(spoken);
+                }
+                value
+            }
         };
         value.to_string().into_bytes()
     }
@@ -384,7 +396,10 @@ mod tests {
                 }],
             }),
             Message::Candidates(vec!["candidate:1 1 udp 1 192.0.2.1 5000 typ host".to_owned()]),
-            Message::MediaState { muted: true },
+            Message::MediaState(MediaState {
+                muted: true,
+                spoken: Some("en".into()),
+            }),
         ];
         for message in messages {
             assert_eq!(Message::read(&message.write()), Some(message));

@@ -16,7 +16,7 @@ use tracing::debug;
 use super::signalling::{FramingError, Link};
 use super::{Role, SharedKey, Version};
 use channels::{Agreement, Channels};
-pub use event::{LocalMedia, NegotiationError, NegotiationEvent};
+pub use event::{LocalMedia, MediaState, NegotiationError, NegotiationEvent};
 use lines::LocalLines;
 use messages::{Message, NegotiateChannels};
 use remote::Remote;
@@ -46,14 +46,9 @@ const MAX_EARLY_MESSAGES: usize = 64;
 /// Candidates in one message of ours.
 const CANDIDATES_PER_MESSAGE: usize = 16;
 
-/// Returns the text that tells a peer over the data channel whether we are muted.
-pub fn media_state(muted: bool) -> String {
-    String::from_utf8_lossy(&Message::MediaState { muted }.write()).into_owned()
-}
-
 /// The negotiation of one call.
 ///
-/// `now` must not go backwards. After each `handle_*`, `start`, `add_local` and `set_muted` drain `poll_transmit` and
+/// `now` must not go backwards. After each `handle_*`, `start`, `add_local` and `set_state` drain `poll_transmit` and
 /// `poll_event` before the next. After [`NegotiationEvent::Failed`] everything is ignored.
 pub struct Negotiation {
     role: Role,
@@ -66,7 +61,7 @@ pub struct Negotiation {
     early: Vec<super::signalling::Message>,
     remote: Remote,
     /// What the peer was last told.
-    muted: bool,
+    state: MediaState,
     media_up: bool,
     dropped: u64,
     opened: u64,
@@ -106,7 +101,7 @@ impl Negotiation {
             started: None,
             early: Vec::new(),
             remote: Remote::default(),
-            muted: false,
+            state: MediaState::default(),
             media_up: false,
             dropped: 0,
             opened: 0,
@@ -155,11 +150,11 @@ impl Negotiation {
         self.send_candidates(now, &candidates);
     }
 
-    /// Tells the peer over signalling whether we are muted. With a data channel open, [`media_state`] goes there instead.
-    pub fn set_muted(&mut self, now: Instant, muted: bool) {
-        self.muted = muted;
+    /// Tells the peer over signalling of our sound. With a data channel open, [`MediaState::to_text`] goes there instead.
+    pub fn set_state(&mut self, now: Instant, state: MediaState) {
+        self.state = state.clone();
         if !self.failed {
-            self.send(now, &Message::MediaState { muted }, false);
+            self.send(now, &Message::MediaState(state), false);
         }
     }
 
@@ -195,10 +190,10 @@ impl Negotiation {
 
     /// Takes one text of the data channel: the peer's media state comes there once the channel is open.
     pub fn handle_data(&mut self, text: &[u8]) {
-        if let Some(Message::MediaState { muted }) = Message::read(text).filter(|_| !self.failed) {
+        if let Some(Message::MediaState(state)) = Message::read(text).filter(|_| !self.failed) {
             // It is later than all that came, or will come, over signalling.
             self.remote.is_latest_media_state(u32::MAX);
-            self.events.push_back(NegotiationEvent::MediaState { muted });
+            self.events.push_back(NegotiationEvent::MediaState(state));
         }
     }
 
@@ -334,8 +329,8 @@ impl Negotiation {
     }
 
     fn nudge(&mut self, now: Instant) {
-        let muted = self.muted;
-        let counter = self.send(now, &Message::MediaState { muted }, false);
+        let state = self.state.clone();
+        let counter = self.send(now, &Message::MediaState(state), false);
         let Some(started) = self.started.as_mut() else { return };
         started.nudge_at = now + NUDGE_EVERY;
         if let Some(overtaken) = std::mem::replace(&mut started.nudge, counter) {
@@ -367,11 +362,11 @@ impl Negotiation {
                 candidates.iter().for_each(|line| self.remote.take_candidate(line))
             }
             Some(Message::NegotiateChannels(channels)) => self.take_channels(now, counter, channels),
-            Some(Message::MediaState { muted }) if self.remote.is_latest_media_state(counter) => {
-                self.events.push_back(NegotiationEvent::MediaState { muted });
+            Some(Message::MediaState(state)) if self.remote.is_latest_media_state(counter) => {
+                self.events.push_back(NegotiationEvent::MediaState(state));
             }
             // Overtaken, or of an unknown type.
-            Some(Message::MediaState { .. }) | None => {}
+            Some(Message::MediaState(_)) | None => {}
         }
     }
 

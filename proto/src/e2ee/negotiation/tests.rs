@@ -75,14 +75,14 @@ pub(super) fn channels(events: &[NegotiationEvent]) -> Option<(Codec, Codec, Opt
             telephone_event,
             remote_ssrc,
         } => Some((send.clone(), receive.clone(), *telephone_event, *remote_ssrc)),
-        NegotiationEvent::Remote { .. } | NegotiationEvent::MediaState { .. } | NegotiationEvent::Failed(_) => None,
+        NegotiationEvent::Remote { .. } | NegotiationEvent::MediaState(_) | NegotiationEvent::Failed(_) => None,
     })
 }
 
 pub(super) fn remote_lines(events: &[NegotiationEvent]) -> String {
     let lines = events.iter().filter_map(|event| match event {
         NegotiationEvent::Remote { lines } => Some(lines.as_str()),
-        NegotiationEvent::Channels { .. } | NegotiationEvent::MediaState { .. } | NegotiationEvent::Failed(_) => None,
+        NegotiationEvent::Channels { .. } | NegotiationEvent::MediaState(_) | NegotiationEvent::Failed(_) => None,
     });
     lines.collect()
 }
@@ -90,9 +90,7 @@ pub(super) fn remote_lines(events: &[NegotiationEvent]) -> String {
 pub(super) fn failure(events: &[NegotiationEvent]) -> Option<NegotiationError> {
     events.iter().find_map(|event| match event {
         NegotiationEvent::Failed(why) => Some(*why),
-        NegotiationEvent::Channels { .. } | NegotiationEvent::MediaState { .. } | NegotiationEvent::Remote { .. } => {
-            None
-        }
+        NegotiationEvent::Channels { .. } | NegotiationEvent::MediaState(_) | NegotiationEvent::Remote { .. } => None,
     })
 }
 
@@ -573,15 +571,21 @@ fn media_state_is_told_by_either_way() {
     pair.start();
     pair.run(Duration::from_secs(2));
     pair.events[1].clear();
-    pair.ends[0].set_muted(pair.now, true);
+    let hears = MediaState {
+        muted: true,
+        spoken: Some("en".into()),
+    };
+    pair.ends[0].set_state(pair.now, hears.clone());
     pair.drain();
     pair.run(Duration::from_secs(1));
-    assert_eq!(pair.events[1], [NegotiationEvent::MediaState { muted: true }]);
-    pair.ends[1].handle_data(media_state(false).as_bytes());
+    assert_eq!(pair.events[1], [NegotiationEvent::MediaState(hears.clone())]);
+    let talks = MediaState::default();
+    pair.ends[1].handle_data(talks.to_text().as_bytes());
     pair.ends[1].handle_data(b"nonsense");
+    pair.ends[1].handle_data(hears.to_text().as_bytes());
     assert_eq!(
         events(&mut pair.ends[1]),
-        [NegotiationEvent::MediaState { muted: false }]
+        [talks, hears].map(NegotiationEvent::MediaState)
     );
 }
 
@@ -654,7 +658,7 @@ fn mutated_messages_never_panic_and_never_grow() {
             texts.extend(messages.iter().map(|message| message.to_string().into_bytes()));
         }
     }
-    texts.push(media_state(true).into_bytes());
+    texts.push(MediaState::default().to_text().into_bytes());
     for round in 0..300u64 {
         let role = if round % 2 == 0 { Role::Caller } else { Role::Callee };
         let mut machine = negotiation(role, round);
