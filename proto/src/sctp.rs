@@ -3,6 +3,9 @@
 //!
 //! Passive, unless told to begin by itself when no INIT has come for a while. One association at a time: what would make another
 //! one beside it is dropped.
+//!
+//! The peer is hostile, and the crate trusts it: it holds whatever is ahead of a gap, lists all gaps in one packet, and goes through
+//! all of it for each chunk. So [`gate`] looks at each packet first.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,6 +13,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+mod gate;
+
+use gate::Gate;
 use sctp_proto::{
     AssociationHandle, ClientConfig, DatagramEvent, EndpointConfig, Event, Payload, ServerConfig, StreamEvent,
     TransportConfig,
@@ -23,8 +29,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 const MAX_MESSAGES: usize = 64;
 /// Packets that wait to be taken.
 const MAX_PACKETS: usize = 64;
-/// Streams that the peer may use; the protocols here need one.
+/// Streams that the peer may announce; the protocols here use the first.
 const MAX_STREAMS: u16 = 16;
+/// What the crate may go beyond the longest packet: a cookie, the gaps of a SACK.
+const SLACK: usize = 1024;
 /// How many INITs may make an association before one is up.
 const MAX_ATTEMPTS: u32 = 8;
 /// The crate wants an address; a pipe has none. From the block for documentation.
@@ -82,6 +90,7 @@ pub struct Association {
     connected: bool,
     lost: bool,
     attempts: u32,
+    gate: Gate,
     packets: VecDeque<Vec<u8>>,
     messages: VecDeque<Message>,
 }
@@ -111,6 +120,7 @@ impl Association {
             connected: false,
             lost: false,
             attempts: 0,
+            gate: Gate::default(),
             packets: VecDeque::new(),
             messages: VecDeque::new(),
         }
@@ -133,6 +143,10 @@ impl Association {
         let is_init = packet.get(12) == Some(&INIT);
         if is_init && (self.connected || self.attempts >= MAX_ATTEMPTS) {
             // Each would make an association of its own, which nothing here would ever read.
+            return;
+        }
+        if !self.gate.admits(packet) {
+            tracing::trace!(length = packet.len(), "SCTP packet dropped");
             return;
         }
         self.guarded(|this| {
@@ -223,8 +237,9 @@ impl Association {
     }
 
     fn pump(&mut self, now: Instant) {
+        let max_packet = self.config.max_packet as usize;
         while let Some(transmit) = self.endpoint.poll_transmit() {
-            queue(&mut self.packets, transmit.payload);
+            queue(&mut self.packets, &mut self.gate, max_packet, transmit.payload);
         }
         let Some((handle, association)) = &mut self.association else {
             return;
@@ -251,7 +266,7 @@ impl Association {
             }
         }
         while let Some(transmit) = association.poll_transmit(now) {
-            queue(&mut self.packets, transmit.payload);
+            queue(&mut self.packets, &mut self.gate, max_packet, transmit.payload);
         }
         let mut drained = false;
         while let Some(event) = association.poll_endpoint_event() {
@@ -305,11 +320,12 @@ fn read(association: &mut sctp_proto::Association, id: u16, config: &SctpConfig,
     }
 }
 
-fn queue(packets: &mut VecDeque<Vec<u8>>, payload: Payload) {
+fn queue(packets: &mut VecDeque<Vec<u8>>, gate: &mut Gate, max_packet: usize, payload: Payload) {
     if let Payload::RawEncode(parts) = payload {
         for part in parts {
+            gate.note_sent(&part);
             // A full queue loses the packet, as a network would; SCTP repeats it.
-            if packets.len() < MAX_PACKETS {
+            if packets.len() < MAX_PACKETS && part.len() <= max_packet + SLACK {
                 packets.push_back(part.to_vec());
             }
         }

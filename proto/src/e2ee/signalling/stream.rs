@@ -17,6 +17,7 @@ use super::framing::{FramingError, MAX_SENT_JSON, Message, PacketError};
 use super::link::Received;
 use super::replay::Window;
 use crate::e2ee::Role;
+use crate::rate::{Rate, RateLimiter};
 use crate::sctp::{Association, Ppid, SctpConfig, SctpError};
 
 /// How long the caller waits for the peer's INIT.
@@ -27,8 +28,11 @@ const MAX_RTO: Duration = Duration::from_millis(1_500);
 const STREAM: u16 = 0;
 /// Of our messages, those that may wait to be sent.
 const MAX_WAITING: usize = 128;
-/// The longest JSON that is taken, decompressed: a message is at most 128 KiB, and gzip makes a thousand times that of it.
-const MAX_JSON: usize = 2 * 1024 * 1024;
+/// The longest JSON that is taken, decompressed. Official clients send 6 KiB; gzip makes a thousand times its length, and reading a MiB
+/// that a peer has chosen for it takes a second.
+const MAX_JSON: usize = 64 * 1024;
+/// What of the peer is decompressed: so much in a second, and sixteen seconds' worth at once.
+const MAX_JSON_PER_SECOND: u32 = 64 * 1024;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const COUNTER: usize = 4;
 
@@ -37,6 +41,7 @@ pub(super) struct Stream {
     association: Association,
     last_counter: u32,
     seen: Window,
+    decompressed: RateLimiter,
     /// Sealed, until the association takes them.
     waiting: VecDeque<Vec<u8>>,
 }
@@ -57,6 +62,7 @@ impl Stream {
             association: Association::new(now, config),
             last_counter: 0,
             seen: Window::default(),
+            decompressed: RateLimiter::default(),
             waiting: VecDeque::new(),
         }
     }
@@ -92,7 +98,7 @@ impl Stream {
                 continue;
             };
             received.opened += 1;
-            match self.read(&plain) {
+            match self.read(now, &plain) {
                 Ok(message) => received.messages.push(message),
                 Err(why) => received.dropped(why),
             }
@@ -123,7 +129,7 @@ impl Stream {
         }
     }
 
-    fn read(&mut self, plain: &[u8]) -> Result<Message, PacketError> {
+    fn read(&mut self, now: Instant, plain: &[u8]) -> Result<Message, PacketError> {
         let (counter, body) = plain.split_first_chunk::<COUNTER>().ok_or(PacketError::Malformed)?;
         let counter = u32::from_be_bytes(*counter);
         if counter == 0 {
@@ -137,11 +143,16 @@ impl Stream {
         } else {
             body.to_vec()
         };
+        let rate = Rate::new(MAX_JSON_PER_SECOND.saturating_mul(16), Duration::from_secs(16));
+        let length = u32::try_from(json.len()).unwrap_or(u32::MAX);
+        if length as usize > MAX_JSON || self.decompressed.take(now, rate, length).is_err() {
+            return Err(PacketError::Malformed);
+        }
         Ok(Message { counter, json })
     }
 }
 
-/// Decompresses gzip; `None` if it is none, or makes more than 2 MiB.
+/// Decompresses gzip; `None` if it is none, or makes more than 64 KiB.
 pub fn decompress(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut json = Vec::new();
     let read = MultiGzDecoder::new(bytes)
@@ -190,12 +201,12 @@ mod tests {
                 let mut last = 0;
                 for step in steps.filter(|step| step.get("sctp_payload").is_some()) {
                     let plain = cipher.open(&hex(step["sctp_payload"].as_str().unwrap())).unwrap();
-                    let message = stream.read(&plain).unwrap();
+                    let message = stream.read(origin(), &plain).unwrap();
                     assert!(message.counter > last);
                     last = message.counter;
                     let json: Value = serde_json::from_slice(&message.json).unwrap();
                     assert_eq!(json, step["message"]);
-                    assert!(matches!(stream.read(&plain), Err(PacketError::Replayed)));
+                    assert!(matches!(stream.read(origin(), &plain), Err(PacketError::Replayed)));
                 }
                 assert!(last >= 4);
             }
@@ -209,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_makes_two_mebibytes_and_no_more() {
+    fn a_bomb_makes_sixty_four_kibibytes_and_no_more() {
         assert_eq!(decompress(&compressed(b"{}")).as_deref(), Some(&b"{}"[..]));
         assert_eq!(
             decompress(&compressed(&vec![b' '; MAX_JSON])).map(|json| json.len()),

@@ -70,6 +70,15 @@ pub(super) fn scan(bytes: &[u8]) -> Option<Scanned> {
             scanned.headers.note_odd_line_end();
         }
         let line = bare;
+        if has_control(line) {
+            scanned.headers.note_odd_line_end();
+        }
+        // Its name holds what other readers may not pass over: it is the name of nothing.
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        if has_control(name) && !line.starts_with(b" ") && !line.starts_with(b"\t") {
+            pending.take().iter().for_each(|field| push_field(&mut scanned, field));
+            continue;
+        }
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             if let Some(field) = &mut pending {
                 field.push(' ');
@@ -103,6 +112,12 @@ fn take_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (line, after) = rest.split_at(end);
     *rest = after.get(1..).unwrap_or_default();
     Some(line)
+}
+
+/// Whether there is a control character other than TAB: of ASCII, DEL, or one of U+0080 to U+009F.
+fn has_control(line: &[u8]) -> bool {
+    let ascii = line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t');
+    ascii || line.windows(2).any(|pair| matches!(pair, [0xc2, 0x80..=0x9f]))
 }
 
 /// Text of a line: bad UTF-8 is marked, control characters (a lone CR could split headers) become spaces.

@@ -510,7 +510,27 @@ pub(super) fn another_phone_of_the_proxy_is_not_the_peer() {
         assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"), "{end:?}");
         assert_eq!(world.events(GATEWAY), [], "{end:?}");
     }
-    world.inject(GATEWAY, PROXY, within("BYE", there, 30).as_bytes());
+    // A field that the proxy did not know.
+    for (n, name) in [
+        "Via\u{1}",
+        "Via\0",
+        "\u{b}Via",
+        "Via\u{1f}",
+        "Via\u{7f}",
+        "Via\u{85}",
+        "v\u{1}",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let forged = within("BYE", "received=203.0.113.66;rport=61000", 40 + n as u32);
+        let via = format!("\r\n{name}: SIP/2.0/UDP 192.168.1.7;{there}\r\nVia: SIP/2.0/UDP 192.168.1.9");
+        let forged = forged.replacen("\r\nVia: SIP/2.0/UDP 192.168.1.9", &via, 1);
+        world.inject(GATEWAY, PROXY, forged.as_bytes());
+        assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"), "{name:?}");
+        assert_eq!(world.events(GATEWAY), [], "{name:?}");
+    }
+    world.inject(GATEWAY, PROXY, within("BYE", there, 60).as_bytes());
     assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Bye { .. }]));
 }
 
