@@ -164,7 +164,8 @@ async fn stay(options: &Options) {
         ..HouseSetup::default()
     };
     let house = House::build(PROGRAM, setup).await;
-    let desk = house.phone("100", true).await;
+    let mut desk = house.phone("100", true).await;
+    let mut registered = Instant::now();
     println!("hub     {}", house.hub());
     println!("token   {}", house.invite("anna").await);
     println!("call    100@gw");
@@ -179,6 +180,14 @@ async fn stay(options: &Options) {
         let audio = desk.line().heard();
         let last = &audio[audio.len().saturating_sub(hear::RATE as usize)..];
         let calls = house.gateway.ask(&ControlRequest::Calls).await;
+        let is_idle = calls
+            .as_ref()
+            .is_ok_and(|calls| calls.as_array().is_some_and(Vec::is_empty));
+        if is_idle && registered.elapsed() > Duration::from_secs(120) {
+            // It registers once, for a few minutes.
+            desk = house.phone("100", true).await;
+            registered = Instant::now();
+        }
         let states: Vec<String> = calls
             .iter()
             .filter_map(|calls| calls.as_array())

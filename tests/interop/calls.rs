@@ -524,3 +524,32 @@ async fn the_websocket_of_ntgcalls_is_dead_for_forty_seconds_and_the_call_goes_o
     );
     house.wait_idle().await;
 }
+
+/// The client was written from docs/hub-protocol.md alone, by somebody who had nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_written_from_the_page_talks_and_outlives_its_websocket() {
+    let _machine = MACHINE.read().await;
+    let (Some((house, namespace)), Some(python)) = (house("[call]\nverify = \"off\"").await, peers::python()) else {
+        return;
+    };
+    let token = house.invite("anna").await;
+    for (version, more) in [("9.0.0", ["--seconds", "8"]), ("13.0.0", ["--drop", "5"])] {
+        let desk = house.phone("102", true).await;
+        let mut client = namespace.command(&python);
+        client
+            .arg(peers::root().join("tests/peers/page_client.py"))
+            .args([&house.hub(), &token, "102@gw", "--versions", version])
+            .args(more);
+        let talk = tokio::task::spawn_blocking(move || client.output().expect("the namespace runs a program"));
+        hears(desk.line(), PEER_HZ).await;
+        let said = talk.await.expect("it ends");
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(said.contains("HEAR 440 Hz"), "{said}");
+        assert!(version == "9.0.0" || said.contains("\"resumed\": true"), "{said}");
+        house.wait_idle().await;
+        assert!(!house.gateway.log().contains(" ERROR "), "{}", house.gateway.log());
+    }
+    let records = house.gateway.records();
+    let causes: Vec<_> = records.iter().map(|record| record["cause"].as_str()).collect();
+    assert_eq!(causes, [Some("answered"); 2]);
+}

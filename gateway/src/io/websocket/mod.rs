@@ -315,7 +315,12 @@ async fn converse(
                             return "too many pings";
                         }
                     }
-                    Some(Ok(Message::Close(_))) | None => return "closed by the peer",
+                    Some(Ok(Message::Close(_))) => {
+                        // Reading on sends the answer that is due (RFC 6455 §5.5.1).
+                        let _ = timeout(door.settings.write, socket.recv()).await;
+                        return "closed by the peer";
+                    }
+                    None => return "closed by the peer",
                     Some(Err(_)) => return "broken connection or frame too large",
                 }
                 continue;
