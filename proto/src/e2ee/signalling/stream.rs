@@ -220,6 +220,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_decompressed_of_a_peer_is_bounded_in_a_second() {
+        let now = origin();
+        let mut stream = Stream::new(now, Role::Callee);
+        let mut read = |now, counter: u32| {
+            let body = compressed(&vec![b' '; MAX_JSON]);
+            stream.read(now, &[&counter.to_be_bytes()[..], &body].concat()).is_ok()
+        };
+        assert_eq!((1..=50).filter(|counter| read(now, *counter)).count(), 16);
+        let later = now + Duration::from_secs(4);
+        assert_eq!((51..=80).filter(|counter| read(later, *counter)).count(), 4);
+    }
+
+    #[test]
     fn a_bomb_makes_sixty_four_kibibytes_and_no_more() {
         assert_eq!(decompress(&compressed(b"{}")).as_deref(), Some(&b"{}"[..]));
         assert_eq!(
