@@ -97,7 +97,7 @@ impl Rendezvous {
             self.sessions.insert(session, entry);
             (session, secret, Vec::new())
         };
-        self.attach(now, conn, session);
+        self.attach(conn, session);
         tracing::debug!(
             ?conn,
             ?session,
@@ -132,7 +132,7 @@ impl Rendezvous {
         Ok(session)
     }
 
-    fn attach(&mut self, _now: Instant, conn: ConnKey, session: SessionKey) {
+    fn attach(&mut self, conn: ConnKey, session: SessionKey) {
         if let Some(entry) = self.conns.get_mut(&conn) {
             if let State::Pending { deadline } = entry.state {
                 self.hello_deadlines.remove(&(deadline, conn));
