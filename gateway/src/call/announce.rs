@@ -32,23 +32,24 @@ impl Call {
         self.speech.is_being_made = false;
         // What is asked for once more is what has just been made.
         if let Some(next) = self.speech.next.take().filter(|next| !is_repetition(*next)) {
-            return self.speak(now, next);
-        }
-        match clips {
-            _ if self.play != Some(play) => {}
-            Some(clips) if self.state == State::Talking => {
-                let play = MediaCommand::Play { leg, play, clips };
-                self.actions.push_back(Action::Media(play));
+            self.speak(now, next);
+        } else if self.play == Some(play) {
+            match clips {
+                Some(clips) if self.state == State::Talking => {
+                    let play = MediaCommand::Play { leg, play, clips };
+                    self.actions.push_back(Action::Media(play));
+                }
+                Some(_) => {}
+                None => {
+                    self.play = None;
+                    self.verify.handle_unheard();
+                }
             }
-            Some(_) => {}
-            None => {
-                self.play = None;
-                self.verify.handle_unheard();
-                self.follow_verify(now);
-            }
         }
+        self.follow_verify(now);
     }
 
+    /// Does what the verification wants, and tells who has to know of it.
     pub(super) fn follow_verify(&mut self, now: Instant) {
         while let Some(output) = self.verify.poll_output() {
             match output {
@@ -59,6 +60,7 @@ impl Call {
                 }
             }
         }
+        self.tell_state(now);
         self.note_running(now);
     }
 

@@ -336,11 +336,10 @@ impl Call {
                     self.follow_verify(now);
                 }
             }
-            LegEvent::Held(held) => self.sound.is_held = held,
+            LegEvent::Held(held) => self.on_held(now, held),
             LegEvent::State(state) => self.sound.theirs = state,
             LegEvent::Ended(cause) => self.on_ended(now, key, cause),
         }
-        self.tell_state(now);
     }
 
     /// The first callee who accepts the call has it; the others stop ringing.

@@ -122,20 +122,23 @@ fn who_has_nothing_in_common_with_us_is_refused_with_the_words() {
     }
 }
 
+/// What the user was told of our sound: whether it is muted, and the language of the words.
+fn said(world: &World) -> Vec<(bool, Option<String>)> {
+    let said = |text: &String| {
+        let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        let muted = value["muted"].as_bool().expect("muted");
+        (muted, value["x-spoken"].as_str().map(str::to_owned))
+    };
+    world.states.iter().map(said).collect()
+}
+
 #[test]
 fn the_user_is_told_when_the_phone_hears_the_words_and_says_when_it_is_muted() {
     let mut world = World::new("");
     world.dial("anna");
     world.user_accepts();
     world.drain();
-    let said = |text: &String| {
-        let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
-        (value["muted"].as_bool(), value["x-spoken"].as_str().map(str::to_owned))
-    };
-    assert_eq!(
-        world.states.iter().map(said).collect::<Vec<_>>(),
-        [(Some(true), Some("en".to_owned()))]
-    );
+    assert_eq!(said(&world), [(true, Some("en".to_owned()))]);
     let row = world.exchange.calls(world.now).remove(0);
     assert_eq!(
         (row.phone_muted, row.spoken.as_deref(), row.user_muted),
@@ -143,7 +146,7 @@ fn the_user_is_told_when_the_phone_hears_the_words_and_says_when_it_is_muted() {
     );
     world.play_out();
     world.run(SECOND);
-    assert_eq!(world.states.last().map(said), Some((Some(false), None)));
+    assert_eq!(said(&world).last(), Some(&(false, None)));
     let leg = world.leg_over("webrtc").expect("it talks");
     for (muted, spoken) in [(true, Some("de".to_owned())), (false, None)] {
         let text = MediaState {
@@ -171,6 +174,29 @@ fn the_user_is_told_when_the_phone_hears_the_words_and_says_when_it_is_muted() {
     world.hang_up(0);
     world.drain();
     world.assert_empty();
+}
+
+#[test]
+fn the_user_is_told_too_when_words_begin_by_themselves_or_cannot_be_made() {
+    let spoken = (true, Some("en".to_owned()));
+    let mut world = World::new("[call]\nverify = \"confirm\"\nconfirm_timeout = \"5s\"\n");
+    world.dial("anna");
+    world.user_accepts();
+    world.drain();
+    world.play_out();
+    world.run(SECOND);
+    assert_eq!(said(&world), [spoken.clone(), (false, None)]);
+    // Nobody has confirmed; the words that say so come from no leg.
+    world.run(5 * SECOND);
+    assert_eq!(said(&world).len(), 3);
+    assert_eq!(said(&world).last(), Some(&spoken));
+
+    let mut world = World::new("");
+    world.dial("anna");
+    world.fail_speech = true;
+    world.user_accepts();
+    world.drain();
+    assert_eq!(said(&world), [spoken, (false, None)]);
 }
 
 #[test]
