@@ -205,24 +205,33 @@ impl MediaLeg {
         packet: &mut Packet,
         io: &mut impl MediaIo,
     ) -> Result<(), MediaFault> {
-        let Some(session) = &mut self.session else {
-            return Ok(());
-        };
-        if !packet.fill(bytes) {
-            self.unsent += 1;
+        if self.session.is_none() {
             return Ok(());
         }
+        let fits = packet.fill(bytes);
         packet.kind = Some(kind);
+        if !fits || !self.hand_over(now_ns, packet, io)? {
+            self.unsent += 1;
+        }
+        self.drain(now_ns, io)
+    }
+
+    /// Gives the session a packet, and the peer what the session makes of it; `false` if the session does not take it now.
+    fn hand_over(&mut self, now_ns: u64, packet: &mut Packet, io: &mut impl MediaIo) -> Result<bool, MediaFault> {
+        let Some(session) = &mut self.session else {
+            return Ok(false);
+        };
+        let is_rtp = packet.kind == Some(PacketKind::Rtp);
         match session.send(now_ns, packet) {
             Ok(Outcome::Transmit) => {
                 let taken = self.transmit(io, packet.path, packet.dst, packet.bytes());
-                self.sent += u64::from(taken && kind == PacketKind::Rtp);
+                self.sent += u64::from(taken && is_rtp);
+                Ok(true)
             }
-            Ok(Outcome::Kept | Outcome::Rtp | Outcome::Rtcp | Outcome::Data | Outcome::Datagram) => {}
-            Err(error) if error.is_final() => return Err(MediaFault::Plugin),
-            Err(_) => self.unsent += 1,
+            Ok(Outcome::Kept | Outcome::Rtp | Outcome::Rtcp | Outcome::Data | Outcome::Datagram) => Ok(true),
+            Err(error) if error.is_final() => Err(MediaFault::Plugin),
+            Err(_) => Ok(false),
         }
-        self.drain(now_ns, io)
     }
 
     /// Lets the session act if its deadline has passed.
@@ -368,20 +377,15 @@ impl MediaLeg {
         scratch: &mut Scratch,
         io: &mut impl MediaIo,
     ) -> Result<(), MediaFault> {
-        let (Some(session), Some(text), true) = (&mut self.session, &self.state, self.connected) else {
+        let Some(text) = self.state.as_ref().filter(|_| self.connected) else {
             return Ok(());
         };
         let packet = &mut scratch.packet;
-        if !packet.fill(text.as_bytes()) {
-            self.state = None;
-            return Ok(());
-        }
+        let fits = packet.fill(text.as_bytes());
         packet.set_channel(0, true);
-        match session.send(now_ns, packet) {
-            Ok(_) => self.state = None,
-            Err(error) if error.is_final() => return Err(MediaFault::Plugin),
-            // The channel is not open yet, or there will be none.
-            Err(_) => {}
+        // Not taken: the channel is not open yet, or there will be none.
+        if !fits || self.hand_over(now_ns, packet, io)? {
+            self.state = None;
         }
         self.drain(now_ns, io)
     }
