@@ -35,8 +35,8 @@ pub struct ClientSession {
     client: ClientName,
     receives: bool,
     resume: Option<Resume>,
-    /// A session was, and cannot be resumed.
-    lost: bool,
+    /// A first session has begun.
+    has_begun: bool,
     /// The hello that waits for its answer; ids of hellos count down, those of requests up.
     hello: Option<u64>,
     next_hello: u64,
@@ -54,7 +54,7 @@ impl ClientSession {
             client,
             receives: true,
             resume: None,
-            lost: false,
+            has_begun: false,
             hello: None,
             next_hello: MAX_ID,
             is_up: false,
@@ -152,14 +152,12 @@ impl ClientSession {
                 self.resume = None;
                 // What was asked of a session that is no more has no answer.
                 self.unanswered.clear();
-                self.lost = true;
                 self.connected();
                 return Heard::Nothing;
             }
             Err(failure) => return Heard::Refused(failure),
         };
         self.is_up = true;
-        let had_session = self.lost || self.resume.is_some();
         let last_seq = match &self.resume {
             Some(resume) if welcome.resumed => resume.last_seq,
             Some(_) | None => 0,
@@ -170,8 +168,7 @@ impl ClientSession {
             secret,
             last_seq,
         });
-        if had_session && !welcome.resumed {
-            self.lost = false;
+        if std::mem::replace(&mut self.has_begun, true) && !welcome.resumed {
             self.unanswered.clear();
             return Heard::Anew(welcome);
         }

@@ -13,6 +13,15 @@ use super::session::{Kept, Session};
 use super::{CloseReason, ConnKey, Rendezvous, SessionKey, State, log_failed_login};
 use crate::hub::Account;
 
+/// What an accepted hello has led to.
+struct Entered {
+    session: SessionKey,
+    /// What it is resumed with the next time; none in protocol 1.
+    resume: Option<(SessionId, Token)>,
+    /// The events that its client has missed.
+    missed: Vec<String>,
+}
+
 impl Rendezvous {
     pub(super) fn hello(&mut self, now: Instant, conn: ConnKey, id: Option<u64>, hello: &Hello) {
         match self.welcome(now, conn, hello) {
@@ -60,42 +69,13 @@ impl Rendezvous {
         }
         let user = account.user.clone();
         let resume = hello.resume.as_ref().filter(|_| protocol >= 2);
-        let (session, secret, missed) = if let Some(resume) = resume {
-            let session = self.resume(now, &account, resume)?;
-            let entry = self.sessions.get_mut(&session);
-            let missed = entry
-                .as_ref()
-                .and_then(|entry| entry.kept.as_ref()?.since(resume.last_seq));
-            // What was kept is not enough: the session is of no use any more.
-            let (Some(entry), Some(missed)) = (entry, missed) else {
-                self.end_session(session);
-                return Err(resume_lost());
-            };
-            entry.receives = hello.receives;
-            (session, Token::generate(&mut *self.rng), missed)
-        } else {
-            self.make_room(&account)?;
-            let session = SessionKey(conn.0);
-            let secret = Token::generate(&mut *self.rng);
-            let mut id = SessionId([0; 16]);
-            self.rng.fill_bytes(&mut id.0);
-            let kept = (protocol >= 2).then(|| Kept::new(id, &secret));
-            if kept.is_some() {
-                self.resumable.insert(id, session);
-            }
-            let owner = self.owners.entry(user.clone()).or_default();
-            owner.devices.insert(session);
-            let entry = Session {
-                account,
-                is_local: false,
-                protocol,
-                receives: hello.receives,
-                conn: None,
-                signals: RateLimiter::default(),
-                kept,
-            };
-            self.sessions.insert(session, entry);
-            (session, secret, Vec::new())
+        let Entered {
+            session,
+            resume: next,
+            missed,
+        } = match resume {
+            Some(resume) => self.resume(now, &account, hello, resume)?,
+            None => self.begin(conn, account, hello, protocol)?,
         };
         self.attach(conn, session);
         tracing::debug!(
@@ -107,17 +87,43 @@ impl Rendezvous {
         );
         let mut welcome = self.describe(now, protocol, user);
         welcome.resumed = resume.is_some();
-        if let Some(kept) = self.sessions.get_mut(&session).and_then(|entry| entry.kept.as_mut()) {
-            if resume.is_some() {
-                kept.rotate(&secret);
-            }
-            (welcome.session, welcome.resume_secret) = (Some(kept.id), Some(secret));
-        }
+        (welcome.session, welcome.resume_secret) = next.unzip();
         Ok((welcome, missed))
     }
 
-    /// The session that is resumed; neither the token nor the secret alone does it.
-    fn resume(&mut self, now: Instant, account: &Account, resume: &Resume) -> Result<SessionKey, Failure> {
+    /// A session begins.
+    fn begin(&mut self, conn: ConnKey, account: Account, hello: &Hello, protocol: u32) -> Result<Entered, Failure> {
+        self.make_room(&account)?;
+        let session = SessionKey(conn.0);
+        let mut resume = None;
+        if protocol >= 2 {
+            let secret = Token::generate(&mut *self.rng);
+            let mut id = SessionId([0; 16]);
+            self.rng.fill_bytes(&mut id.0);
+            self.resumable.insert(id, session);
+            resume = Some((id, secret));
+        }
+        let owner = self.owners.entry(account.user.clone()).or_default();
+        owner.devices.insert(session);
+        let entry = Session {
+            account,
+            is_local: false,
+            protocol,
+            receives: hello.receives,
+            conn: None,
+            signals: RateLimiter::default(),
+            kept: resume.as_ref().map(|(id, secret)| Kept::new(*id, secret)),
+        };
+        self.sessions.insert(session, entry);
+        Ok(Entered {
+            session,
+            resume,
+            missed: Vec::new(),
+        })
+    }
+
+    /// A session goes on; neither the token nor the secret alone does it.
+    fn resume(&mut self, now: Instant, account: &Account, hello: &Hello, resume: &Resume) -> Result<Entered, Failure> {
         let session = self.resumable.get(&resume.session).copied();
         let fits = |session: &SessionKey| {
             let entry = self.sessions.get(session);
@@ -127,9 +133,25 @@ impl Rendezvous {
         let session = session.filter(fits).ok_or_else(resume_lost)?;
         // The older connection is of no use any more, be it dead or stolen.
         if let Some(old) = self.sessions.get_mut(&session).and_then(|entry| entry.conn.take()) {
-            self.close(now, old, CloseReason::Resumed);
+            self.forget_conn(now, old);
+            self.close_conn(old, CloseReason::Resumed);
         }
-        Ok(session)
+        if let Some(entry) = self.sessions.get_mut(&session)
+            && let Some(kept) = &mut entry.kept
+            && let Some(missed) = kept.since(resume.last_seq)
+        {
+            entry.receives = hello.receives;
+            let secret = Token::generate(&mut *self.rng);
+            kept.rotate(&secret);
+            return Ok(Entered {
+                session,
+                resume: Some((kept.id, secret)),
+                missed,
+            });
+        }
+        // What was kept is not enough: the session is of no use any more.
+        self.end_session(session);
+        Err(resume_lost())
     }
 
     fn attach(&mut self, conn: ConnKey, session: SessionKey) {
@@ -146,31 +168,28 @@ impl Rendezvous {
             return;
         };
         entry.conn = Some(conn);
-        let Some(kept) = &mut entry.kept else { return };
-        if let Some(due) = kept.due.take() {
-            self.lost.remove(&(due, session));
-        }
-        kept.lost_at = None;
-        if std::mem::take(&mut kept.is_away) {
-            self.tell_link(session, Event::CallBack);
+        if let Some(lost) = entry.kept.as_mut().and_then(|kept| kept.lost.take()) {
+            self.lost.remove(&(lost.due, session));
+            if lost.is_told {
+                self.tell_link(session, Event::CallBack);
+            }
         }
     }
 
     /// Makes room for one more session: those that wait to be resumed give way, the account's own and the longest lost first.
     fn make_room(&mut self, account: &Account) -> Result<(), Failure> {
         let limits = self.config.limits;
-        let lost_at = |session: &SessionKey| Some((self.sessions.get(session)?.kept.as_ref()?.lost_at?, *session));
+        let lost_at = |session: SessionKey| Some((self.sessions.get(&session)?.kept.as_ref()?.lost?.at, session));
         let devices = self.owners.get(&account.user).map(|owner| &owner.devices);
         if devices.is_some_and(|devices| devices.len() >= limits.devices_per_account) {
-            let Some((_, oldest)) = devices.into_iter().flatten().filter_map(lost_at).min() else {
+            let devices = devices.into_iter().flatten().copied();
+            let Some((_, oldest)) = devices.filter_map(lost_at).min() else {
                 return Err(Failure::new(ErrorCode::Limit, "this account has too many connections"));
             };
             self.end_session(oldest);
-        }
-        if self.sessions.len() - self.local >= limits.sessions {
-            let oldest = self.lost.iter().map(|(_, session)| *session);
-            let lost_at = |session: SessionKey| Some((self.sessions.get(&session)?.kept.as_ref()?.lost_at?, session));
-            let Some((_, oldest)) = oldest.filter_map(lost_at).min() else {
+        } else if self.sessions.len() - self.local >= limits.sessions {
+            let lost = self.lost.iter().map(|(_, session)| *session);
+            let Some((_, oldest)) = lost.filter_map(lost_at).min() else {
                 return Err(Failure::new(ErrorCode::Limit, "the hub has too many connections"));
             };
             self.end_session(oldest);

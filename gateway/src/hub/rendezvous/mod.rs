@@ -402,15 +402,15 @@ impl Rendezvous {
     }
 
     fn close(&mut self, now: Instant, conn: ConnKey, reason: CloseReason) {
-        tracing::debug!(?conn, ?reason, "hub connection closed");
         // Who is thrown out has nothing to come back to.
-        match self.conns.get(&conn).map(|conn| conn.state) {
-            Some(State::Ready(session)) if reason != CloseReason::Resumed => {
-                self.forget_conn(now, conn);
-                self.end_session(session);
-            }
-            Some(_) | None => self.disconnect(now, conn),
+        if let Some(session) = self.forget_conn(now, conn) {
+            self.end_session(session);
         }
+        self.close_conn(conn, reason);
+    }
+
+    fn close_conn(&mut self, conn: ConnKey, reason: CloseReason) {
+        tracing::debug!(?conn, ?reason, "hub connection closed");
         self.closes.push_back((conn, reason));
     }
 

@@ -46,15 +46,22 @@ pub(super) struct Kept {
     /// The secret before, good until something shows that the client has read the new one.
     previous: Option<[u8; 32]>,
     seq: u64,
-    events: VecDeque<(u64, String)>,
+    /// The last events, up to the one of number `seq`.
+    events: VecDeque<String>,
     bytes: usize,
     answers: VecDeque<(u64, String)>,
-    /// Since when it has no connection.
-    pub(super) lost_at: Option<Instant>,
-    /// When the other sides are told, and when it ends.
-    pub(super) due: Option<Instant>,
+    /// It has no connection.
+    pub(super) lost: Option<Lost>,
+}
+
+/// How long a session has had no connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lost {
+    pub(super) at: Instant,
+    /// When the other sides are told, and then when it ends.
+    pub(super) due: Instant,
     /// Whether they were told.
-    pub(super) is_away: bool,
+    pub(super) is_told: bool,
 }
 
 impl Kept {
@@ -67,9 +74,7 @@ impl Kept {
             events: VecDeque::new(),
             bytes: 0,
             answers: VecDeque::new(),
-            lost_at: None,
-            due: None,
-            is_away: false,
+            lost: None,
         }
     }
 
@@ -98,13 +103,13 @@ impl Kept {
     }
 
     /// Keeps an event; `false` if what the client has not read is more than can be kept.
-    pub(super) fn keep(&mut self, seq: u64, text: String, is_connected: bool) -> bool {
+    pub(super) fn keep(&mut self, text: String, is_connected: bool) -> bool {
         self.bytes += text.len();
-        self.events.push_back((seq, text));
+        self.events.push_back(text);
         let max_bytes = if is_connected { MAX_BYTES_SENT } else { MAX_BYTES };
         let mut dropped = false;
         while self.events.len() > MAX_EVENTS || self.bytes > max_bytes {
-            let Some((_, oldest)) = self.events.pop_front() else {
+            let Some(oldest) = self.events.pop_front() else {
                 break;
             };
             self.bytes -= oldest.len();
@@ -120,7 +125,7 @@ impl Kept {
             .ok()
             .filter(|missing| *missing <= self.events.len())?;
         let events = self.events.iter().skip(self.events.len() - missing);
-        Some(events.map(|(_, text)| text.clone()).collect())
+        Some(events.cloned().collect())
     }
 
     /// The answer that this request has had.
@@ -146,7 +151,11 @@ impl Rendezvous {
             entry.conn = None;
             if let Some(kept) = &mut entry.kept {
                 let due = now + self.config.limits.away;
-                (kept.lost_at, kept.due) = (Some(now), Some(due));
+                kept.lost = Some(Lost {
+                    at: now,
+                    due,
+                    is_told: false,
+                });
                 self.lost.insert((due, session));
             } else {
                 self.end_session(session);
@@ -181,8 +190,8 @@ impl Rendezvous {
         self.local -= usize::from(entry.is_local);
         if let Some(kept) = &entry.kept {
             self.resumable.remove(&kept.id);
-            if let Some(due) = kept.due {
-                self.lost.remove(&(due, session));
+            if let Some(lost) = kept.lost {
+                self.lost.remove(&(lost.due, session));
             }
         }
         let relays = self.calls.disconnect(session);
@@ -205,15 +214,15 @@ impl Rendezvous {
             && due <= now
         {
             self.lost.pop_first();
-            let end = self.config.limits.resume;
             let kept = self.sessions.get_mut(&session).and_then(|entry| entry.kept.as_mut());
-            let Some(kept) = kept else { continue };
-            let end = kept.lost_at.map_or(now, |lost_at| lost_at + end);
-            kept.due = None;
-            if kept.is_away || end <= now {
+            let Some(lost) = kept.and_then(|kept| kept.lost.as_mut()) else {
+                continue;
+            };
+            let end = lost.at + self.config.limits.resume;
+            if lost.is_told || end <= now {
                 self.end_session(session);
             } else {
-                (kept.is_away, kept.due) = (true, Some(end));
+                (lost.is_told, lost.due) = (true, end);
                 self.lost.insert((end, session));
                 self.tell_link(session, Event::CallAway);
             }
@@ -232,8 +241,8 @@ impl Rendezvous {
             };
             let seq = entry.kept.as_mut().map(Kept::next_seq);
             let text = ServerFrame::Event { event, seq }.to_text();
-            if let (Some(kept), Some(seq)) = (&mut entry.kept, seq)
-                && !kept.keep(seq, text.clone(), entry.conn.is_some())
+            if let Some(kept) = &mut entry.kept
+                && !kept.keep(text.clone(), entry.conn.is_some())
             {
                 full.push(session);
             }
