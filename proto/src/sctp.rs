@@ -333,4 +333,4 @@ fn queue(packets: &mut VecDeque<Vec<u8>>, gate: &mut Gate, max_packet: usize, pa
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

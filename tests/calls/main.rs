@@ -155,15 +155,20 @@ async fn call(
     })
 }
 
-/// A house to call, for a while.
-async fn stay(options: &Options) {
-    let namespace = Namespace::new();
+/// The house that is called, with its hub in reach of the namespace.
+async fn build_house(namespace: &Namespace) -> House {
     let setup = HouseSetup {
         more: CONF,
         hub: namespace.near().into(),
         ..HouseSetup::default()
     };
-    let house = House::build(PROGRAM, setup).await;
+    House::build(PROGRAM, setup).await
+}
+
+/// A house to call, for a while.
+async fn stay(options: &Options) {
+    let namespace = Namespace::new();
+    let house = build_house(&namespace).await;
     let mut desk = house.phone("100", true).await;
     let mut registered = Instant::now();
     println!("hub     {}", house.hub());
@@ -200,12 +205,7 @@ async fn stay(options: &Options) {
 
 async fn run(options: &Options) -> anyhow::Result<(usize, usize)> {
     let namespace = Namespace::new();
-    let setup = HouseSetup {
-        more: CONF,
-        hub: namespace.near().into(),
-        ..HouseSetup::default()
-    };
-    let house = House::build(PROGRAM, setup).await;
+    let house = build_house(&namespace).await;
     let token = house.invite("anna").await;
     let (mut good, mut bad) = (0, 0);
     for version in &options.versions {

@@ -1,4 +1,4 @@
-//! The checksum of SCTP, for targets that alter packets: chance would never make it right.
+//! The checksum of SCTP, for what alters packets: chance would never make it right.
 
 /// CRC-32C, RFC 9260 appendix A.
 pub(crate) fn with_checksum(packet: &mut [u8]) {

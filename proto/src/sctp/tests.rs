@@ -6,8 +6,12 @@
 )]
 
 use super::*;
+use checksum::with_checksum;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
+
+#[path = "../../../tests/fuzz/checksum.rs"]
+mod checksum;
 
 #[allow(
     clippy::disallowed_methods,
@@ -33,14 +37,18 @@ fn end(now: Instant, begins: bool) -> Association {
 }
 
 /// Carries packets both ways until nobody has one; all that was carried.
-fn settle(ends: &mut [Association; 2], now: Instant) -> Vec<Vec<u8>> {
+pub(crate) fn settle<End>(
+    ends: &mut [End; 2],
+    poll_transmit: fn(&mut End) -> Option<Vec<u8>>,
+    receive: impl Fn(&mut End, &[u8]),
+) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for _ in 0..100 {
         let mut quiet = true;
         for side in 0..2 {
-            while let Some(packet) = ends[side].poll_transmit() {
+            while let Some(packet) = poll_transmit(&mut ends[side]) {
                 quiet = false;
-                ends[1 - side].receive(now, &packet);
+                receive(&mut ends[1 - side], &packet);
                 all.push(packet);
             }
         }
@@ -55,7 +63,9 @@ fn connected(now: Instant) -> ([Association; 2], Vec<Vec<u8>>) {
     let mut ends = [end(now, true), end(now, false)];
     let later = now + BEGIN_AFTER;
     ends[0].handle_timeout(later);
-    let packets = settle(&mut ends, later);
+    let packets = settle(&mut ends, Association::poll_transmit, |end, packet| {
+        end.receive(later, packet);
+    });
     assert!(ends.iter().all(Association::is_connected));
     (ends, packets)
 }
@@ -80,19 +90,6 @@ fn more_inits_make_no_more_associations() {
         fresh.receive(now, &other);
     }
     assert_eq!(fresh.attempts, MAX_ATTEMPTS);
-}
-
-/// CRC-32C over the packet with a zero checksum, little endian. RFC 9260 appendix A.
-fn with_checksum(packet: &mut [u8]) {
-    packet[8..12].fill(0);
-    let mut crc = u32::MAX;
-    for byte in packet.iter() {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = crc >> 1 ^ if crc & 1 == 1 { 0x82F6_3B78 } else { 0 };
-        }
-    }
-    packet[8..12].copy_from_slice(&(!crc).to_le_bytes());
 }
 
 #[test]

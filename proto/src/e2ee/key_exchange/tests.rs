@@ -34,7 +34,7 @@ impl TryRng for Known {
 
 impl TryCryptoRng for Known {}
 
-fn hex(text: &str) -> Vec<u8> {
+pub(in crate::e2ee) fn hex(text: &str) -> Vec<u8> {
     (0..text.len())
         .step_by(2)
         .map(|place| u8::from_str_radix(&text[place..place + 2], 16).unwrap())

@@ -5,14 +5,8 @@ use serde_json::Value;
 use super::tests::{channels, events, failure, local, opus, origin, packets, remote_lines, rng};
 use super::*;
 use crate::e2ee::fingerprint;
+use crate::e2ee::key_exchange::tests::hex;
 use crate::e2ee::signalling::{Cipher, Framing};
-
-fn hex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|place| u8::from_str_radix(&text[place..place + 2], 16).unwrap())
-        .collect()
-}
 
 pub(super) struct Recording {
     role: Role,

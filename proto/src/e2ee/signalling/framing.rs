@@ -241,7 +241,7 @@ impl Framing {
     /// arrived.
     fn send_all(&mut self, now: Instant) {
         let mut plain = Vec::new();
-        let is_first = matches!(&self.unacknowledged.make_contiguous(), [only] if only.sent == 0);
+        let is_first = self.unacknowledged.len() == 1 && self.unacknowledged[0].sent == 0;
         if !is_first {
             let Some(counter) = self.next_counter() else { return };
             write_header(&mut plain, counter, EMPTY);

@@ -167,17 +167,11 @@ mod tests {
 
     use super::*;
     use crate::e2ee::SharedKey;
+    use crate::e2ee::key_exchange::tests::hex;
 
     #[allow(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
     fn origin() -> Instant {
         Instant::now()
-    }
-
-    fn hex(text: &str) -> Vec<u8> {
-        let bytes = (0..text.len()).step_by(2);
-        bytes
-            .map(|place| u8::from_str_radix(&text[place..place + 2], 16).unwrap())
-            .collect()
     }
 
     #[test]

@@ -27,17 +27,20 @@ const COMPACT: [(&str, &str); 16] = [
 
 /// Header fields in the order they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Stored, bool);
+pub struct Headers {
+    stored: Stored,
+    has_odd_line_ends: bool,
+}
 
 impl Headers {
     /// Notes that a line of the head ends in another way than with one CR and one LF (RFC 3261 §7).
     pub(super) fn note_odd_line_end(&mut self) {
-        self.1 = true;
+        self.has_odd_line_ends = true;
     }
 
     /// Whether two readers may see different lines here.
     pub(in crate::sip) fn has_odd_line_ends(&self) -> bool {
-        self.1
+        self.has_odd_line_ends
     }
 
     /// Appends a field; a compact name is written out.
@@ -51,13 +54,13 @@ impl Headers {
             value: value.as_bytes(),
         };
         let header: Result<Header, rsip::Error> = raw.try_into();
-        self.0
+        self.stored
             .push(header.unwrap_or_else(|_| Header::Other(long.to_owned(), value.to_owned())));
     }
 
     /// All fields as name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(name_and_value)
+        self.stored.iter().map(name_and_value)
     }
 
     /// Values of all fields of a name, unsplit.
@@ -83,7 +86,7 @@ impl Headers {
 
     /// The stored fields, for rsip's typed readers.
     pub(super) fn stored(&self) -> &Stored {
-        &self.0
+        &self.stored
     }
 }
 

@@ -15,23 +15,8 @@ fn origin() -> Instant {
     Instant::now()
 }
 
-/// Carries packets both ways until nobody has one; all that was carried.
 fn settle(ends: &mut [Sctp; 2], now: Instant) -> Vec<Vec<u8>> {
-    let mut all = Vec::new();
-    for _ in 0..100 {
-        let mut quiet = true;
-        for side in 0..2 {
-            while let Some(packet) = ends[side].poll_transmit() {
-                quiet = false;
-                ends[1 - side].receive(now, &packet);
-                all.push(packet);
-            }
-        }
-        if quiet {
-            break;
-        }
-    }
-    all
+    crate::sctp::tests::settle(ends, Sctp::poll_transmit, |end, packet| end.receive(now, packet))
 }
 
 fn connected(now: Instant) -> ([Sctp; 2], Vec<Vec<u8>>) {
