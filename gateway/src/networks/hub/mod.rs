@@ -62,8 +62,6 @@ pub struct Adapter {
     next_id: u64,
     /// What is asked waits for a connection, not for an answer.
     is_away: bool,
-    /// The hub has forgotten calls that go on: what it does not know is not over for that.
-    has_rejoined: bool,
     transmits: VecDeque<Vec<u8>>,
     events: VecDeque<NetworkEvent>,
     dropped: u64,
@@ -79,7 +77,6 @@ impl Adapter {
             pending: BTreeMap::new(),
             next_id: 1,
             is_away: false,
-            has_rejoined: false,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             dropped: 0,
@@ -149,7 +146,7 @@ impl Adapter {
                 }
             }
             Kind::Signal => {
-                if failure.code == ErrorCode::UnknownCall && !self.has_rejoined && self.calls.end(pending.call) {
+                if failure.code == ErrorCode::UnknownCall && self.calls.end_unknown(pending.call) {
                     self.refuse(pending.call, Refusal::Lost);
                 }
             }
@@ -239,6 +236,12 @@ impl Adapter {
         }
     }
 
+    /// What was asked of a hub that knows nothing of it has no answer.
+    fn forget_asked(&mut self) {
+        self.pending.clear();
+        self.transmits.clear();
+    }
+
     fn refuse(&mut self, call: NetworkCall, why: Refusal) {
         self.events.push_back(NetworkEvent::Refused { call, why });
     }
@@ -296,25 +299,22 @@ impl Network for Adapter {
     fn handle_link(&mut self, now: Instant, link: Link) {
         self.is_away = link == Link::Away;
         match link {
-            Link::Away => return,
+            Link::Away => {}
             Link::Up => {
                 for pending in self.pending.values_mut() {
                     pending.deadline = now + ANSWER;
                 }
-                return;
             }
             Link::Anew => {
-                self.pending.clear();
-                self.transmits.clear();
-                self.has_rejoined = true;
-                return self.rejoin(now);
+                self.forget_asked();
+                self.rejoin(now);
             }
-            Link::Down => {}
-        }
-        self.pending.clear();
-        self.transmits.clear();
-        for call in self.calls.take_all() {
-            self.refuse(call, Refusal::Lost);
+            Link::Down => {
+                self.forget_asked();
+                for call in self.calls.take_all() {
+                    self.refuse(call, Refusal::Lost);
+                }
+            }
         }
     }
 

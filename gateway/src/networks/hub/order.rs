@@ -33,6 +33,8 @@ pub(super) struct Call {
     side: Side,
     /// The other party, as the request names it.
     peer: String,
+    /// The hub has forgotten it, and the other side may not have taken it up yet.
+    is_rejoined: bool,
     stage: Stage,
     exchanges: Vec<KeyExchange>,
     versions: Vec<String>,
@@ -72,6 +74,7 @@ impl Call {
         Self {
             side: Side::Caller,
             peer,
+            is_rejoined: false,
             stage: Stage::Requested,
             exchanges,
             versions,
@@ -83,6 +86,7 @@ impl Call {
         Self {
             side: Side::Callee,
             peer,
+            is_rejoined: false,
             stage: Stage::Requested,
             exchanges,
             versions,
@@ -147,10 +151,18 @@ impl Calls {
         all
     }
 
-    /// All calls, and the other party of those that have a key.
-    pub(super) fn parties(&self) -> Vec<(NetworkCall, Option<String>)> {
-        let party = |call: &Call| (call.stage == Stage::Confirmed).then(|| call.peer.clone());
-        self.calls.iter().map(|(id, call)| (*id, party(call))).collect()
+    /// Ends a call that the hub does not know, unless that says nothing of it; `false` if it is not ended.
+    pub(super) fn end_unknown(&mut self, id: NetworkCall) -> bool {
+        self.calls.get(&id).is_some_and(|call| !call.is_rejoined) && self.end(id)
+    }
+
+    /// All calls are taken up again: each with its other party, if it has a key.
+    pub(super) fn rejoin(&mut self) -> Vec<(NetworkCall, Option<String>)> {
+        let party = |call: &mut Call| {
+            call.is_rejoined = true;
+            (call.stage == Stage::Confirmed).then(|| call.peer.clone())
+        };
+        self.calls.iter_mut().map(|(id, call)| (*id, party(call))).collect()
     }
 
     /// Whether this exchange and this version were offered in the call.

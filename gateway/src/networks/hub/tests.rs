@@ -622,6 +622,69 @@ fn a_lost_connection_ends_every_call() {
 }
 
 #[test]
+fn what_is_asked_waits_for_a_connection_and_then_for_its_answer() {
+    let now = start();
+    let mut adapter = at(now, true, 3);
+    adapter.handle_command(now, confirm(CALL));
+    adapter.handle_link(now, Link::Away);
+    assert_eq!(adapter.poll_timeout(), None);
+    let later = now + 5 * ANSWER;
+    adapter.handle_timeout(later);
+    assert_eq!((events(&mut adapter), adapter.calls()), (vec![], 1));
+    adapter.handle_link(later, Link::Up);
+    let due = adapter.poll_timeout().unwrap();
+    assert_eq!(due, later + ANSWER);
+    adapter.handle_timeout(due);
+    assert_eq!(adapter.calls(), 0);
+}
+
+#[test]
+fn a_hub_that_has_forgotten_all_is_told_of_the_calls_with_a_key() {
+    let now = start();
+    let unknown = |id| {
+        let outcome = Err(Failure::new(ErrorCode::UnknownCall, ""));
+        ServerFrame::Answer { id: Some(id), outcome }.to_text()
+    };
+    for outgoing in [true, false] {
+        for stage in 1..=3 {
+            let mut adapter = at(now, outgoing, stage);
+            adapter.handle_link(now, Link::Anew);
+            let why = Refusal::Lost;
+            assert_eq!(events(&mut adapter), [NetworkEvent::Refused { call: CALL, why }]);
+            assert_eq!((sent(&mut adapter), adapter.calls()), (vec![], 0));
+        }
+        let mut adapter = at(now, outgoing, 4);
+        adapter.handle_link(now, Link::Anew);
+        let peer = Name::new("anna").unwrap();
+        let frames = sent(&mut adapter);
+        let body = wire::CallRejoin {
+            call: id_of(CALL),
+            peer,
+        };
+        assert_eq!(frames[0].request, Request::CallRejoin(body));
+        // The other side is not there yet: neither this nor a packet to it says anything of the call.
+        hear(&mut adapter, now, &unknown(frames[0].id));
+        adapter.handle_command(now, signal(CALL));
+        let id = sent(&mut adapter)[0].id;
+        hear(&mut adapter, now, &unknown(id));
+        assert_eq!((events(&mut adapter), adapter.calls()), (vec![], 1));
+
+        // A later call is over when the hub does not know it.
+        let second = NetworkCall([8; 16]);
+        adapter.handle_command(now, request(second, "gw", "anna"));
+        hear(&mut adapter, now, &say::received(second));
+        hear(&mut adapter, now, &say::accept(second, "x25519", "9.0.0"));
+        adapter.handle_command(now, confirm(second));
+        adapter.handle_command(now, signal(second));
+        events(&mut adapter);
+        let id = sent(&mut adapter).last().unwrap().id;
+        hear(&mut adapter, now, &unknown(id));
+        let why = Refusal::Lost;
+        assert_eq!(events(&mut adapter), [NetworkEvent::Refused { call: second, why }]);
+    }
+}
+
+#[test]
 fn an_error_in_mid_call_ends_it_on_both_sides() {
     let now = start();
     let mut adapter = adapter("gw");

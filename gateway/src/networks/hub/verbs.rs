@@ -48,7 +48,7 @@ impl Adapter {
 
     /// Takes up the calls that have a key; whoever of the two comes second has them live again.
     pub(super) fn rejoin(&mut self, now: Instant) {
-        for (call, peer) in self.calls.parties() {
+        for (call, peer) in self.calls.rejoin() {
             let peer = peer.and_then(|peer| Name::new(peer).ok());
             if let Some(peer) = peer {
                 let body = wire::CallRejoin {

@@ -372,8 +372,7 @@ impl Negotiation {
 
     fn take_channels(&mut self, now: Instant, counter: u32, channels: NegotiateChannels) {
         let Some(started) = self.started.as_mut() else { return };
-        let id = channels.exchange_id.clone();
-        debug!(counter, id, "channels");
+        debug!(counter, id = channels.exchange_id, "channels");
         let reply = match started.channels.take(counter, channels) {
             Ok(reply) => reply,
             Err(why) => return self.fail(why),
