@@ -11,6 +11,7 @@ mod check;
 mod cross;
 mod environment;
 mod generate;
+mod hub_url;
 mod kind;
 mod load;
 mod nearest;
@@ -26,6 +27,7 @@ mod units;
 mod words;
 
 pub use generate::{manual, quartet_conf};
+pub use hub_url::{HUB_PATH, HubUrl};
 pub use load::{Loaded, environment, find_folder, load, load_texts, realm};
 pub use options::Reload;
 pub use origin::Origin;

@@ -4,7 +4,6 @@
 //! ([`Fault`]).
 
 mod fault;
-mod hub_link;
 
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
@@ -12,29 +11,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use futures_util::{SinkExt, StreamExt};
 use quartet_proto::e2ee::MediaState;
 use quartet_proto::e2ee::fingerprint::Emoji;
-use quartet_proto::hub::{ClientName, ClientSession, Heard, Name, Token};
+use quartet_proto::hub::{ClientName, Name, Token};
 use rand_core::Rng;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_tungstenite::connect_async;
-use tokio_tungstenite::tungstenite::Message;
 
 pub use self::fault::Fault;
 use self::fault::other_certificate;
-use self::hub_link::{MAX_PAUSE, MIN_PAUSE, Socket, next_of};
 use super::line::{Line, Source, place::Tell};
 use super::peer::{Order, Peer};
 use crate::call::{Action, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
 use crate::cdr::Cause;
+use crate::config::HubUrl;
 use crate::io::signalling::generator;
 use crate::io::sleep_until;
+use crate::io::websocket::{HubConnection, HubLocation, LinkEvent};
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent};
-use crate::networks::hub::{self, Adapter};
+use crate::networks::hub::{self, Client, Standing};
 use crate::networks::{DiscardReason, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, NetworkId};
 use crate::plugins::Registry;
+
+/// How long the hub may take to answer its hello.
+const JOIN: Duration = Duration::from_secs(10);
 
 /// What the peer does when it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,30 +125,28 @@ impl E2eePeer {
         line: impl FnOnce(Tell) -> std::io::Result<Line>,
     ) -> anyhow::Result<Self> {
         let token = Token::from_text(&setup.token).context("that is no token of a hub")?;
-        let mut session = ClientSession::new(token, ClientName::new("quartet-demo")?);
-        let (mut socket, _) = connect_async(&setup.hub)
-            .await
-            .with_context(|| format!("cannot reach the hub {}", setup.hub))?;
-        session.connected();
-        while let Some(text) = session.poll_transmit() {
-            socket.send(Message::text(text)).await?;
-        }
-        let welcome = loop {
-            let message = socket.next().await.context("the hub closed the connection")??;
-            let Message::Text(text) = message else { continue };
-            match session.handle_input(&text)? {
-                Heard::Up(welcome) | Heard::Anew(welcome) => break welcome,
-                Heard::Refused(failure) => bail!("the hub refuses: {failure:?}"),
-                Heard::Frame | Heard::Nothing => bail!("the hub does not answer hello"),
+        let url = setup.hub.parse::<HubUrl>().map_err(anyhow::Error::msg)?;
+        let mut hub = HubConnection::start(HubLocation::new(url, None)?);
+        let mut client = Client::new(token, ClientName::new("quartet-demo")?, Name::new("unknown")?);
+        let known = async {
+            while *client.standing() == Standing::Away {
+                let event = hub.next().await;
+                hear(&mut client, event);
+                send_all(&mut client, &mut hub);
             }
         };
+        timeout(JOIN, known)
+            .await
+            .with_context(|| format!("cannot reach the hub {}", setup.hub))?;
+        if let Standing::Refused(failure) = client.standing() {
+            bail!("the hub refuses: {failure:?}");
+        }
         let (media_in, media) = mpsc::unbounded_channel();
         let (peer, ends) = Peer::new(line(media_in)?);
         peer.line().say(setup.source);
-        let account = welcome.account.as_str().to_owned();
+        let account = client.account().to_string();
         let task = Task {
-            adapter: Adapter::new(Name::new(account.clone())?),
-            session,
+            client,
             registry,
             setup,
             line: ends.line,
@@ -158,7 +156,7 @@ impl E2eePeer {
             account: account.clone(),
             take_at: None,
         };
-        tokio::spawn(task.run(Some(socket), ends.orders, media));
+        tokio::spawn(task.run(hub, ends.orders, media));
         Ok(Self { peer, account })
     }
 
@@ -187,8 +185,7 @@ impl E2eePeer {
 }
 
 struct Task {
-    adapter: Adapter,
-    session: ClientSession,
+    client: Client,
     registry: Arc<Registry>,
     setup: Setup,
     line: Arc<Line>,
@@ -202,15 +199,13 @@ struct Task {
 impl Task {
     async fn run(
         mut self,
-        mut socket: Option<Socket>,
+        mut hub: HubConnection,
         mut orders: mpsc::UnboundedReceiver<Order>,
         mut media: mpsc::UnboundedReceiver<MediaEvent>,
     ) {
-        // When the hub is tried again, and how long the next pause is.
-        let (mut retry, mut pause) = (None, MIN_PAUSE);
         loop {
             let leg = self.leg.as_ref().and_then(E2eeLeg::poll_timeout);
-            let wake = [leg, self.adapter.poll_timeout(), self.take_at]
+            let wake = [leg, self.client.poll_timeout(), self.take_at]
                 .into_iter()
                 .flatten()
                 .min();
@@ -224,38 +219,14 @@ impl Task {
                     Some(Order::Leave) | None => {
                         self.end(Cause::Answered);
                         self.settle();
-                        if let Some(mut socket) = socket {
-                            self.flush(&mut socket).await.ok();
-                            socket.close(None).await.ok();
-                        }
-                        return;
+                        send_all(&mut self.client, &mut hub);
+                        return hub.close().await;
                     }
                 },
-                message = next_of(&mut socket) => match message {
-                    Some(Ok(Message::Text(text))) => {
-                        if self.on_frame(&text) {
-                            pause = MIN_PAUSE;
-                        }
-                    }
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => {
-                        socket = None;
-                        self.session.disconnected();
-                        self.adapter.handle_link(Instant::now(), Link::Away);
-                        retry = Some(Instant::now() + pause);
-                    }
-                },
+                event = hub.next() => hear(&mut self.client, event),
                 Some(event) = media.recv() => self.on_media(event),
-                () = sleep_until(retry), if retry.is_some() => {
-                    pause = (2 * pause).min(MAX_PAUSE);
-                    retry = Some(Instant::now() + pause);
-                    if let Ok(Ok((there, _))) = timeout(MAX_PAUSE, connect_async(&self.setup.hub)).await {
-                        (socket, retry) = (Some(there), None);
-                        self.session.connected();
-                    }
-                }
                 () = sleep_until(wake) => {
-                    self.adapter.handle_timeout(Instant::now());
+                    self.client.handle_timeout(Instant::now());
                     if let Some(leg) = &mut self.leg {
                         leg.handle_timeout(Instant::now());
                     }
@@ -263,12 +234,7 @@ impl Task {
                 }
             }
             self.settle();
-            if let Some(there) = &mut socket {
-                // Whether it went is seen when the socket is read.
-                self.flush(there).await.ok();
-            } else {
-                self.queue();
-            }
+            send_all(&mut self.client, &mut hub);
         }
     }
 
@@ -298,7 +264,7 @@ impl Task {
         E2eeLegConfig {
             key: LegKey(1),
             network: NetworkId::new(hub::NAME),
-            terms: self.adapter.terms(),
+            terms: self.client.terms(),
             bind,
             codecs,
             ssrc,
@@ -339,7 +305,7 @@ impl Task {
     fn settle(&mut self) {
         loop {
             let now = Instant::now();
-            if let Some(event) = self.adapter.poll_event() {
+            if let Some(event) = self.client.poll_event() {
                 self.on_network(now, event);
             } else if let Some(action) = self.leg.as_mut().and_then(E2eeLeg::poll_action) {
                 self.act(now, action);
@@ -381,7 +347,7 @@ impl Task {
                 Answering::Take | Answering::TakeAfter(_) | Answering::Ring => None,
             };
             if let Some(reason) = refuse {
-                return self.adapter.handle_command(
+                return self.client.handle_command(
                     now,
                     NetworkCommand::Discard {
                         call: incoming.call,
@@ -424,7 +390,7 @@ impl Task {
                     | NetworkCommand::Accept { .. }
                     | NetworkCommand::Discard { .. } => {}
                 }
-                self.adapter.handle_command(now, command);
+                self.client.handle_command(now, command);
             }
             Action::Media(command) => self.line.command(command),
             Action::Compute(_, job) => {
@@ -451,5 +417,22 @@ impl Task {
 
     fn tell(&self, event: Event) {
         self.events.send(event).ok();
+    }
+}
+
+/// Tells the client what its connection brings.
+fn hear(client: &mut Client, event: LinkEvent) {
+    let now = Instant::now();
+    match event {
+        LinkEvent::Opened => client.handle_link(now, Link::Up),
+        LinkEvent::Text(text) => client.handle_frame(now, text.as_bytes()),
+        LinkEvent::Closed => client.handle_link(now, Link::Away),
+    }
+}
+
+/// Sends what the client says.
+fn send_all(client: &mut Client, hub: &mut HubConnection) {
+    while let Some(frame) = client.poll_frame() {
+        hub.send(String::from_utf8_lossy(&frame).into_owned());
     }
 }

@@ -368,6 +368,9 @@ pub trait Network: Send {
     /// The way to the network's servers has come up or gone down.
     fn handle_link(&mut self, now: Instant, link: Link);
 
+    /// Whether what is said arrives, as far as is known.
+    fn is_up(&self) -> bool;
+
     /// Calls in any state, as the network knows them: none may outlive the calls of the exchange.
     fn calls(&self) -> usize;
 

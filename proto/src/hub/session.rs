@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Requests that wait for their answers; beyond it the oldest is forgotten.
-const MAX_UNANSWERED: usize = 1024;
+const MAX_UNANSWERED: usize = 8192;
 
 /// What a frame of the hub means to a session.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Heard {
     /// The hello was refused, so that another try makes sense only later, or never.
     Refused(Failure),
     /// The frame is for the client.
-    Frame,
+    Frame(ServerFrame),
     /// It was for the session, or was heard before.
     Nothing,
 }
@@ -117,26 +117,28 @@ impl ClientSession {
     /// # Errors
     /// [`MessageError`]: it is none, and has no effect.
     pub fn handle_input(&mut self, text: &str) -> Result<Heard, MessageError> {
-        match ServerFrame::parse(text)? {
+        let (frame, is_new) = match ServerFrame::parse(text)? {
             ServerFrame::Answer { id, outcome } if id.is_some() && id == self.hello => {
                 self.hello = None;
-                Ok(self.on_hello(outcome))
+                return Ok(self.on_hello(outcome));
             }
-            ServerFrame::Answer { id, .. } => {
+            ServerFrame::Answer { id, outcome } => {
                 let is_asked = id.is_some_and(|id| self.unanswered.remove(&id).is_some());
-                Ok(if is_asked { Heard::Frame } else { Heard::Nothing })
+                (ServerFrame::Answer { id, outcome }, is_asked)
             }
-            ServerFrame::Event { seq, .. } => {
-                let (Some(seq), Some(resume)) = (seq, &mut self.resume) else {
-                    return Ok(Heard::Frame);
-                };
-                if seq <= resume.last_seq {
-                    return Ok(Heard::Nothing);
-                }
-                resume.last_seq = seq;
-                Ok(Heard::Frame)
-            }
-        }
+            ServerFrame::Event { event, seq } => (ServerFrame::Event { event, seq }, self.is_new(seq)),
+        };
+        Ok(if is_new { Heard::Frame(frame) } else { Heard::Nothing })
+    }
+
+    /// Whether the event of this number was not heard before; one without a number cannot come twice.
+    fn is_new(&mut self, seq: Option<u64>) -> bool {
+        let (Some(seq), Some(resume)) = (seq, &mut self.resume) else {
+            return true;
+        };
+        let is_new = seq > resume.last_seq;
+        resume.last_seq = seq.max(resume.last_seq);
+        is_new
     }
 
     /// The next frame to send.

@@ -91,6 +91,10 @@ impl Network for Machine {
         }
     }
 
+    fn is_up(&self) -> bool {
+        true
+    }
+
     fn calls(&self) -> usize {
         self.calls.len()
     }

@@ -6,6 +6,7 @@
 //! hello was not accepted by its deadline is dropped, whatever it does (`pending`).
 
 mod accept;
+mod client;
 mod listener;
 mod origin;
 mod pending;
@@ -32,6 +33,7 @@ use crate::config::Origin;
 use crate::hub::{ConnKey, Rendezvous};
 
 use accept::{Acceptor, Peer};
+pub use client::{HubConnection, HubLocation, LinkEvent};
 pub use listener::HubListener;
 use pending::Admission;
 

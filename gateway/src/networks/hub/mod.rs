@@ -4,6 +4,7 @@
 //! ([`order`]), and what comes too early or for the wrong side ends the call, what comes twice has no effect. Values of
 //! the key exchange are passed on unread; `call::e2ee_leg` checks them.
 
+mod client;
 mod order;
 mod verbs;
 mod words;
@@ -17,6 +18,7 @@ use quartet_proto::hub as wire;
 use quartet_proto::hub::{ClientFrame, ErrorCode, Event, Failure, Name, Request, ServerFrame};
 
 use super::{DiscardReason, KeyExchange, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, Refusal, Terms};
+pub use client::{Client, Standing};
 use order::{Calls, Step, Verdict};
 use words::{id_of, refusal};
 
@@ -62,7 +64,7 @@ pub struct Adapter {
     next_id: u64,
     /// What is asked waits for a connection, not for an answer.
     is_away: bool,
-    transmits: VecDeque<Vec<u8>>,
+    transmits: VecDeque<ClientFrame>,
     events: VecDeque<NetworkEvent>,
     dropped: u64,
 }
@@ -115,8 +117,7 @@ impl Adapter {
                 kind,
             },
         );
-        self.transmits
-            .push_back(ClientFrame { id, request }.to_text().into_bytes());
+        self.transmits.push_back(ClientFrame { id, request });
     }
 
     fn send_discard(&mut self, now: Instant, call: NetworkCall, reason: DiscardReason, duration: Duration) {
@@ -163,6 +164,20 @@ impl Adapter {
                 call,
                 why: Refusal::Protocol(why.to_owned()),
             });
+        }
+    }
+
+    fn handle_server_frame(&mut self, now: Instant, frame: ServerFrame) {
+        match frame {
+            ServerFrame::Answer { id, outcome } => match id.and_then(|id| self.pending.remove(&id)) {
+                Some(pending) => {
+                    if let Err(failure) = outcome {
+                        self.refused(now, &pending, failure);
+                    }
+                }
+                None => self.drop_frame(),
+            },
+            ServerFrame::Event { event, .. } => self.event(now, event),
         }
     }
 
@@ -278,21 +293,13 @@ impl Network for Adapter {
 
     fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
         match str::from_utf8(frame).map(ServerFrame::parse) {
-            Ok(Ok(ServerFrame::Answer { id, outcome })) => match id.and_then(|id| self.pending.remove(&id)) {
-                Some(pending) => {
-                    if let Err(failure) = outcome {
-                        self.refused(now, &pending, failure);
-                    }
-                }
-                None => self.drop_frame(),
-            },
-            Ok(Ok(ServerFrame::Event { event, .. })) => self.event(now, event),
+            Ok(Ok(frame)) => self.handle_server_frame(now, frame),
             Ok(Err(_)) | Err(_) => self.drop_frame(),
         }
     }
 
     fn poll_frame(&mut self) -> Option<Vec<u8>> {
-        self.transmits.pop_front()
+        self.transmits.pop_front().map(|frame| frame.to_text().into_bytes())
     }
 
     /// The calls of a connection end with it. Who connects has said hello before this machine hears of it.
@@ -316,6 +323,10 @@ impl Network for Adapter {
                 }
             }
         }
+    }
+
+    fn is_up(&self) -> bool {
+        !self.is_away
     }
 
     fn calls(&self) -> usize {

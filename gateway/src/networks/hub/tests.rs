@@ -37,7 +37,7 @@ fn offers() -> Vec<Offer> {
     ]
 }
 
-fn request(call: NetworkCall, from: &str, to: &str) -> NetworkCommand {
+pub(super) fn request(call: NetworkCall, from: &str, to: &str) -> NetworkCommand {
     NetworkCommand::Request(crate::networks::CallRequest {
         call,
         from: from.to_owned(),
@@ -48,7 +48,7 @@ fn request(call: NetworkCall, from: &str, to: &str) -> NetworkCommand {
     })
 }
 
-fn accept(call: NetworkCall) -> NetworkCommand {
+pub(super) fn accept(call: NetworkCall) -> NetworkCommand {
     NetworkCommand::Accept {
         call,
         exchange: KeyExchange::X25519,
@@ -57,7 +57,7 @@ fn accept(call: NetworkCall) -> NetworkCommand {
     }
 }
 
-fn confirm(call: NetworkCall) -> NetworkCommand {
+pub(super) fn confirm(call: NetworkCall) -> NetworkCommand {
     NetworkCommand::Confirm {
         call,
         public: vec![4; 32],
@@ -65,7 +65,7 @@ fn confirm(call: NetworkCall) -> NetworkCommand {
     }
 }
 
-fn signal(call: NetworkCall) -> NetworkCommand {
+pub(super) fn signal(call: NetworkCall) -> NetworkCommand {
     NetworkCommand::Signal {
         call,
         packet: vec![6; 40],
