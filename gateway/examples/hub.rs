@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use quartet::hub::{Directory, Limits, Rendezvous, RendezvousConfig};
+use quartet::hub::{Account, Directory, Limits, Rendezvous, RendezvousConfig};
 use quartet::io::websocket::{Connections, serve};
 use quartet_proto::hub::{Name, Token};
 use tokio::sync::mpsc;
@@ -21,7 +21,7 @@ async fn main() -> anyhow::Result<()> {
     let mut tokens = serde_json::Map::new();
     for user in arguments {
         let token = Token::generate(&mut rand::rng());
-        directory.insert(Name::new(user.as_str())?, token.hash());
+        directory.insert(Account::person(Name::new(user.as_str())?), token.hash());
         tokens.insert(user, token.to_text().to_string().into());
     }
     let listener = tokio::net::TcpListener::bind(listen).await?;
@@ -31,9 +31,8 @@ async fn main() -> anyhow::Result<()> {
     let (input, mut received) = mpsc::channel(256);
     tokio::spawn(serve(listener, input));
     let epoch = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs());
-    let gateway = Name::new("gw")?;
     let config = RendezvousConfig {
-        gateway,
+        gateway: None,
         limits: Limits::default(),
         ice_servers: vec![],
         epoch,

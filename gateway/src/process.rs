@@ -118,13 +118,35 @@ impl Shares {
                 demand.hub_sessions
             ));
         }
-        let small = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         Self {
             hub_pending: small(hub_pending),
             hub_sessions: small(hub_sessions),
             shortages,
         }
     }
+
+    /// Shares out `limit` descriptors where there is only a hub.
+    pub fn of_hub(limit: u64, wanted: u32) -> Self {
+        let hub = limit.saturating_sub(RESERVE);
+        let hub_pending = (hub / 4).clamp(1, MAX_PENDING as u64);
+        let hub_sessions = hub.saturating_sub(hub_pending).min(u64::from(wanted)).max(1);
+        let mut shortages = Vec::new();
+        if hub_sessions < u64::from(wanted) {
+            shortages.push(format!(
+                "[limits] hub_sessions = {wanted} cannot all be served: the {limit} open files have room for {hub_sessions}; raise the \
+                 limit (ulimit -n, LimitNOFILE in the systemd unit), or lower hub_sessions"
+            ));
+        }
+        Self {
+            hub_pending: small(hub_pending),
+            hub_sessions: small(hub_sessions),
+            shortages,
+        }
+    }
+}
+
+fn small(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -148,6 +170,18 @@ mod tests {
     fn what_is_wanted_is_given_where_there_is_enough() {
         for limit in [16_384, 1 << 20, u64::MAX] {
             assert_eq!(shares(limit, DEFAULTS), (256, 1000, Vec::new()), "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_hub_alone_has_them_all() {
+        for (limit, wanted, given, shortages) in [(65_536, 1000, 1000, 0), (1024, 1000, 720, 1), (10, 1000, 1, 1)] {
+            let shares = Shares::of_hub(limit, wanted);
+            assert_eq!(
+                (shares.hub_sessions, shares.shortages.len()),
+                (given, shortages),
+                "{limit}"
+            );
         }
     }
 

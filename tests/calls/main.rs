@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use quartet::demo::gateway::Hub;
 use quartet::demo::{PEER_HZ, PHONE_HZ, hear, phone};
 use quartet::io::control::ControlRequest;
 use quartet_proto::e2ee::versions;
@@ -159,7 +160,7 @@ async fn call(
 async fn build_house(namespace: &Namespace) -> House {
     let setup = HouseSetup {
         more: CONF,
-        hub: namespace.near().into(),
+        hub: Hub::Here((namespace.near(), 0).into()),
         ..HouseSetup::default()
     };
     House::build(PROGRAM, setup).await

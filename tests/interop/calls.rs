@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use quartet::demo::e2ee_peer::{Answering, Fault};
+use quartet::demo::gateway::Hub;
 use quartet::demo::phone;
 use quartet::demo::{Ears, Hashes, PEER_HZ, PHONE_HZ, hear};
 use quartet::io::control::ControlRequest;
@@ -39,7 +40,7 @@ async fn house_with(more: &str, phone: &str, plugins: Vec<PathBuf>) -> Option<(H
         PROGRAM,
         HouseSetup {
             more,
-            hub: namespace.near().into(),
+            hub: Hub::Here((namespace.near(), 0).into()),
             hashes: Hashes::Md5,
             phone,
             plugins,
@@ -449,7 +450,7 @@ async fn an_address_that_came_after_the_start_takes_calls() {
     }
     let everywhere = HouseSetup {
         sip: [0, 0, 0, 0].into(),
-        hub: [0, 0, 0, 0].into(),
+        hub: Hub::Here(([0, 0, 0, 0], 0).into()),
         hashes: Hashes::Md5,
         phone: "codecs = [\"pcmu\"]",
         ..HouseSetup::default()

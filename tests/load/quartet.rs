@@ -36,7 +36,7 @@ impl Subject {
         let more = format!("[call]\nverify = \"off\"\n[log]\nlevel = \"warn\"\n{more}");
         let setup = gateway::Setup {
             sip: (Ipv4Addr::LOCALHOST, 0).into(),
-            hub: (Ipv4Addr::LOCALHOST, 0).into(),
+            hub: gateway::Hub::Here((Ipv4Addr::LOCALHOST, 0).into()),
             plugins: vec![program.parent().context("the program has no folder")?.to_owned()],
             more,
             phones: (0..calls)
@@ -64,7 +64,10 @@ impl Subject {
     /// A telephone and an E2EE user, both ready, not yet in a call.
     pub(crate) async fn pair(&mut self, ends: &mut Ends, probe: bool) -> anyhow::Result<()> {
         let user = format!("user{}", self.calls.len());
-        let answer = self.gateway.ask(&ControlRequest::Invite { user }).await?;
+        let answer = self
+            .gateway
+            .ask(&ControlRequest::Invite { user, gateway: false })
+            .await?;
         let phone_setup = phone::Setup {
             gateway: self.gateway.sip()?,
             user: name(self.calls.len()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quartet::config::Plugins;
 use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
-use quartet::demo::gateway::{self, Gateway};
+use quartet::demo::gateway::{self, Gateway, Hub};
 use quartet::demo::hear;
 use quartet::demo::line::{Line, Source};
 use quartet::demo::phone::{self, Phone};
@@ -36,8 +36,8 @@ pub struct HouseSetup<'a> {
     pub log: &'a str,
     /// Where phones register.
     pub sip: IpAddr,
-    /// The hub's address.
-    pub hub: IpAddr,
+    /// Its hub.
+    pub hub: Hub,
     /// What the phones' accounts can be challenged for.
     pub hashes: Hashes,
     /// Further lines of each phone.
@@ -52,7 +52,7 @@ impl Default for HouseSetup<'_> {
             more: "",
             log: "debug",
             sip: [127, 0, 0, 1].into(),
-            hub: [127, 0, 0, 1].into(),
+            hub: Hub::Here(([127, 0, 0, 1], 0).into()),
             hashes: Hashes::Md5AndSha256,
             phone: "codecs = [\"pcmu\", \"opus\"]",
             plugins: Vec::new(),
@@ -133,7 +133,7 @@ impl House {
         let plugins = [plugin_folder()].into_iter().chain(plugins).collect();
         let setup = gateway::Setup {
             sip: (sip, 0).into(),
-            hub: (hub, 0).into(),
+            hub,
             plugins,
             more: format!("[log]\nlevel = \"{log}\"\n{more}"),
             phones,
@@ -150,17 +150,12 @@ impl House {
 
     /// A hub account's token.
     pub async fn invite(&self, user: &str) -> String {
-        let answer = self
-            .gateway
-            .ask(&ControlRequest::Invite { user: user.into() })
-            .await
-            .expect("invite");
-        answer["token"].as_str().expect("a token").to_owned()
+        invite(&self.gateway, user, false).await
     }
 
     /// The hub's address for clients.
     pub fn hub(&self) -> String {
-        format!("ws://{}/hub/v1", self.gateway.hub().expect("the hub's address"))
+        url_of(&self.gateway)
     }
 
     /// An E2EE user who says 600 Hz.
@@ -299,6 +294,36 @@ impl House {
             .expect("Linux tells");
         line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
     }
+}
+
+/// A hub alone, at a port of its own.
+pub async fn hub_alone(program: &str, more: &str) -> Gateway {
+    let setup = gateway::Setup {
+        sip: ([127, 0, 0, 1], 0).into(),
+        hub: Hub::Here(([127, 0, 0, 1], 0).into()),
+        plugins: Vec::new(),
+        more: format!("[log]\nlevel = \"debug\"\n{more}"),
+        phones: String::new(),
+        routes: String::new(),
+    };
+    Gateway::start_hub(Path::new(program), &setup)
+        .await
+        .expect("the hub starts")
+}
+
+/// Where clients reach a hub, or the hub of a gateway.
+pub fn url_of(hub: &Gateway) -> String {
+    format!("ws://{}/hub/v1", hub.hub().expect("the hub's address"))
+}
+
+/// A token of an account on a hub, or on the hub of a gateway.
+pub async fn invite(hub: &Gateway, user: &str, gateway: bool) -> String {
+    let user = user.to_owned();
+    let answer = hub
+        .ask(&ControlRequest::Invite { user, gateway })
+        .await
+        .expect("invite");
+    answer["token"].as_str().expect("a token").to_owned()
 }
 
 /// How an E2EE user sees its call end.

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use quartet::demo::e2ee_peer::{Answering, Fault};
+use quartet::demo::gateway::Hub;
 use quartet::demo::{PEER_HZ, PHONE_HZ};
 use quartet_tests::house::{House, HouseSetup, SOON, hears};
 use quartet_tests::namespace::Namespace;
@@ -97,7 +98,7 @@ async fn one_source_has_sixteen_connections_without_a_hello() {
     let namespace = Namespace::new();
     let inside = Wrapper::new("", &namespace.launcher(), PROGRAM);
     let setup = HouseSetup {
-        hub: namespace.far().into(),
+        hub: Hub::Here((namespace.far(), 0).into()),
         ..HouseSetup::default()
     };
     let house = House::build(inside.path().to_str().expect("UTF-8"), setup).await;

@@ -6,6 +6,7 @@ mod crowd_at_the_hub;
 mod dial_e2ee_user;
 mod e2ee_user_calls;
 mod hostile_peer;
+mod hub_elsewhere;
 mod keep_secrets;
 mod leave_nothing;
 mod load_custom_plugin;

@@ -86,17 +86,9 @@ pub(super) fn hangup(conf: Option<&Path>, json: bool, id: String) -> anyhow::Res
     Ok(0)
 }
 
-/// Makes an account and a token for it, or takes its tokens back.
-pub(super) fn invite(conf: Option<&Path>, json: bool, user: String, revoke: bool) -> anyhow::Result<u8> {
-    if revoke {
-        let answer = ask(conf, &ControlRequest::Revoke { user })?;
-        if json {
-            return print_json(&answer);
-        }
-        println!("{} revoked", plain(&answer["revoked"]));
-        return Ok(0);
-    }
-    let answer = ask(conf, &ControlRequest::Invite { user })?;
+/// Makes an account and a token for it.
+pub(super) fn invite(conf: Option<&Path>, json: bool, user: String, gateway: bool) -> anyhow::Result<u8> {
+    let answer = ask(conf, &ControlRequest::Invite { user, gateway })?;
     if json {
         return print_json(&answer);
     }
@@ -106,7 +98,25 @@ pub(super) fn invite(conf: Option<&Path>, json: bool, user: String, revoke: bool
         plain(&answer["hub"])
     );
     println!("token  {}", plain(&answer["token"]));
+    if gateway {
+        println!(
+            "On the gateway's machine write the token into a file that only the gateway can read, and into quartet.conf:"
+        );
+        println!("  [network.hub]");
+        println!("  url = \"wss://NAME-OF-YOUR-TLS-PROXY\"");
+        println!("  token_file = \"hub.token\"");
+    }
     println!("Keep the token secret: whoever has it is this user. It is not shown again.");
+    Ok(0)
+}
+
+/// Takes the tokens of an account back.
+pub(super) fn revoke(conf: Option<&Path>, json: bool, user: String) -> anyhow::Result<u8> {
+    let answer = ask(conf, &ControlRequest::Revoke { user })?;
+    if json {
+        return print_json(&answer);
+    }
+    println!("{} revoked", plain(&answer["revoked"]));
     Ok(0)
 }
 

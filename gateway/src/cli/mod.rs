@@ -74,10 +74,19 @@ enum Verb {
         /// Its id, as `quartet calls` shows it
         id: String,
     },
+    /// Run a hub alone, for gateways and people elsewhere: no phones, no calls of its own
+    Hub {
+        /// End when the standard input is closed, as it is when the program that started this one dies
+        #[arg(long)]
+        until_stdin_closes: bool,
+    },
     /// Make an account on the hub and print its token, once
     Invite {
         /// The name of the account
         user: String,
+        /// The account is for a gateway elsewhere: it has extensions, as 100@NAME
+        #[arg(long, conflicts_with = "revoke")]
+        gateway: bool,
         /// Take back every token of the account instead
         #[arg(long)]
         revoke: bool,
@@ -101,7 +110,9 @@ pub fn main() -> u8 {
         Verb::Locked => ask::locked(conf.as_deref(), json),
         Verb::Unlock { who } => ask::unlock(conf.as_deref(), json, who),
         Verb::Hangup { id } => ask::hangup(conf.as_deref(), json, id),
-        Verb::Invite { user, revoke } => ask::invite(conf.as_deref(), json, user, revoke),
+        Verb::Hub { until_stdin_closes } => run::hub(conf.as_deref(), until_stdin_closes),
+        Verb::Invite { user, revoke: true, .. } => ask::revoke(conf.as_deref(), json, user),
+        Verb::Invite { user, gateway, .. } => ask::invite(conf.as_deref(), json, user, gateway),
         Verb::Plugin(arguments) => plugins(conf.as_deref(), json, arguments),
     };
     done.unwrap_or_else(|error| {

@@ -1,6 +1,7 @@
-//! `quartet run`: the gateway, until it is told to stop.
+//! `quartet run` and `quartet hub`: the gateway, or a hub alone, until it is told to stop.
 
 use std::path::Path;
+use std::pin::Pin;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,18 +9,51 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{self, Loaded};
 use crate::io::control::{ControlRequest, PendingControlRequest};
+use crate::io::hub_alone::HubAlone;
 use crate::io::signalling::Signalling;
 use crate::io::watchdog;
 use crate::{log, process};
 
 /// Runs the gateway until SIGINT or SIGTERM, or until the standard input is closed, if that is asked for.
 pub(super) fn run(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Result<u8> {
+    serve(conf, until_stdin_closes, async |loaded, Signals { stop, hang_up }| {
+        watchdog::start().context("no thread for the watchdog")?;
+        let signalling = Signalling::start(loaded).await.context("the gateway cannot start")?;
+        let (sip, hub) = signalling.addresses();
+        let sip: Vec<_> = sip.iter().map(|address| format!("udp:{address}")).collect();
+        tracing::info!(sip = sip.join(" "), hub, "gateway is up");
+        tokio::spawn(reload_at(hang_up, signalling.asker()));
+        signalling.run(stop).await
+    })
+}
+
+/// Runs a hub alone, as long.
+pub(super) fn hub(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Result<u8> {
+    serve(conf, until_stdin_closes, async |loaded, Signals { stop, hang_up }| {
+        let hub = HubAlone::start(loaded).await.context("the hub cannot start")?;
+        tracing::info!(hub = hub.address(), "hub is up");
+        tokio::spawn(reload_at(hang_up, hub.asker()));
+        hub.run(stop).await;
+        Ok(())
+    })
+}
+
+/// What tells a process to do something. Both are listened to before anything starts: SIGHUP would end it.
+struct Signals {
+    stop: Pin<Box<dyn Future<Output = ()>>>,
+    hang_up: Signal,
+}
+
+fn serve(
+    conf: Option<&Path>,
+    until_stdin_closes: bool,
+    body: impl AsyncFnOnce(Loaded, Signals) -> anyhow::Result<()>,
+) -> anyhow::Result<u8> {
     // Before the first secret is read.
     process::forbid_core_dumps().context("core dumps cannot be switched off, and one would hold keys")?;
     let Some(loaded) = load(conf)? else { return Ok(1) };
     log::init(loaded.settings.log.level.0)?;
     process::raise_descriptor_limit();
-    watchdog::start().context("no thread for the watchdog")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -28,21 +62,15 @@ pub(super) fn run(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Resu
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let hang_up = signal(SignalKind::hangup())?;
         let control = loaded.settings.control.path.clone();
-        let signalling = Signalling::start(loaded).await.context("the gateway cannot start")?;
-        let (sip, hub) = signalling.addresses();
-        let sip: Vec<_> = sip.iter().map(|address| format!("udp:{address}")).collect();
-        tracing::info!(sip = sip.join(" "), hub = format!("http:{hub}"), "gateway is up");
-        tokio::spawn(reload_at(hang_up, signalling.asker()));
-        signalling
-            .run(async {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                    () = stdin_closed(), if until_stdin_closes => {}
-                }
-                tracing::info!("stopping");
-            })
-            .await?;
+        let stop = Box::pin(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                () = stdin_closed(), if until_stdin_closes => {}
+            }
+            tracing::info!("stopping");
+        });
+        body(loaded, Signals { stop, hang_up }).await?;
         std::fs::remove_file(control).ok();
         Ok(0)
     });

@@ -36,6 +36,7 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
             problem(checked, sentence);
         }
     }
+    check_hub(values, &mut problem);
     if let Some(prompts) = values.get("ivr.prompts")
         && let Some(name) = prompts.value.text()
         && name != "builtin"
@@ -59,6 +60,47 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
                 problem(&at, format!("path names the folder {}; {fault}", quoted(name)));
             }
         }
+    }
+}
+
+/// A hub is embedded or elsewhere: what is for the other would have no effect.
+fn check_hub(values: &Values, problem: &mut impl FnMut(&Checked, String)) {
+    // A default was said by nobody.
+    let said = |name: &str| {
+        let checked = values.get(&format!("network.hub.{name}"))?;
+        checked.place.is_some().then_some(checked)
+    };
+    let Some(url) = said("url") else {
+        for name in ["token_file", "ca_file"] {
+            if let Some(checked) = said(name) {
+                problem(
+                    checked,
+                    format!("{name} is for a hub elsewhere; name it with url, or remove the line"),
+                );
+            }
+        }
+        return;
+    };
+    for name in ["listen", "account", "origins"] {
+        if let Some(checked) = said(name) {
+            problem(
+                checked,
+                format!("{name} is for the embedded hub, and url names one elsewhere; remove one of the two lines"),
+            );
+        }
+    }
+    if said("token_file").is_none() {
+        let sentence =
+            "url needs token_file, the file with the token that `quartet invite --gateway NAME` prints on that hub";
+        problem(url, sentence.to_owned());
+    }
+    if let Some(ca_file) = said("ca_file")
+        && url.value.text().is_some_and(|url| url.starts_with("ws://"))
+    {
+        problem(
+            ca_file,
+            "ca_file is for a hub at wss://, and url names one at ws://; remove the line, or use wss://".to_owned(),
+        );
     }
 }
 

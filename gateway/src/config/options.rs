@@ -100,7 +100,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("ivr", "Announcements in the handset."),
     (
         "network.hub",
-        "The embedded hub, where encrypted users connect with a client of the hub protocol.",
+        "The hub, where encrypted users connect with a client of the hub protocol: the embedded one, or one elsewhere.",
     ),
     (
         "plugins",
@@ -145,14 +145,6 @@ pub(super) const LATER: &[(&str, &str)] = &[
     (
         "network.telegram",
         "the telegram network comes later; remove the section",
-    ),
-    (
-        "network.hub.url",
-        "a hub elsewhere comes later; the embedded one listens at [network.hub] listen",
-    ),
-    (
-        "network.hub.token_file",
-        "a hub elsewhere comes later; the embedded one needs no token",
     ),
     (
         "trunk",
@@ -395,7 +387,24 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Integer(1, MANY),
         preset: Preset::Value("30"),
         reload: Reload::Live,
-        help: "Calls that one hub account may make per minute.",
+        help: "Calls that one person's hub account may make per minute.",
+    },
+    Row {
+        section: "limits",
+        name: "hub_gateway_requests_per_minute",
+        kind: Kind::Integer(1, MANY),
+        preset: Preset::Value("3000"),
+        reload: Reload::Live,
+        help: "Calls that the hub account of a gateway elsewhere may make per minute. Its other requests are bounded by ten times as \
+               many.",
+    },
+    Row {
+        section: "limits",
+        name: "hub_gateway_calls",
+        kind: Kind::Integer(1, MANY),
+        preset: Preset::Value("1000"),
+        reload: Reload::Live,
+        help: "Calls at the same time of a gateway elsewhere on this hub.",
     },
     Row {
         section: "limits",
@@ -428,7 +437,32 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Text(words::user),
         preset: Preset::Value(r#""gw""#),
         reload: Reload::Restart,
-        help: "The gateway's own account: phone 100 is 100@gw there.",
+        help: "The gateway's own account on the embedded hub: phone 100 is 100@gw there.",
+    },
+    Row {
+        section: "network.hub",
+        name: "url",
+        kind: Kind::Text(words::hub_url),
+        preset: Preset::Words("the embedded hub", r#""wss://hub.example.org""#),
+        reload: Reload::Restart,
+        help: "A hub elsewhere, instead of the embedded one: \"wss://HOST\", or \"ws://127.0.0.1:PORT\" on this machine. There \
+               `quartet invite --gateway NAME` makes an account for this gateway: phone 100 is 100@NAME.",
+    },
+    Row {
+        section: "network.hub",
+        name: "token_file",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words("none", r#""hub.token""#),
+        reload: Reload::Restart,
+        help: "The file with the token that the hub at url knows this gateway by; nobody else may read it.",
+    },
+    Row {
+        section: "network.hub",
+        name: "ca_file",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words("those that this machine trusts", r#""hub-ca.pem""#),
+        reload: Reload::Restart,
+        help: "Certificate authorities in PEM form, one of which must have signed the certificate of the hub at url.",
     },
     Row {
         section: "network.hub",

@@ -33,7 +33,9 @@ impl QuartetFile {
     /// Makes the paths start at the conf folder.
     pub(super) fn resolve_paths(&mut self, folder: &Path) {
         let files = [&mut self.cdr.path, &mut self.control.path, &mut self.store.path];
-        for path in files.into_iter().chain(&mut self.plugins.path) {
+        let hub = &mut self.network.hub;
+        let of_hub = [&mut hub.token_file, &mut hub.ca_file].into_iter().flatten();
+        for path in files.into_iter().chain(&mut self.plugins.path).chain(of_hub) {
             *path = folder.join(&*path);
         }
         if let Prompts::Folder(path) = &mut self.ivr.prompts {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::hub_url::HubUrl;
 use super::origin::Origin;
 use super::secret::PasswordHash;
 use super::units::{Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, SipListen};
@@ -124,8 +125,12 @@ pub struct Limits {
     pub calls_per_minute_callee: u32,
     /// Calls along one route in a minute.
     pub calls_per_minute_route: u32,
-    /// Call requests in a minute, of one hub account and of one source address.
+    /// Call requests in a minute, of one hub account.
     pub hub_requests_per_minute: u32,
+    /// The same of a gateway elsewhere.
+    pub hub_gateway_requests_per_minute: u32,
+    /// Calls at the same time, of a gateway elsewhere.
+    pub hub_gateway_calls: u32,
     /// Open connections to the hub.
     pub hub_sessions: u32,
 }
@@ -159,14 +164,20 @@ impl Networks {
     }
 }
 
-/// The embedded rendezvous.
+/// The rendezvous: embedded, or elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hub {
     /// Where WebSockets are served.
     pub listen: HttpListen,
-    /// The gateway's own account there: its callers are `100@account`.
+    /// The gateway's own account on the embedded one: its callers are `100@account`.
     pub account: String,
+    /// One elsewhere, in place of the embedded one.
+    pub url: Option<HubUrl>,
+    /// What it knows this gateway by; always there with `url`.
+    pub token_file: Option<PathBuf>,
+    /// Who may vouch for it; `None`: whom this machine trusts.
+    pub ca_file: Option<PathBuf>,
     /// Origins of web pages that may connect, beside the hub's own.
     pub origins: Vec<Origin>,
     /// What its users are told beside our addresses; `None`: as in `[media]`.

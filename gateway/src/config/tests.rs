@@ -249,6 +249,49 @@ fn all_mistakes_of_syntax_and_the_rest_of_the_file() {
 }
 
 #[test]
+fn a_hub_is_here_or_elsewhere() {
+    let check = |lines: &str, expected: &[&str]| {
+        let text = format!("[network.hub]\n{lines}\n");
+        let problems = match load_texts(Path::new(""), [&text, "", ""], &[]) {
+            Ok(_) => Vec::new(),
+            Err(Problems(problems)) => problems.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(problems, expected, "{lines}");
+    };
+    check("url = \"wss://hub.example.org\"\ntoken_file = \"hub.token\"", &[]);
+    check(
+        "url = \"wss://hub.example.org\"\ntoken_file = \"hub.token\"\nca_file = \"ca.pem\"",
+        &[],
+    );
+    check(
+        "url = \"ws://127.0.0.1:8080\"\ntoken_file = \"hub.token\"\nca_file = \"ca.pem\"",
+        &["quartet.conf:4: ca_file is for a hub at wss://, and url names one at ws://; remove the line, or use wss://"],
+    );
+    check(
+        "token_file = \"hub.token\"\nca_file = \"ca.pem\"",
+        &[
+            "quartet.conf:2: token_file is for a hub elsewhere; name it with url, or remove the line",
+            "quartet.conf:3: ca_file is for a hub elsewhere; name it with url, or remove the line",
+        ],
+    );
+    check(
+        "url = \"wss://hub\"\ntoken_file = \"hub.token\"\nlisten = \"http:0.0.0.0:80\"\naccount = \"office\"",
+        &[
+            "quartet.conf:4: listen is for the embedded hub, and url names one elsewhere; remove one of the two lines",
+            "quartet.conf:5: account is for the embedded hub, and url names one elsewhere; remove one of the two lines",
+        ],
+    );
+    check(
+        "url = \"https://hub.example.org\"\ntoken_file = \"\"",
+        &[
+            "quartet.conf:2: url is \"https://hub.example.org\", which is no address of a hub; write \"wss://hub.example.org\", or \
+             \"ws://127.0.0.1:8080\" on this machine",
+            "quartet.conf:3: token_file must name a file or a folder, not nothing",
+        ],
+    );
+}
+
+#[test]
 fn unknown_keys_and_sections() {
     refused(
         "realm = \"x\"\n[spi]\n[phone]\n[media]\nrealm = \"x\"\n[zzzzzzzz]\n[log]\nzzzzzz = 1\n",
@@ -265,7 +308,7 @@ fn unknown_keys_and_sections() {
         "[network.telegram.main]\napi_id = 1\n[network.hub]\nurl = \"wss://x\"\n[network.hbu]\n",
         &[
             "quartet.conf:1: the telegram network comes later; remove the section",
-            "quartet.conf:4: a hub elsewhere comes later; the embedded one listens at [network.hub] listen",
+            "quartet.conf:4: url needs token_file, the file with the token that `quartet invite --gateway NAME` prints on that hub",
             "quartet.conf:5: unknown key \"hbu\" in [network]; did you mean \"hub\"?",
         ],
     );
@@ -585,7 +628,7 @@ fn variables_with_mistakes() {
             "environment variable QUARTET__: sets no option of quartet.conf; names are as QUARTET__SIP__REALM",
             "environment variable QUARTET__IVR__PROMPTS: prompts names the folder \"nowhere-at-all\"; there is no folder nowhere-at-all, make it or correct the line",
             "environment variable QUARTET__LOG__LEVEL: level must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\", not \"DEBUG\"; did you mean \"debug\"?",
-            "environment variable QUARTET__NETWORK__HUB__URL: a hub elsewhere comes later; the embedded one listens at [network.hub] listen",
+            "environment variable QUARTET__NETWORK__HUB__URL: url needs token_file, the file with the token that `quartet invite --gateway NAME` prints on that hub",
             "environment variable QUARTET__PHONE__USER: sets no option of quartet.conf; names are as QUARTET__SIP__REALM",
             "environment variable QUARTET__PLUGINS__OPTIONS__CODEC_OPUS: \"\" is no option of a plugin; names are as bitrate = 24000",
             "environment variable QUARTET__SIP__LISTEN: listen names \"tcp\", which is not served yet; listen on \"udp:1.2.3.4:5060\"",

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use quartet_proto::net::Protocol;
 use serde::{Deserialize, Deserializer, de};
 
+use super::hub_url::HubUrl;
 use super::origin::Origin;
 
 /// Reads a value by its `FromStr`; what [`crate::config`] checked before cannot fail here.
@@ -25,7 +26,7 @@ macro_rules! deserialize_by_from_str {
     )*};
 }
 
-deserialize_by_from_str!(Origin, Period, SipListen, HttpListen, Ports, Prompts, Level);
+deserialize_by_from_str!(Origin, HubUrl, Period, SipListen, HttpListen, Ports, Prompts, Level);
 
 /// A length of time, written as whole numbers with units: `500ms`, `10s`, `1m 30s`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,6 +2,7 @@
 //!
 //! Each check returns the rest of a sentence that begins with the option's name.
 
+use super::hub_url::HubUrl;
 use super::options::{LATER, networks, networks_as};
 use super::origin::Origin;
 use super::units::{Addresses, ExternalAddress, HttpListen, Ports, Prompts, SipListen};
@@ -94,6 +95,11 @@ pub(super) fn sip_listen(text: &str) -> Result<(), String> {
 /// `http:ADDRESS:PORT`.
 pub(super) fn http_listen(text: &str) -> Result<(), String> {
     text.parse::<HttpListen>().map(drop)
+}
+
+/// `ws://…` or `wss://…`.
+pub(super) fn hub_url(text: &str) -> Result<(), String> {
+    text.parse::<HubUrl>().map(drop)
 }
 
 /// A web origin.

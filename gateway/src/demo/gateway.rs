@@ -20,8 +20,8 @@ const START: Duration = Duration::from_secs(10);
 pub struct Setup {
     /// Where phones register, port 0 for any.
     pub sip: SocketAddr,
-    /// Where the hub listens, port 0 for any.
-    pub hub: SocketAddr,
+    /// Its hub.
+    pub hub: Hub,
     /// Where the plugins are: folders or files.
     pub plugins: Vec<PathBuf>,
     /// Further lines of quartet.conf.
@@ -32,10 +32,27 @@ pub struct Setup {
     pub routes: String,
 }
 
+/// Which hub a gateway has.
+#[derive(Clone, Debug)]
+pub enum Hub {
+    /// Its own, which listens here, port 0 for any.
+    Here(SocketAddr),
+    /// One elsewhere.
+    Elsewhere {
+        /// Its address.
+        url: String,
+        /// The token of the gateway's account there.
+        token: String,
+        /// Who vouches for it, in PEM form, if this machine does not know it.
+        authority: Option<String>,
+    },
+}
+
 /// A running gateway; dropping it stops it and removes its folder.
 #[derive(Debug)]
 pub struct Gateway {
     program: PathBuf,
+    verb: &'static str,
     setup: Setup,
     child: Child,
     folder: Folder,
@@ -52,12 +69,25 @@ impl Gateway {
     /// # Errors
     /// If it does not come up; its log stands in the text.
     pub async fn start(program: &Path, setup: &Setup) -> anyhow::Result<Self> {
+        Self::start_as("run", program, setup).await
+    }
+
+    /// The same for a hub alone, with `program hub`.
+    ///
+    /// # Errors
+    /// If it does not come up; its log stands in the text.
+    pub async fn start_hub(program: &Path, setup: &Setup) -> anyhow::Result<Self> {
+        Self::start_as("hub", program, setup).await
+    }
+
+    async fn start_as(verb: &'static str, program: &Path, setup: &Setup) -> anyhow::Result<Self> {
         let folder = Folder::fresh()?;
         write_conf(&folder.0, setup)?;
         let mut gateway = Self {
             program: program.to_owned(),
+            verb,
             setup: setup.clone(),
-            child: spawn(program, &folder.0)?,
+            child: spawn(program, verb, &folder.0)?,
             folder,
             status: Value::Null,
         };
@@ -80,9 +110,14 @@ impl Gateway {
     /// # Errors
     /// If it does not come up; its log stands in the text.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
-        (self.setup.sip, self.setup.hub) = (self.sip()?, self.hub()?);
+        if let Ok(sip) = self.sip() {
+            self.setup.sip = sip;
+        }
+        if let Ok(hub) = self.hub() {
+            self.setup.hub = Hub::Here(hub);
+        }
         write_conf(&self.folder.0, &self.setup)?;
-        self.child = spawn(&self.program, &self.folder.0)?;
+        self.child = spawn(&self.program, self.verb, &self.folder.0)?;
         self.wait_up().await
     }
 
@@ -195,11 +230,23 @@ impl Drop for Gateway {
 
 fn write_conf(folder: &Path, setup: &Setup) -> anyhow::Result<()> {
     let plugins: Vec<_> = setup.plugins.iter().map(|place| place.display().to_string()).collect();
+    let hub = match &setup.hub {
+        Hub::Here(address) => format!("listen = \"http:{address}\""),
+        Hub::Elsewhere { url, token, authority } => {
+            write_private(&folder.join("hub.token"), token)?;
+            let mut lines = format!("url = \"{url}\"\ntoken_file = \"hub.token\"");
+            if let Some(authority) = authority {
+                write_private(&folder.join("hub-ca.pem"), authority)?;
+                lines.push_str("\nca_file = \"hub-ca.pem\"");
+            }
+            lines
+        }
+    };
     let main = format!(
-        "[sip]\nlisten = [\"udp:{}\"]\nrealm = \"quartet\"\n[media]\nports = \"0\"\n[network.hub]\nlisten = \"http:{}\"\n\
+        "[sip]\nlisten = [\"udp:{}\"]\nrealm = \"quartet\"\n[media]\nports = \"0\"\n[network.hub]\n{hub}\n\
          [plugins]\npath = {plugins:?}\nrequired = [\"codec-g711\", \"codec-opus\", \"transport-rtp\", \"transport-webrtc\"]\n\
          {}\n",
-        setup.sip, setup.hub, setup.more
+        setup.sip, setup.more
     );
     write_private(&folder.join("quartet.conf"), &main)?;
     write_private(&folder.join("phones.conf"), &setup.phones)?;
@@ -207,13 +254,13 @@ fn write_conf(folder: &Path, setup: &Setup) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn spawn(program: &Path, folder: &Path) -> anyhow::Result<Child> {
+fn spawn(program: &Path, verb: &str, folder: &Path) -> anyhow::Result<Child> {
     let log = std::fs::OpenOptions::new()
         .append(true)
         .create(true)
         .open(folder.join("log"))?;
     Command::new(program)
-        .args(["run", "--until-stdin-closes", "--conf"])
+        .args([verb, "--until-stdin-closes", "--conf"])
         .arg(folder)
         .env_remove("QUARTET_CONF")
         // Held open by us: if this process dies, however it dies, the gateway ends.

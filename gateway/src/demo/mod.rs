@@ -194,7 +194,7 @@ impl Stage {
         let (password, demo_password) = (password(), password());
         let setup = gateway::Setup {
             sip: ([127, 0, 0, 1], sip_port).into(),
-            hub: ([127, 0, 0, 1], 0).into(),
+            hub: gateway::Hub::Here(([127, 0, 0, 1], 0).into()),
             plugins: vec![plugins.to_owned()],
             more: String::new(),
             phones: phone_row(
@@ -213,7 +213,12 @@ impl Stage {
                     .into(),
         };
         let gateway = Gateway::start(program, &setup).await?;
-        let token = gateway.ask(&ControlRequest::Invite { user: "echo".into() }).await?;
+        let token = gateway
+            .ask(&ControlRequest::Invite {
+                user: "echo".into(),
+                gateway: false,
+            })
+            .await?;
         let peer = E2eePeer::join(
             Arc::clone(&registry),
             e2ee_peer::Setup {

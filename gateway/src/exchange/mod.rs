@@ -201,6 +201,11 @@ impl Exchange {
         self.drain_events(now);
     }
 
+    /// Whether a network's servers can be reached, as far as is known.
+    pub fn is_up(&self, network: &NetworkId) -> bool {
+        self.networks.get(network).is_some_and(|network| network.is_up())
+    }
+
     /// One word from the media workers.
     pub fn handle_media(&mut self, now: Instant, event: MediaEvent) {
         let leg = event.leg();

@@ -17,8 +17,19 @@ const MAX_TOKENS: usize = 16;
 pub struct Account {
     /// Its name, without an extension.
     pub user: Name,
-    /// Whether it may call as, and be called at, `extension@user`.
-    pub extensions: bool,
+    /// Whether it is a gateway's: it calls as, and is called at, `extension@user`, and has more and bounds its own callers.
+    pub is_gateway: bool,
+}
+
+impl Account {
+    /// A person's.
+    #[must_use]
+    pub fn person(user: Name) -> Self {
+        Self {
+            user,
+            is_gateway: false,
+        }
+    }
 }
 
 /// Where the rendezvous looks accounts up. Must answer from memory: the signalling thread waits for it.
@@ -26,14 +37,21 @@ pub trait Accounts: Send + Sync {
     /// The account whose token has this SHA-256.
     fn by_token(&self, token_hash: &[u8; 32]) -> Option<Account>;
 
-    /// Whether somebody of that name could be called.
-    fn exists(&self, user: &str) -> bool;
+    /// The account of that name, if it could be called.
+    fn by_name(&self, user: &str) -> Option<Account>;
 }
 
 /// All accounts with their token hashes, in memory.
 #[derive(Default)]
 pub struct Directory {
-    tokens: RwLock<BTreeMap<[u8; 32], Name>>,
+    tables: RwLock<Tables>,
+}
+
+#[derive(Default)]
+struct Tables {
+    by_token: BTreeMap<[u8; 32], Account>,
+    /// With the number of its tokens.
+    by_name: BTreeMap<Name, (Account, usize)>,
 }
 
 impl std::fmt::Debug for Directory {
@@ -44,38 +62,37 @@ impl std::fmt::Debug for Directory {
 
 impl Directory {
     /// Adds a token of an account.
-    pub fn insert(&self, user: Name, token_hash: [u8; 32]) {
-        self.tokens
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(token_hash, user);
+    pub fn insert(&self, account: Account, token_hash: [u8; 32]) {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        if tables.by_token.insert(token_hash, account.clone()).is_none() {
+            let entry = tables.by_name.entry(account.user.clone());
+            entry.or_insert((account, 0)).1 += 1;
+        }
     }
 
     /// Forgets all tokens of an account, and gives their number.
     pub fn remove(&self, user: &str) -> usize {
-        let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
-        let before = tokens.len();
-        tokens.retain(|_, owner| owner.as_str() != user);
-        before - tokens.len()
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        tables.by_token.retain(|_, owner| owner.user.as_str() != user);
+        let removed = Name::new(user).ok().and_then(|user| tables.by_name.remove(&user));
+        removed.map_or(0, |(_, count)| count)
     }
 
-    fn count(&self, user: &str) -> usize {
-        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        tokens.values().filter(|owner| owner.as_str() == user).count()
+    /// The account of that name, and how many tokens are good for it.
+    fn find(&self, user: &str) -> Option<(Account, usize)> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.by_name.get(&Name::new(user).ok()?).cloned()
     }
 }
 
 impl Accounts for Directory {
     fn by_token(&self, token_hash: &[u8; 32]) -> Option<Account> {
-        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        tokens.get(token_hash).map(|user| Account {
-            user: user.clone(),
-            extensions: false,
-        })
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.by_token.get(token_hash).cloned()
     }
 
-    fn exists(&self, user: &str) -> bool {
-        self.count(user) > 0
+    fn by_name(&self, user: &str) -> Option<Account> {
+        self.find(user).map(|(account, _)| account)
     }
 }
 
@@ -103,6 +120,17 @@ pub enum InviteError {
         /// The account.
         user: String,
     },
+    /// The operator asked for a token of the other kind.
+    #[error(
+        "{user} is {}; choose another name, or take its tokens back first with `quartet invite --revoke {user}`",
+        if *.is_gateway { "a gateway's account and takes no person" } else { "a person's account and takes no gateway" }
+    )]
+    Kind {
+        /// The account.
+        user: String,
+        /// Whether it is a gateway's.
+        is_gateway: bool,
+    },
     /// The operator named an account that has no token.
     #[error("{user} has no invitation to take back")]
     Unknown {
@@ -121,19 +149,25 @@ pub enum InviteError {
 pub struct Invitations {
     store: Mutex<Store>,
     directory: Arc<Directory>,
-    reserved: Name,
+    reserved: Option<Name>,
 }
 
 impl Invitations {
-    /// Loads all accounts. `reserved` is the gateway's own account, which nobody can be invited as.
+    /// Loads all accounts. `reserved` is the account of the gateway in this process, which nobody can be invited as.
     ///
     /// # Errors
     /// [`StoreError`] if the accounts cannot be read.
-    pub fn load(store: Store, reserved: Name) -> Result<Self, StoreError> {
+    pub fn load(store: Store, reserved: Option<Name>) -> Result<Self, StoreError> {
         let directory = Arc::new(Directory::default());
-        for account in store.accounts()? {
-            match Name::new(account.user) {
-                Ok(user) => directory.insert(user, account.token_hash),
+        for StoredAccount {
+            user,
+            token_hash,
+            is_gateway,
+            ..
+        } in store.accounts()?
+        {
+            match Name::new(user) {
+                Ok(user) => directory.insert(Account { user, is_gateway }, token_hash),
                 Err(error) => tracing::warn!(%error, "an account of the store has no valid name and is left out"),
             }
         }
@@ -150,24 +184,40 @@ impl Invitations {
         Arc::clone(&self.directory)
     }
 
-    /// Creates the account if need be and gives one more token for it; earlier ones stay good. `time` is seconds since
-    /// 1970-01-01 UTC.
+    /// Creates the account of a person or a gateway if need be and gives one more token for it; earlier ones stay good. `time` is
+    /// seconds since 1970-01-01 UTC.
     ///
     /// # Errors
     /// [`InviteError`]; then there is no new token.
-    pub fn invite<R: CryptoRng + ?Sized>(&self, user: &str, time: u64, rng: &mut R) -> Result<Token, InviteError> {
-        let name = self.account(user)?;
+    pub fn invite<R: CryptoRng + ?Sized>(
+        &self,
+        user: &str,
+        is_gateway: bool,
+        time: u64,
+        rng: &mut R,
+    ) -> Result<Token, InviteError> {
+        let account = Account {
+            user: self.account(user)?,
+            is_gateway,
+        };
+        let user = user.to_owned();
         let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.directory.count(user) >= MAX_TOKENS {
-            return Err(InviteError::TooMany { user: user.to_owned() });
+        match self.directory.find(&user) {
+            Some((known, _)) if known != account => {
+                let is_gateway = known.is_gateway;
+                return Err(InviteError::Kind { user, is_gateway });
+            }
+            Some((_, tokens)) if tokens >= MAX_TOKENS => return Err(InviteError::TooMany { user }),
+            Some(_) | None => {}
         }
         let token = Token::generate(rng);
         store.add_account(&StoredAccount {
-            user: user.to_owned(),
+            user,
+            is_gateway,
             token_hash: token.hash(),
             created: time,
         })?;
-        self.directory.insert(name, token.hash());
+        self.directory.insert(account, token.hash());
         Ok(token)
     }
 
@@ -188,7 +238,7 @@ impl Invitations {
     fn account(&self, user: &str) -> Result<Name, InviteError> {
         let name = Name::new(user).ok().filter(|name| name.extension().is_none());
         let name = name.ok_or_else(|| InviteError::Name { user: user.to_owned() })?;
-        if name == self.reserved {
+        if self.reserved.as_ref() == Some(&name) {
             return Err(InviteError::Reserved { user: user.to_owned() });
         }
         Ok(name)

@@ -44,6 +44,8 @@ struct Rejoining {
     account: Name,
     peer: Name,
     deadline: Instant,
+    /// It has ended the call meanwhile, which the other party hears when it comes.
+    over: Option<CallDiscard>,
 }
 
 /// Every call by its id.
@@ -208,6 +210,7 @@ impl Calls {
         account: &Name,
         body: &CallRejoin,
         limits: &Limits,
+        max_calls: usize,
     ) -> Result<Relays, ErrorCode> {
         let id = body.call;
         if self.party(session, id).is_ok() {
@@ -221,7 +224,7 @@ impl Calls {
         }
         let Some(first) = self.rejoining.get(&id) else {
             let waiting = self.rejoining.values().filter(|one| one.session == session).count();
-            if self.of(session) + waiting >= limits.calls_per_session {
+            if self.of(session) + waiting >= max_calls {
                 return Err(ErrorCode::Limit);
             }
             let deadline = now + limits.resume;
@@ -231,6 +234,7 @@ impl Calls {
                 account: account.clone(),
                 peer: body.peer.clone(),
                 deadline,
+                over: None,
             };
             self.rejoining.insert(id, one);
             return Ok(Relays::new());
@@ -241,9 +245,13 @@ impl Calls {
         if first.peer.account() != account.as_str() || body.peer.account() != first.account.as_str() {
             return Err(ErrorCode::UnknownCall);
         }
-        let (caller, deadline) = (first.session, first.deadline);
+        let (caller, deadline, over) = (first.session, first.deadline, first.over);
         self.rejoining.remove(&id);
         self.deadlines.remove(&(deadline, id));
+        if let Some(over) = over {
+            self.remember(id);
+            return Ok(vec![(session, Event::CallDiscard(over))]);
+        }
         for party in [caller, session] {
             self.by_session.entry(party).or_default().insert(id);
         }
@@ -276,8 +284,15 @@ impl Calls {
 
     /// Either side ends the call, in any state; a device that rings ends it for all.
     pub(super) fn discard(&mut self, session: SessionKey, body: CallDiscard) -> Result<Relays, ErrorCode> {
+        let body = CallDiscard { lost: false, ..body };
+        if let Some(one) = self.rejoining.get_mut(&body.call)
+            && one.session == session
+        {
+            one.over = Some(body);
+            return Ok(Relays::new());
+        }
         self.party(session, body.call)?;
-        Ok(self.end(CallDiscard { lost: false, ..body }, Some(session)))
+        Ok(self.end(body, Some(session)))
     }
 
     /// A session is over: its calls end, save those that still ring elsewhere.
@@ -331,6 +346,9 @@ impl Calls {
             };
             self.deadlines.pop_first();
             if let Some(one) = self.rejoining.remove(&call) {
+                if one.over.is_some() {
+                    continue;
+                }
                 let body = CallDiscard {
                     call,
                     reason,
@@ -375,15 +393,19 @@ impl Calls {
         for session in &parties {
             self.leave(*session, body.call);
         }
+        self.remember(body.call);
+        let others = parties.into_iter().filter(|session| Some(*session) != sender);
+        others.map(|session| (session, Event::CallDiscard(body))).collect()
+    }
+
+    fn remember(&mut self, id: CallId) {
         if self.ended_order.len() >= MAX_REMEMBERED
             && let Some(oldest) = self.ended_order.pop_front()
         {
             self.ended.remove(&oldest);
         }
-        self.ended.insert(body.call);
-        self.ended_order.push_back(body.call);
-        let others = parties.into_iter().filter(|session| Some(*session) != sender);
-        others.map(|session| (session, Event::CallDiscard(body))).collect()
+        self.ended.insert(id);
+        self.ended_order.push_back(id);
     }
 
     fn set_deadline(&mut self, id: CallId, deadline: Option<Instant>) {

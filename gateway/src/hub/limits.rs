@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::Account;
+
 /// The bounds of a hub. The defaults suit one gateway with some hundred users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -19,18 +21,12 @@ pub struct Limits {
     pub devices_per_account: usize,
     /// Calls at the same time.
     pub calls: usize,
-    /// Calls of one connection at the same time, rung or talking.
-    pub calls_per_session: usize,
-    /// Call requests in a minute, of one account.
-    pub call_requests_per_minute: u32,
-    /// Call requests in a minute for one user, half of them at once; those of the gateway in this process it counts itself.
+    /// Call requests in a minute for one user, half of them at once; gateways share theirs out among their own callers.
     pub calls_per_minute_callee: u32,
-    /// All other requests in a minute, signals apart, of one account.
-    pub requests_per_minute: u32,
-    /// Signalling packets in a second, of one connection; four seconds' worth may come at once.
-    pub signals_per_second: u32,
-    /// Bytes in a second, of one connection; sixteen seconds' worth may come at once.
-    pub bytes_per_second: u32,
+    /// What a person's account and each of its sessions may.
+    pub person: AccountLimits,
+    /// The same of a gateway's account.
+    pub gateway: AccountLimits,
     /// Failed hellos of a source after which it must wait, twice as long each time.
     pub failures_slow: u32,
     /// Failed hellos of a source after which it is locked out.
@@ -49,6 +45,69 @@ pub struct Limits {
     pub away: Duration,
 }
 
+/// How much one account and each of its sessions may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountLimits {
+    /// Calls of one session at the same time, rung or talking.
+    pub calls: usize,
+    /// Call requests in a minute, of the account.
+    pub call_requests_per_minute: u32,
+    /// All other requests in a minute, signals apart, of the account.
+    pub requests_per_minute: u32,
+    /// Signalling packets in a second, of one session; four seconds' worth may come at once.
+    pub signals_per_second: u32,
+    /// Bytes in a second, of one connection; sixteen seconds' worth may come at once.
+    pub bytes_per_second: u32,
+    /// Faulty or refused frames in a minute, of one connection, before it is closed.
+    pub faults_per_minute: u32,
+    /// Events that are kept for a session without a connection, and answers for a client that asks again.
+    pub kept: usize,
+    /// The bytes of those events.
+    pub kept_bytes: usize,
+}
+
+impl AccountLimits {
+    /// One person, on one device or some.
+    pub const PERSON: Self = Self {
+        calls: 8,
+        call_requests_per_minute: 30,
+        requests_per_minute: 600,
+        signals_per_second: 50,
+        bytes_per_second: 256 * 1024,
+        faults_per_minute: 100,
+        kept: 256,
+        kept_bytes: 256 * 1024,
+    };
+
+    /// A gateway with many phones. A call costs some ten requests and twenty signals in its first seconds, and a refused call is
+    /// a refused frame.
+    #[must_use]
+    pub fn of_gateway(calls: usize, call_requests_per_minute: u32) -> Self {
+        Self {
+            calls,
+            call_requests_per_minute,
+            requests_per_minute: call_requests_per_minute.saturating_mul(10),
+            signals_per_second: 5000,
+            bytes_per_second: 4 * 1024 * 1024,
+            faults_per_minute: call_requests_per_minute.saturating_mul(2),
+            kept: 8192,
+            kept_bytes: 4 * 1024 * 1024,
+        }
+    }
+}
+
+impl Limits {
+    /// The bounds of an account of either kind.
+    #[must_use]
+    pub fn of(&self, account: &Account) -> &AccountLimits {
+        if account.is_gateway {
+            &self.gateway
+        } else {
+            &self.person
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -58,12 +117,9 @@ impl Default for Limits {
             pending_per_source: 16,
             devices_per_account: 8,
             calls: 4096,
-            calls_per_session: 8,
-            call_requests_per_minute: 30,
             calls_per_minute_callee: 10,
-            requests_per_minute: 600,
-            signals_per_second: 50,
-            bytes_per_second: 256 * 1024,
+            person: AccountLimits::PERSON,
+            gateway: AccountLimits::of_gateway(1000, 3000),
             failures_slow: 3,
             failures_lock: 10,
             failures_window: Duration::from_secs(900),

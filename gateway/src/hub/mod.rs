@@ -9,7 +9,7 @@ mod limits;
 mod rendezvous;
 
 pub use accounts::{Account, Accounts, Directory, Invitations, InviteError};
-pub use limits::Limits;
+pub use limits::{AccountLimits, Limits};
 pub use rendezvous::{CloseReason, ConnKey, Rendezvous, RendezvousConfig};
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ const ANNA: ConnKey = ConnKey(1);
 const BOB: ConnKey = ConnKey(2);
 const BOB_TOO: ConnKey = ConnKey(3);
 const EVE: ConnKey = ConnKey(4);
+const OFFICE: ConnKey = ConnKey(5);
 const GATEWAY: ConnKey = ConnKey(0);
 
 /// A hub, its clients' inboxes and a clock.
@@ -126,11 +127,11 @@ impl World {
         let start = Instant::now();
         let directory = Arc::new(Directory::default());
         for user in ["anna", "bob", "eve", "gw"] {
-            directory.insert(name(user), token(user).hash());
+            directory.insert(Account::person(name(user)), token(user).hash());
         }
         let epoch = (start, 1_790_000_000);
         let config = RendezvousConfig {
-            gateway: name("gw"),
+            gateway: Some(name("gw")),
             limits,
             ice_servers: vec![],
             epoch,
@@ -880,6 +881,92 @@ fn the_gateways_own_connection_takes_nobodys_place() {
     assert_eq!(world.hub.sessions(), 1);
 }
 
+/// A world with a gateway elsewhere, `office`, on a connection of its own.
+fn with_office(limits: Limits) -> World {
+    let mut world = World::trio_with(limits);
+    let office = Account {
+        user: name("office"),
+        is_gateway: true,
+    };
+    world.directory.insert(office, token("office").hash());
+    world.join(OFFICE, "office");
+    world
+}
+
+fn request_as(call: CallId, from: &str, to: &str) -> Request {
+    let Request::CallRequest(body) = request(call, to) else {
+        unreachable!("a request of a call is one")
+    };
+    let from = Some(name(from));
+    Request::CallRequest(CallRequest { from, ..body })
+}
+
+#[test]
+fn a_gateway_elsewhere_has_extensions() {
+    let mut world = with_office(Limits::default());
+    world.done(OFFICE, request_as(id(1), "100@office", "bob"));
+    assert!(matches!(&world.events(BOB)[..], [Event::CallRequest(body)] if body.from == Some(name("100@office"))));
+    world.done(BOB, request(id(2), "101@office"));
+    assert!(matches!(&world.events(OFFICE)[..], [Event::CallRequest(body)] if body.to == name("101@office")));
+    // Nobody calls as another gateway, and a person has none.
+    for (from, to, code) in [
+        ("100@gw", "bob", ErrorCode::Forbidden),
+        ("anna", "bob", ErrorCode::Forbidden),
+        ("100@office", "7@bob", ErrorCode::UnknownUser),
+        ("100@office", "7@nobody", ErrorCode::UnknownUser),
+    ] {
+        assert_eq!(world.ask(OFFICE, request_as(id(3), from, to)), Err(code), "{from} {to}");
+    }
+    assert_eq!(
+        world.ask(BOB, request_as(id(4), "7@bob", "anna")),
+        Err(ErrorCode::Forbidden)
+    );
+}
+
+#[test]
+fn a_gateway_elsewhere_has_bounds_of_its_own() {
+    let mut world = with_office(Limits {
+        calls_per_minute_callee: 1_000,
+        gateway: AccountLimits::of_gateway(20, 600),
+        ..Limits::default()
+    });
+    // Anna, Bob and Eve have eight places each, and the gateway all of them.
+    let mut codes = Vec::new();
+    for byte in 0..24_u8 {
+        let to = ["anna", "bob", "eve"][usize::from(byte % 3)];
+        codes.push(world.ask(OFFICE, request_as(id(byte), "100@office", to)));
+    }
+    assert_eq!(codes.iter().filter(|code| code.is_ok()).count(), 20);
+    assert_eq!(codes[20], Err(ErrorCode::Limit));
+    // More than a person may begin in a minute, and more refused frames than a person is allowed.
+    for byte in 0..200 {
+        let code = world.ask(OFFICE, request_as(id(byte), "100@office", "nobody"));
+        assert_eq!(code, Err(ErrorCode::UnknownUser), "{byte}");
+    }
+    let mut frames = 0;
+    while world.closed.is_empty() {
+        let request = request_as(id(201), "100@office", "nobody");
+        let id = 9000 + frames;
+        world.text(OFFICE, &ClientFrame { id, request }.to_text());
+        frames += 1;
+        assert!(frames < 1200, "but they are bounded");
+    }
+    assert_eq!(world.closed.get(&OFFICE), Some(&CloseReason::Flood));
+}
+
+/// A gateway bounds the calls of its own callers; together they are bounded at the callee.
+#[test]
+fn a_gateway_shares_its_calls_to_one_user_out_itself() {
+    let mut world = with_office(Limits::default());
+    for byte in 0..5 {
+        world.done(OFFICE, request_as(id(byte), "100@office", "bob"));
+        world.done(OFFICE, discard(id(byte), DiscardReason::Hangup));
+    }
+    let failure = world.ask(OFFICE, request_as(id(9), "101@office", "bob"));
+    assert_eq!(failure, Err(ErrorCode::RateLimited));
+    assert_eq!(world.hub.calls(), 0);
+}
+
 #[test]
 fn many_addresses_do_not_fill_the_memory() {
     let mut world = World::with(Limits {
@@ -948,22 +1035,22 @@ fn mutated_conversations_never_panic_and_leave_nothing() {
 #[test]
 fn invitations_are_given_and_taken_back() {
     let path = std::env::temp_dir().join(format!("quartet-invite-{}.db", std::process::id()));
-    let open = || Invitations::load(crate::store::Store::open(&path).unwrap(), name("gw")).unwrap();
+    let open = || Invitations::load(crate::store::Store::open(&path).unwrap(), Some(name("gw"))).unwrap();
     let invitations = open();
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let first = invitations.invite("carl", 1, &mut rng).unwrap();
-    let second = invitations.invite("carl", 2, &mut rng).unwrap();
+    let first = invitations.invite("carl", false, 1, &mut rng).unwrap();
+    let second = invitations.invite("carl", false, 2, &mut rng).unwrap();
     assert_ne!(first, second);
     assert!(matches!(
-        invitations.invite("gw", 3, &mut rng),
+        invitations.invite("gw", false, 3, &mut rng),
         Err(InviteError::Reserved { .. })
     ));
     assert!(matches!(
-        invitations.invite("100@gw", 3, &mut rng),
+        invitations.invite("100@gw", false, 3, &mut rng),
         Err(InviteError::Name { .. })
     ));
     assert!(matches!(
-        invitations.invite("Carl", 3, &mut rng),
+        invitations.invite("Carl", false, 3, &mut rng),
         Err(InviteError::Name { .. })
     ));
     assert!(matches!(
@@ -983,19 +1070,35 @@ fn invitations_are_given_and_taken_back() {
         directory.by_token(&first.hash()),
         Some(Account {
             user: name("carl"),
-            extensions: false
+            is_gateway: false
         })
     );
-    assert!(directory.by_token(&second.hash()).is_some() && directory.exists("carl"));
+    assert!(directory.by_token(&second.hash()).is_some() && directory.by_name("carl").is_some());
     assert_eq!(invitations.revoke("carl", 9).unwrap(), 2);
-    assert!(directory.by_token(&first.hash()).is_none() && !directory.exists("carl"));
+    assert!(directory.by_token(&first.hash()).is_none() && directory.by_name("carl").is_none());
     for _ in 0..16 {
-        invitations.invite("carl", 10, &mut rng).unwrap();
+        invitations.invite("carl", false, 10, &mut rng).unwrap();
     }
     assert!(matches!(
-        invitations.invite("carl", 11, &mut rng),
+        invitations.invite("carl", false, 11, &mut rng),
         Err(InviteError::TooMany { .. })
     ));
+    // A name is of one kind.
+    assert!(matches!(
+        invitations.invite("carl", true, 12, &mut rng),
+        Err(InviteError::Kind { is_gateway: false, .. })
+    ));
+    let office = invitations.invite("office", true, 12, &mut rng).unwrap();
+    assert!(matches!(
+        invitations.invite("office", false, 13, &mut rng),
+        Err(InviteError::Kind { is_gateway: true, .. })
+    ));
+    drop((invitations, directory));
+    let invitations = open();
+    let known = invitations.directory().by_token(&office.hash());
+    assert!(known.is_some_and(|account| account.is_gateway));
+    assert_eq!(invitations.revoke("office", 14).unwrap(), 1);
+    assert!(invitations.invite("office", false, 15, &mut rng).is_ok());
     drop(invitations);
     for end in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{end}", path.display()));

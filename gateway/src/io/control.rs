@@ -36,6 +36,9 @@ pub enum ControlRequest {
     Invite {
         /// Its name.
         user: String,
+        /// Whether it is for a gateway elsewhere.
+        #[serde(default)]
+        gateway: bool,
     },
     /// Takes all tokens of an account back.
     Revoke {
@@ -236,7 +239,7 @@ mod tests {
         tokio::spawn(async move {
             while let Some(PendingControlRequest { question, reply }) = questions.recv().await {
                 let answer = match question {
-                    ControlRequest::Invite { user } => Reply::Ok(serde_json::json!({ "token": user })),
+                    ControlRequest::Invite { user, .. } => Reply::Ok(serde_json::json!({ "token": user })),
                     ControlRequest::Status
                     | ControlRequest::Calls
                     | ControlRequest::Phones
@@ -249,9 +252,8 @@ mod tests {
                 reply.send(answer).unwrap();
             }
         });
-        let ok = ask(&path, &ControlRequest::Invite { user: "anna".into() })
-            .await
-            .unwrap();
+        let (user, gateway) = ("anna".into(), false);
+        let ok = ask(&path, &ControlRequest::Invite { user, gateway }).await.unwrap();
         assert_eq!(ok["token"], "anna");
         let error = ask(&path, &ControlRequest::Status).await.unwrap_err();
         assert_eq!(error.to_string(), "no");

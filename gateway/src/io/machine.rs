@@ -7,9 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use super::addresses::MachineAddresses;
+use super::hub::network;
 use super::sip::expand;
 use super::{cannot_listen, is_not_there_yet};
-use crate::config::{Addresses, Settings};
+use crate::config::{Addresses, Hub, Settings};
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +56,9 @@ pub fn look(settings: &Settings) -> Vec<Finding> {
             }
         }
         let hub = settings.network.hub.listen.address;
-        if let Err(error) = TcpListener::bind(hub) {
+        if settings.network.hub.url.is_none()
+            && let Err(error) = TcpListener::bind(hub)
+        {
             found("network.hub.listen", "http", hub, "[network.hub] listen", &error);
         }
     }
@@ -67,7 +70,28 @@ pub fn look(settings: &Settings) -> Vec<Finding> {
         }
     }
     findings.extend(readable_hashes(settings));
+    findings.extend(hub_elsewhere(&settings.network.hub));
     findings
+}
+
+/// What is wrong with the way to a hub elsewhere: token, certificate authorities, and who can read what is said.
+fn hub_elsewhere(settings: &Hub) -> Vec<Finding> {
+    let about = About::Option("network.hub.url");
+    if let Err(error) = network(settings) {
+        let sentence = format!("{error:#}");
+        return vec![Finding {
+            about,
+            sentence,
+            is_error: true,
+        }];
+    }
+    let readable = settings.url.as_ref().filter(|url| url.is_readable());
+    let finding = readable.map(|url| Finding {
+        about,
+        sentence: format!("url names {url}: without TLS whoever is on the way reads this gateway's token; use wss://"),
+        is_error: false,
+    });
+    finding.into_iter().collect()
 }
 
 /// Whether others may read what guesses of passwords can be tried on.

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 pub mod addresses;
 pub mod compute;
 pub mod control;
+mod hub;
+pub mod hub_alone;
 pub mod machine;
 pub mod media_worker;
 mod names;

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::control::Reply;
 use super::signalling::Signalling;
-use super::startup::{check_media_addresses, hub_limits, ports, prompts, shares};
+use super::startup::{check_media_addresses, ports, prompts, shares};
 use super::unserved::unserved;
 use crate::config::{self, Changes, Loaded};
 use crate::exchange;
@@ -97,26 +97,31 @@ fn prepare(in_force: &Loaded, registry: &Arc<Registry>) -> Result<Prepared, Stri
     })
 }
 
+/// Logs what came of a reload, and says it to whoever asked for it.
+pub(super) fn tell(applied: Result<Changes, String>) -> Reply {
+    match applied {
+        Ok(changes) => {
+            tracing::info!("conf files reloaded, {}", changes.sentence());
+            for option in &changes.restart {
+                tracing::warn!("{option} was changed; that needs a restart, until then it is as before");
+            }
+            Reply::Ok(serde_json::json!(changes))
+        }
+        Err(sentence) => {
+            for line in sentence.lines() {
+                tracing::error!("not reloaded, all is as before: {line}");
+            }
+            Reply::Error(format!("not reloaded, all is as before:\n{sentence}"))
+        }
+    }
+}
+
 impl Signalling {
     /// The files were read: puts what they say into force, or says why not.
     pub(super) fn finish_reload(&mut self, now: Instant, reloading: Reloading) {
         self.reloader.is_busy = false;
         let applied = reloading.prepared.and_then(|prepared| self.apply(now, *prepared));
-        let answer = match applied {
-            Ok(changes) => {
-                tracing::info!("conf files reloaded, {}", changes.sentence());
-                for option in &changes.restart {
-                    tracing::warn!("{option} was changed; that needs a restart, until then it is as before");
-                }
-                Reply::Ok(serde_json::json!(changes))
-            }
-            Err(sentence) => {
-                for line in sentence.lines() {
-                    tracing::error!("not reloaded, all is as before: {line}");
-                }
-                Reply::Error(format!("not reloaded, all is as before:\n{sentence}"))
-            }
-        };
+        let answer = tell(applied);
         for reply in reloading.replies {
             reply.send(answer.clone()).ok();
         }
@@ -161,7 +166,9 @@ impl Signalling {
         for shortage in &shares.shortages {
             tracing::warn!("{shortage}");
         }
-        self.rendezvous.set_limits(hub_limits(settings, &shares));
+        if let Some(server) = self.hub.server() {
+            server.set_limits(&settings.limits, &shares);
+        }
         self.media.set_ports(ports(settings.media.ports));
         let level = settings.log.level.0;
         if level != self.loaded.settings.log.level.0 && !log::set_level(level) {

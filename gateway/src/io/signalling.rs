@@ -3,11 +3,9 @@
 //! Every arm of its loop feeds one machine; then all machines are drained. No media passes here.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::Context;
 use quartet_proto::hub::Name;
 use quartet_proto::net::Receive;
 use rand_chacha::ChaCha20Rng;
@@ -17,26 +15,26 @@ use tokio::sync::{mpsc, watch};
 use super::addresses::{self, MachineAddresses};
 use super::compute::Compute;
 use super::control::{self, PendingControlRequest};
+use super::hub::{self, HubEvent, HubServer, HubSide};
 use super::media_worker::Media;
 use super::names::Names;
 use super::reload::{Reloader, Reloading};
 use super::sip::{Datagram, SipSockets};
 use super::sleep_until;
-use super::startup::{check_media_addresses, hub_limits, networks, ports, prompts, shares, state_faults, unix_seconds};
+use super::startup::{check_media_addresses, ports, prepare_state, prompts, shares};
 use super::store::StoreThread;
 use super::unserved::unserved;
-use super::websocket::{Connections, HubInput, HubListener, LOCAL, WebSocketSettings};
+use super::websocket::{HubConnection, LinkEvent};
 use crate::cdr::Clock;
 use crate::config::Loaded;
 use crate::exchange::{self, BoxRng, Exchange, Here, JobResult, Parts};
-use crate::hub::{Invitations, Rendezvous, RendezvousConfig};
 use crate::media::{LegKey, MediaEvent};
-use crate::networks::{NetworkId, hub as hub_network};
+use crate::networks::{Link, NetworkId, hub as hub_network};
 use crate::plugins::Registry;
 use crate::store::Store;
 
 /// How many inputs of one kind may wait. A flood fills its own queue, not another's.
-const WAITING: usize = 1024;
+pub(super) const WAITING: usize = 1024;
 
 /// How long the calls get to end when the gateway stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
@@ -52,13 +50,10 @@ pub struct Signalling {
     pub(super) reloader: Reloader,
     pub(super) names: Names,
     asked_in: mpsc::Sender<PendingControlRequest>,
-    hub: NetworkId,
-    pub(super) rendezvous: Rendezvous,
-    pub(super) invitations: Arc<Invitations>,
-    pub(super) revoked: mpsc::UnboundedSender<String>,
+    pub(super) hub: HubSide,
+    /// The hub's name as a network.
+    pub(super) hub_network: NetworkId,
     pub(super) sip: SipSockets,
-    pub(super) hub_listener: HubListener,
-    connections: Connections,
     pub(super) media: Media,
     pub(super) compute: Compute,
     store: StoreThread,
@@ -71,11 +66,9 @@ pub struct Signalling {
 /// Everything that can arrive.
 struct Inputs {
     datagrams: mpsc::Receiver<Datagram>,
-    hub: mpsc::Receiver<HubInput>,
     media: mpsc::UnboundedReceiver<MediaEvent>,
     jobs: mpsc::UnboundedReceiver<(LegKey, JobResult)>,
     asked: mpsc::Receiver<PendingControlRequest>,
-    revoked: mpsc::UnboundedReceiver<String>,
     machine: watch::Receiver<MachineAddresses>,
     read: mpsc::UnboundedReceiver<Reloading>,
 }
@@ -83,11 +76,10 @@ struct Inputs {
 /// What woke the loop.
 enum Input {
     Datagram(Datagram),
-    Hub(HubInput),
+    Hub(HubEvent),
     Media(MediaEvent),
     Job(LegKey, JobResult),
     PendingControlRequest(PendingControlRequest),
-    Revoked(String),
     Addresses,
     Reloading(Reloading),
     Timeout,
@@ -116,40 +108,18 @@ impl Signalling {
     pub async fn start(loaded: Loaded) -> anyhow::Result<Self> {
         let loaded = Arc::new(loaded);
         let settings = &loaded.settings;
-        for (section, file) in [
-            ("store", &settings.store.path),
-            ("cdr", &settings.cdr.path),
-            ("control", &settings.control.path),
-        ] {
-            if let Some(folder) = file.parent() {
-                // For this user alone, whatever the umask.
-                std::fs::DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(folder)
-                    .with_context(|| format!("cannot make the folder {} of [{section}] path", folder.display()))?;
-            }
-        }
-        let faults = state_faults(settings);
-        if !faults.is_empty() {
-            let sentences: Vec<_> = faults
-                .iter()
-                .map(|fault| format!("{} {fault}", fault.path.display()))
-                .collect();
-            anyhow::bail!("what the gateway keeps is not safe:\n{}", sentences.join("\n"));
-        }
+        prepare_state(settings)?;
         let registry = Arc::new(Registry::load(&settings.plugins)?);
         let prompts = prompts(&settings.ivr.prompts, &registry)?;
         for sentence in unserved(settings, &registry, &prompts) {
             tracing::warn!("{sentence}");
         }
-        let account = Name::new(settings.network.hub.account.clone())?;
+        let (network, elsewhere) = hub::network(&settings.network.hub)?;
         // First of all that lasts: it makes sure that no other gateway uses the same files.
         let store_thread = StoreThread::start(&settings.store.path, &settings.cdr.path)?;
         let store = Store::open(&settings.store.path)?;
         let bindings = store.bindings()?;
         let challenge_key = store.key("challenges", &mut generator())?;
-        let invitations = Arc::new(Invitations::load(store, account.clone())?);
         let listen: Vec<_> = settings.sip.listen.iter().map(|listen| listen.address).collect();
         let mut machine = addresses::follow()?;
         let addresses = machine.borrow_and_update().clone();
@@ -162,18 +132,17 @@ impl Signalling {
         for shortage in &shares.shortages {
             tracing::warn!("{shortage}");
         }
-        let (hub_in, hub) = mpsc::channel(WAITING);
         // Bounded by their makers: a leg reports once a second, a call has a handful of jobs.
         let (media_in, media_events) = mpsc::unbounded_channel();
         let (job_in, jobs) = mpsc::unbounded_channel();
         let (asked_in, asked) = mpsc::channel(16);
-        let web_socket = WebSocketSettings {
-            connections: shares.hub_pending + shares.hub_sessions,
-            pending: shares.hub_pending,
-            origins: settings.network.hub.origins.clone(),
-            ..WebSocketSettings::default()
+        let hub = match elsewhere {
+            Some(location) => HubSide::Elsewhere(HubConnection::start(location)),
+            None => {
+                let account = Name::new(settings.network.hub.account.clone())?;
+                HubSide::Here(Box::new(HubServer::open(settings, &shares, store, Some(account))?))
+            }
         };
-        let hub_listener = HubListener::open(settings.network.hub.listen.address, hub_in, web_socket)?;
         tokio::spawn(control::serve(control, asked_in.clone()));
         let media = Media::start(
             settings.media.workers,
@@ -187,20 +156,13 @@ impl Signalling {
             job_in.send((leg, done)).ok();
         })?;
         let (now, wall) = (Instant::now(), SystemTime::now());
-        let config = RendezvousConfig {
-            gateway: account.clone(),
-            limits: hub_limits(settings, &shares),
-            ice_servers: Vec::new(),
-            epoch: (now, unix_seconds(wall)),
-        };
-        let mut rendezvous = Rendezvous::new(config, invitations.directory(), generator());
-        rendezvous.connect_local(LOCAL);
         let names = Names::follow(exchange::names(settings));
         let sip_addresses = sip.addresses().collect();
+        let hub_network = NetworkId::new(hub_network::NAME);
         let mut exchange = Exchange::new(Parts {
             settings: Arc::new(settings.clone()),
             registry: Arc::clone(&registry),
-            networks: networks(account),
+            networks: [(hub_network.clone(), network)].into(),
             sip: sip_addresses,
             here: here(addresses, &names),
             rng: Box::new(generator),
@@ -208,15 +170,12 @@ impl Signalling {
         let clock = Clock { now, wall };
         exchange.restore(&clock, bindings);
         exchange.set_challenge_key(challenge_key);
-        let (revoked, revoked_out) = mpsc::unbounded_channel();
         let (reloader, read) = Reloader::new(registry);
         let inputs = Inputs {
             datagrams,
-            hub,
             media: media_events,
             jobs,
             asked,
-            revoked: revoked_out,
             machine,
             read,
         };
@@ -226,13 +185,9 @@ impl Signalling {
             loaded,
             reloader,
             asked_in,
-            hub: NetworkId::new(hub_network::NAME),
-            rendezvous,
-            invitations,
-            revoked,
+            hub,
+            hub_network,
             sip,
-            hub_listener,
-            connections: Connections::new(),
             media,
             compute,
             store: store_thread,
@@ -247,12 +202,21 @@ impl Signalling {
         self.asked_in.clone()
     }
 
-    /// The SIP addresses and the hub's, as really bound.
-    pub fn addresses(&self) -> (Vec<SocketAddr>, SocketAddr) {
+    /// The SIP addresses as really bound, and where the hub is.
+    pub fn addresses(&self) -> (Vec<SocketAddr>, String) {
         (
             self.sip.addresses().map(|(_, address)| address).collect(),
-            self.hub_listener.address(),
+            self.hub_address(),
         )
+    }
+
+    /// Where the hub listens, or is.
+    pub(super) fn hub_address(&self) -> String {
+        match (&self.hub, &self.loaded.settings.network.hub.url) {
+            (HubSide::Elsewhere(_), Some(url)) => url.to_string(),
+            (HubSide::Here(server), _) => format!("http:{}", server.address()),
+            (HubSide::Elsewhere(_), None) => String::new(),
+        }
     }
 
     /// Runs until `stop` is done, then ends all calls.
@@ -263,7 +227,7 @@ impl Signalling {
         tokio::pin!(stop);
         let mut shutdown: Option<Instant> = None;
         loop {
-            let wake = [self.exchange.poll_timeout(), self.rendezvous.poll_timeout(), shutdown]
+            let wake = [self.exchange.poll_timeout(), self.hub.poll_timeout(), shutdown]
                 .into_iter()
                 .flatten()
                 .min();
@@ -275,13 +239,12 @@ impl Signalling {
                 tokio::select! {
                     () = &mut stop, if shutdown.is_none() => Input::Stop,
                     Some(asked) = self.inputs.asked.recv() => Input::PendingControlRequest(asked),
-                    Some(user) = self.inputs.revoked.recv() => Input::Revoked(user),
                     Ok(()) = self.inputs.machine.changed() => Input::Addresses,
                     Ok(()) = self.names.found.changed() => Input::Addresses,
                     Some(reloading) = self.inputs.read.recv() => Input::Reloading(reloading),
                     Some((leg, done)) = self.inputs.jobs.recv() => Input::Job(leg, done),
                     Some(event) = self.inputs.media.recv() => Input::Media(event),
-                    Some(input) = self.inputs.hub.recv() => Input::Hub(input),
+                    event = self.hub.next() => Input::Hub(event),
                     Some(datagram) = self.inputs.datagrams.recv() => Input::Datagram(datagram),
                     () = sleep_until(wake) => Input::Timeout,
                 }
@@ -292,16 +255,17 @@ impl Signalling {
                     let payload = &payload;
                     self.exchange.handle_sip(now, Receive { five_tuple, payload });
                 }
-                Input::Hub(input) => self.connections.handle_input(now, input, &mut self.rendezvous),
+                Input::Hub(event) => self.handle_hub(now, event),
                 Input::Media(event) => self.exchange.handle_media(now, event),
                 Input::Job(leg, done) => self.exchange.handle_job(now, leg, done),
                 Input::PendingControlRequest(asked) => self.answer(now, asked),
-                Input::Revoked(user) => self.rendezvous.close_account(now, &user),
                 Input::Addresses => self.follow_addresses(),
                 Input::Reloading(reloading) => self.finish_reload(now, reloading),
                 Input::Timeout => {
                     self.exchange.handle_timeout(now);
-                    self.rendezvous.handle_timeout(now);
+                    if let Some(server) = self.hub.server() {
+                        server.handle_timeout(now);
+                    }
                 }
                 Input::Stop => {
                     shutdown = Some(now + SHUTDOWN_GRACE);
@@ -313,10 +277,28 @@ impl Signalling {
             self.close_unused_sockets();
             if shutdown.is_some_and(|at| now >= at || self.exchange.is_idle()) {
                 self.exchange.tell_all_summaries(now);
-                self.rendezvous.tell_all_summaries(now);
+                if let Some(server) = self.hub.server() {
+                    server.tell_all_summaries(now);
+                }
                 self.drain(now);
+                if let HubSide::Elsewhere(connection) = self.hub {
+                    connection.close().await;
+                }
                 return Ok(());
             }
+        }
+    }
+
+    fn handle_hub(&mut self, now: Instant, event: HubEvent) {
+        let network = &self.hub_network;
+        match (event, self.hub.server()) {
+            (HubEvent::Here(work), Some(server)) => server.handle(now, work),
+            (HubEvent::Here(_), None) => {}
+            (HubEvent::Elsewhere(LinkEvent::Opened), _) => self.exchange.handle_link(now, network, Link::Up),
+            (HubEvent::Elsewhere(LinkEvent::Text(text)), _) => {
+                self.exchange.handle_frame(now, network, text.as_bytes())
+            }
+            (HubEvent::Elsewhere(LinkEvent::Closed), _) => self.exchange.handle_link(now, network, Link::Away),
         }
     }
 
@@ -336,7 +318,9 @@ impl Signalling {
     fn follow_addresses(&mut self) {
         let addresses = self.inputs.machine.borrow_and_update().clone();
         self.sip.follow(&addresses.all);
-        self.hub_listener.follow();
+        if let Some(server) = self.hub.server() {
+            server.follow_addresses();
+        }
         self.tell_sip_addresses();
         let here = here(addresses, &self.names);
         self.exchange.set_here(here);
@@ -352,17 +336,14 @@ impl Signalling {
         loop {
             while let Some((_, frame)) = self.exchange.poll_frame() {
                 // The hub is the one network there is a driver for; its frames are text.
-                self.rendezvous
-                    .handle_input(now, LOCAL, &String::from_utf8_lossy(&frame));
+                self.hub.say(now, String::from_utf8_lossy(&frame).into_owned());
             }
-            let mut for_us = Vec::new();
-            self.connections
-                .flush(now, &mut self.rendezvous, &mut |text| for_us.push(text));
+            let for_us = self.hub.flush(now);
             if for_us.is_empty() {
                 break;
             }
             for text in for_us {
-                self.exchange.handle_frame(now, &self.hub, text.as_bytes());
+                self.exchange.handle_frame(now, &self.hub_network, text.as_bytes());
             }
         }
         while let Some(transmit) = self.exchange.poll_transmit() {

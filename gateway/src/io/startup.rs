@@ -2,36 +2,57 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quartet_proto::hub::Name;
+use anyhow::Context as _;
 
 use super::sip::SipSockets;
 use super::{cannot_listen, is_not_there_yet};
 use crate::config::{self, Settings};
-use crate::exchange::Networks;
-use crate::hub;
 use crate::ivr::prompts::{OpenDecoder, Prompts};
 use crate::ivr::recording;
-use crate::networks::{Network, NetworkId, hub as hub_network};
 use crate::permissions::{Fault, Trusted};
 use crate::plugins::{CodecSettings, Registry};
 use crate::process::{self, Demand, Shares};
-
-/// The networks that are served.
-pub(super) fn networks(account: Name) -> Networks {
-    let hub: Box<dyn Network> = Box::new(hub_network::Adapter::new(account));
-    [(NetworkId::new(hub_network::NAME), hub)].into()
-}
 
 pub(super) fn ports(ports: config::Ports) -> Option<RangeInclusive<u16>> {
     match ports {
         config::Ports::System => None,
         config::Ports::Range { first, last } => Some(first..=last),
     }
+}
+
+/// Makes the folders of what the gateway keeps, and makes sure that nobody else can write there.
+///
+/// # Errors
+/// If a folder cannot be made, or somebody else can.
+pub(super) fn prepare_state(settings: &Settings) -> anyhow::Result<()> {
+    for (section, file) in [
+        ("store", &settings.store.path),
+        ("cdr", &settings.cdr.path),
+        ("control", &settings.control.path),
+    ] {
+        if let Some(folder) = file.parent() {
+            // For this user alone, whatever the umask.
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .with_context(|| format!("cannot make the folder {} of [{section}] path", folder.display()))?;
+        }
+    }
+    let faults = state_faults(settings);
+    if !faults.is_empty() {
+        let sentences: Vec<_> = faults
+            .iter()
+            .map(|fault| format!("{} {fault}", fault.path.display()))
+            .collect();
+        anyhow::bail!("what the gateway keeps is not safe:\n{}", sentences.join("\n"));
+    }
+    Ok(())
 }
 
 /// Who else could change what the gateway keeps and believes: state file, records, and the folder of the control socket.
@@ -111,18 +132,6 @@ pub(super) fn shares(settings: &Settings, sip: &SipSockets, machine_addresses: u
         hub_sessions: settings.limits.hub_sessions,
     };
     Shares::new(process::descriptor_limit(), &demand)
-}
-
-/// The hub's bounds: those that the settings name and there are descriptors for, the others at their defaults.
-pub(super) fn hub_limits(settings: &Settings, shares: &Shares) -> hub::Limits {
-    let limits = &settings.limits;
-    hub::Limits {
-        sessions: shares.hub_sessions,
-        pending: shares.hub_pending,
-        call_requests_per_minute: limits.hub_requests_per_minute,
-        calls_per_minute_callee: limits.calls_per_minute_callee,
-        ..hub::Limits::default()
-    }
 }
 
 /// The recordings that the settings name, decoded by the Opus plugin as any packet is.

@@ -1,12 +1,9 @@
 //! What the control socket is told: the state of the gateway as JSON, and what an operator asks of it.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::control::{ControlRequest, PendingControlRequest, Reply};
-use super::signalling::{Signalling, generator};
-use super::startup::unix_seconds;
+use super::signalling::Signalling;
 
 impl Signalling {
     pub(super) fn answer(&mut self, now: Instant, asked: PendingControlRequest) {
@@ -20,9 +17,10 @@ impl Signalling {
                 "media_sockets": self.media.sockets(),
                 "sip_transactions": self.exchange.transaction_count(),
                 "phones": self.exchange.phones(now).len(),
-                "hub_sessions": self.rendezvous.sessions(),
+                "hub_sessions": self.hub.server().map_or(0, |server| server.counts().0),
                 "sip": self.sip.addresses().map(|(protocol, address)| format!("{}:{address}", protocol.name().to_ascii_lowercase())).collect::<Vec<_>>(),
-                "hub": format!("http:{}", self.hub_listener.address()),
+                "hub": self.hub_address(),
+                "hub_up": self.exchange.is_up(&self.hub_network),
             })),
             ControlRequest::Calls => Reply::Ok(serde_json::json!(self.exchange.calls(now))),
             ControlRequest::Phones => Reply::Ok(serde_json::json!(self.exchange.phones(now))),
@@ -43,48 +41,19 @@ impl Signalling {
                 }
             }
             ControlRequest::Reload => return self.reloader.begin(&self.loaded, reply),
-            // The disk is waited for elsewhere.
-            ControlRequest::Invite { user } => {
-                let (invitations, hub) = (
-                    Arc::clone(&self.invitations),
-                    format!("ws://{}/hub/v1", reachable(self.hub_listener.address())),
-                );
-                tokio::task::spawn_blocking(move || {
-                    let answer = match invitations.invite(&user, unix_seconds(SystemTime::now()), &mut *generator()) {
-                        Ok(token) => {
-                            Reply::Ok(serde_json::json!({ "user": user, "token": *token.to_text(), "hub": hub }))
-                        }
-                        Err(error) => Reply::Error(error.to_string()),
-                    };
-                    reply.send(answer).ok();
-                });
-                return;
-            }
-            ControlRequest::Revoke { user } => {
-                let (invitations, revoked) = (Arc::clone(&self.invitations), self.revoked.clone());
-                tokio::task::spawn_blocking(move || {
-                    let answer = match invitations.revoke(&user, unix_seconds(SystemTime::now())) {
-                        Ok(count) => Reply::Ok(serde_json::json!({ "user": user, "revoked": count })),
-                        Err(error) => Reply::Error(error.to_string()),
-                    };
-                    revoked.send(user).ok();
-                    reply.send(answer).ok();
-                });
-                return;
-            }
+            ControlRequest::Invite { user, gateway } => match self.hub.server() {
+                Some(server) => return server.invite(user, gateway, reply),
+                None => self.not_here("invitations are made"),
+            },
+            ControlRequest::Revoke { user } => match self.hub.server() {
+                Some(server) => return server.revoke(user, reply),
+                None => self.not_here("invitations are taken back"),
+            },
         };
         reply.send(answer).ok();
     }
-}
 
-/// The address itself; loopback for "all addresses".
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() {
-            Ipv4Addr::LOCALHOST.into()
-        } else {
-            Ipv6Addr::LOCALHOST.into()
-        });
+    fn not_here(&self, what: &str) -> Reply {
+        Reply::Error(format!("the hub is elsewhere, at {}; {what} there", self.hub_address()))
     }
-    address
 }

@@ -32,6 +32,8 @@ const BUSY: Duration = Duration::from_secs(2);
 pub struct StoredAccount {
     /// The account's name.
     pub user: String,
+    /// Whether it is a gateway's.
+    pub is_gateway: bool,
     /// SHA-256 of its token.
     pub token_hash: [u8; 32],
     /// When it was given out, in seconds since 1970-01-01 UTC.
@@ -84,13 +86,15 @@ impl Store {
     /// [`StoreError`] if the file cannot be read.
     pub fn accounts(&self) -> Result<Vec<StoredAccount>, StoreError> {
         let read = || {
-            let sql = "SELECT user, token_hash, created FROM accounts WHERE revoked IS NULL ORDER BY user, created";
+            let sql =
+                "SELECT user, token_hash, created, gateway FROM accounts WHERE revoked IS NULL ORDER BY user, created";
             let mut statement = self.connection.prepare(sql)?;
             let rows = statement.query_map([], |row| {
                 Ok(StoredAccount {
                     user: row.get(0)?,
                     token_hash: row.get(1)?,
                     created: u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0),
+                    is_gateway: row.get(3)?,
                 })
             })?;
             rows.collect::<Result<Vec<_>, _>>()
@@ -104,10 +108,9 @@ impl Store {
     /// [`StoreError`] if it was not written.
     pub fn add_account(&self, account: &StoredAccount) -> Result<(), StoreError> {
         let created = i64::try_from(account.created).unwrap_or(i64::MAX);
-        let sql = "INSERT INTO accounts (user, token_hash, created) VALUES (?1, ?2, ?3)";
-        let wrote = self
-            .connection
-            .execute(sql, params![account.user, account.token_hash, created]);
+        let sql = "INSERT INTO accounts (user, token_hash, created, gateway) VALUES (?1, ?2, ?3, ?4)";
+        let values = params![account.user, account.token_hash, created, account.is_gateway];
+        let wrote = self.connection.execute(sql, values);
         wrote.map(|_| ()).map_err(|error| self.fail(error))
     }
 

@@ -12,7 +12,7 @@ pub(super) const APPLICATION: i64 = 0x5172_7474;
 pub(super) const SCHEMA: i64 = STEPS.len() as i64;
 
 /// The n-th step makes schema n of schema n - 1.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     // Accounts of the embedded hub.
     "CREATE TABLE accounts (
          token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
@@ -77,6 +77,8 @@ const STEPS: [&str; 4] = [
      INSERT INTO calls SELECT call, start_ms, answer_ms, end_ms, "from", "to", NULL, direction, network, route, verdict FROM calls_3;
      DROP TABLE calls_3;
      ALTER TABLE bindings ADD COLUMN origin TEXT;"#,
+    // Accounts of gateways, which have extensions.
+    "ALTER TABLE accounts ADD COLUMN gateway INTEGER NOT NULL DEFAULT 0 CHECK (gateway IN (0, 1));",
 ];
 
 /// Does the steps that a file of our own, or an empty one, still lacks; each in one transaction, so that a file is at one

@@ -41,6 +41,7 @@ impl Drop for Folder {
 fn account(user: &str, byte: u8) -> StoredAccount {
     StoredAccount {
         user: user.to_owned(),
+        is_gateway: false,
         token_hash: [byte; 32],
         created: 1_790_000_000,
     }
@@ -53,11 +54,21 @@ fn accounts_outlive_the_process() {
     store.add_account(&account("anna", 1)).unwrap();
     store.add_account(&account("anna", 2)).unwrap();
     store.add_account(&account("bob", 3)).unwrap();
+    let office = StoredAccount {
+        is_gateway: true,
+        ..account("office", 4)
+    };
+    store.add_account(&office).unwrap();
     drop(store);
     let store = Store::open(&folder.file()).unwrap();
     assert_eq!(
         store.accounts().unwrap(),
-        [account("anna", 1), account("anna", 2), account("bob", 3)]
+        [
+            account("anna", 1),
+            account("anna", 2),
+            account("bob", 3),
+            office.clone()
+        ]
     );
     assert_eq!(store.revoke_account("anna", 1_790_000_001).unwrap(), 2);
     assert_eq!(store.revoke_account("anna", 1_790_000_002).unwrap(), 0);
@@ -65,7 +76,7 @@ fn accounts_outlive_the_process() {
     drop(store);
     assert_eq!(
         Store::open(&folder.file()).unwrap().accounts().unwrap(),
-        [account("bob", 3)]
+        [account("bob", 3), office]
     );
 }
 
@@ -168,7 +179,7 @@ fn a_missing_folder_is_named() {
 }
 
 /// A file of each older schema, as the program that knew no later one made it, with something in it.
-const OLDER: [&str; 3] = [SCHEMA_1, SCHEMA_2, SCHEMA_3];
+const OLDER: [&str; 4] = [SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4];
 
 const SCHEMA_1: &str = "BEGIN IMMEDIATE;
     CREATE TABLE IF NOT EXISTS accounts (
@@ -281,6 +292,58 @@ const SCHEMA_3: &str = r#"CREATE TABLE accounts (
     INSERT INTO bindings VALUES ('900', 0, 'sip:900@192.0.2.9', NULL, '192.0.2.9:5060', '192.0.2.1:5060', 'udp',
         '192.0.2.9:5060', 'call', 1, NULL, 7, 1790000600, NULL);
     INSERT INTO calls VALUES ('q0000001-7', 1790000000000, NULL, 1790000001000, '100', 'anna', 'outgoing', 'hub', 'people', 'off');"#;
+
+const SCHEMA_4: &str = r#"CREATE TABLE accounts (
+         token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
+         user       TEXT NOT NULL,
+         created    INTEGER NOT NULL,
+         revoked    INTEGER
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX accounts_by_user ON accounts (user);
+     CREATE TABLE bindings (
+         user        TEXT NOT NULL,
+         position    INTEGER NOT NULL,
+         contact     TEXT NOT NULL,
+         phone       TEXT,
+         destination TEXT NOT NULL,
+         local       TEXT NOT NULL,
+         protocol    TEXT NOT NULL CHECK (protocol IN ('udp')),
+         source      TEXT NOT NULL,
+         call_id     TEXT NOT NULL,
+         cseq        INTEGER NOT NULL,
+         user_agent  TEXT,
+         credential  INTEGER NOT NULL,
+         expires     INTEGER NOT NULL,
+         PRIMARY KEY (user, position)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE calls (
+         call      TEXT PRIMARY KEY,
+         start_ms  INTEGER NOT NULL,
+         answer_ms INTEGER,
+         end_ms    INTEGER NOT NULL,
+         "from"    TEXT NOT NULL,
+         "to"      TEXT NOT NULL,
+         shown     TEXT,
+         direction TEXT NOT NULL CHECK (direction IN ('outgoing', 'incoming')),
+         network   TEXT,
+         route     TEXT,
+         verdict   TEXT NOT NULL
+     ) STRICT, WITHOUT ROWID;
+     ALTER TABLE bindings ADD COLUMN seconds_left INTEGER;
+     CREATE TABLE keys (
+         name  TEXT PRIMARY KEY,
+         value BLOB NOT NULL CHECK (length(value) = 32)
+     ) STRICT, WITHOUT ROWID;
+     ALTER TABLE bindings ADD COLUMN origin TEXT;
+    PRAGMA application_id = 1366455412;
+    PRAGMA user_version = 4;
+    INSERT INTO accounts (user, token_hash, created, revoked) VALUES
+        ('anna', unhex('0101010101010101010101010101010101010101010101010101010101010101'), 1790000000, NULL),
+        ('bob', unhex('0303030303030303030303030303030303030303030303030303030303030303'), 1790000000, NULL),
+        ('carl', unhex('0404040404040404040404040404040404040404040404040404040404040404'), 1790000000, 1790000001);
+    INSERT INTO bindings VALUES ('900', 0, 'sip:900@192.0.2.9', NULL, '192.0.2.9:5060', '192.0.2.1:5060', 'udp',
+        '192.0.2.9:5060', 'call', 1, NULL, 7, 1790000600, NULL, NULL);
+    INSERT INTO calls VALUES ('q0000001-7', 1790000000000, NULL, 1790000001000, '100', 'anna', NULL, 'outgoing', 'hub', 'people', 'off');"#;
 
 /// What SQLite knows of a file's tables, spaces aside.
 fn tables(path: &Path) -> Vec<(String, String)> {

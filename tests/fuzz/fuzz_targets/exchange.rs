@@ -24,7 +24,7 @@ use quartet::call::{Action, CallKey, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCo
 use quartet::cdr::Cause;
 use quartet::config::{PasswordHash, Settings, load_texts};
 use quartet::exchange::{BoxRng, Change, Exchange, Here, Job, JobResult, Parts};
-use quartet::hub::{ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
+use quartet::hub::{Account, ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
 use quartet::io::compute;
 use quartet::ivr::prompts::Prompts;
 use quartet::ivr::recording::OPUS_RATE;
@@ -197,9 +197,9 @@ impl World {
             rng: Box::new(rng),
         });
         let directory = Directory::default();
-        directory.insert(name("anna"), Token::from_text(TOKEN).expect("a valid token").hash());
+        directory.insert(Account::person(name("anna")), Token::from_text(TOKEN).expect("a valid token").hash());
         let config = RendezvousConfig {
-            gateway: name("gw"),
+            gateway: Some(name("gw")),
             limits: Limits::default(),
             ice_servers: vec![],
             epoch: (now, 0),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use quartet::hub::{ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
+use quartet::hub::{Account, ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
 use quartet_proto::hub::{Name, Reply, Resume, ServerFrame, Token, Welcome};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -23,10 +23,10 @@ fuzz_target!(|text: &str| {
     let name = |text| Name::new(text).expect("a valid name");
     let directory = Directory::default();
     for (user, token) in TOKENS {
-        directory.insert(name(user), Token::from_text(token).expect("a valid token").hash());
+        directory.insert(Account::person(name(user)), Token::from_text(token).expect("a valid token").hash());
     }
     let config = RendezvousConfig {
-        gateway: name("gw"),
+        gateway: Some(name("gw")),
         limits: Limits::default(),
         ice_servers: vec![],
         epoch: (now, 0),

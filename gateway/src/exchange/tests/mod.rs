@@ -27,7 +27,7 @@ use crate::call::{Action, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegE
 use crate::cdr::{Cause, Record};
 use crate::config;
 use crate::demo::{Hashes, phone_row};
-use crate::hub::{ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
+use crate::hub::{Account, ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent, PlayKey};
 use crate::networks::hub::{self, Adapter};
 use crate::networks::{CallRequest, Network, NetworkCall, NetworkCommand, NetworkEvent, NetworkId, Terms};
@@ -183,9 +183,12 @@ impl World {
             }),
         });
         let directory = Directory::default();
-        directory.insert(name("anna"), Token::from_text(TOKEN).expect("a token").hash());
+        directory.insert(
+            Account::person(name("anna")),
+            Token::from_text(TOKEN).expect("a token").hash(),
+        );
         let config = RendezvousConfig {
-            gateway: name("gw"),
+            gateway: Some(name("gw")),
             limits: Limits::default(),
             ice_servers: vec![],
             epoch: (now, 0),

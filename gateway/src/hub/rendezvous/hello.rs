@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use quartet_proto::hub::{
-    ErrorCode, Event, Failure, Hello, MAX_FRAME, MAX_SIGNAL, Name, PROTOCOL, Reply, Resume, SessionId, Token, Welcome,
+    ErrorCode, Event, Failure, Hello, MAX_FRAME, MAX_SIGNAL, PROTOCOL, Reply, Resume, SessionId, Token, Welcome,
     WireLimits,
 };
 use quartet_proto::rate::RateLimiter;
@@ -49,7 +49,7 @@ impl Rendezvous {
             return Err(Failure::new(ErrorCode::Protocol, message));
         };
         let account = self.accounts.by_token(&hello.token.hash());
-        let Some(account) = account.filter(|account| account.user != self.config.gateway) else {
+        let Some(account) = account.filter(|account| self.config.gateway.as_ref() != Some(&account.user)) else {
             if let Some(source) = source {
                 // Only who does not know a token waits: nobody guesses 256 bits, and a stranger behind the same NAT must not
                 // be able to keep a user out.
@@ -67,7 +67,7 @@ impl Rendezvous {
         if source.is_some_and(|source| self.sources.is_full(source, &limits)) {
             return Err(Failure::new(ErrorCode::Limit, "the hub has too many connections"));
         }
-        let user = account.user.clone();
+        let user = account.clone();
         let resume = hello.resume.as_ref().filter(|_| protocol >= 2);
         let Entered {
             session,
@@ -105,6 +105,7 @@ impl Rendezvous {
         }
         let owner = self.owners.entry(account.user.clone()).or_default();
         owner.devices.insert(session);
+        let limits = *self.config.limits.of(&account);
         let entry = Session {
             account,
             is_local: false,
@@ -112,7 +113,7 @@ impl Rendezvous {
             receives: hello.receives,
             conn: None,
             signals: RateLimiter::default(),
-            kept: resume.as_ref().map(|(id, secret)| Kept::new(*id, secret)),
+            kept: resume.as_ref().map(|(id, secret)| Kept::new(*id, secret, limits)),
         };
         self.sessions.insert(session, entry);
         Ok(Entered {
@@ -197,20 +198,20 @@ impl Rendezvous {
         Ok(())
     }
 
-    fn describe(&self, now: Instant, protocol: u32, account: Name) -> Welcome {
-        let limits = &self.config.limits;
+    fn describe(&self, now: Instant, protocol: u32, account: Account) -> Welcome {
+        let (limits, own) = (&self.config.limits, self.config.limits.of(&account));
         let bound = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let (start, unix) = self.config.epoch;
         Welcome {
             protocol,
             range: PROTOCOL,
-            account,
+            account: account.user,
             limits: WireLimits {
                 frame: bound(MAX_FRAME),
                 signal: bound(MAX_SIGNAL),
                 ring: u32::try_from(limits.ring.as_secs()).unwrap_or(u32::MAX),
-                calls: bound(limits.calls_per_session),
-                requests_per_minute: limits.requests_per_minute,
+                calls: bound(own.calls),
+                requests_per_minute: own.requests_per_minute,
             },
             ice_servers: self.config.ice_servers.clone(),
             time: unix.saturating_add(now.saturating_duration_since(start).as_secs()),

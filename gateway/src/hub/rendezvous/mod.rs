@@ -19,7 +19,7 @@ use rand_core::CryptoRng;
 
 use super::calls::{Calls, Relays};
 use super::limits::Sources;
-use super::{Account, Accounts, Limits};
+use super::{Account, AccountLimits, Accounts, Limits};
 use crate::log::{SUMMED, Summaries};
 use requests::limited;
 use session::Session;
@@ -49,8 +49,8 @@ pub enum CloseReason {
 /// What a hub needs to know.
 #[derive(Clone, Debug)]
 pub struct RendezvousConfig {
-    /// The account of the gateway in this process: it has extensions and no token.
-    pub gateway: Name,
+    /// The account of the gateway in this process, if there is one: it has no token.
+    pub gateway: Option<Name>,
     /// The bounds.
     pub limits: Limits,
     /// Told to every client.
@@ -117,9 +117,6 @@ struct Owner {
 fn log_failed_login(source: IpAddr, failures: u32) {
     tracing::warn!(target: SUMMED, %source, failures, "hub login failed");
 }
-
-/// Faulty or refused frames in a minute that a connection may send before it is closed.
-const FAULTS_PER_MINUTE: u32 = 100;
 
 impl std::fmt::Debug for Rendezvous {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -190,10 +187,10 @@ impl Rendezvous {
     /// Connects the gateway of this process. It needs no hello, may call as any of its extensions, and no limit but the
     /// number of calls of the hub is for it.
     pub fn connect_local(&mut self, conn: ConnKey) {
-        let account = Account {
-            user: self.config.gateway.clone(),
-            extensions: true,
+        let Some(user) = self.config.gateway.clone() else {
+            return;
         };
+        let account = Account { user, is_gateway: true };
         let session = SessionKey(conn.0);
         self.owners
             .entry(account.user.clone())
@@ -220,7 +217,9 @@ impl Rendezvous {
             return;
         };
         let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        if entry.source.is_some() && entry.bytes.take(now, bytes_rate(&self.config.limits), size).is_err() {
+        let limits = entry.limits(&self.config.limits, &self.sessions);
+        let rate = Rate::new(limits.bytes_per_second.saturating_mul(16), Duration::from_secs(16));
+        if entry.source.is_some() && entry.bytes.take(now, rate, size).is_err() {
             self.answer(conn, None, Err(limited(Duration::from_secs(1))));
             self.fault(now, conn);
             return;
@@ -365,11 +364,13 @@ impl Rendezvous {
         self.calls.len()
     }
 
-    /// Whether this connection's hello was accepted.
+    /// Whose connection this is, once its hello was accepted.
     #[must_use]
-    pub fn is_greeted(&self, conn: ConnKey) -> bool {
-        let conn = self.conns.get(&conn);
-        conn.is_some_and(|conn| matches!(conn.state, State::Ready(_)))
+    pub fn account_of(&self, conn: ConnKey) -> Option<&Account> {
+        match self.conns.get(&conn)?.state {
+            State::Pending { .. } => None,
+            State::Ready(session) => self.sessions.get(&session).map(|entry| &entry.account),
+        }
     }
 
     /// Whether an account has a device connected.
@@ -395,7 +396,8 @@ impl Rendezvous {
         let Some(entry) = self.conns.get_mut(&conn) else {
             return;
         };
-        let rate = Rate::new(FAULTS_PER_MINUTE, Duration::from_secs(60));
+        let limits = entry.limits(&self.config.limits, &self.sessions);
+        let rate = Rate::new(limits.faults_per_minute, Duration::from_secs(60));
         if entry.source.is_some() && entry.faults.take(now, rate, 1).is_err() {
             self.close(now, conn, CloseReason::Flood);
         }
@@ -421,7 +423,7 @@ impl Rendezvous {
         }
         let accounts = &self.accounts;
         self.owners
-            .retain(|user, owner| !owner.devices.is_empty() || accounts.exists(user.as_str()));
+            .retain(|user, owner| !owner.devices.is_empty() || accounts.by_name(user.as_str()).is_some());
     }
 
     /// Entries of all tables that a connection or a call fills.
@@ -448,8 +450,13 @@ impl Conn {
             faults: RateLimiter::default(),
         }
     }
-}
 
-fn bytes_rate(limits: &Limits) -> Rate {
-    Rate::new(limits.bytes_per_second.saturating_mul(16), Duration::from_secs(16))
+    /// Who has not said hello has what a person has.
+    fn limits<'a>(&self, limits: &'a Limits, sessions: &BTreeMap<SessionKey, Session>) -> &'a AccountLimits {
+        let session = match &self.state {
+            State::Pending { .. } => None,
+            State::Ready(session) => sessions.get(session),
+        };
+        session.map_or(&limits.person, |session| limits.of(&session.account))
+    }
 }

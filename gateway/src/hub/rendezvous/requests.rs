@@ -31,7 +31,11 @@ impl Rendezvous {
             Request::CallConfirm(body) => self.calls.confirm(session, body),
             Request::CallSignal(body) => self.calls.signal(session, body),
             Request::CallDiscard(body) => self.calls.discard(session, body),
-            Request::CallRejoin(body) => self.calls.rejoin(now, session, &account.user, &body, &limits),
+            Request::CallRejoin(body) => {
+                let max_calls = limits.of(account).calls;
+                self.calls
+                    .rejoin(now, session, &account.user, &body, &limits, max_calls)
+            }
             Request::IceServers => {
                 let ice_servers = self.config.ice_servers.clone();
                 return Ok((Reply::IceServers(IceServers { ice_servers }), Relays::new()));
@@ -44,7 +48,7 @@ impl Rendezvous {
 
     /// Keeps connections from outside to their rates.
     fn pace(&mut self, now: Instant, session: SessionKey, account: &Account, request: &Request) -> Result<(), Failure> {
-        let limits = self.config.limits;
+        let limits = *self.config.limits.of(account);
         let Some(entry) = self.sessions.get_mut(&session).filter(|entry| !entry.is_local) else {
             return Ok(());
         };
@@ -86,19 +90,25 @@ impl Rendezvous {
     ) -> Result<Relays, Failure> {
         let limits = self.config.limits;
         let from = body.from.take().unwrap_or_else(|| account.user.clone());
-        let own_extension = account.extensions && from.extension().is_some() && from.account() == account.user.as_str();
+        let own_extension = account.is_gateway && from.extension().is_some() && from.account() == account.user.as_str();
         if from != account.user && !own_extension {
             return Err(Failure::new(ErrorCode::Forbidden, "`from` is not this account"));
         }
         body.from = Some(from);
         let callee = Name::new(body.to.account()).map_err(|_| failure(ErrorCode::UnknownUser))?;
-        let gateway = callee == self.config.gateway;
-        if !gateway && (body.to.extension().is_some() || !self.accounts.exists(callee.as_str())) {
+        let is_gateway = if self.config.gateway.as_ref() == Some(&callee) {
+            Some(true)
+        } else {
+            self.accounts.by_name(callee.as_str()).map(|account| account.is_gateway)
+        };
+        let Some(is_gateway) = is_gateway.filter(|is_gateway| *is_gateway || body.to.extension().is_none()) else {
             return Err(failure(ErrorCode::UnknownUser));
-        }
-        let local = |session: &SessionKey| self.sessions.get(session).is_some_and(|entry| entry.is_local);
+        };
         let receives = |session: &SessionKey| self.sessions.get(session).is_some_and(|entry| entry.receives);
-        let free = |session: &SessionKey| local(session) || self.calls.of(*session) < limits.calls_per_session;
+        let free = |session: &SessionKey| {
+            let entry = self.sessions.get(session);
+            entry.is_some_and(|entry| entry.is_local || self.calls.of(*session) < limits.of(&entry.account).calls)
+        };
         if !free(&session) || self.calls.len() >= limits.calls {
             return Err(Failure::new(ErrorCode::Limit, "too many calls"));
         }
@@ -112,14 +122,17 @@ impl Rendezvous {
         if devices.is_empty() {
             return Err(failure(ErrorCode::Offline));
         }
-        // One account's unanswered calls take half of a callee's places: the others reach it.
+        // One person's unanswered calls take half of a callee's places: the others reach it. A gateway shares its calls out among
+        // its own callers.
         let is_its = |caller: &SessionKey| {
             let caller = self.sessions.get(caller);
             caller.is_some_and(|caller| caller.account.user == account.user)
         };
-        let share = (limits.calls_per_session / 2).max(1);
-        let has_room =
-            |device: &SessionKey| local(&session) || self.calls.ringing_at(*device).filter(is_its).count() < share;
+        let has_room = |device: &SessionKey| {
+            let callee = self.sessions.get(device);
+            let share = callee.map_or(1, |callee| (limits.of(&callee.account).calls / 2).max(1));
+            account.is_gateway || self.calls.ringing_at(*device).filter(is_its).count() < share
+        };
         let devices: Vec<SessionKey> = devices
             .into_iter()
             .filter(|device| free(device) && has_room(device))
@@ -127,21 +140,19 @@ impl Rendezvous {
         if devices.is_empty() {
             return Err(Failure::new(ErrorCode::Limit, "the callee has too many calls"));
         }
-        let is_local = local(&session);
         let (rate, share) = (
             Rate::per_minute(limits.calls_per_minute_callee),
             Rate::half_of_per_minute(limits.calls_per_minute_callee),
         );
-        let owner = self.owners.get_mut(&callee).filter(|_| !gateway);
+        let owner = self.owners.get_mut(&callee).filter(|_| !is_gateway);
         if let Some(owner) = &owner {
             let wait = owner.rung.wait(now, rate);
-            // The gateway of this process shares the calls out among its own callers.
-            if is_local && !wait.is_zero() {
+            if account.is_gateway && !wait.is_zero() {
                 return Err(failure(ErrorCode::RateLimited));
             }
             let own = owner.rung_by.get(&account.user).copied().unwrap_or_default();
             let wait = wait.max(own.wait(now, share));
-            if !is_local && !wait.is_zero() {
+            if !account.is_gateway && !wait.is_zero() {
                 return Err(limited(wait));
             }
         }
@@ -153,7 +164,7 @@ impl Rendezvous {
             // Both were asked before.
             let _ = owner.rung.take(now, rate, 1);
             owner.rung_by.retain(|_, own| !own.is_rested(now));
-            if !is_local {
+            if !account.is_gateway {
                 let own = owner.rung_by.entry(account.user.clone()).or_default();
                 let _ = own.take(now, share, 1);
             }

@@ -8,16 +8,11 @@ use quartet_proto::rate::RateLimiter;
 use subtle::ConstantTimeEq;
 
 use super::{ConnKey, Rendezvous, State};
-use crate::hub::Account;
 use crate::hub::calls::Relays;
+use crate::hub::{Account, AccountLimits};
 
-/// Events that are kept for a client that may not have read them, and their bytes.
-const MAX_EVENTS: usize = 256;
-const MAX_BYTES: usize = 256 * 1024;
-/// The bytes kept while it is connected: of what was sent only the last can be missing.
-const MAX_BYTES_SENT: usize = 64 * 1024;
-/// Answers that are kept for a client that asks again.
-const MAX_ANSWERS: usize = 256;
+/// The share of the bytes that is kept while a client is connected: of what was sent only the last can be missing.
+const SENT_SHARE: usize = 4;
 
 /// A user of the hub, on a connection or between two. Named by the connection that opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +45,9 @@ pub(super) struct Kept {
     events: VecDeque<String>,
     bytes: usize,
     answers: VecDeque<(u64, String)>,
+    /// Events, and answers, that are kept.
+    max: usize,
+    max_bytes: usize,
     /// It has no connection.
     pub(super) lost: Option<Lost>,
 }
@@ -65,7 +63,7 @@ pub(super) struct Lost {
 }
 
 impl Kept {
-    pub(super) fn new(id: SessionId, secret: &Token) -> Self {
+    pub(super) fn new(id: SessionId, secret: &Token, limits: AccountLimits) -> Self {
         Self {
             id,
             secret: secret.hash(),
@@ -74,6 +72,8 @@ impl Kept {
             events: VecDeque::new(),
             bytes: 0,
             answers: VecDeque::new(),
+            max: limits.kept,
+            max_bytes: limits.kept_bytes,
             lost: None,
         }
     }
@@ -106,9 +106,13 @@ impl Kept {
     pub(super) fn keep(&mut self, text: String, is_connected: bool) -> bool {
         self.bytes += text.len();
         self.events.push_back(text);
-        let max_bytes = if is_connected { MAX_BYTES_SENT } else { MAX_BYTES };
+        let max_bytes = if is_connected {
+            self.max_bytes / SENT_SHARE
+        } else {
+            self.max_bytes
+        };
         let mut dropped = false;
-        while self.events.len() > MAX_EVENTS || self.bytes > max_bytes {
+        while self.events.len() > self.max || self.bytes > max_bytes {
             let Some(oldest) = self.events.pop_front() else {
                 break;
             };
@@ -135,7 +139,7 @@ impl Kept {
     }
 
     pub(super) fn keep_answer(&mut self, id: u64, text: String) {
-        if self.answers.len() == MAX_ANSWERS {
+        if self.answers.len() == self.max {
             self.answers.pop_front();
         }
         self.answers.push_back((id, text));

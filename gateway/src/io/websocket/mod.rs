@@ -43,8 +43,12 @@ const READ_BUFFER: usize = 4 * 1024;
 /// Waits in the library for a peer that does not read, its pongs included: one frame, and those that the library gathers before
 /// it writes.
 const MAX_WRITE_BUFFER: usize = 2 * MAX_FRAME;
-/// Bytes of frames that may wait for one peer, the one that is being written included.
-const MAX_WAITING: usize = 512 * 1024;
+/// Bytes of frames, each with its overhead, that may wait for one peer, the one that is being written included.
+const MAX_WAITING: usize = 520 * 1024;
+/// The same for a gateway, which may be in a thousand calls.
+const MAX_WAITING_GATEWAY: usize = 8 * 1024 * 1024;
+/// What a frame takes beside its text.
+const FRAME_OVERHEAD: usize = 64;
 
 /// Pings and pongs of a peer per second, four seconds' worth at once. Each costs a turn of the thread and an answer; no client
 /// needs more than one in some seconds.
@@ -83,6 +87,7 @@ pub enum HubEvent {
 pub struct HubSender {
     frames: mpsc::Sender<String>,
     waiting: Arc<AtomicUsize>,
+    max_waiting: usize,
     admission: Arc<Admission>,
 }
 
@@ -90,8 +95,8 @@ impl HubSender {
     /// Hands a frame to the connection without waiting. `false`: the peer does not read, and the connection is being
     /// closed.
     pub fn send(&self, text: String) -> bool {
-        let size = text.len();
-        let fits = self.waiting.fetch_add(size, Ordering::Relaxed) + size <= MAX_WAITING;
+        let size = size_of(&text);
+        let fits = self.waiting.fetch_add(size, Ordering::Relaxed) + size <= self.max_waiting;
         let sent = fits && self.frames.try_send(text).is_ok();
         if !sent {
             self.admission.end("slow reader");
@@ -103,6 +108,11 @@ impl HubSender {
     pub fn admit(&self) {
         self.admission.admit();
     }
+}
+
+/// What a frame that waits takes.
+fn size_of(text: &str) -> usize {
+    text.len() + FRAME_OVERHEAD
 }
 
 /// What one connection may take, and how many there may be.
@@ -131,7 +141,7 @@ impl Default for WebSocketSettings {
     fn default() -> Self {
         Self {
             ping: Duration::from_secs(20),
-            outgoing: 256,
+            outgoing: 8192,
             write: Duration::from_secs(10),
             hello: Duration::from_secs(15),
             connections: 4096,
@@ -221,6 +231,7 @@ async fn serve_socket(socket: WebSocket, source: SocketAddr, admission: Arc<Admi
     let sender = HubSender {
         frames,
         waiting: Arc::clone(&waiting),
+        max_waiting: MAX_WAITING,
         admission: Arc::clone(&admission),
     };
     let opened = HubInput {
@@ -290,7 +301,7 @@ async fn converse(
         let message = tokio::select! {
             frame = outgoing.recv() => match frame {
                 Some(text) => {
-                    size = text.len();
+                    size = size_of(&text);
                     Message::Text(text.into())
                 }
                 None => {
@@ -373,11 +384,14 @@ impl Connections {
             }
             HubEvent::Text(text) => {
                 hub.handle_input(now, input.conn, &text);
-                let sender = self.senders.get(&input.conn);
+                let sender = self.senders.get_mut(&input.conn);
                 if let Some(sender) = sender.filter(|sender| sender.admission.is_pending())
-                    && hub.is_greeted(input.conn)
+                    && let Some(account) = hub.account_of(input.conn)
                 {
                     sender.admit();
+                    if account.is_gateway {
+                        sender.max_waiting = MAX_WAITING_GATEWAY;
+                    }
                 }
             }
             HubEvent::Closed => {

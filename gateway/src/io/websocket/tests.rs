@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::*;
-use crate::hub::{Directory, Limits, RendezvousConfig};
+use crate::hub::{Account, Directory, Limits, RendezvousConfig};
 
 /// No test waits longer than this for anything.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -537,11 +537,11 @@ async fn hello_over_a_real_socket() {
     let (address, mut received) = door(WebSocketSettings::default()).await;
     let token = Token::generate(&mut ChaCha8Rng::seed_from_u64(1));
     let directory = Arc::new(Directory::default());
-    directory.insert(Name::new("anna").unwrap(), token.hash());
+    directory.insert(Account::person(Name::new("anna").unwrap()), token.hash());
     let gateway = Name::new("gw").unwrap();
     let epoch = (Instant::now(), 0);
     let config = RendezvousConfig {
-        gateway,
+        gateway: Some(gateway),
         limits: Limits::default(),
         ice_servers: vec![],
         epoch,

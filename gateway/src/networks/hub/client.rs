@@ -10,7 +10,7 @@ use crate::networks::{CallRequest, Link, Network, NetworkCall, NetworkCommand, N
 
 /// How long a call that is begun without a connection waits for one. A lost connection is mostly there again within a second;
 /// whoever dials must not be left in silence for long.
-const HOLD: Duration = Duration::from_secs(3);
+const HOLD: Duration = Duration::from_secs(2);
 
 /// How the client stands with its hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,7 +224,7 @@ mod tests {
     use rand_core::SeedableRng as _;
 
     use super::*;
-    use crate::hub::{ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
+    use crate::hub::{Account, ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
     use crate::networks::hub::tests::{accept, confirm, request, signal};
     use crate::networks::{DiscardReason, NetworkEvent::Refused};
 
@@ -251,7 +251,7 @@ mod tests {
             let now = Instant::now();
             let directory = Arc::new(Directory::default());
             let client = |user: u8, name: &str| {
-                directory.insert(Name::new(name).unwrap(), token(user).hash());
+                directory.insert(Account::person(Name::new(name).unwrap()), token(user).hash());
                 let unknown = Name::new("unknown").unwrap();
                 Client::new(token(user), ClientName::new("test").unwrap(), unknown)
             };
@@ -268,7 +268,7 @@ mod tests {
 
         fn hub(now: Instant, directory: &Arc<Directory>) -> Rendezvous {
             let config = RendezvousConfig {
-                gateway: Name::new("gw").unwrap(),
+                gateway: None,
                 limits: Limits::default(),
                 ice_servers: vec![],
                 epoch: (now, 0),
@@ -481,6 +481,37 @@ mod tests {
         }
     }
 
+    /// Seen: the other side heard nothing of it, and its call ended by silence.
+    #[test]
+    fn a_call_hung_up_while_its_hub_restarts_ends_on_both_sides() {
+        for (first, hangs_up) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let mut world = World::talking();
+            world.restart();
+            let (reason, duration) = (DiscardReason::Hangup, SECOND);
+            world.ask(
+                hangs_up,
+                NetworkCommand::Discard {
+                    call: CALL,
+                    reason,
+                    duration,
+                },
+            );
+            world.pass(20 * SECOND);
+            world.connect(first);
+            world.pass(20 * SECOND);
+            world.connect(1 - first);
+            let over = NetworkEvent::Discarded { call: CALL, reason };
+            assert_eq!(world.events(1 - hangs_up), [over], "{first} {hangs_up}");
+            assert_eq!(world.events(hangs_up), []);
+            assert_eq!(
+                (world.clients[0].calls(), world.clients[1].calls(), world.hub.calls()),
+                (0, 0, 0)
+            );
+            world.pass(60 * SECOND);
+            assert_eq!((world.events(0), world.events(1)), (vec![], vec![]));
+        }
+    }
+
     #[test]
     fn a_token_that_is_not_known_is_said_and_tried_again() {
         let mut world = World::new();
@@ -493,7 +524,8 @@ mod tests {
         }
         world.ask(0, request(CALL, "anna", "bob"));
         assert_eq!(world.events(0), [lost(CALL)]);
-        world.directory.insert(Name::new("anna").unwrap(), token(0).hash());
+        let anna = Account::person(Name::new("anna").unwrap());
+        world.directory.insert(anna, token(0).hash());
         world.connect(0);
         assert_eq!(world.clients[0].standing(), &Standing::Up);
     }

@@ -36,6 +36,15 @@ struct Pending {
     call: NetworkCall,
     deadline: Instant,
     kind: Kind,
+    /// A hub that has forgotten the call must be told of its other party before it can be ended there.
+    farewell: Option<Farewell>,
+}
+
+/// The end of a call that has a key, as long as the hub has not heard of it.
+#[derive(Debug)]
+struct Farewell {
+    peer: Name,
+    discard: wire::CallDiscard,
 }
 
 /// What an error in the answer means.
@@ -115,20 +124,28 @@ impl Adapter {
                 call,
                 deadline: now + ANSWER,
                 kind,
+                farewell: None,
             },
         );
         self.transmits.push_back(ClientFrame { id, request });
     }
 
     fn send_discard(&mut self, now: Instant, call: NetworkCall, reason: DiscardReason, duration: Duration) {
-        let duration = u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
-        let body = wire::CallDiscard {
-            call: id_of(call),
-            reason: reason.into(),
-            duration,
-            lost: false,
-        };
-        self.send(now, call, Kind::Discard, Request::CallDiscard(body));
+        self.send(
+            now,
+            call,
+            Kind::Discard,
+            Request::CallDiscard(discard(call, reason, duration)),
+        );
+    }
+
+    /// Ends a call that has a key and this other party, so that it ends there whatever becomes of the hub.
+    fn send_farewell(&mut self, now: Instant, call: NetworkCall, farewell: Farewell) {
+        let id = self.next_id;
+        self.send(now, call, Kind::Discard, Request::CallDiscard(farewell.discard));
+        if let Some(pending) = self.pending.get_mut(&id) {
+            pending.farewell = Some(farewell);
+        }
     }
 
     /// The hub's answer to a request of ours is an error.
@@ -251,12 +268,6 @@ impl Adapter {
         }
     }
 
-    /// What was asked of a hub that knows nothing of it has no answer.
-    fn forget_asked(&mut self) {
-        self.pending.clear();
-        self.transmits.clear();
-    }
-
     fn refuse(&mut self, call: NetworkCall, why: Refusal) {
         self.events.push_back(NetworkEvent::Refused { call, why });
     }
@@ -313,11 +324,19 @@ impl Network for Adapter {
                 }
             }
             Link::Anew => {
-                self.forget_asked();
+                let asked = std::mem::take(&mut self.pending);
+                self.transmits.clear();
                 self.rejoin(now);
+                for Pending { call, farewell, .. } in asked.into_values() {
+                    if let Some(farewell) = farewell {
+                        self.send_rejoin(now, call, farewell.peer.clone());
+                        self.send_farewell(now, call, farewell);
+                    }
+                }
             }
             Link::Down => {
-                self.forget_asked();
+                self.pending.clear();
+                self.transmits.clear();
                 for call in self.calls.take_all() {
                     self.refuse(call, Refusal::Lost);
                 }
@@ -381,8 +400,16 @@ impl Network for Adapter {
                 }
             }
             NetworkCommand::Discard { call, reason, duration } => {
-                if self.calls.end(call) {
-                    self.send_discard(now, call, reason, duration);
+                let peer = self.calls.party_of(call).and_then(|peer| Name::new(peer).ok());
+                if !self.calls.end(call) {
+                    return;
+                }
+                match peer {
+                    Some(peer) => {
+                        let discard = discard(call, reason, duration);
+                        self.send_farewell(now, call, Farewell { peer, discard });
+                    }
+                    None => self.send_discard(now, call, reason, duration),
                 }
             }
         }
@@ -410,6 +437,15 @@ impl Network for Adapter {
         // Ids and deadlines grow together.
         let first = self.pending.first_key_value().filter(|_| !self.is_away);
         first.map(|(_, pending)| pending.deadline)
+    }
+}
+
+fn discard(call: NetworkCall, reason: DiscardReason, duration: Duration) -> wire::CallDiscard {
+    wire::CallDiscard {
+        call: id_of(call),
+        reason: reason.into(),
+        duration: u32::try_from(duration.as_secs()).unwrap_or(u32::MAX),
+        lost: false,
     }
 }
 

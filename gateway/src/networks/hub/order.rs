@@ -165,6 +165,12 @@ impl Calls {
         self.calls.iter_mut().map(|(id, call)| (*id, party(call))).collect()
     }
 
+    /// The other party of a call that has a key.
+    pub(super) fn party_of(&self, id: NetworkCall) -> Option<&str> {
+        let call = self.calls.get(&id)?;
+        (call.stage == Stage::Confirmed).then_some(call.peer.as_str())
+    }
+
     /// Whether this exchange and this version were offered in the call.
     pub(super) fn offered(&self, id: NetworkCall, exchange: KeyExchange, version: &str) -> bool {
         let call = self.calls.get(&id);

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 use super::*;
-use crate::hub::{ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
+use crate::hub::{Account, ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
 use crate::networks::Offer;
 
 const CALL: NetworkCall = NetworkCall([7; 16]);
@@ -210,10 +210,10 @@ impl Pair {
         let now = start();
         let directory = Arc::new(Directory::default());
         let token = wire::Token::generate(&mut ChaCha8Rng::seed_from_u64(1));
-        directory.insert(Name::new("anna").unwrap(), token.hash());
+        directory.insert(Account::person(Name::new("anna").unwrap()), token.hash());
         let gateway = Name::new("gw").unwrap();
         let config = RendezvousConfig {
-            gateway,
+            gateway: Some(gateway),
             limits: Limits::default(),
             ice_servers: vec![],
             epoch: (now, 0),

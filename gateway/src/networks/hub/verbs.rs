@@ -51,15 +51,19 @@ impl Adapter {
         for (call, peer) in self.calls.rejoin() {
             let peer = peer.and_then(|peer| Name::new(peer).ok());
             if let Some(peer) = peer {
-                let body = wire::CallRejoin {
-                    call: id_of(call),
-                    peer,
-                };
-                self.send(now, call, Kind::Rejoin, Request::CallRejoin(body));
+                self.send_rejoin(now, call, peer);
             } else if self.calls.end(call) {
                 self.refuse(call, Refusal::Lost);
             }
         }
+    }
+
+    pub(super) fn send_rejoin(&mut self, now: Instant, call: NetworkCall, peer: Name) {
+        let body = wire::CallRejoin {
+            call: id_of(call),
+            peer,
+        };
+        self.send(now, call, Kind::Rejoin, Request::CallRejoin(body));
     }
 
     /// Our own request, checked before the hub sees it.
