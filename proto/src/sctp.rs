@@ -1,8 +1,9 @@
 //! One SCTP association over any pipe of packets (over sctp-proto): data channels inside DTLS, signalling of versions 12 and
 //! 13. RFC 9260.
 //!
-//! Passive, unless told to begin by itself when no INIT has come for a while. One association at a time: what would make another
-//! one beside it is dropped.
+//! It answers the peer's INIT, sends one itself after a while, or both. If both ends do, the one with the higher tag goes on and
+//! the other answers; ours is high, for most peers' timers are slow. A packet of the handshake is sent again and again until the next
+//! has come. One association at a time: what would make another one beside it is dropped.
 //!
 //! The peer is hostile, and the crate trusts it: it holds whatever is ahead of a gap, lists all gaps in one packet, and goes through
 //! all of it for each chunk. So [`gate`] looks at each packet first.
@@ -10,16 +11,14 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 mod gate;
+mod handshake;
 
-use gate::Gate;
-use sctp_proto::{
-    AssociationHandle, ClientConfig, DatagramEvent, EndpointConfig, Event, Payload, ServerConfig, StreamEvent,
-    TransportConfig,
-};
+use gate::INIT;
+use handshake::{Attempt, MAX_ATTEMPTS, VERIFICATION_TAG};
+use sctp_proto::{DatagramEvent, Event, Payload, StreamEvent, TransportConfig};
 
 pub use sctp_proto::PayloadProtocolIdentifier as Ppid;
 
@@ -33,13 +32,8 @@ const MAX_PACKETS: usize = 64;
 const MAX_STREAMS: u16 = 16;
 /// What the crate may go beyond the longest packet: a cookie, the gaps of a SACK.
 const SLACK: usize = 1024;
-/// How many INITs may make an association before one is up.
-const MAX_ATTEMPTS: u32 = 8;
 /// The crate wants an address; a pipe has none. From the block for documentation.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 5000);
-/// INIT as the first chunk, behind the common header of 12 bytes.
-const INIT: u8 = 1;
-
 /// What an association is made with.
 #[derive(Clone, Copy, Debug)]
 pub struct SctpConfig {
@@ -51,7 +45,7 @@ pub struct SctpConfig {
     pub receive_buffer: u32,
     /// Longest time until what was lost is sent again; the first time it is 400 ms.
     pub max_rto: Duration,
-    /// How long the peer's INIT is waited for before ours is sent; `None`: for ever.
+    /// How long the peer's INIT is waited for before ours is sent; `None`: for ever. Zero: not at all.
     pub begin_after: Option<Duration>,
 }
 
@@ -84,13 +78,13 @@ pub struct Message {
 /// One association. Drain [`Association::poll_transmit`] and [`Association::poll_message`] after every other call.
 pub struct Association {
     config: SctpConfig,
-    endpoint: sctp_proto::Endpoint,
-    association: Option<(AssociationHandle, sctp_proto::Association)>,
+    attempt: Option<Attempt>,
     begin_at: Option<Instant>,
+    /// An INIT that is answered if ours is not.
+    peer_init: Option<Vec<u8>>,
     connected: bool,
     lost: bool,
     attempts: u32,
-    gate: Gate,
     packets: VecDeque<Vec<u8>>,
     messages: VecDeque<Message>,
 }
@@ -107,20 +101,14 @@ impl Association {
     /// Waits for the peer, for as long as the config says.
     #[must_use]
     pub fn new(now: Instant, config: SctpConfig) -> Self {
-        let mut endpoint = EndpointConfig::new();
-        endpoint.max_payload_size(config.max_packet);
-        let mut server = ServerConfig::new();
-        server.transport = Arc::new(config.transport());
         Self {
             config,
-            // Never without a server configuration: an INIT would then panic.
-            endpoint: sctp_proto::Endpoint::new(Arc::new(endpoint), Some(Arc::new(server))),
-            association: None,
+            attempt: None,
             begin_at: config.begin_after.map(|wait| now + wait),
+            peer_init: None,
             connected: false,
             lost: false,
             attempts: 0,
-            gate: Gate::default(),
             packets: VecDeque::new(),
             messages: VecDeque::new(),
         }
@@ -140,31 +128,22 @@ impl Association {
 
     /// Takes a packet of the peer.
     pub fn receive(&mut self, now: Instant, packet: &[u8]) {
-        let is_init = packet.get(12) == Some(&INIT);
-        if is_init && (self.connected || self.attempts >= MAX_ATTEMPTS) {
-            // Each would make an association of its own, which nothing here would ever read.
-            return;
+        if gate::first_kind(packet) == Some(INIT) {
+            return self.receive_init(now, packet);
         }
-        if !self.gate.admits(packet) {
+        let Some(attempt) = &mut self.attempt else { return };
+        let had_begun = attempt.gate.has_begun();
+        // A late packet for another attempt says nothing of this one.
+        if number_at(packet, VERIFICATION_TAG) != Some(attempt.tag) || !attempt.gate.admits(packet) {
             tracing::trace!(length = packet.len(), "SCTP packet dropped");
             return;
         }
+        if !had_begun && attempt.gate.has_begun() {
+            // It goes on with ours: the INITs that it has sent are void.
+            (attempt.began, self.peer_init) = (now, None);
+        }
         self.guarded(|this| {
-            match this.endpoint.handle(now, NOWHERE, None, None, packet.to_vec().into()) {
-                Some((handle, DatagramEvent::NewAssociation(association))) => {
-                    this.attempts += 1;
-                    this.association = Some((handle, association));
-                    this.begin_at = None;
-                }
-                Some((handle, DatagramEvent::AssociationEvent(event))) => {
-                    if let Some((of, association)) = &mut this.association
-                        && *of == handle
-                    {
-                        association.handle_event(event);
-                    }
-                }
-                None => {}
-            }
+            this.feed(now, packet);
             this.pump(now);
         });
     }
@@ -177,7 +156,7 @@ impl Association {
         if message.len() > self.config.max_message as usize {
             return Err(SctpError::TooLarge);
         }
-        let (true, Some((_, association))) = (self.connected, &mut self.association) else {
+        let (true, Some(Attempt { association, .. })) = (self.connected, &mut self.attempt) else {
             return Err(SctpError::NotOpen);
         };
         // If the peer has spoken on the stream already it exists.
@@ -195,11 +174,15 @@ impl Association {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.guarded(|this| {
             if this.begin_at.is_some_and(|at| at <= now) {
-                this.begin_at = None;
-                this.attempts += 1;
-                let mut client = ClientConfig::new();
-                client.transport = Arc::new(this.config.transport());
-                this.association = this.endpoint.connect(client, NOWHERE).ok();
+                this.begin(now);
+            }
+            if this.answer_at().is_some_and(|at| at <= now)
+                && let Some(init) = this.peer_init.take()
+            {
+                this.answer(now, &init);
+            }
+            if let Some(packet) = this.attempt.as_mut().and_then(|attempt| attempt.repeat_due(now)) {
+                push(&mut this.packets, packet);
             }
             this.pump(now);
         });
@@ -208,9 +191,11 @@ impl Association {
     /// When [`Association::handle_timeout`] is wanted.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let association = self.association.as_ref();
-        let association = association.and_then(|(_, association)| association.poll_timeout());
-        self.begin_at.into_iter().chain(association).min()
+        let attempt = self.attempt.as_ref();
+        let association = attempt.and_then(|attempt| attempt.association.poll_timeout());
+        let repeat = attempt.and_then(Attempt::repeat_at);
+        let ours = self.begin_at.into_iter().chain(self.answer_at());
+        ours.chain(association).chain(repeat).min()
     }
 
     /// The next packet to send.
@@ -223,6 +208,19 @@ impl Association {
         self.messages.pop_front()
     }
 
+    /// Gives a packet to the association that there is.
+    fn feed(&mut self, now: Instant, packet: &[u8]) {
+        let Some(attempt) = &mut self.attempt else { return };
+        let handled = attempt
+            .endpoint
+            .handle(now, NOWHERE, None, None, packet.to_vec().into());
+        if let Some((handle, DatagramEvent::AssociationEvent(event))) = handled
+            && handle == attempt.handle
+        {
+            attempt.association.handle_event(event);
+        }
+    }
+
     /// Runs the crate, which has panicked at hostile packets before: the association is then lost, and nothing else.
     fn guarded(&mut self, run: impl FnOnce(&mut Self)) {
         if cfg!(any(test, fuzzing)) {
@@ -231,26 +229,29 @@ impl Association {
         }
         if catch_unwind(AssertUnwindSafe(|| run(self))).is_err() {
             tracing::warn!("SCTP broke at a packet of its peer");
-            (self.association, self.begin_at, self.attempts) = (None, None, MAX_ATTEMPTS);
+            (self.attempt, self.begin_at, self.attempts) = (None, None, MAX_ATTEMPTS);
             (self.connected, self.lost) = (false, true);
         }
     }
 
     fn pump(&mut self, now: Instant) {
-        let max_packet = self.config.max_packet as usize;
-        while let Some(transmit) = self.endpoint.poll_transmit() {
-            queue(&mut self.packets, &mut self.gate, max_packet, transmit.payload);
+        let Some(attempt) = &mut self.attempt else { return };
+        while let Some(transmit) = attempt.endpoint.poll_transmit() {
+            for part in parts_of(transmit.payload) {
+                attempt.queue(now, &mut self.packets, &self.config, part);
+            }
         }
-        let Some((handle, association)) = &mut self.association else {
-            return;
-        };
+        let association = &mut attempt.association;
         if association.poll_timeout().is_some_and(|at| at <= now) {
             association.handle_timeout(now);
         }
         let mut lost = false;
         while let Some(event) = association.poll() {
             match event {
-                Event::Connected => self.connected = true,
+                Event::Connected => {
+                    self.connected = true;
+                    (attempt.repeat, self.peer_init, self.begin_at) = (None, None, None);
+                }
                 Event::Stream(StreamEvent::Readable { id }) => {
                     read(association, id, &self.config, &mut self.messages);
                 }
@@ -265,21 +266,42 @@ impl Association {
                 Event::Stream(_) | Event::DataChannelStatsFinal(_) | Event::DatagramReceived | _ => {}
             }
         }
-        while let Some(transmit) = association.poll_transmit(now) {
-            queue(&mut self.packets, &mut self.gate, max_packet, transmit.payload);
+        while let Some(transmit) = attempt.association.poll_transmit(now) {
+            for part in parts_of(transmit.payload) {
+                attempt.queue(now, &mut self.packets, &self.config, part);
+            }
         }
         let mut drained = false;
-        while let Some(event) = association.poll_endpoint_event() {
+        while let Some(event) = attempt.association.poll_endpoint_event() {
             drained = true;
-            if let Some(event) = self.endpoint.handle_event(*handle, event) {
-                association.handle_event(event);
+            if let Some(event) = attempt.endpoint.handle_event(attempt.handle, event) {
+                attempt.association.handle_event(event);
             }
         }
         if lost || drained {
             tracing::debug!("SCTP association lost");
-            self.association = None;
+            self.attempt = None;
             (self.connected, self.lost) = (false, true);
         }
+    }
+}
+
+fn number_at(packet: &[u8], at: usize) -> Option<u32> {
+    let bytes = packet.get(at..at + 4)?.try_into().ok()?;
+    Some(u32::from_be_bytes(bytes))
+}
+
+fn parts_of(payload: Payload) -> Vec<Vec<u8>> {
+    match payload {
+        Payload::RawEncode(parts) => parts.iter().map(|part| part.to_vec()).collect(),
+        Payload::PartialDecode(_) => Vec::new(),
+    }
+}
+
+/// A full queue loses the packet, as a network would; SCTP repeats it.
+fn push(packets: &mut VecDeque<Vec<u8>>, packet: Vec<u8>) {
+    if packets.len() < MAX_PACKETS {
+        packets.push_back(packet);
     }
 }
 
@@ -316,18 +338,6 @@ fn read(association: &mut sctp_proto::Association, id: u16, config: &SctpConfig,
                 ppid: chunks.ppi,
                 bytes,
             });
-        }
-    }
-}
-
-fn queue(packets: &mut VecDeque<Vec<u8>>, gate: &mut Gate, max_packet: usize, payload: Payload) {
-    if let Payload::RawEncode(parts) = payload {
-        for part in parts {
-            gate.note_sent(&part);
-            // A full queue loses the packet, as a network would; SCTP repeats it.
-            if packets.len() < MAX_PACKETS && part.len() <= max_packet + SLACK {
-                packets.push_back(part.to_vec());
-            }
         }
     }
 }

@@ -47,7 +47,7 @@ impl Link {
     pub fn new(now: Instant, role: Role, version: Version, key: SharedKey) -> Self {
         let kind = match version {
             Version::V8 | Version::V9 => Kind::Framing(Box::new(Framing::new())),
-            Version::V12 | Version::V13 => Kind::Stream(Box::new(Stream::new(now, role))),
+            Version::V12 | Version::V13 => Kind::Stream(Box::new(Stream::new(now))),
         };
         Self {
             cipher: Cipher::new(key, role),

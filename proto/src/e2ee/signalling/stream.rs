@@ -1,8 +1,8 @@
 //! Signalling over SCTP, as in versions 12.0.0 and 13.0.0: messages in order, each sealed by itself.
 //!
 //! SCTP itself is in clear, ports 5000: whoever carries it can hold a call up, but neither read nor write in it. A message's
-//! plain text is a counter from 1 (u32, big-endian) and the JSON, compressed with gzip or not. As the callee we wait for the
-//! peer's INIT; as the caller we send ours when none has come for 300 ms. Official clients send it in either role.
+//! plain text is a counter from 1 (u32, big-endian) and the JSON, compressed with gzip or not. Either end sends INIT at once, as
+//! official clients do: theirs is repeated after 1, 3 and 7 s only, which a network that loses a third of it would not live to see.
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
@@ -16,14 +16,11 @@ use super::cipher::{Cipher, MAX_PACKET};
 use super::framing::{FramingError, MAX_SENT_JSON, Message, PacketError};
 use super::link::Received;
 use super::replay::Window;
-use crate::e2ee::Role;
 use crate::rate::{Rate, RateLimiter};
 use crate::sctp::{Association, Ppid, SctpConfig, SctpError};
 
-/// How long the caller waits for the peer's INIT.
-const BEGIN_AFTER: Duration = Duration::from_millis(300);
 /// A network that loses a third of what it carries must not make the pauses longer than a call waits.
-const MAX_RTO: Duration = Duration::from_millis(1_500);
+const MAX_RTO: Duration = Duration::from_millis(800);
 /// The one stream.
 const STREAM: u16 = 0;
 /// Of our messages, those that may wait to be sent.
@@ -47,16 +44,13 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(now: Instant, role: Role) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         let config = SctpConfig {
             max_packet: 1150,
             max_message: MAX_PACKET as u32,
             receive_buffer: 2 * MAX_PACKET as u32,
             max_rto: MAX_RTO,
-            begin_after: match role {
-                Role::Caller => Some(BEGIN_AFTER),
-                Role::Callee => None,
-            },
+            begin_after: Some(Duration::ZERO),
         };
         Self {
             association: Association::new(now, config),
@@ -166,8 +160,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::e2ee::SharedKey;
     use crate::e2ee::key_exchange::tests::hex;
+    use crate::e2ee::{Role, SharedKey};
 
     #[allow(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
     fn origin() -> Instant {
@@ -190,7 +184,7 @@ mod tests {
             let key = SharedKey::new(&hex(document["key"].as_str().unwrap()).try_into().unwrap());
             let steps = document["steps"].as_array().unwrap();
             for (direction, role) in [("in", role), ("out", role.peer())] {
-                let (cipher, mut stream) = (Cipher::new(key.clone(), role), Stream::new(origin(), role));
+                let (cipher, mut stream) = (Cipher::new(key.clone(), role), Stream::new(origin()));
                 let steps = steps.iter().filter(|step| step["dir"] == direction);
                 let mut last = 0;
                 for step in steps.filter(|step| step.get("sctp_payload").is_some()) {
@@ -216,7 +210,7 @@ mod tests {
     #[test]
     fn what_is_decompressed_of_a_peer_is_bounded_in_a_second() {
         let now = origin();
-        let mut stream = Stream::new(now, Role::Callee);
+        let mut stream = Stream::new(now);
         let mut read = |now, counter: u32| {
             let body = compressed(&vec![b' '; MAX_JSON]);
             stream.read(now, &[&counter.to_be_bytes()[..], &body].concat()).is_ok()
