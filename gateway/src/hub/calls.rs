@@ -210,7 +210,7 @@ impl Calls {
         account: &Name,
         body: &CallRejoin,
         limits: &Limits,
-        max_calls: usize,
+        max_calls: impl Fn(SessionKey) -> usize,
     ) -> Result<Relays, ErrorCode> {
         let id = body.call;
         if self.party(session, id).is_ok() {
@@ -224,7 +224,7 @@ impl Calls {
         }
         let Some(first) = self.rejoining.get(&id) else {
             let waiting = self.rejoining.values().filter(|one| one.session == session).count();
-            if self.of(session) + waiting >= max_calls {
+            if self.of(session) + waiting >= max_calls(session) {
                 return Err(ErrorCode::Limit);
             }
             let deadline = now + limits.resume;
@@ -246,6 +246,13 @@ impl Calls {
             return Err(ErrorCode::UnknownCall);
         }
         let (caller, deadline, over) = (first.session, first.deadline, first.over);
+        if over.is_none()
+            && [caller, session]
+                .iter()
+                .any(|party| self.of(*party) >= max_calls(*party))
+        {
+            return Err(ErrorCode::Limit);
+        }
         self.rejoining.remove(&id);
         self.deadlines.remove(&(deadline, id));
         if let Some(over) = over {

@@ -90,7 +90,7 @@ impl AccountLimits {
             signals_per_second: 5000,
             bytes_per_second: 4 * 1024 * 1024,
             faults_per_minute: call_requests_per_minute.saturating_mul(2),
-            kept: 8192,
+            kept: 4096,
             kept_bytes: 4 * 1024 * 1024,
         }
     }

@@ -32,7 +32,11 @@ impl Rendezvous {
             Request::CallSignal(body) => self.calls.signal(session, body),
             Request::CallDiscard(body) => self.calls.discard(session, body),
             Request::CallRejoin(body) => {
-                let max_calls = limits.of(account).calls;
+                let sessions = &self.sessions;
+                let max_calls = |session: SessionKey| {
+                    let entry = sessions.get(&session);
+                    entry.map_or(0, |entry| limits.of(&entry.account).calls)
+                };
                 self.calls
                     .rejoin(now, session, &account.user, &body, &limits, max_calls)
             }

@@ -44,6 +44,8 @@ pub(super) struct Kept {
     /// The last events, up to the one of number `seq`.
     events: VecDeque<String>,
     bytes: usize,
+    /// Those of them that came while it had no connection.
+    waiting: usize,
     answers: VecDeque<(u64, String)>,
     /// Events, and answers, that are kept.
     max: usize,
@@ -71,6 +73,7 @@ impl Kept {
             seq: 0,
             events: VecDeque::new(),
             bytes: 0,
+            waiting: 0,
             answers: VecDeque::new(),
             max: limits.kept,
             max_bytes: limits.kept_bytes,
@@ -111,15 +114,15 @@ impl Kept {
         } else {
             self.max_bytes
         };
-        let mut dropped = false;
+        self.waiting = if is_connected { 0 } else { self.waiting + 1 };
         while self.events.len() > self.max || self.bytes > max_bytes {
             let Some(oldest) = self.events.pop_front() else {
                 break;
             };
             self.bytes -= oldest.len();
-            dropped = true;
         }
-        is_connected || !dropped
+        // What was sent before it was lost makes room for what waits.
+        self.waiting <= self.events.len()
     }
 
     /// The events after this one; `None` if they are not all there.

@@ -251,6 +251,36 @@ fn a_request_that_is_sent_again_is_done_once() {
     }
 }
 
+/// Seen: the first event after it was lost ended a session that had read 256 before.
+#[test]
+fn what_was_read_before_takes_no_room_of_what_waits() {
+    for long in [false, true] {
+        let (mut world, mut anna, mut bob) = talking();
+        let signal = || {
+            let Request::CallSignal(body) = signal(id(1)) else {
+                unreachable!("a signal is one")
+            };
+            let packet = if long { vec![7; 40_000] } else { vec![7; 20] };
+            let packet = Packet::new(packet).unwrap();
+            Request::CallSignal(CallSignal { packet, ..body })
+        };
+        for _ in 0..600 {
+            world.done(ANNA, signal());
+            world.now += SECOND;
+        }
+        assert_eq!(bob.hear(&mut world).len(), 600);
+        world.leave(BOB);
+        let waits = if long { 4 } else { 256 };
+        for _ in 0..waits {
+            world.done(ANNA, signal());
+            world.now += SECOND / 10;
+        }
+        assert_eq!(anna.hear(&mut world), []);
+        bob.come_back(&mut world, BOB_AGAIN).unwrap();
+        assert_eq!(bob.hear(&mut world).len(), waits);
+    }
+}
+
 #[test]
 fn more_than_is_kept_loses_the_session_and_its_calls() {
     let (mut world, mut anna, mut bob) = talking();
@@ -263,7 +293,7 @@ fn more_than_is_kept_loses_the_session_and_its_calls() {
         sent += 1;
         world.wait(SECOND / 50);
     }
-    assert_eq!(sent, 255, "256 are kept, two of them from before");
+    assert_eq!(sent, 257, "256 wait, and the next loses them");
     assert!(matches!(
         anna.hear(&mut world)[..],
         [.., Event::CallDiscard(CallDiscard { lost: true, .. })]
@@ -338,6 +368,26 @@ fn a_call_that_a_hub_has_forgotten_lives_again_when_both_name_it() {
         anna.hear(&mut world)[..],
         [Event::CallDiscard(CallDiscard { lost: true, .. })]
     ));
+}
+
+/// Seen: who came second took any number of calls.
+#[test]
+fn calls_that_live_again_are_as_many_as_a_session_may_have() {
+    let mut world = World::new();
+    for (conn, user) in [(ANNA, "anna"), (BOB, "bob"), (EVE, "eve")] {
+        Client::join(&mut world, conn, user);
+    }
+    let mut rejoin = |conn, call, peer| {
+        let (call, peer) = (id(call), name(peer));
+        world.ask(conn, Request::CallRejoin(CallRejoin { call, peer }))
+    };
+    for call in 0..16 {
+        let conn = if call < 8 { ANNA } else { EVE };
+        assert!(rejoin(conn, call, "bob").is_ok());
+    }
+    let taken = (0..16).filter(|call| rejoin(BOB, *call, if *call < 8 { "anna" } else { "eve" }).is_ok());
+    assert_eq!(taken.count(), 8);
+    assert_eq!(world.hub.calls(), 8);
 }
 
 #[test]

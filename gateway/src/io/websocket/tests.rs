@@ -248,6 +248,25 @@ async fn what_waits_for_a_peer_is_half_a_megabyte_at_most() {
     assert!(matches!(next(&mut received).await.event, HubEvent::Closed));
 }
 
+/// Seen: a session for which 256 events had waited was closed as a slow reader when it was resumed.
+#[tokio::test]
+async fn all_that_has_waited_for_a_session_goes_at_once() {
+    let (address, mut received) = door(WebSocketSettings::default()).await;
+    let mut client = connect(address).await;
+    let (_, _, sender) = opened(&mut received).await;
+    // A welcome, and 256 events of 1 KiB; then what a gateway may have waiting.
+    for (count, size) in [(257, 1024), (4097, 60)] {
+        let frame = "y".repeat(size);
+        assert!((0..count).all(|_| sender.send(frame.clone())));
+        let read = async {
+            for _ in 0..count {
+                while client.next().await.unwrap().unwrap().into_data().len() != size {}
+            }
+        };
+        timeout(TIMEOUT, read).await.expect("they come");
+    }
+}
+
 #[tokio::test]
 async fn plain_http_is_answered() {
     let (address, _received) = door(WebSocketSettings::default()).await;
