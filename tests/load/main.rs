@@ -1,7 +1,8 @@
 //! What calls between PCMU and Opus over DTLS-SRTP cost the gateway, and beside it rtpengine with the same load, if there is one.
 //!
 //! Build everything first (`cargo build --release`), then `cargo run --release -p quartet-tests --example load`. Options:
-//! `--calls 20 --seconds 10 --runs 3 --rtpengine opus|opus/48000/1|none --only quartet|rtpengine --options TOML --hold SECONDS`.
+//! `--calls 20 --seconds 10 --runs 3 --rtpengine opus|opus/48000/1|none --only quartet|rtpengine --options TOML --hold SECONDS
+//! --hub here|elsewhere`: elsewhere, it is killed and started again while all calls stand.
 //! What the figures mean: docs/performance.md. Linux only.
 #![allow(
     missing_docs,
@@ -39,6 +40,7 @@ struct Options {
     only: String,
     more: String,
     hold: u64,
+    elsewhere: bool,
 }
 
 /// One run of one subject.
@@ -96,6 +98,7 @@ fn options() -> anyhow::Result<Options> {
         only: String::new(),
         more: String::new(),
         hold: 0,
+        elsewhere: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -108,6 +111,7 @@ fn options() -> anyhow::Result<Options> {
             "--only" => options.only = value,
             "--options" => options.more = value.replace("\\n", "\n"),
             "--hold" => options.hold = value.parse()?,
+            "--hub" => options.elsewhere = value == "elsewhere",
             _ => anyhow::bail!("unknown option {word}"),
         }
     }
@@ -125,7 +129,14 @@ async fn quartet(
     options: &Options,
 ) -> anyhow::Result<Figures> {
     let mut ends = Ends::start(Arc::clone(registry), Arc::clone(speech))?;
-    let mut subject = quartet::Subject::start(program, Arc::clone(registry), options.calls, &options.more).await?;
+    let mut subject = quartet::Subject::start(
+        program,
+        Arc::clone(registry),
+        options.calls,
+        &options.more,
+        options.elsewhere,
+    )
+    .await?;
     for call in 0..options.calls {
         subject.pair(&mut ends, call == 0).await?;
     }
@@ -135,6 +146,16 @@ async fn quartet(
     let setup_ms = subject.call_all().await?;
     let setup_cpu_ms = Cpu::of(subject.pid()).since(before).total() * 1e3 / options.calls as f64;
     let figures = measure(subject.pid(), &ends, options, base_kib, setup_cpu_ms, setup_ms).await;
+    if options.elsewhere {
+        let ended = subject.outlive_the_hub().await?;
+        let silent = figures.stats.silent;
+        ensure!(
+            (ended, silent) == (options.calls, 0),
+            "hub: {ended} of {} calls outlive their hub, {silent} legs hear nothing",
+            options.calls
+        );
+        println!("hub: holds, all {ended} calls at once hear each other, and outlive their hub");
+    }
     let log = subject.log();
     if !log.is_empty() {
         println!("the gateway's log:\n{log}");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
 use quartet::demo::gateway::{self, Gateway};
 use quartet::demo::line::{Line, Source};
@@ -13,15 +13,21 @@ use quartet::demo::phone::{self, Phone};
 use quartet::demo::{Hashes, phone_row};
 use quartet::io::control::ControlRequest;
 use quartet::plugins::Registry;
+use quartet_tests::house::{hub_alone, invite, url_of};
+use quartet_tests::wire::Wire;
 
 use crate::ends::{Ends, Tell, Way};
 
 const PASSWORD: &str = "correct horse";
+/// Below the bound of a hub on the sessions of one address.
+const USERS_OF_A_WAY: usize = 60;
 const SOON: Duration = Duration::from_secs(20);
 
 /// A running gateway and those who speak through it.
 pub(crate) struct Subject {
     gateway: Gateway,
+    /// The hub, if it is elsewhere, and ways there: it takes so many users of one address.
+    hub: Option<(Gateway, Vec<Wire>)>,
     registry: Arc<Registry>,
     calls: Vec<(Phone, E2eePeer)>,
 }
@@ -32,11 +38,28 @@ impl Subject {
         registry: Arc<Registry>,
         calls: usize,
         more: &str,
+        elsewhere: bool,
     ) -> anyhow::Result<Self> {
         let more = format!("[call]\nverify = \"off\"\n[log]\nlevel = \"warn\"\n{more}");
+        let (hub, place) = if elsewhere {
+            let hub = hub_alone(&program.display().to_string(), "").await;
+            let mut ways = Vec::new();
+            for group in 0..calls.div_ceil(USERS_OF_A_WAY) {
+                let source = Ipv4Addr::new(127, 0, 1, u8::try_from(group)?);
+                ways.push(Wire::from(source.into(), hub.hub()?).await);
+            }
+            let place = gateway::Hub::Elsewhere {
+                url: url_of(&hub),
+                token: invite(&hub, "office", true).await,
+                authority: None,
+            };
+            (Some((hub, ways)), place)
+        } else {
+            (None, gateway::Hub::Here((Ipv4Addr::LOCALHOST, 0).into()))
+        };
         let setup = gateway::Setup {
             sip: (Ipv4Addr::LOCALHOST, 0).into(),
-            hub: gateway::Hub::Here((Ipv4Addr::LOCALHOST, 0).into()),
+            hub: place,
             plugins: vec![program.parent().context("the program has no folder")?.to_owned()],
             more,
             phones: (0..calls)
@@ -47,6 +70,7 @@ impl Subject {
         };
         Ok(Self {
             gateway: Gateway::start(program, &setup).await?,
+            hub,
             registry,
             calls: Vec::new(),
         })
@@ -64,10 +88,13 @@ impl Subject {
     /// A telephone and an E2EE user, both ready, not yet in a call.
     pub(crate) async fn pair(&mut self, ends: &mut Ends, probe: bool) -> anyhow::Result<()> {
         let user = format!("user{}", self.calls.len());
-        let answer = self
-            .gateway
-            .ask(&ControlRequest::Invite { user, gateway: false })
-            .await?;
+        let (token, hub) = match &self.hub {
+            None => (invite(&self.gateway, &user, false).await, url_of(&self.gateway)),
+            Some((hub, ways)) => {
+                let way = ways[self.calls.len() / USERS_OF_A_WAY].local();
+                (invite(hub, &user, false).await, format!("ws://{way}"))
+            }
+        };
         let phone_setup = phone::Setup {
             gateway: self.gateway.sip()?,
             user: name(self.calls.len()),
@@ -78,8 +105,8 @@ impl Subject {
             transport: "rtp".into(),
         };
         let peer_setup = e2ee_peer::Setup {
-            hub: format!("ws://{}/hub/v1", self.gateway.hub()?),
-            token: answer["token"].as_str().context("invite gives no token")?.to_owned(),
+            hub,
+            token,
             address: Ipv4Addr::LOCALHOST.into(),
             source: Source::Silent,
             answering: Answering::Take,
@@ -101,6 +128,9 @@ impl Subject {
     /// Places one call after the other; how long each took from dialling to speaking, in ms.
     pub(crate) async fn call_all(&mut self) -> anyhow::Result<Vec<f64>> {
         let mut took = Vec::new();
+        if self.hub.is_some() {
+            self.wait("hub_up", true.into()).await?;
+        }
         for (phone, peer) in &mut self.calls {
             let dialled = Instant::now();
             phone.dial(peer.account());
@@ -108,6 +138,58 @@ impl Subject {
             took.push(dialled.elapsed().as_secs_f64() * 1e3);
         }
         Ok(took)
+    }
+}
+
+impl Subject {
+    /// Kills the hub while all calls stand, and starts it again; half of the calls are hung up on either side then. How many have
+    /// ended as they should.
+    pub(crate) async fn outlive_the_hub(&mut self) -> anyhow::Result<usize> {
+        let Some((hub, _)) = &mut self.hub else {
+            return Ok(0);
+        };
+        hub.kill()?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        self.wait("calls", self.calls.len().into()).await?;
+        if let Some((hub, _)) = &mut self.hub {
+            hub.start_again().await?;
+        }
+        self.wait("hub_up", true.into()).await?;
+        for (call, (phone, peer)) in self.calls.iter().enumerate() {
+            if call % 2 == 0 {
+                phone.hang_up();
+            } else {
+                peer.hang_up();
+            }
+        }
+        for (call, (phone, peer)) in self.calls.iter_mut().enumerate() {
+            if call % 2 == 0 {
+                let ended = |event: &e2ee_peer::Event| (*event == e2ee_peer::Event::Ended("answered")).then_some(());
+                peer.wait("the end", 2 * SOON, ended).await?;
+            } else {
+                phone.wait(&phone::Event::Ended("answered"), 2 * SOON).await?;
+            }
+        }
+        self.wait("calls", 0.into()).await?;
+        let records = self.gateway.records();
+        Ok(records.iter().filter(|record| record["cause"] == "answered").count())
+    }
+
+    /// Waits until the gateway's status says this.
+    async fn wait(&self, name: &str, value: serde_json::Value) -> anyhow::Result<()> {
+        let end = Instant::now() + SOON;
+        loop {
+            let status = self.gateway.ask(&ControlRequest::Status).await?;
+            if status[name] == value {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < end,
+                "{name} is not {value}: {status}\n{}",
+                self.gateway.log()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! A wire between a client and a server on TCP that a test can cut and mend.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 /// A forwarder; it ends when dropped.
@@ -15,10 +15,15 @@ pub struct Wire {
 impl Wire {
     /// A whole wire to that server, reached at the same address.
     pub async fn to(server: SocketAddr) -> Self {
+        Self::from(server.ip(), server).await
+    }
+
+    /// The same for clients whom the server sees at another address of this machine.
+    pub async fn from(source: IpAddr, server: SocketAddr) -> Self {
         let listener = TcpListener::bind((server.ip(), 0)).await.expect("a free port");
         let local = listener.local_addr().expect("it is bound");
         let (whole, state) = watch::channel(true);
-        tokio::spawn(serve(listener, server, state));
+        tokio::spawn(serve(listener, source, server, state));
         Self { local, whole }
     }
 
@@ -38,7 +43,7 @@ impl Wire {
     }
 }
 
-async fn serve(listener: TcpListener, server: SocketAddr, state: watch::Receiver<bool>) {
+async fn serve(listener: TcpListener, source: IpAddr, server: SocketAddr, state: watch::Receiver<bool>) {
     let mut gone = state.clone();
     loop {
         let mut client = tokio::select! {
@@ -57,7 +62,7 @@ async fn serve(listener: TcpListener, server: SocketAddr, state: watch::Receiver
             continue;
         }
         tokio::spawn(async move {
-            let Ok(mut server) = TcpStream::connect(server).await else {
+            let Ok(mut server) = connect(source, server).await else {
                 return;
             };
             tokio::select! {
@@ -66,4 +71,14 @@ async fn serve(listener: TcpListener, server: SocketAddr, state: watch::Receiver
             }
         });
     }
+}
+
+async fn connect(source: IpAddr, server: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = if server.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.bind((source, 0).into())?;
+    socket.connect(server).await
 }
