@@ -263,7 +263,13 @@ impl Rendezvous {
                     kept.note_heard();
                     // Asked again, since the connection was lost before the answer arrived: it is done once.
                     if let Some(answer) = kept.answer(frame.id) {
-                        return self.transmits.push_back((conn, answer.to_owned()));
+                        let (answer, limits) = (answer.to_owned(), self.config.limits.of(&account));
+                        let rate = Rate::per_minute(limits.requests_per_minute);
+                        let asked = self.owners.get_mut(&account.user).map(|owner| &mut owner.requests);
+                        if asked.is_none_or(|asked| asked.take(now, rate, 1).is_ok()) {
+                            return self.transmits.push_back((conn, answer));
+                        }
+                        return self.fault(now, conn);
                     }
                 }
                 let outcome = self.request(now, session, &account, frame.request);

@@ -11,9 +11,6 @@ use super::{ConnKey, Rendezvous, State};
 use crate::hub::calls::Relays;
 use crate::hub::{Account, AccountLimits};
 
-/// The share of the bytes that is kept while a client is connected: of what was sent only the last can be missing.
-const SENT_SHARE: usize = 4;
-
 /// A user of the hub, on a connection or between two. Named by the connection that opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::hub) struct SessionKey(pub(super) u64);
@@ -105,17 +102,13 @@ impl Kept {
         self.seq
     }
 
-    /// Keeps an event; `false` if what the client has not read is more than can be kept.
+    /// Keeps an event; `false` if what has come since its connection was lost is more than can be kept. While there is one, which
+    /// may be dead, as much is kept of what was sent.
     pub(super) fn keep(&mut self, text: String, is_connected: bool) -> bool {
         self.bytes += text.len();
         self.events.push_back(text);
-        let max_bytes = if is_connected {
-            self.max_bytes / SENT_SHARE
-        } else {
-            self.max_bytes
-        };
         self.waiting = if is_connected { 0 } else { self.waiting + 1 };
-        while self.events.len() > self.max || self.bytes > max_bytes {
+        while self.events.len() > self.max || self.bytes > self.max_bytes {
             let Some(oldest) = self.events.pop_front() else {
                 break;
             };

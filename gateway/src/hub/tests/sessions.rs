@@ -281,6 +281,42 @@ fn what_was_read_before_takes_no_room_of_what_waits() {
     }
 }
 
+/// Seen: 64 KiB into a connection that was dead, and not known to be, ended the session.
+#[test]
+fn what_a_dead_connection_took_is_sent_again() {
+    for (count, size) in [(1, 128 * 1024), (4, 40_000), (200, 100)] {
+        let (mut world, _, mut bob) = talking();
+        for _ in 0..count {
+            let Request::CallSignal(body) = signal(id(1)) else {
+                unreachable!("a signal is one")
+            };
+            let packet = Packet::new(vec![7; size]).unwrap();
+            world.done(ANNA, Request::CallSignal(CallSignal { packet, ..body }));
+            world.now += SECOND / 10;
+        }
+        // He never saw them.
+        world.events.remove(&BOB);
+        world.seqs.remove(&BOB);
+        world.leave(BOB);
+        bob.come_back(&mut world, BOB_AGAIN).unwrap();
+        assert_eq!(bob.hear(&mut world).len(), count);
+    }
+}
+
+#[test]
+fn an_answer_is_not_repeated_without_end() {
+    let (mut world, _, _) = talking();
+    let ping = ClientFrame {
+        id: 777,
+        request: Request::Ping,
+    };
+    for _ in 0..5000 {
+        world.text(BOB, &ping.to_text());
+    }
+    assert_eq!(world.closed.get(&BOB), Some(&CloseReason::Flood));
+    assert!(world.answers[&BOB].len() <= 601);
+}
+
 #[test]
 fn more_than_is_kept_loses_the_session_and_its_calls() {
     let (mut world, mut anna, mut bob) = talking();
