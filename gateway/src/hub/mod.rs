@@ -13,4 +13,4 @@ pub use limits::{AccountLimits, Limits};
 pub use rendezvous::{CloseReason, ConnKey, Rendezvous, RendezvousConfig};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -16,6 +16,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 
 use super::*;
 
+pub(crate) mod schema;
 mod sessions;
 
 const ANNA: ConnKey = ConnKey(1);
@@ -183,6 +184,7 @@ impl World {
 
     fn drain(&mut self) {
         while let Some((conn, text)) = self.hub.poll_transmit() {
+            schema::check(&text);
             match ServerFrame::parse(&text).expect("the hub writes what clients can read") {
                 ServerFrame::Answer { outcome, .. } => {
                     self.answers
@@ -205,6 +207,7 @@ impl World {
     fn ask(&mut self, conn: ConnKey, request: Request) -> Result<Reply, ErrorCode> {
         self.next += 1;
         let frame = ClientFrame { id: self.next, request };
+        schema::check(&frame.to_text());
         self.text(conn, &frame.to_text());
         let mut answers = self.answers.remove(&conn).unwrap_or_default();
         assert_eq!(answers.len(), 1, "one answer to {frame:?}");

@@ -11,6 +11,7 @@ use super::{
 
 /// The protocol versions a side speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProtocolRange {
     /// The oldest.
     pub min: u32,
@@ -29,6 +30,7 @@ impl ProtocolRange {
 
 /// `hello`: opens a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Hello {
     /// What the client speaks.
     pub protocol: ProtocolRange,
@@ -46,6 +48,7 @@ pub struct Hello {
 
 /// What a session is resumed with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Resume {
     /// Which one.
     pub session: SessionId,
@@ -65,6 +68,7 @@ fn is_yes(value: &bool) -> bool {
 
 /// The answer to `hello`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Welcome {
     /// The version both speak from here on.
     pub protocol: u32,
@@ -93,6 +97,7 @@ pub struct Welcome {
 
 /// The answer to `ice.servers`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IceServers {
     /// As in a welcome, with fresh credentials.
     pub ice_servers: Vec<IceServer>,
@@ -100,6 +105,7 @@ pub struct IceServers {
 
 /// The bounds a hub keeps, as told to its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WireLimits {
     /// Largest frame in bytes.
     pub frame: u32,
@@ -115,6 +121,7 @@ pub struct WireLimits {
 
 /// A STUN or TURN server, as browsers write it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IceServer {
     /// `stun:` and `turn:` addresses.
     pub urls: Vec<String>,
@@ -136,6 +143,7 @@ impl std::fmt::Debug for IceServer {
 
 /// One exchange in a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OfferedExchange {
     /// Its name.
     pub name: ExchangeName,
@@ -145,6 +153,7 @@ pub struct OfferedExchange {
 
 /// `call.request`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CallRequest {
     /// The call's id.
     pub call: CallId,
@@ -155,9 +164,11 @@ pub struct CallRequest {
     pub to: Name,
     /// Preferred first; 1 to [`MAX_EXCHANGES`].
     #[serde(deserialize_with = "exchanges")]
+    #[cfg_attr(test, schemars(with = "Vec<OfferedExchange>", length(min = 1, max = MAX_EXCHANGES)))]
     pub exchanges: Vec<OfferedExchange>,
     /// Signalling versions; 1 to [`MAX_VERSIONS`].
     #[serde(deserialize_with = "versions")]
+    #[cfg_attr(test, schemars(with = "Vec<Version>", length(min = 1, max = MAX_VERSIONS)))]
     pub library_versions: Vec<Version>,
     /// Whether media may go straight between the parties.
     #[serde(default)]
@@ -166,6 +177,7 @@ pub struct CallRequest {
 
 /// `call.received`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CallReceived {
     /// The call.
     pub call: CallId,
@@ -173,6 +185,7 @@ pub struct CallReceived {
 
 /// `call.accept`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CallAccept {
     /// The call.
     pub call: CallId,
@@ -186,6 +199,7 @@ pub struct CallAccept {
 
 /// `call.confirm`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CallConfirm {
     /// The call.
     pub call: CallId,
@@ -193,11 +207,13 @@ pub struct CallConfirm {
     pub public: PublicValue,
     /// The key's fingerprint; decimal text on the wire, since not every JSON reader keeps 64 bits.
     #[serde(serialize_with = "print_fingerprint", deserialize_with = "fingerprint")]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = "^-?[0-9]{1,19}$")))]
     pub fingerprint: i64,
 }
 
 /// `call.signal`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CallSignal {
     /// The call.
     pub call: CallId,
@@ -207,11 +223,13 @@ pub struct CallSignal {
 
 /// `call.discard`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CallDiscard {
     /// The call.
     pub call: CallId,
     /// Why.
     #[serde(deserialize_with = "reason")]
+    #[cfg_attr(test, schemars(with = "DiscardReason"))]
     pub reason: DiscardReason,
     /// Seconds the parties talked.
     #[serde(default)]
@@ -223,6 +241,7 @@ pub struct CallDiscard {
 
 /// `call.taken`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CallTaken {
     /// The call.
     pub call: CallId,
@@ -230,6 +249,7 @@ pub struct CallTaken {
 
 /// `call.away`, `call.back`: the other side's connection is lost, or is there again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CallLink {
     /// The call.
     pub call: CallId,
@@ -237,6 +257,7 @@ pub struct CallLink {
 
 /// `call.rejoin`: a confirmed call that a hub has forgotten.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CallRejoin {
     /// The call.
     pub call: CallId,
@@ -246,6 +267,7 @@ pub struct CallRejoin {
 
 /// Why a call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum DiscardReason {
     /// Nobody answered in time.

@@ -151,6 +151,7 @@ impl From<ErrorCode> for String {
 
 /// An error as it is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Failure {
     /// For programs.
     pub code: ErrorCode,

@@ -12,6 +12,8 @@ mod body;
 mod failure;
 mod message;
 mod name;
+#[cfg(test)]
+mod schema;
 mod session;
 
 pub use blob::{CallId, Commitment, Packet, PublicValue, SessionId, Token};

@@ -467,3 +467,67 @@ fn mutated_frames_never_panic() {
         }
     }
 }
+
+/// What a part of the schema says of frames.
+fn validator(part: &str) -> jsonschema::Validator {
+    let mut schema = schema::schema();
+    schema.as_object_mut().unwrap().remove("anyOf");
+    schema["$ref"] = format!("#/$defs/{part}").into();
+    jsonschema::validator_for(&schema).expect("the schema is one")
+}
+
+#[test]
+fn the_schema_is_that_of_the_types() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/hub-protocol.schema.json");
+    let text = format!("{:#}\n", schema::schema());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == text,
+        "docs/hub-protocol.schema.json is older than the types; UPDATE=1 writes it anew"
+    );
+}
+
+#[test]
+fn every_frame_is_one_of_the_schema() {
+    let (request, answer, event) = (validator("request"), validator("answer"), validator("event"));
+    let check = |validator: &jsonschema::Validator, text: &str| {
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        let errors: Vec<_> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{text}: {errors:?}");
+    };
+    for (id, body) in (0..).zip(requests()) {
+        check(&request, &ClientFrame { id, request: body }.to_text());
+    }
+    for frame in server_frames() {
+        let validator = match frame {
+            ServerFrame::Answer { .. } => &answer,
+            ServerFrame::Event { .. } => &event,
+        };
+        check(validator, &frame.to_text());
+    }
+    // It refuses what the parser refuses.
+    for text in [
+        r#"{"verb":"ping"}"#,
+        r#"{"id":-1,"verb":"ping"}"#,
+        r#"{"id":9007199254740992,"verb":"ping"}"#,
+        r#"{"id":1,"verb":"nonsense"}"#,
+        r#"{"id":1,"verb":"call.received","call":"short"}"#,
+        r#"{"id":1,"verb":"call.rejoin","call":"AAAAAAAAAAAAAAAAAAAAAA","peer":"Anna"}"#,
+        r#"{"id":1,"verb":"call.discard","call":"AAAAAAAAAAAAAAAAAAAAAA","reason":"bored"}"#,
+        r#"{"id":1,"verb":"call.signal","call":"AAAAAAAAAAAAAAAAAAAAAA","packet":""}"#,
+    ] {
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert!(!request.is_valid(&value) && ClientFrame::parse(text).is_err(), "{text}");
+    }
+    for text in [
+        r#"{"answer":1}"#,
+        r#"{"answer":1,"result":{},"error":{"code":"order"}}"#,
+        r#"{"result":{}}"#,
+    ] {
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert!(!answer.is_valid(&value) && ServerFrame::parse(text).is_err(), "{text}");
+    }
+}

@@ -27,6 +27,7 @@ use crate::call::{Action, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegE
 use crate::cdr::{Cause, Record};
 use crate::config;
 use crate::demo::{Hashes, phone_row};
+use crate::hub::tests::schema;
 use crate::hub::{Account, ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent, PlayKey};
 use crate::networks::hub::{self, Adapter};
@@ -276,12 +277,14 @@ impl World {
             self.settle_user();
             while let Some(frame) = self.user.adapter.poll_frame() {
                 let text = String::from_utf8(frame).unwrap();
+                schema::check(&text);
                 self.note_frame("anna -> hub", &text);
                 self.rendezvous.handle_input(self.now, THEIRS, &text);
             }
             while let Some((network, frame)) = self.exchange.poll_frame() {
                 if network == hub_id() {
                     let text = String::from_utf8(frame).unwrap();
+                    schema::check(&text);
                     self.note_frame("gw -> hub", &text);
                     if self.lose_signals > 0 && text.contains("\"call.signal\"") {
                         self.lose_signals -= 1;

@@ -224,6 +224,7 @@ mod tests {
     use rand_core::SeedableRng as _;
 
     use super::*;
+    use crate::hub::tests::schema;
     use crate::hub::{Account, ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
     use crate::networks::hub::tests::{accept, confirm, request, signal};
     use crate::networks::{DiscardReason, NetworkEvent::Refused};
@@ -315,11 +316,14 @@ mod tests {
                 for (client, conn) in self.clients.iter_mut().zip(self.conns) {
                     while let Some(frame) = client.poll_frame() {
                         let conn = conn.expect("a client without a connection says nothing");
-                        self.hub.handle_input(self.now, conn, str::from_utf8(&frame).unwrap());
+                        let text = str::from_utf8(&frame).unwrap();
+                        schema::check(text);
+                        self.hub.handle_input(self.now, conn, text);
                         moved = true;
                     }
                 }
                 while let Some((conn, text)) = self.hub.poll_transmit() {
+                    schema::check(&text);
                     if let Some(client) = self.conns.iter().position(|of| *of == Some(conn)) {
                         self.clients[client].handle_frame(self.now, text.as_bytes());
                         moved = true;

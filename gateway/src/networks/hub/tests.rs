@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 use super::*;
+use crate::hub::tests::schema;
 use crate::hub::{Account, ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
 use crate::networks::Offer;
 
@@ -259,16 +260,19 @@ impl Pair {
         loop {
             let mut moved = false;
             while let Some(frame) = self.ours.poll_frame() {
-                self.hub
-                    .handle_input(self.now, ConnKey(0), str::from_utf8(&frame).unwrap());
+                let text = str::from_utf8(&frame).unwrap();
+                schema::check(text);
+                self.hub.handle_input(self.now, ConnKey(0), text);
                 moved = true;
             }
             while let Some(frame) = self.theirs.poll_frame() {
-                self.hub
-                    .handle_input(self.now, ConnKey(1), str::from_utf8(&frame).unwrap());
+                let text = str::from_utf8(&frame).unwrap();
+                schema::check(text);
+                self.hub.handle_input(self.now, ConnKey(1), text);
                 moved = true;
             }
             while let Some((conn, text)) = self.hub.poll_transmit() {
+                schema::check(&text);
                 let adapter = if conn == ConnKey(0) {
                     &mut self.ours
                 } else {
