@@ -106,7 +106,7 @@ impl Calls {
         limits: &Limits,
     ) -> Result<Relays, ErrorCode> {
         let id = request.call;
-        if self.calls.contains_key(&id) || self.ended.contains(&id) {
+        if self.calls.contains_key(&id) || self.ended.contains(&id) || self.rejoining.contains_key(&id) {
             return Err(ErrorCode::RepeatedCall);
         }
         let deadline = now + limits.ring;

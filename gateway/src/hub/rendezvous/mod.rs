@@ -272,8 +272,11 @@ impl Rendezvous {
                         return self.fault(now, conn);
                     }
                 }
+                let is_signal = matches!(frame.request, Request::CallSignal(_));
                 let outcome = self.request(now, session, &account, frame.request);
-                let failed = outcome.is_err();
+                // How many signals a client sends its peers decide with it: those over its rate are lost, and no fault.
+                let is_fault = |failure: &Failure| !(is_signal && failure.code == ErrorCode::RateLimited);
+                let failed = outcome.as_ref().err().is_some_and(is_fault);
                 let (outcome, relays) = match outcome {
                     Ok((reply, relays)) => (Ok(reply), relays),
                     Err(failure) => (Err(failure), Relays::new()),
@@ -410,9 +413,14 @@ impl Rendezvous {
     }
 
     fn close(&mut self, now: Instant, conn: ConnKey, reason: CloseReason) {
-        // Who is thrown out has nothing to come back to.
-        if let Some(session) = self.forget_conn(now, conn) {
-            self.end_session(session);
+        if reason == CloseReason::Revoked {
+            // Who is thrown out has nothing to come back to.
+            if let Some(session) = self.forget_conn(now, conn) {
+                self.end_session(session);
+            }
+        } else {
+            // Others may have made it say too much: its session goes on when it comes back.
+            self.disconnect(now, conn);
         }
         self.close_conn(conn, reason);
     }

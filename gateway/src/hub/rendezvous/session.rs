@@ -87,7 +87,8 @@ impl Kept {
     }
 
     pub(super) fn rotate(&mut self, secret: &Token) {
-        self.previous = Some(self.secret);
+        // One that was never read is not the one before.
+        self.previous = self.previous.or(Some(self.secret));
         self.secret = secret.hash();
     }
 

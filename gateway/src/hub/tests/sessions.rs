@@ -303,6 +303,60 @@ fn what_a_dead_connection_took_is_sent_again() {
     }
 }
 
+/// Seen: a user's peer drew more signals of him than the hub takes, and the hub ended his session with all its calls.
+#[test]
+fn who_is_made_to_signal_too_much_keeps_his_connection_and_who_floods_his_session() {
+    let (mut world, mut anna, mut bob) = talking();
+    for _ in 0..2_000 {
+        let outcome = world.ask(BOB, signal(id(1)));
+        assert!(
+            matches!(outcome, Ok(Reply::Done) | Err(ErrorCode::RateLimited)),
+            "{outcome:?}"
+        );
+    }
+    assert!(world.closed.is_empty());
+    world.now += 10 * SECOND;
+    for frame in 0..200 {
+        world.text(BOB, &format!("{{\"id\":{frame},\"verb\":\"nonsense\"}}"));
+    }
+    assert_eq!(world.closed.get(&BOB), Some(&CloseReason::Flood));
+    world.answers.clear();
+    anna.hear(&mut world);
+    bob.come_back(&mut world, BOB_AGAIN).unwrap();
+    world.done(BOB_AGAIN, signal(id(1)));
+    assert_eq!(anna.hear(&mut world).len(), 1);
+}
+
+/// Seen: lost twice before its answer, a hello made the only secret that its client had read useless.
+#[test]
+fn the_secret_that_was_read_is_good_however_often_an_answer_is_lost() {
+    let (mut world, _, bob) = talking();
+    for conn in 40..45 {
+        let mut again = Client {
+            user: "bob",
+            conn: BOB,
+            resume: bob.resume.clone(),
+        };
+        again.come_back(&mut world, ConnKey(conn)).unwrap();
+        world.leave(ConnKey(conn));
+    }
+}
+
+/// Seen: it took the call's time limit away.
+#[test]
+fn a_call_that_somebody_says_to_rejoin_is_no_new_one() {
+    let mut world = World::new();
+    for (conn, user) in [(ANNA, "anna"), (BOB, "bob"), (EVE, "eve")] {
+        Client::join(&mut world, conn, user);
+    }
+    let (call, peer) = (id(1), name("bob"));
+    world.done(EVE, Request::CallRejoin(CallRejoin { call, peer }));
+    assert_eq!(world.ask(ANNA, request(call, "bob")), Err(ErrorCode::RepeatedCall));
+    world.done(ANNA, request(id(2), "bob"));
+    world.wait(91 * SECOND);
+    assert_eq!(world.hub.calls(), 0);
+}
+
 #[test]
 fn an_answer_is_not_repeated_without_end() {
     let (mut world, _, _) = talking();

@@ -1,6 +1,6 @@
 //! What carries a call's messages between its ends, in the version that was chosen: sealed packets in and out, JSON within.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::debug;
 
@@ -8,11 +8,19 @@ use super::cipher::Cipher;
 use super::framing::{Framing, FramingError, Message, PacketError};
 use super::stream::Stream;
 use crate::e2ee::{Role, SharedKey, Version};
+use crate::rate::{Rate, RateLimiter};
+
+/// Packets of one call in a second, and four seconds' worth at once. A call takes some thirty; a peer that draws more, by asking for
+/// answers, must not use up what the hub lets us send in all calls. Those over it are lost, as a network would lose them.
+const MAX_PACKETS_PER_SECOND: u32 = 24;
 
 /// The signalling of one end of a call. `now` must not go backwards; drain `poll_transmit` after each call.
 pub struct Link {
     cipher: Cipher,
     kind: Kind,
+    /// As of the last call.
+    now: Instant,
+    pace: RateLimiter,
 }
 
 enum Kind {
@@ -52,6 +60,8 @@ impl Link {
         Self {
             cipher: Cipher::new(key, role),
             kind,
+            now,
+            pace: RateLimiter::default(),
         }
     }
 
@@ -62,6 +72,7 @@ impl Link {
     /// # Errors
     /// [`FramingError`]; nothing was sent.
     pub fn send(&mut self, now: Instant, json: Vec<u8>, vital: bool) -> Result<u32, FramingError> {
+        self.now = now;
         match &mut self.kind {
             Kind::Framing(framing) => framing.send(now, json, vital),
             Kind::Stream(stream) => stream.send(now, &self.cipher, &json),
@@ -78,6 +89,7 @@ impl Link {
 
     /// Takes a packet of the peer's.
     pub fn handle_input(&mut self, now: Instant, packet: &[u8]) -> Received {
+        self.now = now;
         let framing = match &mut self.kind {
             Kind::Framing(framing) => framing,
             Kind::Stream(stream) => return stream.handle_input(now, &self.cipher, packet),
@@ -98,6 +110,7 @@ impl Link {
 
     /// Repeats what has waited long enough.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         match &mut self.kind {
             Kind::Framing(framing) => framing.handle_timeout(now),
             Kind::Stream(stream) => stream.handle_timeout(now),
@@ -114,9 +127,15 @@ impl Link {
 
     /// Returns the next packet to send.
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        match &mut self.kind {
-            Kind::Framing(framing) => framing.poll_transmit().map(|plain| self.cipher.seal(&plain)),
-            Kind::Stream(stream) => stream.poll_transmit(),
+        let rate = Rate::new(4 * MAX_PACKETS_PER_SECOND, Duration::from_secs(4));
+        loop {
+            let packet = match &mut self.kind {
+                Kind::Framing(framing) => framing.poll_transmit().map(|plain| self.cipher.seal(&plain)),
+                Kind::Stream(stream) => stream.poll_transmit(),
+            }?;
+            if self.pace.take(self.now, rate, 1).is_ok() {
+                return Some(packet);
+            }
         }
     }
 
@@ -131,5 +150,34 @@ impl Link {
     /// Whether the peer's end may keep a message back until one of ours comes, so that asking for one helps.
     pub fn is_acknowledged(&self) -> bool {
         matches!(self.kind, Kind::Framing(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen: a peer drew so many answers that the hub closed the connection, and with it all calls.
+    #[test]
+    fn a_peer_draws_no_more_packets_than_a_call_takes() {
+        #[allow(clippy::disallowed_methods, reason = "the base of a virtual clock")]
+        let start = Instant::now();
+        for version in [Version::V9, Version::V13] {
+            let key = || SharedKey::new(&[7; 256]);
+            let mut ends = [Role::Caller, Role::Callee].map(|role| Link::new(start, role, version, key()));
+            let mut drawn = 0;
+            // A message of the peer's draws an answer each time it comes.
+            for n in 0..10_000_u32 {
+                let now = start + Duration::from_millis(n.into());
+                let _ = ends[0].send(now, b"{}".to_vec(), false);
+                let packet = ends[0].poll_transmit().unwrap_or_default();
+                ends[1].handle_input(now, &packet);
+                ends[1].handle_timeout(now);
+                while ends[1].poll_transmit().is_some() {
+                    drawn += 1;
+                }
+            }
+            assert!(drawn <= 14 * MAX_PACKETS_PER_SECOND + 1, "{drawn}");
+        }
     }
 }

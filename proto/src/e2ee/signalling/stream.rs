@@ -132,12 +132,15 @@ impl Stream {
         if !self.seen.accept(counter) {
             return Err(PacketError::Replayed);
         }
+        let rate = Rate::new(MAX_JSON_PER_SECOND.saturating_mul(16), Duration::from_secs(16));
+        if !self.decompressed.wait(now, rate).is_zero() {
+            return Err(PacketError::Malformed);
+        }
         let json = if body.starts_with(&GZIP) {
             decompress(body).ok_or(PacketError::Malformed)?
         } else {
             body.to_vec()
         };
-        let rate = Rate::new(MAX_JSON_PER_SECOND.saturating_mul(16), Duration::from_secs(16));
         let length = u32::try_from(json.len()).unwrap_or(u32::MAX);
         if length as usize > MAX_JSON || self.decompressed.take(now, rate, length).is_err() {
             return Err(PacketError::Malformed);

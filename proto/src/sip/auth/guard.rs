@@ -117,10 +117,10 @@ impl Guard {
         origin: SocketAddr,
         rng: &mut dyn CryptoRng,
     ) -> Vec<String> {
-        let (md5, sha256) = match account {
-            Some(account) => (account.ha1.md5.is_some(), account.ha1.sha256.is_some()),
-            None => self.shape_of_unknown(user),
-        };
+        // Drawn for every name: how long it takes must not tell which of them are nobody's.
+        let drawn = std::hint::black_box(self.shape_of_unknown(user));
+        let known = account.map(|account| (account.ha1.md5.is_some(), account.ha1.sha256.is_some()));
+        let (md5, sha256) = known.unwrap_or(drawn);
         let nonce = self.nonces.issue(now, origin, rng);
         let realm = crate::sip::message::quote(&self.realm);
         let stale = if stale { ",stale=true" } else { "" };
