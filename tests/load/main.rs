@@ -2,7 +2,8 @@
 //!
 //! Build everything first (`cargo build --release`), then `cargo run --release -p quartet-tests --example load`. Options:
 //! `--calls 20 --seconds 10 --runs 3 --rtpengine opus|opus/48000/1|none --only quartet|rtpengine --options TOML --hold SECONDS
-//! --hub here|elsewhere`: elsewhere, it is killed and started again while all calls stand.
+//! --hub here|elsewhere`: elsewhere, it is killed and started again while all calls stand. `--setups 200 --runs 3` only makes calls and
+//! ends them.
 //! What the figures mean: docs/performance.md. Linux only.
 #![allow(
     missing_docs,
@@ -41,6 +42,7 @@ struct Options {
     more: String,
     hold: u64,
     elsewhere: bool,
+    setups: usize,
 }
 
 /// One run of one subject.
@@ -66,6 +68,9 @@ async fn main() -> anyhow::Result<()> {
         .join("quartet");
     let registry = plugins_of(program.parent().context("no folder")?)?;
     let speech = Arc::new(Speech::new(&registry)?);
+    if options.setups > 0 {
+        return set_up(&program, &registry, &speech, &options).await;
+    }
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..options.runs {
         // By turns, so that a slow minute of the machine meets both.
@@ -99,6 +104,7 @@ fn options() -> anyhow::Result<Options> {
         more: String::new(),
         hold: 0,
         elsewhere: false,
+        setups: 0,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -111,6 +117,7 @@ fn options() -> anyhow::Result<Options> {
             "--only" => options.only = value,
             "--options" => options.more = value.replace("\\n", "\n"),
             "--hold" => options.hold = value.parse()?,
+            "--setups" => options.setups = value.parse()?,
             "--hub" => options.elsewhere = value == "elsewhere",
             _ => anyhow::bail!("unknown option {word}"),
         }
@@ -120,6 +127,27 @@ fn options() -> anyhow::Result<Options> {
         "nothing to do"
     );
     Ok(options)
+}
+
+/// What it costs to make a call and to end it, as CPU of the gateway, for calls of the phone and of the user.
+async fn set_up(
+    program: &Path,
+    registry: &Arc<Registry>,
+    speech: &Arc<Speech>,
+    options: &Options,
+) -> anyhow::Result<()> {
+    let more = "[limits]\ncalls_per_minute_phone = 60000\ncalls_per_minute_callee = 60000\ncalls_per_minute_route = 60000\n\
+                hub_requests_per_minute = 60000";
+    let mut ends = Ends::start(Arc::clone(registry), Arc::clone(speech))?;
+    let mut subject = quartet::Subject::start(program, Arc::clone(registry), 1, more, false).await?;
+    subject.pair(&mut ends, false).await?;
+    for _ in 0..options.runs {
+        for (by_phone, way) in [(true, "the phone calls"), (false, "the user calls")] {
+            let each = subject.set_up(options.setups, by_phone).await? * 1e3 / options.setups as f64;
+            println!("{way}: {each:.2} CPU ms a call, {} calls", options.setups);
+        }
+    }
+    Ok(())
 }
 
 async fn quartet(

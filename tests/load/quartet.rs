@@ -17,8 +17,21 @@ use quartet_tests::house::{hub_alone, invite, url_of};
 use quartet_tests::wire::Wire;
 
 use crate::ends::{Ends, Tell, Way};
+use crate::process::Cpu;
 
 const PASSWORD: &str = "correct horse";
+const ROUTES: &str = r#"
+[[route]]
+name = "people"
+from = "phones"
+number = "{user}"
+to = "hub:{user}"
+[[route]]
+name = "phones"
+from = "network:hub"
+number = "{user}"
+to = "phone:{user}"
+"#;
 /// Below the bound of a hub on the sessions of one address.
 const USERS_OF_A_WAY: usize = 60;
 const SOON: Duration = Duration::from_secs(20);
@@ -65,8 +78,7 @@ impl Subject {
             phones: (0..calls)
                 .map(|call| phone_row(&name(call), PASSWORD, Hashes::Md5AndSha256, "codecs = [\"pcmu\"]"))
                 .collect(),
-            routes: "[[route]]\nname = \"people\"\nfrom = \"phones\"\nnumber = \"{user}\"\nto = \"hub:{user}\"\n"
-                .into(),
+            routes: ROUTES.into(),
         };
         Ok(Self {
             gateway: Gateway::start(program, &setup).await?,
@@ -101,7 +113,7 @@ impl Subject {
             password: PASSWORD.into(),
             codecs: vec!["pcmu".into()],
             source: Source::Silent,
-            answers: false,
+            answers: true,
             transport: "rtp".into(),
         };
         let peer_setup = e2ee_peer::Setup {
@@ -142,6 +154,26 @@ impl Subject {
 }
 
 impl Subject {
+    /// Places so many calls one after the other, each ended as soon as it stands: the CPU seconds of the gateway for all of them. The phone
+    /// calls, and a secret is drawn for each exchange; or the user does, and only the one that is chosen is computed.
+    pub(crate) async fn set_up(&mut self, calls: usize, by_phone: bool) -> anyhow::Result<f64> {
+        let pid = self.pid();
+        let (phone, peer) = self.calls.first_mut().context("there is nobody to call")?;
+        let before = Cpu::of(pid);
+        for _ in 0..calls {
+            if by_phone {
+                phone.dial(peer.account());
+            } else {
+                peer.dial(&format!("{}@gw", name(0)));
+            }
+            phone.wait(&phone::Event::Connected, SOON).await?;
+            phone.hang_up();
+            let ended = |event: &e2ee_peer::Event| (*event == e2ee_peer::Event::Ended("answered")).then_some(());
+            peer.wait("the end", SOON, ended).await?;
+        }
+        Ok(Cpu::of(pid).since(before).total())
+    }
+
     /// Kills the hub while all calls stand, and starts it again; half of the calls are hung up on either side then. How many have
     /// ended as they should.
     pub(crate) async fn outlive_the_hub(&mut self) -> anyhow::Result<usize> {

@@ -1,6 +1,7 @@
 //! What of the peer's packets the crate gets to see.
 //!
-//! - Packets of at most 2 KiB with at most 64 chunks, all of kinds that a plain association needs: no RE-CONFIG, no FORWARD-TSN.
+//! - Packets of at most 2 KiB with at most 64 chunks, all of kinds that a plain association needs: no RE-CONFIG, no FORWARD-TSN; of those that
+//!   are no data four at most, for each may draw an answer, and one HEARTBEAT, which does.
 //! - Data of the first stream, in order, not empty, and at most 256 TSNs ahead of what is acknowledged: that bounds what is held,
 //!   the gaps that a SACK lists, and the work for each.
 //! - Messages one after the other, as everybody sends them on one stream in order: what is acknowledged is then read, but for the
@@ -16,6 +17,8 @@ use super::number_at;
 /// The longest packet; official clients send at most 1,200 bytes.
 const MAX_PACKET: usize = 2048;
 const MAX_CHUNKS: usize = 64;
+/// Of these the ones that are no data.
+const MAX_CONTROL_CHUNKS: usize = 4;
 /// TSNs ahead of the last that is acknowledged. A message of 128 KiB has some 120.
 const MAX_AHEAD: u32 = 256;
 /// Parts of a message before its end.
@@ -121,6 +124,10 @@ impl Gate {
             let is_first = !self.has_begun();
             self.acknowledged = self.acknowledged.or_else(|| before_first(value));
             return is_first && self.has_begun();
+        }
+        let kinds = |is: fn(u8) -> bool| chunks.iter().filter(|(kind, ..)| is(*kind)).count();
+        if kinds(|kind| kind != DATA) > MAX_CONTROL_CHUNKS || kinds(|kind| kind == HEARTBEAT) > 1 {
+            return false;
         }
         for (kind, flags, value) in chunks {
             let admitted = match kind {
@@ -280,6 +287,9 @@ mod tests {
             (WHOLE, vec![0; 3]),
         ] {
             assert!(!gate.admits(&packet(&[(DATA, flags, value)])));
+        }
+        for (kind, count) in [(HEARTBEAT, 2), (SACK, 5), (COOKIE_ECHO, 60)] {
+            assert!(!gate.admits(&packet(&vec![(kind, 0, vec![0; 12]); count])), "{kind}");
         }
         let many: Vec<_> = (0..65).map(|n| (DATA, WHOLE, data(1000 + n, 0, 1))).collect();
         assert!(!gate.admits(&packet(&many)));
