@@ -2,8 +2,8 @@
 //!
 //! Build everything first (`cargo build --release`), then `cargo run --release -p quartet-tests --example load`. Options:
 //! `--calls 20 --seconds 10 --runs 3 --rtpengine opus|opus/48000/1|none --only quartet|rtpengine --options TOML --hold SECONDS
-//! --hub here|elsewhere`: elsewhere, it is killed and started again while all calls stand. `--setups 200 --runs 3` only makes calls and
-//! ends them.
+//! --hub here|elsewhere`: elsewhere, it is killed and started again while all calls stand. `--setups 60` only makes calls and ends
+//! them; a user may make some 150 requests a minute of each kind.
 //! What the figures mean: docs/performance.md. Linux only.
 #![allow(
     missing_docs,

@@ -166,9 +166,12 @@ impl Subject {
             } else {
                 peer.dial(&format!("{}@gw", name(0)));
             }
-            phone.wait(&phone::Event::Connected, SOON).await?;
+            let stands = phone.wait(&phone::Event::Connected, SOON).await;
+            stands.with_context(|| format!("{:?}", self.gateway.records().last()))?;
+            let hears = |event: &e2ee_peer::Event| (*event == e2ee_peer::Event::Connected).then_some(());
+            peer.wait("media", SOON, hears).await?;
             phone.hang_up();
-            let ended = |event: &e2ee_peer::Event| (*event == e2ee_peer::Event::Ended("answered")).then_some(());
+            let ended = |event: &e2ee_peer::Event| matches!(event, e2ee_peer::Event::Ended(_)).then_some(());
             peer.wait("the end", SOON, ended).await?;
         }
         Ok(Cpu::of(pid).since(before).total())

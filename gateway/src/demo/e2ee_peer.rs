@@ -152,6 +152,7 @@ impl E2eePeer {
             line: ends.line,
             events: ends.events,
             leg: None,
+            key: LegKey(0),
             packets: 0,
             account: account.clone(),
             take_at: None,
@@ -191,6 +192,8 @@ struct Task {
     line: Arc<Line>,
     events: mpsc::UnboundedSender<Event>,
     leg: Option<E2eeLeg>,
+    /// Of the last leg: another has the next, for the media of the one before may still have something to say.
+    key: LegKey,
     packets: usize,
     account: String,
     take_at: Option<Instant>,
@@ -248,13 +251,14 @@ impl Task {
             leg.handle_command(
                 now,
                 LegCommand::Connect {
-                    same_worker_as: LegKey(1),
+                    same_worker_as: self.key,
                 },
             );
         }
     }
 
-    fn leg_config(&self) -> E2eeLegConfig {
+    fn leg_config(&mut self) -> E2eeLegConfig {
+        self.key.0 += 1;
         let bind = Bind {
             addresses: vec![self.setup.address],
             components: 1,
@@ -262,7 +266,7 @@ impl Task {
         };
         let (codecs, ssrc) = (e2ee_codecs(&self.registry), rand::rng().next_u32());
         E2eeLegConfig {
-            key: LegKey(1),
+            key: self.key,
             network: NetworkId::new(hub::NAME),
             terms: self.client.terms(),
             bind,
@@ -296,7 +300,9 @@ impl Task {
         if let (MediaEvent::Local { lines, .. }, Fault::OtherCertificate) = (&mut event, self.setup.fault) {
             *lines = lines.lines().map(other_certificate).collect::<Vec<_>>().join("\n");
         }
-        if let Some(leg) = &mut self.leg {
+        if let Some(leg) = &mut self.leg
+            && event.leg() == self.key
+        {
             leg.handle_media(Instant::now(), event);
         }
     }
@@ -333,7 +339,7 @@ impl Task {
         while let Some(action) = self.leg.as_mut().and_then(E2eeLeg::poll_action) {
             self.act(now, action);
         }
-        self.line.command(MediaCommand::Close { leg: LegKey(1) });
+        self.line.command(MediaCommand::Close { leg: self.key });
         self.leg = None;
     }
 

@@ -116,6 +116,7 @@ impl Phone {
             line: ends.line,
             events: ends.events,
             leg: None,
+            key: LegKey(0),
             registered: false,
         };
         task.register(Duration::from_secs(300))?;
@@ -146,6 +147,8 @@ struct Task {
     line: Arc<Line>,
     events: mpsc::UnboundedSender<Event>,
     leg: Option<(DialogKey, SipLeg)>,
+    /// Of the last leg: another has the next.
+    key: LegKey,
     registered: bool,
 }
 
@@ -188,7 +191,9 @@ impl Task {
                     let payload = &buffer[..length];
                     self.endpoint.handle_input(Instant::now(), Receive { five_tuple: FiveTuple::new(Protocol::Udp, self.local, remote), payload });
                 },
-                Some(event) = media.recv() => if let Some((_, leg)) = &mut self.leg {
+                Some(event) = media.recv() => if let Some((_, leg)) = &mut self.leg
+                        && event.leg() == self.key
+                    {
                     leg.handle_media(Instant::now(), event);
                 },
                 () = sleep_until(wake) => self.endpoint.handle_timeout(Instant::now()),
@@ -216,10 +221,11 @@ impl Task {
             .context("REGISTER")
     }
 
-    fn leg_config(&self) -> SipLegConfig {
+    fn leg_config(&mut self) -> SipLegConfig {
         let mut rng = rand::rng();
+        self.key.0 += 1;
         SipLegConfig {
-            key: LegKey(1),
+            key: self.key,
             bind: Bind {
                 addresses: vec![self.local.ip()],
                 components: 2,
@@ -369,7 +375,7 @@ impl Task {
         while let Some(action) = self.leg.as_mut().and_then(|(_, leg)| leg.poll_action()) {
             self.act(action);
         }
-        self.line.command(MediaCommand::Close { leg: LegKey(1) });
+        self.line.command(MediaCommand::Close { leg: self.key });
         self.leg = None;
     }
 
