@@ -254,6 +254,9 @@ pub(super) fn network(settings: &config::Hub) -> anyhow::Result<(Box<dyn Network
     let Some((url, token_file)) = settings.url.clone().zip(settings.token_file.as_deref()) else {
         return Ok((Box::new(Adapter::new(account)), None));
     };
+    if url.is_readable() {
+        tracing::warn!(%url, "without TLS whoever is on the way to the hub reads this gateway's token; use wss://");
+    }
     let location = HubLocation::new(url, settings.ca_file.as_deref())?;
     let token = read_token(token_file)?;
     let mut client = Client::new(token, ClientName::new("quartet")?, account);
