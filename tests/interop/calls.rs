@@ -526,6 +526,39 @@ async fn the_websocket_of_ntgcalls_is_dead_for_forty_seconds_and_the_call_goes_o
     house.wait_idle().await;
 }
 
+/// As a mobile does that leaves its Wi-Fi: nothing that was open works any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_of_ntgcalls_changes_and_the_call_goes_on() {
+    let _machine = MACHINE.read().await;
+    let Some((house, mut namespace)) = house("[call]\nverify = \"off\"").await else {
+        return;
+    };
+    let token = house.invite("anna").await;
+    let mut anna = Ntgcalls::start(&namespace, &house.hub(), &token, &["--tone", "600"]).expect("installed");
+    let mut desk = house.phone("102", false).await;
+    desk.dial("anna");
+    desk.wait(&phone::Event::Connected, SOON)
+        .await
+        .expect("the call stands");
+    hears(desk.line(), PEER_HZ).await;
+    namespace.move_far();
+    // What was on its way is heard out first.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    hears(desk.line(), PEER_HZ).await;
+    anna.forget();
+    anna.wait("440 Hz", SOON, |event| {
+        event["event"] == "tone" && near(&event["hz"], PHONE_HZ)
+    });
+    // She comes back to the hub from there, hangs up, and it is told.
+    anna.end();
+    desk.wait(&phone::Event::Ended("answered"), 3 * SOON)
+        .await
+        .expect("the phone is told");
+    let record = house.record(1).await;
+    assert_eq!(record["cause"], "answered", "{record}");
+    house.wait_idle().await;
+}
+
 /// The client was written from docs/hub-protocol.md alone, by somebody who had nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_written_from_the_page_talks_and_outlives_its_websocket() {

@@ -39,9 +39,9 @@ impl Namespace {
         ip([
             "link", "add", &outer, "type", "veth", "peer", "name", &inner, "netns", n,
         ])?;
-        ip(["addr", "add", &format!("{}/30", self.near), "dev", &outer])?;
+        ip(["addr", "add", &format!("{}/29", self.near), "dev", &outer])?;
         ip(["link", "set", &outer, "up"])?;
-        ip(["-n", n, "addr", "add", &format!("{}/30", self.far), "dev", &inner])?;
+        ip(["-n", n, "addr", "add", &format!("{}/29", self.far), "dev", &inner])?;
         ip(["-n", n, "link", "set", &inner, "up"])?;
         ip(["-n", n, "link", "set", "lo", "up"])
     }
@@ -54,6 +54,18 @@ impl Namespace {
     /// The address inside.
     pub fn far(&self) -> Ipv4Addr {
         self.far
+    }
+
+    /// Gives the inside another address in place of the one that it has.
+    pub fn move_far(&mut self) {
+        let (n, inner) = (self.name.as_str(), format!("{}i", self.name));
+        let old = self.far;
+        self.far = Ipv4Addr::from_bits(old.to_bits() + 1);
+        let moved = ip(["-n", n, "addr", "add", &format!("{}/29", self.far), "dev", &inner])
+            .and_then(|()| ip(["-n", n, "addr", "del", &format!("{old}/29"), "dev", &inner]));
+        // The first address of its network takes the others with it when it goes.
+        let again = ip(["-n", n, "addr", "replace", &format!("{}/29", self.far), "dev", &inner]);
+        moved.and(again).expect("an address can be changed");
     }
 
     /// What stands before a command that is to run inside.
