@@ -98,10 +98,10 @@ impl std::fmt::Debug for Association {
 }
 
 impl Association {
-    /// Waits for the peer, for as long as the config says.
+    /// Waits for the peer, for as long as the config says: if that is no time, its INIT is there to be sent.
     #[must_use]
     pub fn new(now: Instant, config: SctpConfig) -> Self {
-        Self {
+        let mut association = Self {
             config,
             attempt: None,
             begin_at: config.begin_after.map(|wait| now + wait),
@@ -111,7 +111,11 @@ impl Association {
             attempts: 0,
             packets: VecDeque::new(),
             messages: VecDeque::new(),
+        };
+        if config.begin_after == Some(Duration::ZERO) {
+            association.handle_timeout(now);
         }
+        association
     }
 
     /// True while the association is up.

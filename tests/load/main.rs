@@ -139,9 +139,17 @@ async fn set_up(
     let more = "[limits]\ncalls_per_minute_phone = 60000\ncalls_per_minute_callee = 60000\ncalls_per_minute_route = 60000\n\
                 hub_requests_per_minute = 60000";
     let mut ends = Ends::start(Arc::clone(registry), Arc::clone(speech))?;
-    let mut subject = quartet::Subject::start(program, Arc::clone(registry), 1, more, false).await?;
-    subject.pair(&mut ends, false).await?;
+    let mut subject = quartet::Subject::start(program, Arc::clone(registry), 2, more, false).await?;
+    for _ in 0..2 {
+        subject.pair(&mut ends, false).await?;
+    }
     for _ in 0..options.runs {
+        let both = subject.set_up_between_users(options.setups).await? * 1e3 / options.setups as f64;
+        println!(
+            "a user calls a user: {:.2} CPU ms a leg, {} calls",
+            both / 2.0,
+            options.setups
+        );
         for (by_phone, way) in [(true, "the phone calls"), (false, "the user calls")] {
             let each = subject.set_up(options.setups, by_phone).await? * 1e3 / options.setups as f64;
             println!("{way}: {each:.2} CPU ms a call, {} calls", options.setups);

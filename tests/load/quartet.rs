@@ -177,6 +177,27 @@ impl Subject {
         Ok(Cpu::of(pid).since(before).total())
     }
 
+    /// The same between two users, without the gateway: the CPU seconds of this process, in which both are, so of two encrypted legs a
+    /// call. The one that calls draws a secret for each exchange.
+    pub(crate) async fn set_up_between_users(&mut self, calls: usize) -> anyhow::Result<f64> {
+        let [(_, caller), (_, callee)] = &mut self.calls[..] else {
+            anyhow::bail!("it takes two users");
+        };
+        let pid = std::process::id();
+        let before = Cpu::of(pid);
+        for _ in 0..calls {
+            caller.dial(callee.account());
+            for peer in [&mut *caller, &mut *callee] {
+                let hears = |event: &e2ee_peer::Event| (*event == e2ee_peer::Event::Connected).then_some(());
+                peer.wait("media", SOON, hears).await?;
+            }
+            caller.hang_up();
+            let ended = |event: &e2ee_peer::Event| matches!(event, e2ee_peer::Event::Ended(_)).then_some(());
+            callee.wait("the end", SOON, ended).await?;
+        }
+        Ok(Cpu::of(pid).since(before).total())
+    }
+
     /// Kills the hub while all calls stand, and starts it again; half of the calls are hung up on either side then. How many have
     /// ended as they should.
     pub(crate) async fn outlive_the_hub(&mut self) -> anyhow::Result<usize> {

@@ -106,8 +106,24 @@ impl Pair {
         }
     }
 
+    /// Sends what there is to send.
+    fn fly(&mut self) {
+        for side in 0..2 {
+            while let Some(packet) = self.ends[side].poll_transmit() {
+                self.sent += 1;
+                let lost = self.rng.next_u32() % 100 < self.loss || (self.never)(side, packet[12]);
+                if !lost {
+                    let delay = 10 + self.rng.next_u32() % (self.jitter_ms + 1);
+                    let at = self.now + Duration::from_millis(delay.into());
+                    self.flying.insert((at, self.sent), (1 - side, packet));
+                }
+            }
+        }
+    }
+
     /// To the next thing that happens; `false` if nothing will.
     fn step(&mut self) -> bool {
+        self.fly();
         let arrival = self.flying.first_key_value().map(|((at, _), _)| *at);
         let due = self.ends.iter().filter_map(Association::poll_timeout).min();
         let Some(now) = arrival.into_iter().chain(due).min() else {
@@ -125,17 +141,7 @@ impl Pair {
             let (side, packet) = entry.remove();
             self.ends[side].receive(self.now, &packet);
         }
-        for side in 0..2 {
-            while let Some(packet) = self.ends[side].poll_transmit() {
-                self.sent += 1;
-                let lost = self.rng.next_u32() % 100 < self.loss || (self.never)(side, packet[12]);
-                if !lost {
-                    let delay = 10 + self.rng.next_u32() % (self.jitter_ms + 1);
-                    let at = self.now + Duration::from_millis(delay.into());
-                    self.flying.insert((at, self.sent), (1 - side, packet));
-                }
-            }
-        }
+        self.fly();
         true
     }
 
@@ -170,6 +176,8 @@ impl Pair {
 fn two_that_begin_at_once_are_one_association_at_once() {
     for seed in 0..100 {
         let mut pair = Pair::new(seed, 0, 0);
+        let due = pair.ends.iter().filter_map(Association::poll_timeout).min();
+        assert!(due > Some(pair.now), "nothing is due that was just made");
         // Two round trips of 20 ms.
         assert!(pair.connect().unwrap() <= Duration::from_millis(40));
         let ours = |end: &Association| matches!(end.attempt.as_ref().unwrap().side, Side::Ours);
