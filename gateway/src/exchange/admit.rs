@@ -256,10 +256,10 @@ impl Exchange {
         }
     }
 
-    /// What is kept of a call that never began. What limits refuse is summed up: it may be any number.
+    /// What is kept of a call that never began. What limits refuse is summed up, and what there is too much of: it may be any number.
     fn note_refused(&mut self, now: Instant, key: CallKey, parties: &Parties, cause: Cause) {
         let record = Call::refused(now, key, parties, cause);
-        if let Cause::Limit { .. } = cause {
+        if matches!(cause, Cause::Limit { .. }) || !self.limits.is_listed(now, parties.direction) {
             let same = (parties.direction, parties.from.clone(), cause.word());
             if let Some(first) = self.refused.note(now, same, record) {
                 self.record_refused(first);

@@ -72,6 +72,8 @@ pub(super) struct CallLimits {
     /// By caller and callee.
     pairs: Limiters,
     routes: Limiters,
+    /// Calls that never rang and that no limit has refused, each of which is kept by itself.
+    listed: Limiters,
 }
 
 impl CallLimits {
@@ -81,6 +83,7 @@ impl CallLimits {
             callees: Limiters::per_minute(limits.calls_per_minute_callee),
             pairs: Limiters::share_of(limits.calls_per_minute_callee),
             routes: Limiters::per_minute(limits.calls_per_minute_route),
+            listed: Limiters::per_minute(limits.calls_per_minute_route),
         }
     }
 
@@ -91,6 +94,12 @@ impl CallLimits {
         self.callees.set_rate(&new.callees);
         self.pairs.set_rate(&new.pairs);
         self.routes.set_rate(&new.routes);
+        self.listed.set_rate(&new.listed);
+    }
+
+    /// Whether one more call that never rang is kept by itself: a hub, or a gateway on ours, draws as many callers as it wants.
+    pub(super) fn is_listed(&mut self, now: Instant, direction: Direction) -> bool {
+        self.listed.take(now, direction, "")
     }
 
     /// Counts a call that somebody asks for, whatever becomes of it; `false`: one too many.
@@ -141,6 +150,7 @@ mod tests {
             callees: Limiters::per_minute(10),
             pairs: Limiters::share_of(10),
             routes: Limiters::per_minute(300),
+            listed: Limiters::per_minute(300),
         }
     }
 

@@ -5,6 +5,7 @@ mod endings;
 mod identity;
 mod ladders;
 mod outside;
+mod refusals;
 mod scripted;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures_util::{SinkExt as _, StreamExt as _};
 use quartet_proto::hub::MAX_FRAME;
+use quartet_proto::rate::{Rate, RateLimiter};
 use rand::RngExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
@@ -22,6 +23,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
+use super::MAX_PINGS_PER_SECOND;
 use crate::config::HubUrl;
 
 /// How long one address of the hub may take to answer.
@@ -154,6 +156,7 @@ impl HubLocation {
             };
             let settings = WebSocketConfig::default()
                 .read_buffer_size(16 * 1024)
+                .max_write_buffer_size(super::MAX_WRITE_BUFFER)
                 .max_message_size(Some(MAX_FRAME))
                 .max_frame_size(Some(MAX_FRAME));
             let url = self.url.to_string();
@@ -256,6 +259,8 @@ async fn converse(mut socket: Socket, events: &Events) -> &'static str {
     let mut ping = interval(PING);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = true;
+    let mut pings = RateLimiter::default();
+    let max_pings = Rate::new(4 * MAX_PINGS_PER_SECOND, Duration::from_secs(4));
     loop {
         let message = tokio::select! {
             frame = outgoing.recv() => match frame {
@@ -273,7 +278,11 @@ async fn converse(mut socket: Socket, events: &Events) -> &'static str {
                         let _ = events.send((LinkEvent::Text(text.as_str().to_owned()), None)).await;
                     }
                     // Pongs are sent by the library; a hub has no binary frames.
-                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
+                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {
+                        if pings.take(Instant::now(), max_pings, 1).is_err() {
+                            return "too many pings";
+                        }
+                    }
                     Some(Ok(Message::Close(_))) | None => return "closed by the hub",
                     Some(Err(_)) => return "broken connection or frame too large",
                 }

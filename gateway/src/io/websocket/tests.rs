@@ -615,3 +615,21 @@ async fn hello_over_a_real_socket() {
         "the answer comes before the close"
     );
 }
+
+/// Seen: pongs for a hub that pinged and did not read took 4 GB.
+#[tokio::test]
+async fn a_hub_that_pings_without_end_is_left() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let location = HubLocation::new(url.parse().unwrap(), None).unwrap();
+    let mut connection = HubConnection::start(location);
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut hub = tokio_tungstenite::accept_async(stream).await.unwrap();
+    assert_eq!(connection.next().await, LinkEvent::Opened);
+    let pings = async {
+        let ping = || tokio_tungstenite::tungstenite::Message::Ping(vec![7; 125].into());
+        while hub.send(ping()).await.is_ok() {}
+    };
+    timeout(TIMEOUT, pings).await.expect("it is closed");
+    assert_eq!(timeout(TIMEOUT, connection.next()).await.unwrap(), LinkEvent::Closed);
+}
