@@ -488,6 +488,28 @@ async fn an_address_that_came_after_the_start_takes_calls() {
     assert_eq!(is_there(false).await, None, "it is gone again");
 }
 
+/// Phone 102 calls anna, who is ntgcalls on that hub, and hears her.
+async fn talk(house: &House, namespace: &Namespace, hub: &str) -> (phone::Phone, Ntgcalls) {
+    let token = house.invite("anna").await;
+    let anna = Ntgcalls::start(namespace, hub, &token, &["--tone", "600"]).expect("installed");
+    let mut desk = house.phone("102", false).await;
+    desk.dial("anna");
+    desk.wait(&phone::Event::Connected, SOON)
+        .await
+        .expect("the call stands");
+    hears(desk.line(), PEER_HZ).await;
+    (desk, anna)
+}
+
+/// Each hears the other's tone, from now on.
+async fn both_hear(desk: &phone::Phone, anna: &mut Ntgcalls) {
+    hears(desk.line(), PEER_HZ).await;
+    anna.forget();
+    anna.wait("440 Hz", SOON, |event| {
+        event["event"] == "tone" && near(&event["hz"], PHONE_HZ)
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_websocket_of_ntgcalls_is_dead_for_forty_seconds_and_the_call_goes_on() {
     let _machine = MACHINE.read().await;
@@ -496,21 +518,10 @@ async fn the_websocket_of_ntgcalls_is_dead_for_forty_seconds_and_the_call_goes_o
     };
     let wire = Wire::to(house.gateway.hub().expect("the hub's address")).await;
     let hub = format!("ws://{}/hub/v1", wire.local());
-    let token = house.invite("anna").await;
-    let mut anna = Ntgcalls::start(&namespace, &hub, &token, &["--tone", "600"]).expect("installed");
-    let mut desk = house.phone("102", false).await;
-    desk.dial("anna");
-    desk.wait(&phone::Event::Connected, SOON)
-        .await
-        .expect("the call stands");
-    hears(desk.line(), PEER_HZ).await;
+    let (mut desk, mut anna) = talk(&house, &namespace, &hub).await;
     wire.cut();
     tokio::time::sleep(Duration::from_secs(40)).await;
-    hears(desk.line(), PEER_HZ).await;
-    anna.forget();
-    anna.wait("440 Hz", SOON, |event| {
-        event["event"] == "tone" && near(&event["hz"], PHONE_HZ)
-    });
+    both_hear(&desk, &mut anna).await;
     wire.mend();
     // She hangs up, which the hub hears as soon as she is back.
     anna.end();
@@ -533,22 +544,11 @@ async fn the_address_of_ntgcalls_changes_and_the_call_goes_on() {
     let Some((house, mut namespace)) = house("[call]\nverify = \"off\"").await else {
         return;
     };
-    let token = house.invite("anna").await;
-    let mut anna = Ntgcalls::start(&namespace, &house.hub(), &token, &["--tone", "600"]).expect("installed");
-    let mut desk = house.phone("102", false).await;
-    desk.dial("anna");
-    desk.wait(&phone::Event::Connected, SOON)
-        .await
-        .expect("the call stands");
-    hears(desk.line(), PEER_HZ).await;
+    let (mut desk, mut anna) = talk(&house, &namespace, &house.hub()).await;
     namespace.move_far();
     // What was on its way is heard out first.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    hears(desk.line(), PEER_HZ).await;
-    anna.forget();
-    anna.wait("440 Hz", SOON, |event| {
-        event["event"] == "tone" && near(&event["hz"], PHONE_HZ)
-    });
+    both_hear(&desk, &mut anna).await;
     // She comes back to the hub from there, hangs up, and it is told.
     anna.end();
     desk.wait(&phone::Event::Ended("answered"), 3 * SOON)

@@ -454,7 +454,7 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Text(words::path),
         preset: Preset::Words("none", r#""hub.token""#),
         reload: Reload::Restart,
-        help: "The file with the token that the hub at url knows this gateway by; nobody else may read it.",
+        help: "The file with the token that the hub at url knows this gateway by; none but its owner and its group may read it.",
     },
     Row {
         section: "network.hub",

@@ -439,6 +439,6 @@ fn hear(client: &mut Client, event: LinkEvent) {
 /// Sends what the client says.
 fn send_all(client: &mut Client, hub: &mut HubConnection) {
     while let Some(frame) = client.poll_frame() {
-        hub.send(String::from_utf8_lossy(&frame).into_owned());
+        hub.send(frame);
     }
 }

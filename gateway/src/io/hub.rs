@@ -15,7 +15,7 @@ use super::control::Reply;
 use super::signalling::{WAITING, generator};
 use super::startup::unix_seconds;
 use super::websocket::{
-    Connections, HubConnection, HubInput, HubListener, HubLocation, LOCAL, LinkEvent, WebSocketSettings,
+    Connections, HubConnection, HubInput, HubListener, HubLocation, LOCAL, LinkEvent, WebSocketSettings, text_of,
 };
 use crate::config::{self, HUB_PATH, Settings};
 use crate::hub::{AccountLimits, Invitations, Limits, Rendezvous, RendezvousConfig};
@@ -231,11 +231,19 @@ impl HubSide {
         }
     }
 
-    /// The gateway says something to its hub.
-    pub(super) fn say(&mut self, now: Instant, text: String) {
+    /// Where it listens, or is.
+    pub(super) fn address(&self) -> String {
         match self {
-            Self::Here(server) => server.rendezvous.handle_input(now, LOCAL, &text),
-            Self::Elsewhere(connection) => connection.send(text),
+            Self::Here(server) => format!("http:{}", server.address()),
+            Self::Elsewhere(connection) => connection.url().to_string(),
+        }
+    }
+
+    /// The gateway says something to its hub.
+    pub(super) fn say(&mut self, now: Instant, frame: Vec<u8>) {
+        match self {
+            Self::Here(server) => server.rendezvous.handle_input(now, LOCAL, &text_of(frame)),
+            Self::Elsewhere(connection) => connection.send(frame),
         }
     }
 
@@ -264,7 +272,7 @@ pub(super) fn network(settings: &config::Hub) -> anyhow::Result<(Box<dyn Network
     Ok((Box::new(client), Some(location)))
 }
 
-/// Reads a token that nobody else may read or write.
+/// Reads a token that nobody else may write, and none but its owner and its group may read.
 ///
 /// # Errors
 /// If there is none; the text says what to do.

@@ -206,17 +206,8 @@ impl Signalling {
     pub fn addresses(&self) -> (Vec<SocketAddr>, String) {
         (
             self.sip.addresses().map(|(_, address)| address).collect(),
-            self.hub_address(),
+            self.hub.address(),
         )
-    }
-
-    /// Where the hub listens, or is.
-    pub(super) fn hub_address(&self) -> String {
-        match (&self.hub, &self.loaded.settings.network.hub.url) {
-            (HubSide::Elsewhere(_), Some(url)) => url.to_string(),
-            (HubSide::Here(server), _) => format!("http:{}", server.address()),
-            (HubSide::Elsewhere(_), None) => String::new(),
-        }
     }
 
     /// Runs until `stop` is done, then ends all calls.
@@ -336,7 +327,7 @@ impl Signalling {
         loop {
             while let Some((_, frame)) = self.exchange.poll_frame() {
                 // The hub is the one network there is a driver for; its frames are text.
-                self.hub.say(now, String::from_utf8_lossy(&frame).into_owned());
+                self.hub.say(now, frame);
             }
             let for_us = self.hub.flush(now);
             if for_us.is_empty() {

@@ -19,7 +19,7 @@ impl Signalling {
                 "phones": self.exchange.phones(now).len(),
                 "hub_sessions": self.hub.server().map_or(0, |server| server.counts().0),
                 "sip": self.sip.addresses().map(|(protocol, address)| format!("{}:{address}", protocol.name().to_ascii_lowercase())).collect::<Vec<_>>(),
-                "hub": self.hub_address(),
+                "hub": self.hub.address(),
                 "hub_up": self.exchange.is_up(&self.hub_network),
             })),
             ControlRequest::Calls => Reply::Ok(serde_json::json!(self.exchange.calls(now))),
@@ -54,6 +54,6 @@ impl Signalling {
     }
 
     fn not_here(&self, what: &str) -> Reply {
-        Reply::Error(format!("the hub is elsewhere, at {}; {what} there", self.hub_address()))
+        Reply::Error(format!("the hub is elsewhere, at {}; {what} there", self.hub.address()))
     }
 }

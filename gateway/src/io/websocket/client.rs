@@ -59,6 +59,7 @@ pub enum LinkEvent {
 /// A connection that is opened again whenever it is lost. Dropping it closes it once all is sent.
 #[derive(Debug)]
 pub struct HubConnection {
+    url: HubUrl,
     events: mpsc::Receiver<(LinkEvent, Option<mpsc::Sender<String>>)>,
     /// The way out, if there is one.
     frames: Option<mpsc::Sender<String>>,
@@ -69,8 +70,19 @@ impl HubConnection {
     #[must_use]
     pub fn start(location: HubLocation) -> Self {
         let (sender, events) = mpsc::channel(256);
+        let url = location.url.clone();
         tokio::spawn(follow(location, sender));
-        Self { events, frames: None }
+        Self {
+            url,
+            events,
+            frames: None,
+        }
+    }
+
+    /// The hub's address.
+    #[must_use]
+    pub fn url(&self) -> &HubUrl {
+        &self.url
     }
 
     /// The next thing that happens. Cancel safe.
@@ -88,7 +100,11 @@ impl HubConnection {
     }
 
     /// Sends a frame without waiting, if there is a connection. A hub that does not read is left.
-    pub fn send(&mut self, text: String) {
+    ///
+    /// # Panics
+    /// If it is no text: the frames of a hub's network are.
+    pub fn send(&mut self, frame: Vec<u8>) {
+        let text = text_of(frame);
         if self
             .frames
             .as_ref()
@@ -106,6 +122,11 @@ impl HubConnection {
         // A hub that does not read is not waited for.
         let _ = timeout(CLOSE, rest).await;
     }
+}
+
+/// A frame of the hub's network as the text that it is.
+pub(in crate::io) fn text_of(frame: Vec<u8>) -> String {
+    String::from_utf8(frame).expect("the hub's network writes JSON")
 }
 
 type Events = mpsc::Sender<(LinkEvent, Option<mpsc::Sender<String>>)>;
@@ -133,12 +154,6 @@ impl HubLocation {
             false => None,
         };
         Ok(Self { url, tls })
-    }
-
-    /// The hub's address.
-    #[must_use]
-    pub fn url(&self) -> &HubUrl {
-        &self.url
     }
 
     async fn connect(&self) -> anyhow::Result<Socket> {

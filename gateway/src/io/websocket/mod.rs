@@ -33,6 +33,7 @@ use crate::config::Origin;
 use crate::hub::{ConnKey, Rendezvous};
 
 use accept::{Acceptor, Peer};
+pub(super) use client::text_of;
 pub use client::{HubConnection, HubLocation, LinkEvent};
 pub use listener::HubListener;
 use pending::Admission;
