@@ -115,6 +115,7 @@ fn open(media: &Media, events: &Receiver<MediaEvent>, leg: u64, beside: Option<u
             outer: Vec::new(),
         },
         options: String::new(),
+        relay_only: false,
     });
     let port = loop {
         let MediaEvent::Local { lines, .. } = events.recv_timeout(Duration::from_secs(5)).unwrap() else {

@@ -150,6 +150,10 @@ pub struct LegFigures {
     pub lost: u64,
     /// Interarrival jitter at the end of the call.
     pub jitter_ms: u32,
+    /// By which way our packets went last: `direct`, `turn udp`, `turn tcp` or `turn tls`; `None` if none went.
+    pub path: Option<String>,
+    /// How long a packet took there and back, as last measured by RTCP.
+    pub round_trip_ms: Option<u32>,
 }
 
 /// Which side of a call a leg is.
@@ -310,6 +314,8 @@ pub(crate) mod tests {
                     received: 3125,
                     lost: 2,
                     jitter_ms: 3,
+                    path: Some("direct".to_owned()),
+                    round_trip_ms: None,
                 },
                 LegFigures {
                     side: Side::Network,
@@ -317,6 +323,8 @@ pub(crate) mod tests {
                     received: 3120,
                     lost: 0,
                     jitter_ms: 0,
+                    path: Some("turn tcp".to_owned()),
+                    round_trip_ms: Some(48),
                 },
             ],
         }
@@ -328,8 +336,8 @@ pub(crate) mod tests {
             r#"{"call":"q7","start":"2026-11-24T13:51:17.042Z","answer":"2026-11-24T13:51:20.000Z","#,
             r#""end":"2026-11-24T13:52:22.500Z","from":"100","to":"anna \"a\"\n","direction":"outgoing","network":"hub","#,
             r#""route":"people on the hub","cause":"answered","by":"caller","verdict":"announced","#,
-            r#""legs":[{"side":"phone","codec":"pcma","received":3125,"lost":2,"jitter_ms":3},"#,
-            r#"{"side":"network","codec":"opus","received":3120,"lost":0,"jitter_ms":0}],"duration_ms":62500}"#,
+            r#""legs":[{"side":"phone","codec":"pcma","received":3125,"lost":2,"jitter_ms":3,"path":"direct","round_trip_ms":null},"#,
+            r#"{"side":"network","codec":"opus","received":3120,"lost":0,"jitter_ms":0,"path":"turn tcp","round_trip_ms":48}],"duration_ms":62500}"#,
             "\n"
         );
         assert_eq!(record().to_line(), expected);

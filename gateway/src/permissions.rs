@@ -9,13 +9,18 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File, Metadata};
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
+use zeroize::Zeroizing;
+
 /// More links on the way to a file than the system itself would follow.
 const MAX_LINKS: usize = 40;
+
+/// Longest secret in a file.
+const MAX_SECRET: u64 = 4 * 1024;
 
 const STICKY: u32 = 0o1000;
 const GROUP_WRITE: u32 = 0o020;
@@ -258,6 +263,34 @@ fn quoted(path: &Path) -> String {
     } else {
         format!("'{}'", text.replace('\'', "'\\''"))
     }
+}
+
+/// Reads a file that holds one secret and nothing else; white space round it does not count.
+///
+/// # Errors
+/// The rest of a sentence that names the file: it cannot be read, somebody else could change it, everybody may read it, or it is
+/// empty.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, String> {
+    let cannot = |error: io::Error| format!("which cannot be read ({error})");
+    let meta = fs::metadata(path).map_err(cannot)?;
+    if let Some(fault) = Trusted::by_this_process().faults(path).first() {
+        return Err(format!("and {} {fault}", fault.path.display()));
+    }
+    if meta.permissions().mode() & 0o004 != 0 {
+        return Err("which everybody may read; chmod 600 it".to_owned());
+    }
+    let mut text = Zeroizing::new(String::new());
+    open_regular(path)
+        .and_then(|file| file.take(MAX_SECRET + 1).read_to_string(&mut text))
+        .map_err(cannot)?;
+    let secret = Zeroizing::new(text.trim().to_owned());
+    if secret.is_empty() {
+        return Err("which is empty".to_owned());
+    }
+    if text.len() as u64 > MAX_SECRET || secret.chars().any(char::is_control) {
+        return Err("which holds more than one line of at most 4 KiB".to_owned());
+    }
+    Ok(secret)
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! `poll_transmit()`, `poll_event()`, `poll_timeout()`. After any `handle_*` the caller drains every `poll_*` before the
 //! next. No socket, no clock, no global randomness: `now` and a generator are handed in.
 //!
-//! Reading order: [`net`] (the words all machines share), [`rate`], [`sip`], [`sdp`], [`rtp`], [`e2ee`], [`hub`]; `webrtc` is built
-//! with the feature of that name and used by the transport plugin alone.
+//! Reading order: [`net`] (the words all machines share), [`rate`], [`sip`], [`sdp`], [`rtp`], [`e2ee`], [`hub`]; `webrtc` and
+//! `turn` are built with the features of these names, each used by its transport plugin alone.
 #![forbid(unsafe_code)]
 
 pub mod e2ee;
@@ -16,5 +16,8 @@ pub mod rtp;
 pub mod sctp;
 pub mod sdp;
 pub mod sip;
+#[cfg(feature = "turn")]
+pub mod turn;
+pub mod turn_user;
 #[cfg(feature = "webrtc")]
 pub mod webrtc;

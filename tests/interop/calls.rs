@@ -20,10 +20,10 @@ use tokio::sync::RwLock;
 
 use crate::PROGRAM;
 
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// Tests that measure time, or load both cores, run alone; the others may run together.
-static MACHINE: RwLock<()> = RwLock::const_new(());
+pub(crate) static MACHINE: RwLock<()> = RwLock::const_new(());
 
 /// A gateway whose hub is reached over a cable, phones that baresip can be (MD5 only), and the namespace at its far end.
 pub(crate) async fn house(more: &str) -> Option<(House, Namespace)> {
@@ -502,7 +502,7 @@ async fn talk(house: &House, namespace: &Namespace, hub: &str) -> (phone::Phone,
 }
 
 /// Each hears the other's tone, from now on.
-async fn both_hear(desk: &phone::Phone, anna: &mut Ntgcalls) {
+pub(crate) async fn both_hear(desk: &phone::Phone, anna: &mut Ntgcalls) {
     hears(desk.line(), PEER_HZ).await;
     anna.forget();
     anna.wait("440 Hz", SOON, |event| {

@@ -4,6 +4,7 @@
 
 mod calls;
 mod phones;
+mod relays;
 
 /// The product, as cargo built it for these tests.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_quartet-under-test");

@@ -392,7 +392,8 @@ impl Leg {
                 self.session = None;
                 (self.tell)(MediaEvent::Closed { leg });
             }
-            MediaCommand::Play { .. }
+            MediaCommand::Relay { .. }
+            | MediaCommand::Play { .. }
             | MediaCommand::StopPlay { .. }
             | MediaCommand::Bridge { .. }
             | MediaCommand::Unbridge { .. }
@@ -492,7 +493,7 @@ impl Leg {
                         tell(MediaEvent::Local { leg, lines });
                     }
                 }
-                Output::Data { .. } | Output::Rtp(_) | Output::Rtcp(_) => {}
+                Output::Data { .. } | Output::Datagram { .. } | Output::Rtp(_) | Output::Rtcp(_) => {}
                 Output::Event {
                     event: TransportEvent::Address(_) | TransportEvent::Stats(_),
                 } => {}

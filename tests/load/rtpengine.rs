@@ -188,6 +188,7 @@ impl Leg {
                 outer: Vec::new(),
             },
             options: String::new(),
+            relay_only: false,
         });
         let mut leg = Self {
             way,

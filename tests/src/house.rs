@@ -44,6 +44,8 @@ pub struct HouseSetup<'a> {
     pub phone: &'a str,
     /// Where further plugins are.
     pub plugins: Vec<PathBuf>,
+    /// Where calls go.
+    pub routes: &'a str,
 }
 
 impl Default for HouseSetup<'_> {
@@ -56,6 +58,7 @@ impl Default for HouseSetup<'_> {
             hashes: Hashes::Md5AndSha256,
             phone: "codecs = [\"pcmu\", \"opus\"]",
             plugins: Vec::new(),
+            routes: ROUTES,
         }
     }
 }
@@ -124,6 +127,7 @@ impl House {
             hashes,
             phone,
             plugins,
+            routes,
         } = setup;
         let phones: String = ["100", "101", "102"]
             .iter()
@@ -137,7 +141,7 @@ impl House {
             plugins,
             more: format!("[log]\nlevel = \"{log}\"\n{more}"),
             phones,
-            routes: ROUTES.into(),
+            routes: routes.into(),
         };
         let gateway = Gateway::start(Path::new(program), &setup)
             .await

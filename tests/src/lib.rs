@@ -3,6 +3,7 @@
 //! Everything that is started here ends when its value is dropped, also when the test fails.
 #![allow(missing_docs, reason = "test support; names say what it is")]
 
+pub mod authority;
 pub mod baresip;
 pub mod house;
 pub mod namespace;
@@ -10,6 +11,7 @@ pub mod ntgcalls;
 pub mod peers;
 pub mod plugin;
 pub mod recording;
+pub mod turnserver;
 pub mod wait;
 pub mod wire;
 pub mod wrapper;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
 use quartet::demo::gateway::{Gateway, Hub};
 use quartet::demo::{PEER_HZ, PHONE_HZ, phone};
+use quartet_tests::authority::{Certified, certify};
 use quartet_tests::house::{House, HouseSetup, SOON, ends, hears, hub_alone, invite, url_of};
 use quartet_tests::wire::Wire;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
@@ -201,18 +201,11 @@ async fn a_token_that_the_hub_does_not_know_is_said_once() {
 
 /// TLS before a hub: an authority of its own, and a certificate for this name.
 async fn tls_before(hub: &Gateway, name: &str) -> (u16, String) {
-    let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority
-        .distinguished_name
-        .push(DnType::CommonName, format!("the authority of {name}"));
-    let authority_key = KeyPair::generate().expect("a key");
-    let pem = authority.self_signed(&authority_key).expect("it signs itself").pem();
-    let issuer = Issuer::new(authority, authority_key);
-    let key = KeyPair::generate().expect("a key");
-    let certificate = CertificateParams::new(vec![name.to_owned()])
-        .and_then(|certificate| certificate.signed_by(&key, &issuer))
-        .expect("it is signed");
+    let Certified {
+        authority_pem: pem,
+        certificate,
+        key,
+    } = certify(name);
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")

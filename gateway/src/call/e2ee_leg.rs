@@ -19,7 +19,7 @@ use rand_core::CryptoRng;
 pub use self::config::{E2eeLegConfig, Outgoing};
 use super::leg::{Action, KeyExchangeJob, KeyExchangeResult, LegCommand, LegEvent};
 use crate::cdr::{Cause, Phase};
-use crate::media::{self as command, LegKey, MediaCommand, MediaEvent, MediaFault, Sink};
+use crate::media::{self as command, LegKey, MediaCommand, MediaEvent, MediaFault, Sink, Via};
 use crate::networks::{CallRequest, NetworkCall, NetworkCommand, NetworkEvent, Offer, Servers};
 
 /// How many signalling packets may wait for the key; a peer sends a handful.
@@ -400,7 +400,22 @@ impl E2eeLeg {
             role,
             bind: self.config.bind.clone(),
             options: String::new(),
+            relay_only: self.config.relay_only || !self.p2p,
         }));
+        let named = self.servers.iter().flat_map(Servers::relays);
+        let mut relays: Vec<_> = self.config.relays.iter().cloned().chain(named).collect();
+        // A TURN server over UDP says as which address it sees us, too.
+        let of_turn: Vec<_> = relays
+            .iter()
+            .filter(|relay| relay.turn == Some(Via::Udp))
+            .map(|relay| (relay.host.clone(), relay.port))
+            .collect();
+        relays.retain(|relay| relay.turn.is_some() || !of_turn.contains(&(relay.host.clone(), relay.port)));
+        for relay in relays {
+            let leg = self.config.key;
+            self.actions
+                .push_back(Action::Media(MediaCommand::Relay { leg, relay }));
+        }
     }
 
     fn check_connected(&mut self, now: Instant) {

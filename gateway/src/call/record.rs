@@ -57,6 +57,8 @@ impl Call {
                 received: member.report.received,
                 lost: member.report.lost,
                 jitter_ms: member.report.jitter_ms as u32,
+                path: member.report.way.map(|way| way.to_string()),
+                round_trip_ms: member.report.round_trip.map(|time| time.as_millis() as u32),
             })
             .collect();
         sides.sort_by_key(|leg| leg.side == Side::Network);

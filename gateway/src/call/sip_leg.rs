@@ -291,6 +291,7 @@ impl SipLeg {
             role,
             bind: self.config.bind.clone(),
             options: String::new(),
+            relay_only: false,
         });
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::kind::{Faults, Raw, quoted};
 use super::nearest::nearest;
-use super::options::{ConfFile, LATER, Preset, ROWS, Row, SECTIONS, row};
+use super::options::{ConfFile, LATER, Preset, ROWS, Row, SECTIONS, bracketed, is_repeated, row};
 use super::problem::{Place, Problem};
 use super::tree::Tree;
 use super::words;
@@ -21,8 +21,10 @@ pub(super) struct Checked {
 /// The good values of a section or of a whole quartet.conf, by key (`realm`) or path (`sip.realm`).
 pub(super) type Values = BTreeMap<String, Checked>;
 
-/// A `[[phone]]` or a `[[route]]`.
+/// A `[[phone]]`, a `[[route]]` or an `[[ice_server]]`.
 pub(super) struct Block {
+    /// Where it begins.
+    pub(super) place: Place,
     /// Its good values.
     pub(super) values: Values,
 }
@@ -38,7 +40,7 @@ pub(super) fn check_sections(tree: &Tree, problems: &mut Vec<Problem>) -> Values
     check.values
 }
 
-/// Checks phones.conf or routes.conf, whose only key is `[[section]]`, and returns what was good in it.
+/// Checks all `[[section]]`s of a file and returns what was good in them. In phones.conf and routes.conf there is nothing else.
 pub(super) fn check_blocks(tree: &Tree, section: &'static str, problems: &mut Vec<Problem>) -> Vec<Block> {
     let mut check = Check {
         tree,
@@ -48,7 +50,9 @@ pub(super) fn check_blocks(tree: &Tree, section: &'static str, problems: &mut Ve
     let mut blocks = Vec::new();
     for (key, line, value) in &tree.root {
         if key != section {
-            check.unknown("", key, *line);
+            if tree.file != ConfFile::Quartet {
+                check.unknown("", key, *line);
+            }
             continue;
         }
         let Raw::List(items) = value else {
@@ -136,6 +140,10 @@ impl Check<'_> {
     fn section(&mut self, section: &str, entries: &[(String, usize, Raw)]) {
         for (key, line, value) in entries {
             let path = join(section, key);
+            if is_repeated(&path) && ConfFile::of_section(&path) == self.tree.file {
+                // Checked on its own.
+                continue;
+            }
             let is_section = SECTIONS.iter().any(|(name, _)| {
                 ConfFile::of_section(name) == ConfFile::Quartet
                     && name
@@ -223,7 +231,10 @@ impl Check<'_> {
                 );
             }
         }
-        Block { values }
+        Block {
+            place: self.tree.place(line),
+            values,
+        }
     }
 
     /// Says that a key or a section is unknown, and what was probably meant.
@@ -237,10 +248,6 @@ impl Check<'_> {
 
     fn unknown_sentence(&self, section: &str, key: &str) -> String {
         let file = self.tree.file;
-        let bracketed = |section: &str| match section {
-            "phone" | "route" => format!("[[{section}]]"),
-            _ => format!("[{section}]"),
-        };
         if section.is_empty()
             && let Some((name, _)) = SECTIONS.iter().find(|(name, _)| name.split('.').next() == Some(key))
         {
@@ -261,8 +268,8 @@ impl Check<'_> {
                 let sections: Vec<_> = here.iter().map(|name| bracketed(&full_section(name))).collect();
                 ("section or key", format!("valid here: {}", sections.join(", ")))
             }
-            (false, _, Some(row)) => ("key", format!("it belongs under {}", bracketed(row.section))),
-            (false, Some(near), None) => ("key", format!("did you mean {}?", quoted(near))),
+            (false, Some(near), _) => ("key", format!("did you mean {}?", quoted(near))),
+            (false, None, Some(row)) => ("key", format!("it belongs under {}", bracketed(row.section))),
             (false, None, None) => ("key", format!("valid here: {}", here.join(", "))),
         };
         let place = if section.is_empty() {

@@ -9,7 +9,7 @@ use super::nearest::nearest;
 use super::options::{networks, networks_as};
 use super::problem::{Place, Problem};
 use super::units::ExternalAddress;
-use crate::permissions::Trusted;
+use crate::permissions::{Trusted, read_secret};
 use crate::route::{Callers, Pattern, Target};
 
 /// Checks the values of quartet.conf, with the environment, against each other and against the disk.
@@ -110,6 +110,60 @@ fn external_address(value: &Raw) -> Result<(), String> {
     let read = ExternalAddress::from_words(&words);
     read.map(drop)
         .map_err(|sentence| format!("external_address {sentence}"))
+}
+
+/// What the parts of a server mean together, and whether its files can be used.
+pub(super) fn check_ice_servers(folder: &Path, blocks: &[Block], problems: &mut Vec<Problem>) {
+    for block in blocks {
+        let said = |name: &str| block.values.get(name);
+        let mut problem = |at: Option<&Checked>, sentence: String| {
+            let place = at
+                .and_then(|checked| checked.place.clone())
+                .unwrap_or_else(|| block.place.clone());
+            problems.push(Problem { place, sentence });
+        };
+        let urls = said("urls").map(|urls| urls.value.texts(0)).unwrap_or_default();
+        let is_relay = urls.iter().any(|(_, url)| url.starts_with("turn"));
+        let (name, password, secret) = (said("username"), said("password_file"), said("secret_file"));
+        match (is_relay, name, password, secret) {
+            (_, Some(_), _, Some(at)) | (_, _, Some(_), Some(at)) => problem(
+                Some(at),
+                "secret_file stands in place of username and password_file; remove the one or the other".to_owned(),
+            ),
+            (_, Some(at), None, None) => problem(Some(at), "username needs password_file as well".to_owned()),
+            (_, None, Some(at), None) => problem(Some(at), "password_file needs username as well".to_owned()),
+            (true, None, None, None) => problem(
+                None,
+                "a relay wants to know who we are; add username and password_file, or secret_file".to_owned(),
+            ),
+            _ => {}
+        }
+        if let Some(at) = said("ca_file")
+            && !urls.iter().any(|(_, url)| url.starts_with("turns:"))
+        {
+            problem(
+                Some(at),
+                "ca_file is for turns: addresses, and urls has none; remove the line".to_owned(),
+            );
+        }
+        for (file, is_secret) in [("password_file", true), ("secret_file", true), ("ca_file", false)] {
+            if let Some(at) = said(file)
+                && let Some(path) = at.value.text()
+                && let Err(why) = check_file(&folder.join(path), is_secret)
+            {
+                problem(Some(at), format!("{file} names {}, {why}", quoted(path)));
+            }
+        }
+    }
+}
+
+fn check_file(path: &Path, is_secret: bool) -> Result<(), String> {
+    if is_secret {
+        return read_secret(path).map(drop);
+    }
+    std::fs::read(path)
+        .map(drop)
+        .map_err(|error| format!("which cannot be read ({error})"))
 }
 
 /// The same for all phones.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::kind::quoted;
 use super::load::Loaded;
-use super::options::{ConfFile, Preset, ROWS, Row, SECTIONS};
+use super::options::{ConfFile, Preset, ROWS, Row, SECTIONS, bracketed, is_repeated};
 use super::problem::Place;
 
 /// Width of the generated files.
@@ -13,7 +13,7 @@ const WIDTH: usize = 100;
 /// The defaults of quartet.conf as TOML.
 pub(super) fn defaults() -> String {
     let mut text = String::new();
-    for (section, _) in sections_of(ConfFile::Quartet) {
+    for (section, _) in sections_of(ConfFile::Quartet).filter(|(section, _)| !is_repeated(section)) {
         let _ = writeln!(text, "[{section}]");
         for row in rows_of(section) {
             if let Preset::Value(toml) = row.preset {
@@ -36,7 +36,12 @@ pub fn quartet_conf() -> String {
          # This file is generated from the option table in gateway/src/config/options.rs.\n",
     );
     for (section, about) in sections_of(ConfFile::Quartet) {
-        let _ = write!(text, "\n# {about}\n[{section}]\n");
+        let mark = if is_repeated(section) { "#" } else { "" };
+        text.push('\n');
+        for line in wrapped(about, WIDTH - 2) {
+            let _ = writeln!(text, "# {line}");
+        }
+        let _ = writeln!(text, "{mark}{}", bracketed(section));
         for row in rows_of(section) {
             let help = format!("{} Reload: {}.", row.help, row.reload.word());
             for line in wrapped(&help, WIDTH - 2) {
@@ -47,7 +52,7 @@ pub fn quartet_conf() -> String {
                 Preset::Words(words, example) => {
                     let _ = writeln!(text, "# Default: {words}; for example {} = {example}", row.name);
                 }
-                Preset::Required(_) => {}
+                Preset::Required(example) => _ = writeln!(text, "#{} = {example}", row.name),
             }
         }
     }
@@ -64,11 +69,7 @@ pub fn manual() -> String {
     for file in ConfFile::ALL {
         let _ = write!(text, "\n## {}\n", file.name());
         for (section, about) in sections_of(file) {
-            let heading = if file == ConfFile::Quartet {
-                format!("[{section}]")
-            } else {
-                format!("[[{section}]]")
-            };
+            let heading = bracketed(section);
             let _ = write!(text, "\n### `{heading}`\n\n{about}\n\n");
             text.push_str("| option | type | default | reload | meaning |\n|---|---|---|---|---|\n");
             for row in rows_of(section) {
@@ -105,7 +106,7 @@ impl Loaded {
     /// What is in force, as TOML with where each value came from; password hashes are left out.
     pub fn effective(&self) -> String {
         let mut text = String::new();
-        for (section, _) in sections_of(ConfFile::Quartet) {
+        for (section, _) in sections_of(ConfFile::Quartet).filter(|(section, _)| !is_repeated(section)) {
             let _ = writeln!(text, "[{section}]");
             for row in rows_of(section) {
                 if let Some(checked) = self.values.get(&format!("{section}.{}", row.name)) {
@@ -118,6 +119,7 @@ impl Loaded {
             }
             text.push('\n');
         }
+        self.effective_ice_servers(&mut text);
         self.effective_phones(&mut text);
         self.effective_routes(&mut text);
         text.truncate(text.trim_end().len());
@@ -140,6 +142,26 @@ impl Loaded {
             }
             let line = format!("{key} = {}", checked.value.to_toml());
             let _ = writeln!(text, "{line:<50}  # {}", origin(checked.place.as_ref()));
+        }
+    }
+
+    fn effective_ice_servers(&self, text: &mut String) {
+        for server in &self.settings.ice_servers {
+            let _ = writeln!(text, "[[ice_server]]\nurls = {}", list(&server.urls));
+            if let Some(username) = &server.username {
+                let _ = writeln!(text, "username = {}", quoted(username));
+            }
+            let files = [
+                ("password_file", &server.password_file),
+                ("secret_file", &server.secret_file),
+                ("ca_file", &server.ca_file),
+            ];
+            for (name, path) in files {
+                if let Some(path) = path {
+                    let _ = writeln!(text, "{name} = {}", quoted(&path.display().to_string()));
+                }
+            }
+            text.push('\n');
         }
     }
 
@@ -181,6 +203,9 @@ impl Loaded {
             let _ = writeln!(text, "ring_timeout = \"{}\"", route.ring_timeout);
             if let Some(transport) = &route.transport {
                 let _ = writeln!(text, "transport = {}", quoted(transport));
+            }
+            if route.relay_only {
+                let _ = writeln!(text, "relay_only = true");
             }
             let _ = writeln!(
                 text,

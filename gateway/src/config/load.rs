@@ -11,7 +11,7 @@ use super::environment::{PREFIX, check_variables};
 use super::kind::Raw;
 use super::options::ConfFile;
 use super::problem::{Place, Problem, Problems};
-use super::rows::{PhonesFile, QuartetFile, RoutesFile};
+use super::rows::{IceServers, PhonesFile, QuartetFile, RoutesFile};
 use super::settings::Settings;
 use super::tree::Tree;
 use super::{cross, generate};
@@ -181,6 +181,8 @@ pub(super) fn check_and_build(
     layers.iter().for_each(|layer| values.extend(layer.clone()));
     cross::check_values(folder, &values, &mut problems);
 
+    let server_blocks = check_blocks(quartet, "ice_server", &mut problems);
+    cross::check_ice_servers(folder, &server_blocks, &mut problems);
     let phone_blocks = check_blocks(phones, "phone", &mut problems);
     let route_blocks = check_blocks(routes, "route", &mut problems);
     cross::check_unique("phone", "user", &phone_blocks, &mut problems);
@@ -198,7 +200,7 @@ pub(super) fn check_and_build(
     let kept = keep(&values);
     values.extend(kept.clone());
     layers.push(kept);
-    build(folder, layers, &phone_blocks, &route_blocks).map(|settings| Loaded { settings, values })
+    build(folder, layers, &server_blocks, &phone_blocks, &route_blocks).map(|settings| Loaded { settings, values })
 }
 
 /// Files in the order in which they are read, then lines, then variables.
@@ -286,7 +288,13 @@ fn default_values() -> Values {
 }
 
 /// Lets `config` merge what was checked, later layers over earlier ones, and serde build the structs.
-fn build(folder: &Path, layers: Vec<Values>, phones: &[Block], routes: &[Block]) -> Result<Settings, Problems> {
+fn build(
+    folder: &Path,
+    layers: Vec<Values>,
+    servers: &[Block],
+    phones: &[Block],
+    routes: &[Block],
+) -> Result<Settings, Problems> {
     // What the check lets through, serde takes; if not, this sentence at least says where.
     let wrong = |file: ConfFile, error: String| Problems::file(&folder.join(file.name()), error);
     let builder = layers
@@ -297,6 +305,9 @@ fn build(folder: &Path, layers: Vec<Values>, phones: &[Block], routes: &[Block])
         .and_then(Config::try_deserialize)
         .map_err(|error| wrong(ConfFile::Quartet, error.to_string()))?;
     main.resolve_paths(folder);
+    let servers = rows::<IceServers>("ice_server", servers);
+    let mut servers = servers.map_err(|error| wrong(ConfFile::Quartet, error.to_string()))?;
+    servers.resolve_paths(folder);
     let phones: PhonesFile = rows("phone", phones).map_err(|error| wrong(ConfFile::Phones, error.to_string()))?;
     let routes: RoutesFile = rows("route", routes).map_err(|error| wrong(ConfFile::Routes, error.to_string()))?;
     Ok(Settings {
@@ -319,6 +330,7 @@ fn build(folder: &Path, layers: Vec<Values>, phones: &[Block], routes: &[Block])
         control: main.control,
         store: main.store,
         log: main.log,
+        ice_servers: servers.ice_server,
     })
 }
 

@@ -119,6 +119,11 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "The database: hub accounts and invitations, registrations, running calls.",
     ),
     ("log", "The log, written to standard error."),
+    (
+        "ice_server",
+        "Servers that help media of encrypted calls through: STUN says as which address we are seen, TURN relays. They come to those \
+         that a network names.",
+    ),
     ("phone", "A SIP account: one extension, on one phone or several."),
     (
         "route",
@@ -126,6 +131,20 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
          network's as declined.",
     ),
 ];
+
+/// Whether a section is written in two brackets and may stand several times.
+pub(super) fn is_repeated(section: &str) -> bool {
+    matches!(section, "phone" | "route" | "ice_server")
+}
+
+/// A section as it is written.
+pub(super) fn bracketed(section: &str) -> String {
+    if is_repeated(section) {
+        format!("[[{section}]]")
+    } else {
+        format!("[{section}]")
+    }
+}
 
 /// The networks that are served: those that have a section.
 pub(super) fn networks() -> impl Iterator<Item = &'static str> {
@@ -549,6 +568,51 @@ pub(super) const ROWS: &[Row] = &[
         help: "The lowest level that is logged; debug shows numbers and names. It is overridden by $RUST_LOG; libraries log nothing below info.",
     },
     Row {
+        section: "ice_server",
+        name: "urls",
+        kind: Kind::Words {
+            bare: true,
+            empty: false,
+            each: words::ice_url,
+        },
+        preset: Preset::Required(r#""stun:stun.example.org""#),
+        reload: Reload::NewCalls,
+        help: "Addresses of one server: stun:HOST, turn:HOST, turn:HOST?transport=tcp, turns:HOST (TLS). All ways are tried at once.",
+    },
+    Row {
+        section: "ice_server",
+        name: "username",
+        kind: Kind::Text(words::label),
+        preset: Preset::Words("none", r#""gateway""#),
+        reload: Reload::NewCalls,
+        help: "Our name there, with password_file.",
+    },
+    Row {
+        section: "ice_server",
+        name: "password_file",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words("none", r#""turn.password""#),
+        reload: Reload::NewCalls,
+        help: "A file with the password and nothing else, mode 0600; read for each call.",
+    },
+    Row {
+        section: "ice_server",
+        name: "secret_file",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words("none", r#""turn.secret""#),
+        reload: Reload::NewCalls,
+        help: "In place of name and password: a file with the secret that the server shares with us (coturn: static-auth-secret). Each \
+               call gets a name and a password of its own, good for a day.",
+    },
+    Row {
+        section: "ice_server",
+        name: "ca_file",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words("the certificate authorities that this machine trusts", r#""ca.pem""#),
+        reload: Reload::NewCalls,
+        help: "Certificate authorities in PEM form that turns: trusts instead of this machine's; read again at a reload.",
+    },
+    Row {
         section: "phone",
         name: "user",
         kind: Kind::Text(words::user),
@@ -697,6 +761,15 @@ pub(super) const ROWS: &[Row] = &[
         preset: Preset::Words("that of the network", r#""webrtc""#),
         reload: Reload::NewCalls,
         help: "The session transport of the legs of encrypted users along this route.",
+    },
+    Row {
+        section: "route",
+        name: "relay_only",
+        kind: Kind::Flag,
+        preset: Preset::Value("false"),
+        reload: Reload::NewCalls,
+        help: "Media of encrypted calls along this route goes over relays alone: the user learns no address of ours. It needs an \
+               [[ice_server]] with a relay, or one of the network's.",
     },
     Row {
         section: "route",

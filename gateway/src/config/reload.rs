@@ -24,6 +24,8 @@ pub struct Changes {
     pub phones_changed: usize,
     /// Whether the routes are others.
     pub routes: bool,
+    /// Whether the STUN and TURN servers are others.
+    pub ice_servers: bool,
 }
 
 /// Reads and checks the conf files of a running gateway anew. What needs a restart stays as it is in `in_force`.
@@ -126,6 +128,7 @@ impl Changes {
         }
         self.phones_removed = before.phones.len() + self.phones_added - now.phones.len();
         self.routes = before.routes != now.routes;
+        self.ice_servers = before.ice_servers != now.ice_servers;
     }
 
     /// One sentence for people.
@@ -144,6 +147,9 @@ impl Changes {
         }
         if self.routes {
             parts.push("routes".to_owned());
+        }
+        if self.ice_servers {
+            parts.push("servers for media".to_owned());
         }
         if parts.is_empty() {
             "nothing has changed".to_owned()

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use super::options::{Preset, row};
 use super::secret::{Hash, PasswordHash};
 use super::settings::{
-    Call, Cdr, Control, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Route, Sip, Store, Strategy, VerifyMode,
+    Call, Cdr, Control, IceServer, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Route, Sip, Store, Strategy,
+    VerifyMode,
 };
 use super::units::{ExternalAddress, Period, Prompts};
 use crate::route::Pattern;
@@ -27,6 +28,25 @@ pub(super) struct QuartetFile {
     pub(super) control: Control,
     pub(super) store: Store,
     pub(super) log: Log,
+}
+
+/// The servers of quartet.conf.
+#[derive(Deserialize)]
+pub(super) struct IceServers {
+    #[serde(default)]
+    pub(super) ice_server: Vec<IceServer>,
+}
+
+impl IceServers {
+    /// Makes the paths start at the conf folder.
+    pub(super) fn resolve_paths(&mut self, folder: &Path) {
+        for server in &mut self.ice_server {
+            let files = [&mut server.password_file, &mut server.secret_file, &mut server.ca_file];
+            for path in files.into_iter().flatten() {
+                *path = folder.join(&*path);
+            }
+        }
+    }
 }
 
 impl QuartetFile {
@@ -127,6 +147,8 @@ pub(super) struct RouteRow {
     to: OneOrMany,
     ring_timeout: Option<Period>,
     transport: Option<String>,
+    #[serde(default)]
+    relay_only: bool,
     strategy: Option<Strategy>,
 }
 
@@ -160,6 +182,7 @@ impl RouteRow {
                 .map_err(|error| format!("to {error}"))?,
             ring_timeout: self.ring_timeout.unwrap_or(call.ring_timeout),
             transport: self.transport,
+            relay_only: self.relay_only,
             strategy: self.strategy.unwrap_or(Strategy::All),
             name: self.name,
         })

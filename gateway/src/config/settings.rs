@@ -12,7 +12,9 @@ use serde::Deserialize;
 use super::hub_url::HubUrl;
 use super::origin::Origin;
 use super::secret::PasswordHash;
-use super::units::{Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, SipListen};
+use super::units::{
+    Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, SipListen, one_or_many,
+};
 use crate::route::{Callers, Pattern, Routes, Rule, Target};
 
 /// Everything that the conf files and the environment say.
@@ -42,6 +44,8 @@ pub struct Settings {
     pub store: Store,
     /// `[log]`
     pub log: Log,
+    /// `[[ice_server]]`
+    pub ice_servers: Vec<IceServer>,
     /// `[[phone]]` of phones.conf, in the order of the file.
     pub phones: Vec<Phone>,
     /// `[[route]]` of routes.conf, in the order of the file: the first that matches wins.
@@ -264,10 +268,28 @@ impl Settings {
             to: route.to.clone(),
             ring_timeout: route.ring_timeout.duration(),
             transport: route.transport.clone(),
+            relay_only: route.relay_only,
         };
         let phones = self.phones.iter().map(|phone| phone.user.clone());
         Routes::new(self.routes.iter().map(rule).collect(), phones.collect())
     }
+}
+
+/// A server that helps media through.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IceServer {
+    /// Its addresses, each a way of its own.
+    #[serde(deserialize_with = "one_or_many")]
+    pub urls: Vec<String>,
+    /// Our name there.
+    pub username: Option<String>,
+    /// Where the password is.
+    pub password_file: Option<PathBuf>,
+    /// Where the secret is that it shares with us.
+    pub secret_file: Option<PathBuf>,
+    /// Whom TLS trusts instead of those whom this machine trusts.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A row of routes.conf.
@@ -285,6 +307,8 @@ pub struct Route {
     pub ring_timeout: Period,
     /// The session transport of its encrypted legs; `None`: that of the network.
     pub transport: Option<String>,
+    /// Media goes over relays alone.
+    pub relay_only: bool,
     /// The order in which several phones ring.
     pub strategy: Strategy,
 }

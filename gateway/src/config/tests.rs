@@ -300,7 +300,7 @@ fn unknown_keys_and_sections() {
             "quartet.conf:2: unknown section or key \"spi\"; did you mean [sip]?",
             "quartet.conf:3: [[phone]] belongs in phones.conf; move it there",
             "quartet.conf:5: unknown key \"realm\" in [media]; it belongs under [sip]",
-            "quartet.conf:6: unknown section or key \"zzzzzzzz\"; valid here: [sip], [media], [call], [limits], [ivr], [network.hub], [plugins], [cdr], [control], [store], [log]",
+            "quartet.conf:6: unknown section or key \"zzzzzzzz\"; valid here: [sip], [media], [call], [limits], [ivr], [network.hub], [plugins], [cdr], [control], [store], [log], [[ice_server]]",
             "quartet.conf:8: unknown key \"zzzzzz\" in [log]; valid here: level",
         ],
     );
@@ -804,4 +804,87 @@ fn mutated_files_never_panic() {
         let [quartet, phones, routes] = texts.map(|text| String::from_utf8_lossy(&text).into_owned());
         let _ = load_texts(Path::new("/nonexistent"), [&quartet, &phones, &routes], &[]);
     }
+}
+
+#[test]
+fn servers_for_media_are_read_with_their_secrets_beside_them() {
+    let folder = Folder::new(&[
+        (
+            "quartet.conf",
+            "[[ice_server]]\nurls = \"stun:192.0.2.1\"\n[log]\nlevel = \"warn\"\n[[ice_server]]\nurls = [\"turn:a.example\", \
+             \"turns:a.example:443\"]\nusername = \"me\"\npassword_file = \"p\"\nca_file = \"p\"\n[[ice_server]]\nurls = \
+             \"turn:b.example?transport=tcp\"\nsecret_file = \"p\"\n",
+        ),
+        ("p", "secret\n"),
+    ]);
+    let path = folder.0.join("p");
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let loaded = folder.load(&[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let [stun, named, shared] = loaded.settings.ice_servers.as_slice() else {
+        panic!("three servers");
+    };
+    assert_eq!(
+        (stun.urls.as_slice(), &stun.username),
+        (&["stun:192.0.2.1".to_owned()][..], &None)
+    );
+    assert_eq!((named.urls.len(), named.username.as_deref()), (2, Some("me")));
+    assert_eq!(
+        (&named.password_file, &named.ca_file),
+        (&Some(path.clone()), &Some(path.clone()))
+    );
+    assert_eq!((&shared.secret_file, &shared.password_file), (&Some(path), &None));
+    assert!(
+        loaded
+            .effective()
+            .contains("[[ice_server]]\nurls = [\"turn:a.example\""),
+        "{}",
+        loaded.effective()
+    );
+    assert!(!loaded.effective().contains("secret\n"));
+}
+
+#[test]
+fn what_is_wrong_with_a_server_for_media_is_said() {
+    let folder = Folder::new(&[
+        (
+            "quartet.conf",
+            "[[ice_server]]\nurls = \"turn:a\"\n[[ice_server]]\nurls = \"http:a\"\n[[ice_server]]\nusername = \"a\"\n\
+             [[ice_server]]\nurls = \"turn:a\"\nusername = \"a\"\npassword_file = \"open\"\nsecret_file = \"gone\"\nca_file = \"open\"\n\
+             [[ice_server]]\nurl = \"stun:a\"\n",
+        ),
+        ("open", "x"),
+    ]);
+    fs::set_permissions(
+        folder.0.join("open"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o644),
+    )
+    .unwrap();
+    let problems = folder.problems(&[]).join("\n");
+    for wanted in [
+        "quartet.conf:1: a relay wants to know who we are; add username and password_file, or secret_file",
+        "quartet.conf:4: urls has \"http:a\", which names no server; write \"stun:HOST\"",
+        "quartet.conf:5: [[ice_server]] has no urls; add a line urls = ",
+        "quartet.conf:6: username needs password_file as well",
+        "quartet.conf:10: password_file names \"open\", which everybody may read; chmod 600 it",
+        "quartet.conf:11: secret_file stands in place of username and password_file",
+        "quartet.conf:11: secret_file names \"gone\", which cannot be read",
+        "quartet.conf:12: ca_file is for turns: addresses, and urls has none; remove the line",
+        "quartet.conf:14: unknown key \"url\" in [[ice_server]]; did you mean \"urls\"?",
+    ] {
+        assert!(problems.contains(wanted), "{wanted}\nin\n{problems}");
+    }
+    // It stands in its own file.
+    let misplaced = Folder::new(&[
+        ("quartet.conf", ""),
+        ("phones.conf", "[[ice_server]]\nurls = \"stun:a\"\n"),
+    ]);
+    let problems = misplaced.problems(&[]);
+    assert_eq!(
+        problems,
+        ["phones.conf:1: [[ice_server]] belongs in quartet.conf; move it there"]
+    );
+    refused(
+        "[ice_server]\nurls = \"stun:a\"\n",
+        &["quartet.conf:1: must be written [[ice_server]], with two brackets on each side"],
+    );
 }

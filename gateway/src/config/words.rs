@@ -3,6 +3,7 @@
 //! Each check returns the rest of a sentence that begins with the option's name.
 
 use super::hub_url::HubUrl;
+use super::ice_url::IceUrl;
 use super::options::{LATER, networks, networks_as};
 use super::origin::Origin;
 use super::units::{Addresses, ExternalAddress, HttpListen, Ports, Prompts, SipListen};
@@ -150,6 +151,11 @@ pub(super) fn callers(text: &str) -> Result<(), String> {
         )),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// The address of a STUN or TURN server.
+pub(super) fn ice_url(text: &str) -> Result<(), String> {
+    text.parse::<IceUrl>().map(drop)
 }
 
 /// A pattern of numbers.

@@ -270,6 +270,8 @@ impl Task {
             network: NetworkId::new(hub::NAME),
             terms: self.client.terms(),
             bind,
+            relays: Vec::new(),
+            relay_only: false,
             codecs,
             ssrc,
             same_worker_as: None,

@@ -234,7 +234,8 @@ impl End {
                 Some(session)
             }
             (
-                MediaCommand::Play { .. }
+                MediaCommand::Relay { .. }
+                | MediaCommand::Play { .. }
                 | MediaCommand::StopPlay { .. }
                 | MediaCommand::Bridge { .. }
                 | MediaCommand::Unbridge { .. }
@@ -446,7 +447,7 @@ impl End {
                     let text = String::from_utf8_lossy(data).into_owned();
                     (self.events)(MediaEvent::State { leg, text });
                 }
-                Output::Rtp(_) | Output::Rtcp(_) => {}
+                Output::Rtp(_) | Output::Rtcp(_) | Output::Datagram { .. } => {}
                 Output::Event { event } => match event {
                     TransportEvent::Connected => {
                         session.up = true;

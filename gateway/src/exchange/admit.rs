@@ -16,9 +16,9 @@ use crate::call::{
 use crate::cdr::{Cause, Direction};
 use crate::config::{self, Addresses};
 use crate::log::Redacted;
-use crate::media::{Bind, LegKey};
+use crate::media::{Bind, LegKey, Relay};
 use crate::networks::{Network, NetworkCall, NetworkCommand, NetworkId};
-use crate::route::{DestinationKind, Origin};
+use crate::route::{Destination, DestinationKind, Origin};
 
 /// How long key exchange and media may take; the official clients' figure.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -104,7 +104,7 @@ impl Exchange {
         })?;
         parties.route = Some(destination.route.clone());
         let policy = self.policy(destination.ring_timeout);
-        let legs = match (arrival, destination.kind) {
+        let legs = match (arrival, destination.kind.clone()) {
             (
                 Arrival::Sip {
                     dialog,
@@ -134,7 +134,7 @@ impl Exchange {
                 let config = self.sip_leg_config((call, key), &phone, (five_tuple, origin), &user);
                 let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
                 let shown = parties.shown.as_ref().unwrap_or(&parties.from);
-                let callee = self.call_user(network, (user, shown), key, destination.transport.as_deref())?;
+                let callee = self.call_user(network, (user, shown), key, &destination)?;
                 vec![(Leg::Sip(caller), ForeignId::Dialog(dialog)), callee]
             }
             (Arrival::Network { network, incoming }, DestinationKind::Phones(users)) => {
@@ -143,7 +143,7 @@ impl Exchange {
                 let number = destination.captured.as_deref().filter(|_| users.len() == 1);
                 let key = self.new_leg_key();
                 let config = self
-                    .e2ee_leg_config(key, network.clone(), None, destination.transport.as_deref())
+                    .e2ee_leg_config(key, network.clone(), None, &destination)
                     .ok_or(Cause::Network)?;
                 let foreign_id = ForeignId::Network(network, incoming.call);
                 let caller = E2eeLeg::answer(config, incoming, (self.rng)());
@@ -209,7 +209,7 @@ impl Exchange {
         network: NetworkId,
         (user, extension): (String, &str),
         caller: LegKey,
-        transport: Option<&str>,
+        destination: &Destination,
     ) -> Result<(Leg, ForeignId), Cause> {
         let from = self.networks.get(&network).map(|network| network.name_of(extension));
         let mut id = [0; 16];
@@ -222,7 +222,7 @@ impl Exchange {
         };
         let key = self.new_leg_key();
         let config = self
-            .e2ee_leg_config(key, network.clone(), Some(caller), transport)
+            .e2ee_leg_config(key, network.clone(), Some(caller), destination)
             .ok_or(Cause::Network)?;
         let leg = E2eeLeg::call(config, outgoing, rng);
         Ok((Leg::E2ee(leg), ForeignId::Network(network, NetworkCall(id))))
@@ -364,10 +364,10 @@ impl Exchange {
         key: LegKey,
         network: NetworkId,
         same_worker_as: Option<LegKey>,
-        transport: Option<&str>,
+        destination: &Destination,
     ) -> Option<E2eeLegConfig> {
         let mut terms = self.networks.get(&network)?.terms();
-        if let Some(transport) = transport {
+        if let Some(transport) = &destination.transport {
             transport.clone_into(&mut terms.transport);
         }
         let ssrc = (self.rng)().next_u32();
@@ -388,6 +388,8 @@ impl Exchange {
                 components: 1,
                 outer,
             },
+            relays: self.settings.ice_servers.iter().flat_map(Relay::of_server).collect(),
+            relay_only: destination.relay_only,
             codecs: e2ee_codecs(&self.registry),
             ssrc,
             same_worker_as,

@@ -1,7 +1,6 @@
 //! The hub that calls go through: served by this process, or elsewhere.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -9,7 +8,6 @@ use std::time::{Instant, SystemTime};
 use quartet_proto::hub::{ClientName, Name, Token};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
-use zeroize::Zeroizing;
 
 use super::control::Reply;
 use super::signalling::{WAITING, generator};
@@ -21,7 +19,7 @@ use crate::config::{self, HUB_PATH, Settings};
 use crate::hub::{AccountLimits, Invitations, Limits, Rendezvous, RendezvousConfig};
 use crate::networks::hub::{Adapter, Client};
 use crate::networks::{Link, Network};
-use crate::permissions::Trusted;
+use crate::permissions::read_secret;
 use crate::process::Shares;
 use crate::store::Store;
 
@@ -278,20 +276,9 @@ pub(super) fn network(settings: &config::Hub) -> anyhow::Result<(Box<dyn Network
 /// If there is none; the text says what to do.
 fn read_token(path: &Path) -> anyhow::Result<Token> {
     let say = |why: &str| anyhow::anyhow!("[network.hub] token_file names {}, {why}", path.display());
-    let meta = std::fs::metadata(path).map_err(|error| {
-        say(&format!(
-            "which cannot be read ({error}); `quartet invite --gateway` on the hub makes the token"
-        ))
-    })?;
-    if let Some(fault) = Trusted::by_this_process().faults(path).first() {
-        return Err(say(&format!("and {} {fault}", fault.path.display())));
-    }
-    if meta.permissions().mode() & 0o004 != 0 {
-        return Err(say("which everybody may read; chmod 600 it"));
-    }
-    let text =
-        Zeroizing::new(std::fs::read_to_string(path).map_err(|error| say(&format!("which cannot be read ({error})")))?);
-    Token::from_text(text.trim()).ok_or_else(|| {
+    let text = read_secret(path)
+        .map_err(|why| say(&format!("{why}; `quartet invite --gateway` on the hub makes the token")))?;
+    Token::from_text(&text).ok_or_else(|| {
         say("which holds no token; write the one that `quartet invite --gateway` prints into it, and nothing else")
     })
 }

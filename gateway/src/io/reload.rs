@@ -170,6 +170,7 @@ impl Signalling {
             server.set_limits(&settings.limits, &shares);
         }
         self.media.set_ports(ports(settings.media.ports));
+        self.relays.reload();
         let level = settings.log.level.0;
         if level != self.loaded.settings.log.level.0 && !log::set_level(level) {
             changes.options.retain(|option| option != "log.level");

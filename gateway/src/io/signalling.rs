@@ -18,6 +18,7 @@ use super::control::{self, PendingControlRequest};
 use super::hub::{self, HubEvent, HubServer, HubSide};
 use super::media_worker::Media;
 use super::names::Names;
+use super::relays::Relays;
 use super::reload::{Reloader, Reloading};
 use super::sip::{Datagram, SipSockets};
 use super::sleep_until;
@@ -28,7 +29,7 @@ use super::websocket::{HubConnection, LinkEvent};
 use crate::cdr::Clock;
 use crate::config::Loaded;
 use crate::exchange::{self, BoxRng, Exchange, Here, JobResult, Parts};
-use crate::media::{LegKey, MediaEvent};
+use crate::media::{LegKey, MediaCommand, MediaEvent};
 use crate::networks::{Link, NetworkId, hub as hub_network};
 use crate::plugins::Registry;
 use crate::store::Store;
@@ -54,7 +55,8 @@ pub struct Signalling {
     /// The hub's name as a network.
     pub(super) hub_network: NetworkId,
     pub(super) sip: SipSockets,
-    pub(super) media: Media,
+    pub(super) media: Arc<Media>,
+    pub(super) relays: Relays,
     pub(super) compute: Compute,
     store: StoreThread,
     pub(super) started: Instant,
@@ -144,14 +146,15 @@ impl Signalling {
             }
         };
         tokio::spawn(control::serve(control, asked_in.clone()));
-        let media = Media::start(
+        let media = Arc::new(Media::start(
             settings.media.workers,
             Arc::clone(&registry),
             ports(settings.media.ports),
             move |event| {
                 media_in.send(event).ok();
             },
-        )?;
+        )?);
+        let relays = Relays::new(Arc::clone(&media));
         let compute = Compute::start(prompts, move |leg, done| {
             job_in.send((leg, done)).ok();
         })?;
@@ -189,6 +192,7 @@ impl Signalling {
             hub_network,
             sip,
             media,
+            relays,
             compute,
             store: store_thread,
             started: now,
@@ -341,7 +345,11 @@ impl Signalling {
             self.sip.send(&transmit);
         }
         while let Some(command) = self.exchange.poll_media() {
-            self.media.command(command);
+            if let MediaCommand::Relay { leg, relay } = command {
+                self.relays.add(leg, relay);
+            } else {
+                self.media.command(command);
+            }
         }
         let mut refused = false;
         while let Some((leg, job)) = self.exchange.poll_job() {

@@ -6,6 +6,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use quartet_proto::sdp::{TelephoneEvent, offer_answer::Receivable};
 
+use super::relay::{Relay, Way};
 use crate::cdr::Cause;
 use crate::ivr::sound::Clip;
 pub use crate::plugins::Role;
@@ -167,6 +168,15 @@ pub enum MediaCommand {
         bind: Bind,
         /// `name:value` lines of the transport's options; may be empty.
         options: String,
+        /// Whether the peer learns no address of ours: media goes over relays alone.
+        relay_only: bool,
+    },
+    /// Lets a leg use a server as well.
+    Relay {
+        /// The leg.
+        leg: LegKey,
+        /// The server.
+        relay: Relay,
     },
     /// New lines of the peer's description.
     Remote {
@@ -247,6 +257,7 @@ impl MediaCommand {
         match self {
             Self::Open { leg, .. }
             | Self::Remote { leg, .. }
+            | Self::Relay { leg, .. }
             | Self::Codec { leg, .. }
             | Self::Play { leg, .. }
             | Self::StopPlay { leg }
@@ -264,6 +275,7 @@ impl fmt::Debug for MediaCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
             Self::Open { .. } => "Open",
+            Self::Relay { .. } => "Relay",
             Self::Remote { .. } => "Remote",
             Self::Codec { .. } => "Codec",
             Self::Play { .. } => "Play",
@@ -395,4 +407,6 @@ pub struct Report {
     pub sent: u64,
     /// Packets that were not sent: too long, refused by the transport, or not taken by the system.
     pub unsent: u64,
+    /// By which way RTP went last.
+    pub way: Option<Way>,
 }

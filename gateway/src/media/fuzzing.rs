@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use super::{
-    BoundSocket, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Role, Sink, Slot, SocketKey,
+    BoundSocket, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Opening, Role, Sink, Slot, SocketKey, StreamKey,
     flow::{Flow, FlowSettings, Path},
 };
 use crate::plugins::{CodecSettings, Packet, PluginError, Registry};
@@ -25,6 +25,12 @@ impl MediaIo for World {
         // Some datagrams the system does not take.
         !self.sent.is_multiple_of(13)
     }
+
+    fn write(&mut self, _: Slot, _: StreamKey, _: &[u8]) -> bool {
+        true
+    }
+
+    fn hang_up(&mut self, _: Slot, _: StreamKey) {}
 
     fn event(&mut self, event: MediaEvent) {
         self.events.push(event);
@@ -57,14 +63,20 @@ impl Worker {
         } else {
             Sink::Adaptive
         };
-        let kind = (transport, sink, Role::Offer, "");
+        let opening = Opening {
+            transport,
+            sink,
+            role: Role::Offer,
+            options: "",
+            relay_only: false,
+        };
         let sockets = [(0, 1), (1, 2)].map(|(at, component)| BoundSocket {
             key: SocketKey(at),
             component,
             local: sockets[at],
             outer: None,
         });
-        self.legs.open(self.now_ns, leg, kind, &sockets, &mut self.world)
+        self.legs.open(self.now_ns, leg, opening, &sockets, &mut self.world)
     }
 
     /// Gives an order other than `Open` and `Close`.

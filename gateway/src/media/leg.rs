@@ -3,18 +3,21 @@
 //! A leg knows its peer: what its peer says goes into the leg's flow, what its peer hears is put in by [`super::Legs`] (for a
 //! flow, `forward_due` in `bridge`). Of its partner it keeps only the slot, for them, and never looks at it.
 
+mod drain;
+
 use std::net::SocketAddr;
 
 use quartet_proto::rtp::rtcp::{self, MAX_REPORT};
 
 use super::{
     command::{LegKey, MediaEvent, MediaFault, Report, Sink},
+    lower::{Lower, NewRelay},
     outgoing::MAX_PACKET,
-    paths::{BoundSocket, Paths, SocketKey},
+    paths::{BoundSocket, SocketKey, StreamKey},
     play::Play,
     stream::Stream,
 };
-use crate::plugins::{About, Outcome, Output, Packet, PacketKind, PluginError, Transport, TransportEvent};
+use crate::plugins::{About, Outcome, Packet, PacketKind, PluginError, Transport};
 
 /// How often a leg reports to the call.
 pub(crate) const REPORT_NS: u64 = 1_000_000_000;
@@ -24,9 +27,6 @@ const RTCP_NS: u64 = 5_000_000_000;
 /// Texts of the peer that are passed on, of at most so many bytes and in a second; a `MediaState` has some 120.
 const MAX_TEXT: usize = 1024;
 const MAX_TEXTS: u32 = 8;
-/// A session that makes more by itself in one go is taken for broken.
-const MAX_OUTPUTS: usize = 1_000;
-
 /// Where a leg stands in its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(pub(crate) usize);
@@ -35,6 +35,10 @@ pub(crate) struct Slot(pub(crate) usize);
 pub(crate) trait MediaIo {
     /// Sends a datagram by one of the leg's sockets; false if the system does not take it, and it is lost.
     fn transmit(&mut self, leg: Slot, socket: SocketKey, dst: SocketAddr, bytes: &[u8]) -> bool;
+    /// Writes to one of the leg's connections, all of it or nothing; false if it is lost.
+    fn write(&mut self, leg: Slot, stream: StreamKey, bytes: &[u8]) -> bool;
+    /// Ends one of the leg's connections.
+    fn hang_up(&mut self, leg: Slot, stream: StreamKey);
     /// Tells the call something.
     fn event(&mut self, event: MediaEvent);
 }
@@ -52,7 +56,7 @@ pub(crate) struct MediaLeg {
     pub(crate) connected: bool,
     /// What kind of receiver the peer is; decides the pace of our frames.
     pub(crate) sink: Sink,
-    paths: Paths,
+    lower: Lower,
     streams: Vec<Stream>,
     /// The leg that it is bridged with.
     pub(crate) partner: Option<Slot>,
@@ -74,7 +78,13 @@ pub(crate) struct MediaLeg {
 }
 
 impl MediaLeg {
-    pub(crate) fn new(key: LegKey, slot: Slot, session: Transport, sink: Sink, cname: String, now_ns: u64) -> Self {
+    pub(crate) fn new(
+        (key, slot): (LegKey, Slot),
+        session: Transport,
+        (sink, relay_only): (Sink, bool),
+        cname: String,
+        now_ns: u64,
+    ) -> Self {
         Self {
             key,
             slot,
@@ -82,7 +92,7 @@ impl MediaLeg {
             session_due_ns: None,
             connected: false,
             sink,
-            paths: Paths::default(),
+            lower: Lower::new(slot, relay_only),
             streams: vec![Stream::new(now_ns)],
             partner: None,
             play: None,
@@ -126,7 +136,11 @@ impl MediaLeg {
         if !self.is_alive() {
             return u64::MAX;
         }
-        let due = [self.session_due_ns, self.play.as_ref().and_then(Play::due)];
+        let due = [
+            self.session_due_ns,
+            self.lower.deadline(),
+            self.play.as_ref().and_then(Play::due),
+        ];
         let streams = self.streams.iter().map(Stream::deadline);
         due.into_iter()
             .chain(streams)
@@ -136,8 +150,37 @@ impl MediaLeg {
 
     /// Takes in the sockets that the worker has bound and tells the session of them.
     pub(crate) fn add_sockets(&mut self, now_ns: u64, sockets: &[BoundSocket]) -> Result<(), MediaFault> {
-        let lines: String = sockets.iter().map(|socket| self.paths.add(socket)).collect();
+        let lines = self.lower.add_sockets(sockets);
         self.tell_session(now_ns, About::Paths, &lines)
+    }
+
+    /// Takes in a relay that the session may use.
+    pub(crate) fn add_relay(&mut self, now_ns: u64, relay: NewRelay, io: &mut impl MediaIo) -> Result<(), MediaFault> {
+        self.lower.add_relay(now_ns, relay);
+        self.drain(now_ns, io)
+    }
+
+    /// Takes a piece of one of the leg's connections.
+    pub(crate) fn receive_stream(
+        &mut self,
+        now_ns: u64,
+        stream: StreamKey,
+        piece: &mut Packet,
+        io: &mut impl MediaIo,
+    ) -> Result<(), MediaFault> {
+        self.lower.receive_stream(now_ns, stream, piece);
+        self.drain(now_ns, io)
+    }
+
+    /// One of the leg's connections has ended.
+    pub(crate) fn stream_gone(
+        &mut self,
+        now_ns: u64,
+        stream: StreamKey,
+        io: &mut impl MediaIo,
+    ) -> Result<(), MediaFault> {
+        self.lower.stream_gone(now_ns, stream);
+        self.drain(now_ns, io)
     }
 
     /// Tells the session something.
@@ -160,14 +203,6 @@ impl MediaLeg {
         Ok(())
     }
 
-    /// Sends a datagram by one of the leg's paths; false if it is lost.
-    fn transmit(&mut self, io: &mut impl MediaIo, path: u32, dst: SocketAddr, bytes: &[u8]) -> bool {
-        let socket = self.paths.socket(path);
-        let is_taken = socket.is_some_and(|socket| io.transmit(self.slot, socket, dst, bytes));
-        self.unsent += u64::from(!is_taken);
-        is_taken
-    }
-
     /// Takes a datagram from one of the leg's sockets.
     pub(crate) fn receive(
         &mut self,
@@ -176,14 +211,21 @@ impl MediaLeg {
         packet: &mut Packet,
         io: &mut impl MediaIo,
     ) -> Result<(), MediaFault> {
-        let (Some(session), Some(path)) = (&mut self.session, self.paths.id(socket)) else {
+        if self.lower.receive(now_ns, socket, packet) {
+            self.rise(now_ns, packet, io)?;
+        }
+        self.drain(now_ns, io)
+    }
+
+    /// Gives the session a datagram.
+    fn rise(&mut self, now_ns: u64, packet: &mut Packet, io: &mut impl MediaIo) -> Result<(), MediaFault> {
+        let Some(session) = &mut self.session else {
             return Ok(());
         };
-        packet.path = path;
         match session.receive(now_ns, packet) {
             Ok(Outcome::Rtp) => self.audio_mut().on_rtp(now_ns, packet.bytes()),
             Ok(Outcome::Rtcp) => self.audio_mut().on_rtcp(now_ns, packet.bytes()),
-            Ok(Outcome::Transmit) => _ = self.transmit(io, packet.path, packet.dst, packet.bytes()),
+            Ok(Outcome::Transmit) => self.unsent += u64::from(!self.lower.hand_down(now_ns, packet, io)),
             Ok(Outcome::Data) => {
                 let text = packet.channel().1;
                 on_text(self.key, text, packet.bytes(), &mut self.texts, io);
@@ -193,7 +235,7 @@ impl MediaLeg {
             // A stranger's datagram, or a broken one: the plugin has counted it.
             Err(_) => {}
         }
-        self.drain(now_ns, io)
+        Ok(())
     }
 
     /// Sends an RTP or RTCP packet to the peer.
@@ -224,7 +266,11 @@ impl MediaLeg {
         let is_rtp = packet.kind == Some(PacketKind::Rtp);
         match session.send(now_ns, packet) {
             Ok(Outcome::Transmit) => {
-                let taken = self.transmit(io, packet.path, packet.dst, packet.bytes());
+                if is_rtp {
+                    self.lower.note_media(packet.path);
+                }
+                let taken = self.lower.hand_down(now_ns, packet, io);
+                self.unsent += u64::from(!taken);
                 self.sent += u64::from(taken && is_rtp);
                 Ok(true)
             }
@@ -234,61 +280,17 @@ impl MediaLeg {
         }
     }
 
-    /// Lets the session act if its deadline has passed.
-    pub(crate) fn session_timeout(&mut self, now_ns: u64, io: &mut impl MediaIo) -> Result<(), MediaFault> {
-        if self.session_due_ns.is_none_or(|due| due > now_ns) {
+    /// Lets session and relays act whose deadline has passed.
+    pub(crate) fn transport_timeout(&mut self, now_ns: u64, io: &mut impl MediaIo) -> Result<(), MediaFault> {
+        let is_due = |due: Option<u64>| due.is_some_and(|due| due <= now_ns);
+        if !is_due(self.session_due_ns) && !is_due(self.lower.deadline()) {
             return Ok(());
         }
-        if let Some(session) = &mut self.session {
+        self.lower.timeout(now_ns);
+        if let Some(session) = self.session.as_mut().filter(|_| is_due(self.session_due_ns)) {
             session.timeout(now_ns).map_err(session_fault)?;
         }
         self.drain(now_ns, io)
-    }
-
-    /// Takes everything that the session has made by itself.
-    pub(crate) fn drain(&mut self, now_ns: u64, io: &mut impl MediaIo) -> Result<(), MediaFault> {
-        let mut ask_local = false;
-        // Taken out while its outputs are borrowed from it.
-        let Some(mut session) = self.session.take() else {
-            return Ok(());
-        };
-        // What remains if it never stops.
-        let mut result = Err(MediaFault::Plugin);
-        for _ in 0..MAX_OUTPUTS {
-            match session.poll() {
-                Output::None { deadline_ns } => {
-                    self.session_due_ns = deadline_ns;
-                    result = Ok(());
-                    break;
-                }
-                Output::Transmit { path, dst, data } => _ = self.transmit(io, path, dst, data),
-                Output::Rtp(bytes) => self.audio_mut().on_rtp(now_ns, bytes),
-                Output::Rtcp(bytes) => self.audio_mut().on_rtcp(now_ns, bytes),
-                Output::Event {
-                    event: TransportEvent::Connected,
-                } => self.on_connected(now_ns, io),
-                Output::Event {
-                    event: TransportEvent::Failed(cause),
-                } => {
-                    result = Err(MediaFault::from_word(&cause));
-                    break;
-                }
-                Output::Event {
-                    event: TransportEvent::Local,
-                } => ask_local = true,
-                Output::Data { text, data, .. } => on_text(self.key, text, data, &mut self.texts, io),
-                Output::Event {
-                    event: TransportEvent::Address(_) | TransportEvent::Stats(_),
-                } => {}
-            }
-        }
-        self.session = Some(session);
-        result?;
-        if ask_local {
-            self.report_local(now_ns, io)
-        } else {
-            Ok(())
-        }
     }
 
     fn on_connected(&mut self, now_ns: u64, io: &mut impl MediaIo) {
@@ -420,13 +422,16 @@ impl MediaLeg {
             }
         }
         self.tell_session(now_ns, About::Control, "close\n")?;
-        self.drain(now_ns, io)
+        self.drain(now_ns, io)?;
+        self.lower.close(now_ns, io);
+        Ok(())
     }
 
     fn figures(&mut self, now_ns: u64) -> Report {
         Report {
             sent: self.sent,
             unsent: self.unsent,
+            way: self.lower.way(),
             ..self.audio_mut().figures(now_ns)
         }
     }

@@ -9,6 +9,7 @@ mod tests;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
+    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -21,9 +22,11 @@ use zeroize::Zeroizing;
 use super::{
     command::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, Role, Sink},
     leg::{MediaIo, MediaLeg, Scratch, Slot},
+    lower::{Below, NewRelay},
     outgoing::{MAX_PACKET, Outgoing},
-    paths::{BoundSocket, SocketKey},
+    paths::{BoundSocket, SocketKey, StreamKey},
     play::Play,
+    relay::Way,
     stream::Agreed,
 };
 use crate::plugins::{About, Packet, Registry};
@@ -32,10 +35,23 @@ use crate::plugins::{About, Packet, Registry};
 const ROOM: usize = 128;
 /// Samples of the longest frame: 120 ms at 48 kHz.
 const MAX_FRAME: usize = 5_760;
-/// A deadline that is over again right after it was served comes back after this.
+/// A deadline that is over again once served comes back after this.
 const MIN_RESCHEDULE_NS: u64 = 1_000_000;
 /// The rate of announcements: encoders that nobody else has chosen a rate for take it, or what is nearest above.
 const PROMPT_RATE: u32 = 16_000;
+
+/// How a leg is opened.
+#[derive(Clone, Copy)]
+pub(crate) struct Opening<'a> {
+    /// The session transport.
+    pub(crate) transport: &'a str,
+    pub(crate) sink: Sink,
+    pub(crate) role: Role,
+    /// `name:value` lines of the transport.
+    pub(crate) options: &'a str,
+    /// Whether the session is told of relays alone.
+    pub(crate) relay_only: bool,
+}
 
 /// All legs of one worker. Legs are known by key to the call and by slot to the sockets.
 pub(crate) struct Legs {
@@ -91,10 +107,17 @@ impl Legs {
         &mut self,
         now_ns: u64,
         key: LegKey,
-        (transport, sink, role, options): (&str, Sink, Role, &str),
+        opening: Opening<'_>,
         sockets: &[BoundSocket],
         io: &mut impl MediaIo,
     ) -> bool {
+        let Opening {
+            transport,
+            sink,
+            role,
+            options,
+            relay_only,
+        } = opening;
         let made = match self.registry.transport(transport) {
             None => {
                 warn!(transport, "no plugin has this transport");
@@ -115,7 +138,7 @@ impl Legs {
         };
         let cname = format!("{:016x}", self.rng.next_u64());
         let slot = self.next_slot();
-        let leg = MediaLeg::new(key, slot, made, sink, cname, now_ns);
+        let leg = MediaLeg::new((key, slot), made, (sink, relay_only), cname, now_ns);
         if self.vacant.pop().is_some() {
             self.slots[slot.0] = Some(leg);
         } else {
@@ -131,14 +154,67 @@ impl Legs {
         true
     }
 
-    /// Takes an order other than `Open` and `Close`, which concern sockets as well.
+    /// Lets a leg use a server, over a socket or a connection that is there.
+    pub(crate) fn add_relay(
+        &mut self,
+        now_ns: u64,
+        slot: Slot,
+        (name, options, way): (&str, &str, Way),
+        (below, local, server): (Below, SocketAddr, SocketAddr),
+        io: &mut impl MediaIo,
+    ) {
+        let Some(table) = self.registry.path(name) else {
+            debug!(name, "no plugin has this path");
+            return;
+        };
+        match table.create(Role::Offer, now_ns, options) {
+            Ok(machine) => {
+                let relay = NewRelay {
+                    machine,
+                    way,
+                    below,
+                    local,
+                    server,
+                };
+                self.serve(now_ns, slot, io, |legs, io| match legs.leg(slot) {
+                    Some(leg) => leg.add_relay(now_ns, relay, io),
+                    None => Ok(()),
+                });
+            }
+            Err(error) => warn!(name, %error, "no relay for a leg"),
+        }
+    }
+
+    /// Takes a piece of one of a leg's connections.
+    pub(crate) fn receive_stream(
+        &mut self,
+        now_ns: u64,
+        (slot, stream): (Slot, StreamKey),
+        piece: &mut Packet,
+        io: &mut impl MediaIo,
+    ) {
+        self.serve(now_ns, slot, io, |legs, io| match legs.leg(slot) {
+            Some(leg) => leg.receive_stream(now_ns, stream, piece, io),
+            None => Ok(()),
+        });
+    }
+
+    /// One of a leg's connections has ended.
+    pub(crate) fn stream_gone(&mut self, now_ns: u64, (slot, stream): (Slot, StreamKey), io: &mut impl MediaIo) {
+        self.serve(now_ns, slot, io, |legs, io| match legs.leg(slot) {
+            Some(leg) => leg.stream_gone(now_ns, stream, io),
+            None => Ok(()),
+        });
+    }
+
+    /// Takes an order other than `Open`, `Relay` and `Close`, which concern sockets as well.
     pub(crate) fn command(&mut self, now_ns: u64, command: MediaCommand, io: &mut impl MediaIo) {
         let Some(slot) = self.slot(command.leg()) else {
             debug!(?command, "order for an unknown leg");
             return;
         };
         match command {
-            MediaCommand::Open { .. } | MediaCommand::Close { .. } => {}
+            MediaCommand::Open { .. } | MediaCommand::Relay { .. } | MediaCommand::Close { .. } => {}
             MediaCommand::Remote { lines, .. } => {
                 let lines = Zeroizing::new(lines);
                 self.serve(now_ns, slot, io, |legs, io| {
@@ -236,7 +312,7 @@ impl Legs {
             };
             leg.scheduled_ns = u64::MAX;
             self.serve(now_ns, slot, io, |legs, io| match legs.leg(slot) {
-                Some(leg) => leg.session_timeout(now_ns, io),
+                Some(leg) => leg.transport_timeout(now_ns, io),
                 None => Ok(()),
             });
         }

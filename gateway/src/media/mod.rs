@@ -20,14 +20,18 @@ pub mod fuzzing;
 mod incoming;
 mod leg;
 mod legs;
+mod lower;
 mod outgoing;
 mod paths;
 mod play;
+mod relay;
 mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use command::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, PlayKey, Report, Role, Sink};
 pub(crate) use leg::{MediaIo, Slot};
-pub(crate) use legs::Legs;
-pub(crate) use paths::{BoundSocket, SocketKey};
+pub(crate) use legs::{Legs, Opening};
+pub(crate) use lower::Below;
+pub(crate) use paths::{BoundSocket, SocketKey, StreamKey};
+pub use relay::{Relay, RelayUser, Via, Way};

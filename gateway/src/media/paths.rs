@@ -15,6 +15,19 @@ const MTU: u32 = 1_200;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SocketKey(pub(crate) usize);
 
+/// A connection of a leg, by its place among those that the worker has dialled for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamKey(pub(crate) usize);
+
+/// What a path is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A socket.
+    Socket(SocketKey),
+    /// A relay, by its place among the leg's.
+    Relay(usize),
+}
+
 /// A socket that the worker has bound for a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BoundSocket {
@@ -29,8 +42,8 @@ pub(crate) struct BoundSocket {
 /// The paths of one leg.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
-    /// Id and socket, by id.
-    open: Vec<(u32, SocketKey)>,
+    /// By id.
+    open: Vec<(u32, Place)>,
     last_id: u32,
 }
 
@@ -38,7 +51,7 @@ impl Paths {
     /// Takes a socket in and gives the line that tells the session of it.
     pub(crate) fn add(&mut self, socket: &BoundSocket) -> String {
         self.last_id += 1;
-        self.open.push((self.last_id, socket.key));
+        self.open.push((self.last_id, Place::Socket(socket.key)));
         let mut line = String::new();
         let (ip, port) = (socket.local.ip(), socket.local.port());
         let (id, component) = (self.last_id, socket.component);
@@ -50,15 +63,28 @@ impl Paths {
         line
     }
 
+    /// Takes a relay in: the id of its path.
+    pub(crate) fn add_relay(&mut self, relay: usize) -> u32 {
+        self.last_id += 1;
+        self.open.push((self.last_id, Place::Relay(relay)));
+        self.last_id
+    }
+
+    /// Forgets a path.
+    pub(crate) fn remove(&mut self, id: u32) {
+        self.open.retain(|(known, _)| *known != id);
+    }
+
     /// The path that a socket's datagrams come by.
     pub(crate) fn id(&self, socket: SocketKey) -> Option<u32> {
         let mut open = self.open.iter();
-        open.find(|(_, key)| *key == socket).map(|(id, _)| *id)
+        open.find(|(_, place)| *place == Place::Socket(socket))
+            .map(|(id, _)| *id)
     }
 
-    /// The socket of a path; `None` if there is no such path.
-    pub(crate) fn socket(&self, id: u32) -> Option<SocketKey> {
+    /// What a path is made of; `None` if there is no such path.
+    pub(crate) fn place(&self, id: u32) -> Option<Place> {
         let mut open = self.open.iter();
-        open.find(|(known, _)| *known == id).map(|(_, key)| *key)
+        open.find(|(known, _)| *known == id).map(|(_, place)| *place)
     }
 }

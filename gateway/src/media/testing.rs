@@ -12,8 +12,8 @@ use rand_core::SeedableRng;
 use quartet_proto::sdp::TelephoneEvent;
 
 use super::{
-    Bind, BoundSocket, LegCodec, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Role, Sink, Slot, SocketKey,
-    dsp::tones::Tone,
+    Bind, BoundSocket, LegCodec, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Opening, Role, Sink, Slot, SocketKey,
+    StreamKey, dsp::tones::Tone,
 };
 use crate::plugins::{self, Registry};
 
@@ -348,6 +348,12 @@ impl MediaIo for World {
         true
     }
 
+    fn write(&mut self, _: Slot, _: StreamKey, _: &[u8]) -> bool {
+        true
+    }
+
+    fn hang_up(&mut self, _: Slot, _: StreamKey) {}
+
     fn event(&mut self, event: MediaEvent) {
         self.events.push(event);
     }
@@ -397,7 +403,13 @@ impl Room {
         self.legs.open(
             now_ns,
             LegKey(key),
-            (transport, sink, Role::Offer, ""),
+            Opening {
+                transport,
+                sink,
+                role: Role::Offer,
+                options: "",
+                relay_only: false,
+            },
             &[BoundSocket {
                 key: SOCKET,
                 component: 1,

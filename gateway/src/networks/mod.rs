@@ -13,6 +13,8 @@ pub use quartet_proto::e2ee::KeyExchange;
 
 use crate::cdr::Cause;
 pub use crate::cdr::DiscardReason;
+pub use crate::media::Via;
+use crate::media::{Relay, RelayUser};
 
 pub mod hub;
 
@@ -68,17 +70,6 @@ pub struct TurnServer {
     pub password: Secret,
 }
 
-/// What reaches a relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
-    /// Datagrams.
-    Udp,
-    /// A connection.
-    Tcp,
-    /// A connection under TLS.
-    Tls,
-}
-
 /// A relay of the network's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reflector {
@@ -117,6 +108,43 @@ pub struct Servers {
     pub reflectors: Vec<Reflector>,
     /// Until when their credentials are good.
     pub until: Option<Instant>,
+}
+
+impl Servers {
+    /// Those of them that a media leg can use.
+    pub fn relays(&self) -> impl Iterator<Item = Relay> {
+        let stun = self.stun.iter().filter_map(|address| {
+            let (host, port) = host_and_port(address)?;
+            Some(Relay {
+                host,
+                port,
+                turn: None,
+                user: RelayUser::Nobody,
+                ca_file: None,
+            })
+        });
+        let turn = self.turn.iter().filter_map(|server| {
+            let (host, port) = host_and_port(&server.address)?;
+            Some(Relay {
+                host,
+                port,
+                turn: Some(server.via),
+                user: RelayUser::Password {
+                    username: server.username.clone(),
+                    password: String::from_utf8_lossy(&server.password.0).into_owned().into(),
+                },
+                ca_file: None,
+            })
+        });
+        stun.chain(turn)
+    }
+}
+
+/// Reads `turn.example.org:3478` and `[2001:db8::1]:3478`.
+fn host_and_port(address: &str) -> Option<(String, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Some((host.to_owned(), port.parse().ok()?))
 }
 
 /// Whether a network's servers can be reached.

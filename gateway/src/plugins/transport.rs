@@ -37,6 +37,12 @@ impl TransportTable {
         self.row().tailroom as usize
     }
 
+    /// Whether it is a path over a stream of bytes.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        self.row().flags & abi::FLAG_STREAM != 0
+    }
+
     /// Makes the machine for one leg. `options` are `name:value` lines of this leg, behind the operator's.
     ///
     /// # Errors
@@ -108,6 +114,13 @@ pub enum Output<'a> {
         /// The message.
         data: &'a [u8],
     },
+    /// A datagram for the layer above.
+    Datagram {
+        /// The peer that sent it.
+        src: SocketAddr,
+        /// What.
+        data: &'a [u8],
+    },
     /// Something to know.
     Event {
         /// What.
@@ -129,7 +142,7 @@ pub enum TransportEvent {
     Failed(String),
     /// Ask [`Transport::local`] again.
     Local,
-    /// A path's outer address, as `path:3 192.0.2.7 40000`.
+    /// An address of a path: `relay 192.0.2.7 40000`, or `outer 203.0.113.5 40000`.
     Address(String),
     /// `name:value` lines about the session.
     Stats(String),
@@ -251,6 +264,13 @@ impl Transport {
                 return Output::Data {
                     channel,
                     text,
+                    data: polled.bytes,
+                };
+            }
+            (abi::DATAGRAM, _) if !session && polled.src.is_some() => {
+                let src = polled.src.expect("just looked at");
+                return Output::Datagram {
+                    src,
                     data: polled.bytes,
                 };
             }

@@ -34,6 +34,8 @@ pub struct Destination {
     pub ring_timeout: Duration,
     /// The session transport of encrypted legs; `None`: that of the network.
     pub transport: Option<String>,
+    /// Whether media of encrypted legs goes over relays alone.
+    pub relay_only: bool,
     /// The name of the route that said so.
     pub route: String,
     /// What the number captured first: what was dialled, for a PBX that is called as one phone.
@@ -86,6 +88,8 @@ pub struct Rule {
     pub ring_timeout: Duration,
     /// The session transport of encrypted legs; `None`: that of the network.
     pub transport: Option<String>,
+    /// Whether media of encrypted legs goes over relays alone.
+    pub relay_only: bool,
 }
 
 /// The routes of one gateway.
@@ -141,6 +145,7 @@ impl Routes {
             kind,
             ring_timeout: route.ring_timeout,
             transport: route.transport.clone(),
+            relay_only: route.relay_only,
             route: route.name.clone(),
             captured: captures.first().map(str::to_owned),
         }

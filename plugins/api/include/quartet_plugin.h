@@ -62,7 +62,7 @@ extern "C" {
 #define QUARTET_ABI_MAJOR 1
 #define QUARTET_ABI_MINOR 0
 
-/* Kinds of plugins. A path is loaded, listed and tested; calls go over it from a later gateway on. */
+/* Kinds of plugins. */
 #define QUARTET_KIND_CODEC 1
 #define QUARTET_KIND_SESSION 2
 #define QUARTET_KIND_PATH 3
@@ -236,13 +236,15 @@ struct quartet_packet {
 #define QUARTET_RTP 2
 #define QUARTET_RTCP 3
 #define QUARTET_DATA 4
-#define QUARTET_DATAGRAM 5  /* for the layer above (paths) */
+#define QUARTET_DATAGRAM 5  /* for the layer above (paths), src: the peer that sent it */
 #define QUARTET_EVENT 6     /* poll only */
 
 #define QUARTET_EVENT_CONNECTED 1u /* media can flow both ways */
-#define QUARTET_EVENT_FAILED 2u    /* over; text: one cause word: ice, dtls, fingerprint, timeout, closed */
+#define QUARTET_EVENT_FAILED 2u    /* over; text: one cause word: ice, dtls, fingerprint, timeout, closed; of a path:
+                                      credentials, refused, timeout, closed */
 #define QUARTET_EVENT_LOCAL 3u     /* ask `local` again: there are new lines */
-#define QUARTET_EVENT_ADDRESS 4u   /* text: a path's outer address, "path:3 192.0.2.7 40000" */
+#define QUARTET_EVENT_ADDRESS 4u   /* an address of a path; text: "relay IP PORT", by which the peer reaches us over it, or
+                                      "outer IP PORT", as which the server sees the socket below */
 #define QUARTET_EVENT_STATS 5u     /* text: name:value lines, at most once a second */
 
 #define QUARTET_NO_DEADLINE UINT64_MAX
@@ -272,11 +274,17 @@ struct quartet_transport_config {
                                    "outer 203.0.113.5 40000", as those outside see it, and words of later versions */
 #define QUARTET_TELL_CONTROL 3u /* "ice-restart", "close" */
 
-/* Flag of a path whose lower side is a stream of bytes in arbitrary cuts. */
+/* Flag of a path whose lower side is a stream of bytes in arbitrary cuts: the host dials the server and does TLS, the path
+ * frames. `receive` gets a piece of the stream and returns NONE; poll has the datagrams in it. A TRANSMIT of such a path is
+ * whole messages: the host writes all of it or, if the connection is full, nothing. */
 #define QUARTET_FLAG_STREAM 1u
 
 /* One way to carry media. Grows. Two kinds share the table: a session has RTP, RTCP and DATA above and datagrams below, a
- * path has datagrams on both sides. No sockets, no clock: `now_ns` comes with every call and never goes back. After each
+ * path has datagrams on both sides. A path is made for one server: `create` has the lines "server:IP PORT", "name:HOST",
+ * "via:udp", "tcp" or "tls", "username:", "password:" behind the operator's. It is told its lower side once,
+ * "path:1 component 1 host IP PORT mtu 1200", and "path:1 gone" when a stream has ended; it says by ADDRESS what it has
+ * allocated, and passes what `send` is given on to the peer in `dst`. A relay asks its server for leave to do that when the
+ * first datagram for a peer comes. `local` and tell(REMOTE) are for sessions alone. No sockets, no clock: `now_ns` comes with every call and never goes back. After each
  * call the host polls until NONE. All functions are required. */
 struct quartet_transport {
   uint32_t size, flags;        /* sizeof(struct quartet_transport); QUARTET_FLAG_* */

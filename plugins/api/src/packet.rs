@@ -191,6 +191,11 @@ impl<'a> Packet<'a> {
         self.raw.src.to_socket()
     }
 
+    /// Sets where the datagram came from: of one that a path has unwrapped, the peer.
+    pub fn set_src(&mut self, src: SocketAddr) {
+        self.raw.src = abi::Addr::from_socket(src);
+    }
+
     /// Returns where the datagram goes, `None` if nobody said yet.
     #[must_use]
     pub fn dst(&self) -> Option<SocketAddr> {

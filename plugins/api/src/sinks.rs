@@ -30,12 +30,12 @@ pub(crate) fn install(module: &'static str) {
     }));
 }
 
-/// Libraries print what they like below INFO, secrets included; only our own and the plugin's own DEBUG lines pass.
+/// Libraries print what they like below WARN, secrets included; only our own and the plugin's own lines pass then, down to DEBUG.
 fn passes(level: Level, target: &str) -> bool {
     let own = MODULE.get().copied().unwrap_or_default();
     match level {
-        Level::Error | Level::Warn | Level::Info => true,
-        Level::Debug => target.starts_with("quartet_") || (!own.is_empty() && target.starts_with(own)),
+        Level::Error | Level::Warn => true,
+        Level::Info | Level::Debug => target.starts_with("quartet_") || (!own.is_empty() && target.starts_with(own)),
         Level::Trace => false,
     }
 }

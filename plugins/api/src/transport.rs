@@ -1,4 +1,4 @@
-//! The safe side of a session transport: one trait, a machine that is fed and polled.
+//! The safe side of transports, sessions and paths alike: one trait, a machine that is fed and polled.
 
 use core::ffi::CStr;
 use core::net::SocketAddr;
@@ -6,7 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, Options, Packet};
 
-/// A way to carry media: RTP, RTCP and data messages above, datagrams below.
+/// A way to carry media: a session has RTP, RTCP and data messages above and datagrams below, a path (a relay) has datagrams on
+/// both sides.
+///
+/// A path is made for one server: `create` reads `server:IP PORT`, `name:`, `via:udp|tcp|tls`, `username:` and `password:`. It learns
+/// its lower side by [`About::Paths`], says by [`Event::Address`] which address it has given to the session above it, and passes on
+/// to the peer in `dst` what `send` is given.
 ///
 /// It opens no socket and reads no clock of its own accord: `now_ns` counts from an origin of the host's and never goes
 /// backwards. After each call the host polls until [`Output::None`]. One thread at a time, not always the same one.
@@ -17,6 +22,8 @@ pub trait Transport: Sized + Send + 'static {
     const HEADROOM: u32;
     /// The most bytes that `send` puts after a packet.
     const TAILROOM: u32;
+    /// Of a path: below it is a stream of bytes, in arbitrary cuts. The host dials, and does TLS; the path frames.
+    const STREAM: bool = false;
 
     /// Makes the machine for one leg.
     ///
@@ -136,6 +143,13 @@ pub enum Output<'a> {
         /// The message.
         bytes: &'a [u8],
     },
+    /// A datagram for the layer above (paths): several may have come in one piece of a stream.
+    Datagram {
+        /// The peer that sent it.
+        src: SocketAddr,
+        /// What.
+        bytes: &'a [u8],
+    },
     /// Something to know.
     Event(Event<'a>),
 }
@@ -145,11 +159,13 @@ pub enum Output<'a> {
 pub enum Event<'a> {
     /// Media can flow both ways.
     Connected,
-    /// The session is over; the text is one cause word: `ice`, `dtls`, `fingerprint`, `timeout`, `closed`.
+    /// It is over; the text is one cause word: `ice`, `dtls`, `fingerprint`, `timeout`, `closed`; of a path `credentials`, `refused`,
+    /// `timeout` or `closed`.
     Failed(&'a str),
     /// Ask [`Transport::local`] again: there are new lines.
     Local,
-    /// A path's outer address, as `path:3 192.0.2.7 40000`.
+    /// An address of a path: `relay 192.0.2.7 40000`, by which the peer reaches us over it, or `outer 203.0.113.5 40000`, as which the
+    /// server sees the socket below.
     Address(&'a str),
     /// `name:value` lines about the session, at most once a second.
     Stats(&'a str),

@@ -14,7 +14,7 @@ impl<T: Transport> TransportTable<T> {
     /// The table.
     pub const TABLE: &'static abi::Shared<abi::Transport> = &abi::Shared(abi::Transport {
         size: size_of::<abi::Transport>() as u32,
-        flags: 0,
+        flags: if T::STREAM { abi::FLAG_STREAM } else { 0 },
         name: T::NAME.as_ptr(),
         headroom: T::HEADROOM,
         tailroom: T::TAILROOM,
@@ -183,6 +183,11 @@ unsafe extern "C" fn poll<T: Transport>(machine: *mut c_void, output: *mut abi::
                 lend(&mut out, bytes)?;
                 out.packet.path = u32::from(channel) | if text { abi::DATA_TEXT } else { 0 };
                 abi::DATA
+            }
+            Output::Datagram { src, bytes } => {
+                lend(&mut out, bytes)?;
+                out.packet.src = abi::Addr::from_socket(src);
+                abi::DATAGRAM
             }
             Output::Event(event) => {
                 let (word, text) = match event {

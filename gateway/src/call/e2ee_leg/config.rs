@@ -2,7 +2,7 @@
 
 use quartet_proto::sdp::Codec;
 
-use crate::media::{Bind, LegKey};
+use crate::media::{Bind, LegKey, Relay};
 use crate::networks::{NetworkCall, NetworkId, Terms};
 
 /// How an E2EE leg meets the world.
@@ -16,6 +16,10 @@ pub struct E2eeLegConfig {
     pub terms: Terms,
     /// Where its sockets are bound.
     pub bind: Bind,
+    /// The servers of the operator; those that the network names come to them.
+    pub relays: Vec<Relay>,
+    /// Whether the user learns no address of ours: media goes over relays alone.
+    pub relay_only: bool,
     /// The codecs we send, best first; empty if no plugin serves one.
     pub codecs: Vec<Codec>,
     /// The stream that we announce.

@@ -413,6 +413,7 @@ impl World {
     fn on_media(&mut self, command: MediaCommand) {
         let leg = command.leg();
         match command {
+            MediaCommand::Relay { .. } => {}
             MediaCommand::Open { transport, bind, .. } => {
                 if transport != "rtp" {
                     self.outer = bind.outer;
@@ -519,6 +520,8 @@ impl World {
     fn user_config(&self) -> E2eeLegConfig {
         E2eeLegConfig {
             key: LegKey(1),
+            relays: Vec::new(),
+            relay_only: false,
             network: hub_id(),
             terms: Terms {
                 versions: self.user.versions.clone(),

@@ -3,6 +3,7 @@
 //! A leg keeps its worker; a leg opened beside another shares its worker, so that a bridge never crosses threads.
 
 mod sockets;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -12,7 +13,7 @@ use std::{
     io,
     ops::RangeInclusive,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
@@ -25,6 +26,7 @@ use rand::{SeedableRng, rngs::SysRng};
 use rand_chacha::ChaCha20Rng;
 
 use self::sockets::Ports;
+pub use self::streams::Dial;
 use crate::{
     media::{LegKey, Legs, MediaCommand, MediaEvent},
     plugins::{Registry, watch},
@@ -55,9 +57,18 @@ impl Counts {
     }
 }
 
+/// What a worker is told.
+#[derive(Debug)]
+enum Order {
+    /// By the call.
+    Call(MediaCommand),
+    /// A server that the call has named, looked up.
+    Dial(LegKey, Dial),
+}
+
 /// One thread, as its handle sees it.
 struct Worker {
-    mailbox: Option<SyncSender<MediaCommand>>,
+    mailbox: Option<SyncSender<Order>>,
     waker: Arc<Waker>,
     counts: Arc<Counts>,
     thread: Option<JoinHandle<()>>,
@@ -134,11 +145,22 @@ impl Media {
     ///
     /// Waits only while that worker's mailbox is full. An order for an unknown leg is dropped.
     pub fn command(&self, command: MediaCommand) {
-        let Some(worker) = self.place(&command).and_then(|place| self.workers.get(place)) else {
+        let place = self.place(&command);
+        self.order(place, Order::Call(command));
+    }
+
+    /// Lets a leg use a server.
+    pub fn dial(&self, leg: LegKey, dial: Dial) {
+        let place = self.places().get(&leg).copied();
+        self.order(place, Order::Dial(leg, dial));
+    }
+
+    fn order(&self, place: Option<usize>, order: Order) {
+        let Some(worker) = place.and_then(|place| self.workers.get(place)) else {
             return;
         };
         if let Some(mailbox) = &worker.mailbox
-            && mailbox.send(command).is_ok()
+            && mailbox.send(order).is_ok()
         {
             // A failing waker means a dead poller; its thread has said so.
             let _ = worker.waker.wake();
@@ -161,8 +183,12 @@ impl Media {
             .sum()
     }
 
+    fn places(&self) -> MutexGuard<'_, BTreeMap<LegKey, usize>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn place(&self, command: &MediaCommand) -> Option<usize> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places();
         match command {
             MediaCommand::Open {
                 leg, same_worker_as, ..
@@ -176,6 +202,7 @@ impl Media {
             }
             MediaCommand::Close { leg } => places.remove(leg),
             MediaCommand::Remote { .. }
+            | MediaCommand::Relay { .. }
             | MediaCommand::Codec { .. }
             | MediaCommand::Play { .. }
             | MediaCommand::StopPlay { .. }

@@ -33,6 +33,7 @@ fn open(media: &Media, leg: u64, same_worker_as: Option<u64>) {
         role: Role::Offer,
         bind: Room::bind(),
         options: String::new(),
+        relay_only: false,
     });
 }
 

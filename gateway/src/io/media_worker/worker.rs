@@ -16,16 +16,22 @@ use mio::{Events, Interest, Poll, Registry as Poller, Token, net::UdpSocket};
 use tracing::{debug, error, warn};
 
 use super::{
-    Counts, Notify,
+    Counts, Dial, Notify, Order,
     sockets::{MAX_SOCKETS, Ports, describe},
+    streams::{MAX_STREAMS, Stream},
 };
 use crate::{
-    media::{Bind, LegKey, Legs, MediaCommand, MediaEvent, MediaFault, MediaIo, Sink, Slot, SocketKey},
+    media::{
+        Below, Bind, LegKey, Legs, MediaCommand, MediaEvent, MediaFault, MediaIo, Opening, Slot, SocketKey, StreamKey,
+        Via,
+    },
     plugins::{Packet, watch},
 };
 
-/// The token of the mailbox; sockets have `slot * MAX_SOCKETS + key`.
+/// The token of the mailbox; sockets have `slot * PER_LEG + key`, connections `slot * PER_LEG + MAX_SOCKETS + key`.
 pub(super) const MAILBOX: Token = Token(usize::MAX);
+/// Tokens of a leg.
+const PER_LEG: usize = MAX_SOCKETS + MAX_STREAMS;
 /// Events taken from the poller at once.
 const EVENTS: usize = 256;
 /// Datagrams read from one socket before the next one has its turn.
@@ -39,7 +45,7 @@ const HEADROOM: usize = 64;
 /// One media worker: its poller, its sockets, its legs.
 pub(super) struct Worker {
     pub(super) poll: Poll,
-    pub(super) mailbox: Receiver<MediaCommand>,
+    pub(super) mailbox: Receiver<Order>,
     pub(super) ports: Arc<Ports>,
     pub(super) counts: Arc<Counts>,
     pub(super) notify: Notify,
@@ -47,9 +53,10 @@ pub(super) struct Worker {
     pub(super) origin: Instant,
 }
 
-/// Sockets of all legs by slot, and the way to the call: what the legs see of the world.
+/// Sockets and connections of all legs by slot, and the way to the call: what the legs see of the world.
 struct WorkerIo {
     sockets: Vec<Vec<UdpSocket>>,
+    streams: Vec<Vec<Option<Stream>>>,
     notify: Notify,
 }
 
@@ -59,8 +66,25 @@ impl MediaIo for WorkerIo {
         socket.is_some_and(|socket| socket.send_to(bytes, dst).is_ok())
     }
 
+    fn write(&mut self, leg: Slot, stream: StreamKey, bytes: &[u8]) -> bool {
+        self.stream(leg, stream).is_some_and(|stream| stream.write(bytes))
+    }
+
+    fn hang_up(&mut self, leg: Slot, stream: StreamKey) {
+        let streams = self.streams.get_mut(leg.0);
+        if let Some(Some(mut stream)) = streams.and_then(|streams| streams.get_mut(stream.0)).map(Option::take) {
+            stream.close();
+        }
+    }
+
     fn event(&mut self, event: MediaEvent) {
         (self.notify)(event);
+    }
+}
+
+impl WorkerIo {
+    fn stream(&mut self, leg: Slot, stream: StreamKey) -> Option<&mut Stream> {
+        self.streams.get_mut(leg.0)?.get_mut(stream.0)?.as_mut()
     }
 }
 
@@ -70,6 +94,7 @@ impl Worker {
         let _ = self.counts.slot.set(watch::slot());
         let mut io = WorkerIo {
             sockets: Vec::new(),
+            streams: Vec::new(),
             notify: Arc::clone(&self.notify),
         };
         let mut events = Events::with_capacity(EVENTS);
@@ -122,7 +147,11 @@ impl Worker {
 
     /// Reads some datagrams of a socket; true if there may be more.
     fn read(&mut self, token: Token, packet: &mut Packet, io: &mut WorkerIo) -> bool {
-        let (slot, key) = (Slot(token.0 / MAX_SOCKETS), SocketKey(token.0 % MAX_SOCKETS));
+        let (slot, place) = (Slot(token.0 / PER_LEG), token.0 % PER_LEG);
+        if let Some(stream) = place.checked_sub(MAX_SOCKETS) {
+            return self.read_stream((slot, StreamKey(stream)), packet, io);
+        }
+        let key = SocketKey(place);
         for _ in 0..READS_PER_SOCKET {
             let Some(socket) = io.sockets.get(slot.0).and_then(|sockets| sockets.get(key.0)) else {
                 return false;
@@ -143,23 +172,117 @@ impl Worker {
         true
     }
 
+    /// Goes on with a connection and reads some pieces of it; true if there may be more.
+    fn read_stream(&mut self, (slot, key): (Slot, StreamKey), packet: &mut Packet, io: &mut WorkerIo) -> bool {
+        let Some(stream) = io.stream(slot, key) else {
+            return false;
+        };
+        let went_on = stream.go_on().and_then(|dial| Ok((dial, stream.local()?)));
+        match went_on {
+            Ok((Some(dial), local)) => self.add_relay(slot, &dial, (Below::Stream(key), local), io),
+            Ok((None, _)) => {}
+            Err(error) => return self.lose_stream((slot, key), &error, io),
+        }
+        for _ in 0..READS_PER_SOCKET {
+            let Some(stream) = io.stream(slot, key) else {
+                return false;
+            };
+            let room = packet.buffer_mut();
+            let most = room.len().min(LARGEST);
+            match stream.read(&mut room[..most]) {
+                Ok(Some(length)) => {
+                    packet.set_len(length);
+                    self.legs.receive_stream(self.now_ns(), (slot, key), packet, io);
+                }
+                Ok(None) => return false,
+                Err(error) => return self.lose_stream((slot, key), &error, io),
+            }
+        }
+        true
+    }
+
+    fn lose_stream(&mut self, (slot, key): (Slot, StreamKey), error: &io::Error, io: &mut WorkerIo) -> bool {
+        debug!(%error, "a connection to a relay is over");
+        self.legs.stream_gone(self.now_ns(), (slot, key), io);
+        io.hang_up(slot, key);
+        false
+    }
+
+    /// Lets a leg use a server: over the socket by which this machine would reach it, or a connection of its own.
+    fn dial(&mut self, leg: LegKey, dial: Dial, io: &mut WorkerIo) {
+        let Some(slot) = self.legs.slot(leg) else { return };
+        if matches!(dial.turn, Some(Via::Tcp | Via::Tls)) {
+            self.connect(slot, dial, io);
+            return;
+        }
+        let sockets = io.sockets.get(slot.0).into_iter().flatten().enumerate();
+        let bound = sockets.filter_map(|(at, socket)| Some((SocketKey(at), socket.local_addr().ok()?)));
+        let mut fitting: Vec<_> = bound
+            .filter(|(_, local)| local.is_ipv4() == dial.address.is_ipv4())
+            .collect();
+        if let Some(route) = route_to(dial.address) {
+            fitting.sort_by_key(|(_, local)| local.ip() != route);
+        }
+        match fitting.first() {
+            Some((key, local)) => self.add_relay(slot, &dial, (Below::Socket(*key), *local), io),
+            None => debug!(?dial, "no socket of its family"),
+        }
+    }
+
+    fn connect(&self, slot: Slot, dial: Dial, io: &mut WorkerIo) {
+        if io.streams.len() <= slot.0 {
+            io.streams.resize_with(slot.0 + 1, Vec::new);
+        }
+        let streams = &mut io.streams[slot.0];
+        if streams.len() == MAX_STREAMS {
+            debug!("a leg has connections enough");
+            return;
+        }
+        let token = Token(slot.0 * PER_LEG + MAX_SOCKETS + streams.len());
+        let dialled = Stream::dial(dial).and_then(|mut stream| {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(stream.source(), token, interest)?;
+            Ok(stream)
+        });
+        match dialled {
+            Ok(stream) => streams.push(Some(stream)),
+            Err(error) => debug!(%error, "no connection to a relay"),
+        }
+    }
+
+    fn add_relay(&mut self, slot: Slot, dial: &Dial, (below, local): (Below, SocketAddr), io: &mut WorkerIo) {
+        let options = dial.options();
+        let kind = (dial.table(), options.as_str(), dial.way());
+        self.legs
+            .add_relay(self.now_ns(), slot, kind, (below, local, dial.address), io);
+    }
+
     /// Takes some orders: whether more wait, `None` if there will be no more.
     fn take_commands(&mut self, io: &mut WorkerIo) -> Option<bool> {
         for _ in 0..COMMANDS_PER_TURN {
             match self.mailbox.try_recv() {
-                Ok(MediaCommand::Open {
+                Ok(Order::Call(MediaCommand::Open {
                     leg,
                     transport,
                     sink,
                     role,
                     bind,
                     options,
+                    relay_only,
                     ..
-                }) => {
-                    self.open(leg, &bind, (&transport, sink, role, &options), io);
+                })) => {
+                    let opening = Opening {
+                        transport: &transport,
+                        sink,
+                        role,
+                        options: &options,
+                        relay_only,
+                    };
+                    self.open(leg, &bind, opening, io);
                 }
-                Ok(MediaCommand::Close { leg }) => self.close(leg, io),
-                Ok(command) => {
+                Ok(Order::Call(MediaCommand::Close { leg })) => self.close(leg, io),
+                Ok(Order::Dial(leg, dial)) => self.dial(leg, dial, io),
+                Ok(Order::Call(command)) => {
                     let now_ns = self.now_ns();
                     self.legs.command(now_ns, command, io);
                 }
@@ -170,7 +293,7 @@ impl Worker {
         Some(true)
     }
 
-    fn open(&mut self, leg: LegKey, bind: &Bind, kind: (&str, Sink, quartet_plugin::Role, &str), io: &mut WorkerIo) {
+    fn open(&mut self, leg: LegKey, bind: &Bind, opening: Opening<'_>, io: &mut WorkerIo) {
         let slot = self.legs.next_slot();
         let bound = self.ports.bind(bind).and_then(|mut sockets| {
             watch(self.poll.registry(), slot, &mut sockets)?;
@@ -193,7 +316,7 @@ impl Worker {
             io.sockets.resize_with(slot.0 + 1, Vec::new);
         }
         io.sockets[slot.0] = sockets;
-        if !self.legs.open(self.now_ns(), leg, kind, &described, io) {
+        if !self.legs.open(self.now_ns(), leg, opening, &described, io) {
             self.free(slot, io);
         }
         self.counts.legs.store(self.legs.len(), Ordering::Relaxed);
@@ -210,6 +333,8 @@ impl Worker {
     }
 
     fn free(&self, slot: Slot, io: &mut WorkerIo) {
+        let streams = io.streams.get_mut(slot.0).map(std::mem::take).unwrap_or_default();
+        streams.into_iter().flatten().for_each(|mut stream| stream.close());
         let Some(sockets) = io.sockets.get_mut(slot.0) else {
             return;
         };
@@ -225,7 +350,19 @@ impl Worker {
 
 fn watch(poller: &Poller, slot: Slot, sockets: &mut [UdpSocket]) -> io::Result<()> {
     for (place, socket) in sockets.iter_mut().enumerate() {
-        poller.register(socket, Token(slot.0 * MAX_SOCKETS + place), Interest::READABLE)?;
+        poller.register(socket, Token(slot.0 * PER_LEG + place), Interest::READABLE)?;
     }
     Ok(())
+}
+
+/// The address of ours from which datagrams to this one would leave; nothing is sent.
+fn route_to(server: SocketAddr) -> Option<std::net::IpAddr> {
+    let any: std::net::IpAddr = if server.is_ipv4() {
+        std::net::Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        std::net::Ipv6Addr::UNSPECIFIED.into()
+    };
+    let probe = std::net::UdpSocket::bind((any, 0)).ok()?;
+    probe.connect(server).ok()?;
+    Some(probe.local_addr().ok()?.ip())
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -16,15 +15,14 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::MAX_PINGS_PER_SECOND;
 use crate::config::HubUrl;
+use crate::io::tls;
 
 /// How long one address of the hub may take to answer.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -150,7 +148,10 @@ impl HubLocation {
     /// If there is no certificate authority to trust; the text says what to do.
     pub fn new(url: HubUrl, ca_file: Option<&Path>) -> anyhow::Result<Self> {
         let tls = match url.is_secure {
-            true => Some((connector(ca_file)?, ServerName::try_from(url.host.clone())?)),
+            true => Some((
+                TlsConnector::from(tls::client_config(ca_file, "[network.hub] ca_file")?),
+                ServerName::try_from(url.host.clone())?,
+            )),
             false => None,
         };
         Ok(Self { url, tls })
@@ -193,39 +194,6 @@ async fn connect_any(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<
         }
     }
     Err(last)
-}
-
-fn connector(ca_file: Option<&Path>) -> anyhow::Result<TlsConnector> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => read_authorities(path, &mut roots).with_context(|| {
-            format!(
-                "[network.hub] ca_file names {}, which holds no certificate in PEM form",
-                path.display()
-            )
-        })?,
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            anyhow::ensure!(
-                !roots.is_empty(),
-                "this machine trusts no certificate authority: install ca-certificates, or name one with [network.hub] ca_file"
-            );
-        }
-    }
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-fn read_authorities(path: &Path, roots: &mut RootCertStore) -> anyhow::Result<()> {
-    for certificate in CertificateDer::pem_file_iter(path)? {
-        roots.add(certificate?)?;
-    }
-    anyhow::ensure!(!roots.is_empty(), "there is none");
-    Ok(())
 }
 
 /// Keeps a connection to the hub until `events`' receiver is gone.

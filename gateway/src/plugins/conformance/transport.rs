@@ -31,7 +31,7 @@ pub(super) fn check(table: &TransportTable, number: u32, seed: u64) -> Verdict {
 /// Runs a check of a path by its number.
 pub(super) fn check_path(table: &TransportTable, number: u32, seed: u64) -> Verdict {
     match number {
-        4 => random_datagrams_at(Pair::new(table)?, seed),
+        4 => random_datagrams_at(Pair::new(table, SERVER)?, seed),
         other => Err(format!("there is no check {other} of a path")),
     }
 }
@@ -40,6 +40,8 @@ const SECOND: u64 = 1_000_000_000;
 /// How long two machines have to find each other, in their own time.
 const MAX_NS: u64 = 20 * SECOND;
 const MTU: usize = 1200;
+/// What a path is told of its server.
+const SERVER: &str = "server:198.51.100.1 1024\nname:relay.example\nvia:udp\nusername:user\npassword:secret\n";
 
 /// One side: a machine, its two sockets, and what came out for above.
 struct Side {
@@ -73,10 +75,10 @@ fn wrong(what: &str) -> impl Fn(PluginError) -> String + '_ {
 }
 
 impl Side {
-    fn new(table: &TransportTable, role: Role, host: u8) -> Result<Self, String> {
+    fn new(table: &TransportTable, options: &str, role: Role, host: u8) -> Result<Self, String> {
         let socket = |port| SocketAddr::from(([192, 0, 2, host], port));
         let sockets = [socket(40_000), socket(40_001)];
-        let mut machine = table.create(role, SECOND, "").map_err(wrong("create"))?;
+        let mut machine = table.create(role, SECOND, options).map_err(wrong("create"))?;
         let paths = format!(
             "path:1 component 1 host 192.0.2.{host} 40000 mtu 1200\npath:2 component 2 host 192.0.2.{host} 40001 mtu 1200\n"
         );
@@ -113,7 +115,7 @@ impl Side {
                     });
                 }
                 Output::Rtp(data) => self.heard.push(data.to_vec()),
-                Output::Rtcp(_) | Output::Data { .. } => {}
+                Output::Rtcp(_) | Output::Data { .. } | Output::Datagram { .. } => {}
                 Output::Event { event } => match event {
                     TransportEvent::Connected => self.connected = true,
                     TransportEvent::Failed(cause) => self.failed = Some(cause),
@@ -127,8 +129,11 @@ impl Side {
 }
 
 impl Pair {
-    fn new(table: &TransportTable) -> Result<Self, String> {
-        let sides = [Side::new(table, Role::Offer, 1)?, Side::new(table, Role::Answer, 2)?];
+    fn new(table: &TransportTable, options: &str) -> Result<Self, String> {
+        let sides = [
+            Side::new(table, options, Role::Offer, 1)?,
+            Side::new(table, options, Role::Answer, 2)?,
+        ];
         let room = table.headroom() + MTU + table.tailroom();
         let packet = Packet::rimmed(room, table.headroom());
         let mut pair = Self {
@@ -258,7 +263,7 @@ fn rtp(ssrc: u32, sequence: u16, random: &mut Xorshift) -> Vec<u8> {
 
 fn exchange(table: &TransportTable, seed: u64, count: u16) -> Result<(u64, usize), String> {
     let mut random = Xorshift::new(seed);
-    let mut pair = Pair::new(table)?;
+    let mut pair = Pair::new(table, "")?;
     pair.connect()?;
     let mut packets = 0;
     for sequence in 0..count {
@@ -290,7 +295,7 @@ fn both_ways(table: &TransportTable) -> Verdict {
 /// Sides are made, connect, and are destroyed.
 fn made_is_freed(table: &TransportTable) -> Verdict {
     let made = || {
-        let mut pair = Pair::new(table)?;
+        let mut pair = Pair::new(table, "")?;
         pair.connect()
     };
     cost::freed("create and destroy", 2, made)
@@ -318,7 +323,7 @@ fn in_their_buffer(table: &TransportTable, seed: u64) -> Verdict {
 }
 
 fn random_datagrams(table: &TransportTable, seed: u64) -> Verdict {
-    let mut pair = Pair::new(table)?;
+    let mut pair = Pair::new(table, "")?;
     pair.connect()?;
     random_datagrams_at(pair, seed)
 }

@@ -315,6 +315,7 @@ pub(in crate::plugins) struct TransportHandle {
 pub(in crate::plugins) struct Polled<'a> {
     pub(in crate::plugins) code: i32,
     pub(in crate::plugins) path: u32,
+    pub(in crate::plugins) src: Option<SocketAddr>,
     pub(in crate::plugins) dst: Option<SocketAddr>,
     pub(in crate::plugins) bytes: &'a [u8],
     pub(in crate::plugins) event: u32,
@@ -385,6 +386,9 @@ impl TransportHandle {
             if let Some(dst) = raw.dst.to_socket() {
                 packet.dst = dst;
             }
+            if let Some(src) = raw.src.to_socket() {
+                packet.src = src;
+            }
             packet.ecn = (raw.ecn & 3) as u8;
         }
         Some(code)
@@ -416,6 +420,7 @@ impl TransportHandle {
             text,
             code,
             path: out.packet.path,
+            src: out.packet.src.to_socket(),
             dst: out.packet.dst.to_socket(),
             event: out.event,
             deadline_ns: out.deadline_ns,

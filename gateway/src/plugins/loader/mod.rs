@@ -89,6 +89,7 @@ pub struct TransportTable {
     pub(super) name: String,
     pub(super) headroom: u32,
     pub(super) tailroom: u32,
+    pub(super) flags: u32,
     pub(super) calls: TransportCalls,
 }
 
@@ -382,6 +383,7 @@ fn transport_table(plugin: u64, at: *const abi::Transport, kind: Kind) -> Result
         name,
         headroom: raw.headroom,
         tailroom: raw.tailroom,
+        flags: raw.flags,
         calls,
     })
 }

@@ -1,0 +1,148 @@
+//! Addresses of STUN and TURN servers. RFC 7064, RFC 7065.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+/// What reaches a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Via {
+    /// Datagrams.
+    Udp,
+    /// A connection.
+    Tcp,
+    /// A connection under TLS.
+    Tls,
+}
+
+impl Via {
+    /// The word of the transport contract.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+/// A server, and what reaches it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IceUrl {
+    /// Host name or IP address, IPv6 without brackets.
+    pub host: String,
+    /// 3478 if none is written, 5349 under TLS.
+    pub port: u16,
+    /// What reaches a TURN server; `None`: a STUN server.
+    pub turn: Option<Via>,
+}
+
+impl FromStr for IceUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse(text).ok_or_else(|| {
+            format!(
+                "has \"{}\", which names no server; write \"stun:HOST\", \"turn:HOST\", \"turn:HOST?transport=tcp\" or \
+                 \"turns:HOST\", with :PORT behind HOST where it is not 3478 (turns: 5349)",
+                text.escape_debug()
+            )
+        })
+    }
+}
+
+fn parse(text: &str) -> Option<IceUrl> {
+    let (scheme, rest) = text.split_once(':')?;
+    let (authority, query) = rest
+        .split_once('?')
+        .map_or((rest, None), |(host, query)| (host, Some(query)));
+    let turn = match (scheme, query) {
+        ("stun", None) => None,
+        ("turn", None | Some("transport=udp")) => Some(Via::Udp),
+        ("turn", Some("transport=tcp")) => Some(Via::Tcp),
+        ("turns", None | Some("transport=tcp")) => Some(Via::Tls),
+        _ => return None,
+    };
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            host.parse::<Ipv6Addr>().ok()?;
+            let port = match rest.strip_prefix(':') {
+                Some(port) => port,
+                None if rest.is_empty() => "",
+                None => return None,
+            };
+            (host, port)
+        }
+        None => authority.split_once(':').unwrap_or((authority, "")),
+    };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let is_host = host.parse::<IpAddr>().is_ok() || !host.is_empty() && host.len() <= 253 && host.chars().all(is_name);
+    let usual = if turn == Some(Via::Tls) { 5349 } else { 3478 };
+    let port = match port {
+        "" if !authority.ends_with(':') => usual,
+        port => port.parse().ok().filter(|port| *port != 0)?,
+    };
+    is_host.then(|| IceUrl {
+        host: host.to_owned(),
+        port,
+        turn,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_the_rfcs_write_them() {
+        let read = |text: &str| {
+            let url: IceUrl = text.parse().unwrap();
+            (url.host, url.port, url.turn)
+        };
+        let is = |host: &str, port, turn| (host.to_owned(), port, turn);
+        assert_eq!(read("stun:stun.example.org"), is("stun.example.org", 3478, None));
+        assert_eq!(read("stun:192.0.2.1:19302"), is("192.0.2.1", 19302, None));
+        assert_eq!(read("turn:example.org"), is("example.org", 3478, Some(Via::Udp)));
+        assert_eq!(
+            read("turn:example.org:5?transport=udp"),
+            is("example.org", 5, Some(Via::Udp))
+        );
+        assert_eq!(
+            read("turn:example.org?transport=tcp"),
+            is("example.org", 3478, Some(Via::Tcp))
+        );
+        assert_eq!(read("turns:example.org"), is("example.org", 5349, Some(Via::Tls)));
+        assert_eq!(
+            read("turns:[2001:db8::1]:443?transport=tcp"),
+            is("2001:db8::1", 443, Some(Via::Tls))
+        );
+        assert_eq!(read("turn:[2001:db8::1]"), is("2001:db8::1", 3478, Some(Via::Udp)));
+    }
+
+    #[test]
+    fn what_names_no_server_is_refused() {
+        for text in [
+            "",
+            "turn:",
+            "turn",
+            "turn://example.org",
+            "turn:example.org:",
+            "turn:example.org:0",
+            "turn:example.org:65536",
+            "turn:example.org:x",
+            "turn:user@example.org",
+            "turn:example.org?transport=sctp",
+            "turns:example.org?transport=udp",
+            "stun:example.org?transport=tcp",
+            "http:example.org",
+            "turn:[example.org]",
+            "turn:[::1",
+            "turn:[::1]x",
+            "turn:2001:db8::1",
+            "turn:a b",
+        ] {
+            let error = text.parse::<IceUrl>().unwrap_err();
+            assert!(error.contains("names no server"), "{text}: {error}");
+        }
+    }
+}

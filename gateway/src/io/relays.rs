@@ -1,0 +1,114 @@
+//! Makes of the servers that a call names what a media worker can reach: their addresses, whom to trust, and who we are there.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use quartet_proto::turn_user::rest_password;
+use tokio_rustls::rustls::ClientConfig;
+use zeroize::Zeroizing;
+
+use super::media_worker::{Dial, Media};
+use super::tls;
+use crate::media::{LegKey, Relay, RelayUser, Via};
+use crate::permissions::read_secret;
+
+/// How long a name server may take: a call that has waited longer has its other ways.
+const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
+/// How long a name and password made of a server's secret are good: longer than any call.
+const CREDENTIALS_FOR: Duration = Duration::from_secs(24 * 3600);
+/// The name under which a server with a secret knows this gateway.
+const REST_NAME: &str = "quartet";
+
+/// Looks servers up for legs, each beside all else.
+pub(super) struct Relays {
+    media: Arc<Media>,
+    /// What TLS needs, by `ca_file`; read when first wanted and after each reload.
+    trust: Arc<Mutex<BTreeMap<Option<PathBuf>, Arc<ClientConfig>>>>,
+}
+
+impl Relays {
+    pub(super) fn new(media: Arc<Media>) -> Self {
+        Self {
+            media,
+            trust: Arc::default(),
+        }
+    }
+
+    /// Files may have changed.
+    pub(super) fn reload(&self) {
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Lets a leg use a server as soon as that is looked up.
+    pub(super) fn add(&self, leg: LegKey, relay: Relay) {
+        let (media, trust) = (Arc::clone(&self.media), Arc::clone(&self.trust));
+        tokio::spawn(async move {
+            let shown = format!("{relay:?}");
+            match dials(relay, &trust).await {
+                Ok(dials) => dials.into_iter().for_each(|dial| media.dial(leg, dial)),
+                Err(error) => tracing::warn!("no {shown}: {error:#}"),
+            }
+        });
+    }
+}
+
+/// The addresses of a server, at most one of each family.
+async fn dials(relay: Relay, trust: &Mutex<BTreeMap<Option<PathBuf>, Arc<ClientConfig>>>) -> anyhow::Result<Vec<Dial>> {
+    let tls = match relay.turn {
+        Some(Via::Tls) => Some(trusted(relay.ca_file, trust).await?),
+        Some(Via::Udp | Via::Tcp) | None => None,
+    };
+    let addresses: Vec<SocketAddr> = match relay.host.parse::<IpAddr>() {
+        Ok(ip) => vec![SocketAddr::new(ip, relay.port)],
+        Err(_) => {
+            let answer = tokio::net::lookup_host((relay.host.as_str(), relay.port));
+            tokio::time::timeout(LOOK_UP_WITHIN, answer).await??.collect()
+        }
+    };
+    let (username, password) = match relay.user {
+        RelayUser::Nobody => (String::new(), Zeroizing::default()),
+        RelayUser::Password { username, password } => (username, password),
+        RelayUser::PasswordFile { username, file } => (username, secret_in(file, "password_file").await?),
+        RelayUser::SecretFile(file) => {
+            let secret = secret_in(file, "secret_file").await?;
+            let until = SystemTime::now().duration_since(UNIX_EPOCH)? + CREDENTIALS_FOR;
+            let username = format!("{}:{REST_NAME}", until.as_secs());
+            let password = rest_password(&secret, &username);
+            (username, password)
+        }
+    };
+    let families = [true, false].map(|v4| addresses.iter().find(|address| address.is_ipv4() == v4));
+    let dial = |address: &SocketAddr| Dial {
+        address: *address,
+        name: relay.host.clone(),
+        turn: relay.turn,
+        username: username.clone(),
+        password: password.clone(),
+        tls: tls.clone(),
+    };
+    Ok(families.into_iter().flatten().map(dial).collect())
+}
+
+/// What is in a file, said again if it is not to be used any more.
+async fn secret_in(file: PathBuf, option: &'static str) -> anyhow::Result<Zeroizing<String>> {
+    let read = move || read_secret(&file).map_err(|why| anyhow::anyhow!("{option} names {}, {why}", file.display()));
+    tokio::task::spawn_blocking(read).await?
+}
+
+async fn trusted(
+    ca_file: Option<PathBuf>,
+    trust: &Mutex<BTreeMap<Option<PathBuf>, Arc<ClientConfig>>>,
+) -> anyhow::Result<Arc<ClientConfig>> {
+    let known = || trust.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(config) = known().get(&ca_file) {
+        return Ok(Arc::clone(config));
+    }
+    let path = ca_file.clone();
+    let read = move || tls::client_config(path.as_deref(), "[[ice_server]] ca_file");
+    let config = tokio::task::spawn_blocking(read).await??;
+    known().insert(ca_file, Arc::clone(&config));
+    Ok(config)
+}

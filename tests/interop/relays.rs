@@ -1,0 +1,142 @@
+//! Calls over coturn: from relay to ntgcalls, while no packet goes straight.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use quartet::demo::gateway::Hub;
+use quartet::demo::{Hashes, phone};
+use quartet_tests::house::{House, HouseSetup, ROUTES};
+use quartet_tests::namespace::Namespace;
+use quartet_tests::ntgcalls::Ntgcalls;
+use quartet_tests::peers;
+use quartet_tests::turnserver::{self, TurnServer};
+
+use crate::PROGRAM;
+use crate::calls::{MACHINE, SOON, both_hear};
+
+/// A file with a secret, gone with the test.
+struct SecretFile(PathBuf);
+
+impl SecretFile {
+    fn new(namespace: &Namespace, name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("q-{name}-{}-{}", std::process::id(), namespace.far()));
+        std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+        Self(path)
+    }
+}
+
+impl Drop for SecretFile {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+async fn house(namespace: &Namespace, server: &str, relay_only: bool) -> House {
+    let routes = ROUTES.replace("[[route]]", &format!("[[route]]\nrelay_only = {relay_only}"));
+    House::build(
+        PROGRAM,
+        HouseSetup {
+            more: &format!("[call]\nverify = \"off\"\n[[ice_server]]\n{server}"),
+            hub: Hub::Here((namespace.near(), 0).into()),
+            hashes: Hashes::Md5,
+            routes: &routes,
+            ..HouseSetup::default()
+        },
+    )
+    .await
+}
+
+/// A phone calls ntgcalls, both hear each other; then ntgcalls calls the phone. Which ways the records name.
+async fn talk_both_ways(house: &House, namespace: &Namespace) -> Vec<String> {
+    let token = house.invite("anna").await;
+    let mut anna = Ntgcalls::start(namespace, &house.hub(), &token, &["--tone", "600"]).expect("installed");
+    let mut desk = house.phone("102", true).await;
+    desk.dial("anna");
+    let stands = desk.wait(&phone::Event::Connected, SOON).await;
+    stands.unwrap_or_else(|error| panic!("{error}\n{}", house.gateway.log()));
+    both_hear(&desk, &mut anna).await;
+    desk.hang_up();
+    house.wait_idle().await;
+    drop(anna);
+    // Nothing of the call before is heard any more when she has media.
+    let more = ["--tone", "600", "--dial", "102@gw"];
+    let mut anna = Ntgcalls::start(namespace, &house.hub(), &token, &more).expect("installed");
+    both_hear(&desk, &mut anna).await;
+    anna.end();
+    house.record(2).await;
+    let records = house.gateway.records();
+    let path = |record: &serde_json::Value| record["legs"][1]["path"].as_str().unwrap_or_default().to_owned();
+    records.iter().map(path).collect()
+}
+
+fn installed() -> Option<()> {
+    peers::may_make_namespaces()?;
+    peers::program("turnserver")?;
+    peers::python().map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn media_goes_over_coturn_alone_by_udp_tcp_and_tls() {
+    let _machine = MACHINE.read().await;
+    if installed().is_none() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let server = TurnServer::start(&namespace, false).expect("installed");
+    let password = SecretFile::new(&namespace, "password", turnserver::PASSWORD);
+    let ip = server.address;
+    let file = |path: &Path| path.display().to_string();
+    for (url, more, way) in [
+        (format!("turn:{ip}"), String::new(), "turn udp"),
+        (format!("turn:{ip}?transport=tcp"), String::new(), "turn tcp"),
+        (
+            format!("turns:{ip}"),
+            format!("ca_file = \"{}\"\n", file(&server.ca_file())),
+            "turn tls",
+        ),
+    ] {
+        let options = format!(
+            "urls = \"{url}\"\nusername = \"{}\"\npassword_file = \"{}\"\n{more}",
+            turnserver::USER,
+            file(&password.0)
+        );
+        let house = house(&namespace, &options, true).await;
+        let ways = talk_both_ways(&house, &namespace).await;
+        assert_eq!(ways, [way, way], "{}\n{}", server.log(), house.gateway.log());
+        let log = house.gateway.log();
+        assert!(!log.contains(turnserver::PASSWORD) && !log.contains(" ERROR "), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_call_has_a_name_and_a_password_of_its_own_where_the_server_shares_a_secret() {
+    let _machine = MACHINE.read().await;
+    if installed().is_none() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let server = TurnServer::start(&namespace, true).expect("installed");
+    let secret = SecretFile::new(&namespace, "secret", turnserver::SECRET);
+    let options = format!(
+        "urls = [\"stun:{0}\", \"turn:{0}\"]\nsecret_file = \"{1}\"\n",
+        server.address,
+        secret.0.display()
+    );
+    let relayed = house(&namespace, &options, true).await;
+    assert_eq!(
+        talk_both_ways(&relayed, &namespace).await,
+        ["turn udp"; 2],
+        "{}",
+        relayed.gateway.log()
+    );
+    drop(relayed);
+    // Where both ways work, the straight one is taken.
+    let straight = house(&namespace, &options, false).await;
+    assert_eq!(
+        talk_both_ways(&straight, &namespace).await,
+        ["direct"; 2],
+        "{}",
+        straight.gateway.log()
+    );
+}
