@@ -3,9 +3,10 @@
 //! One component, UDP only, aggressive renomination off. It gathers nothing: paths are told. Candidates may come before the
 //! credentials that they belong to, and are kept for them.
 
+mod sources;
 mod words;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol};
 use rand_core::CryptoRng;
 use zeroize::Zeroize;
 
+use self::sources::{check_of, remember};
 use self::words::{checked_text, credentials, line};
 use crate::net::is_destination;
 
@@ -23,8 +25,6 @@ const MAX_CANDIDATES: usize = 64;
 const MAX_LINE: usize = 512;
 /// Most paths of ours.
 const MAX_PATHS: usize = 16;
-/// Most address pairs that are remembered as checked, and as nominated.
-const MAX_CHECKED: usize = 64;
 /// Lengths that RFC 8445 §5.3 allows.
 const UFRAG: std::ops::RangeInclusive<usize> = 4..=256;
 const PASSWORD: std::ops::RangeInclusive<usize> = 22..=256;
@@ -91,6 +91,12 @@ pub struct Ice {
     /// We have restarted and wait for the peer's answer.
     awaiting: bool,
     checked: VecDeque<(u32, SocketAddr)>,
+    /// Transactions of the peer's checks, and where each came from first: whoever has seen one could send it from everywhere.
+    seen: VecDeque<([u8; 12], (u32, SocketAddr))>,
+    /// Sources that no candidate has named.
+    reflexive: BTreeSet<SocketAddr>,
+    /// Addresses of the candidates in use.
+    named: BTreeSet<SocketAddr>,
     /// Pairs that one side has nominated: all that were selected, and those that the peer's checks say it uses.
     nominated: VecDeque<(u32, SocketAddr)>,
     selected: Option<(u32, SocketAddr)>,
@@ -141,6 +147,9 @@ impl Ice {
             pending: Vec::new(),
             awaiting: false,
             checked: VecDeque::new(),
+            seen: VecDeque::new(),
+            reflexive: BTreeSet::new(),
+            named: BTreeSet::new(),
             nominated: VecDeque::new(),
             selected: None,
         };
@@ -289,6 +298,10 @@ impl Ice {
         let Ok(message) = StunMessage::parse(bytes) else {
             return false;
         };
+        let transaction = check_of(bytes);
+        if transaction.is_some_and(|transaction| !self.may_come_from(transaction, (path, source))) {
+            return false;
+        }
         // What a controlling peer says about this pair, by a check on it.
         let nomination = message.ice_controlling().map(|_| message.use_candidate());
         let packet = StunPacket {
@@ -299,10 +312,10 @@ impl Ice {
         };
         let authentic = self.agent.handle_packet(now, packet);
         if authentic {
-            remember(&mut self.checked, (path, source));
+            self.note_source((path, source), transaction);
         }
         match nomination.filter(|_| authentic) {
-            Some(true) => remember(&mut self.nominated, (path, source)),
+            Some(true) => remember(&mut self.nominated, (path, source), self.selected),
             Some(false) if self.selected != Some((path, source)) => {
                 self.nominated.retain(|pair| *pair != (path, source));
             }
@@ -351,7 +364,7 @@ impl Ice {
             };
             if let Some(path) = self.path_of(source) {
                 self.selected = Some((path, destination));
-                remember(&mut self.nominated, (path, destination));
+                remember(&mut self.nominated, (path, destination), self.selected);
                 self.agent.set_max_stun_retransmits(MAX_UNANSWERED_CONNECTED);
                 return Some(IceEvent::Selected { path, destination });
             }
@@ -374,6 +387,8 @@ impl Ice {
             self.renew(rng);
         }
         self.awaiting = false;
+        self.reflexive.clear();
+        self.named.clear();
         let credentials = IceCreds {
             ufrag: remote.fragment.clone(),
             pass: remote.password.clone(),
@@ -449,20 +464,10 @@ impl Ice {
         }
         list.push(line.to_owned());
         if ready {
+            self.named.insert(address);
             self.agent.add_remote_candidate(candidate);
         }
     }
-}
-
-/// Adds a pair, and forgets the oldest if there are too many.
-fn remember(pairs: &mut VecDeque<(u32, SocketAddr)>, pair: (u32, SocketAddr)) {
-    if pairs.contains(&pair) {
-        return;
-    }
-    if pairs.len() == MAX_CHECKED {
-        pairs.pop_front();
-    }
-    pairs.push_back(pair);
 }
 
 /// Runs what the crate would log with a password in it, at TRACE and at DEBUG.

@@ -95,6 +95,8 @@ impl User {
         let codecs = e2ee_codecs(registry);
         E2eeLegConfig {
             key: LegKey(1),
+            relays: Vec::new(),
+            relay_only: false,
             network,
             terms,
             bind,

@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     let mut client = Client::new(now, &server, &mut ChaCha8Rng::seed_from_u64(1));
     let mut last = Vec::new();
     let mut out = Vec::new();
-    let mut drain = |client: &mut Client, last: &mut Vec<u8>| {
+    let drain = |client: &mut Client, last: &mut Vec<u8>| {
         for _ in 0..10_000 {
             match client.poll_output() {
                 None => return,

@@ -4,6 +4,7 @@
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use super::sources::{MAX_CHECKED, MAX_REFLEXIVE};
 use super::*;
 
 const PEER: &str = "ice-ufrag:peer\nice-pwd:0123456789012345678901\n";
@@ -89,4 +90,78 @@ fn a_relay_on_loopback_wants_no_peers_of_this_machine() {
     assert!(ice.is_on_loopback());
     ice.remove_path(2);
     assert!(!ice.is_on_loopback());
+}
+
+/// Two agents that have each other's lines; the first check of the one at the other.
+fn first_check(rng: &mut ChaCha20Rng, now: Instant) -> (Ice, Vec<u8>) {
+    let (here, there): (SocketAddr, SocketAddr) =
+        ("192.0.2.1:4000".parse().unwrap(), "192.0.2.2:4000".parse().unwrap());
+    let mut ours = Ice::new(now, false, rng);
+    let mut theirs = Ice::new(now, true, rng);
+    ours.add_path(1, PathKind::Host, here);
+    theirs.add_path(1, PathKind::Host, there);
+    let (of_ours, of_theirs) = (ours.take_lines(), theirs.take_lines());
+    of_theirs.lines().for_each(|line| ours.remote_line(line, rng).unwrap());
+    of_ours.lines().for_each(|line| theirs.remote_line(line, rng).unwrap());
+    for step in 0..200 {
+        theirs.handle_timeout(now + Duration::from_millis(10 * step));
+        if let Some(check) = theirs.poll_transmit() {
+            return (ours, check.bytes);
+        }
+    }
+    panic!("no check");
+}
+
+#[test]
+fn a_check_that_was_seen_is_nobody_elses() {
+    let (mut rng, now) = (ChaCha20Rng::seed_from_u64(1), Instant::now());
+    let (mut ice, check) = first_check(&mut rng, now);
+    let peer: SocketAddr = "192.0.2.2:4000".parse().unwrap();
+    assert!(ice.receive(now, 1, peer, &check));
+    let answers = |ice: &mut Ice| std::iter::from_fn(|| ice.poll_transmit()).count();
+    answers(&mut ice);
+    for port in 1_024..4_096 {
+        let stranger = SocketAddr::from(([198, 51, 100, 66], port));
+        assert!(!ice.receive(now, 1, stranger, &check));
+        assert!(!ice.is_checked(1, stranger));
+    }
+    assert_eq!(answers(&mut ice), 0, "who has seen a check gets nothing for it");
+    assert!(ice.is_checked(1, peer));
+    // The peer repeats it: it is answered.
+    assert!(ice.receive(now, 1, peer, &check));
+    assert!(answers(&mut ice) > 0);
+}
+
+#[test]
+fn sources_that_no_candidate_names_are_few() {
+    let (mut rng, now) = (ChaCha20Rng::seed_from_u64(1), Instant::now());
+    let (mut ice, _) = first_check(&mut rng, now);
+    for port in 0..1_000_u16 {
+        let pair = (1, SocketAddr::from(([198, 51, 100, 66], port)));
+        let mut transaction = [7; 12];
+        transaction[..2].copy_from_slice(&port.to_be_bytes());
+        if ice.may_come_from(transaction, pair) {
+            ice.note_source(pair, Some(transaction));
+        }
+    }
+    assert_eq!(ice.reflexive.len(), MAX_REFLEXIVE);
+    assert!(
+        ice.may_come_from([9; 12], (1, "192.0.2.2:4000".parse().unwrap())),
+        "the peer's own address"
+    );
+}
+
+#[test]
+fn the_pair_in_use_is_never_forgotten() {
+    let pair = |port| (1, SocketAddr::from(([192, 0, 2, 2], port)));
+    let mut pairs = VecDeque::new();
+    remember(&mut pairs, pair(1), None);
+    for port in 2..1_000 {
+        remember(&mut pairs, pair(port), Some(pair(1)));
+        assert!(pairs.contains(&pair(1)) && pairs.len() <= MAX_CHECKED);
+    }
+    // Others are forgotten by when they were heard last.
+    remember(&mut pairs, pair(999 - 62), Some(pair(1)));
+    remember(&mut pairs, pair(2_000), Some(pair(1)));
+    assert!(pairs.contains(&pair(999 - 62)) && !pairs.contains(&pair(999 - 61)));
 }

@@ -1,0 +1,63 @@
+//! Where the peer's checks come from, and which of these addresses are believed.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::Ice;
+
+/// Most address pairs that are remembered as checked, and as nominated.
+pub(super) const MAX_CHECKED: usize = 64;
+/// Checks of the peer's that are remembered by their transactions; it sends one on each pair every 2 s or so.
+pub(super) const MAX_SEEN: usize = 256;
+/// Most sources in one generation that no candidate has named. A NAT makes one or two.
+pub(super) const MAX_REFLEXIVE: usize = 64;
+
+impl Ice {
+    /// Whether a check may be the peer's: it has not come from elsewhere before, and its source is one that we know of, or one of few.
+    pub(super) fn may_come_from(&self, transaction: [u8; 12], pair: (u32, SocketAddr)) -> bool {
+        if let Some((_, first)) = self.seen.iter().find(|(known, _)| *known == transaction) {
+            return *first == pair;
+        }
+        self.reflexive.len() < MAX_REFLEXIVE || self.checked.contains(&pair) || !self.is_unknown(pair.1)
+    }
+
+    /// Whether no candidate has named this address.
+    fn is_unknown(&self, source: SocketAddr) -> bool {
+        !self.reflexive.contains(&source) && !self.named.contains(&source)
+    }
+
+    /// Remembers where an authentic message has come from.
+    pub(super) fn note_source(&mut self, pair: (u32, SocketAddr), transaction: Option<[u8; 12]>) {
+        if self.is_unknown(pair.1) {
+            self.reflexive.insert(pair.1);
+        }
+        remember(&mut self.checked, pair, self.selected);
+        let Some(transaction) = transaction else { return };
+        self.seen.retain(|(known, _)| *known != transaction);
+        if self.seen.len() == MAX_SEEN {
+            self.seen.pop_front();
+        }
+        self.seen.push_back((transaction, pair));
+    }
+}
+
+/// Adds a pair, or says that it is the latest, and forgets the oldest if there are too many; never the one in use.
+pub(super) fn remember(
+    pairs: &mut VecDeque<(u32, SocketAddr)>,
+    pair: (u32, SocketAddr),
+    in_use: Option<(u32, SocketAddr)>,
+) {
+    pairs.retain(|known| *known != pair);
+    if pairs.len() == MAX_CHECKED
+        && let Some(oldest) = pairs.iter().position(|known| Some(*known) != in_use)
+    {
+        pairs.remove(oldest);
+    }
+    pairs.push_back(pair);
+}
+
+/// The transaction of a Binding request. RFC 8489 §5.
+pub(super) fn check_of(bytes: &[u8]) -> Option<[u8; 12]> {
+    let is_request = bytes.starts_with(&[0, 1]);
+    bytes.get(8..20).filter(|_| is_request)?.try_into().ok()
+}
