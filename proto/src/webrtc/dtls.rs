@@ -337,7 +337,10 @@ impl Dtls {
         loop {
             let room = self.record.len();
             match self.inner.poll_output(&mut self.record) {
-                dimpl::Output::Packet(bytes) => self.output.push_back(DtlsOutput::Packet(bytes.to_vec())),
+                dimpl::Output::Packet(bytes) => {
+                    self.guard.sent(bytes);
+                    self.output.push_back(DtlsOutput::Packet(bytes.to_vec()));
+                }
                 dimpl::Output::BufferTooSmall { needed } if needed <= MAX_RECORD && needed > room => {
                     self.record.resize(needed, 0);
                 }
@@ -348,7 +351,10 @@ impl Dtls {
                     return Ok(());
                 }
                 // Whoever sent it may not hold its key; whether it does is known when the handshake is verified.
-                dimpl::Output::PeerCert(der) => self.certificate = Some(Sha256::digest(der).into()),
+                dimpl::Output::PeerCert(der) => {
+                    self.guard.certificate_read();
+                    self.certificate = Some(Sha256::digest(der).into());
+                }
                 dimpl::Output::Connected => self.verify()?,
                 dimpl::Output::KeyingMaterial(material, profile) => {
                     let material = Zeroizing::new(material.to_vec());

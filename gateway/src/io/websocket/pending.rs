@@ -1,9 +1,9 @@
 //! Connections that have not said hello: bounded in number, per source and in time, whatever they do meanwhile.
 //!
 //! [`Pending`] is the table of them. In a source that has its share, and in the source with the most when the table is full, one
-//! makes room: the oldest of those that have come least far. So who says hello at once gets in, also while a crowd, or a
-//! neighbour behind the same NAT, holds or renews connections that say nothing; and a source with one connection yields to none
-//! that has more.
+//! makes room: of those that have had their [`GRACE`], or if none has of all, the oldest of those that have come least far. So
+//! who says hello at once gets in, also while a crowd, or a neighbour behind the same NAT, holds connections, whatever they say
+//! without a hello, or renews such as say nothing; and a source with one connection yields to none that has more.
 //! Each connection carries an [`Admission`], which ends it at its deadline unless its hello was accepted by then.
 
 use std::cmp::Reverse;
@@ -23,6 +23,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
+/// How long a new connection is not among the first to go: time for its task to read what it says, and for that to arrive.
+const GRACE: Duration = Duration::from_secs(2);
 /// What is read of a connection before its hello is accepted: a request's head and a hello have 10 KiB at most. Without this
 /// a frame without an end would fill a buffer of [`quartet_proto::hub::MAX_FRAME`] on each.
 const MAX_READ: usize = 32 * 1024;
@@ -63,15 +65,19 @@ impl Table {
         }
     }
 
-    /// Of a source's connections the one that makes room first: how far it has come, and its key.
-    fn first_to_go(&self, keys: &BTreeSet<u64>) -> Option<(Progress, u64)> {
-        let progress = |key: &u64| Some((self.connections.get(key)?.1.progress(), *key));
-        keys.iter().filter_map(progress).min()
+    /// Of a source's connections the one that makes room first: whether it is new, how far it has come, and its key.
+    fn first_to_go(&self, keys: &BTreeSet<u64>) -> Option<(bool, Progress, u64)> {
+        let now = Instant::now();
+        let place = |key: &u64| {
+            let (_, admission) = self.connections.get(key)?;
+            Some((now < admission.grace, admission.progress(), *key))
+        };
+        keys.iter().filter_map(place).min()
     }
 
     /// Takes out the one of a source that makes room first.
     fn remove_first_of(&mut self, source: IpAddr) -> Option<Arc<Admission>> {
-        let (_, key) = self.first_to_go(self.sources.get(&source)?)?;
+        let (_, _, key) = self.first_to_go(self.sources.get(&source)?)?;
         self.remove(key)
     }
 
@@ -111,12 +117,17 @@ impl Pending {
 
     /// Takes in a connection from this address.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr, deadline: Instant) -> Arc<Admission> {
+        self.enter_at(Instant::now(), address, deadline)
+    }
+
+    fn enter_at(self: &Arc<Self>, now: Instant, address: IpAddr, deadline: Instant) -> Arc<Admission> {
         let source = source_of(address);
         let mut table = self.lock();
         let key = table.next;
         table.next += 1;
         let admission = Arc::new(Admission {
             key,
+            grace: now + GRACE,
             deadline,
             standing: watch::Sender::new(Standing::Pending),
             progress: AtomicU8::new(Progress::Silent as u8),
@@ -189,6 +200,8 @@ enum Standing {
 #[derive(Debug)]
 pub(super) struct Admission {
     key: u64,
+    /// Until then it is new.
+    grace: Instant,
     deadline: Instant,
     standing: watch::Sender<Standing>,
     /// A [`Progress`].
@@ -460,6 +473,28 @@ mod tests {
             }
             assert!(honest.is_pending());
             assert_eq!(held(&pending), (256, 256));
+        }
+    }
+
+    #[test]
+    fn a_newcomer_has_its_grace_beside_those_that_have_come_farther() {
+        for progress in [Progress::Silent, Progress::Speaking, Progress::Upgraded] {
+            let pending = Arc::new(Pending::new(256, 16));
+            let earlier = Instant::now().checked_sub(GRACE).unwrap();
+            let crowd = [(); 16].map(|()| pending.enter_at(earlier, ip("192.0.2.1"), far()));
+            crowd.iter().for_each(|one| one.comes_to(progress));
+            let enter = || {
+                pending.make_room_for(ip("192.0.2.1"));
+                pending.enter(ip("192.0.2.1"), far())
+            };
+            let honest = enter();
+            let renewed: Vec<_> = (0..15).map(|_| enter()).collect();
+            assert!(honest.is_pending() && renewed[14].is_pending(), "{progress:?}");
+            assert!(crowd.iter().all(|one| !one.is_pending()), "{progress:?}");
+            // Nobody is older now: who has said nothing goes first, and that is the honest one too.
+            renewed.iter().for_each(|one| one.comes_to(Progress::Speaking));
+            enter();
+            assert!(!honest.is_pending(), "{progress:?}");
         }
     }
 

@@ -6,7 +6,9 @@
 //! reassembled, and each is handed on whole, by itself and in its turn; what has no turn is dropped.
 //!
 //! It looks at types, numbers and lengths, at no contents: a forged message of the type and the number whose turn it is
-//! cannot be told from the true one before the handshake is verified. The first one counts, and DTLS ends on it.
+//! cannot be told from the true one before the handshake is verified. The first one counts, and DTLS ends on it. One that DTLS
+//! cannot read it forgets without a word; so that the peer's ChangeCipherSpec has its turn is concluded from what DTLS gives
+//! out, and never from what it was given.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +37,8 @@ const MESSAGE_HEADER: usize = 12;
 /// Longest handshake message; it fits one record (RFC 5246 §6.2.1). Certificates of calls have some 500 bytes.
 const MAX_MESSAGE: usize = 8192;
 
-/// Judges each datagram before DTLS sees it. It sees what it hands on, not what DTLS makes of it, so a message may come again.
+/// Judges each datagram before DTLS sees it, and is told what DTLS gives out. What it hands on may be one that DTLS cannot read,
+/// so a message may come again.
 pub(super) struct Guard {
     client: bool,
     /// The number (`message_seq`) of the first message after the cookie: 1 if the server asked for one.
@@ -44,7 +47,9 @@ pub(super) struct Guard {
     next: u16,
     /// A CertificateRequest was handed on, so the server's flight is one message longer.
     certificate_requested: bool,
-    /// The last message before the peer's ChangeCipherSpec was handed on.
+    /// DTLS has read the peer's certificate.
+    certificate_read: bool,
+    /// DTLS has read the last message before the peer's ChangeCipherSpec.
     complete: bool,
     /// ChangeCipherSpec was handed on: what follows is encrypted.
     encrypted: bool,
@@ -77,6 +82,7 @@ impl Guard {
             first: 0,
             next: 0,
             certificate_requested: false,
+            certificate_read: false,
             complete: false,
             encrypted: false,
             waiting: BTreeMap::new(),
@@ -87,18 +93,26 @@ impl Guard {
     ///
     /// dimpl judges a datagram as a whole; alone, a forged record spoils no true one beside it.
     pub(super) fn handle_input(&mut self, datagram: &[u8]) -> Vec<Vec<u8>> {
-        let (mut records, mut rest) = (Vec::new(), datagram);
-        while let Some((header, after)) = rest.split_first_chunk::<RECORD_HEADER>() {
-            let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
-            let Some((fragment, after)) = after.split_at_checked(length) else {
-                break;
-            };
-            rest = after;
+        let mut records = Vec::new();
+        for (header, fragment) in Records(datagram) {
             if VERSIONS.iter().any(|version| header[1..3] == *version) {
                 self.handle_record(header, fragment, &mut records);
             }
         }
         records
+    }
+
+    /// DTLS has read the peer's certificate.
+    pub(super) fn certificate_read(&mut self) {
+        self.certificate_read = true;
+    }
+
+    /// DTLS sends this datagram. A client's ChangeCipherSpec follows the server's last message, so that one was read.
+    pub(super) fn sent(&mut self, datagram: &[u8]) {
+        if self.client && !self.complete {
+            let is_change = |(header, _): &(&[u8; RECORD_HEADER], &[u8])| header[0] == CHANGE_CIPHER_SPEC;
+            self.complete = Records(datagram).any(|record| is_change(&record));
+        }
     }
 
     fn handle_record(&mut self, header: &[u8; RECORD_HEADER], fragment: &[u8], records: &mut Vec<Vec<u8>>) {
@@ -189,7 +203,12 @@ impl Guard {
             HELLO_VERIFY_REQUEST if !is_hello_verify_request(&message.body) => return,
             HELLO_VERIFY_REQUEST => self.first = 1,
             CERTIFICATE_REQUEST => self.certificate_requested = true,
-            SERVER_HELLO_DONE | CERTIFICATE_VERIFY => self.complete = true,
+            // By its type alone DTLS concludes that no CertificateRequest comes.
+            SERVER_HELLO_DONE if !message.body.is_empty() => return,
+            // A server sends nothing between these and the end.
+            CLIENT_KEY_EXCHANGE if !is_vector(&message.body, 1) => return,
+            CERTIFICATE_VERIFY if !is_vector(message.body.get(2..).unwrap_or_default(), 2) => return,
+            CERTIFICATE_VERIFY => self.complete |= self.certificate_read,
             _ => {}
         }
         self.next = self.next.max(number + 1);
@@ -237,8 +256,29 @@ impl<'a> Fragment<'a> {
 
 /// Whether the body is a version and a cookie (RFC 6347 §4.2.1).
 fn is_hello_verify_request(body: &[u8]) -> bool {
-    matches!(body, [major, minor, length, cookie @ ..]
-        if VERSIONS.contains(&[*major, *minor]) && *length > 0 && usize::from(*length) == cookie.len())
+    matches!(body, [major, minor, length, ..]
+        if VERSIONS.contains(&[*major, *minor]) && *length > 0 && is_vector(&body[2..], 1))
+}
+
+/// Whether this is a length of so many bytes and as many bytes as it says (RFC 5246 §4.3).
+fn is_vector(bytes: &[u8], length: usize) -> bool {
+    bytes.split_at_checked(length).is_some_and(|(length, vector)| {
+        length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)) == vector.len()
+    })
+}
+
+/// The records of a datagram, each as its header and its fragment, up to the first that is not whole.
+struct Records<'a>(&'a [u8]);
+
+impl<'a> Iterator for Records<'a> {
+    type Item = (&'a [u8; RECORD_HEADER], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (header, after) = self.0.split_first_chunk::<RECORD_HEADER>()?;
+        let (fragment, after) = after.split_at_checked(usize::from(u16::from_be_bytes([header[11], header[12]])))?;
+        self.0 = after;
+        Some((header, fragment))
+    }
 }
 
 #[cfg(test)]

@@ -17,13 +17,23 @@ fn whole(kind: u8, number: u16, body: &[u8]) -> Vec<u8> {
 fn fed(client: bool, messages: &[(u8, u16)]) -> Guard {
     let mut guard = Guard::new(client);
     for (kind, number) in messages {
-        let body: &[u8] = if *kind == HELLO_VERIFY_REQUEST {
-            &[0xFE, 0xFF, 1, 9]
-        } else {
-            b"x"
+        let body: &[u8] = match *kind {
+            HELLO_VERIFY_REQUEST => &[0xFE, 0xFF, 1, 9],
+            CLIENT_KEY_EXCHANGE => &[1, 9],
+            CERTIFICATE_VERIFY => &[4, 3, 0, 1, 9],
+            SERVER_HELLO_DONE => b"",
+            _ => b"x",
         };
         let message = whole(*kind, *number, body);
         assert_eq!(guard.handle_input(&message), [message], "{kind}");
+        // As DTLS that has read it does.
+        match *kind {
+            CERTIFICATE => guard.certificate_read(),
+            SERVER_HELLO_DONE => {
+                guard.sent(&[record(HANDSHAKE, 0, b"x"), record(CHANGE_CIPHER_SPEC, 0, &[1])].concat())
+            }
+            _ => {}
+        }
     }
     guard
 }
@@ -154,5 +164,43 @@ fn encrypted_records_pass_after_change_cipher_spec_and_that_after_the_flight() {
     }
     // The server asks for a certificate or not: no message comes after its last.
     let mut guard = fed(true, &short);
-    assert!(guard.handle_input(&whole(SERVER_HELLO_DONE, 4, b"x")).is_empty());
+    assert!(guard.handle_input(&whole(SERVER_HELLO_DONE, 4, b"")).is_empty());
+}
+
+#[test]
+fn change_cipher_spec_has_no_turn_after_a_message_that_dtls_has_not_read() {
+    let change = record(CHANGE_CIPHER_SPEC, 0, &[1]);
+    let mut client = fed(true, &[(SERVER_HELLO, 0), (CERTIFICATE, 1), (SERVER_KEY_EXCHANGE, 2)]);
+    assert!(client.handle_input(&whole(SERVER_HELLO_DONE, 3, b"x")).is_empty());
+    let done = whole(SERVER_HELLO_DONE, 3, b"");
+    assert_eq!(client.handle_input(&[&done[..], &change].concat()), [done]);
+    client.sent(&record(HANDSHAKE, 0, b"repeated hello"));
+    assert!(client.handle_input(&change).is_empty());
+    let mut server = Guard::new(false);
+    for (kind, number) in [(CLIENT_HELLO, 0), (CERTIFICATE, 1)] {
+        assert_eq!(server.handle_input(&whole(kind, number, b"unread")).len(), 1);
+    }
+    for (kind, number, body) in [
+        (CLIENT_KEY_EXCHANGE, 2, &[][..]),
+        (CLIENT_KEY_EXCHANGE, 2, &[2, 9]),
+        (CLIENT_KEY_EXCHANGE, 2, &[0, 9]),
+    ] {
+        assert!(server.handle_input(&whole(kind, number, body)).is_empty(), "{body:?}");
+    }
+    assert_eq!(server.handle_input(&whole(CLIENT_KEY_EXCHANGE, 2, &[1, 9])).len(), 1);
+    for body in [&[][..], &[4], &[4, 3, 0], &[4, 3, 0, 2, 9], &[4, 3, 0, 0, 9]] {
+        assert!(
+            server.handle_input(&whole(CERTIFICATE_VERIFY, 3, body)).is_empty(),
+            "{body:?}"
+        );
+    }
+    let verify = whole(CERTIFICATE_VERIFY, 3, &[4, 3, 0, 1, 9]);
+    assert_eq!(
+        server.handle_input(&[&verify[..], &change].concat()),
+        std::slice::from_ref(&verify)
+    );
+    // The true certificate, and the rest of its flight.
+    server.handle_input(&whole(CERTIFICATE, 1, b"read"));
+    server.certificate_read();
+    assert_eq!(server.handle_input(&[&verify[..], &change].concat()), [verify, change]);
 }

@@ -149,7 +149,8 @@ fn forged_messages(side: usize, turn: usize, bodies: &BTreeMap<u8, Vec<u8>>) -> 
             forged.push(((name, vec![part]), false));
         }
     }
-    if let Some(kind) = wanted {
+    let instead = (side == CLIENT && turn == 3).then_some(14);
+    for kind in wanted.into_iter().chain(instead) {
         let name = format!("broken message {kind}");
         forged.push(((name, vec![message(kind, turn as u16, &[0xFF; 5])]), false));
     }
@@ -257,6 +258,40 @@ fn a_forged_message_ends_the_handshake_as_dtls_if_it_is_its_turn_and_never_else(
     // HelloVerifyRequest, ServerHello, Certificate, ServerKeyExchange, CertificateRequest, ServerHelloDone; and the four of
     // the client.
     assert_eq!(ended, [6, 4]);
+}
+
+/// All messages of a flight at once that no state can read, and ChangeCipherSpec after them.
+fn unreadable_flight(side: usize, from: usize) -> Vec<u8> {
+    let flight = FLIGHTS[side].iter().enumerate().skip(from);
+    let mut datagram: Vec<u8> = flight
+        .flat_map(|(number, kind)| message(*kind, number as u16, &[0xFF; 5]))
+        .collect();
+    datagram.extend(record(20, 0, &[1]));
+    datagram
+}
+
+#[test]
+fn what_cannot_be_read_takes_no_turn_of_change_cipher_spec() {
+    for side in [CLIENT, SERVER] {
+        for from in 0..FLIGHTS[side].len() {
+            for place in places(side) {
+                let datagram = unreadable_flight(side, from);
+                let mut alone = records(&datagram);
+                for (name, forged) in [
+                    ("at once", vec![datagram.clone()]),
+                    ("again and again", vec![datagram; 40]),
+                    ("one by one", alone.clone()),
+                    ("and garbage", {
+                        alone.push(record(22, 1, &[0x5A; 40]));
+                        alone
+                    }),
+                ] {
+                    let name = format!("side {side} from {from} place {place}: {name}");
+                    assert_survived(with_forged(side, place..place + 1, forged), &name);
+                }
+            }
+        }
+    }
 }
 
 #[test]
