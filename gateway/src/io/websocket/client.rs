@@ -13,7 +13,7 @@ use rand::RngExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::WebSocketStream;
@@ -239,7 +239,7 @@ async fn converse(mut socket: Socket, events: &Events) -> &'static str {
     if events.send((LinkEvent::Opened, Some(sender))).await.is_err() {
         return "we stop";
     }
-    let mut ping = interval(PING);
+    let mut ping = interval_at(tokio::time::Instant::now() + PING, PING);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = true;
     let mut pings = RateLimiter::default();

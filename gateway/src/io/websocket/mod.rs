@@ -27,7 +27,7 @@ use quartet_proto::hub::MAX_FRAME;
 use quartet_proto::rate::{Rate, RateLimiter};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval_at, timeout};
 
 use crate::config::Origin;
 use crate::hub::{ConnKey, Rendezvous};
@@ -292,7 +292,7 @@ async fn converse(
     (mut outgoing, waiting): (mpsc::Receiver<String>, &AtomicUsize),
     door: &Door,
 ) -> &'static str {
-    let mut ping = interval(door.settings.ping);
+    let mut ping = interval_at(tokio::time::Instant::now() + door.settings.ping, door.settings.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = true;
     let mut pings = RateLimiter::default();
