@@ -602,7 +602,7 @@ pub(super) const ROWS: &[Row] = &[
         preset: Preset::Words("none", r#""turn.secret""#),
         reload: Reload::NewCalls,
         help: "In place of name and password: a file with the secret that the server shares with us (coturn: static-auth-secret). Each \
-               call gets a name and a password of its own, good for a day.",
+               call gets a name and a password of its own, good for a day; so does each user of the hub served here.",
     },
     Row {
         section: "ice_server",

@@ -5,10 +5,12 @@
 
 mod accounts;
 mod calls;
+mod handout;
 mod limits;
 mod rendezvous;
 
 pub use accounts::{Account, Accounts, Directory, Invitations, InviteError};
+pub use handout::HandedServer;
 pub use limits::{AccountLimits, Limits};
 pub use rendezvous::{CloseReason, ConnKey, Rendezvous, RendezvousConfig};
 

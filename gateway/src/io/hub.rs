@@ -16,7 +16,7 @@ use super::websocket::{
     Connections, HubConnection, HubInput, HubListener, HubLocation, LOCAL, LinkEvent, WebSocketSettings, text_of,
 };
 use crate::config::{self, HUB_PATH, Settings};
-use crate::hub::{AccountLimits, Invitations, Limits, Rendezvous, RendezvousConfig};
+use crate::hub::{AccountLimits, HandedServer, Invitations, Limits, Rendezvous, RendezvousConfig};
 use crate::networks::hub::{Adapter, Client};
 use crate::networks::{Link, Network};
 use crate::permissions::read_secret;
@@ -66,7 +66,7 @@ impl HubServer {
         let config = RendezvousConfig {
             gateway,
             limits: hub_limits(&settings.limits, shares),
-            ice_servers: Vec::new(),
+            ice_servers: handed_out(settings),
             epoch: (Instant::now(), unix_seconds(SystemTime::now())),
         };
         let mut rendezvous = Rendezvous::new(config, invitations.directory(), generator());
@@ -129,9 +129,10 @@ impl HubServer {
         self.listener.follow();
     }
 
-    /// Takes other bounds.
-    pub(super) fn set_limits(&mut self, limits: &config::Limits, shares: &Shares) {
-        self.rendezvous.set_limits(hub_limits(limits, shares));
+    /// Takes other bounds, and tells other servers.
+    pub(super) fn reload(&mut self, settings: &Settings, shares: &Shares) {
+        self.rendezvous.set_limits(hub_limits(&settings.limits, shares));
+        self.rendezvous.set_ice_servers(handed_out(settings));
     }
 
     /// Where it listens.
@@ -188,6 +189,22 @@ fn hub_limits(limits: &config::Limits, shares: &Shares) -> Limits {
         gateway: AccountLimits::of_gateway(gateway_calls, limits.hub_gateway_requests_per_minute),
         ..Limits::default()
     }
+}
+
+/// The servers that clients are told: those that ask for no name, and those that share a secret with us. A password of ours is
+/// nobody else's.
+fn handed_out(settings: &Settings) -> Vec<HandedServer> {
+    let mut servers = Vec::new();
+    for server in &settings.ice_servers {
+        let is_open = |url: &&String| server.secret_file.is_some() || url.starts_with("stun:");
+        let urls: Vec<String> = server.urls.iter().filter(is_open).cloned().collect();
+        match server.secret_file.as_deref().map(read_secret).transpose() {
+            Ok(secret) if !urls.is_empty() => servers.push(HandedServer { urls, secret }),
+            Ok(_) => {}
+            Err(why) => tracing::warn!("the hub's clients are not told of {urls:?}: secret_file names a file {why}"),
+        }
+    }
+    servers
 }
 
 /// How the gateway reaches its hub.

@@ -165,7 +165,7 @@ impl HubAlone {
 
     fn finish_reload(&mut self, read: Result<(Box<Loaded>, Changes), String>) -> Reply {
         tell(read.map(|(loaded, changes)| {
-            self.server.set_limits(&loaded.settings.limits, &shares(&loaded));
+            self.server.reload(&loaded.settings, &shares(&loaded));
             log::set_level(loaded.settings.log.level.0);
             self.loaded = Arc::from(loaded);
             changes

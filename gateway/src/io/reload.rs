@@ -167,7 +167,7 @@ impl Signalling {
             tracing::warn!("{shortage}");
         }
         if let Some(server) = self.hub.server() {
-            server.set_limits(&settings.limits, &shares);
+            server.reload(settings, &shares);
         }
         self.media.set_ports(ports(settings.media.ports));
         self.relays.reload();

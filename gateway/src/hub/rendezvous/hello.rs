@@ -201,7 +201,7 @@ impl Rendezvous {
     fn describe(&self, now: Instant, protocol: u32, account: Account) -> Welcome {
         let (limits, own) = (&self.config.limits, self.config.limits.of(&account));
         let bound = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        let (start, unix) = self.config.epoch;
+        let ice_servers = self.ice_servers(now, &account.user);
         Welcome {
             protocol,
             range: PROTOCOL,
@@ -213,8 +213,8 @@ impl Rendezvous {
                 calls: bound(own.calls),
                 requests_per_minute: own.requests_per_minute,
             },
-            ice_servers: self.config.ice_servers.clone(),
-            time: unix.saturating_add(now.saturating_duration_since(start).as_secs()),
+            ice_servers,
+            time: self.unix(now),
             session: None,
             resume_secret: None,
             resumed: false,

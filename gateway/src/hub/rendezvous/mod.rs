@@ -19,7 +19,7 @@ use rand_core::CryptoRng;
 
 use super::calls::{Calls, Relays};
 use super::limits::Sources;
-use super::{Account, AccountLimits, Accounts, Limits};
+use super::{Account, AccountLimits, Accounts, HandedServer, Limits};
 use crate::log::{SUMMED, Summaries};
 use requests::limited;
 use session::Session;
@@ -54,7 +54,7 @@ pub struct RendezvousConfig {
     /// The bounds.
     pub limits: Limits,
     /// Told to every client.
-    pub ice_servers: Vec<IceServer>,
+    pub ice_servers: Vec<HandedServer>,
     /// A moment and what the wall clock said then, in seconds since 1970-01-01 UTC.
     pub epoch: (Instant, u64),
 }
@@ -153,6 +153,23 @@ impl Rendezvous {
     /// Takes other bounds; what is over them already stays.
     pub fn set_limits(&mut self, limits: Limits) {
         self.config.limits = limits;
+    }
+
+    /// Tells other servers from now on.
+    pub fn set_ice_servers(&mut self, servers: Vec<HandedServer>) {
+        self.config.ice_servers = servers;
+    }
+
+    /// What the wall clock says now, in seconds since 1970-01-01 UTC.
+    fn unix(&self, now: Instant) -> u64 {
+        let (start, unix) = self.config.epoch;
+        unix.saturating_add(now.saturating_duration_since(start).as_secs())
+    }
+
+    /// The servers for ICE, as this account is told them.
+    fn ice_servers(&self, now: Instant, account: &Name) -> Vec<IceServer> {
+        let servers = self.config.ice_servers.iter();
+        servers.map(|server| server.told_to(account, self.unix(now))).collect()
     }
 
     /// A connection from outside was opened.

@@ -41,7 +41,7 @@ impl Rendezvous {
                     .rejoin(now, session, &account.user, &body, &limits, max_calls)
             }
             Request::IceServers => {
-                let ice_servers = self.config.ice_servers.clone();
+                let ice_servers = self.ice_servers(now, &account.user);
                 return Ok((Reply::IceServers(IceServers { ice_servers }), Relays::new()));
             }
             Request::Ping => Ok(Relays::new()),

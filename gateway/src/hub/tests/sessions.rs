@@ -3,6 +3,7 @@
 use quartet_proto::hub::{CallLink, CallRejoin, IceServers, Resume};
 
 use super::*;
+use crate::hub::HandedServer;
 
 const BOB_AGAIN: ConnKey = ConnKey(12);
 const SECOND: Duration = Duration::from_secs(1);
@@ -509,6 +510,34 @@ fn relay_credentials_can_be_asked_for() {
     Client::join(&mut world, ANNA, "anna");
     let reply = Reply::IceServers(IceServers { ice_servers: vec![] });
     assert_eq!(world.ask(ANNA, Request::IceServers), Ok(reply));
+    // A reload brought some.
+    let server = |url: &str, secret: Option<&str>| HandedServer {
+        urls: vec![url.to_owned()],
+        secret: secret.map(|secret| zeroize::Zeroizing::new(secret.to_owned())),
+    };
+    world.hub.set_ice_servers(vec![
+        server("stun:a.example", None),
+        server("turn:a.example", Some("shared")),
+    ]);
+    let mut names = Vec::new();
+    for wait in [0, 1] {
+        world.wait(SECOND * wait);
+        let Ok(Reply::IceServers(IceServers { ice_servers })) = world.ask(ANNA, Request::IceServers) else {
+            panic!("no servers");
+        };
+        let [stun, turn] = ice_servers.as_slice() else {
+            panic!("{ice_servers:?}");
+        };
+        assert_eq!((stun.username.as_ref(), stun.credential.as_ref()), (None, None));
+        assert!(
+            turn.credential
+                .as_ref()
+                .is_some_and(|credential| credential != "shared")
+        );
+        names.extend(turn.username.clone());
+    }
+    let until = |name: &String| name.strip_suffix(":anna").unwrap().parse::<u64>().unwrap();
+    assert_eq!(until(&names[1]) - until(&names[0]), 1, "fresh ones each time");
 }
 
 #[test]
