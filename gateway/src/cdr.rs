@@ -154,6 +154,8 @@ pub struct LegFigures {
     pub path: Option<String>,
     /// How long a packet took there and back, as last measured by RTCP.
     pub round_trip_ms: Option<u32>,
+    /// How long after the call was taken the leg heard and was heard; `None` if it never did.
+    pub setup_ms: Option<u32>,
 }
 
 /// Which side of a call a leg is.
@@ -316,6 +318,7 @@ pub(crate) mod tests {
                     jitter_ms: 3,
                     path: Some("direct".to_owned()),
                     round_trip_ms: None,
+                    setup_ms: Some(0),
                 },
                 LegFigures {
                     side: Side::Network,
@@ -325,6 +328,7 @@ pub(crate) mod tests {
                     jitter_ms: 0,
                     path: Some("turn tcp".to_owned()),
                     round_trip_ms: Some(48),
+                    setup_ms: Some(210),
                 },
             ],
         }
@@ -336,8 +340,8 @@ pub(crate) mod tests {
             r#"{"call":"q7","start":"2026-11-24T13:51:17.042Z","answer":"2026-11-24T13:51:20.000Z","#,
             r#""end":"2026-11-24T13:52:22.500Z","from":"100","to":"anna \"a\"\n","direction":"outgoing","network":"hub","#,
             r#""route":"people on the hub","cause":"answered","by":"caller","verdict":"announced","#,
-            r#""legs":[{"side":"phone","codec":"pcma","received":3125,"lost":2,"jitter_ms":3,"path":"direct","round_trip_ms":null},"#,
-            r#"{"side":"network","codec":"opus","received":3120,"lost":0,"jitter_ms":0,"path":"turn tcp","round_trip_ms":48}],"duration_ms":62500}"#,
+            r#""legs":[{"side":"phone","codec":"pcma","received":3125,"lost":2,"jitter_ms":3,"path":"direct","round_trip_ms":null,"setup_ms":0},"#,
+            r#"{"side":"network","codec":"opus","received":3120,"lost":0,"jitter_ms":0,"path":"turn tcp","round_trip_ms":48,"setup_ms":210}],"duration_ms":62500}"#,
             "\n"
         );
         assert_eq!(record().to_line(), expected);

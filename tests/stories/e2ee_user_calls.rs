@@ -126,3 +126,38 @@ async fn an_extension_that_no_phone_has() {
     );
     house.wait_idle().await;
 }
+
+/// How many samples are loud enough for speech.
+fn loud(heard: &[i16]) -> usize {
+    heard.iter().filter(|sample| sample.unsigned_abs() > 500).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_picks_up_hears_that_it_takes_long_and_why_it_was_in_vain() {
+    let house = House::new(PROGRAM, "[call]\nconnect_timeout = \"12s\"\n").await;
+    let mut desk = house.phone("102", false).await;
+    // Nothing that she says can be read: there is a key, and never any media.
+    let anna = house.user("anna", Answering::Take, Fault::AlteredPackets).await;
+    anna.dial("102@gw");
+    desk.wait(&phone::Event::Called("anna".into()), SOON)
+        .await
+        .expect("it rings");
+    desk.answer();
+    desk.wait(&phone::Event::Connected, SOON)
+        .await
+        .expect("it is off the hook");
+    let picked_up = std::time::Instant::now();
+    while loud(&desk.line().heard()) < 1_000 {
+        assert!(picked_up.elapsed() < 2 * SOON, "silence");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let silent = picked_up.elapsed().as_millis();
+    assert!((5_500..9_000).contains(&silent), "{silent} ms");
+    let record = house.record(1).await;
+    assert_eq!(record["cause"], "media", "{record}");
+    let told = loud(&desk.line().heard());
+    desk.wait(&phone::Event::Ended("answered"), SOON).await.expect("a BYE");
+    let why = loud(&desk.line().heard()) - told;
+    assert!(why > 1_000, "{why} loud samples after the end");
+    house.wait_idle().await;
+}

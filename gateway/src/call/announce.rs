@@ -34,15 +34,19 @@ impl Call {
         if let Some(next) = self.speech.next.take().filter(|next| !is_repetition(*next)) {
             self.speak(now, next);
         } else if self.play == Some(play) {
+            let is_heard = !matches!(self.state, State::Ended(_)) || self.is_farewell(play);
             match clips {
-                Some(clips) if self.state == State::Talking => {
+                Some(clips) if is_heard => {
                     let play = MediaCommand::Play { leg, play, clips };
                     self.actions.push_back(Action::Media(play));
                 }
                 Some(_) => {}
                 None => {
                     self.play = None;
-                    self.verify.handle_unheard();
+                    if self.state == State::Talking {
+                        self.verify.handle_unheard();
+                    }
+                    self.on_farewell_said(now, play);
                 }
             }
         }
@@ -90,8 +94,8 @@ impl Call {
         }
         let handset = self
             .in_call()
-            .find_map(|member| Some((member.key(), member.leg.language()?)));
-        let (Some((leg, language)), Some(emojis)) = (handset, self.emojis()) else {
+            .find_map(|member| member.leg.language().map(|_| member.key()));
+        let (Some(leg), Some(emojis)) = (handset, self.emojis()) else {
             return;
         };
         let script = match say {
@@ -103,17 +107,28 @@ impl Call {
             Script::NotVerified => script::not_verified(),
             Script::Invalid => script::invalid_choice(),
         };
-        let language = language.to_owned();
+        self.speech.is_being_made = true;
+        self.say(now, leg, script);
+    }
+
+    /// Has a script made and played to a handset, in its language, in place of what it hears now.
+    pub(super) fn say(&mut self, now: Instant, leg: LegKey, script: Vec<script::Line>) -> PlayKey {
         self.plays += 1;
         let play = PlayKey(self.plays);
         self.play = Some(play);
-        (self.speech.is_being_made, self.speech.began) = (true, Some(now));
+        self.speech.began = Some(now);
+        let member = self.members.iter().find(|member| member.key() == leg);
+        let language = member
+            .and_then(|member| member.leg.language())
+            .unwrap_or_default()
+            .to_owned();
         self.actions.push_back(Action::Speak {
             leg,
             play,
             script,
             language,
         });
+        play
     }
 }
 

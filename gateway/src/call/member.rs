@@ -1,5 +1,7 @@
 //! A member of a call: its leg, how far it has come, and its media.
 
+use std::time::Duration;
+
 use quartet_proto::e2ee::fingerprint::Emoji;
 use tracing::Span;
 
@@ -28,6 +30,8 @@ pub(super) struct Member {
     pub(super) phase: Phase,
     /// Media was opened for it and is not closed yet.
     pub(super) is_media_open: bool,
+    /// How long after the call was taken it heard and was heard.
+    pub(super) setup: Option<Duration>,
     /// How it was heard last.
     pub(super) report: Report,
     /// The emojis of its key, if it has one.
@@ -44,6 +48,7 @@ impl Member {
             span,
             phase: Phase::Pending,
             is_media_open: false,
+            setup: None,
             report: Report::default(),
             emojis: None,
             replaces,

@@ -12,10 +12,12 @@ mod leg;
 mod liveness;
 mod member;
 mod record;
+mod replace;
 mod sip_leg;
 mod sound;
 mod terms;
 mod verify;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -35,6 +37,7 @@ pub use sip_leg::{SipLeg, SipLegConfig};
 use sound::Sound;
 pub use terms::{Parties, Policy, State};
 pub use verify::{Output as VerifyOutput, Script, Verify};
+use waiting::Waiting;
 
 use crate::cdr::{By, Cause, Direction, Verdict};
 use crate::config::VerifyMode;
@@ -65,6 +68,7 @@ pub struct Call {
     /// What the callees that refused said, the most telling one.
     refusal: Option<Cause>,
     liveness: Liveness,
+    waiting: Waiting,
     times: Times,
     /// What the running call was last noted with: whether it was answered, and the verdict.
     noted: Option<(bool, Verdict)>,
@@ -91,6 +95,7 @@ impl Call {
             speech: Speech::default(),
             refusal: None,
             liveness: Liveness::new(now),
+            waiting: Waiting::default(),
             times: Times::new(now),
             noted: None,
             sound: Sound::default(),
@@ -198,34 +203,25 @@ impl Call {
         }
         self.verify.handle_timeout(now);
         self.follow_verify(now);
+        self.follow_waiting(now);
         self.handle_legs(now);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let legs = self.running().filter_map(|member| member.leg.poll_timeout());
-        legs.chain(self.deadline).chain(self.verify.poll_timeout()).min()
+        legs.chain(self.deadline)
+            .chain(self.verify.poll_timeout())
+            .chain(self.waiting.poll_timeout())
+            .min()
     }
 
     /// The operator, or the end of the process, ends the call; `cause` is for a call in which nobody talks yet.
     pub fn hang_up(&mut self, now: Instant, cause: Cause, by: By) {
         let _call = self.span.clone().entered();
         let talking = self.state == State::Talking;
+        self.end_farewell(now);
         self.end(now, if talking { Cause::Answered } else { cause }, by);
-    }
-
-    /// Puts another leg in the place of one; what a transfer will do, the tests alone do it so far. False if the two do not talk, or `old` is not one of them.
-    ///
-    /// The call goes on as it was until the new leg hears and is heard; then `old` is over, and the announcement is made
-    /// anew. A new leg that ends before that changes nothing.
-    pub fn replace(&mut self, now: Instant, old: LegKey, new: Leg) -> bool {
-        let is_free = self.members.iter().all(|member| member.replaces.is_none());
-        if self.state != State::Talking || !is_free || !self.in_call().any(|member| member.key() == old) {
-            return false;
-        }
-        self.members.push(Member::new(&self.span, new, Some(old)));
-        self.handle_legs(now);
-        true
     }
 
     /// What the call wants done.
@@ -297,7 +293,7 @@ impl Call {
 
     fn on_event(&mut self, now: Instant, key: LegKey, event: LegEvent) {
         if matches!(self.state, State::Ended(_)) {
-            return;
+            return self.on_event_after_end(now, &event);
         }
         let Some(member) = self.member_mut(key) else { return };
         member.span.in_scope(|| tracing::debug!(event = event.word(), "leg"));
@@ -332,8 +328,10 @@ impl Call {
             LegEvent::Played(play) => {
                 if self.play == Some(play) {
                     self.play = None;
-                    self.verify.handle_played(now);
-                    self.follow_verify(now);
+                    if self.state == State::Talking {
+                        self.verify.handle_played(now);
+                        self.follow_verify(now);
+                    }
                 }
             }
             LegEvent::Held(held) => self.on_held(now, held),
@@ -352,6 +350,8 @@ impl Call {
         }
         self.state = State::Connecting;
         self.deadline = Some(now + self.policy.connect_timeout);
+        self.times.take(now);
+        self.begin_waiting(now);
         let caller = self.caller();
         let others: Vec<_> = self.in_call().map(Member::key).collect();
         for other in others.into_iter().filter(|leg| *leg != key && *leg != caller) {
@@ -361,8 +361,9 @@ impl Call {
     }
 
     fn on_connected(&mut self, now: Instant, key: LegKey) {
+        let setup = self.times.since_taken(now);
         if let Some(member) = self.member_mut(key) {
-            member.phase = Phase::Connected;
+            (member.phase, member.setup) = (Phase::Connected, setup);
         }
         let caller = self.caller();
         let Some(callee) = self.callee() else { return };
@@ -375,24 +376,7 @@ impl Call {
             self.state = State::Talking;
             self.deadline = None;
             self.times.answer(now);
-            self.bridge(now, caller, callee);
-        }
-    }
-
-    /// A member that is to replace another is connected.
-    fn on_replaced(&mut self, now: Instant, key: LegKey, old: LegKey) {
-        let place = |key| self.members.iter().position(|member| member.key() == key);
-        let (Some(new_at), Some(old_at)) = (place(key), place(old)) else {
-            return;
-        };
-        // It stands where the other stood: first, if that was the caller.
-        self.members.swap(new_at, old_at);
-        self.end_member(now, old, Cause::Answered);
-        if let Some(member) = self.member_mut(key) {
-            (member.phase, member.replaces) = (Phase::Connected, None);
-        }
-        let (caller, callee) = (self.caller(), self.callee());
-        if let Some(callee) = callee {
+            self.end_waiting();
             self.bridge(now, caller, callee);
         }
     }
@@ -426,6 +410,7 @@ impl Call {
         }
         let waiting = self.callee().is_none() && key != self.caller();
         if !waiting {
+            self.forget_waiting(key);
             return self.end(now, cause, self.ended_by(key, cause));
         }
         self.refusal = Some(self.refusal.map_or(cause, |known| known.or_more_telling(cause)));
@@ -455,8 +440,11 @@ impl Call {
         let record = self.record(now, cause, by);
         let keys: Vec<_> = self.running().map(Member::key).collect();
         for key in keys {
-            self.end_member(now, key, cause);
+            if !self.bids_farewell(now, key, cause) {
+                self.end_member(now, key, cause);
+            }
         }
+        self.waiting.end();
         self.actions.push_back(Action::Record(Box::new(record)));
     }
 

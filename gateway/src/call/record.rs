@@ -1,6 +1,6 @@
 //! What is kept of a call: while it runs, and when it has ended.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Action, Call, CallKey, Parties, Phase, State};
 use crate::cdr::{self, By, Cause, Record, Side, Verdict};
@@ -9,6 +9,7 @@ use crate::cdr::{self, By, Cause, Record, Side, Verdict};
 #[derive(Debug)]
 pub(super) struct Times {
     start: Instant,
+    taken: Option<Instant>,
     answered: Option<Instant>,
 }
 
@@ -17,8 +18,19 @@ impl Times {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             start: now,
+            taken: None,
             answered: None,
         }
+    }
+
+    /// Somebody takes the call.
+    pub(super) fn take(&mut self, now: Instant) {
+        self.taken = Some(now);
+    }
+
+    /// How long ago that was.
+    pub(super) fn since_taken(&self, now: Instant) -> Option<Duration> {
+        self.taken.map(|at| now.saturating_duration_since(at))
     }
 
     /// The call is answered.
@@ -48,7 +60,7 @@ impl Call {
     }
 
     /// What each side's media was like, the phone first.
-    fn sides(&self) -> Vec<cdr::LegFigures> {
+    pub fn sides(&self) -> Vec<cdr::LegFigures> {
         let running = self.members.iter().filter(|member| member.phase != Phase::Ended);
         let mut sides: Vec<_> = running
             .map(|member| cdr::LegFigures {
@@ -59,6 +71,7 @@ impl Call {
                 jitter_ms: member.report.jitter_ms as u32,
                 path: member.report.way.map(|way| way.to_string()),
                 round_trip_ms: member.report.round_trip.map(|time| time.as_millis() as u32),
+                setup_ms: member.setup.map(|time| time.as_millis() as u32),
             })
             .collect();
         sides.sort_by_key(|leg| leg.side == Side::Network);

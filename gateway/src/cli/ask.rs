@@ -29,7 +29,7 @@ pub(super) fn calls(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
     table(
         &answer,
         json,
-        &["id", "from", "to", "state", "seconds", "verdict", "emojis"],
+        &["id", "from", "to", "state", "seconds", "path", "verdict", "emojis"],
         "no calls",
     )
 }

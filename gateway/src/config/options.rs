@@ -325,6 +325,15 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         section: "call",
+        name: "connect_timeout",
+        kind: Kind::Period("5s", "30s"),
+        preset: Preset::Value(r#""30s""#),
+        reload: Reload::NewCalls,
+        help: "How long key exchange and media may take once the call was taken. A handset that waits is told after 6 s that it has \
+               to, and at the end why it was in vain.",
+    },
+    Row {
+        section: "call",
         name: "ring_timeout",
         kind: Kind::Period("1s", "90s"),
         preset: Preset::Value(r#""60s""#),

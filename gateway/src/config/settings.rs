@@ -93,6 +93,8 @@ pub struct Call {
     pub confirm_timeout: Period,
     /// Silence of a leg after which its call ends.
     pub rtp_timeout: Period,
+    /// How long key exchange and media may take.
+    pub connect_timeout: Period,
     /// How long a phone or a peer rings.
     pub ring_timeout: Period,
     /// SDP names of codecs, most wanted first.

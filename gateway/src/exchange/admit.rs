@@ -20,9 +20,6 @@ use crate::media::{Bind, LegKey, Relay};
 use crate::networks::{Network, NetworkCall, NetworkCommand, NetworkId};
 use crate::route::{Destination, DestinationKind, Origin};
 
-/// How long key exchange and media may take; the official clients' figure.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// One caller, one callee or one route has had too many calls in the last minute.
 const TOO_MANY: Cause = Cause::Limit { retry_after: None };
 
@@ -427,7 +424,7 @@ impl Exchange {
             confirm_timeout: call.confirm_timeout.duration(),
             rtp_timeout: call.rtp_timeout.duration(),
             ring_timeout,
-            connect_timeout: CONNECT_TIMEOUT,
+            connect_timeout: call.connect_timeout.duration(),
         }
     }
 }

@@ -7,7 +7,8 @@ use quartet_proto::sip::Locked;
 use serde::Serialize;
 
 use super::{Exchange, ForeignId};
-use crate::call::CallKey;
+use crate::call::{Call, CallKey};
+use crate::cdr::{LegFigures, Side};
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,6 +37,10 @@ pub struct CallRow {
     pub user_muted: bool,
     /// The language of the words that are being spoken to the user's person, where that is at another gateway.
     pub user_spoken: Option<String>,
+    /// By which way media went to the user last; none before the first packet.
+    pub path: Option<String>,
+    /// What media is like on each side, the phone first.
+    pub media: Vec<LegFigures>,
     /// What others call this call: one row for each leg.
     pub legs: Vec<LegRow>,
 }
@@ -128,9 +133,10 @@ impl Exchange {
 
     /// The calls, oldest first.
     pub fn calls(&self, now: Instant) -> Vec<CallRow> {
-        self.calls
-            .values()
-            .map(|call| CallRow {
+        let row = |call: &Call| {
+            let media = call.sides();
+            let user = media.iter().find(|leg| leg.side == Side::Network);
+            CallRow {
                 id: call.key().to_string(),
                 from: call.parties().from.clone(),
                 to: call.parties().to.clone(),
@@ -143,9 +149,12 @@ impl Exchange {
                 spoken: call.sound().1.spoken.clone(),
                 user_muted: call.sound().0.muted,
                 user_spoken: call.sound().0.spoken.clone(),
+                path: user.and_then(|leg| leg.path.clone()),
+                media,
                 legs: self.leg_rows(call.key()),
-            })
-            .collect()
+            }
+        };
+        self.calls.values().map(row).collect()
     }
 
     fn leg_rows(&self, call: CallKey) -> Vec<LegRow> {

@@ -87,7 +87,8 @@ fn question() -> [Line; 2] {
     [Line::Pause(WORD_GAP), Phrase::Menu.into()]
 }
 
-fn sentences(phrases: &[Phrase]) -> Vec<Line> {
+/// Sentences, one after the other.
+pub fn sentences(phrases: &[Phrase]) -> Vec<Line> {
     let mut lines = Vec::new();
     for phrase in phrases {
         lines.extend([Line::Pause(SENTENCE_GAP), (*phrase).into()]);

@@ -453,6 +453,8 @@ fn a_user_who_reveals_another_value_than_announced_is_not_connected() {
     world.user_dials("100@gw");
     world.pick_up(0);
     world.drain();
+    // Who picked up hears why.
+    world.play_out();
     assert_eq!((world.cause(), world.phones[0].end().as_str()), ("key_exchange", "BYE"));
     assert_eq!(world.bridged, []);
     world.assert_empty();

@@ -7,6 +7,7 @@ mod ladders;
 mod outside;
 mod refusals;
 mod scripted;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
