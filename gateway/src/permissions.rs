@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -272,17 +272,15 @@ fn quoted(path: &Path) -> String {
 /// empty.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, String> {
     let cannot = |error: io::Error| format!("which cannot be read ({error})");
-    let meta = fs::metadata(path).map_err(cannot)?;
+    let file = open_regular(path).map_err(cannot)?;
     if let Some(fault) = Trusted::by_this_process().faults(path).first() {
         return Err(format!("and {} {fault}", fault.path.display()));
     }
-    if meta.permissions().mode() & 0o004 != 0 {
+    if file.metadata().map_err(cannot)?.mode() & 0o004 != 0 {
         return Err("which everybody may read; chmod 600 it".to_owned());
     }
     let mut text = Zeroizing::new(String::new());
-    open_regular(path)
-        .and_then(|file| file.take(MAX_SECRET + 1).read_to_string(&mut text))
-        .map_err(cannot)?;
+    file.take(MAX_SECRET + 1).read_to_string(&mut text).map_err(cannot)?;
     let secret = Zeroizing::new(text.trim().to_owned());
     if secret.is_empty() {
         return Err("which is empty".to_owned());

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use quartet_proto::net::is_destination;
 use quartet_proto::turn_user::rest_password;
 use tokio_rustls::rustls::ClientConfig;
 use zeroize::Zeroizing;
@@ -61,13 +62,15 @@ async fn dials(relay: Relay, trust: &Mutex<BTreeMap<Option<PathBuf>, Arc<ClientC
         Some(Via::Tls) => Some(trusted(relay.ca_file, trust).await?),
         Some(Via::Udp | Via::Tcp) | None => None,
     };
-    let addresses: Vec<SocketAddr> = match relay.host.parse::<IpAddr>() {
+    let mut addresses: Vec<SocketAddr> = match relay.host.parse::<IpAddr>() {
         Ok(ip) => vec![SocketAddr::new(ip, relay.port)],
         Err(_) => {
             let answer = tokio::net::lookup_host((relay.host.as_str(), relay.port));
             tokio::time::timeout(LOOK_UP_WITHIN, answer).await??.collect()
         }
     };
+    addresses.retain(|address| is_destination(address.ip(), relay.may_be_here));
+    anyhow::ensure!(!addresses.is_empty(), "its name leads to no address that may be used");
     let (username, password) = match relay.user {
         RelayUser::Nobody => (String::new(), Zeroizing::default()),
         RelayUser::Password { username, password } => (username, password),
@@ -111,4 +114,36 @@ async fn trusted(
     let config = tokio::task::spawn_blocking(read).await??;
     known().insert(ca_file, Arc::clone(&config));
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_a_network_names_is_not_this_machine() {
+        let dials = async |host: &str, may_be_here| {
+            let relay = Relay {
+                host: host.to_owned(),
+                port: 3478,
+                turn: Some(Via::Udp),
+                user: RelayUser::Nobody,
+                ca_file: None,
+                may_be_here,
+            };
+            dials(relay, &Mutex::default()).await.map(|dials| dials.len()).ok()
+        };
+        for here in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "localhost"] {
+            assert_eq!(dials(here, false).await, None, "{here}");
+            assert!(dials(here, true).await.is_some(), "{here}");
+        }
+        for nowhere in ["0.0.0.0", "255.255.255.255", "224.0.0.1", "::"] {
+            assert_eq!(
+                (dials(nowhere, true).await, dials(nowhere, false).await),
+                (None, None),
+                "{nowhere}"
+            );
+        }
+        assert_eq!(dials("192.0.2.1", false).await, Some(1));
+    }
 }

@@ -145,8 +145,7 @@ impl Legs {
             self.slots.push(Some(leg));
         }
         self.keys.insert(key, slot);
-        self.serve(now_ns, slot, io, |legs, io| {
-            let Some(leg) = legs.leg(slot) else { return Ok(()) };
+        self.serve_leg(now_ns, slot, io, |leg, io| {
             leg.add_sockets(now_ns, sockets)?;
             leg.report_local(now_ns, io)?;
             leg.drain(now_ns, io)
@@ -176,10 +175,7 @@ impl Legs {
                     local,
                     server,
                 };
-                self.serve(now_ns, slot, io, |legs, io| match legs.leg(slot) {
-                    Some(leg) => leg.add_relay(now_ns, relay, io),
-                    None => Ok(()),
-                });
+                self.serve_leg(now_ns, slot, io, |leg, io| leg.add_relay(now_ns, relay, io));
             }
             Err(error) => warn!(name, %error, "no relay for a leg"),
         }
@@ -193,18 +189,14 @@ impl Legs {
         piece: &mut Packet,
         io: &mut impl MediaIo,
     ) {
-        self.serve(now_ns, slot, io, |legs, io| match legs.leg(slot) {
-            Some(leg) => leg.receive_stream(now_ns, stream, piece, io),
-            None => Ok(()),
+        self.serve_leg(now_ns, slot, io, |leg, io| {
+            leg.receive_stream(now_ns, stream, piece, io)
         });
     }
 
     /// One of a leg's connections has ended.
     pub(crate) fn stream_gone(&mut self, now_ns: u64, (slot, stream): (Slot, StreamKey), io: &mut impl MediaIo) {
-        self.serve(now_ns, slot, io, |legs, io| match legs.leg(slot) {
-            Some(leg) => leg.stream_gone(now_ns, stream, io),
-            None => Ok(()),
-        });
+        self.serve_leg(now_ns, slot, io, |leg, io| leg.stream_gone(now_ns, stream, io));
     }
 
     /// Takes an order other than `Open`, `Relay` and `Close`, which concern sockets as well.
@@ -217,8 +209,7 @@ impl Legs {
             MediaCommand::Open { .. } | MediaCommand::Relay { .. } | MediaCommand::Close { .. } => {}
             MediaCommand::Remote { lines, .. } => {
                 let lines = Zeroizing::new(lines);
-                self.serve(now_ns, slot, io, |legs, io| {
-                    let Some(leg) = legs.leg(slot) else { return Ok(()) };
+                self.serve_leg(now_ns, slot, io, |leg, io| {
                     leg.audio_mut().incoming.signalled(now_ns, &lines);
                     leg.tell_session(now_ns, About::Remote, &lines)?;
                     leg.drain(now_ns, io)?;
@@ -290,10 +281,7 @@ impl Legs {
         packet: &mut Packet,
         io: &mut impl MediaIo,
     ) {
-        self.serve(now_ns, slot, io, |legs, io| match legs.leg(slot) {
-            Some(leg) => leg.receive(now_ns, socket, packet, io),
-            None => Ok(()),
-        });
+        self.serve_leg(now_ns, slot, io, |leg, io| leg.receive(now_ns, socket, packet, io));
     }
 
     /// When to call [`Legs::timeout`].
@@ -311,10 +299,7 @@ impl Legs {
                 continue;
             };
             leg.scheduled_ns = u64::MAX;
-            self.serve(now_ns, slot, io, |legs, io| match legs.leg(slot) {
-                Some(leg) => leg.transport_timeout(now_ns, io),
-                None => Ok(()),
-            });
+            self.serve_leg(now_ns, slot, io, |leg, io| leg.transport_timeout(now_ns, io));
         }
     }
 
@@ -368,6 +353,19 @@ impl Legs {
         if let Some(partner) = self.leg(slot).and_then(|leg| leg.partner) {
             self.schedule(now_ns, partner);
         }
+    }
+
+    /// [`serve`](Self::serve) for what concerns this leg alone; nothing, if there is none.
+    fn serve_leg<O: MediaIo>(
+        &mut self,
+        now_ns: u64,
+        slot: Slot,
+        io: &mut O,
+        act: impl FnOnce(&mut MediaLeg, &mut O) -> Result<(), MediaFault>,
+    ) {
+        self.serve(now_ns, slot, io, |legs, io| {
+            legs.leg(slot).map_or(Ok(()), |leg| act(leg, io))
+        });
     }
 
     /// What a leg does by itself: keys to tell, frames for its partner, its announcement, its presses, its reports.

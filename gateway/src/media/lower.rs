@@ -6,25 +6,20 @@
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fmt::Write as _,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
 use tracing::debug;
 
 use super::{
     leg::{MediaIo, Slot},
     outgoing::MAX_PACKET,
-    paths::{BoundSocket, Paths, Place, SocketKey, StreamKey},
+    paths::{BoundSocket, Paths, Place, SocketKey, StreamKey, host_line},
     relay::Way,
 };
 use crate::plugins::{About, Outcome, Output, Packet, PacketKind, Transport, TransportEvent};
 
 /// Most relays of one leg.
 const MAX_RELAYS: usize = 16;
-/// What fits a relayed path without fragments: a Send indication is the largest wrapping.
-const RELAY_MTU: u32 = 1_172;
 /// Room round a datagram for what relays add.
 const ROOM: usize = 128;
 /// A relay that makes more by itself in one go is taken for broken.
@@ -72,7 +67,6 @@ struct Relay {
 pub(crate) struct Lower {
     slot: Slot,
     paths: Paths,
-    sockets: Vec<BoundSocket>,
     relays: Vec<Relay>,
     /// Nothing but relays is told to the session.
     relay_only: bool,
@@ -95,7 +89,6 @@ impl Lower {
         Self {
             slot,
             paths: Paths::default(),
-            sockets: Vec::new(),
             relays: Vec::new(),
             relay_only,
             room: None,
@@ -108,7 +101,6 @@ impl Lower {
         let mut lines = String::new();
         for socket in sockets {
             let line = self.paths.add(socket);
-            self.sockets.push(*socket);
             if !self.relay_only {
                 lines.push_str(&line);
             }
@@ -129,7 +121,7 @@ impl Lower {
             local,
             server,
         } = new;
-        let line = format!("path:1 component 1 host {} {} mtu 1200\n", local.ip(), local.port());
+        let line = host_line(1, 1, local, None);
         if let Err(error) = machine.tell(now_ns, About::Paths, &line) {
             debug!(%server, %error, "a relay that is none");
             return;
@@ -195,18 +187,16 @@ impl Lower {
         bytes: &[u8],
         io: &mut impl MediaIo,
     ) -> bool {
-        match self.paths.place(path) {
-            Some(Place::Socket(socket)) => io.transmit(self.slot, socket, dst, bytes),
-            Some(Place::Relay(_)) => {
-                let Some(mut room) = self.room.take() else { return false };
-                let fits = room.fill(bytes);
-                (room.path, room.dst) = (path, dst);
-                let taken = fits && self.hand_down(now_ns, &mut room, io);
-                self.room = Some(room);
-                taken
-            }
-            None => false,
+        if let Some(Place::Socket(socket)) = self.paths.place(path) {
+            return io.transmit(self.slot, socket, dst, bytes);
         }
+        // A relay works in place.
+        let Some(mut room) = self.room.take() else { return false };
+        let fits = room.fill(bytes);
+        (room.path, room.dst) = (path, dst);
+        let taken = fits && self.hand_down(now_ns, &mut room, io);
+        self.room = Some(room);
+        taken
     }
 
     /// Sends a packet's datagram by its path, in place; false if it is lost.
@@ -289,7 +279,13 @@ impl Lower {
     }
 
     fn poll_relay(&mut self, at: usize, io: &mut impl MediaIo) -> Option<Risen> {
-        let Self { slot, relays, .. } = self;
+        let Self {
+            slot,
+            paths,
+            relays,
+            relay_only,
+            ..
+        } = self;
         let Relay {
             machine,
             below,
@@ -329,10 +325,11 @@ impl Lower {
                         return Some(Risen::Lines(self.announce(at, relayed)));
                     }
                     Some(("outer", outer)) => {
-                        if let Some(lines) = self.outer(at, outer) {
-                            return Some(Risen::Lines(lines));
+                        if let (Below::Socket(key), false) = (*below, *relay_only)
+                            && let Some(line) = paths.seen_as(key, outer)
+                        {
+                            return Some(Risen::Lines(line));
                         }
-                        return self.poll_relay(at, io);
                     }
                     Some(_) | None => {}
                 },
@@ -351,29 +348,9 @@ impl Lower {
 
     /// The line of a relay that has an address now.
     fn announce(&mut self, at: usize, relayed: SocketAddr) -> String {
-        let id = self.paths.add_relay(at);
-        let relay = &mut self.relays[at];
-        relay.path = Some(id);
-        let (ip, port) = (relayed.ip(), relayed.port());
-        format!("path:{id} component 1 relay {ip} {port} base {ip} {port} mtu {RELAY_MTU}\n")
-    }
-
-    /// The line of the socket under a relay, whose server sees it as this address; `None` if that is known or not to be told.
-    fn outer(&self, at: usize, outer: SocketAddr) -> Option<String> {
-        let Below::Socket(key) = self.relays[at].below else {
-            return None;
-        };
-        let socket = self.sockets.iter().find(|socket| socket.key == key)?;
-        let is_new = !self.relay_only && socket.local != outer && socket.outer != Some(outer.ip());
-        let id = self.paths.id(key).filter(|_| is_new)?;
-        let (ip, port, component) = (socket.local.ip(), socket.local.port(), socket.component);
-        let (outer, outer_port) = (outer.ip(), outer.port());
-        let mut line = String::new();
-        let _ = writeln!(
-            line,
-            "path:{id} component {component} host {ip} {port} mtu 1200 outer {outer} {outer_port}"
-        );
-        Some(line)
+        let (id, line) = self.paths.add_relay(at, relayed);
+        self.relays[at].path = Some(id);
+        line
     }
 
     fn remove(&mut self, at: usize, io: &mut impl MediaIo) -> Option<Risen> {

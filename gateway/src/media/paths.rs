@@ -11,6 +11,9 @@ use std::{
 /// What fits any path without fragments.
 const MTU: u32 = 1_200;
 
+/// What fits a relayed path without fragments: a Send indication is the largest wrapping.
+const RELAY_MTU: u32 = 1_172;
+
 /// A socket of a leg, by its place among those that the worker has bound for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SocketKey(pub(crate) usize);
@@ -39,11 +42,23 @@ pub(crate) struct BoundSocket {
     pub(crate) outer: Option<IpAddr>,
 }
 
+/// The line about a path that is a socket, as a session or a relay over it is told.
+pub(crate) fn host_line(id: u32, component: u8, local: SocketAddr, outer: Option<SocketAddr>) -> String {
+    let (ip, port) = (local.ip(), local.port());
+    let mut line = format!("path:{id} component {component} host {ip} {port} mtu {MTU}");
+    if let Some(outer) = outer {
+        let _ = write!(line, " outer {} {}", outer.ip(), outer.port());
+    }
+    line.push('\n');
+    line
+}
+
 /// The paths of one leg.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
     /// By id.
     open: Vec<(u32, Place)>,
+    sockets: Vec<BoundSocket>,
     last_id: u32,
 }
 
@@ -52,22 +67,26 @@ impl Paths {
     pub(crate) fn add(&mut self, socket: &BoundSocket) -> String {
         self.last_id += 1;
         self.open.push((self.last_id, Place::Socket(socket.key)));
-        let mut line = String::new();
-        let (ip, port) = (socket.local.ip(), socket.local.port());
-        let (id, component) = (self.last_id, socket.component);
-        let _ = write!(line, "path:{id} component {component} host {ip} {port} mtu {MTU}");
-        if let Some(outer) = socket.outer {
-            let _ = write!(line, " outer {outer} {port}");
-        }
-        line.push('\n');
-        line
+        self.sockets.push(*socket);
+        let outer = socket.outer.map(|ip| SocketAddr::new(ip, socket.local.port()));
+        host_line(self.last_id, socket.component, socket.local, outer)
     }
 
-    /// Takes a relay in: the id of its path.
-    pub(crate) fn add_relay(&mut self, relay: usize) -> u32 {
+    /// The line of a socket that those outside see as this address; `None` if the session knows that, or the socket is gone.
+    pub(crate) fn seen_as(&self, key: SocketKey, outer: SocketAddr) -> Option<String> {
+        let socket = self.sockets.iter().find(|socket| socket.key == key)?;
+        let is_new = socket.local != outer && socket.outer != Some(outer.ip());
+        let id = self.id(key).filter(|_| is_new)?;
+        Some(host_line(id, socket.component, socket.local, Some(outer)))
+    }
+
+    /// Takes a relay in that has this address: the id of its path, and the line that tells the session of it.
+    pub(crate) fn add_relay(&mut self, relay: usize, relayed: SocketAddr) -> (u32, String) {
         self.last_id += 1;
         self.open.push((self.last_id, Place::Relay(relay)));
-        self.last_id
+        let (id, ip, port) = (self.last_id, relayed.ip(), relayed.port());
+        let line = format!("path:{id} component 1 relay {ip} {port} base {ip} {port} mtu {RELAY_MTU}\n");
+        (id, line)
     }
 
     /// Forgets a path.

@@ -61,6 +61,8 @@ pub struct Relay {
     pub user: RelayUser,
     /// Certificate authorities that are trusted for TLS instead of this machine's.
     pub ca_file: Option<PathBuf>,
+    /// The operator names it, so it may be on this machine; a network must not have us talk to what trusts whoever is here.
+    pub may_be_here: bool,
 }
 
 impl Relay {
@@ -81,6 +83,7 @@ impl Relay {
             turn: url.turn,
             user: user.clone(),
             ca_file: server.ca_file.clone(),
+            may_be_here: true,
         })
     }
 }

@@ -121,6 +121,7 @@ impl Servers {
                 turn: None,
                 user: RelayUser::Nobody,
                 ca_file: None,
+                may_be_here: false,
             })
         });
         let turn = self.turn.iter().filter_map(|server| {
@@ -134,6 +135,7 @@ impl Servers {
                     password: String::from_utf8_lossy(&server.password.0).into_owned().into(),
                 },
                 ca_file: None,
+                may_be_here: false,
             })
         });
         stun.chain(turn)
