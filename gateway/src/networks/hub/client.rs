@@ -77,6 +77,7 @@ impl Client {
     fn on_up(&mut self, now: Instant, welcome: Welcome, link: Link) {
         tracing::info!(account = %welcome.account, resumed = welcome.resumed, "the hub knows us");
         self.adapter.account = welcome.account;
+        self.adapter.has_servers = !welcome.ice_servers.is_empty();
         (self.standing, self.has_begun) = (Standing::Up, true);
         self.adapter.handle_link(now, link);
         for (_, request) in std::mem::take(&mut self.held) {
@@ -219,13 +220,13 @@ impl Network for Client {
 mod tests {
     use std::sync::Arc;
 
-    use quartet_proto::hub::ErrorCode;
+    use quartet_proto::hub::{self as wire, ErrorCode};
     use rand_chacha::ChaCha8Rng;
     use rand_core::SeedableRng as _;
 
     use super::*;
     use crate::hub::tests::schema;
-    use crate::hub::{Account, ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
+    use crate::hub::{Account, ConnKey, Directory, HandedServer, Limits, Rendezvous, RendezvousConfig};
     use crate::networks::hub::tests::{accept, confirm, request, signal};
     use crate::networks::{DiscardReason, NetworkEvent::Refused};
 
@@ -363,6 +364,78 @@ mod tests {
             world.events(1);
             world
         }
+    }
+
+    #[test]
+    fn each_call_is_told_the_servers_of_the_hub_before_it_needs_them() {
+        let mut world = World::new();
+        let server = |urls: &[&str], secret: Option<&str>| HandedServer {
+            urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+            secret: secret.map(|secret| zeroize::Zeroizing::new(secret.to_owned())),
+        };
+        world.hub.set_ice_servers(vec![
+            server(&["stun:192.0.2.5", "http:nothing"], None),
+            server(&["turn:[2001:db8::5]", "turns:turn.example"], Some("shared")),
+        ]);
+        world.connect(0);
+        world.connect(1);
+        world.ask(0, request(CALL, "anna", "bob"));
+        world.ask(1, accept(CALL));
+        for client in 0..2 {
+            let events = world.events(client);
+            let told = events.iter().filter_map(|event| {
+                if let NetworkEvent::Servers { call: CALL, servers } = event {
+                    Some(servers)
+                } else {
+                    None
+                }
+            });
+            let [servers] = told.collect::<Vec<_>>()[..] else {
+                panic!("{events:?}");
+            };
+            assert!(servers.p2p && servers.reflectors.is_empty());
+            let relays: Vec<_> = servers.relays().collect();
+            let seen: Vec<_> = relays.iter().map(|relay| format!("{relay:?}")).collect();
+            assert_eq!(
+                seen,
+                [
+                    "Relay(stun 192.0.2.5:3478)",
+                    "Relay(udp 2001:db8::5:3478)",
+                    "Relay(tls turn.example:5349)"
+                ]
+            );
+            assert!(relays.iter().all(|relay| !relay.may_be_here));
+            let name = ["anna", "bob"][client];
+            assert!(servers.turn[0].username.ends_with(name) && !servers.turn[0].password.0.is_empty());
+            let place = |wanted: fn(&NetworkEvent) -> bool| events.iter().position(wanted);
+            let told = place(|event| matches!(event, NetworkEvent::Servers { .. }));
+            if client == 0 {
+                assert!(
+                    told < place(|event| matches!(event, NetworkEvent::Accepted { .. })),
+                    "{events:?}"
+                );
+            } else {
+                assert!(
+                    told > place(|event| matches!(event, NetworkEvent::Requested(_))),
+                    "{events:?}"
+                );
+            }
+        }
+        // Where the hub has none, it is not asked.
+        let mut world = World::talking();
+        assert_eq!(world.events(0), []);
+    }
+
+    #[test]
+    fn of_a_hub_with_very_many_servers_few_are_used() {
+        let urls: Vec<String> = (0..1_000).map(|n| format!("turn:192.0.2.{}:{n}", n % 250)).collect();
+        let told = wire::IceServer {
+            urls,
+            username: Some("a".into()),
+            credential: Some("b".into()),
+        };
+        let servers = super::super::servers::read(&[told]);
+        assert_eq!(servers.relays().count(), 8);
     }
 
     fn lost(call: NetworkCall) -> NetworkEvent {

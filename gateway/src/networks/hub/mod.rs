@@ -6,6 +6,7 @@
 
 mod client;
 mod order;
+mod servers;
 mod verbs;
 mod words;
 
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use quartet_proto::e2ee;
 use quartet_proto::e2ee::key_exchange::NO_SERVER_RANDOM;
 use quartet_proto::hub as wire;
-use quartet_proto::hub::{ClientFrame, ErrorCode, Event, Failure, Name, Request, ServerFrame};
+use quartet_proto::hub::{ClientFrame, ErrorCode, Event, Failure, Name, Reply, Request, ServerFrame};
 
 use super::{DiscardReason, KeyExchange, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, Refusal, Terms};
 pub use client::{Client, Standing};
@@ -60,6 +61,8 @@ enum Kind {
     Discard,
     /// The hub knows it no more, which media does not mind.
     Rejoin,
+    /// The call has one way less.
+    Servers,
 }
 
 /// The gateway's side of a hub connection.
@@ -73,6 +76,8 @@ pub struct Adapter {
     next_id: u64,
     /// What is asked waits for a connection, not for an answer.
     is_away: bool,
+    /// The hub has servers for media, and is asked for them with each call: their passwords age.
+    has_servers: bool,
     transmits: VecDeque<ClientFrame>,
     events: VecDeque<NetworkEvent>,
     dropped: u64,
@@ -88,6 +93,7 @@ impl Adapter {
             pending: BTreeMap::new(),
             next_id: 1,
             is_away: false,
+            has_servers: false,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             dropped: 0,
@@ -168,7 +174,7 @@ impl Adapter {
                     self.refuse(pending.call, Refusal::Lost);
                 }
             }
-            Kind::Discard | Kind::Rejoin => {}
+            Kind::Discard | Kind::Rejoin | Kind::Servers => {}
         }
     }
 
@@ -187,11 +193,11 @@ impl Adapter {
     fn handle_server_frame(&mut self, now: Instant, frame: ServerFrame) {
         match frame {
             ServerFrame::Answer { id, outcome } => match id.and_then(|id| self.pending.remove(&id)) {
-                Some(pending) => {
-                    if let Err(failure) = outcome {
-                        self.refused(now, &pending, failure);
-                    }
-                }
+                Some(pending) => match outcome {
+                    Ok(Reply::IceServers(servers)) => self.on_servers(&pending, &servers),
+                    Ok(_) => {}
+                    Err(failure) => self.refused(now, &pending, failure),
+                },
                 None => self.drop_frame(),
             },
             ServerFrame::Event { event, .. } => self.event(now, event),

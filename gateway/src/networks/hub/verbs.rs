@@ -44,6 +44,7 @@ impl Adapter {
             versions,
             p2p: body.udp_p2p,
         }));
+        self.ask_servers(now, call);
     }
 
     /// Takes up the calls that have a key; whoever of the two comes second has them live again.
@@ -120,6 +121,7 @@ impl Adapter {
             udp_p2p,
         };
         self.send(now, call, Kind::Request, Request::CallRequest(body));
+        self.ask_servers(now, call);
     }
 
     pub(super) fn accept(
