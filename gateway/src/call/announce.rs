@@ -92,10 +92,7 @@ impl Call {
         if is_repetition(say) && is_early && self.play.is_some() {
             return;
         }
-        let handset = self
-            .in_call()
-            .find_map(|member| member.leg.language().map(|_| member.key()));
-        let (Some(leg), Some(emojis)) = (handset, self.emojis()) else {
+        let (Some(leg), Some(emojis)) = (self.handset(), self.emojis()) else {
             return;
         };
         let script = match say {

@@ -97,7 +97,7 @@ impl Call {
 
     /// The last words were said, or cannot be.
     pub(super) fn on_farewell_said(&mut self, now: Instant, play: PlayKey) {
-        if self.waiting.farewell.is_some_and(|(_, said, _)| said == play) {
+        if self.is_farewell(play) {
             self.end_farewell(now);
         }
     }
@@ -115,10 +115,10 @@ impl Call {
         }
     }
 
-    /// The handset that is off the hook and hears nobody yet.
-    fn handset(&self) -> Option<LegKey> {
-        let hears = |member: &&Member| member.phase == Phase::Connected && member.leg.language().is_some();
-        self.in_call().find(hears).map(Member::key)
+    /// The handset that is off the hook.
+    pub(super) fn handset(&self) -> Option<LegKey> {
+        let is_it = |member: &&Member| member.phase == Phase::Connected && member.leg.language().is_some();
+        self.in_call().find(is_it).map(Member::key)
     }
 }
 

@@ -1,14 +1,10 @@
 //! The servers for ICE that the hub tells its clients, with a name and a password for each of them.
 
 use std::fmt;
-use std::time::Duration;
 
 use quartet_proto::hub::{IceServer, Name};
-use quartet_proto::turn_user::rest_password;
+use quartet_proto::turn_user::rest_user;
 use zeroize::Zeroizing;
-
-/// How long a name and password are good: longer than any call.
-const GOOD_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// A server that clients of the hub may use.
 #[derive(Clone)]
@@ -30,19 +26,23 @@ impl fmt::Debug for HandedServer {
 impl HandedServer {
     /// What this account is told at this time, in seconds since 1970-01-01 UTC.
     pub(super) fn told_to(&self, account: &Name, unix: u64) -> IceServer {
-        let username = format!("{}:{account}", unix.saturating_add(GOOD_FOR.as_secs()));
-        let password = |secret: &Zeroizing<String>| rest_password(secret, &username).to_string();
-        let credential = self.secret.as_ref().map(password);
+        let user = self
+            .secret
+            .as_ref()
+            .map(|secret| rest_user(secret, account.as_str(), unix));
+        let (username, password) = user.unzip();
         IceServer {
             urls: self.urls.clone(),
-            username: credential.is_some().then_some(username),
-            credential,
+            username,
+            credential: password.map(|password| password.to_string()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use quartet_proto::turn_user::rest_password;
+
     use super::*;
 
     #[test]

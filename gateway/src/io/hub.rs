@@ -130,9 +130,9 @@ impl HubServer {
     }
 
     /// Takes other bounds, and tells other servers.
-    pub(super) fn reload(&mut self, settings: &Settings, shares: &Shares) {
-        self.rendezvous.set_limits(hub_limits(&settings.limits, shares));
-        self.rendezvous.set_ice_servers(handed_out(settings));
+    pub(super) fn reload(&mut self, limits: &config::Limits, shares: &Shares, servers: Vec<HandedServer>) {
+        self.rendezvous.set_limits(hub_limits(limits, shares));
+        self.rendezvous.set_ice_servers(servers);
     }
 
     /// Where it listens.
@@ -192,8 +192,8 @@ fn hub_limits(limits: &config::Limits, shares: &Shares) -> Limits {
 }
 
 /// The servers that clients are told: those that ask for no name, and those that share a secret with us. A password of ours is
-/// nobody else's.
-fn handed_out(settings: &Settings) -> Vec<HandedServer> {
+/// nobody else's. Reads files.
+pub(super) fn handed_out(settings: &Settings) -> Vec<HandedServer> {
     let mut servers = Vec::new();
     for server in &settings.ice_servers {
         let is_open = |url: &&String| server.secret_file.is_some() || url.starts_with("stun:");

@@ -7,11 +7,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::addresses::{self, MachineAddresses};
 use super::control::{self, ControlRequest, PendingControlRequest, Reply};
-use super::hub::{HubServer, HubWork};
+use super::hub::{HubServer, HubWork, handed_out};
 use super::reload::tell;
 use super::sleep_until;
 use super::startup::prepare_state;
 use crate::config::{self, Changes, Loaded};
+use crate::hub::HandedServer;
 use crate::store::{Lock, Store};
 use crate::{log, process};
 
@@ -30,7 +31,10 @@ pub struct HubAlone {
 }
 
 /// Conf files read anew, or why not, and who asked.
-type Reading = (Result<(Box<Loaded>, Changes), String>, oneshot::Sender<Reply>);
+type Reading = (Result<Read, String>, oneshot::Sender<Reply>);
+
+/// The files, what of them was changed, and what users are told.
+type Read = (Box<Loaded>, Changes, Vec<HandedServer>);
 
 /// What woke the loop.
 enum Input {
@@ -157,15 +161,18 @@ impl HubAlone {
         let (in_force, done) = (Arc::clone(&self.loaded), self.read_in.clone());
         tokio::task::spawn_blocking(move || {
             let read = config::reload(&in_force, &config::environment());
-            let read = read.map(|(loaded, changes)| (Box::new(loaded), changes));
+            let read = read.map(|(loaded, changes)| {
+                let servers = handed_out(&loaded.settings);
+                (Box::new(loaded), changes, servers)
+            });
             let read = read.map_err(|problems| problems.to_string());
             done.blocking_send((read, reply)).ok();
         });
     }
 
-    fn finish_reload(&mut self, read: Result<(Box<Loaded>, Changes), String>) -> Reply {
-        tell(read.map(|(loaded, changes)| {
-            self.server.reload(&loaded.settings, &shares(&loaded));
+    fn finish_reload(&mut self, read: Result<Read, String>) -> Reply {
+        tell(read.map(|(loaded, changes, servers)| {
+            self.server.reload(&loaded.settings.limits, &shares(&loaded), servers);
             log::set_level(loaded.settings.log.level.0);
             self.loaded = Arc::from(loaded);
             changes

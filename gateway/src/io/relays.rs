@@ -4,22 +4,21 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use quartet_proto::net::is_destination;
-use quartet_proto::turn_user::rest_password;
+use quartet_proto::turn_user::rest_user;
 use tokio_rustls::rustls::ClientConfig;
 use zeroize::Zeroizing;
 
 use super::media_worker::{Dial, Media};
+use super::startup::unix_seconds;
 use super::tls;
 use crate::media::{LegKey, Relay, RelayUser, Via};
 use crate::permissions::read_secret;
 
 /// How long a name server may take: a call that has waited longer has its other ways.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
-/// How long a name and password made of a server's secret are good: longer than any call.
-const CREDENTIALS_FOR: Duration = Duration::from_secs(24 * 3600);
 /// The name under which a server with a secret knows this gateway.
 const REST_NAME: &str = "quartet";
 
@@ -77,10 +76,7 @@ async fn dials(relay: Relay, trust: &Mutex<BTreeMap<Option<PathBuf>, Arc<ClientC
         RelayUser::PasswordFile { username, file } => (username, secret_in(file, "password_file").await?),
         RelayUser::SecretFile(file) => {
             let secret = secret_in(file, "secret_file").await?;
-            let until = SystemTime::now().duration_since(UNIX_EPOCH)? + CREDENTIALS_FOR;
-            let username = format!("{}:{REST_NAME}", until.as_secs());
-            let password = rest_password(&secret, &username);
-            (username, password)
+            rest_user(&secret, REST_NAME, unix_seconds(SystemTime::now()))
         }
     };
     let families = [true, false].map(|v4| addresses.iter().find(|address| address.is_ipv4() == v4));

@@ -7,11 +7,13 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use super::control::Reply;
+use super::hub::handed_out;
 use super::signalling::Signalling;
 use super::startup::{check_media_addresses, ports, prompts, shares};
 use super::unserved::unserved;
 use crate::config::{self, Changes, Loaded};
 use crate::exchange;
+use crate::hub::HandedServer;
 use crate::ivr::prompts::Prompts;
 use crate::log;
 use crate::plugins::Registry;
@@ -22,6 +24,8 @@ pub(super) struct Prepared {
     changes: Changes,
     /// The recordings, if they are the operator's own: they may be others in the same folder.
     prompts: Option<Prompts>,
+    /// What users of a hub served here are told.
+    ice_servers: Vec<HandedServer>,
     warnings: Vec<String>,
 }
 
@@ -91,6 +95,7 @@ fn prepare(in_force: &Loaded, registry: &Arc<Registry>) -> Result<Prepared, Stri
     let differs = settings.ivr.prompts != in_force.settings.ivr.prompts;
     Ok(Prepared {
         prompts: (is_own || differs).then_some(spoken),
+        ice_servers: handed_out(settings),
         loaded,
         changes,
         warnings,
@@ -136,6 +141,7 @@ impl Signalling {
             loaded,
             mut changes,
             prompts,
+            ice_servers,
             warnings,
         } = prepared;
         let settings = &loaded.settings;
@@ -167,7 +173,7 @@ impl Signalling {
             tracing::warn!("{shortage}");
         }
         if let Some(server) = self.hub.server() {
-            server.reload(settings, &shares);
+            server.reload(&settings.limits, &shares, ice_servers);
         }
         self.media.set_ports(ports(settings.media.ports));
         self.relays.reload();

@@ -60,8 +60,10 @@ pub struct Terms {
 /// A TURN server of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnServer {
-    /// Host name or IP address, and port.
-    pub address: String,
+    /// Host name or IP address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
     /// What reaches it.
     pub via: Via,
     /// The user name, as long as the server is named.
@@ -101,7 +103,7 @@ pub struct Servers {
     /// Whether media may go straight between the parties.
     pub p2p: bool,
     /// STUN servers: host name or IP address, and port.
-    pub stun: Vec<String>,
+    pub stun: Vec<(String, u16)>,
     /// TURN servers.
     pub turn: Vec<TurnServer>,
     /// Relays of the network's own.
@@ -113,40 +115,27 @@ pub struct Servers {
 impl Servers {
     /// Those of them that a media leg can use.
     pub fn relays(&self) -> impl Iterator<Item = Relay> {
-        let stun = self.stun.iter().filter_map(|address| {
-            let (host, port) = host_and_port(address)?;
-            Some(Relay {
-                host,
-                port,
-                turn: None,
-                user: RelayUser::Nobody,
-                ca_file: None,
-                may_be_here: false,
-            })
-        });
-        let turn = self.turn.iter().filter_map(|server| {
-            let (host, port) = host_and_port(&server.address)?;
-            Some(Relay {
-                host,
-                port,
-                turn: Some(server.via),
-                user: RelayUser::Password {
-                    username: server.username.clone(),
-                    password: String::from_utf8_lossy(&server.password.0).into_owned().into(),
-                },
-                ca_file: None,
-                may_be_here: false,
-            })
+        let relay = |host: &str, port, turn, user| Relay {
+            host: host.to_owned(),
+            port,
+            turn,
+            user,
+            ca_file: None,
+            may_be_here: false,
+        };
+        let stun = self
+            .stun
+            .iter()
+            .map(move |(host, port)| relay(host, *port, None, RelayUser::Nobody));
+        let turn = self.turn.iter().map(move |server| {
+            let user = RelayUser::Password {
+                username: server.username.clone(),
+                password: String::from_utf8_lossy(&server.password.0).into_owned().into(),
+            };
+            relay(&server.host, server.port, Some(server.via), user)
         });
         stun.chain(turn)
     }
-}
-
-/// Reads `turn.example.org:3478` and `[2001:db8::1]:3478`.
-fn host_and_port(address: &str) -> Option<(String, u16)> {
-    let (host, port) = address.rsplit_once(':')?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    Some((host.to_owned(), port.parse().ok()?))
 }
 
 /// Whether a network's servers can be reached.

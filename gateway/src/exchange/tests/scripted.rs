@@ -186,7 +186,7 @@ impl Beside {
         let servers = Servers {
             version: Some("8.0.0".into()),
             p2p,
-            stun: vec!["stun.example:3478".into()],
+            stun: vec![("stun.example".into(), 3478)],
             ..Servers::default()
         };
         NetworkEvent::Servers {

@@ -168,8 +168,8 @@ impl Rendezvous {
 
     /// The servers for ICE, as this account is told them.
     fn ice_servers(&self, now: Instant, account: &Name) -> Vec<IceServer> {
-        let servers = self.config.ice_servers.iter();
-        servers.map(|server| server.told_to(account, self.unix(now))).collect()
+        let (servers, unix) = (self.config.ice_servers.iter(), self.unix(now));
+        servers.map(|server| server.told_to(account, unix)).collect()
     }
 
     /// A connection from outside was opened.

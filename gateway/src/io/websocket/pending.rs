@@ -66,8 +66,7 @@ impl Table {
     }
 
     /// Of a source's connections the one that makes room first: whether it is new, how far it has come, and its key.
-    fn first_to_go(&self, keys: &BTreeSet<u64>) -> Option<(bool, Progress, u64)> {
-        let now = Instant::now();
+    fn first_to_go(&self, now: Instant, keys: &BTreeSet<u64>) -> Option<(bool, Progress, u64)> {
         let place = |key: &u64| {
             let (_, admission) = self.connections.get(key)?;
             Some((now < admission.grace, admission.progress(), *key))
@@ -77,7 +76,7 @@ impl Table {
 
     /// Takes out the one of a source that makes room first.
     fn remove_first_of(&mut self, source: IpAddr) -> Option<Arc<Admission>> {
-        let (_, _, key) = self.first_to_go(self.sources.get(&source)?)?;
+        let (_, _, key) = self.first_to_go(Instant::now(), self.sources.get(&source)?)?;
         self.remove(key)
     }
 
@@ -141,11 +140,12 @@ impl Pending {
 
     /// Ends one of the source that has the most, if there is any; of those with as many, the one that has come least far.
     pub(super) fn evict(&self) {
+        let now = Instant::now();
         let mut table = self.lock();
         let most = table
             .sources
             .iter()
-            .max_by_key(|(_, keys)| (keys.len(), Reverse(table.first_to_go(keys))));
+            .max_by_key(|(_, keys)| (keys.len(), Reverse(table.first_to_go(now, keys))));
         let source = most.map(|(source, _)| *source);
         let evicted = source.and_then(|source| table.remove_first_of(source));
         drop(table);

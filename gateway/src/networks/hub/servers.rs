@@ -36,18 +36,16 @@ pub(super) fn read(told: &[IceServer]) -> Servers {
         p2p: true,
         ..Servers::default()
     };
-    let addresses = told
-        .iter()
-        .flat_map(|server| server.urls.iter().map(move |url| (server, url.parse::<IceUrl>())));
-    for (server, url) in addresses
-        .filter_map(|(server, url)| Some((server, url.ok()?)))
-        .take(MAX_ADDRESSES)
-    {
-        let address = format!("{}:{}", url.host, url.port);
+    let addresses = told.iter().flat_map(|server| {
+        let urls = server.urls.iter().filter_map(|url| url.parse::<IceUrl>().ok());
+        urls.map(move |url| (server, url))
+    });
+    for (server, url) in addresses.take(MAX_ADDRESSES) {
         match (url.turn, &server.username, &server.credential) {
-            (None, ..) => servers.stun.push(address),
+            (None, ..) => servers.stun.push((url.host, url.port)),
             (Some(via), Some(username), Some(password)) => servers.turn.push(TurnServer {
-                address,
+                host: url.host,
+                port: url.port,
                 via,
                 username: username.clone(),
                 password: Secret(Zeroizing::new(password.clone().into_bytes())),

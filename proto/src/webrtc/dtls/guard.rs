@@ -110,8 +110,7 @@ impl Guard {
     /// DTLS sends this datagram. A client's ChangeCipherSpec follows the server's last message, so that one was read.
     pub(super) fn sent(&mut self, datagram: &[u8]) {
         if self.client && !self.complete {
-            let is_change = |(header, _): &(&[u8; RECORD_HEADER], &[u8])| header[0] == CHANGE_CIPHER_SPEC;
-            self.complete = Records(datagram).any(|record| is_change(&record));
+            self.complete = Records(datagram).any(|(header, _)| header[0] == CHANGE_CIPHER_SPEC);
         }
     }
 
