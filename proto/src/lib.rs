@@ -4,7 +4,7 @@
 //! `poll_transmit()`, `poll_event()`, `poll_timeout()`. After any `handle_*` the caller drains every `poll_*` before the
 //! next. No socket, no clock, no global randomness: `now` and a generator are handed in.
 //!
-//! Reading order: [`net`] (the words all machines share), [`rate`], [`sip`], [`sdp`], [`rtp`], [`e2ee`], [`hub`]; `webrtc` and
+//! Reading order: [`net`] (the words all machines share), [`rate`], [`sip`], [`sdp`], [`rtp`], [`e2ee`], [`hub`], [`reflector`]; `webrtc` and
 //! `turn` are built with the features of these names, each used by its transport plugin alone.
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ pub mod e2ee;
 pub mod hub;
 pub mod net;
 pub mod rate;
+pub mod reflector;
 pub mod rtp;
 pub mod sctp;
 pub mod sdp;

@@ -16,7 +16,7 @@ use rand_core::CryptoRng;
 use zeroize::Zeroize;
 
 use self::sources::{check_of, remember};
-use self::words::{checked_text, credentials, line};
+use self::words::{checked_text, credentials, line, preference, read};
 use crate::net::is_destination;
 
 /// Most candidates of the peer's that are used in one generation; the pairs are bounded by the agent (100).
@@ -129,6 +129,7 @@ impl Ice {
         let mut agent = IceAgent::new(credentials(rng));
         agent.set_controlling(controlling);
         agent.set_control_tie_breaker(rng.next_u64());
+        agent.set_local_preference(preference);
         agent.set_max_stun_rto(SLOWEST_CHECK);
         agent.set_max_stun_retransmits(MAX_UNANSWERED_CONNECTING);
         // The first timeout announces our credentials as an event; nobody needs it.
@@ -439,7 +440,7 @@ impl Ice {
         if line.len() > MAX_LINE {
             return;
         }
-        let Ok(candidate) = Candidate::from_sdp_string(line) else {
+        let Some(candidate) = read(line) else {
             tracing::debug!("candidate ignored");
             return;
         };

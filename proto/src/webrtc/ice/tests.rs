@@ -6,6 +6,7 @@ use rand_core::SeedableRng;
 
 use super::sources::{MAX_CHECKED, MAX_REFLEXIVE};
 use super::*;
+use crate::reflector::names;
 
 const PEER: &str = "ice-ufrag:peer\nice-pwd:0123456789012345678901\n";
 
@@ -164,4 +165,46 @@ fn the_pair_in_use_is_never_forgotten() {
     remember(&mut pairs, pair(999 - 62), Some(pair(1)));
     remember(&mut pairs, pair(2_000), Some(pair(1)));
     assert!(pairs.contains(&pair(999 - 62)) && !pairs.contains(&pair(999 - 61)));
+}
+
+#[test]
+fn a_reflector_has_a_name_in_candidates_and_comes_after_relays() {
+    let (mut rng, now) = (ChaCha20Rng::seed_from_u64(1), Instant::now());
+    let mut ice = Ice::new(now, true, &mut rng);
+    let here = names::address(1, [1, 2, 3, 4], 599);
+    assert!(ice.add_path(1, PathKind::Relay, here));
+    assert!(ice.add_path(2, PathKind::Relay, "[2001:db8::1]:4000".parse().unwrap()));
+    assert!(ice.add_path(3, PathKind::Relay, "192.0.2.1:4000".parse().unwrap()));
+    let lines = ice.take_lines();
+    let candidates: Vec<Vec<&str>> = lines
+        .lines()
+        .filter(|line| line.starts_with("candidate:"))
+        .map(|line| line.split(' ').collect())
+        .collect();
+    assert_eq!(
+        candidates[0][4..6],
+        ["reflector-1-67305985.reflector", "599"],
+        "{lines}"
+    );
+    assert!(!lines.contains("100::"), "{lines}");
+    let priority = |at: usize| candidates[at][3].parse::<u32>().unwrap();
+    assert!(priority(0) < priority(1) && priority(0) < priority(2), "{lines}");
+    // The peer's is an address of the same kind, which the reflector's path understands.
+    for line in PEER.lines() {
+        ice.remote_line(line, &mut rng).unwrap();
+    }
+    ice.remote_line(
+        "candidate:1 1 udp 33554431 reflector-1-7.reflector 599 typ relay raddr reflector-1-7.reflector rport 599",
+        &mut rng,
+    )
+    .unwrap();
+    let mut destinations = Vec::new();
+    for step in 0..20 {
+        ice.handle_timeout(now + Duration::from_millis(50 * step));
+        destinations.extend(std::iter::from_fn(|| ice.poll_transmit()).map(|check| (check.path, check.destination)));
+    }
+    assert!(
+        destinations.contains(&(1, names::address(1, [7, 0, 0, 0], 599))),
+        "{destinations:?}"
+    );
 }

@@ -1,15 +1,44 @@
 //! The words of our description, and those of the peer's that are believed.
 
-use is::{Candidate, IceCreds};
+use std::borrow::Cow;
+
+use is::{Candidate, IceCreds, default_local_preference};
 use rand_core::CryptoRng;
 
 use super::IceError;
+use crate::reflector::names;
 
 /// The candidate as a line of our description. Without its `ufrag`, which not every peer reads.
 pub(super) fn line(candidate: &Candidate) -> String {
     let text = candidate.to_sdp_string();
     let text = text.split(" ufrag ").next().unwrap_or(&text);
-    format!("{text}\n")
+    let mut line = with_addresses(text, |word| names::name(word.parse().ok()?));
+    line.push('\n');
+    line
+}
+
+/// How much a candidate is preferred to others of its kind: a reflector, which everybody's calls share, comes after relays.
+pub(super) fn preference(candidate: &Candidate, same_kind: usize) -> u32 {
+    let usual = default_local_preference(candidate, same_kind);
+    let is_reflector = names::of_address(candidate.addr().ip()).is_some();
+    if is_reflector { usual / 2 } else { usual }
+}
+
+/// Reads a candidate of the peer's, also one at a reflector, which has a name in place of an address.
+pub(super) fn read(line: &str) -> Option<Candidate> {
+    let line = with_addresses(line, |word| names::ip(word).map(|ip| ip.to_string()));
+    Candidate::from_sdp_string(&line).ok()
+}
+
+/// A candidate with its addresses written otherwise, where there is another way: the fifth word, and what stands behind `raddr`.
+fn with_addresses(line: &str, otherwise: impl Fn(&str) -> Option<String>) -> String {
+    let mut before = "";
+    let words = line.split(' ').enumerate().map(|(place, word)| {
+        let is_address = place == 4 || std::mem::replace(&mut before, word) == "raddr";
+        let other = is_address.then(|| otherwise(word)).flatten();
+        other.map_or(Cow::Borrowed(word), Cow::Owned)
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// 8 letters and 24: more than the 24 and 128 bits that RFC 8445 §5.3 wants.

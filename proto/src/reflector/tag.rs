@@ -1,0 +1,138 @@
+//! Tags: what may use a reflector, and until when.
+
+use std::net::IpAddr;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use rand_core::CryptoRng;
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use super::Place;
+
+/// Bytes of a tag.
+pub const TAG: usize = 16;
+/// Bytes that all parties of a call have in common: bytes 0–3 the expiry (u32 BE, seconds since 1970-01-01 UTC), bytes 4–11 the first
+/// eight of HMAC-SHA-256 over it under the secret that hub and reflector share.
+pub const SHARED: usize = 12;
+
+/// A party of one call at a reflector.
+pub type Tag = [u8; TAG];
+
+/// How long a tag is good, in seconds: longer than any call.
+const GOOD_FOR: u32 = 24 * 3600;
+
+/// Makes tags, another for each call.
+#[derive(Debug, Default)]
+pub struct Issuer {
+    last: u32,
+}
+
+impl Issuer {
+    /// The tag of a call that begins at `unix`, in seconds since 1970-01-01 UTC: good for at least a day, at most two. The last four
+    /// bytes are chance, in place of which each party puts its own.
+    ///
+    /// Calls of one second differ by their expiry; with more than 86,400 calls in a day some share theirs, which tells them apart no
+    /// less: each party's tag has four bytes of its own.
+    pub fn issue<R: CryptoRng + ?Sized>(&mut self, secret: &[u8], unix: u64, rng: &mut R) -> Zeroizing<Tag> {
+        let now = u32::try_from(unix).unwrap_or(u32::MAX);
+        let first = now.saturating_add(GOOD_FOR);
+        let next = self.last.saturating_add(1);
+        let fits = (first..=first.saturating_add(GOOD_FOR)).contains(&next);
+        self.last = if fits { next } else { first };
+        let mut tag = Zeroizing::new([0; TAG]);
+        rng.fill_bytes(&mut *tag);
+        tag[..SHARED].copy_from_slice(&signed(secret, self.last));
+        tag
+    }
+}
+
+/// Until when a tag is good, in seconds since 1970-01-01 UTC; `None` if no hub signed it. In constant time.
+pub(super) fn expiry(secret: &[u8], tag: &Tag) -> Option<u64> {
+    let expiry = u32::from_be_bytes([tag[0], tag[1], tag[2], tag[3]]);
+    let is_signed = bool::from(signed(secret, expiry).ct_eq(&tag[..SHARED]));
+    is_signed.then_some(u64::from(expiry))
+}
+
+/// What a party is shown at this place, and nobody elsewhere sees.
+pub(super) fn cookie(secret: &[u8], tag: &Tag, place: Place) -> [u8; 8] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes any key");
+    // No expiry has this length.
+    mac.update(b"cookie");
+    mac.update(tag);
+    if let Place::Udp { remote, .. } = place {
+        match remote.ip() {
+            IpAddr::V4(ip) => mac.update(&ip.octets()),
+            IpAddr::V6(ip) => mac.update(&ip.octets()),
+        }
+        mac.update(&remote.port().to_be_bytes());
+    }
+    let mut cookie = [0; 8];
+    cookie.copy_from_slice(&mac.finalize().into_bytes()[..8]);
+    cookie
+}
+
+fn signed(secret: &[u8], expiry: u32) -> [u8; SHARED] {
+    // HMAC takes a key of any length.
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes any key");
+    mac.update(&expiry.to_be_bytes());
+    let mut shared = [0; SHARED];
+    shared[..4].copy_from_slice(&expiry.to_be_bytes());
+    shared[4..].copy_from_slice(&mac.finalize().into_bytes()[..8]);
+    shared
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+
+    use super::*;
+
+    const NOW: u64 = 1_790_000_000;
+
+    #[test]
+    fn each_call_has_another_tag() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut issuer = Issuer::default();
+        let mut shared: Vec<Vec<u8>> = (0..500)
+            .map(|call| issuer.issue(b"secret", NOW + call / 100, &mut rng)[..SHARED].to_vec())
+            .collect();
+        shared.sort();
+        shared.dedup();
+        assert_eq!(shared.len(), 500);
+        // Long after, the expiry follows the clock again.
+        let tag = issuer.issue(b"secret", NOW + 90_000, &mut rng);
+        assert_eq!(expiry(b"secret", &tag), Some(NOW + 90_000 + 86_400));
+    }
+
+    #[test]
+    fn a_day_with_more_calls_than_seconds_has_no_tag_beyond_two_days() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut issuer = Issuer::default();
+        for _ in 0..200_000 {
+            let tag = issuer.issue(b"", NOW, &mut rng);
+            let until = u64::from(u32::from_be_bytes([tag[0], tag[1], tag[2], tag[3]]));
+            assert!((NOW + 86_400..=NOW + 2 * 86_400).contains(&until));
+        }
+    }
+
+    #[test]
+    fn what_no_hub_signed_is_none() {
+        let mut rng = ChaCha20Rng::seed_from_u64(2);
+        let tag = Issuer::default().issue(b"secret", NOW, &mut rng);
+        assert_eq!(expiry(b"secret", &tag), Some(NOW + 86_400));
+        assert_eq!(expiry(b"another", &tag), None);
+        for bit in 0..SHARED * 8 {
+            let mut other = *tag;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(expiry(b"secret", &other), None, "bit {bit}");
+        }
+        let mut other = *tag;
+        other[SHARED] ^= 1;
+        assert!(
+            expiry(b"secret", &other).is_some(),
+            "the party's own bytes are not signed"
+        );
+    }
+}
