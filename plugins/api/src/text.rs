@@ -1,5 +1,7 @@
 //! The texts of the contract: `name:value` lines of options and `key=value` lists of `a=fmtp`.
 
+use core::net::SocketAddr;
+
 /// A plugin's settings as the operator wrote them; the host has refused unknown names already.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options<'a>(pub(crate) &'a str);
@@ -24,6 +26,13 @@ impl<'a> Options<'a> {
     #[must_use]
     pub fn number(&self, name: &str) -> Option<i64> {
         self.get(name)?.parse().ok()
+    }
+
+    /// Returns the value of the option as an address, written `IP PORT`; `None` if it is not set or no address.
+    #[must_use]
+    pub fn address(&self, name: &str) -> Option<SocketAddr> {
+        let (ip, port) = self.get(name)?.split_once(' ')?;
+        Some(SocketAddr::new(ip.parse().ok()?, port.trim().parse().ok()?))
     }
 }
 

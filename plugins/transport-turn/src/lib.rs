@@ -6,25 +6,13 @@ use core::ffi::CStr;
 use core::net::SocketAddr;
 use std::fmt::Write as _;
 
-use quartet_plugin::{
-    About, Clock, Error, Event, HostRng, Options, Outcome, Output, Packet, Transport, TransportConfig,
-};
+use quartet_plugin::{About, Clock, Error, Event, HostRng, Outcome, Output, Packet, Transport, TransportConfig};
 use quartet_proto::rtp::path::{self, PathLine};
 use quartet_proto::turn::{self, Answer, Binding, Client, Server};
 
 /// What a Send indication adds before the datagram, and what pads it.
 const HEADROOM: u32 = 64;
 const TAILROOM: u32 = 8;
-
-/// The address in an option `server:IP PORT`.
-fn server_of(options: &Options<'_>) -> Result<SocketAddr, Error> {
-    let (ip, port) = options
-        .get("server")
-        .and_then(|server| server.split_once(' '))
-        .ok_or(Error::Argument)?;
-    let ip = ip.parse().map_err(|_| Error::Argument)?;
-    Ok(SocketAddr::new(ip, port.trim().parse().map_err(|_| Error::Argument)?))
-}
 
 /// A TURN server; `STREAM` says over what.
 pub struct Turn<const STREAM: bool> {
@@ -76,7 +64,7 @@ impl<const STREAM: bool> Transport for Turn<STREAM> {
     fn create(config: &TransportConfig<'_>) -> Result<Self, Error> {
         let word = |name| config.options.get(name).unwrap_or_default().to_owned();
         Ok(Self {
-            server: server_of(&config.options)?,
+            server: config.options.address("server").ok_or(Error::Argument)?,
             username: word("username"),
             password: Password(word("password")),
             clock: Clock::new(config.now_ns),
@@ -208,7 +196,7 @@ impl Transport for Stun {
 
     fn create(config: &TransportConfig<'_>) -> Result<Self, Error> {
         Ok(Self {
-            server: server_of(&config.options)?,
+            server: config.options.address("server").ok_or(Error::Argument)?,
             clock: Clock::new(config.now_ns),
             below: 0,
             binding: None,
