@@ -140,3 +140,35 @@ async fn each_call_has_a_name_and_a_password_of_its_own_where_the_server_shares_
         straight.gateway.log()
     );
 }
+
+/// What a reflector and its hub share, and where it listens in the namespace's near end.
+fn with_reflector(namespace: &Namespace, secret: &Path, protocol: &str) -> String {
+    let port = std::net::TcpListener::bind((namespace.near(), 0)).and_then(|taken| taken.local_addr());
+    let (near, port) = (namespace.near(), port.expect("a free port").port());
+    let secret = secret.display();
+    format!(
+        "urls = \"reflector:{near}:{port}?transport={protocol}\"\nsecret_file = \"{secret}\"\n\
+         [reflector]\nlisten = [\"{protocol}:{near}:{port}\"]\nsecret_file = \"{secret}\"\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn media_goes_over_our_reflector_alone_by_udp_and_tcp() {
+    let _machine = MACHINE.read().await;
+    if peers::may_make_namespaces().is_none() || peers::python().is_none() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let secret = SecretFile::new(&namespace, "reflector", "of the reflector");
+    for protocol in ["udp", "tcp"] {
+        let options = with_reflector(&namespace, &secret.0, protocol);
+        let house = house(&namespace, &options, true).await;
+        let ways = talk_both_ways(&house, &namespace).await;
+        let way = format!("reflector {protocol}");
+        assert_eq!(ways, [way.as_str(); 2], "{}", house.gateway.log());
+        let status = house.status().await;
+        let log = house.gateway.log();
+        assert!(status["reflector"]["passed"].as_u64() > Some(50), "{status}\n{log}");
+        assert!(!log.contains("of the reflector") && !log.contains(" ERROR "), "{log}");
+    }
+}

@@ -189,13 +189,13 @@ class Peer:
         public, fingerprint = await self.call.reveal(from_blob(event["public"]))
         await self.link.ask("call.confirm", call=self.id, public=to_blob(public), fingerprint=str(fingerprint))
         say("accepted", version=self.version)
-        await self._begin()
+        await self._begin(event)
 
     async def _confirmed(self, event):
         await self.call.check(from_blob(event["public"]), int(event["fingerprint"]))
-        await self._begin()
+        await self._begin(event)
 
-    async def _begin(self):
+    async def _begin(self, event):
         shown = await self.call.emojis()
         if isinstance(shown, str):
             shown = split_emojis(shown, self.table)
@@ -205,7 +205,7 @@ class Peer:
         say("emojis", emojis=shown, indices=indices)
         self.tasks.append(asyncio.create_task(self._send_signals()))
         self.tasks.append(asyncio.create_task(self._watch()))
-        await self.call.connect(self.version, self.p2p)
+        await self.call.connect(self.version, self.p2p, event.get("reflectors", []))
 
     async def _send_signals(self):
         while True:

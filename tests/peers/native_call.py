@@ -10,8 +10,15 @@ import ntgcalls
 
 from exchange import G, P_BYTES
 from hearing import RATE, Tone
+from hub_link import from_blob
 
 CALL = 1
+
+
+def _server(told):
+    """A reflector as ntgcalls wants it: numbers, addresses and tags as the hub's event has them."""
+    tag, tcp = from_blob(told["peer_tag"]), told.get("tcp", False)
+    return ntgcalls.RTCServer(told["id"], told["host"], "", told["port"], None, None, False, False, tcp, tag)
 
 
 class NativeCall:
@@ -72,9 +79,9 @@ class NativeCall:
         """The four emojis, as they would be shown: one text."""
         return await self._client.get_emojis_fingerprint(CALL)
 
-    async def connect(self, version, p2p):
+    async def connect(self, version, p2p, servers):
         """Begins signalling and media."""
-        await self._client.connect_p2p(CALL, [], [version], p2p, None)
+        await self._client.connect_p2p(CALL, [_server(server) for server in servers], [version], p2p, None)
 
     async def signal(self, packet):
         """Takes a packet of the other side."""

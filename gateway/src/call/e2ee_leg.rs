@@ -19,7 +19,7 @@ use rand_core::CryptoRng;
 pub use self::config::{E2eeLegConfig, Outgoing};
 use super::leg::{Action, KeyExchangeJob, KeyExchangeResult, LegCommand, LegEvent};
 use crate::cdr::{Cause, Phase};
-use crate::media::{self as command, LegKey, MediaCommand, MediaEvent, MediaFault, Sink, Via};
+use crate::media::{self as command, IceService, LegKey, MediaCommand, MediaEvent, MediaFault, Relay, Sink, Via};
 use crate::networks::{CallRequest, NetworkCall, NetworkCommand, NetworkEvent, Offer, Servers};
 
 /// How many signalling packets may wait for the key; a peer sends a handful.
@@ -52,6 +52,17 @@ enum State {
     Ended,
 }
 
+/// How far the media leg is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MediaLeg {
+    /// The call was not taken.
+    None,
+    /// The network is to say first which servers there are, and whether media may go straight.
+    Wanted,
+    /// It is there.
+    Open,
+}
+
 /// An E2EE user's leg.
 ///
 /// Drain [`poll_event`](Self::poll_event) and [`poll_action`](Self::poll_action) after each `handle_*`.
@@ -66,6 +77,7 @@ pub struct E2eeLeg {
     awaiting_servers: Option<(Agreed, Version)>,
     /// The servers of the call, once the network has named them.
     servers: Option<Servers>,
+    media: MediaLeg,
     /// Whether media may go straight between the parties: only if neither side forbids it.
     p2p: bool,
     /// Media lines that came before the key.
@@ -160,6 +172,7 @@ impl E2eeLeg {
             negotiation: None,
             awaiting_servers: None,
             servers: None,
+            media: MediaLeg::None,
             p2p: true,
             early_lines: String::new(),
             early_packets: Vec::new(),
@@ -244,7 +257,15 @@ impl E2eeLeg {
             } => self.on_confirmed(&public, fingerprint),
             NetworkEvent::Servers { servers, .. } => {
                 self.p2p &= servers.p2p;
-                self.servers = Some(*servers);
+                let servers = self.servers.insert(*servers);
+                match self.media {
+                    MediaLeg::None => {}
+                    MediaLeg::Wanted => self.open_media(),
+                    MediaLeg::Open => {
+                        let relays = servers.relays().collect();
+                        self.use_relays(relays);
+                    }
+                }
                 if let Some((agreed, version)) = self.awaiting_servers.take() {
                     self.negotiate(now, agreed, version);
                 }
@@ -387,7 +408,17 @@ impl E2eeLeg {
         }
     }
 
+    /// The call was taken: media begins, as soon as it is known which ways it may go.
+    fn want_media(&mut self) {
+        if self.config.terms.brings_servers && self.servers.is_none() {
+            self.media = MediaLeg::Wanted;
+        } else {
+            self.open_media();
+        }
+    }
+
     fn open_media(&mut self) {
+        self.media = MediaLeg::Open;
         let role = match self.role {
             Role::Caller => command::Role::Offer,
             Role::Callee => command::Role::Answer,
@@ -403,14 +434,17 @@ impl E2eeLeg {
             relay_only: self.config.relay_only || !self.p2p,
         }));
         let named = self.servers.iter().flat_map(Servers::relays);
-        let mut relays: Vec<_> = self.config.relays.iter().cloned().chain(named).collect();
+        self.use_relays(self.config.relays.iter().cloned().chain(named).collect());
+    }
+
+    fn use_relays(&mut self, mut relays: Vec<Relay>) {
         // A TURN server over UDP says as which address it sees us, too.
         let of_turn: Vec<_> = relays
             .iter()
-            .filter(|relay| relay.turn == Some(Via::Udp))
+            .filter(|relay| relay.service == IceService::Turn(Via::Udp))
             .map(|relay| (relay.host.clone(), relay.port))
             .collect();
-        relays.retain(|relay| relay.turn.is_some() || !of_turn.contains(&(relay.host.clone(), relay.port)));
+        relays.retain(|relay| relay.service.is_relay() || !of_turn.contains(&(relay.host.clone(), relay.port)));
         for relay in relays {
             let leg = self.config.key;
             self.actions

@@ -80,6 +80,12 @@ enum Verb {
         #[arg(long)]
         until_stdin_closes: bool,
     },
+    /// Run a reflector alone: a relay for encrypted media that finds no other way
+    Reflector {
+        /// End when the standard input is closed, as it is when the program that started this one dies
+        #[arg(long)]
+        until_stdin_closes: bool,
+    },
     /// Make an account on the hub and print its token, once
     Invite {
         /// The name of the account
@@ -111,6 +117,7 @@ pub fn main() -> u8 {
         Verb::Unlock { who } => ask::unlock(conf.as_deref(), json, who),
         Verb::Hangup { id } => ask::hangup(conf.as_deref(), json, id),
         Verb::Hub { until_stdin_closes } => run::hub(conf.as_deref(), until_stdin_closes),
+        Verb::Reflector { until_stdin_closes } => run::reflector(conf.as_deref(), until_stdin_closes),
         Verb::Invite { user, revoke: true, .. } => ask::revoke(conf.as_deref(), json, user),
         Verb::Invite { user, gateway, .. } => ask::invite(conf.as_deref(), json, user, gateway),
         Verb::Plugin(arguments) => plugins(conf.as_deref(), json, arguments),

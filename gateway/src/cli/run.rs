@@ -1,4 +1,4 @@
-//! `quartet run` and `quartet hub`: the gateway, or a hub alone, until it is told to stop.
+//! `quartet run`, `quartet hub` and `quartet reflector`: the gateway, or one of the others alone, until it is told to stop.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::{self, Loaded};
 use crate::io::control::{ControlRequest, PendingControlRequest};
 use crate::io::hub_alone::HubAlone;
+use crate::io::reflector::ReflectorAlone;
 use crate::io::signalling::Signalling;
 use crate::io::watchdog;
 use crate::{log, process};
@@ -34,6 +35,17 @@ pub(super) fn hub(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Resu
         tracing::info!(hub = hub.address(), "hub is up");
         tokio::spawn(reload_at(hang_up, hub.asker()));
         hub.run(stop).await;
+        Ok(())
+    })
+}
+
+/// Runs a reflector alone, as long.
+pub(super) fn reflector(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Result<u8> {
+    serve(conf, until_stdin_closes, async |loaded, Signals { stop, .. }| {
+        let reflector = ReflectorAlone::start(&loaded).await;
+        let reflector = reflector.context("the reflector cannot start")?;
+        tracing::info!(listen = reflector.addresses().join(" "), "reflector is up");
+        reflector.run(stop).await;
         Ok(())
     })
 }

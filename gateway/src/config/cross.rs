@@ -37,6 +37,7 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
         }
     }
     check_hub(values, &mut problem);
+    check_reflector(folder, values, &mut problem);
     if let Some(prompts) = values.get("ivr.prompts")
         && let Some(name) = prompts.value.text()
         && name != "builtin"
@@ -60,6 +61,24 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
                 problem(&at, format!("path names the folder {}; {fault}", quoted(name)));
             }
         }
+    }
+}
+
+/// A reflector serves nobody without the secret.
+fn check_reflector(folder: &Path, values: &Values, problem: &mut impl FnMut(&Checked, String)) {
+    let secret = values.get("reflector.secret_file");
+    if let Some(listen) = values.get("reflector.listen")
+        && !listen.value.texts(0).is_empty()
+        && secret.is_none()
+    {
+        let sentence = "listen needs secret_file, the file with the secret that the hub has as well";
+        problem(listen, sentence.to_owned());
+    }
+    if let Some(secret) = secret
+        && let Some(path) = secret.value.text()
+        && let Err(why) = check_file(&folder.join(path), true)
+    {
+        problem(secret, format!("secret_file names {}, {why}", quoted(path)));
     }
 }
 
@@ -124,6 +143,17 @@ pub(super) fn check_ice_servers(folder: &Path, blocks: &[Block], problems: &mut 
         };
         let urls = said("urls").map(|urls| urls.value.texts(0)).unwrap_or_default();
         let is_relay = urls.iter().any(|(_, url)| url.starts_with("turn"));
+        if let Some((_, url)) = urls.iter().find(|(_, url)| url.starts_with("reflector"))
+            && said("secret_file").is_none()
+        {
+            problem(
+                said("urls"),
+                format!(
+                    "{} wants the secret that it shares with the hub; add secret_file",
+                    quoted(url)
+                ),
+            );
+        }
         let (name, password, secret) = (said("username"), said("password_file"), said("secret_file"));
         match (is_relay, name, password, secret) {
             (_, Some(_), _, Some(at)) | (_, _, Some(_), Some(at)) => problem(

@@ -1,4 +1,4 @@
-//! Addresses of STUN and TURN servers. RFC 7064, RFC 7065.
+//! Addresses of STUN and TURN servers (RFC 7064, RFC 7065), and of reflectors in the same manner.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -25,15 +25,44 @@ impl Via {
     }
 }
 
-/// A server, and what reaches it.
+/// What a server does for media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IceService {
+    /// It says as which address it sees us.
+    Stun,
+    /// It relays for those whom it knows.
+    Turn(Via),
+    /// It relays for those who have a tag.
+    Reflector(Via),
+}
+
+impl IceService {
+    /// What reaches it.
+    pub fn via(self) -> Via {
+        match self {
+            Self::Stun => Via::Udp,
+            Self::Turn(via) | Self::Reflector(via) => via,
+        }
+    }
+
+    /// Whether it relays.
+    pub fn is_relay(self) -> bool {
+        match self {
+            Self::Stun => false,
+            Self::Turn(_) | Self::Reflector(_) => true,
+        }
+    }
+}
+
+/// A server, and what it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IceUrl {
     /// Host name or IP address, IPv6 without brackets.
     pub host: String,
-    /// 3478 if none is written, 5349 under TLS.
+    /// 3478 if none is written, 5349 under TLS, 599 for a reflector.
     pub port: u16,
-    /// What reaches a TURN server; `None`: a STUN server.
-    pub turn: Option<Via>,
+    /// What it does.
+    pub service: IceService,
 }
 
 impl FromStr for IceUrl {
@@ -42,8 +71,9 @@ impl FromStr for IceUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         parse(text).ok_or_else(|| {
             format!(
-                "has \"{}\", which names no server; write \"stun:HOST\", \"turn:HOST\", \"turn:HOST?transport=tcp\" or \
-                 \"turns:HOST\", with :PORT behind HOST where it is not 3478 (turns: 5349)",
+                "has \"{}\", which names no server; write \"stun:HOST\", \"turn:HOST\", \"turn:HOST?transport=tcp\", \
+                 \"turns:HOST\", \"reflector:HOST\" or \"reflector:HOST?transport=tcp\", with :PORT behind HOST where it is not 3478 \
+                 (turns: 5349, reflector: 599)",
                 text.escape_debug()
             )
         })
@@ -55,11 +85,13 @@ fn parse(text: &str) -> Option<IceUrl> {
     let (authority, query) = rest
         .split_once('?')
         .map_or((rest, None), |(host, query)| (host, Some(query)));
-    let turn = match (scheme, query) {
-        ("stun", None) => None,
-        ("turn", None | Some("transport=udp")) => Some(Via::Udp),
-        ("turn", Some("transport=tcp")) => Some(Via::Tcp),
-        ("turns", None | Some("transport=tcp")) => Some(Via::Tls),
+    let service = match (scheme, query) {
+        ("stun", None) => IceService::Stun,
+        ("turn", None | Some("transport=udp")) => IceService::Turn(Via::Udp),
+        ("turn", Some("transport=tcp")) => IceService::Turn(Via::Tcp),
+        ("turns", None | Some("transport=tcp")) => IceService::Turn(Via::Tls),
+        ("reflector", None | Some("transport=udp")) => IceService::Reflector(Via::Udp),
+        ("reflector", Some("transport=tcp")) => IceService::Reflector(Via::Tcp),
         _ => return None,
     };
     let (host, port) = match authority.strip_prefix('[') {
@@ -77,7 +109,11 @@ fn parse(text: &str) -> Option<IceUrl> {
     };
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     let is_host = host.parse::<IpAddr>().is_ok() || !host.is_empty() && host.len() <= 253 && host.chars().all(is_name);
-    let usual = if turn == Some(Via::Tls) { 5349 } else { 3478 };
+    let usual = match service {
+        IceService::Stun | IceService::Turn(Via::Udp | Via::Tcp) => 3478,
+        IceService::Turn(Via::Tls) => 5349,
+        IceService::Reflector(_) => 599,
+    };
     let port = match port {
         "" if !authority.ends_with(':') => usual,
         port => port.parse().ok().filter(|port| *port != 0)?,
@@ -85,7 +121,7 @@ fn parse(text: &str) -> Option<IceUrl> {
     is_host.then(|| IceUrl {
         host: host.to_owned(),
         port,
-        turn,
+        service,
     })
 }
 
@@ -97,26 +133,46 @@ mod tests {
     fn addresses_are_read_as_the_rfcs_write_them() {
         let read = |text: &str| {
             let url: IceUrl = text.parse().unwrap();
-            (url.host, url.port, url.turn)
+            (url.host, url.port, url.service)
         };
-        let is = |host: &str, port, turn| (host.to_owned(), port, turn);
-        assert_eq!(read("stun:stun.example.org"), is("stun.example.org", 3478, None));
-        assert_eq!(read("stun:192.0.2.1:19302"), is("192.0.2.1", 19302, None));
-        assert_eq!(read("turn:example.org"), is("example.org", 3478, Some(Via::Udp)));
+        let is = |host: &str, port, service| (host.to_owned(), port, service);
+        assert_eq!(
+            read("stun:stun.example.org"),
+            is("stun.example.org", 3478, IceService::Stun)
+        );
+        assert_eq!(read("stun:192.0.2.1:19302"), is("192.0.2.1", 19302, IceService::Stun));
+        assert_eq!(
+            read("turn:example.org"),
+            is("example.org", 3478, IceService::Turn(Via::Udp))
+        );
         assert_eq!(
             read("turn:example.org:5?transport=udp"),
-            is("example.org", 5, Some(Via::Udp))
+            is("example.org", 5, IceService::Turn(Via::Udp))
         );
         assert_eq!(
             read("turn:example.org?transport=tcp"),
-            is("example.org", 3478, Some(Via::Tcp))
+            is("example.org", 3478, IceService::Turn(Via::Tcp))
         );
-        assert_eq!(read("turns:example.org"), is("example.org", 5349, Some(Via::Tls)));
+        assert_eq!(
+            read("turns:example.org"),
+            is("example.org", 5349, IceService::Turn(Via::Tls))
+        );
         assert_eq!(
             read("turns:[2001:db8::1]:443?transport=tcp"),
-            is("2001:db8::1", 443, Some(Via::Tls))
+            is("2001:db8::1", 443, IceService::Turn(Via::Tls))
         );
-        assert_eq!(read("turn:[2001:db8::1]"), is("2001:db8::1", 3478, Some(Via::Udp)));
+        assert_eq!(
+            read("reflector:192.0.2.1"),
+            is("192.0.2.1", 599, IceService::Reflector(Via::Udp))
+        );
+        assert_eq!(
+            read("reflector:r.example:443?transport=tcp"),
+            is("r.example", 443, IceService::Reflector(Via::Tcp))
+        );
+        assert_eq!(
+            read("turn:[2001:db8::1]"),
+            is("2001:db8::1", 3478, IceService::Turn(Via::Udp))
+        );
     }
 
     #[test]
@@ -134,6 +190,8 @@ mod tests {
             "turn:example.org?transport=sctp",
             "turns:example.org?transport=udp",
             "stun:example.org?transport=tcp",
+            "reflector:example.org?transport=tls",
+            "reflectors:example.org",
             "http:example.org",
             "turn:[example.org]",
             "turn:[::1",

@@ -325,6 +325,7 @@ fn build(
         limits: main.limits,
         ivr: main.ivr,
         network: main.network,
+        reflector: main.reflector,
         plugins: main.plugins,
         cdr: main.cdr,
         control: main.control,

@@ -29,7 +29,7 @@ mod words;
 
 pub use generate::{manual, quartet_conf};
 pub use hub_url::{HUB_PATH, HubUrl};
-pub use ice_url::{IceUrl, Via};
+pub use ice_url::{IceService, IceUrl, Via};
 pub use load::{Loaded, environment, find_folder, load, load_texts, realm};
 pub use options::Reload;
 pub use origin::Origin;
@@ -37,10 +37,12 @@ pub use problem::{Place, Problem, Problems};
 pub use reload::{Changes, reload};
 pub use secret::{Hash, PasswordHash};
 pub use settings::{
-    Call, Cdr, Control, Hub, IceServer, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Route, Settings, Sip, Store,
-    Strategy, VerifyMode,
+    Call, Cdr, Control, Hub, IceServer, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Reflector, Route, Settings,
+    Sip, Store, Strategy, VerifyMode,
 };
-pub use units::{Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, SipListen};
+pub use units::{
+    Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, ReflectorListen, SipListen,
+};
 pub(crate) use words::{realm as check_realm, user as check_user};
 
 #[cfg(test)]

@@ -103,6 +103,11 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "The hub, where encrypted users connect with a client of the hub protocol: the embedded one, or one elsewhere.",
     ),
     (
+        "reflector",
+        "A relay of our own for media that finds no other way, in this process or alone (quartet reflector). It sees only what is \
+         encrypted. An [[ice_server]] with its address and the same secret lets the users of the hub use it.",
+    ),
+    (
         "plugins",
         "Codecs and transports. Plugins are trusted code in the same process.",
     ),
@@ -518,6 +523,28 @@ pub(super) const ROWS: &[Row] = &[
         help: "As in [media], for the users of this network alone.",
     },
     Row {
+        section: "reflector",
+        name: "listen",
+        kind: Kind::Words {
+            bare: false,
+            empty: true,
+            each: words::reflector_listen,
+        },
+        preset: Preset::Value("[]"),
+        reload: Reload::Restart,
+        help: "Addresses to listen on, as [\"udp:0.0.0.0:599\", \"tcp:0.0.0.0:599\"]; none: no reflector. On a machine with several \
+               addresses name the one that clients are told: answers come from there.",
+    },
+    Row {
+        section: "reflector",
+        name: "secret_file",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words("none", r#""reflector.secret""#),
+        reload: Reload::Restart,
+        help: "A file with the secret that the reflector shares with the hub, mode 0600: the hub signs with it which calls may use the \
+               reflector, and until when.",
+    },
+    Row {
         section: "plugins",
         name: "path",
         kind: Kind::Words {
@@ -586,7 +613,8 @@ pub(super) const ROWS: &[Row] = &[
         },
         preset: Preset::Required(r#""stun:stun.example.org""#),
         reload: Reload::NewCalls,
-        help: "Addresses of one server: stun:HOST, turn:HOST, turn:HOST?transport=tcp, turns:HOST (TLS). All ways are tried at once.",
+        help: "Addresses of one server: stun:HOST, turn:HOST, turn:HOST?transport=tcp, turns:HOST (TLS), reflector:HOST, reflector:HOST?transport=tcp. \
+               All ways are tried at once. A reflector serves only calls of the hub that is served here.",
     },
     Row {
         section: "ice_server",
@@ -611,7 +639,7 @@ pub(super) const ROWS: &[Row] = &[
         preset: Preset::Words("none", r#""turn.secret""#),
         reload: Reload::NewCalls,
         help: "In place of name and password: a file with the secret that the server shares with us (coturn: static-auth-secret). Each \
-               call gets a name and a password of its own, good for a day; so does each user of the hub served here.",
+               call gets a name and a password of its own, good for a day; so does each user of the hub served here. Of a reflector: [reflector] secret_file.",
     },
     Row {
         section: "ice_server",

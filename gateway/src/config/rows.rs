@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::options::{Preset, row};
 use super::secret::{Hash, PasswordHash};
 use super::settings::{
-    Call, Cdr, Control, IceServer, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Route, Sip, Store, Strategy,
-    VerifyMode,
+    Call, Cdr, Control, IceServer, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Reflector, Route, Sip, Store,
+    Strategy, VerifyMode,
 };
 use super::units::{ExternalAddress, Period, Prompts};
 use crate::route::Pattern;
@@ -23,6 +23,7 @@ pub(super) struct QuartetFile {
     pub(super) limits: Limits,
     pub(super) ivr: Ivr,
     pub(super) network: Networks,
+    pub(super) reflector: Reflector,
     pub(super) plugins: Plugins,
     pub(super) cdr: Cdr,
     pub(super) control: Control,
@@ -55,7 +56,8 @@ impl QuartetFile {
         let files = [&mut self.cdr.path, &mut self.control.path, &mut self.store.path];
         let hub = &mut self.network.hub;
         let of_hub = [&mut hub.token_file, &mut hub.ca_file].into_iter().flatten();
-        for path in files.into_iter().chain(&mut self.plugins.path).chain(of_hub) {
+        let paths = files.into_iter().chain(&mut self.plugins.path).chain(of_hub);
+        for path in paths.chain(&mut self.reflector.secret_file) {
             *path = folder.join(&*path);
         }
         if let Prompts::Folder(path) = &mut self.ivr.prompts {

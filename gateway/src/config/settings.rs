@@ -13,7 +13,8 @@ use super::hub_url::HubUrl;
 use super::origin::Origin;
 use super::secret::PasswordHash;
 use super::units::{
-    Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, SipListen, one_or_many,
+    Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, ReflectorListen, SipListen,
+    one_or_many,
 };
 use crate::route::{Callers, Pattern, Routes, Rule, Target};
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub ivr: Ivr,
     /// `[network.*]`
     pub network: Networks,
+    /// `[reflector]`
+    pub reflector: Reflector,
     /// `[plugins]`
     pub plugins: Plugins,
     /// `[cdr]`
@@ -188,6 +191,16 @@ pub struct Hub {
     pub origins: Vec<Origin>,
     /// What its users are told beside our addresses; `None`: as in `[media]`.
     pub external_address: Option<ExternalAddress>,
+}
+
+/// A relay of our own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reflector {
+    /// Sockets to bind; none: there is no reflector.
+    pub listen: Vec<ReflectorListen>,
+    /// Where the secret is that the hub has as well.
+    pub secret_file: Option<PathBuf>,
 }
 
 /// Which plugins are loaded.

@@ -300,7 +300,7 @@ fn unknown_keys_and_sections() {
             "quartet.conf:2: unknown section or key \"spi\"; did you mean [sip]?",
             "quartet.conf:3: [[phone]] belongs in phones.conf; move it there",
             "quartet.conf:5: unknown key \"realm\" in [media]; it belongs under [sip]",
-            "quartet.conf:6: unknown section or key \"zzzzzzzz\"; valid here: [sip], [media], [call], [limits], [ivr], [network.hub], [plugins], [cdr], [control], [store], [log], [[ice_server]]",
+            "quartet.conf:6: unknown section or key \"zzzzzzzz\"; valid here: [sip], [media], [call], [limits], [ivr], [network.hub], [reflector], [plugins], [cdr], [control], [store], [log], [[ice_server]]",
             "quartet.conf:8: unknown key \"zzzzzz\" in [log]; valid here: level",
         ],
     );

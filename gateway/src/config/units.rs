@@ -26,7 +26,17 @@ macro_rules! deserialize_by_from_str {
     )*};
 }
 
-deserialize_by_from_str!(Origin, HubUrl, Period, SipListen, HttpListen, Ports, Prompts, Level);
+deserialize_by_from_str!(
+    Origin,
+    HubUrl,
+    Period,
+    SipListen,
+    HttpListen,
+    ReflectorListen,
+    Ports,
+    Prompts,
+    Level
+);
 
 /// A length of time, written as whole numbers with units: `500ms`, `10s`, `1m 30s`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,6 +103,33 @@ impl FromStr for SipListen {
                 ));
             }
             scheme => scheme.parse().map_err(|_| form)?,
+        };
+        Ok(Self {
+            protocol,
+            address: socket_address(address)?,
+        })
+    }
+}
+
+/// A socket of a reflector, written `udp:ADDRESS:PORT` or `tcp:ADDRESS:PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReflectorListen {
+    /// How bytes travel.
+    pub protocol: Protocol,
+    /// Port 0 lets the system choose.
+    pub address: SocketAddr,
+}
+
+impl FromStr for ReflectorListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = "must be written \"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\", as \"udp:0.0.0.0:599\"";
+        let (scheme, address) = text.split_once(':').ok_or(form)?;
+        let protocol = match scheme {
+            "udp" => Protocol::Udp,
+            "tcp" => Protocol::Tcp,
+            _ => return Err(form.to_owned()),
         };
         Ok(Self {
             protocol,

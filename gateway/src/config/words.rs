@@ -6,7 +6,7 @@ use super::hub_url::HubUrl;
 use super::ice_url::IceUrl;
 use super::options::{LATER, networks, networks_as};
 use super::origin::Origin;
-use super::units::{Addresses, ExternalAddress, HttpListen, Ports, Prompts, SipListen};
+use super::units::{Addresses, ExternalAddress, HttpListen, Ports, Prompts, ReflectorListen, SipListen};
 use crate::route::{Callers, Pattern, Target, TargetError};
 
 /// A login name or an account: two of them with `@` between are a name on the hub.
@@ -96,6 +96,11 @@ pub(super) fn sip_listen(text: &str) -> Result<(), String> {
 /// `http:ADDRESS:PORT`.
 pub(super) fn http_listen(text: &str) -> Result<(), String> {
     text.parse::<HttpListen>().map(drop)
+}
+
+/// `udp:ADDRESS:PORT` or `tcp:ADDRESS:PORT`.
+pub(super) fn reflector_listen(text: &str) -> Result<(), String> {
+    text.parse::<ReflectorListen>().map(drop)
 }
 
 /// `ws://…` or `wss://…`.

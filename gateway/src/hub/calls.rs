@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use quartet_proto::hub::{
     CallAccept, CallConfirm, CallDiscard, CallId, CallLink, CallReceived, CallRejoin, CallRequest, CallSignal,
-    CallTaken, DiscardReason, ErrorCode, Event, ExchangeName, Name, Version,
+    CallTaken, DiscardReason, ErrorCode, Event, ExchangeName, Name, Reflector, Version,
 };
 
 use super::Limits;
@@ -35,6 +35,8 @@ struct Call {
     versions: Vec<Version>,
     stage: Stage,
     deadline: Option<Instant>,
+    /// What the caller was told of, until the callee is.
+    reflectors: Vec<Reflector>,
 }
 
 /// A call that one of its parties has taken up after the hub had forgotten it.
@@ -120,6 +122,7 @@ impl Calls {
             versions: request.library_versions.clone(),
             stage: Stage::Ringing(devices.iter().map(|device| (*device, false)).collect()),
             deadline: Some(deadline),
+            reflectors: Vec::new(),
         };
         self.calls.insert(id, call);
         Ok(devices
@@ -189,6 +192,19 @@ impl Calls {
         call.stage = Stage::Confirmed(device);
         self.set_deadline(id, None);
         Ok(vec![(device, Event::CallConfirm(body))])
+    }
+
+    /// Keeps what the caller is told of reflectors for the callee.
+    pub(super) fn keep_reflectors(&mut self, id: CallId, reflectors: Vec<Reflector>) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.reflectors = reflectors;
+        }
+    }
+
+    /// Gives it.
+    pub(super) fn take_reflectors(&mut self, id: CallId) -> Vec<Reflector> {
+        let call = self.calls.get_mut(&id);
+        call.map_or_else(Vec::new, |call| std::mem::take(&mut call.reflectors))
     }
 
     /// A packet from one party to the other.
@@ -268,6 +284,7 @@ impl Calls {
             versions: Vec::new(),
             stage: Stage::Confirmed(session),
             deadline: None,
+            reflectors: Vec::new(),
         };
         self.calls.insert(id, call);
         Ok([caller, session]

@@ -81,6 +81,8 @@ fn accept(call: CallId) -> Request {
         exchange: KeyExchange::X25519.into(),
         library_version: Version::new("9.0.0").unwrap(),
         public: PublicValue::new(vec![2; 32]).unwrap(),
+        ice_servers: Vec::new(),
+        reflectors: Vec::new(),
     })
 }
 
@@ -89,6 +91,8 @@ fn confirm(call: CallId) -> Request {
         call,
         public: PublicValue::new(vec![3; 32]).unwrap(),
         fingerprint: -4,
+        ice_servers: Vec::new(),
+        reflectors: Vec::new(),
     })
 }
 

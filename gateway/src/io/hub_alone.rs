@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::addresses::{self, MachineAddresses};
 use super::control::{self, ControlRequest, PendingControlRequest, Reply};
 use super::hub::{HubServer, HubWork, handed_out};
+use super::reflector::ReflectorServer;
 use super::reload::tell;
 use super::sleep_until;
 use super::startup::prepare_state;
@@ -19,6 +20,7 @@ use crate::{log, process};
 /// A hub before its loop.
 pub struct HubAlone {
     server: HubServer,
+    reflector: Option<ReflectorServer>,
     /// What is in force.
     loaded: Arc<Loaded>,
     started: Instant,
@@ -63,12 +65,14 @@ impl HubAlone {
         let mut machine = addresses::follow()?;
         machine.mark_unchanged();
         let control = control::bind(&settings.control.path).await?;
+        let reflector = ReflectorServer::open(&settings.reflector)?;
         let server = HubServer::open(settings, &shares(&loaded), store, None)?;
         let (asked_in, asked) = mpsc::channel(16);
         let (read_in, read) = mpsc::channel(1);
         tokio::spawn(control::serve(control, asked_in.clone()));
         Ok(Self {
             server,
+            reflector,
             loaded: Arc::new(loaded),
             started: Instant::now(),
             machine,
@@ -153,6 +157,7 @@ impl HubAlone {
             "hub_sessions": sessions,
             "hub_calls": calls,
             "hub": self.address(),
+            "reflector": self.reflector.as_ref().map(ReflectorServer::status),
         })
     }
 

@@ -16,6 +16,7 @@ pub mod hub_alone;
 pub mod machine;
 pub mod media_worker;
 mod names;
+pub mod reflector;
 mod relays;
 mod reload;
 pub mod signalling;

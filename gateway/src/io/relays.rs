@@ -57,9 +57,9 @@ impl Relays {
 
 /// The addresses of a server, at most one of each family.
 async fn dials(relay: Relay, trust: &Mutex<BTreeMap<Option<PathBuf>, Arc<ClientConfig>>>) -> anyhow::Result<Vec<Dial>> {
-    let tls = match relay.turn {
-        Some(Via::Tls) => Some(trusted(relay.ca_file, trust).await?),
-        Some(Via::Udp | Via::Tcp) | None => None,
+    let tls = match relay.service.via() {
+        Via::Tls => Some(trusted(relay.ca_file, trust).await?),
+        Via::Udp | Via::Tcp => None,
     };
     let mut addresses: Vec<SocketAddr> = match relay.host.parse::<IpAddr>() {
         Ok(ip) => vec![SocketAddr::new(ip, relay.port)],
@@ -70,22 +70,24 @@ async fn dials(relay: Relay, trust: &Mutex<BTreeMap<Option<PathBuf>, Arc<ClientC
     };
     addresses.retain(|address| is_destination(address.ip(), relay.may_be_here));
     anyhow::ensure!(!addresses.is_empty(), "its name leads to no address that may be used");
-    let (username, password) = match relay.user {
-        RelayUser::Nobody => (String::new(), Zeroizing::default()),
-        RelayUser::Password { username, password } => (username, password),
-        RelayUser::PasswordFile { username, file } => (username, secret_in(file, "password_file").await?),
+    let named = |username: &str, password: &str| format!("username:{username}\npassword:{password}\n");
+    let user = Zeroizing::new(match relay.user {
+        RelayUser::Nobody => String::new(),
+        RelayUser::Password { username, password } => named(&username, &password),
+        RelayUser::PasswordFile { username, file } => named(&username, &secret_in(file, "password_file").await?),
         RelayUser::SecretFile(file) => {
             let secret = secret_in(file, "secret_file").await?;
-            rest_user(&secret, REST_NAME, unix_seconds(SystemTime::now()))
+            let (username, password) = rest_user(&secret, REST_NAME, unix_seconds(SystemTime::now()));
+            named(&username, &password)
         }
-    };
+        RelayUser::Party { number, tag } => format!("number:{number}\ntag:{:032x}\n", u128::from_be_bytes(*tag)),
+    });
     let families = [true, false].map(|v4| addresses.iter().find(|address| address.is_ipv4() == v4));
     let dial = |address: &SocketAddr| Dial {
         address: *address,
         name: relay.host.clone(),
-        turn: relay.turn,
-        username: username.clone(),
-        password: password.clone(),
+        service: relay.service,
+        user: user.clone(),
         tls: tls.clone(),
     };
     Ok(families.into_iter().flatten().map(dial).collect())
@@ -115,6 +117,7 @@ async fn trusted(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::IceService;
 
     #[tokio::test]
     async fn a_server_that_a_network_names_is_not_this_machine() {
@@ -122,7 +125,7 @@ mod tests {
             let relay = Relay {
                 host: host.to_owned(),
                 port: 3478,
-                turn: Some(Via::Udp),
+                service: IceService::Turn(Via::Udp),
                 user: RelayUser::Nobody,
                 ca_file: None,
                 may_be_here,

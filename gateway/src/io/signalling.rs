@@ -18,6 +18,7 @@ use super::control::{self, PendingControlRequest};
 use super::hub::{self, HubEvent, HubServer, HubSide};
 use super::media_worker::Media;
 use super::names::Names;
+use super::reflector::ReflectorServer;
 use super::relays::Relays;
 use super::reload::{Reloader, Reloading};
 use super::sip::{Datagram, SipSockets};
@@ -57,6 +58,7 @@ pub struct Signalling {
     pub(super) sip: SipSockets,
     pub(super) media: Arc<Media>,
     pub(super) relays: Relays,
+    pub(super) reflector: Option<ReflectorServer>,
     pub(super) compute: Compute,
     store: StoreThread,
     pub(super) started: Instant,
@@ -129,6 +131,7 @@ impl Signalling {
         let sip = SipSockets::bind(listen, &addresses.all, datagram_in)?;
         check_media_addresses(&settings.media.addresses)?;
         let control = control::bind(&settings.control.path).await?;
+        let reflector = ReflectorServer::open(&settings.reflector)?;
 
         let shares = shares(settings, &sip, addresses.all.len());
         for shortage in &shares.shortages {
@@ -193,6 +196,7 @@ impl Signalling {
             sip,
             media,
             relays,
+            reflector,
             compute,
             store: store_thread,
             started: now,

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::control::{ControlRequest, PendingControlRequest, Reply};
+use super::reflector::ReflectorServer;
 use super::signalling::Signalling;
 
 impl Signalling {
@@ -21,6 +22,7 @@ impl Signalling {
                 "sip": self.sip.addresses().map(|(protocol, address)| format!("{}:{address}", protocol.name().to_ascii_lowercase())).collect::<Vec<_>>(),
                 "hub": self.hub.address(),
                 "hub_up": self.exchange.is_up(&self.hub_network),
+                "reflector": self.reflector.as_ref().map(ReflectorServer::status),
             })),
             ControlRequest::Calls => Reply::Ok(serde_json::json!(self.exchange.calls(now))),
             ControlRequest::Phones => Reply::Ok(serde_json::json!(self.exchange.phones(now))),

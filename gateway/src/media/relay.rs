@@ -4,8 +4,10 @@ use std::{fmt, path::PathBuf};
 
 use zeroize::Zeroizing;
 
-pub use crate::config::Via;
+use quartet_proto::reflector::Tag;
+
 use crate::config::{IceServer, IceUrl};
+pub use crate::config::{IceService, Via};
 
 /// By which way media goes to the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +16,19 @@ pub enum Way {
     Direct,
     /// Over a TURN server.
     Turn(Via),
+    /// Over a reflector.
+    Reflector(Via),
+}
+
+impl Way {
+    /// By which way media goes over such a server.
+    pub fn over(service: IceService) -> Self {
+        match service {
+            IceService::Stun => Self::Direct,
+            IceService::Turn(via) => Self::Turn(via),
+            IceService::Reflector(via) => Self::Reflector(via),
+        }
+    }
 }
 
 impl fmt::Display for Way {
@@ -21,6 +36,7 @@ impl fmt::Display for Way {
         match self {
             Self::Direct => f.write_str("direct"),
             Self::Turn(via) => write!(f, "turn {}", via.word()),
+            Self::Reflector(via) => write!(f, "reflector {}", via.word()),
         }
     }
 }
@@ -46,6 +62,13 @@ pub enum RelayUser {
     },
     /// One of those that share a secret with the server, which is in this file: name and password are made for each call.
     SecretFile(PathBuf),
+    /// A party of a call that a reflector serves.
+    Party {
+        /// The reflector's number in candidates.
+        number: u32,
+        /// The call's tag there.
+        tag: Zeroizing<Tag>,
+    },
 }
 
 /// A server that a leg may use: one that says as which address it sees us, or a relay.
@@ -55,8 +78,8 @@ pub struct Relay {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// What reaches it; `None`: it is asked for our outer address alone.
-    pub turn: Option<Via>,
+    /// What it does.
+    pub service: IceService,
     /// Who we are there.
     pub user: RelayUser,
     /// Certificate authorities that are trusted for TLS instead of this machine's.
@@ -66,7 +89,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Those that the operator means by one server: one for each of its addresses.
+    /// Those that the operator means by one server: one for each of its addresses, but for reflectors, which serve only calls that
+    /// a hub has given a tag.
     pub fn of_server(server: &IceServer) -> impl Iterator<Item = Self> {
         let user = match (&server.secret_file, &server.username, &server.password_file) {
             (Some(file), ..) => RelayUser::SecretFile(file.clone()),
@@ -77,10 +101,11 @@ impl Relay {
             (None, ..) => RelayUser::Nobody,
         };
         let urls = server.urls.iter().filter_map(|url| url.parse::<IceUrl>().ok());
-        urls.map(move |url| Self {
+        let usable = urls.filter(|url| !matches!(url.service, IceService::Reflector(_)));
+        usable.map(move |url| Self {
             host: url.host,
             port: url.port,
-            turn: url.turn,
+            service: url.service,
             user: user.clone(),
             ca_file: server.ca_file.clone(),
             may_be_here: true,
@@ -91,8 +116,7 @@ impl Relay {
 impl fmt::Debug for Relay {
     /// Prints neither name nor password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let via = self.turn.map_or("stun", Via::word);
-        write!(f, "Relay({via} {}:{})", self.host, self.port)
+        write!(f, "Relay({:?} {}:{})", self.service, self.host, self.port)
     }
 }
 
@@ -103,7 +127,11 @@ mod tests {
     #[test]
     fn a_server_of_the_operators_is_one_relay_for_each_address() {
         let server = |username: Option<&str>, password: Option<&str>, secret: Option<&str>| IceServer {
-            urls: vec!["stun:a.example".into(), "turns:a.example:443".into()],
+            urls: vec![
+                "stun:a.example".into(),
+                "turns:a.example:443".into(),
+                "reflector:a.example".into(),
+            ],
             username: username.map(str::to_owned),
             password_file: password.map(PathBuf::from),
             secret_file: secret.map(PathBuf::from),
@@ -112,9 +140,15 @@ mod tests {
         let relays: Vec<_> = Relay::of_server(&server(Some("me"), Some("p"), None)).collect();
         let seen: Vec<_> = relays
             .iter()
-            .map(|relay| (relay.host.as_str(), relay.port, relay.turn))
+            .map(|relay| (relay.host.as_str(), relay.port, relay.service))
             .collect();
-        assert_eq!(seen, [("a.example", 3478, None), ("a.example", 443, Some(Via::Tls))]);
+        assert_eq!(
+            seen,
+            [
+                ("a.example", 3478, IceService::Stun),
+                ("a.example", 443, IceService::Turn(Via::Tls))
+            ]
+        );
         let user = RelayUser::PasswordFile {
             username: "me".into(),
             file: "p".into(),

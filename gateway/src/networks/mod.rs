@@ -5,7 +5,6 @@
 //! no effect ([`Refusal`]). A further network is one more implementation of [`Network`]; nothing in `call` changes.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +12,10 @@ pub use quartet_proto::e2ee::KeyExchange;
 
 use crate::cdr::Cause;
 pub use crate::cdr::DiscardReason;
+use crate::media::IceService;
 pub use crate::media::Via;
 use crate::media::{Relay, RelayUser};
+use quartet_proto::reflector::Tag;
 
 pub mod hub;
 
@@ -73,16 +74,25 @@ pub struct TurnServer {
 }
 
 /// A relay of the network's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Reflector {
-    /// Its number, as candidates name it.
+    /// By its place among the ids of all, from 1 on, candidates name it.
     pub id: u64,
-    /// Where it is.
-    pub address: SocketAddr,
+    /// Host name or IP address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
     /// Proves that the call may use it.
-    pub tag: Secret,
+    pub tag: zeroize::Zeroizing<Tag>,
     /// Whether it is reached over TCP.
     pub tcp: bool,
+}
+
+impl fmt::Debug for Reflector {
+    /// Prints no tag.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reflector({} {}:{})", self.id, self.host, self.port)
+    }
 }
 
 /// Bytes that no log shows; wiped when dropped.
@@ -115,10 +125,10 @@ pub struct Servers {
 impl Servers {
     /// Those of them that a media leg can use.
     pub fn relays(&self) -> impl Iterator<Item = Relay> {
-        let relay = |host: &str, port, turn, user| Relay {
+        let relay = |host: &str, port, service, user| Relay {
             host: host.to_owned(),
             port,
-            turn,
+            service,
             user,
             ca_file: None,
             may_be_here: false,
@@ -126,15 +136,27 @@ impl Servers {
         let stun = self
             .stun
             .iter()
-            .map(move |(host, port)| relay(host, *port, None, RelayUser::Nobody));
+            .map(move |(host, port)| relay(host, *port, IceService::Stun, RelayUser::Nobody));
         let turn = self.turn.iter().map(move |server| {
             let user = RelayUser::Password {
                 username: server.username.clone(),
                 password: String::from_utf8_lossy(&server.password.0).into_owned().into(),
             };
-            relay(&server.host, server.port, Some(server.via), user)
+            relay(&server.host, server.port, IceService::Turn(server.via), user)
         });
-        stun.chain(turn)
+        let mut ids: Vec<u64> = self.reflectors.iter().map(|reflector| reflector.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let reflectors = self.reflectors.iter().map(move |reflector| {
+            let place = ids.partition_point(|id| *id < reflector.id);
+            let user = RelayUser::Party {
+                number: u32::try_from(place + 1).unwrap_or(u32::MAX),
+                tag: reflector.tag.clone(),
+            };
+            let via = if reflector.tcp { Via::Tcp } else { Via::Udp };
+            relay(&reflector.host, reflector.port, IceService::Reflector(via), user)
+        });
+        stun.chain(turn).chain(reflectors)
     }
 }
 

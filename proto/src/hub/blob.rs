@@ -188,6 +188,28 @@ impl<'de> Deserialize<'de> for Packet {
     }
 }
 
+/// The tag of one call at a reflector: what anybody else needs to be one of its parties there.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct PeerTag(pub [u8; 16]);
+
+impl fmt::Debug for PeerTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PeerTag(..)")
+    }
+}
+
+impl Serialize for PeerTag {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        print(&self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for PeerTag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        fixed(deserializer).map(Self)
+    }
+}
+
 /// The number that base64url writes as `-`.
 const MINUS: u8 = 62;
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    CallId, ClientName, Commitment, ExchangeName, MAX_EXCHANGES, MAX_VERSIONS, Name, Packet, PublicValue, SessionId,
-    Token, Version,
+    CallId, ClientName, Commitment, ExchangeName, MAX_EXCHANGES, MAX_VERSIONS, Name, Packet, PeerTag, PublicValue,
+    SessionId, Token, Version,
 };
 
 /// The protocol versions a side speaks.
@@ -141,6 +141,23 @@ impl std::fmt::Debug for IceServer {
     }
 }
 
+/// A relay that knows tags instead of users ([`crate::reflector`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Reflector {
+    /// Its number in candidates, from 1 on.
+    pub id: u32,
+    /// Host name or IP address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whether it is reached over TCP.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tcp: bool,
+    /// The tag of this call there, the same for both parties.
+    pub peer_tag: PeerTag,
+}
+
 /// One exchange in a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -195,6 +212,12 @@ pub struct CallAccept {
     pub library_version: Version,
     /// The callee's public value.
     pub public: PublicValue,
+    /// Added by the hub for the caller; what a client writes here is not passed on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ice_servers: Vec<IceServer>,
+    /// Added by the hub for the caller.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reflectors: Vec<Reflector>,
 }
 
 /// `call.confirm`
@@ -209,6 +232,12 @@ pub struct CallConfirm {
     #[serde(serialize_with = "print_fingerprint", deserialize_with = "fingerprint")]
     #[cfg_attr(test, schemars(with = "String", regex(pattern = "^-?[0-9]{1,19}$")))]
     pub fingerprint: i64,
+    /// Added by the hub for the callee; what a client writes here is not passed on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ice_servers: Vec<IceServer>,
+    /// Added by the hub for the callee: the same as the caller's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reflectors: Vec<Reflector>,
 }
 
 /// `call.signal`

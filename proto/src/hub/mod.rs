@@ -16,10 +16,11 @@ mod name;
 mod schema;
 mod session;
 
-pub use blob::{CallId, Commitment, Packet, PublicValue, SessionId, Token};
+pub use blob::{CallId, Commitment, Packet, PeerTag, PublicValue, SessionId, Token};
 pub use body::{
     CallAccept, CallConfirm, CallDiscard, CallLink, CallReceived, CallRejoin, CallRequest, CallSignal, CallTaken,
-    DiscardReason, Hello, IceServer, IceServers, OfferedExchange, ProtocolRange, Resume, Welcome, WireLimits,
+    DiscardReason, Hello, IceServer, IceServers, OfferedExchange, ProtocolRange, Reflector, Resume, Welcome,
+    WireLimits,
 };
 pub use failure::{ErrorCode, Failure, MessageError, Rejected};
 pub use message::{ClientFrame, Event, Later, Reply, Request, ServerFrame};

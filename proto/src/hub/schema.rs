@@ -27,6 +27,7 @@ macro_rules! text {
 text! {
     CallId "^[A-Za-z0-9_-]{22}$" 22 "16 random bytes, base64url without padding";
     SessionId "^[A-Za-z0-9_-]{22}$" 22 "16 bytes, base64url without padding";
+    PeerTag "^[A-Za-z0-9_-]{22}$" 22 "16 bytes, base64url without padding";
     Commitment "^[A-Za-z0-9_-]{43}$" 43 "SHA-256 of a public value, base64url without padding";
     Token "^[A-Za-z0-9_-]{43}$" 43 "32 bytes, base64url without padding";
     PublicValue "^[A-Za-z0-9_-]{2,}$" 342 "1 to 256 bytes, base64url without padding";

@@ -43,11 +43,15 @@ fn requests() -> Vec<Request> {
             exchange: KeyExchange::Dh2048.into(),
             library_version: Version::new("8.0.0").unwrap(),
             public: PublicValue::new(vec![3; 256]).unwrap(),
+            ice_servers: Vec::new(),
+            reflectors: Vec::new(),
         }),
         Request::CallConfirm(CallConfirm {
             call: call(),
             public: PublicValue::new(vec![4; 32]).unwrap(),
             fingerprint: i64::MIN,
+            ice_servers: Vec::new(),
+            reflectors: Vec::new(),
         }),
         Request::CallSignal(CallSignal {
             call: call(),
@@ -217,6 +221,8 @@ fn the_text_is_as_documented() {
         call: call(),
         public,
         fingerprint: -5,
+        ice_servers: Vec::new(),
+        reflectors: Vec::new(),
     };
     let text = ClientFrame {
         id: 1,

@@ -54,7 +54,7 @@ impl E2eeLeg {
                 self.actions
                     .push_back(Action::Compute(self.config.key, KeyExchangeJob::Agree(job)));
                 self.events.push_back(LegEvent::Accepted);
-                self.open_media();
+                self.want_media();
             }
             Err(error) => self.fail_exchange(&error),
         }
@@ -75,7 +75,7 @@ impl E2eeLeg {
         self.actions
             .push_back(Action::Compute(self.config.key, KeyExchangeJob::Answer(job)));
         self.state = State::Answering { version };
-        self.open_media();
+        self.want_media();
     }
 
     /// Callee: the caller reveals its public value.

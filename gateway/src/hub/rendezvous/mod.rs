@@ -4,6 +4,7 @@
 
 mod hello;
 mod requests;
+mod servers;
 mod session;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,9 +13,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quartet_proto::hub::{
-    ClientFrame, ErrorCode, Failure, IceServer, MessageError, Name, PROTOCOL, Reply, Request, ServerFrame, SessionId,
+    ClientFrame, ErrorCode, Failure, MessageError, Name, PROTOCOL, Reply, Request, ServerFrame, SessionId,
 };
 use quartet_proto::rate::{Rate, RateLimiter, source_of};
+use quartet_proto::reflector::Issuer;
 use rand_core::CryptoRng;
 
 use super::calls::{Calls, Relays};
@@ -79,6 +81,7 @@ pub struct Rendezvous {
     owners: BTreeMap<Name, Owner>,
     sources: Sources,
     calls: Calls,
+    reflector_tags: Issuer,
     hello_deadlines: BTreeSet<(Instant, ConnKey)>,
     /// Hellos with wrong tokens, by source, and how often each has failed.
     failed_logins: Summaries<IpAddr, u32>,
@@ -143,6 +146,7 @@ impl Rendezvous {
             owners: BTreeMap::new(),
             sources: Sources::default(),
             calls: Calls::default(),
+            reflector_tags: Issuer::default(),
             hello_deadlines: BTreeSet::new(),
             failed_logins: Summaries::default(),
             transmits: VecDeque::new(),
@@ -164,12 +168,6 @@ impl Rendezvous {
     fn unix(&self, now: Instant) -> u64 {
         let (start, unix) = self.config.epoch;
         unix.saturating_add(now.saturating_duration_since(start).as_secs())
-    }
-
-    /// The servers for ICE, as this account is told them.
-    fn ice_servers(&self, now: Instant, account: &Name) -> Vec<IceServer> {
-        let (servers, unix) = (self.config.ice_servers.iter(), self.unix(now));
-        servers.map(|server| server.told_to(account, unix)).collect()
     }
 
     /// A connection from outside was opened.
@@ -294,11 +292,12 @@ impl Rendezvous {
                 // How many signals a client sends its peers decide with it: those over its rate are lost, and no fault.
                 let is_fault = |failure: &Failure| !(is_signal && failure.code == ErrorCode::RateLimited);
                 let failed = outcome.as_ref().err().is_some_and(is_fault);
-                let (outcome, relays) = match outcome {
+                let (outcome, mut relays) = match outcome {
                     Ok((reply, relays)) => (Ok(reply), relays),
                     Err(failure) => (Err(failure), Relays::new()),
                 };
                 self.answer(conn, id, outcome);
+                self.name_servers(now, &mut relays);
                 self.relay(relays);
                 if failed {
                     self.fault(now, conn);

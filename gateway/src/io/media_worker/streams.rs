@@ -11,7 +11,7 @@ use mio::net::TcpStream;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, pki_types::ServerName};
 use zeroize::Zeroizing;
 
-use crate::media::{Via, Way};
+use crate::media::{IceService, Via, Way};
 
 /// Connections of one leg; their numbers must fit the poller's token.
 pub(super) const MAX_STREAMS: usize = 16;
@@ -25,12 +25,10 @@ pub struct Dial {
     pub address: SocketAddr,
     /// The name that its certificate must have.
     pub name: String,
-    /// What reaches it; `None`: it is asked for our outer address alone.
-    pub turn: Option<Via>,
-    /// Who we are there.
-    pub username: String,
-    /// The password.
-    pub password: Zeroizing<String>,
+    /// What it does.
+    pub service: IceService,
+    /// Who we are there, as options of its plugin.
+    pub user: Zeroizing<String>,
     /// Whom TLS trusts.
     pub tls: Option<Arc<ClientConfig>>,
 }
@@ -45,26 +43,25 @@ impl fmt::Debug for Dial {
 impl Dial {
     /// The path plugin that speaks with it.
     pub(super) fn table(&self) -> &'static str {
-        match self.turn {
-            None => "stun",
-            Some(Via::Udp) => "turn",
-            Some(Via::Tcp | Via::Tls) => "turn-stream",
+        match (self.service, self.service.via()) {
+            (IceService::Stun, _) => "stun",
+            (IceService::Turn(_), Via::Udp) => "turn",
+            (IceService::Turn(_), Via::Tcp | Via::Tls) => "turn-stream",
+            (IceService::Reflector(_), Via::Udp) => "reflector",
+            (IceService::Reflector(_), Via::Tcp | Via::Tls) => "reflector-stream",
         }
     }
 
     /// By which way media goes over it.
     pub(super) fn way(&self) -> Way {
-        self.turn.map_or(Way::Direct, Way::Turn)
+        Way::over(self.service)
     }
 
     /// What the plugin is told.
     pub(super) fn options(&self) -> Zeroizing<String> {
-        let via = self.turn.unwrap_or(Via::Udp).word();
-        let (ip, port, name) = (self.address.ip(), self.address.port(), &self.name);
-        let (username, password) = (&self.username, &*self.password);
-        Zeroizing::new(format!(
-            "server:{ip} {port}\nname:{name}\nvia:{via}\nusername:{username}\npassword:{password}\n"
-        ))
+        let via = self.service.via().word();
+        let (ip, port, name, user) = (self.address.ip(), self.address.port(), &self.name, &*self.user);
+        Zeroizing::new(format!("server:{ip} {port}\nname:{name}\nvia:{via}\n{user}"))
     }
 }
 
@@ -83,14 +80,14 @@ impl Stream {
     /// # Errors
     /// The system's; or the name is none that a certificate could have.
     pub(super) fn dial(dial: Dial) -> io::Result<Self> {
-        let tls = match (dial.turn, &dial.tls) {
-            (Some(Via::Tls), Some(config)) => {
+        let tls = match (dial.service.via(), &dial.tls) {
+            (Via::Tls, Some(config)) => {
                 let name = ServerName::try_from(dial.name.clone()).map_err(io::Error::other)?;
                 let connection = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
                 Some(Box::new(connection))
             }
-            (Some(Via::Tls), None) => return Err(io::Error::other("TLS without anybody to trust")),
-            (Some(Via::Udp | Via::Tcp) | None, _) => None,
+            (Via::Tls, None) => return Err(io::Error::other("TLS without anybody to trust")),
+            (Via::Udp | Via::Tcp, _) => None,
         };
         let tcp = TcpStream::connect(dial.address)?;
         // Without it small packets wait for each other; the connection works all the same.

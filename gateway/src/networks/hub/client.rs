@@ -77,7 +77,6 @@ impl Client {
     fn on_up(&mut self, now: Instant, welcome: Welcome, link: Link) {
         tracing::info!(account = %welcome.account, resumed = welcome.resumed, "the hub knows us");
         self.adapter.account = welcome.account;
-        self.adapter.has_servers = !welcome.ice_servers.is_empty();
         (self.standing, self.has_begun) = (Standing::Up, true);
         self.adapter.handle_link(now, link);
         for (_, request) in std::mem::take(&mut self.held) {
@@ -376,11 +375,17 @@ mod tests {
         world.hub.set_ice_servers(vec![
             server(&["stun:192.0.2.5", "http:nothing"], None),
             server(&["turn:[2001:db8::5]", "turns:turn.example"], Some("shared")),
+            server(
+                &["reflector:192.0.2.6", "reflector:192.0.2.6?transport=tcp"],
+                Some("of the reflector"),
+            ),
         ]);
         world.connect(0);
         world.connect(1);
         world.ask(0, request(CALL, "anna", "bob"));
         world.ask(1, accept(CALL));
+        world.ask(0, confirm(CALL));
+        let mut tags = Vec::new();
         for client in 0..2 {
             let events = world.events(client);
             let told = events.iter().filter_map(|event| {
@@ -393,15 +398,18 @@ mod tests {
             let [servers] = told.collect::<Vec<_>>()[..] else {
                 panic!("{events:?}");
             };
-            assert!(servers.p2p && servers.reflectors.is_empty());
+            assert!(servers.p2p);
+            tags.extend(servers.reflectors.iter().map(|reflector| reflector.tag.clone()));
             let relays: Vec<_> = servers.relays().collect();
             let seen: Vec<_> = relays.iter().map(|relay| format!("{relay:?}")).collect();
             assert_eq!(
                 seen,
                 [
-                    "Relay(stun 192.0.2.5:3478)",
-                    "Relay(udp 2001:db8::5:3478)",
-                    "Relay(tls turn.example:5349)"
+                    "Relay(Stun 192.0.2.5:3478)",
+                    "Relay(Turn(Udp) 2001:db8::5:3478)",
+                    "Relay(Turn(Tls) turn.example:5349)",
+                    "Relay(Reflector(Udp) 192.0.2.6:599)",
+                    "Relay(Reflector(Tcp) 192.0.2.6:599)"
                 ]
             );
             assert!(relays.iter().all(|relay| !relay.may_be_here));
@@ -416,12 +424,16 @@ mod tests {
                 );
             } else {
                 assert!(
-                    told > place(|event| matches!(event, NetworkEvent::Requested(_))),
+                    told < place(|event| matches!(event, NetworkEvent::Confirmed { .. })),
                     "{events:?}"
                 );
             }
         }
-        // Where the hub has none, it is not asked.
+        assert!(
+            tags.len() == 4 && tags.iter().all(|tag| *tag == tags[0]),
+            "one tag a call"
+        );
+        // Where the hub has none, nothing is said of them.
         let mut world = World::talking();
         assert_eq!(world.events(0), []);
     }
@@ -434,7 +446,7 @@ mod tests {
             username: Some("a".into()),
             credential: Some("b".into()),
         };
-        let servers = super::super::servers::read(&[told]);
+        let servers = super::super::servers::read(&[told], Vec::new());
         assert_eq!(servers.relays().count(), 8);
     }
 

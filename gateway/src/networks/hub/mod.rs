@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use quartet_proto::e2ee;
 use quartet_proto::e2ee::key_exchange::NO_SERVER_RANDOM;
 use quartet_proto::hub as wire;
-use quartet_proto::hub::{ClientFrame, ErrorCode, Event, Failure, Name, Reply, Request, ServerFrame};
+use quartet_proto::hub::{ClientFrame, ErrorCode, Event, Failure, Name, Request, ServerFrame};
 
 use super::{DiscardReason, KeyExchange, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, Refusal, Terms};
 pub use client::{Client, Standing};
@@ -61,8 +61,6 @@ enum Kind {
     Discard,
     /// The hub knows it no more, which media does not mind.
     Rejoin,
-    /// The call has one way less.
-    Servers,
 }
 
 /// The gateway's side of a hub connection.
@@ -76,8 +74,6 @@ pub struct Adapter {
     next_id: u64,
     /// What is asked waits for a connection, not for an answer.
     is_away: bool,
-    /// The hub has servers for media, and is asked for them with each call: their passwords age.
-    has_servers: bool,
     transmits: VecDeque<ClientFrame>,
     events: VecDeque<NetworkEvent>,
     dropped: u64,
@@ -93,7 +89,6 @@ impl Adapter {
             pending: BTreeMap::new(),
             next_id: 1,
             is_away: false,
-            has_servers: false,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             dropped: 0,
@@ -174,7 +169,7 @@ impl Adapter {
                     self.refuse(pending.call, Refusal::Lost);
                 }
             }
-            Kind::Discard | Kind::Rejoin | Kind::Servers => {}
+            Kind::Discard | Kind::Rejoin => {}
         }
     }
 
@@ -194,7 +189,6 @@ impl Adapter {
         match frame {
             ServerFrame::Answer { id, outcome } => match id.and_then(|id| self.pending.remove(&id)) {
                 Some(pending) => match outcome {
-                    Ok(Reply::IceServers(servers)) => self.on_servers(&pending, &servers),
                     Ok(_) => {}
                     Err(failure) => self.refused(now, &pending, failure),
                 },
@@ -236,6 +230,7 @@ impl Adapter {
                     return self.fail(now, call, "the callee chose what was not offered");
                 };
                 let (public, version) = (body.public.into_bytes(), version.to_owned());
+                self.on_servers(call, &body.ice_servers, body.reflectors);
                 self.events.push_back(NetworkEvent::Accepted {
                     call,
                     exchange,
@@ -245,6 +240,7 @@ impl Adapter {
             }
             Event::CallConfirm(body) => {
                 let (public, fingerprint) = (body.public.into_bytes(), body.fingerprint);
+                self.on_servers(call, &body.ice_servers, body.reflectors);
                 self.events.push_back(NetworkEvent::Confirmed {
                     call,
                     public,
@@ -388,6 +384,8 @@ impl Network for Adapter {
                         call: id_of(call),
                         public,
                         fingerprint,
+                        ice_servers: Vec::new(),
+                        reflectors: Vec::new(),
                     };
                     self.send(now, call, Kind::Vital, Request::CallConfirm(body));
                 }

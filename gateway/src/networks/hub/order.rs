@@ -165,11 +165,6 @@ impl Calls {
         self.calls.iter_mut().map(|(id, call)| (*id, party(call))).collect()
     }
 
-    /// Whether there is such a call.
-    pub(super) fn contains(&self, id: NetworkCall) -> bool {
-        self.calls.contains_key(&id)
-    }
-
     /// The other party of a call that has a key.
     pub(super) fn party_of(&self, id: NetworkCall) -> Option<&str> {
         let call = self.calls.get(&id)?;

@@ -1,37 +1,32 @@
-//! The servers that a hub has for the media of calls: asked for with each call, since their passwords age.
+//! The servers that a hub has for the media of a call: each party is told them with the other's key.
 
-use std::time::Instant;
-
-use quartet_proto::hub::{IceServer, IceServers, Request};
+use quartet_proto::hub::{self as wire, IceServer};
 use zeroize::Zeroizing;
 
-use super::{Adapter, Kind, Pending};
-use crate::config::IceUrl;
-use crate::networks::{NetworkCall, NetworkEvent, Secret, Servers, TurnServer};
+use super::Adapter;
+use crate::config::{IceService, IceUrl};
+use crate::networks::{NetworkCall, NetworkEvent, Reflector, Secret, Servers, TurnServer};
 
 /// Addresses that are used: each is a connection or a name to look up, and a hub may name as many as fit a frame.
 const MAX_ADDRESSES: usize = 8;
 
 impl Adapter {
-    /// Asks for the servers of a call, if the hub has any.
-    pub(super) fn ask_servers(&mut self, now: Instant, call: NetworkCall) {
-        if self.has_servers {
-            self.send(now, call, Kind::Servers, Request::IceServers);
-        }
-    }
-
-    /// The hub names them.
-    pub(super) fn on_servers(&mut self, pending: &Pending, servers: &IceServers) {
-        let call = pending.call;
-        if pending.kind == Kind::Servers && self.calls.contains(call) {
-            let servers = Box::new(read(&servers.ice_servers));
+    /// The hub names the servers of a call, if it has any.
+    pub(super) fn on_servers(
+        &mut self,
+        call: NetworkCall,
+        ice_servers: &[IceServer],
+        reflectors: Vec<wire::Reflector>,
+    ) {
+        if !ice_servers.is_empty() || !reflectors.is_empty() {
+            let servers = Box::new(read(ice_servers, reflectors));
             self.events.push_back(NetworkEvent::Servers { call, servers });
         }
     }
 }
 
 /// What of it can be used.
-pub(super) fn read(told: &[IceServer]) -> Servers {
+pub(super) fn read(told: &[IceServer], reflectors: Vec<wire::Reflector>) -> Servers {
     let mut servers = Servers {
         p2p: true,
         ..Servers::default()
@@ -41,18 +36,26 @@ pub(super) fn read(told: &[IceServer]) -> Servers {
         urls.map(move |url| (server, url))
     });
     for (server, url) in addresses.take(MAX_ADDRESSES) {
-        match (url.turn, &server.username, &server.credential) {
-            (None, ..) => servers.stun.push((url.host, url.port)),
-            (Some(via), Some(username), Some(password)) => servers.turn.push(TurnServer {
+        match (url.service, &server.username, &server.credential) {
+            (IceService::Stun, ..) => servers.stun.push((url.host, url.port)),
+            (IceService::Turn(via), Some(username), Some(password)) => servers.turn.push(TurnServer {
                 host: url.host,
                 port: url.port,
                 via,
                 username: username.clone(),
                 password: Secret(Zeroizing::new(password.clone().into_bytes())),
             }),
-            // A relay wants to know who we are.
-            (Some(_), ..) => {}
+            // A relay wants to know who we are, and a reflector comes with a tag.
+            (IceService::Turn(_) | IceService::Reflector(_), ..) => {}
         }
     }
+    let usable = reflectors.into_iter().take(MAX_ADDRESSES).map(|reflector| Reflector {
+        id: reflector.id.into(),
+        host: reflector.host,
+        port: reflector.port,
+        tag: Zeroizing::new(reflector.peer_tag.0),
+        tcp: reflector.tcp,
+    });
+    servers.reflectors = usable.collect();
     servers
 }

@@ -119,6 +119,8 @@ mod say {
             exchange: ExchangeName::new(exchange).unwrap(),
             library_version: Version::new(version).unwrap(),
             public: PublicValue::new(vec![3; 32]).unwrap(),
+            ice_servers: Vec::new(),
+            reflectors: Vec::new(),
         }))
     }
 
@@ -128,6 +130,8 @@ mod say {
             call: id_of(call),
             public,
             fingerprint: 5,
+            ice_servers: Vec::new(),
+            reflectors: Vec::new(),
         }))
     }
 

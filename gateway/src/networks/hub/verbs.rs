@@ -44,7 +44,6 @@ impl Adapter {
             versions,
             p2p: body.udp_p2p,
         }));
-        self.ask_servers(now, call);
     }
 
     /// Takes up the calls that have a key; whoever of the two comes second has them live again.
@@ -121,7 +120,6 @@ impl Adapter {
             udp_p2p,
         };
         self.send(now, call, Kind::Request, Request::CallRequest(body));
-        self.ask_servers(now, call);
     }
 
     pub(super) fn accept(
@@ -150,6 +148,8 @@ impl Adapter {
                 exchange,
                 library_version,
                 public,
+                ice_servers: Vec::new(),
+                reflectors: Vec::new(),
             };
             self.send(now, call, Kind::Vital, Request::CallAccept(body));
         }
