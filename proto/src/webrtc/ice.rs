@@ -93,6 +93,8 @@ pub struct Ice {
     checked: VecDeque<(u32, SocketAddr)>,
     /// Transactions of the peer's checks, and where each came from first: whoever has seen one could send it from everywhere.
     seen: VecDeque<([u8; 12], (u32, SocketAddr))>,
+    /// The checks of this generation before those.
+    old: BTreeSet<u64>,
     /// Sources that no candidate has named.
     reflexive: BTreeSet<SocketAddr>,
     /// Addresses of the candidates in use.
@@ -149,6 +151,7 @@ impl Ice {
             awaiting: false,
             checked: VecDeque::new(),
             seen: VecDeque::new(),
+            old: BTreeSet::new(),
             reflexive: BTreeSet::new(),
             named: BTreeSet::new(),
             nominated: VecDeque::new(),
@@ -388,6 +391,7 @@ impl Ice {
             self.renew(rng);
         }
         self.awaiting = false;
+        self.old.clear();
         self.reflexive.clear();
         self.named.clear();
         let credentials = IceCreds {

@@ -5,9 +5,12 @@
 //! lately is outside both, for that account, and has a bucket of its own. So neither another phone behind the same NAT nor
 //! guesses from all over the world can keep it out. A phone that is registered has, at its own address and port, one more
 //! bucket of its own: a neighbour behind the same NAT that guesses at its account does not share that.
+//!
+//! The table of sources is bounded. When all in it are busy failing, those that come then share the bucket of their network, and when
+//! there are too many networks, one for all: having many addresses makes guessing no faster.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::rate::{Rate, RateLimiter, source_of};
@@ -19,6 +22,9 @@ const KNOWN: Duration = Duration::from_secs(3600);
 const MAX_KNOWN: usize = 16;
 /// Failures of a source that are recognised when they come once more: over UDP a request whose response was lost is retransmitted.
 const MAX_REMEMBERED: usize = 16;
+
+/// Networks whose sources found no place in the table; beyond, all share one bucket.
+const MAX_NETWORKS: usize = 1_024;
 
 /// Somebody whose logins are not judged for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +89,8 @@ pub(super) struct LoginLimiter {
     sources: BTreeMap<IpAddr, Source>,
     /// When each source is at rest, to forget the calmest first.
     by_rest: BTreeSet<(Instant, IpAddr)>,
+    /// Of sources that found no place.
+    networks: BTreeMap<IpAddr, Bucket>,
     /// Only of accounts that exist: strangers cannot fill it.
     accounts: BTreeMap<String, Bucket>,
     known: BTreeMap<String, Vec<Known>>,
@@ -119,6 +127,7 @@ impl LoginLimiter {
             max_sources: limits.failing_sources.max(1),
             sources: BTreeMap::new(),
             by_rest: BTreeSet::new(),
+            networks: BTreeMap::new(),
             accounts: BTreeMap::new(),
             known: BTreeMap::new(),
             bound: BTreeMap::new(),
@@ -147,8 +156,9 @@ impl LoginLimiter {
         if let Some(known) = account.and_then(|account| self.known(now, source, account)) {
             return ask(&known.bucket, self.of_source);
         }
-        if let Some(source) = self.sources.get(&source) {
-            ask(&source.bucket, self.of_source)?;
+        let of_source = self.sources.get(&source).map(|source| &source.bucket);
+        if let Some(bucket) = of_source.or_else(|| self.networks.get(&self.network_of(now, source))) {
+            ask(bucket, self.of_source)?;
         }
         match account.and_then(|account| self.accounts.get(account)) {
             Some(bucket) => ask(bucket, self.of_account).inspect_err(|_| _ = self.remember(now, source, tag, true)),
@@ -190,6 +200,23 @@ impl LoginLimiter {
 
     /// Remembers a failure of a source, and whether it counts against that; gives how many do.
     fn remember(&mut self, now: Instant, source: IpAddr, tag: u64, counts: bool) -> u32 {
+        while self.sources.len() >= self.max_sources
+            && let Some(&(rest, calmest)) = self.by_rest.first()
+            && rest <= now
+        {
+            self.by_rest.pop_first();
+            self.sources.remove(&calmest);
+        }
+        if self.sources.len() >= self.max_sources && !self.sources.contains_key(&source) {
+            let network = self.network_of(now, source);
+            self.networks.retain(|_, bucket| !bucket.limiter.is_rested(now));
+            let bucket = self.networks.entry(network).or_default();
+            return if counts {
+                bucket.fail(now, self.of_source)
+            } else {
+                bucket.failures
+            };
+        }
         let entry = self.sources.entry(source).or_insert_with(|| Source {
             bucket: Bucket::default(),
             failed: Vec::new(),
@@ -206,12 +233,18 @@ impl LoginLimiter {
         self.by_rest.remove(&(entry.rest, source));
         entry.rest = entry.bucket.limiter.rested_at().map_or(now, |rest| rest.max(now));
         self.by_rest.insert((entry.rest, source));
-        while self.sources.len() > self.max_sources
-            && let Some((_, calmest)) = self.by_rest.pop_first()
-        {
-            self.sources.remove(&calmest);
-        }
         failures
+    }
+
+    /// Whose bucket a source shares that finds no place: of its /24 of IPv4, or its /48 of IPv6, or all others'.
+    fn network_of(&self, now: Instant, source: IpAddr) -> IpAddr {
+        let network = wide(source);
+        let busy = self.networks.values().filter(|bucket| !bucket.limiter.is_rested(now));
+        let is_full = self.networks.len() >= MAX_NETWORKS && busy.count() >= MAX_NETWORKS;
+        if is_full && !self.networks.contains_key(&network) {
+            return IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        }
+        network
     }
 
     /// Notes a right login.
@@ -270,7 +303,14 @@ impl LoginLimiter {
             let source = source_of(at.ip());
             row(Some(source), Some(name), bucket.locked(now, self.of_source))
         });
-        sources.chain(accounts).chain(known).chain(bound).collect()
+        let networks = self.networks.iter();
+        let networks = networks.filter_map(|(ip, b)| row(Some(*ip), None, b.locked(now, self.of_source)));
+        sources
+            .chain(networks)
+            .chain(accounts)
+            .chain(known)
+            .chain(bound)
+            .collect()
     }
 
     /// Forgets the failures of a source.
@@ -278,6 +318,7 @@ impl LoginLimiter {
         if let Some(entry) = self.sources.remove(&source) {
             self.by_rest.remove(&(entry.rest, source));
         }
+        self.networks.remove(&wide(source));
         for known in self.known.values_mut().flatten().filter(|known| known.source == source) {
             known.bucket = Bucket::default();
         }
@@ -297,11 +338,88 @@ impl LoginLimiter {
     #[cfg(test)]
     pub(super) fn len(&self) -> (usize, usize) {
         assert_eq!(self.by_rest.len(), self.sources.len());
+        assert!(self.networks.len() <= MAX_NETWORKS + 1);
         (self.sources.len(), self.accounts.len())
     }
 
     fn known(&self, now: Instant, source: IpAddr, account: &str) -> Option<&Known> {
         let mut all = self.known.get(account)?.iter();
         all.find(|known| known.source == source && known.until > now)
+    }
+}
+
+/// The network of a source: a /24 of IPv4, a /48 of IPv6.
+fn wide(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(address) => IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & !0xff)),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 80 << 80)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of these attempts are judged, each with another name that nobody has.
+    fn judged(limiter: &mut LoginLimiter, now: Instant, sources: impl Iterator<Item = IpAddr>) -> usize {
+        let mut count = 0;
+        for (tag, source) in (0..).zip(sources) {
+            let attempt = Attempt {
+                source,
+                account: None,
+                bound: None,
+            };
+            if limiter.may_judge(now, attempt, tag).is_ok() {
+                limiter.failed(now, attempt, tag);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    fn v6(net: u32, subnet: u16) -> IpAddr {
+        let (high, low) = ((net >> 16) as u16, net as u16);
+        IpAddr::V6(Ipv6Addr::new(0x2001, high, low, subnet, 0, 0, 0, 0))
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)] // a test needs some instant to count from
+    fn very_many_sources_make_guessing_no_faster() {
+        let now = Instant::now();
+        let limits = Limits::default();
+        let mut limiter = LoginLimiter::new(&limits);
+        let places = limits.failing_sources;
+        // The table is full of sources that are busy failing, all of one provider.
+        let full = (0..places).flat_map(|at| [v6(at as u32 >> 8, at as u16); 11]);
+        assert_eq!(judged(&mut limiter, now, full), places * 10);
+        // Whoever comes then shares what its network has, from however many addresses.
+        assert_eq!(judged(&mut limiter, now, [v6(1 << 20, 7); 5_000].into_iter()), 10);
+        assert_eq!(judged(&mut limiter, now, (0..5_000).map(|at| v6(1 << 20, at))), 0);
+        assert_eq!(
+            judged(&mut limiter, now, (0..=255).map(|at| IpAddr::from([192, 0, 2, at]))),
+            10
+        );
+        // Another network is not touched by that.
+        assert_eq!(
+            judged(&mut limiter, now, [IpAddr::from([198, 51, 100, 1]); 10].into_iter()),
+            10
+        );
+        // With very many networks one bucket is left for all others.
+        let many = (0..100_000).map(|net| v6((2 << 20) + net, 0));
+        assert!(judged(&mut limiter, now, many) <= MAX_NETWORKS + 10);
+        assert_eq!(limiter.len(), (places, 0));
+        // A phone that has logged in is outside all that.
+        let home = IpAddr::from([203, 0, 113, 1]);
+        limiter.succeeded(now, home, "100");
+        let attempt = Attempt {
+            source: home,
+            account: Some("100"),
+            bound: None,
+        };
+        assert_eq!(limiter.may_judge(now, attempt, 1), Ok(()));
+        // When they rest, the places are free again.
+        let later = now + Duration::from_secs(600);
+        assert_eq!(judged(&mut limiter, later, [v6(1 << 20, 7); 20].into_iter()), 10);
+        assert_eq!(limiter.locked(later).len(), 1);
     }
 }

@@ -7,8 +7,11 @@ use super::Ice;
 
 /// Most address pairs that are remembered as checked, and as nominated.
 pub(super) const MAX_CHECKED: usize = 64;
-/// Checks of the peer's that are remembered by their transactions; it sends one on each pair every 2 s or so.
+/// Checks of the peer's that are remembered with where they came from, so that one may be repeated from there.
 pub(super) const MAX_SEEN: usize = 256;
+/// Older checks, remembered as such: half a megabyte. It sends one on each pair every 2 s or so; where more have come, nobody is heard
+/// any more in this generation from an address that was not known before.
+pub(super) const MAX_OLD: usize = 32_768;
 /// Most sources in one generation that no candidate has named. A NAT makes one or two.
 pub(super) const MAX_REFLEXIVE: usize = 64;
 
@@ -18,7 +21,11 @@ impl Ice {
         if let Some((_, first)) = self.seen.iter().find(|(known, _)| *known == transaction) {
             return *first == pair;
         }
-        self.reflexive.len() < MAX_REFLEXIVE || self.checked.contains(&pair) || !self.is_unknown(pair.1)
+        let is_known = self.checked.contains(&pair) || !self.is_unknown(pair.1);
+        if self.old.contains(&short(transaction)) {
+            return false;
+        }
+        is_known || (self.reflexive.len() < MAX_REFLEXIVE && self.old.len() < MAX_OLD)
     }
 
     /// Whether no candidate has named this address.
@@ -34,11 +41,22 @@ impl Ice {
         remember(&mut self.checked, pair, self.selected);
         let Some(transaction) = transaction else { return };
         self.seen.retain(|(known, _)| *known != transaction);
-        if self.seen.len() == MAX_SEEN {
-            self.seen.pop_front();
+        if self.seen.len() == MAX_SEEN
+            && let Some((oldest, _)) = self.seen.pop_front()
+            && self.old.len() < MAX_OLD
+        {
+            self.old.insert(short(oldest));
         }
         self.seen.push_back((transaction, pair));
     }
+}
+
+/// What is kept of an old transaction: the peer draws them at random.
+fn short(transaction: [u8; 12]) -> u64 {
+    transaction
+        .iter()
+        .take(8)
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
 /// Adds a pair, or says that it is the latest, and forgets the oldest if there are too many; never the one in use.

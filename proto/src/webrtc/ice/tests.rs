@@ -4,7 +4,7 @@
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use super::sources::{MAX_CHECKED, MAX_REFLEXIVE};
+use super::sources::{MAX_CHECKED, MAX_OLD, MAX_REFLEXIVE, MAX_SEEN};
 use super::*;
 use crate::reflector::names;
 
@@ -131,6 +131,34 @@ fn a_check_that_was_seen_is_nobody_elses() {
     // The peer repeats it: it is answered.
     assert!(ice.receive(now, 1, peer, &check));
     assert!(answers(&mut ice) > 0);
+}
+
+#[test]
+fn a_check_that_was_seen_is_nobody_elses_however_long_ago() {
+    let (mut rng, now) = (ChaCha20Rng::seed_from_u64(1), Instant::now());
+    let (mut ice, _) = first_check(&mut rng, now);
+    let peer = (1, "192.0.2.2:4000".parse().unwrap());
+    let transaction = |number: u32| {
+        let mut transaction = [7; 12];
+        transaction[..4].copy_from_slice(&number.to_be_bytes());
+        transaction
+    };
+    let stranger = (1, SocketAddr::from(([198, 51, 100, 66], 4_000)));
+    for number in 0..50_000 {
+        assert!(ice.may_come_from(transaction(number), peer), "{number}");
+        ice.note_source(peer, Some(transaction(number)));
+    }
+    // Those that are remembered, and those that are too many to be.
+    for number in (0..50_000).step_by(97) {
+        assert!(!ice.may_come_from(transaction(number), stranger), "{number}");
+    }
+    assert!(ice.old.len() <= MAX_OLD && ice.seen.len() <= MAX_SEEN);
+    // With that many nobody new is heard; a new generation begins anew.
+    assert!(!ice.may_come_from(transaction(60_000), stranger));
+    assert!(ice.may_come_from(transaction(60_000), peer));
+    let lines = PEER.replace("peer", "other");
+    lines.lines().for_each(|line| ice.remote_line(line, &mut rng).unwrap());
+    assert!(ice.may_come_from(transaction(60_000), stranger));
 }
 
 #[test]
