@@ -150,8 +150,11 @@ pub struct LegFigures {
     pub lost: u64,
     /// Interarrival jitter at the end of the call.
     pub jitter_ms: u32,
-    /// By which way our packets went last: `direct`, `turn udp`, `turn tcp` or `turn tls`; `None` if none went.
+    /// By which way our packets went last: `direct`, `turn udp`, `turn tcp`, `turn tls`, `reflector udp` or `reflector tcp`; `None` if
+    /// none went.
     pub path: Option<String>,
+    /// The ways that were tried, in the same words, with why a server gave nothing.
+    pub tried: Vec<String>,
     /// How long a packet took there and back, as last measured by RTCP.
     pub round_trip_ms: Option<u32>,
     /// How long after the call was taken the leg heard and was heard; `None` if it never did.
@@ -317,6 +320,7 @@ pub(crate) mod tests {
                     lost: 2,
                     jitter_ms: 3,
                     path: Some("direct".to_owned()),
+                    tried: vec!["direct".to_owned()],
                     round_trip_ms: None,
                     setup_ms: Some(0),
                 },
@@ -327,6 +331,7 @@ pub(crate) mod tests {
                     lost: 0,
                     jitter_ms: 0,
                     path: Some("turn tcp".to_owned()),
+                    tried: vec!["turn udp (timeout)".to_owned(), "turn tcp".to_owned()],
                     round_trip_ms: Some(48),
                     setup_ms: Some(210),
                 },
@@ -340,8 +345,8 @@ pub(crate) mod tests {
             r#"{"call":"q7","start":"2026-11-24T13:51:17.042Z","answer":"2026-11-24T13:51:20.000Z","#,
             r#""end":"2026-11-24T13:52:22.500Z","from":"100","to":"anna \"a\"\n","direction":"outgoing","network":"hub","#,
             r#""route":"people on the hub","cause":"answered","by":"caller","verdict":"announced","#,
-            r#""legs":[{"side":"phone","codec":"pcma","received":3125,"lost":2,"jitter_ms":3,"path":"direct","round_trip_ms":null,"setup_ms":0},"#,
-            r#"{"side":"network","codec":"opus","received":3120,"lost":0,"jitter_ms":0,"path":"turn tcp","round_trip_ms":48,"setup_ms":210}],"duration_ms":62500}"#,
+            r#""legs":[{"side":"phone","codec":"pcma","received":3125,"lost":2,"jitter_ms":3,"path":"direct","tried":["direct"],"round_trip_ms":null,"setup_ms":0},"#,
+            r#"{"side":"network","codec":"opus","received":3120,"lost":0,"jitter_ms":0,"path":"turn tcp","tried":["turn udp (timeout)","turn tcp"],"round_trip_ms":48,"setup_ms":210}],"duration_ms":62500}"#,
             "\n"
         );
         assert_eq!(record().to_line(), expected);

@@ -119,7 +119,7 @@ async fn each_call_has_a_name_and_a_password_of_its_own_where_the_server_shares_
     let server = TurnServer::start(&namespace, true).expect("installed");
     let secret = SecretFile::new(&namespace, "secret", turnserver::SECRET);
     let options = format!(
-        "urls = [\"stun:{0}\", \"turn:{0}\"]\nsecret_file = \"{1}\"\n",
+        "urls = [\"stun:{0}\", \"turn:{0}\", \"turn:{0}:9?transport=tcp\"]\nsecret_file = \"{1}\"\n",
         server.address,
         secret.0.display()
     );
@@ -130,6 +130,9 @@ async fn each_call_has_a_name_and_a_password_of_its_own_where_the_server_shares_
         "{}",
         relayed.gateway.log()
     );
+    // Nobody listens at the last address: records say that it was tried.
+    let tried = &relayed.record(1).await["legs"][1]["tried"];
+    assert_eq!(*tried, serde_json::json!(["turn udp", "turn tcp (no answer)"]));
     drop(relayed);
     // Where both ways work, the straight one is taken.
     let straight = house(&namespace, &options, false).await;

@@ -70,6 +70,7 @@ impl Call {
                 lost: member.report.lost,
                 jitter_ms: member.report.jitter_ms as u32,
                 path: member.report.way.map(|way| way.to_string()),
+                tried: member.report.ways.words(),
                 round_trip_ms: member.report.round_trip.map(|time| time.as_millis() as u32),
                 setup_ms: member.setup.map(|time| time.as_millis() as u32),
             })

@@ -6,7 +6,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use quartet_proto::sdp::{TelephoneEvent, offer_answer::Receivable};
 
-use super::relay::{Relay, Way};
+use super::relay::{Relay, Way, Ways};
 use crate::cdr::Cause;
 use crate::ivr::sound::Clip;
 pub use crate::plugins::Role;
@@ -409,4 +409,6 @@ pub struct Report {
     pub unsent: u64,
     /// By which way RTP went last.
     pub way: Option<Way>,
+    /// The ways that were tried.
+    pub ways: Ways,
 }

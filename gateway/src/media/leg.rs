@@ -15,6 +15,7 @@ use super::{
     outgoing::MAX_PACKET,
     paths::{BoundSocket, SocketKey, StreamKey},
     play::Play,
+    relay::Way,
     stream::Stream,
 };
 use crate::plugins::{About, Outcome, Packet, PacketKind, PluginError, Transport};
@@ -155,6 +156,11 @@ impl MediaLeg {
     }
 
     /// Takes in a relay that the session may use.
+    /// A server is looked for.
+    pub(crate) fn note_asked(&mut self, way: Way) {
+        self.lower.note_asked(way);
+    }
+
     pub(crate) fn add_relay(&mut self, now_ns: u64, relay: NewRelay, io: &mut impl MediaIo) -> Result<(), MediaFault> {
         self.lower.add_relay(now_ns, relay);
         self.drain(now_ns, io)
@@ -432,6 +438,7 @@ impl MediaLeg {
             sent: self.sent,
             unsent: self.unsent,
             way: self.lower.way(),
+            ways: self.lower.ways(),
             ..self.audio_mut().figures(now_ns)
         }
     }

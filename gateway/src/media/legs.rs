@@ -3,13 +3,13 @@
 //! It is fed and polled like every machine, with one difference: a packet leaves through [`MediaIo`] within the call that
 //! made it, because it lies in a buffer that the next one uses again.
 
+mod relays;
 #[cfg(test)]
 mod tests;
 
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
-    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -22,11 +22,9 @@ use zeroize::Zeroizing;
 use super::{
     command::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, Role, Sink},
     leg::{MediaIo, MediaLeg, Scratch, Slot},
-    lower::{Below, NewRelay},
     outgoing::{MAX_PACKET, Outgoing},
-    paths::{BoundSocket, SocketKey, StreamKey},
+    paths::{BoundSocket, SocketKey},
     play::Play,
-    relay::Way,
     stream::Agreed,
 };
 use crate::plugins::{About, Packet, Registry};
@@ -121,21 +119,22 @@ impl Legs {
         let made = match self.registry.transport(transport) {
             None => {
                 warn!(transport, "no plugin has this transport");
-                Err(MediaFault::Plugin)
+                None
             }
-            Some(table) => table.create(role, now_ns, options).map_err(|error| {
-                warn!(transport, %error, "no transport for a leg");
-                MediaFault::Plugin
-            }),
-        };
-        let made = match made {
-            Ok(made) if !self.keys.contains_key(&key) => made,
-            Ok(_) => return false,
-            Err(fault) => {
-                io.event(MediaEvent::Failed { leg: key, fault });
-                return false;
+            Some(table) => {
+                let made = table.create(role, now_ns, options);
+                made.inspect_err(|error| warn!(transport, %error, "no transport for a leg"))
+                    .ok()
             }
         };
+        let Some(made) = made else {
+            let fault = MediaFault::Plugin;
+            io.event(MediaEvent::Failed { leg: key, fault });
+            return false;
+        };
+        if self.keys.contains_key(&key) {
+            return false;
+        }
         let cname = format!("{:016x}", self.rng.next_u64());
         let slot = self.next_slot();
         let leg = MediaLeg::new((key, slot), made, (sink, relay_only), cname, now_ns);
@@ -151,52 +150,6 @@ impl Legs {
             leg.drain(now_ns, io)
         });
         true
-    }
-
-    /// Lets a leg use a server, over a socket or a connection that is there.
-    pub(crate) fn add_relay(
-        &mut self,
-        now_ns: u64,
-        slot: Slot,
-        (name, options, way): (&str, &str, Way),
-        (below, local, server): (Below, SocketAddr, SocketAddr),
-        io: &mut impl MediaIo,
-    ) {
-        let Some(table) = self.registry.path(name) else {
-            debug!(name, "no plugin has this path");
-            return;
-        };
-        match table.create(Role::Offer, now_ns, options) {
-            Ok(machine) => {
-                let relay = NewRelay {
-                    machine,
-                    way,
-                    below,
-                    local,
-                    server,
-                };
-                self.serve_leg(now_ns, slot, io, |leg, io| leg.add_relay(now_ns, relay, io));
-            }
-            Err(error) => warn!(name, %error, "no relay for a leg"),
-        }
-    }
-
-    /// Takes a piece of one of a leg's connections.
-    pub(crate) fn receive_stream(
-        &mut self,
-        now_ns: u64,
-        (slot, stream): (Slot, StreamKey),
-        piece: &mut Packet,
-        io: &mut impl MediaIo,
-    ) {
-        self.serve_leg(now_ns, slot, io, |leg, io| {
-            leg.receive_stream(now_ns, stream, piece, io)
-        });
-    }
-
-    /// One of a leg's connections has ended.
-    pub(crate) fn stream_gone(&mut self, now_ns: u64, (slot, stream): (Slot, StreamKey), io: &mut impl MediaIo) {
-        self.serve_leg(now_ns, slot, io, |leg, io| leg.stream_gone(now_ns, stream, io));
     }
 
     /// Takes an order other than `Open`, `Relay` and `Close`, which concern sockets as well.

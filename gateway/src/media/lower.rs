@@ -14,7 +14,7 @@ use super::{
     leg::{MediaIo, Slot},
     outgoing::MAX_PACKET,
     paths::{BoundSocket, Paths, Place, SocketKey, StreamKey, host_line},
-    relay::Way,
+    relay::{Way, Ways},
 };
 use crate::plugins::{About, Outcome, Output, Packet, PacketKind, Transport, TransportEvent};
 
@@ -74,6 +74,7 @@ pub(crate) struct Lower {
     room: Option<Box<Packet>>,
     /// Where the last RTP packet went.
     last: Option<Place>,
+    ways: Ways,
 }
 
 /// What rises to the session.
@@ -93,6 +94,7 @@ impl Lower {
             relay_only,
             room: None,
             last: None,
+            ways: Ways::default(),
         }
     }
 
@@ -103,9 +105,23 @@ impl Lower {
             let line = self.paths.add(socket);
             if !self.relay_only {
                 lines.push_str(&line);
+                self.ways.note_ready(Way::Direct);
             }
         }
         lines
+    }
+
+    /// A server is looked for.
+    pub(crate) fn note_asked(&mut self, way: Way) {
+        // What a STUN server says only helps the straight way.
+        if way != Way::Direct {
+            self.ways.note_asked(way);
+        }
+    }
+
+    /// The ways that were tried.
+    pub(crate) fn ways(&self) -> Ways {
+        self.ways
     }
 
     /// Takes a relay in; [`poll`](Self::poll) has what comes of it.
@@ -337,6 +353,8 @@ impl Lower {
                     event: TransportEvent::Failed(why),
                 } => {
                     debug!(%server, why, "no relay");
+                    let way = relays[at].way;
+                    self.ways.note_failed(way, &why);
                     return self.remove(at, io);
                 }
                 Output::Event { .. } | Output::Rtp(_) | Output::Rtcp(_) | Output::Data { .. } => {}
@@ -350,6 +368,7 @@ impl Lower {
     fn announce(&mut self, at: usize, relayed: SocketAddr) -> String {
         let (id, line) = self.paths.add_relay(at, relayed);
         self.relays[at].path = Some(id);
+        self.ways.note_ready(self.relays[at].way);
         line
     }
 

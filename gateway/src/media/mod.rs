@@ -34,4 +34,4 @@ pub(crate) use leg::{MediaIo, Slot};
 pub(crate) use legs::{Legs, Opening};
 pub(crate) use lower::Below;
 pub(crate) use paths::{BoundSocket, SocketKey, StreamKey};
-pub use relay::{IceService, Relay, RelayUser, Via, Way};
+pub use relay::{IceService, Relay, RelayUser, Via, Way, Ways};

@@ -41,6 +41,102 @@ impl fmt::Display for Way {
     }
 }
 
+/// What became of a way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Tried {
+    /// There is none of the kind.
+    #[default]
+    No,
+    /// The server has given us nothing, for this reason.
+    Failed(Reason),
+    /// The server has not answered.
+    Asked,
+    /// We have an address there, which the peer was told.
+    Ready,
+}
+
+/// Why a server has given nothing, in the words of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    Credentials,
+    Refused,
+    Timeout,
+    Closed,
+    Other,
+}
+
+impl Reason {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Credentials => "credentials",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::Other => "failed",
+        }
+    }
+}
+
+/// The ways that a leg has tried; of several of a kind the best.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ways([Tried; 7]);
+
+/// In the order of [`Ways`].
+const WAYS: [Way; 7] = [
+    Way::Direct,
+    Way::Turn(Via::Udp),
+    Way::Turn(Via::Tcp),
+    Way::Turn(Via::Tls),
+    Way::Reflector(Via::Udp),
+    Way::Reflector(Via::Tcp),
+    Way::Reflector(Via::Tls),
+];
+
+impl Ways {
+    /// A server is asked.
+    pub(crate) fn note_asked(&mut self, way: Way) {
+        self.note(way, Tried::Asked);
+    }
+
+    /// There is an address.
+    pub(crate) fn note_ready(&mut self, way: Way) {
+        self.note(way, Tried::Ready);
+    }
+
+    /// A server that was asked gives none, or no more.
+    pub(crate) fn note_failed(&mut self, way: Way, why: &str) {
+        let known = [Reason::Credentials, Reason::Refused, Reason::Timeout, Reason::Closed];
+        let why = known
+            .into_iter()
+            .find(|known| known.word() == why)
+            .unwrap_or(Reason::Other);
+        for (known, tried) in WAYS.iter().zip(&mut self.0) {
+            if *known == way && *tried == Tried::Asked {
+                *tried = Tried::Failed(why);
+            }
+        }
+    }
+
+    fn note(&mut self, way: Way, more: Tried) {
+        for (known, tried) in WAYS.iter().zip(&mut self.0) {
+            if *known == way {
+                *tried = (*tried).max(more);
+            }
+        }
+    }
+
+    /// The ways in words: `turn udp`, or `turn tcp (timeout)` if the server gave nothing.
+    pub fn words(&self) -> Vec<String> {
+        let words = WAYS.iter().zip(&self.0).filter_map(|(way, tried)| match tried {
+            Tried::No => None,
+            Tried::Failed(why) => Some(format!("{way} ({})", why.word())),
+            Tried::Asked => Some(format!("{way} (no answer)")),
+            Tried::Ready => Some(way.to_string()),
+        });
+        words.collect()
+    }
+}
+
 /// Who a leg is to a server.
 #[derive(Clone, PartialEq, Eq)]
 pub enum RelayUser {
@@ -123,6 +219,28 @@ impl fmt::Debug for Relay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_ways_that_were_tried_are_told_in_words() {
+        let mut ways = Ways::default();
+        assert!(ways.words().is_empty());
+        ways.note_ready(Way::Direct);
+        ways.note_asked(Way::Direct);
+        for via in [Via::Udp, Via::Tcp, Via::Tls] {
+            ways.note_asked(Way::Turn(via));
+        }
+        ways.note_ready(Way::Turn(Via::Udp));
+        // Another server of the kind gives nothing.
+        ways.note_failed(Way::Turn(Via::Udp), "timeout");
+        ways.note_failed(Way::Turn(Via::Tcp), "credentials");
+        ways.note_failed(Way::Reflector(Via::Udp), "never asked");
+        assert_eq!(
+            ways.words(),
+            ["direct", "turn udp", "turn tcp (credentials)", "turn tls (no answer)"]
+        );
+        ways.note_failed(Way::Turn(Via::Tls), "something of a stranger's plugin");
+        assert_eq!(ways.words()[3], "turn tls (failed)");
+    }
 
     #[test]
     fn a_server_of_the_operators_is_one_relay_for_each_address() {

@@ -211,6 +211,7 @@ impl Worker {
     /// Lets a leg use a server: over the socket by which this machine would reach it, or a connection of its own.
     fn dial(&mut self, leg: LegKey, dial: Dial, io: &mut WorkerIo) {
         let Some(slot) = self.legs.slot(leg) else { return };
+        self.legs.note_asked(slot, dial.way());
         if dial.service.via() != Via::Udp {
             self.connect(slot, dial, io);
             return;
