@@ -6,7 +6,6 @@
 //! without a hello, or renews such as say nothing; and a source with one connection yields to none that has more.
 //! Each connection carries an [`Admission`], which ends it at its deadline unless its hello was accepted by then.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -65,19 +64,38 @@ impl Table {
         }
     }
 
-    /// Of a source's connections the one that makes room first: whether it is new, how far it has come, and its key.
-    fn first_to_go(&self, now: Instant, keys: &BTreeSet<u64>) -> Option<(bool, Progress, u64)> {
-        let place = |key: &u64| {
-            let (_, admission) = self.connections.get(key)?;
-            Some((now < admission.grace, admission.progress(), *key))
-        };
-        keys.iter().filter_map(place).min()
+    /// Of these connections the one that makes room first: of those that are no longer new the one that has come least far.
+    ///
+    /// If all are new, those that have sent nothing and those that have share the places: the oldest of whichever has more than
+    /// its half goes. So neither a crowd that says nothing nor one that says much takes the place of somebody whose answer is on its way.
+    fn first_to_go(&self, now: Instant, keys: impl Iterator<Item = u64>) -> Option<u64> {
+        let (mut old, mut silent, mut others) = (None, (0, None), (0, None));
+        for key in keys {
+            let Some((_, admission)) = self.connections.get(&key) else {
+                continue;
+            };
+            let progress = admission.progress();
+            if admission.grace <= now {
+                let place = Some((progress, key));
+                old = if old.is_none() { place } else { old.min(place) };
+                continue;
+            }
+            let class = if progress == Progress::Silent {
+                &mut silent
+            } else {
+                &mut others
+            };
+            class.0 += 1;
+            class.1 = Some(class.1.map_or(key, |oldest: u64| oldest.min(key)));
+        }
+        let first_new = if silent.0 >= others.0 { silent.1 } else { others.1 };
+        old.map(|(_, key)| key).or(first_new)
     }
 
     /// Takes out the one of a source that makes room first.
     fn remove_first_of(&mut self, source: IpAddr) -> Option<Arc<Admission>> {
-        let (_, _, key) = self.first_to_go(Instant::now(), self.sources.get(&source)?)?;
-        self.remove(key)
+        let keys = self.sources.get(&source)?.iter().copied();
+        self.remove(self.first_to_go(Instant::now(), keys)?)
     }
 
     fn remove(&mut self, key: u64) -> Option<Arc<Admission>> {
@@ -138,16 +156,13 @@ impl Pending {
         admission
     }
 
-    /// Ends one of the source that has the most, if there is any; of those with as many, the one that has come least far.
+    /// Ends one of the sources that have the most, if there is any.
     pub(super) fn evict(&self) {
-        let now = Instant::now();
         let mut table = self.lock();
-        let most = table
-            .sources
-            .iter()
-            .max_by_key(|(_, keys)| (keys.len(), Reverse(table.first_to_go(now, keys))));
-        let source = most.map(|(source, _)| *source);
-        let evicted = source.and_then(|source| table.remove_first_of(source));
+        let most = table.sources.values().map(BTreeSet::len).max();
+        let of_those = table.sources.values().filter(|keys| Some(keys.len()) == most);
+        let first = table.first_to_go(Instant::now(), of_those.flatten().copied());
+        let evicted = first.and_then(|key| table.remove(key));
         drop(table);
         evict(evicted);
     }
@@ -491,10 +506,55 @@ mod tests {
             let renewed: Vec<_> = (0..15).map(|_| enter()).collect();
             assert!(honest.is_pending() && renewed[14].is_pending(), "{progress:?}");
             assert!(crowd.iter().all(|one| !one.is_pending()), "{progress:?}");
-            // Nobody is older now: who has said nothing goes first, and that is the honest one too.
-            renewed.iter().for_each(|one| one.comes_to(Progress::Speaking));
-            enter();
-            assert!(!honest.is_pending(), "{progress:?}");
+            // Nobody is older now: who has said nothing and who has each keep their half.
+            renewed.iter().for_each(|one| one.comes_to(Progress::Upgraded));
+            for _ in 0..7 {
+                enter().comes_to(Progress::Upgraded);
+                assert!(honest.is_pending(), "{progress:?}");
+            }
+            let silent: Vec<_> = (0..8).map(|_| enter()).collect();
+            assert!(!honest.is_pending() && silent[7].is_pending(), "{progress:?}");
+            assert_eq!(held(&pending), (16, 16));
+        }
+    }
+
+    #[test]
+    fn a_crowd_that_upgrades_at_once_leaves_a_newcomer_its_round_trip() {
+        let pending = Arc::new(Pending::new(256, 16));
+        let enter = |address: &str| {
+            pending.make_room_for(ip(address));
+            if pending.is_full() {
+                pending.evict();
+            }
+            pending.enter(ip(address), far())
+        };
+        // A neighbour, and a crowd of many sources.
+        for crowd in [false, true] {
+            let address = |n: usize| {
+                if crowd {
+                    format!("198.51.{}.{}", n / 250, n % 250)
+                } else {
+                    "192.0.2.1".into()
+                }
+            };
+            for n in 0..1_000 {
+                enter(&address(n)).comes_to(Progress::Upgraded);
+            }
+            let slow = enter("192.0.2.1");
+            for n in 1_000..2_000 {
+                enter(&address(n)).comes_to(Progress::Upgraded);
+            }
+            assert!(slow.is_pending(), "nothing has come of it yet");
+            slow.end("closed");
+            let honest = enter("192.0.2.1");
+            for n in 2_000..2_007 {
+                enter(&address(n)).comes_to(Progress::Upgraded);
+            }
+            honest.comes_to(Progress::Upgraded);
+            for n in 2_007..2_014 {
+                enter(&address(n)).comes_to(Progress::Upgraded);
+            }
+            assert!(honest.is_pending(), "it says hello now");
         }
     }
 
