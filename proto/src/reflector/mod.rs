@@ -25,7 +25,7 @@ mod tag;
 mod tests;
 
 pub use client::{Client, Frame, Options, Output};
-pub use server::{Counters, Place, Server, Verdict, Why};
+pub use server::{Counters, MAX_PACKET, Place, Server, Verdict, Why};
 pub use stream::{Broken, Framing, OPENING};
 pub use tag::{Issuer, SHARED, TAG, Tag};
 

@@ -30,8 +30,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 const PACKETS: u32 = 250;
 /// Bytes of one party in a second: speech has a tenth.
 const BYTES: u32 = 125_000;
-/// Longest packet that is passed.
-pub(super) const MAX_PACKET: usize = 1_500;
+/// Longest packet that is passed, in bytes.
+pub const MAX_PACKET: usize = 1_500;
 
 /// Where a party is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

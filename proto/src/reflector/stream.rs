@@ -1,8 +1,10 @@
 //! Packets in a stream: u32 LE length before each; a client says [`OPENING`] first of all.
 
+use super::server;
+
 /// What a client says first.
 pub const OPENING: [u8; 4] = [0xee; 4];
-/// The longest packet that is believed.
+/// The longest packet that a client believes.
 const MAX_PACKET: usize = 64 * 1024;
 
 /// What cannot be a packet.
@@ -30,12 +32,12 @@ impl Framing {
         }
     }
 
-    /// What a server reads, of packets of at most `max` bytes.
+    /// What a server reads, which passes no longer packets than [`MAX_PACKET`](super::MAX_PACKET).
     #[must_use]
-    pub fn of_server(max: usize) -> Self {
+    pub fn of_server() -> Self {
         Self {
             is_opening: true,
-            max: max.min(MAX_PACKET),
+            max: server::MAX_PACKET,
             ..Self::default()
         }
     }
@@ -104,7 +106,7 @@ mod tests {
             stream.extend(packet);
         }
         for cut in 1..50 {
-            let mut framing = Framing::of_server(1_500);
+            let mut framing = Framing::of_server();
             let mut got = Vec::new();
             for piece in stream.chunks(cut) {
                 framing.push(piece);
@@ -120,11 +122,11 @@ mod tests {
     #[test]
     fn what_is_no_stream_of_packets_ends_it() {
         for first in [&b"GET"[..], b"\xee\xee\xef", b"\x16\x03\x01\x02"] {
-            let mut framing = Framing::of_server(1_500);
+            let mut framing = Framing::of_server();
             framing.push(first);
             assert_eq!(framing.next(), Err(Broken));
         }
-        let mut framing = Framing::of_server(1_500);
+        let mut framing = Framing::of_server();
         framing.push(&[0xee, 0xee, 0xee, 0xee, 0xdd, 0x05, 0, 0]);
         assert_eq!(framing.next(), Err(Broken), "1,501 bytes");
         let mut framing = Framing::of_client();

@@ -56,30 +56,35 @@ pub(super) fn expiry(secret: &[u8], tag: &Tag) -> Option<u64> {
 
 /// What a party is shown at this place, and nobody elsewhere sees.
 pub(super) fn cookie(secret: &[u8], tag: &Tag, place: Place) -> [u8; 8] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes any key");
     // No expiry has this length.
-    mac.update(b"cookie");
-    mac.update(tag);
-    if let Place::Udp { remote, .. } = place {
-        match remote.ip() {
-            IpAddr::V4(ip) => mac.update(&ip.octets()),
-            IpAddr::V6(ip) => mac.update(&ip.octets()),
+    let label = b"cookie";
+    match place {
+        Place::Stream(_) => mac(secret, &[label, tag]),
+        Place::Udp { remote, .. } => {
+            let port = remote.port().to_be_bytes();
+            match remote.ip() {
+                IpAddr::V4(ip) => mac(secret, &[label, tag, &ip.octets(), &port]),
+                IpAddr::V6(ip) => mac(secret, &[label, tag, &ip.octets(), &port]),
+            }
         }
-        mac.update(&remote.port().to_be_bytes());
     }
-    let mut cookie = [0; 8];
-    cookie.copy_from_slice(&mac.finalize().into_bytes()[..8]);
-    cookie
 }
 
 fn signed(secret: &[u8], expiry: u32) -> [u8; SHARED] {
-    // HMAC takes a key of any length.
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes any key");
-    mac.update(&expiry.to_be_bytes());
+    let expiry = expiry.to_be_bytes();
     let mut shared = [0; SHARED];
-    shared[..4].copy_from_slice(&expiry.to_be_bytes());
-    shared[4..].copy_from_slice(&mac.finalize().into_bytes()[..8]);
+    shared[..4].copy_from_slice(&expiry);
+    shared[4..].copy_from_slice(&mac(secret, &[&expiry]));
     shared
+}
+
+/// The first eight bytes of HMAC-SHA-256.
+fn mac(secret: &[u8], parts: &[&[u8]]) -> [u8; 8] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes any key");
+    parts.iter().for_each(|part| mac.update(part));
+    let mut cut = [0; 8];
+    cut.copy_from_slice(&mac.finalize().into_bytes()[..8]);
+    cut
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
     let tag = Issuer::default().issue(&secret, UNIX, &mut ChaCha8Rng::seed_from_u64(1));
     let mut now = *ORIGIN;
     let mut server = Server::new(Zeroizing::new(secret), (now, UNIX));
-    let mut framing = Framing::of_server(1_500);
+    let mut framing = Framing::of_server();
     let (mut got, mut gave) = (BTreeMap::new(), BTreeMap::new());
     let mut rest = data;
     while let [act, from, length, more @ ..] = rest {
@@ -48,7 +48,7 @@ fuzz_target!(|data: &[u8]| {
             2 => {
                 framing.push(piece);
                 while framing.next().is_ok_and(|packet| packet.is_some()) {}
-                framing = Framing::of_server(1_500);
+                framing = Framing::of_server();
                 continue;
             }
             3 => {}

@@ -7,8 +7,6 @@ use std::time::Instant;
 use mio::net::TcpStream;
 use quartet_proto::reflector::Framing;
 
-/// Longest packet that is believed.
-const MAX_PACKET: usize = 1_500;
 /// What waits at most for a connection that does not take it: two seconds of speech. What comes then is lost, as on a full link.
 const MAX_WAITING: usize = 32 * 1024;
 
@@ -27,7 +25,7 @@ impl Connection {
         Self {
             stream,
             source,
-            framing: Framing::of_server(MAX_PACKET),
+            framing: Framing::of_server(),
             waiting: Vec::new(),
             deadline,
         }

@@ -11,7 +11,7 @@ use mio::net::{TcpListener, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
 use quartet_proto::net::ConnectionId;
 use quartet_proto::rate::source_of;
-use quartet_proto::reflector::{Place, Server, Verdict};
+use quartet_proto::reflector::{MAX_PACKET, Place, Server, Verdict};
 
 use super::State;
 use super::connection::Connection;
@@ -26,7 +26,7 @@ const EVENTS: usize = 256;
 /// Packets read from one place before the next one has its turn.
 const READS: usize = 32;
 /// Largest packet read: one byte more than is passed, so that a longer one is seen as such.
-const LARGEST: usize = 1_501;
+const LARGEST: usize = MAX_PACKET + 1;
 /// Connections of one source: a company behind one address.
 pub(super) const MAX_OF_SOURCE: usize = 256;
 /// How long a connection may take to say hello.

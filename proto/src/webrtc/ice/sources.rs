@@ -53,10 +53,8 @@ impl Ice {
 
 /// What is kept of an old transaction: the peer draws them at random.
 fn short(transaction: [u8; 12]) -> u64 {
-    transaction
-        .iter()
-        .take(8)
-        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    let [a, b, c, d, e, f, g, h, ..] = transaction;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// Adds a pair, or says that it is the latest, and forgets the oldest if there are too many; never the one in use.
