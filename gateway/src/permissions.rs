@@ -127,8 +127,27 @@ impl Trusted {
         faults
     }
 
-    /// What is wrong with a folder whose files are made while we run: with the sticky bit as well somebody else could make one of
-    /// them first.
+    /// What is wrong with the folder of a file that is made while we run, or with that of a file that it is a link to: with the
+    /// sticky bit as well somebody else could make it first.
+    pub fn shared_of(&self, file: &Path) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut file = file.to_owned();
+        for _ in 0..=MAX_LINKS {
+            let folder = match file.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+                Some(_) | None => PathBuf::from("."),
+            };
+            faults.extend(self.shared(&folder));
+            match fs::read_link(&file) {
+                // What a process has open is reached whatever stands under its name by now.
+                Ok(target) if !folder.starts_with("/proc") => file = folder.join(target),
+                Ok(_) | Err(_) => break,
+            }
+        }
+        faults
+    }
+
+    /// What is wrong with a folder whose files are made while we run.
     pub fn shared(&self, folder: &Path) -> Option<Fault> {
         let meta = fs::metadata(folder).ok()?;
         self.fault_of_mode(folder.to_owned(), &meta, meta.mode())
@@ -400,6 +419,19 @@ mod tests {
             Vec::<String>::new(),
             "nobody can read that"
         );
+    }
+
+    #[test]
+    fn a_file_that_is_made_later_is_nobody_elses_to_make() {
+        let ground = Ground::new("made");
+        fs::create_dir(ground.top.join("sticky")).unwrap();
+        ground.mode("sticky", 0o1777);
+        symlink("../sticky/records", ground.top.join("conf/link")).unwrap();
+        symlink("link", ground.top.join("conf/far")).unwrap();
+        symlink("circle", ground.top.join("conf/circle")).unwrap();
+        let shared = |path: &str| ground.trusted.shared_of(&ground.top.join(path)).len();
+        assert_eq!(["sticky/records", "conf/link", "conf/far"].map(shared), [1, 1, 1]);
+        assert_eq!(["conf/file", "conf/none", "conf/circle"].map(shared), [0, 0, 0]);
     }
 
     #[test]

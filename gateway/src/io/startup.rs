@@ -72,11 +72,7 @@ pub fn state_faults(settings: &Settings) -> Vec<Fault> {
     let trusted = Trusted::by_this_process();
     // SQLite believes what lies beside its file, whenever it looks: nobody else may put a file there.
     // Records are opened anew whenever their file is gone: it must be ours that comes.
-    let folder = |path: &Path| match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        Some(_) | None => PathBuf::from("."),
-    };
-    let shared = [store, records].map(|path| trusted.shared(&folder(path)));
+    let shared = [store, records].map(|path| trusted.shared_of(path));
     let mut faults: Vec<Fault> = Vec::new();
     for fault in shared
         .into_iter()

@@ -54,8 +54,9 @@ impl Endpoint {
         };
         match self.authenticate(now, request, head, &account) {
             Some(user) if user == account => true,
+            // Another account's is none of this dialog, however right.
             Some(_) => {
-                self.respond_stateless(now, head, 403, Some("Not Your Dialog"), Vec::new());
+                self.challenge(now, &account, head, false);
                 false
             }
             None => false,
@@ -119,13 +120,18 @@ impl Endpoint {
                 false
             }
         };
+        self.challenge(now, account, head, stale);
+        None
+    }
+
+    /// Asks for a login as this account.
+    fn challenge(&mut self, now: Instant, account: &str, head: &Head, stale: bool) {
         let known = self.accounts.get(account);
         let values = self
             .guard
             .challenges(now, account, known, stale, head.origin, &mut *self.rng);
         let extra = values.into_iter().map(|value| ("WWW-Authenticate", value)).collect();
         self.respond_stateless(now, head, 401, None, extra);
-        None
     }
 
     /// Says 503 if there is no room for another request.

@@ -78,7 +78,7 @@ pub(super) fn a_phone_that_moved_logs_in_and_moves() {
         })
     };
     // Another account, though its password is right, is a stranger.
-    assert!(login(&mut world, "101", "BYE", 50, "", "").starts_with("SIP/2.0 403"));
+    assert!(login(&mut world, "101", "BYE", 50, "", "").starts_with("SIP/2.0 401"));
     assert_eq!(world.events(GATEWAY), []);
     // What is not served is refused as such, and its right password is none that failed.
     for (cseq, method) in [(60, "REFER"), (62, "MESSAGE"), (64, "SUBSCRIBE")] {
