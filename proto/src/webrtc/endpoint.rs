@@ -27,7 +27,10 @@ pub const TAILROOM: usize = crate::rtp::srtp::MAX_OVERHEAD;
 /// From the peer's credentials to media; product: "no connection within 20-30 s" ends the call.
 const CONNECT_WITHIN: Duration = Duration::from_secs(25);
 /// Silence (checks, media, everything) after which the peer is gone; it answers a check every 2 s at least.
-const SILENT_AT_MOST: Duration = Duration::from_secs(10);
+const SILENT_AT_MOST: Duration = Duration::from_secs(12);
+/// Silence after which ICE is restarted, and how often at most: the peer may be where none of its candidates leads.
+const RESTART_AFTER: Duration = Duration::from_secs(4);
+const RESTART_EVERY: Duration = Duration::from_secs(5);
 /// Outputs that wait to be polled; the host polls after every call, so that only a bug fills it.
 const MAX_OUTPUTS: usize = 256;
 /// SSRCs remembered until there are keys; what SRTP would take in all.
@@ -62,6 +65,7 @@ pub struct Endpoint {
     dtls_from: Option<(u32, SocketAddr)>,
     connect_by: Option<Instant>,
     heard: Instant,
+    restarted: Option<Instant>,
     outputs: VecDeque<Output>,
 }
 
@@ -90,7 +94,7 @@ impl Endpoint {
         Ok(Endpoint {
             role,
             state: State::Connecting,
-            ice: Ice::new(now, role == Role::Offer, &mut *rng),
+            ice: Ice::new(role == Role::Offer, &mut *rng),
             rng,
             dtls,
             srtp: None,
@@ -102,6 +106,7 @@ impl Endpoint {
             dtls_from: None,
             connect_by: None,
             heard: now,
+            restarted: None,
             outputs: VecDeque::new(),
         })
     }
@@ -132,8 +137,10 @@ impl Endpoint {
         result
     }
 
-    /// Takes lines about our paths: `path:1 component 1 host 192.0.2.7 40000 mtu 1200`, `path:1 gone`.
+    /// Takes lines about our paths: `path:1 component 1 host 192.0.2.7 40000 mtu 1200`, `path:1 gone`. If the one in use has gone, ICE
+    /// is restarted.
     pub fn path_lines(&mut self, now: Instant, lines: &str) {
+        let was_selected = self.ice.selected().is_some();
         for line in lines.lines().filter_map(path::parse) {
             match line {
                 PathLine::Added {
@@ -162,6 +169,9 @@ impl Endpoint {
                 }
             }
         }
+        if was_selected && self.ice.selected().is_none() {
+            self.restart(now);
+        }
         self.ice.handle_timeout(now);
         self.drive(now);
     }
@@ -173,10 +183,12 @@ impl Endpoint {
         added
     }
 
-    /// Begins a new ICE generation, for instance on another network. The old pair is used until the new one is found.
+    /// Begins a new ICE generation, for instance on another network. The old one goes on until the new one has found a pair.
     pub fn restart(&mut self, now: Instant) {
         if matches!(self.state, State::Connecting | State::Connected) {
+            self.restarted = Some(now);
             self.ice.restart(&mut *self.rng);
+            self.ice.handle_timeout(now);
             self.drive(now);
         }
     }
@@ -208,7 +220,14 @@ impl Endpoint {
                 self.receive_dtls(now, path, source, datagram);
                 Received::Nothing
             }
-            Some(128..=191) if self.ice.is_checked(path, source) => self.receive_media(now, datagram),
+            Some(128..=191) if self.ice.is_checked(path, source) => {
+                let received = self.receive_media(datagram);
+                if received != Received::Nothing {
+                    self.heard = now;
+                    self.ice.note_media(now, path, source);
+                }
+                received
+            }
             _ => Received::Nothing,
         }
     }
@@ -262,6 +281,9 @@ impl Endpoint {
             self.fail(Failure::Ice);
             return;
         }
+        if self.restart_at().is_some_and(|at| at <= now) {
+            self.restart(now);
+        }
         self.ice.handle_timeout(now);
         if let Err(error) = self.dtls.handle_timeout(now) {
             self.drive(now);
@@ -286,7 +308,9 @@ impl Endpoint {
         }
         let ice = self.ice.poll_timeout();
         let sctp = self.sctp.as_ref().and_then(Sctp::poll_timeout);
-        let own = self.connect_by.into_iter().chain(self.silent_at());
+        let own = [self.connect_by, self.silent_at(), self.restart_at()]
+            .into_iter()
+            .flatten();
         ice.into_iter()
             .chain(self.dtls.poll_timeout())
             .chain(sctp)
@@ -302,6 +326,11 @@ impl Endpoint {
 
     fn silent_at(&self) -> Option<Instant> {
         (self.state == State::Connected).then(|| self.heard + SILENT_AT_MOST)
+    }
+
+    fn restart_at(&self) -> Option<Instant> {
+        let silent = (self.state == State::Connected).then(|| self.heard + RESTART_AFTER)?;
+        Some(self.restarted.map_or(silent, |last| silent.max(last + RESTART_EVERY)))
     }
 
     fn remote_line(&mut self, line: &str) -> Result<(), RemoteError> {
@@ -369,7 +398,7 @@ impl Endpoint {
         }
     }
 
-    fn receive_media(&mut self, now: Instant, datagram: &mut [u8]) -> Received {
+    fn receive_media(&mut self, datagram: &mut [u8]) -> Received {
         let Some(srtp) = &mut self.srtp else {
             return Received::Nothing;
         };
@@ -379,10 +408,7 @@ impl Endpoint {
             srtp.unprotect_rtp(datagram).map(Received::Rtp)
         };
         match opened {
-            Ok(received) => {
-                self.heard = now;
-                received
-            }
+            Ok(received) => received,
             Err(error) => {
                 tracing::trace!(%error, "media dropped");
                 Received::Nothing

@@ -2,25 +2,28 @@
 //!
 //! One component, UDP only, aggressive renomination off. It gathers nothing: paths are told. Candidates may come before the
 //! credentials that they belong to, and are kept for them.
+//!
+//! A restart is a second generation beside the one in use, which goes on until the new one has a pair (RFC 8445 §9): a restart that
+//! comes to nothing costs nothing.
 
+mod generation;
+mod in_use;
 mod sources;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use is::stun::{StunMessage, StunPacket};
-use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol};
+use is::{Candidate, Protocol};
 use rand_core::CryptoRng;
-use zeroize::Zeroize;
 
-use self::sources::{check_of, remember};
-use self::words::{checked_text, credentials, line, preference, read};
+use self::generation::{Credentials, Generation, MAX_CANDIDATES};
+use self::in_use::{Heard, InUse};
+use self::sources::remember;
+use self::words::{checked_text, line, read};
 use crate::net::is_destination;
 
-/// Most candidates of the peer's that are used in one generation; the pairs are bounded by the agent (100).
-const MAX_CANDIDATES: usize = 64;
 /// Longest candidate line; those of browsers have some 150 bytes.
 const MAX_LINE: usize = 512;
 /// Most paths of ours.
@@ -28,12 +31,6 @@ const MAX_PATHS: usize = 16;
 /// Lengths that RFC 8445 §5.3 allows.
 const UFRAG: std::ops::RangeInclusive<usize> = 4..=256;
 const PASSWORD: std::ops::RangeInclusive<usize> = 22..=256;
-/// A check is repeated at least this often; also the pace of consent on a pair that works.
-const SLOWEST_CHECK: Duration = Duration::from_secs(2);
-/// Unanswered checks before a pair is given up: about 28 s while connecting, longer than the endpoint waits.
-const MAX_UNANSWERED_CONNECTING: usize = 14;
-/// The same once connected: 5.5 s, so that another pair takes over before consent is lost.
-const MAX_UNANSWERED_CONNECTED: usize = 4;
 
 /// How a path of ours reaches the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,87 +75,47 @@ pub struct Check {
 
 /// An ICE agent with one data stream. Drain [`Ice::poll_transmit`] and [`Ice::poll_event`] after every other call.
 pub struct Ice {
-    agent: IceAgent,
+    current: Generation,
+    /// A restart, until it has a pair.
+    next: Option<Box<Generation>>,
     paths: BTreeMap<u32, (PathKind, SocketAddr)>,
     lines: String,
-    remote: Option<Credentials>,
     staged: (Option<String>, Option<String>),
     /// Lines about outer addresses, by path.
     outer: BTreeMap<u32, String>,
-    /// Candidates of the present generation, and those that wait for credentials.
-    candidates: Vec<String>,
+    /// Candidates that wait for credentials.
     pending: Vec<String>,
-    /// We have restarted and wait for the peer's answer.
-    awaiting: bool,
     checked: VecDeque<(u32, SocketAddr)>,
-    /// Transactions of the peer's checks, and where each came from first: whoever has seen one could send it from everywhere.
-    seen: VecDeque<([u8; 12], (u32, SocketAddr))>,
-    /// The checks of this generation before those.
-    old: BTreeSet<u64>,
-    /// Sources that no candidate has named.
-    reflexive: BTreeSet<SocketAddr>,
-    /// Addresses of the candidates in use.
-    named: BTreeSet<SocketAddr>,
     /// Pairs that one side has nominated: all that were selected, and those that the peer's checks say it uses.
     nominated: VecDeque<(u32, SocketAddr)>,
-    selected: Option<(u32, SocketAddr)>,
-}
-
-#[derive(PartialEq, Eq)]
-struct Credentials {
-    fragment: String,
-    password: String,
-}
-
-impl Drop for Credentials {
-    fn drop(&mut self) {
-        self.password.zeroize();
-    }
+    in_use: InUse,
 }
 
 impl std::fmt::Debug for Ice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ice")
             .field("paths", &self.paths.len())
-            .field("selected", &self.selected.is_some())
+            .field("selected", &self.in_use.pair().is_some())
             .finish()
     }
 }
 
 impl Ice {
     /// An agent with fresh credentials.
-    pub fn new<R: CryptoRng + ?Sized>(now: Instant, controlling: bool, rng: &mut R) -> Self {
-        let mut agent = IceAgent::new(credentials(rng));
-        agent.set_controlling(controlling);
-        agent.set_control_tie_breaker(rng.next_u64());
-        agent.set_local_preference(preference);
-        agent.set_max_stun_rto(SLOWEST_CHECK);
-        agent.set_max_stun_retransmits(MAX_UNANSWERED_CONNECTING);
-        // The first timeout announces our credentials as an event; nobody needs it.
-        unlogged(|| {
-            agent.handle_timeout(now);
-            while agent.poll_event().is_some() {}
-        });
-        let mut ice = Ice {
-            agent,
+    pub fn new<R: CryptoRng + ?Sized>(controlling: bool, rng: &mut R) -> Self {
+        let current = Generation::new(controlling, rng);
+        Ice {
+            lines: current.credential_lines(),
+            current,
+            next: None,
             paths: BTreeMap::new(),
-            lines: String::new(),
-            remote: None,
             staged: (None, None),
             outer: BTreeMap::new(),
-            candidates: Vec::new(),
             pending: Vec::new(),
-            awaiting: false,
             checked: VecDeque::new(),
-            seen: VecDeque::new(),
-            old: BTreeSet::new(),
-            reflexive: BTreeSet::new(),
-            named: BTreeSet::new(),
             nominated: VecDeque::new(),
-            selected: None,
-        };
-        ice.write_credentials();
-        ice
+            in_use: InUse::default(),
+        }
     }
 
     /// Takes the lines of our description that were not taken yet: `ice-ufrag:`, `ice-pwd:`, `candidate:`.
@@ -177,17 +134,13 @@ impl Ice {
         if self.paths.len() >= MAX_PATHS || self.paths.contains_key(&path) {
             return false;
         }
-        let candidate = match kind {
-            PathKind::Host => Candidate::host(address, Protocol::Udp),
-            PathKind::Relay => Candidate::relayed(address, address, Protocol::Udp),
-        };
-        let Some(added) = candidate
-            .ok()
-            .and_then(|candidate| self.agent.add_local_candidate(candidate))
-        else {
+        let Some(text) = self.current.add_local(kind, address) else {
             return false;
         };
-        self.lines.push_str(&line(added));
+        if let Some(next) = &mut self.next {
+            next.add_local(kind, address);
+        }
+        self.lines.push_str(&text);
         self.paths.insert(path, (kind, address));
         true
     }
@@ -210,19 +163,11 @@ impl Ice {
         let Some((_, address)) = self.paths.remove(&path) else {
             return;
         };
-        let gone: Vec<Candidate> = self
-            .agent
-            .local_candidates()
-            .filter(|candidate| candidate.local() == address)
-            .collect();
-        for candidate in &gone {
-            self.agent.invalidate_candidate(candidate);
-        }
+        self.generations()
+            .for_each(|generation| generation.remove_local(address));
         self.checked.retain(|(of, _)| *of != path);
         self.nominated.retain(|(of, _)| *of != path);
-        if self.selected.is_some_and(|(of, _)| of == path) {
-            self.selected = None;
-        }
+        self.in_use.remove_path(path);
     }
 
     /// Takes one line of the peer's description, if it is about ICE. A new pair of credentials begins a new generation.
@@ -250,28 +195,24 @@ impl Ice {
         Ok(())
     }
 
-    /// Begins a new generation from our side: new lines, and the old pair until the peer has answered.
+    /// Begins a new generation from our side: new lines, and the old one until the new one has a pair. Nothing while the peer has not
+    /// answered the one before.
     pub fn restart<R: CryptoRng + ?Sized>(&mut self, rng: &mut R) {
-        self.renew(rng);
-        self.awaiting = true;
+        if !self.is_unanswered() {
+            self.begin(rng);
+        }
     }
 
     /// True once the peer's credentials are known.
     #[must_use]
     pub fn has_remote(&self) -> bool {
-        self.remote.is_some()
-    }
-
-    /// True while a restart of ours has no answer.
-    #[must_use]
-    pub fn is_restarting(&self) -> bool {
-        self.awaiting
+        self.current.remote().is_some()
     }
 
     /// Where packets go.
     #[must_use]
     pub fn selected(&self) -> Option<(u32, SocketAddr)> {
-        self.selected
+        self.in_use.pair()
     }
 
     /// True if a check with our password has come from there: what else comes from there is worth a look.
@@ -296,60 +237,59 @@ impl Ice {
 
     /// Takes a STUN datagram. True if it was authentic, so that the peer is alive.
     pub fn receive(&mut self, now: Instant, path: u32, source: SocketAddr, bytes: &[u8]) -> bool {
-        let Some((_, address)) = self.paths.get(&path) else {
+        let Some((_, local)) = self.paths.get(&path) else {
             return false;
         };
-        let Ok(message) = StunMessage::parse(bytes) else {
+        let (pair, local, is_checked) = ((path, source), *local, self.checked.contains(&(path, source)));
+        let place = (pair, local);
+        let received = self
+            .generations()
+            .find_map(|generation| generation.receive(now, place, bytes, is_checked));
+        let Some(authentic) = received else {
             return false;
         };
-        let transaction = check_of(bytes);
-        if transaction.is_some_and(|transaction| !self.may_come_from(transaction, (path, source))) {
-            return false;
-        }
-        // What a controlling peer says about this pair, by a check on it.
-        let nomination = message.ice_controlling().map(|_| message.use_candidate());
-        let packet = StunPacket {
-            proto: Protocol::Udp,
-            source,
-            destination: *address,
-            message,
-        };
-        let authentic = self.agent.handle_packet(now, packet);
-        if authentic {
-            self.note_source((path, source), transaction);
-        }
-        match nomination.filter(|_| authentic) {
-            Some(true) => remember(&mut self.nominated, (path, source), self.selected),
-            Some(false) if self.selected != Some((path, source)) => {
-                self.nominated.retain(|pair| *pair != (path, source));
-            }
+        remember(&mut self.checked, pair, self.in_use.pair());
+        match authentic.nominates {
+            Some(true) => remember(&mut self.nominated, pair, self.in_use.pair()),
+            Some(false) if self.in_use.pair() != Some(pair) => self.nominated.retain(|known| *known != pair),
             Some(false) | None => {}
         }
+        let what = if authentic.is_answer {
+            Heard::Answer
+        } else {
+            Heard::Check
+        };
+        self.in_use.note(now, pair, what);
         // Answers leave at once, and what a check set off begins.
-        self.agent.handle_timeout(now);
-        authentic
+        self.handle_timeout(now);
+        true
+    }
+
+    /// Media of the peer's has come by this pair.
+    pub fn note_media(&mut self, now: Instant, path: u32, source: SocketAddr) {
+        self.in_use.note(now, (path, source), Heard::Media);
     }
 
     /// Advances time.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.agent.handle_timeout(now);
+        self.generations().for_each(|generation| generation.handle_timeout(now));
     }
 
     /// When [`Ice::handle_timeout`] is wanted.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        self.agent.poll_timeout()
+        self.generations().filter_map(Generation::poll_timeout).min()
     }
 
     /// The next check or answer to send.
     pub fn poll_transmit(&mut self) -> Option<Check> {
         loop {
-            let transmit = self.agent.poll_transmit()?;
+            let (source, destination, bytes) = self.generations().find_map(Generation::poll_transmit)?;
             // A path that has gone meanwhile has nothing more to say.
-            if let Some(path) = self.path_of(transmit.source) {
+            if let Some(path) = self.path_of(source) {
                 return Some(Check {
                     path,
-                    destination: transmit.destination,
-                    bytes: transmit.contents.to_vec(),
+                    destination,
+                    bytes,
                 });
             }
         }
@@ -358,21 +298,33 @@ impl Ice {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<IceEvent> {
         loop {
-            let (source, destination) = match self.agent.poll_event()? {
-                IceAgentEvent::NominatedSend {
-                    source, destination, ..
-                } => (source, destination),
-                IceAgentEvent::IceRestart(_)
-                | IceAgentEvent::IceConnectionStateChange(_)
-                | IceAgentEvent::DiscoveredRecv { .. } => continue,
+            let of_next = self.next.as_mut().and_then(|next| next.poll_selected());
+            let (source, destination) = match of_next {
+                Some(selected) => {
+                    if let Some(next) = self.next.take() {
+                        self.current = *next;
+                    }
+                    selected
+                }
+                None => self.current.poll_selected()?,
             };
             if let Some(path) = self.path_of(source) {
-                self.selected = Some((path, destination));
-                remember(&mut self.nominated, (path, destination), self.selected);
-                self.agent.set_max_stun_retransmits(MAX_UNANSWERED_CONNECTED);
+                self.in_use.nominate((path, destination));
+                remember(&mut self.nominated, (path, destination), self.in_use.pair());
+                self.current.set_connected();
                 return Some(IceEvent::Selected { path, destination });
             }
         }
+    }
+
+    /// The generation in use, and then the one that is to follow it.
+    fn generations(&mut self) -> impl Iterator<Item = &mut Generation> {
+        std::iter::once(&mut self.current).chain(self.next.as_deref_mut())
+    }
+
+    /// True while a restart of ours has no answer.
+    fn is_unanswered(&self) -> bool {
+        self.next.as_ref().is_some_and(|next| next.remote().is_none())
     }
 
     fn path_of(&self, address: SocketAddr) -> Option<u32> {
@@ -383,51 +335,38 @@ impl Ice {
     }
 
     fn new_generation<R: CryptoRng + ?Sized>(&mut self, remote: Credentials, rng: &mut R) {
-        let same = self.remote.as_ref() == Some(&remote);
-        if same && !self.awaiting {
+        let is_first = self.current.remote().is_none();
+        let latest = self.next.as_ref().map_or(self.current.remote(), |next| next.remote());
+        if latest == Some(&remote) {
             return;
         }
-        if self.remote.is_some() && !self.awaiting {
-            self.renew(rng);
+        if !is_first && !self.is_unanswered() {
+            self.begin(rng);
         }
-        self.awaiting = false;
-        self.old.clear();
-        self.reflexive.clear();
-        self.named.clear();
-        let credentials = IceCreds {
-            ufrag: remote.fragment.clone(),
-            pass: remote.password.clone(),
-        };
-        unlogged(|| self.agent.set_remote_credentials(credentials));
-        self.remote = Some(remote);
-        // A peer that answers our restart with its old credentials keeps its old candidates too.
-        let old = std::mem::take(&mut self.candidates);
-        let waiting = std::mem::take(&mut self.pending);
-        for line in old.into_iter().filter(|_| same).chain(waiting) {
-            self.remote_candidate(&line);
+        let mut lines = Vec::new();
+        match &mut self.next {
+            Some(next) => {
+                // A peer that answers our restart with its old credentials keeps its old candidates too.
+                if self.current.remote() == Some(&remote) {
+                    lines.extend_from_slice(self.current.candidates());
+                }
+                next.set_remote(remote);
+            }
+            None => self.current.set_remote(remote),
         }
+        lines.append(&mut self.pending);
+        lines.iter().for_each(|line| self.remote_candidate(line));
     }
 
-    fn renew<R: CryptoRng + ?Sized>(&mut self, rng: &mut R) {
-        unlogged(|| {
-            self.agent.ice_restart(credentials(rng), true);
-            while self.agent.poll_event().is_some() {}
-        });
-        self.agent.set_max_stun_retransmits(MAX_UNANSWERED_CONNECTING);
-        self.write_credentials();
-        for candidate in self.agent.local_candidates() {
-            self.lines.push_str(&line(&candidate));
+    /// Begins a generation, with new credentials and all addresses.
+    fn begin<R: CryptoRng + ?Sized>(&mut self, rng: &mut R) {
+        let mut next = Generation::new(self.current.is_controlling(), rng);
+        self.lines.push_str(&next.credential_lines());
+        for (kind, address) in self.paths.values() {
+            self.lines.extend(next.add_local(*kind, *address));
         }
         self.outer.values().for_each(|line| self.lines.push_str(line));
-    }
-
-    fn write_credentials(&mut self) {
-        let IceCreds { ufrag, pass } = self.agent.local_credentials();
-        self.lines.push_str("ice-ufrag:");
-        self.lines.push_str(ufrag);
-        self.lines.push_str("\nice-pwd:");
-        self.lines.push_str(pass);
-        self.lines.push('\n');
+        self.next = Some(Box::new(next));
     }
 
     /// True if a socket of ours is bound to loopback: then peers of this machine are wanted.
@@ -458,26 +397,19 @@ impl Ice {
         if !usable {
             return;
         }
-        let ready = !self.awaiting
-            && self
-                .remote
-                .as_ref()
-                .is_some_and(|remote| candidate.ufrag().is_none_or(|of| of == remote.fragment));
-        let list = if ready { &mut self.candidates } else { &mut self.pending };
-        if list.len() >= MAX_CANDIDATES || list.iter().any(|known| known == line) {
-            return;
+        let mut of_one = false;
+        for generation in self.generations().filter(|generation| generation.has(&candidate)) {
+            generation.add_remote(line, candidate.clone());
+            of_one = true;
         }
-        list.push(line.to_owned());
-        if ready {
-            self.named.insert(address);
-            self.agent.add_remote_candidate(candidate);
+        // It may be of a generation that is still to be told of.
+        if (!of_one || self.is_unanswered())
+            && self.pending.len() < MAX_CANDIDATES
+            && self.pending.iter().all(|known| known != line)
+        {
+            self.pending.push(line.to_owned());
         }
     }
-}
-
-/// Runs what the crate would log with a password in it, at TRACE and at DEBUG.
-fn unlogged<T>(run: impl FnOnce() -> T) -> T {
-    tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), run)
 }
 
 #[cfg(test)]

@@ -46,16 +46,13 @@ impl Remote {
         latest
     }
 
-    /// Takes credentials. The same again is no news; older ones that arrive later are none either.
+    /// Takes credentials; older ones that arrive later are no news. The same again may be: a peer may answer a restart with those that
+    /// it has.
     ///
     /// # Errors
     /// [`NegotiationError::BadSetup`] if the first cannot be used. A running call survives a bad restart.
     pub(super) fn take_setup(&mut self, counter: u32, setup: InitialSetup, peer: Role) -> Result<(), NegotiationError> {
-        if self
-            .setup
-            .as_ref()
-            .is_some_and(|(known, same)| *known > counter || *same == setup)
-        {
+        if self.setup.as_ref().is_some_and(|(known, _)| *known > counter) {
             return Ok(());
         }
         let Some(lines) = lines::of_setup(&setup, peer) else {

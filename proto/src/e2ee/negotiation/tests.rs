@@ -566,6 +566,30 @@ fn new_credentials_and_candidates_are_told_again() {
 }
 
 #[test]
+fn a_restart_may_be_answered_with_the_credentials_of_before() {
+    let setup = format!(
+        r#"{{"@type":"InitialSetup","ufrag":"abcd","pwd":"{}","renomination":true,"fingerprints":[{{"hash":"sha-256","setup":"passive","fingerprint":"{}"}}]}}"#,
+        "p".repeat(24),
+        ["AA"; 32].join(":")
+    );
+    let setup = || match Message::read(setup.as_bytes()) {
+        Some(Message::InitialSetup(setup)) => setup,
+        other => panic!("{other:?}"),
+    };
+    let mut remote = Remote::default();
+    remote.take_setup(3, setup(), Role::Callee).unwrap();
+    let first = remote.take_lines().unwrap();
+    remote.take_setup(9, setup(), Role::Callee).unwrap();
+    assert_eq!(
+        remote.take_lines(),
+        Some(first),
+        "the transport knows whether it is news"
+    );
+    remote.take_setup(4, setup(), Role::Callee).unwrap();
+    assert_eq!(remote.take_lines(), None, "overtaken");
+}
+
+#[test]
 fn media_state_is_told_by_either_way() {
     let mut pair = Pair::new(11);
     pair.start();

@@ -1,9 +1,7 @@
 //! Where the peer's checks come from, and which of these addresses are believed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
-
-use super::Ice;
 
 /// Most address pairs that are remembered as checked, and as nominated.
 pub(super) const MAX_CHECKED: usize = 64;
@@ -15,30 +13,47 @@ pub(super) const MAX_OLD: usize = 32_768;
 /// Most sources in one generation that no candidate has named. A NAT makes one or two.
 pub(super) const MAX_REFLEXIVE: usize = 64;
 
-impl Ice {
+/// Where one generation's checks have come from.
+#[derive(Default)]
+pub(super) struct Sources {
+    /// Transactions of the peer's checks, and where each came from first: whoever has seen one could send it from everywhere.
+    seen: VecDeque<([u8; 12], (u32, SocketAddr))>,
+    /// The checks before those.
+    old: BTreeSet<u64>,
+    /// Sources that no candidate has named.
+    reflexive: BTreeSet<SocketAddr>,
+    /// Addresses of the candidates in use.
+    named: BTreeSet<SocketAddr>,
+}
+
+impl Sources {
     /// Whether a check may be the peer's: it has not come from elsewhere before, and its source is one that we know of, or one of few.
-    pub(super) fn may_come_from(&self, transaction: [u8; 12], pair: (u32, SocketAddr)) -> bool {
+    pub(super) fn may_be_from(&self, transaction: [u8; 12], pair: (u32, SocketAddr), is_checked: bool) -> bool {
         if let Some((_, first)) = self.seen.iter().find(|(known, _)| *known == transaction) {
             return *first == pair;
         }
-        let is_known = self.checked.contains(&pair) || !self.is_unknown(pair.1);
+        let is_known = is_checked || !self.is_unknown(pair.1);
         if self.old.contains(&short(transaction)) {
             return false;
         }
         is_known || (self.reflexive.len() < MAX_REFLEXIVE && self.old.len() < MAX_OLD)
     }
 
-    /// Whether no candidate has named this address.
-    fn is_unknown(&self, source: SocketAddr) -> bool {
+    /// A candidate has this address.
+    pub(super) fn name(&mut self, address: SocketAddr) {
+        self.named.insert(address);
+    }
+
+    /// Whether no candidate has named this address, and no check has come from there.
+    pub(super) fn is_unknown(&self, source: SocketAddr) -> bool {
         !self.reflexive.contains(&source) && !self.named.contains(&source)
     }
 
     /// Remembers where an authentic message has come from.
-    pub(super) fn note_source(&mut self, pair: (u32, SocketAddr), transaction: Option<[u8; 12]>) {
+    pub(super) fn note(&mut self, pair: (u32, SocketAddr), transaction: Option<[u8; 12]>) {
         if self.is_unknown(pair.1) {
             self.reflexive.insert(pair.1);
         }
-        remember(&mut self.checked, pair, self.selected);
         let Some(transaction) = transaction else { return };
         self.seen.retain(|(known, _)| *known != transaction);
         if self.seen.len() == MAX_SEEN
@@ -48,6 +63,12 @@ impl Ice {
             self.old.insert(short(oldest));
         }
         self.seen.push_back((transaction, pair));
+    }
+
+    /// How many are remembered: checks, older ones, sources without a candidate.
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> [usize; 3] {
+        [self.seen.len(), self.old.len(), self.reflexive.len()]
     }
 }
 

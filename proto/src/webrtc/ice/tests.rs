@@ -1,10 +1,12 @@
 //! Which candidates of a peer are checked.
 #![allow(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
 
+use std::time::Duration;
+
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use super::sources::{MAX_CHECKED, MAX_OLD, MAX_REFLEXIVE, MAX_SEEN};
+use super::sources::{MAX_CHECKED, MAX_OLD, MAX_REFLEXIVE, MAX_SEEN, Sources};
 use super::*;
 use crate::reflector::names;
 
@@ -14,7 +16,7 @@ const PEER: &str = "ice-ufrag:peer\nice-pwd:0123456789012345678901\n";
 fn checked(hosts: &[&str], remote: &[&str], early: bool) -> Vec<String> {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let now = Instant::now();
-    let mut ice = Ice::new(now, true, &mut rng);
+    let mut ice = Ice::new(true, &mut rng);
     for (path, host) in (1..).zip(hosts) {
         assert!(ice.add_path(path, PathKind::Host, host.parse().unwrap()), "{host}");
     }
@@ -84,7 +86,7 @@ fn no_check_goes_to_this_machine_unless_its_peers_are_wanted() {
 #[test]
 fn a_relay_on_loopback_wants_no_peers_of_this_machine() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
-    let mut ice = Ice::new(Instant::now(), true, &mut rng);
+    let mut ice = Ice::new(true, &mut rng);
     ice.add_path(1, PathKind::Relay, "127.0.0.1:40000".parse().unwrap());
     assert!(!ice.is_on_loopback());
     ice.add_path(2, PathKind::Host, "127.0.0.1:40002".parse().unwrap());
@@ -97,8 +99,8 @@ fn a_relay_on_loopback_wants_no_peers_of_this_machine() {
 fn first_check(rng: &mut ChaCha20Rng, now: Instant) -> (Ice, Vec<u8>) {
     let (here, there): (SocketAddr, SocketAddr) =
         ("192.0.2.1:4000".parse().unwrap(), "192.0.2.2:4000".parse().unwrap());
-    let mut ours = Ice::new(now, false, rng);
-    let mut theirs = Ice::new(now, true, rng);
+    let mut ours = Ice::new(false, rng);
+    let mut theirs = Ice::new(true, rng);
     ours.add_path(1, PathKind::Host, here);
     theirs.add_path(1, PathKind::Host, there);
     let (of_ours, of_theirs) = (ours.take_lines(), theirs.take_lines());
@@ -135,49 +137,106 @@ fn a_check_that_was_seen_is_nobody_elses() {
 
 #[test]
 fn a_check_that_was_seen_is_nobody_elses_however_long_ago() {
-    let (mut rng, now) = (ChaCha20Rng::seed_from_u64(1), Instant::now());
-    let (mut ice, _) = first_check(&mut rng, now);
-    let peer = (1, "192.0.2.2:4000".parse().unwrap());
+    let mut sources = Sources::default();
+    let peer: SocketAddr = "192.0.2.2:4000".parse().unwrap();
+    sources.name(peer);
+    let peer = (1, peer);
     let transaction = |number: u32| {
         let mut transaction = [7; 12];
         transaction[..4].copy_from_slice(&number.to_be_bytes());
         transaction
     };
     let stranger = (1, SocketAddr::from(([198, 51, 100, 66], 4_000)));
+    assert!(sources.may_be_from(transaction(60_000), stranger, false));
     for number in 0..50_000 {
-        assert!(ice.may_come_from(transaction(number), peer), "{number}");
-        ice.note_source(peer, Some(transaction(number)));
+        assert!(sources.may_be_from(transaction(number), peer, false), "{number}");
+        sources.note(peer, Some(transaction(number)));
     }
     // Those that are remembered, and those that are too many to be.
     for number in (0..50_000).step_by(97) {
-        assert!(!ice.may_come_from(transaction(number), stranger), "{number}");
+        assert!(!sources.may_be_from(transaction(number), stranger, false), "{number}");
     }
-    assert!(ice.old.len() <= MAX_OLD && ice.seen.len() <= MAX_SEEN);
-    // With that many nobody new is heard; a new generation begins anew.
-    assert!(!ice.may_come_from(transaction(60_000), stranger));
-    assert!(ice.may_come_from(transaction(60_000), peer));
-    let lines = PEER.replace("peer", "other");
-    lines.lines().for_each(|line| ice.remote_line(line, &mut rng).unwrap());
-    assert!(ice.may_come_from(transaction(60_000), stranger));
+    assert_eq!(sources.counts(), [MAX_SEEN, MAX_OLD, 0]);
+    // With that many nobody new is heard.
+    assert!(!sources.may_be_from(transaction(60_000), stranger, false));
+    assert!(
+        sources.may_be_from(transaction(60_000), stranger, true),
+        "who was heard before"
+    );
+    assert!(sources.may_be_from(transaction(60_000), peer, false));
 }
 
 #[test]
 fn sources_that_no_candidate_names_are_few() {
-    let (mut rng, now) = (ChaCha20Rng::seed_from_u64(1), Instant::now());
-    let (mut ice, _) = first_check(&mut rng, now);
+    let mut sources = Sources::default();
+    let peer: SocketAddr = "192.0.2.2:4000".parse().unwrap();
+    sources.name(peer);
     for port in 0..1_000_u16 {
         let pair = (1, SocketAddr::from(([198, 51, 100, 66], port)));
         let mut transaction = [7; 12];
         transaction[..2].copy_from_slice(&port.to_be_bytes());
-        if ice.may_come_from(transaction, pair) {
-            ice.note_source(pair, Some(transaction));
+        if sources.may_be_from(transaction, pair, false) {
+            sources.note(pair, Some(transaction));
         }
     }
-    assert_eq!(ice.reflexive.len(), MAX_REFLEXIVE);
-    assert!(
-        ice.may_come_from([9; 12], (1, "192.0.2.2:4000".parse().unwrap())),
-        "the peer's own address"
+    assert_eq!(sources.counts()[2], MAX_REFLEXIVE);
+    assert!(sources.may_be_from([9; 12], (1, peer), false), "the peer's own address");
+}
+
+/// The user names of checks: theirs, and ours, as `THEIRS:OURS`.
+fn user_names(ice: &mut Ice, now: Instant) -> std::collections::BTreeSet<String> {
+    let mut names = std::collections::BTreeSet::new();
+    for step in 0..40 {
+        ice.handle_timeout(now + Duration::from_millis(50 * step));
+        while let Some(check) = ice.poll_transmit() {
+            let message = is::stun::StunMessage::parse(&check.bytes).unwrap();
+            let (theirs, ours) = message.split_username().unwrap();
+            names.insert(format!("{theirs}:{ours}"));
+        }
+    }
+    names
+}
+
+#[test]
+fn a_restart_is_checked_beside_the_generation_before_it() {
+    let (mut rng, now) = (ChaCha20Rng::seed_from_u64(1), Instant::now());
+    let mut ice = Ice::new(true, &mut rng);
+    ice.add_path(1, PathKind::Host, "192.0.2.1:4000".parse().unwrap());
+    let fragment = |lines: &str| {
+        let line = lines.lines().find_map(|line| line.strip_prefix("ice-ufrag:"));
+        line.unwrap_or_default().to_owned()
+    };
+    let first = fragment(&ice.take_lines());
+    let mut tell = |ice: &mut Ice, lines: &str| lines.lines().for_each(|line| ice.remote_line(line, &mut rng).unwrap());
+    tell(&mut ice, PEER);
+    tell(&mut ice, "candidate:1 1 udp 1 192.0.2.9 4000 typ host");
+    assert_eq!(user_names(&mut ice, now), [format!("peer:{first}")].into());
+    ice.restart(&mut ChaCha20Rng::seed_from_u64(2));
+    let lines = ice.take_lines();
+    let second = fragment(&lines);
+    assert!(second != first && lines.contains("candidate:"), "{lines}");
+    let at = now + Duration::from_secs(10);
+    assert_eq!(
+        user_names(&mut ice, at),
+        [format!("peer:{first}")].into(),
+        "not answered"
     );
+    // Nothing more is begun before there is an answer; candidates may come before it.
+    ice.restart(&mut ChaCha20Rng::seed_from_u64(3));
+    assert_eq!(ice.take_lines(), "");
+    tell(&mut ice, "candidate:2 1 udp 1 192.0.2.8 4000 typ host");
+    // A peer that keeps its credentials answers with them.
+    tell(&mut ice, PEER);
+    let both = [format!("peer:{first}"), format!("peer:{second}")].into();
+    assert_eq!(user_names(&mut ice, now + Duration::from_secs(20)), both);
+    assert_eq!(ice.next.as_ref().unwrap().candidates().len(), 2);
+    assert_eq!(ice.take_lines(), "");
+    // The peer begins one by itself: in the place of ours.
+    tell(&mut ice, &PEER.replace("peer", "other"));
+    let third = fragment(&ice.take_lines());
+    tell(&mut ice, "candidate:3 1 udp 1 192.0.2.7 4000 typ host");
+    let names = user_names(&mut ice, now + Duration::from_secs(30));
+    assert_eq!(names, [format!("peer:{first}"), format!("other:{third}")].into());
 }
 
 #[test]
@@ -198,7 +257,7 @@ fn the_pair_in_use_is_never_forgotten() {
 #[test]
 fn a_reflector_has_a_name_in_candidates_and_comes_after_relays() {
     let (mut rng, now) = (ChaCha20Rng::seed_from_u64(1), Instant::now());
-    let mut ice = Ice::new(now, true, &mut rng);
+    let mut ice = Ice::new(true, &mut rng);
     let here = names::address(1, [1, 2, 3, 4], 599);
     assert!(ice.add_path(1, PathKind::Relay, here));
     assert!(ice.add_path(2, PathKind::Relay, "[2001:db8::1]:4000".parse().unwrap()));

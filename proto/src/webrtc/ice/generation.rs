@@ -1,0 +1,210 @@
+//! One generation of ICE: the credentials of both ends, the peer's candidates, and the checks under them.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use is::stun::{StunMessage, StunPacket};
+use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol};
+use rand_core::CryptoRng;
+use zeroize::Zeroize;
+
+use super::PathKind;
+use super::sources::{Sources, check_of};
+use super::words::{credentials, line, preference};
+
+/// Most candidates of the peer's that are used in one generation; the pairs are bounded by the agent (100).
+pub(super) const MAX_CANDIDATES: usize = 64;
+/// A check is repeated at least this often; also the pace of consent on a pair that works.
+const SLOWEST_CHECK: Duration = Duration::from_secs(2);
+/// Unanswered checks before a pair is given up: about 28 s while connecting, longer than the endpoint waits.
+const MAX_UNANSWERED_CONNECTING: usize = 14;
+/// The same once connected: 5.5 s, so that another pair takes over before consent is lost.
+const MAX_UNANSWERED_CONNECTED: usize = 4;
+
+/// Who the peer is in checks.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Credentials {
+    pub(super) fragment: String,
+    pub(super) password: String,
+}
+
+impl Drop for Credentials {
+    fn drop(&mut self) {
+        self.password.zeroize();
+    }
+}
+
+/// An authentic message of the peer.
+pub(super) struct Authentic {
+    /// What a controlling peer says about the pair, by a check on it: whether it uses it.
+    pub(super) nominates: Option<bool>,
+    /// It answers a check of ours, from an address that was known: the pair works both ways.
+    pub(super) is_answer: bool,
+}
+
+pub(super) struct Generation {
+    agent: IceAgent,
+    remote: Option<Credentials>,
+    /// The peer's candidates that are checked.
+    candidates: Vec<String>,
+    pub(super) sources: Sources,
+}
+
+impl Generation {
+    /// Fresh credentials of ours, and nothing known of the peer.
+    pub(super) fn new<R: CryptoRng + ?Sized>(controlling: bool, rng: &mut R) -> Self {
+        let ours = credentials(rng);
+        let mut agent = IceAgent::new(ours.clone());
+        agent.set_controlling(controlling);
+        agent.set_control_tie_breaker(rng.next_u64());
+        agent.set_local_preference(preference);
+        agent.set_max_stun_rto(SLOWEST_CHECK);
+        agent.set_max_stun_retransmits(MAX_UNANSWERED_CONNECTING);
+        // An agent that has not begun announces our credentials as an event later; nobody needs it.
+        unlogged(|| {
+            agent.ice_restart(ours, true);
+            while agent.poll_event().is_some() {}
+        });
+        Self {
+            agent,
+            remote: None,
+            candidates: Vec::new(),
+            sources: Sources::default(),
+        }
+    }
+
+    /// The lines of our credentials.
+    pub(super) fn credential_lines(&self) -> String {
+        let IceCreds { ufrag, pass } = self.agent.local_credentials();
+        format!("ice-ufrag:{ufrag}\nice-pwd:{pass}\n")
+    }
+
+    pub(super) fn is_controlling(&self) -> bool {
+        self.agent.controlling()
+    }
+
+    /// Adds an address of ours and gives its line; `None` if it cannot be used, or is one of those that there are.
+    pub(super) fn add_local(&mut self, kind: PathKind, address: SocketAddr) -> Option<String> {
+        let candidate = match kind {
+            PathKind::Host => Candidate::host(address, Protocol::Udp),
+            PathKind::Relay => Candidate::relayed(address, address, Protocol::Udp),
+        };
+        self.agent.add_local_candidate(candidate.ok()?).map(line)
+    }
+
+    /// Takes an address of ours away.
+    pub(super) fn remove_local(&mut self, address: SocketAddr) {
+        let gone: Vec<Candidate> = self
+            .agent
+            .local_candidates()
+            .filter(|candidate| candidate.local() == address)
+            .collect();
+        for candidate in &gone {
+            self.agent.invalidate_candidate(candidate);
+        }
+    }
+
+    pub(super) fn remote(&self) -> Option<&Credentials> {
+        self.remote.as_ref()
+    }
+
+    /// Learns who the peer is.
+    pub(super) fn set_remote(&mut self, remote: Credentials) {
+        let credentials = IceCreds {
+            ufrag: remote.fragment.clone(),
+            pass: remote.password.clone(),
+        };
+        unlogged(|| self.agent.set_remote_credentials(credentials));
+        self.remote = Some(remote);
+    }
+
+    /// Whether a candidate of the peer's may be of this generation: it names nobody, or whom we know.
+    pub(super) fn has(&self, candidate: &Candidate) -> bool {
+        let fits = |remote: &Credentials| candidate.ufrag().is_none_or(|of| of == remote.fragment);
+        self.remote.as_ref().is_some_and(fits)
+    }
+
+    /// Checks a candidate of the peer's, unless there are too many.
+    pub(super) fn add_remote(&mut self, line: &str, candidate: Candidate) {
+        if self.candidates.len() >= MAX_CANDIDATES || self.candidates.iter().any(|known| known == line) {
+            return;
+        }
+        self.candidates.push(line.to_owned());
+        self.sources.name(candidate.addr());
+        self.agent.add_remote_candidate(candidate);
+    }
+
+    /// The peer's candidates that are checked.
+    pub(super) fn candidates(&self) -> &[String] {
+        &self.candidates
+    }
+
+    /// Takes a STUN datagram that has come to this address of ours; `None` if it is not of this generation, or forged.
+    ///
+    /// `is_checked`: such a one has come from there before.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        (pair, local): ((u32, SocketAddr), SocketAddr),
+        bytes: &[u8],
+        is_checked: bool,
+    ) -> Option<Authentic> {
+        let message = StunMessage::parse(bytes).ok()?;
+        let transaction = check_of(bytes);
+        if transaction.is_some_and(|transaction| !self.sources.may_be_from(transaction, pair, is_checked)) {
+            return None;
+        }
+        let is_answer = message.is_successful_binding_response() && !self.sources.is_unknown(pair.1);
+        let nominates = message.ice_controlling().map(|_| message.use_candidate());
+        let packet = StunPacket {
+            proto: Protocol::Udp,
+            source: pair.1,
+            destination: local,
+            message,
+        };
+        if !self.agent.handle_packet(now, packet) {
+            return None;
+        }
+        self.sources.note(pair, transaction);
+        Some(Authentic { nominates, is_answer })
+    }
+
+    /// Advances time.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.agent.handle_timeout(now);
+    }
+
+    pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
+        self.agent.poll_timeout()
+    }
+
+    /// The next check or answer: from which address of ours, to where.
+    pub(super) fn poll_transmit(&mut self) -> Option<(SocketAddr, SocketAddr, Vec<u8>)> {
+        let transmit = self.agent.poll_transmit()?;
+        Some((transmit.source, transmit.destination, transmit.contents.to_vec()))
+    }
+
+    /// The next pair that is used from now on.
+    pub(super) fn poll_selected(&mut self) -> Option<(SocketAddr, SocketAddr)> {
+        loop {
+            match self.agent.poll_event()? {
+                IceAgentEvent::NominatedSend {
+                    source, destination, ..
+                } => return Some((source, destination)),
+                IceAgentEvent::IceRestart(_)
+                | IceAgentEvent::IceConnectionStateChange(_)
+                | IceAgentEvent::DiscoveredRecv { .. } => {}
+            }
+        }
+    }
+
+    /// There is a pair: what fails from now on is to be replaced soon.
+    pub(super) fn set_connected(&mut self) {
+        self.agent.set_max_stun_retransmits(MAX_UNANSWERED_CONNECTED);
+    }
+}
+
+/// Runs what the crate would log with a password in it, at TRACE and at DEBUG.
+fn unlogged<T>(run: impl FnOnce() -> T) -> T {
+    tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), run)
+}
