@@ -219,6 +219,8 @@ impl Flow {
             self.choose_way(now_ns);
         }
         if self.paced && self.resting && !self.buffer.is_empty() {
+            // Its silence has been heard.
+            self.buffer.skip_missing();
             self.begin(now_ns);
         }
     }
@@ -375,7 +377,8 @@ impl Flow {
             return Ok(());
         }
         self.made_up_ns += self.packet_ns();
-        if self.made_up_ns > MAX_CONCEALMENT_NS {
+        // With packets behind the hole the pace goes on: they are for their own time.
+        if self.made_up_ns > MAX_CONCEALMENT_NS && (!self.paced || self.buffer.is_empty()) {
             self.resting = true;
             return Ok(());
         }

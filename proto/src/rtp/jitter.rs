@@ -297,6 +297,15 @@ impl Buffer {
         }
     }
 
+    /// Says that what is missing before the first packet that is here is not waited for any more, nor made up.
+    pub fn skip_missing(&mut self) {
+        let first = self.stream.as_ref().and_then(|stream| self.first_waiting(stream));
+        if let (Some(stream), Some(first)) = (&mut self.stream, first) {
+            self.counts.missing += (first - stream.next) as u64;
+            stream.next = first;
+        }
+    }
+
     /// Gives out what is due at `now_ns`.
     pub fn pop(&mut self, now_ns: u64) -> Pop<'_> {
         let Some(stream) = &self.stream else {

@@ -293,6 +293,34 @@ fn a_silent_source_has_no_timer_and_comes_back_fresh() {
 }
 
 #[test]
+fn a_hole_is_heard_once_and_nothing_is_late_after_it() {
+    // Packets of 60 ms, as official apps send; some holes are longer than the buffer.
+    for lost in [1, 2, 3, 5, 10, 45, 80] {
+        for peer_has_jitter_buffer in [true, false] {
+            let mut flow = flow(peer_has_jitter_buffer);
+            let mut packets = stream(&mut Speaker::new(8_000, 60, 440.0), 200, 60);
+            packets.drain(50..50 + lost);
+            let back = packets[50].0;
+            let out = run(&mut flow, packets);
+            let after: Vec<&Out> = out.iter().filter(|out| out.at_ns >= back + 120 * MS).collect();
+            let rest = (150 - lost as u64) * 60 * MS;
+            let last = out.last().unwrap().at_ns;
+            assert!(
+                last <= back + rest + 300 * MS,
+                "{lost} lost: over {} ms late",
+                (last - back - rest) / MS
+            );
+            for (index, out) in after.iter().enumerate().take(after.len() - 20) {
+                assert!(
+                    level(&out.pcm) > -24.0,
+                    "{lost} lost, {peer_has_jitter_buffer}: a hole {index} frames after it"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn keys_between_the_speech_are_no_loss() {
     let mut speaker = Speaker::new(8_000, 20, 440.0);
     let mut packets = Vec::new();
