@@ -393,6 +393,7 @@ impl Leg {
                 (self.tell)(MediaEvent::Closed { leg });
             }
             MediaCommand::Relay { .. }
+            | MediaCommand::Rebind { .. }
             | MediaCommand::Play { .. }
             | MediaCommand::StopPlay { .. }
             | MediaCommand::Bridge { .. }

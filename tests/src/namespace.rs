@@ -58,14 +58,32 @@ impl Namespace {
 
     /// Gives the inside another address in place of the one that it has.
     pub fn move_far(&mut self) {
-        let (n, inner) = (self.name.as_str(), format!("{}i", self.name));
         let old = self.far;
         self.far = Ipv4Addr::from_bits(old.to_bits() + 1);
-        let moved = ip(["-n", n, "addr", "add", &format!("{}/29", self.far), "dev", &inner])
-            .and_then(|()| ip(["-n", n, "addr", "del", &format!("{old}/29"), "dev", &inner]));
-        // The first address of its network takes the others with it when it goes.
-        let again = ip(["-n", n, "addr", "replace", &format!("{}/29", self.far), "dev", &inner]);
-        moved.and(again).expect("an address can be changed");
+        renumber(&["-n", &self.name], &format!("{}i", self.name), old, self.far);
+    }
+
+    /// Gives our end of the cable another address in place of the one that it has.
+    pub fn move_near(&mut self) {
+        let old = self.near;
+        self.near = Ipv4Addr::from_bits(old.to_bits() + 4);
+        renumber(&[], &format!("{}o", self.name), old, self.near);
+    }
+
+    /// Lets no packet through the cable any more, though both ends look as if it were whole.
+    pub fn cut(&self) {
+        self.hole("add").expect("a route can be added");
+    }
+
+    /// Lets packets through again.
+    pub fn mend(&self) {
+        self.hole("del").expect("a route can be deleted");
+    }
+
+    fn hole(&self, what: &str) -> Result<(), String> {
+        let (near, far) = (format!("{}/32", self.near), format!("{}/32", self.far));
+        ip(["route", what, "blackhole", &far])?;
+        ip(["-n", &self.name, "route", what, "blackhole", &near])
     }
 
     /// What stands before a command that is to run inside.
@@ -89,12 +107,26 @@ impl Default for Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
+        self.hole("del").ok();
         ip(["link", "del", &format!("{}o", self.name)]).ok();
         ip(["netns", "del", &self.name]).ok();
     }
 }
 
-fn ip<const N: usize>(arguments: [&str; N]) -> Result<(), String> {
+/// Changes the address of a device; `at` says in which namespace.
+fn renumber(at: &[&str], device: &str, old: Ipv4Addr, new: Ipv4Addr) {
+    let change = |what: &str, address: Ipv4Addr| {
+        let mut arguments = at.to_vec();
+        let address = format!("{address}/29");
+        arguments.extend(["addr", what, &address, "dev", device]);
+        ip(arguments)
+    };
+    let moved = change("add", new).and_then(|()| change("del", old));
+    // The first address of its network takes the others with it when it goes.
+    moved.and(change("replace", new)).expect("an address can be changed");
+}
+
+fn ip<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
     let out = Command::new("ip")
         .args(arguments)
         .output()

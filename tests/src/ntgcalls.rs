@@ -121,13 +121,22 @@ impl Ntgcalls {
 
     /// Asks it to hang up and end, and waits until it has; then its recording is whole.
     pub fn end(&mut self) {
-        let pid = self.child.id().to_string();
-        // `ip netns exec` becomes the program itself, so this is Python's own process.
-        Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
+        self.signal("-TERM");
         let end = Instant::now() + Duration::from_secs(10);
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Lets it stand still (SIGSTOP).
+    pub fn stop(&self) {
+        self.signal("-STOP");
+    }
+
+    fn signal(&self, signal: &str) {
+        // `ip netns exec` becomes the program itself, so this is Python's own process.
+        let pid = self.child.id().to_string();
+        Command::new("kill").args([signal, &pid]).status().expect("kill");
     }
 
     /// Kills it without a word (SIGKILL).

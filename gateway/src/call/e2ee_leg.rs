@@ -10,6 +10,7 @@ mod negotiate;
 
 use std::collections::VecDeque;
 use std::mem;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use quartet_proto::e2ee::key_exchange::{self, Agreed, Answered, Binding, Committed};
@@ -19,8 +20,8 @@ use rand_core::CryptoRng;
 pub use self::config::{E2eeLegConfig, Outgoing};
 use super::leg::{Action, KeyExchangeJob, KeyExchangeResult, LegCommand, LegEvent};
 use crate::cdr::{Cause, Phase};
-use crate::media::{self as command, IceService, LegKey, MediaCommand, MediaEvent, MediaFault, Relay, Sink, Via};
-use crate::networks::{CallRequest, NetworkCall, NetworkCommand, NetworkEvent, Offer, Servers};
+use crate::media::{self as command, Bind, IceService, LegKey, MediaCommand, MediaEvent, MediaFault, Relay, Sink, Via};
+use crate::networks::{CallRequest, NetworkCall, NetworkCommand, NetworkEvent, NetworkId, Offer, Servers};
 
 /// How many signalling packets may wait for the key; a peer sends a handful.
 const EARLY_PACKETS: usize = 64;
@@ -194,6 +195,11 @@ impl E2eeLeg {
         self.config.key
     }
 
+    /// The network of the user.
+    pub fn network_id(&self) -> &NetworkId {
+        &self.config.network
+    }
+
     /// The call's name on its network.
     pub fn network_call(&self) -> NetworkCall {
         self.call
@@ -232,6 +238,7 @@ impl E2eeLeg {
                 self.config.same_worker_as.get_or_insert(same_worker_as);
                 self.accept();
             }
+            LegCommand::Rebind(bind) => self.rebind(bind),
             LegCommand::End(cause) => self.end(now, cause),
         }
     }
@@ -433,6 +440,27 @@ impl E2eeLeg {
             options: String::new(),
             relay_only: self.config.relay_only || !self.p2p,
         }));
+        self.use_all_relays();
+    }
+
+    /// The machine has other addresses. Loopback is no way out of it, where there was one.
+    fn rebind(&mut self, mut bind: Bind) {
+        let was_here = self.config.bind.addresses.iter().any(IpAddr::is_loopback);
+        bind.addresses.retain(|ip| was_here || !ip.is_loopback());
+        if bind == self.config.bind || matches!(self.state, State::Ended) {
+            return;
+        }
+        self.config.bind = bind.clone();
+        if self.media == MediaLeg::Open {
+            let leg = self.config.key;
+            self.actions
+                .push_back(Action::Media(MediaCommand::Rebind { leg, bind }));
+            // Those that are left keep what they have.
+            self.use_all_relays();
+        }
+    }
+
+    fn use_all_relays(&mut self) {
         let named = self.servers.iter().flat_map(Servers::relays);
         self.use_relays(self.config.relays.iter().cloned().chain(named).collect());
     }

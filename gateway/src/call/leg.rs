@@ -13,7 +13,7 @@ use super::sip_leg::SipLeg;
 use crate::cdr::{Cause, Record, Side};
 use crate::config::VerifyMode;
 use crate::ivr::script::Line;
-use crate::media::{LegKey, MediaCommand, MediaEvent, PlayKey};
+use crate::media::{Bind, LegKey, MediaCommand, MediaEvent, PlayKey};
 use crate::networks::{NetworkCommand, NetworkEvent, NetworkId};
 
 /// What a leg tells its call.
@@ -85,6 +85,8 @@ pub enum LegCommand {
     State(MediaState),
     /// Find out whether it is still there.
     Probe,
+    /// The machine has other addresses: these are for media now.
+    Rebind(Bind),
     /// The call is over, for this cause.
     End(Cause),
 }

@@ -19,7 +19,7 @@ mod terms;
 mod verify;
 mod waiting;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use quartet_proto::e2ee::fingerprint::Emoji;
@@ -41,7 +41,8 @@ use waiting::Waiting;
 
 use crate::cdr::{By, Cause, Direction, Verdict};
 use crate::config::VerifyMode;
-use crate::media::{LegKey, MediaCommand, MediaEvent, PlayKey, Report};
+use crate::media::{Bind, LegKey, MediaCommand, MediaEvent, PlayKey, Report};
+use crate::networks::NetworkId;
 
 /// How long media may take to close.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -188,6 +189,17 @@ impl Call {
             | MediaEvent::Played { .. }
             | MediaEvent::State { .. }
             | MediaEvent::Dtmf { .. } => _ = self.with_leg(key, |leg| leg.handle_media(now, event)),
+        }
+    }
+
+    /// The machine has other addresses: these are for media with the users of each network now.
+    pub fn rebind(&mut self, now: Instant, binds: &BTreeMap<NetworkId, Bind>) {
+        let legs = self.running().filter_map(|member| match &member.leg {
+            Leg::E2ee(leg) => Some((leg.key(), binds.get(leg.network_id())?.clone())),
+            Leg::Sip(_) => None,
+        });
+        for (key, bind) in legs.collect::<Vec<_>>() {
+            self.tell(now, key, LegCommand::Rebind(bind));
         }
     }
 

@@ -193,6 +193,8 @@ impl SipLeg {
                 self.probed = true;
                 self.sip(SipCommand::Probe { dialog: self.dialog });
             }
+            // Its phone was told where media goes.
+            LegCommand::Rebind(_) => {}
             LegCommand::End(cause) => self.end(cause),
         }
     }

@@ -235,6 +235,7 @@ impl End {
             }
             (
                 MediaCommand::Relay { .. }
+                | MediaCommand::Rebind { .. }
                 | MediaCommand::Play { .. }
                 | MediaCommand::StopPlay { .. }
                 | MediaCommand::Bridge { .. }

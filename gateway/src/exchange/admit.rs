@@ -368,23 +368,11 @@ impl Exchange {
             transport.clone_into(&mut terms.transport);
         }
         let ssrc = (self.rng)().next_u32();
-        let own = self.settings.network.external_address(network.as_str());
-        let outer = self.here.external(&self.settings, own).addresses;
-        // As it is meant, not as it happens to be bound now.
-        let listen = self.settings.sip.listen.iter().map(|listen| listen.address.ip());
-        let addresses = match &self.settings.media.addresses {
-            Addresses::Auto => ice_addresses(&self.here.addresses, listen),
-            Addresses::Listed(listed) => listed.clone(),
-        };
         Some(E2eeLegConfig {
             key,
+            bind: self.here.ice_bind(&self.settings, &network),
             network,
             terms,
-            bind: Bind {
-                addresses,
-                components: 1,
-                outer,
-            },
             relays: self.settings.ice_servers.iter().flat_map(Relay::of_server).collect(),
             relay_only: destination.relay_only,
             codecs: e2ee_codecs(&self.registry),
@@ -449,17 +437,4 @@ fn shown(
         .map(|number| network.extension_of(&network.name_of(&number)))
         .find(|number| (1..=MAX_SHOWN).contains(&number.len()) && (*number == phone.user || !is_phone(number)))
         .filter(|number| *number != phone.user)
-}
-
-/// Where the legs of E2EE users are bound under `auto`: at loopback only where nobody but this machine is served.
-///
-/// The remote user names the candidates that our ICE checks are sent to. From a loopback socket those checks would reach the
-/// services of this host, which trust whoever comes from there.
-pub(super) fn ice_addresses(host: &[IpAddr], mut listen: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
-    let outside: Vec<IpAddr> = host.iter().copied().filter(|ip| !ip.is_loopback()).collect();
-    if outside.is_empty() || listen.all(|ip| ip.is_loopback()) {
-        host.to_vec()
-    } else {
-        outside
-    }
 }

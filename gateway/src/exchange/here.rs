@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use ipnet::IpNet;
 use quartet_proto::net::External;
 
 use super::{Exchange, endpoint};
-use crate::config::{ExternalAddress, LocalNetworks, Settings};
+use crate::config::{Addresses, ExternalAddress, LocalNetworks, Settings};
+use crate::media::Bind;
+use crate::networks::NetworkId;
 
 /// What the system says of that; it changes while the gateway runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +50,22 @@ impl Here {
         }
     }
 
+    /// Where media with the users of a network is bound.
+    pub(super) fn ice_bind(&self, settings: &Settings, network: &NetworkId) -> Bind {
+        let own = settings.network.external_address(network.as_str());
+        // As it is meant, not as it happens to be bound now.
+        let listen = settings.sip.listen.iter().map(|listen| listen.address.ip());
+        let addresses = match &settings.media.addresses {
+            Addresses::Auto => ice_addresses(&self.addresses, listen),
+            Addresses::Listed(listed) => listed.clone(),
+        };
+        Bind {
+            addresses,
+            components: 1,
+            outer: self.external(settings, own).addresses,
+        }
+    }
+
     /// What those outside are told; `own` stands in the place of what `[media]` says.
     pub(super) fn external(&self, settings: &Settings, own: Option<&ExternalAddress>) -> External {
         let networks = match &settings.media.local_networks {
@@ -63,12 +82,36 @@ impl Here {
 }
 
 impl Exchange {
-    /// The machine is elsewhere, or knows more of it: for new calls, and for what is said of them.
-    pub fn set_here(&mut self, here: Here) {
+    /// The machine is elsewhere, or knows more of it: for new calls, for what is said of them, and for media with users, which goes on
+    /// from where it is now.
+    pub fn set_here(&mut self, now: Instant, here: Here) {
         if self.here == here {
             return;
         }
         self.here = here;
         endpoint::apply(&self.settings, &self.here, &mut self.endpoint);
+        let bind = |network: &NetworkId| (network.clone(), self.here.ice_bind(&self.settings, network));
+        let binds: BTreeMap<_, _> = self.networks.keys().map(bind).collect();
+        let keys: Vec<_> = self.calls.keys().copied().collect();
+        for key in keys {
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.rebind(now, &binds);
+            }
+            self.run_actions(now, key);
+        }
+        self.drain_events(now);
+    }
+}
+
+/// Where the legs of E2EE users are bound under `auto`: at loopback only where nobody but this machine is served.
+///
+/// The remote user names the candidates that our ICE checks are sent to. From a loopback socket those checks would reach the
+/// services of this host, which trust whoever comes from there.
+pub(super) fn ice_addresses(host: &[IpAddr], mut listen: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let outside: Vec<IpAddr> = host.iter().copied().filter(|ip| !ip.is_loopback()).collect();
+    if outside.is_empty() || listen.all(|ip| ip.is_loopback()) {
+        host.to_vec()
+    } else {
+        outside
     }
 }

@@ -258,7 +258,7 @@ impl Signalling {
                 Input::Media(event) => self.exchange.handle_media(now, event),
                 Input::Job(leg, done) => self.exchange.handle_job(now, leg, done),
                 Input::PendingControlRequest(asked) => self.answer(now, asked),
-                Input::Addresses => self.follow_addresses(),
+                Input::Addresses => self.follow_addresses(now),
                 Input::Reloading(reloading) => self.finish_reload(now, reloading),
                 Input::Timeout => {
                     self.exchange.handle_timeout(now);
@@ -313,8 +313,8 @@ impl Signalling {
         }
     }
 
-    /// Listens where this machine is reached now, and offers that in new calls.
-    fn follow_addresses(&mut self) {
+    /// Listens where this machine is reached now, offers that in new calls, and has media with users go on from there.
+    fn follow_addresses(&mut self, now: Instant) {
         let addresses = self.inputs.machine.borrow_and_update().clone();
         self.sip.follow(&addresses.all);
         if let Some(server) = self.hub.server() {
@@ -322,7 +322,7 @@ impl Signalling {
         }
         self.tell_sip_addresses();
         let here = here(addresses, &self.names);
-        self.exchange.set_here(here);
+        self.exchange.set_here(now, here);
     }
 
     /// The addresses of this machine, as far as is known; a change of them is still to be followed.

@@ -171,7 +171,15 @@ pub enum MediaCommand {
         /// Whether the peer learns no address of ours: media goes over relays alone.
         relay_only: bool,
     },
-    /// Lets a leg use a server as well.
+    /// The machine has other addresses: a leg whose streams share one port gets a socket for each that is new, and loses those of
+    /// addresses that are not named any more. Relays over these are lost as well.
+    Rebind {
+        /// The leg.
+        leg: LegKey,
+        /// Which sockets.
+        bind: Bind,
+    },
+    /// Lets a leg use a server as well. Nothing, if it does.
     Relay {
         /// The leg.
         leg: LegKey,
@@ -258,6 +266,7 @@ impl MediaCommand {
             Self::Open { leg, .. }
             | Self::Remote { leg, .. }
             | Self::Relay { leg, .. }
+            | Self::Rebind { leg, .. }
             | Self::Codec { leg, .. }
             | Self::Play { leg, .. }
             | Self::StopPlay { leg }
@@ -276,6 +285,7 @@ impl fmt::Debug for MediaCommand {
         let name = match self {
             Self::Open { .. } => "Open",
             Self::Relay { .. } => "Relay",
+            Self::Rebind { .. } => "Rebind",
             Self::Remote { .. } => "Remote",
             Self::Codec { .. } => "Codec",
             Self::Play { .. } => "Play",

@@ -155,12 +155,31 @@ impl MediaLeg {
         self.tell_session(now_ns, About::Paths, &lines)
     }
 
-    /// Takes in a relay that the session may use.
+    /// Takes sockets in and forgets others, and tells the session of both.
+    pub(crate) fn rebind(
+        &mut self,
+        now_ns: u64,
+        added: &[BoundSocket],
+        gone: &[SocketKey],
+        io: &mut impl MediaIo,
+    ) -> Result<(), MediaFault> {
+        let mut lines = self.lower.add_sockets(added);
+        lines.push_str(&self.lower.remove_sockets(now_ns, gone, io));
+        self.tell_session(now_ns, About::Paths, &lines)?;
+        self.drain(now_ns, io)
+    }
+
+    /// Whether there is such a relay.
+    pub(crate) fn has_relay(&self, way: Way, server: SocketAddr) -> bool {
+        self.lower.has_relay(way, server)
+    }
+
     /// A server is looked for.
     pub(crate) fn note_asked(&mut self, way: Way) {
         self.lower.note_asked(way);
     }
 
+    /// Takes in a relay that the session may use.
     pub(crate) fn add_relay(&mut self, now_ns: u64, relay: NewRelay, io: &mut impl MediaIo) -> Result<(), MediaFault> {
         self.lower.add_relay(now_ns, relay);
         self.drain(now_ns, io)
@@ -185,7 +204,8 @@ impl MediaLeg {
         stream: StreamKey,
         io: &mut impl MediaIo,
     ) -> Result<(), MediaFault> {
-        self.lower.stream_gone(now_ns, stream);
+        let lines = self.lower.stream_gone(now_ns, stream, io);
+        self.tell_session(now_ns, About::Paths, &lines)?;
         self.drain(now_ns, io)
     }
 

@@ -3,7 +3,7 @@
 //! It is fed and polled like every machine, with one difference: a packet leaves through [`MediaIo`] within the call that
 //! made it, because it lies in a buffer that the next one uses again.
 
-mod relays;
+mod below;
 #[cfg(test)]
 mod tests;
 
@@ -152,14 +152,17 @@ impl Legs {
         true
     }
 
-    /// Takes an order other than `Open`, `Relay` and `Close`, which concern sockets as well.
+    /// Takes an order other than `Open`, `Relay`, `Rebind` and `Close`, which concern sockets as well.
     pub(crate) fn command(&mut self, now_ns: u64, command: MediaCommand, io: &mut impl MediaIo) {
         let Some(slot) = self.slot(command.leg()) else {
             debug!(?command, "order for an unknown leg");
             return;
         };
         match command {
-            MediaCommand::Open { .. } | MediaCommand::Relay { .. } | MediaCommand::Close { .. } => {}
+            MediaCommand::Open { .. }
+            | MediaCommand::Relay { .. }
+            | MediaCommand::Rebind { .. }
+            | MediaCommand::Close { .. } => {}
             MediaCommand::Remote { lines, .. } => {
                 let lines = Zeroizing::new(lines);
                 self.serve_leg(now_ns, slot, io, |leg, io| {

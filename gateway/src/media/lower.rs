@@ -13,7 +13,7 @@ use tracing::debug;
 use super::{
     leg::{MediaIo, Slot},
     outgoing::MAX_PACKET,
-    paths::{BoundSocket, Paths, Place, SocketKey, StreamKey, host_line},
+    paths::{BoundSocket, Paths, Place, SocketKey, StreamKey, gone_line, host_line},
     relay::{Way, Ways},
 };
 use crate::plugins::{About, Outcome, Output, Packet, PacketKind, Transport, TransportEvent};
@@ -111,6 +111,17 @@ impl Lower {
         lines
     }
 
+    /// Forgets sockets, and the relays over them, and gives the lines that tell the session of it.
+    pub(crate) fn remove_sockets(&mut self, now_ns: u64, sockets: &[SocketKey], io: &mut impl MediaIo) -> String {
+        let mut lines = String::new();
+        for key in sockets {
+            let line = self.paths.remove_socket(*key).filter(|_| !self.relay_only);
+            lines.extend(line);
+            lines.push_str(&self.lose(now_ns, Below::Socket(*key), io));
+        }
+        lines
+    }
+
     /// A server is looked for.
     pub(crate) fn note_asked(&mut self, way: Way) {
         // What a STUN server says only helps the straight way.
@@ -124,9 +135,16 @@ impl Lower {
         self.ways
     }
 
+    /// Whether there is such a relay.
+    pub(crate) fn has_relay(&self, way: Way, server: SocketAddr) -> bool {
+        let is_it = |relay: &Relay| relay.machine.is_some() && (relay.way, relay.server) == (way, server);
+        self.relays.iter().any(is_it)
+    }
+
     /// Takes a relay in; [`poll`](Self::poll) has what comes of it.
     pub(crate) fn add_relay(&mut self, now_ns: u64, new: NewRelay) {
-        if self.relays.len() >= MAX_RELAYS {
+        let vacant = self.relays.iter().position(|relay| relay.machine.is_none());
+        if vacant.is_none() && self.relays.len() >= MAX_RELAYS {
             debug!("a leg has relays enough");
             return;
         }
@@ -144,7 +162,7 @@ impl Lower {
         }
         self.room
             .get_or_insert_with(|| Box::new(Packet::new(ROOM + MAX_PACKET + ROOM, ROOM)));
-        self.relays.push(Relay {
+        let relay = Relay {
             machine: Some(machine),
             way,
             below,
@@ -152,7 +170,11 @@ impl Lower {
             path: None,
             due_ns: None,
             is_stirred: true,
-        });
+        };
+        match vacant {
+            Some(at) => self.relays[at] = relay,
+            None => self.relays.push(relay),
+        }
     }
 
     /// Takes a datagram of a socket. True if it is the session's: its path is set then.
@@ -186,13 +208,23 @@ impl Lower {
         }
     }
 
-    /// A connection has ended.
-    pub(crate) fn stream_gone(&mut self, now_ns: u64, stream: StreamKey) {
-        for relay in &mut self.relays {
-            if relay.below == Below::Stream(stream) {
-                relay.tell(now_ns, About::Paths, "path:1 gone\n");
+    /// A connection has ended; gives the lines that tell the session of its relay.
+    pub(crate) fn stream_gone(&mut self, now_ns: u64, stream: StreamKey, io: &mut impl MediaIo) -> String {
+        self.lose(now_ns, Below::Stream(stream), io)
+    }
+
+    /// What relays stand on is no more.
+    fn lose(&mut self, now_ns: u64, below: Below, io: &mut impl MediaIo) -> String {
+        let mut lines = String::new();
+        for at in 0..self.relays.len() {
+            let relay = &mut self.relays[at];
+            if relay.below == below && relay.machine.is_some() {
+                relay.tell(now_ns, About::Paths, &gone_line(1));
+                self.ways.note_failed(relay.way, "closed");
+                lines.extend(self.remove(at, io));
             }
         }
+        lines
     }
 
     /// Sends a datagram, which the caller keeps, by one of the paths; false if it is lost.
@@ -355,13 +387,13 @@ impl Lower {
                     debug!(%server, why, "no relay");
                     let way = relays[at].way;
                     self.ways.note_failed(way, &why);
-                    return self.remove(at, io);
+                    return self.remove(at, io).map(Risen::Lines);
                 }
                 Output::Event { .. } | Output::Rtp(_) | Output::Rtcp(_) | Output::Data { .. } => {}
             }
         }
         debug!(%server, "a relay that does not stop");
-        self.remove(at, io)
+        self.remove(at, io).map(Risen::Lines)
     }
 
     /// The line of a relay that has an address now.
@@ -372,7 +404,8 @@ impl Lower {
         line
     }
 
-    fn remove(&mut self, at: usize, io: &mut impl MediaIo) -> Option<Risen> {
+    /// Takes a relay away and gives the line that tells the session of it.
+    fn remove(&mut self, at: usize, io: &mut impl MediaIo) -> Option<String> {
         let relay = &mut self.relays[at];
         (relay.machine, relay.due_ns, relay.is_stirred) = (None, None, false);
         if let Below::Stream(stream) = relay.below {
@@ -380,7 +413,7 @@ impl Lower {
         }
         let id = relay.path.take()?;
         self.paths.remove(id);
-        Some(Risen::Lines(format!("path:{id} gone\n")))
+        Some(gone_line(id))
     }
 }
 

@@ -53,6 +53,11 @@ pub(crate) fn host_line(id: u32, component: u8, local: SocketAddr, outer: Option
     line
 }
 
+/// The line about a path that is no more.
+pub(crate) fn gone_line(id: u32) -> String {
+    format!("path:{id} gone\n")
+}
+
 /// The paths of one leg.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
@@ -70,6 +75,14 @@ impl Paths {
         self.sockets.push(*socket);
         let outer = socket.outer.map(|ip| SocketAddr::new(ip, socket.local.port()));
         host_line(self.last_id, socket.component, socket.local, outer)
+    }
+
+    /// Forgets a socket and gives the line that tells the session of it.
+    pub(crate) fn remove_socket(&mut self, key: SocketKey) -> Option<String> {
+        let id = self.id(key)?;
+        self.remove(id);
+        self.sockets.retain(|socket| socket.key != key);
+        Some(gone_line(id))
     }
 
     /// The line of a socket that those outside see as this address; `None` if the session knows that, or the socket is gone.

@@ -8,7 +8,7 @@ use quartet_proto::e2ee::{self, MediaState};
 use super::*;
 use crate::call::{CallKey, Leg};
 use crate::exchange::ForeignId;
-use crate::exchange::admit::ice_addresses;
+use crate::exchange::here::ice_addresses;
 
 #[test]
 fn users_get_no_socket_on_loopback_unless_all_is_there() {

@@ -141,6 +141,10 @@ struct World {
     last_update: String,
     /// What users of the network are told beside the sockets of the last leg.
     outer: Vec<IpAddr>,
+    /// Where media with users was bound anew.
+    rebound: Vec<Vec<IpAddr>>,
+    /// How many servers media was told of.
+    servers: usize,
     records: Vec<Record<Instant>>,
 }
 
@@ -236,6 +240,8 @@ impl World {
             last_invite: String::new(),
             last_update: String::new(),
             outer: Vec::new(),
+            rebound: Vec::new(),
+            servers: 0,
             records: Vec::new(),
         };
         world.log_in();
@@ -414,7 +420,8 @@ impl World {
     fn on_media(&mut self, command: MediaCommand) {
         let leg = command.leg();
         match command {
-            MediaCommand::Relay { .. } => {}
+            MediaCommand::Relay { .. } => self.servers += 1,
+            MediaCommand::Rebind { bind, .. } => self.rebound.push(bind.addresses),
             MediaCommand::Open { transport, bind, .. } => {
                 if transport != "rtp" {
                     self.outer = bind.outer;

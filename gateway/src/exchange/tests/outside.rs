@@ -64,7 +64,7 @@ fn a_phone_outside_is_told_the_external_address_and_one_inside_is_not() {
             names,
             ..world.exchange.here.clone()
         };
-        world.exchange.set_here(here);
+        world.exchange.set_here(world.now, here);
         let mut world = world.registered();
         let [answer, call] = told(&mut world);
         assert_eq!(
@@ -83,7 +83,7 @@ fn the_networks_of_the_interfaces_are_inside() {
         networks,
         ..world.exchange.here.clone()
     };
-    world.exchange.set_here(here);
+    world.exchange.set_here(world.now, here);
     assert_eq!(told(&mut world)[0], ["192.0.2.1"; 2]);
 }
 
@@ -102,4 +102,45 @@ fn a_user_of_a_network_is_told_both() {
         world.drain();
         assert_eq!(world.outer, [outer.parse::<IpAddr>().unwrap()], "{conf}");
     }
+}
+
+#[test]
+fn standing_calls_go_on_from_the_addresses_that_there_are() {
+    let conf = "[sip]\nlisten = [\"udp:0.0.0.0:5060\"]\n[[ice_server]]\nurls = [\"stun:192.0.2.5\"]";
+    let mut world = World::new(conf).registered();
+    let at = |addresses: &[&str]| Here {
+        addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
+        ..Here::default()
+    };
+    let told = |world: &mut World, addresses: &[&str]| {
+        world.exchange.set_here(world.now, at(addresses));
+        world.drain();
+        std::mem::take(&mut world.rebound)
+    };
+    told(&mut world, &["192.0.2.1", "127.0.0.1"]);
+    world.dial("anna");
+    world.user_accepts();
+    world.drain();
+    assert_eq!(world.servers, 1);
+    // Nothing that matters to media.
+    assert_eq!(
+        told(&mut world, &["192.0.2.1", "127.0.0.1", "127.0.0.2"]),
+        [] as [Vec<IpAddr>; 0]
+    );
+    let moved: Vec<IpAddr> = ["198.51.100.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()).into();
+    assert_eq!(told(&mut world, &["198.51.100.1", "2001:db8::1", "127.0.0.1"]), [moved]);
+    assert_eq!(world.servers, 2, "what stood on the old address is asked for again");
+    // Without a network there is nowhere to go; loopback is none.
+    assert_eq!(told(&mut world, &["127.0.0.1"]), [Vec::<IpAddr>::new()]);
+    assert_eq!(
+        told(&mut world, &["192.0.2.1", "127.0.0.1"]),
+        [["192.0.2.1".parse::<IpAddr>().unwrap()]]
+    );
+    world.hang_up(0);
+    world.drain();
+    assert_eq!(
+        told(&mut world, &["198.51.100.1"]),
+        [] as [Vec<IpAddr>; 0],
+        "it is over"
+    );
 }

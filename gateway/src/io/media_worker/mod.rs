@@ -203,6 +203,7 @@ impl Media {
             MediaCommand::Close { leg } => places.remove(leg),
             MediaCommand::Remote { .. }
             | MediaCommand::Relay { .. }
+            | MediaCommand::Rebind { .. }
             | MediaCommand::Codec { .. }
             | MediaCommand::Play { .. }
             | MediaCommand::StopPlay { .. }

@@ -76,8 +76,8 @@ impl Ports {
     }
 
     /// Says that these sockets are about to be closed, so that their ports rest before they are used again.
-    pub(super) fn free(&self, sockets: &[UdpSocket]) {
-        for address in sockets.iter().filter_map(|socket| socket.local_addr().ok()) {
+    pub(super) fn free<'a>(&self, sockets: impl IntoIterator<Item = &'a UdpSocket>) {
+        for address in sockets.into_iter().filter_map(|socket| socket.local_addr().ok()) {
             self.rest(address.port());
         }
     }
@@ -100,7 +100,7 @@ impl Ports {
         }
         let mut sockets = Vec::new();
         for address in bind.addresses.iter().take(MAX_SOCKETS) {
-            match self.search(1, |port| socket(*address, port)) {
+            match self.bind_one(*address) {
                 Ok(socket) => sockets.push(socket),
                 // One address of several may have gone with its interface.
                 Err(error) if bind.addresses.len() > 1 => tracing::debug!(%address, %error, "no media socket"),
@@ -112,6 +112,14 @@ impl Ports {
         } else {
             Ok(sockets)
         }
+    }
+
+    /// Binds a socket of a leg whose streams share one port.
+    ///
+    /// # Errors
+    /// As for [`bind`](Self::bind).
+    pub(super) fn bind_one(&self, address: IpAddr) -> io::Result<UdpSocket> {
+        self.search(1, |port| socket(address, port))
     }
 
     /// Tries ports that are multiples of `step` until one will do, from a random one on: with ports in order, whoever has
@@ -161,23 +169,20 @@ fn is_in_use<T>(bound: &io::Result<T>) -> bool {
         .is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
-/// Describes bound sockets to the leg, in the order of their keys.
+/// Describes a bound socket to the leg.
 ///
 /// # Errors
-/// The system's, if a socket has lost its address.
-pub(super) fn describe(sockets: &[UdpSocket], bind: &Bind) -> io::Result<Vec<BoundSocket>> {
-    let bound = |(at, socket): (usize, &UdpSocket)| {
-        let local = socket.local_addr()?;
-        let ip = local.ip();
-        let fits = |outer: &&IpAddr| outer.is_ipv4() == ip.is_ipv4() && **outer != ip && !ip.is_loopback();
-        Ok(BoundSocket {
-            key: SocketKey(at),
-            component: if bind.components >= 2 && at > 0 { 2 } else { 1 },
-            local,
-            outer: bind.outer.iter().find(fits).copied(),
-        })
-    };
-    sockets.iter().enumerate().map(bound).collect()
+/// The system's, if the socket has lost its address.
+pub(super) fn describe(key: SocketKey, socket: &UdpSocket, bind: &Bind) -> io::Result<BoundSocket> {
+    let local = socket.local_addr()?;
+    let ip = local.ip();
+    let fits = |outer: &&IpAddr| outer.is_ipv4() == ip.is_ipv4() && **outer != ip && !ip.is_loopback();
+    Ok(BoundSocket {
+        key,
+        component: if bind.components >= 2 && key.0 > 0 { 2 } else { 1 },
+        local,
+        outer: bind.outer.iter().find(fits).copied(),
+    })
 }
 
 /// RTP on an even port, RTCP on the odd one after it. RFC 3550 §11.
@@ -238,7 +243,7 @@ mod tests {
             let sockets = ports.bind(&bind(2)).unwrap();
             let rtp = port(&sockets[0]);
             assert_eq!((rtp % 2, port(&sockets[1])), (0, rtp + 1));
-            let described = describe(&sockets, &bind(2)).unwrap();
+            let described = [0, 1].map(|at| describe(SocketKey(at), &sockets[at], &bind(2)).unwrap());
             let expected = [(0, 1, rtp), (1, 2, rtp + 1)].map(|(key, component, port)| BoundSocket {
                 key: SocketKey(key),
                 component,

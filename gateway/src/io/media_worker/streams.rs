@@ -100,6 +100,12 @@ impl Stream {
         })
     }
 
+    /// Whether it is dialled for this, and does not stand yet.
+    pub(super) fn is_for(&self, dial: &Dial) -> bool {
+        let is_it = |of: &Dial| (of.table(), of.address, of.service) == (dial.table(), dial.address, dial.service);
+        self.dial.as_ref().is_some_and(is_it)
+    }
+
     /// For the poller.
     pub(super) fn source(&mut self) -> &mut TcpStream {
         &mut self.tcp

@@ -11,7 +11,7 @@ use quartet_proto::rtp::packet::{Packet as Rtp, is_rtcp};
 
 use super::*;
 use crate::media::{
-    MediaFault, Sink,
+    Bind, MediaFault, Sink,
     dsp::tones::strength,
     testing::{Room, Speaker, codec, registry},
 };
@@ -111,6 +111,45 @@ fn a_tone_crosses_two_legs_and_everything_is_freed() {
         until(&events, |event| *event == MediaEvent::Closed { leg: LegKey(leg) });
     }
     assert_eq!((media.legs(), media.sockets()), (0, 0));
+}
+
+#[test]
+fn sockets_follow_the_addresses_of_the_machine() {
+    let (media, events) = start(None);
+    open(&media, 1, None);
+    let before = port_of(&events);
+    let rebind = |addresses: &[[u8; 4]]| {
+        let addresses = addresses.iter().map(|ip| (*ip).into()).collect();
+        let bind = Bind {
+            addresses,
+            ..Room::bind()
+        };
+        media.command(MediaCommand::Rebind { leg: LegKey(1), bind });
+    };
+    let bound = |wanted: usize| {
+        let end = Instant::now() + TIMEOUT;
+        while media.sockets() != wanted {
+            assert!(Instant::now() < end, "{} sockets", media.sockets());
+            thread::yield_now();
+        }
+    };
+    rebind(&[[127, 0, 0, 1], [127, 0, 0, 2]]);
+    bound(2);
+    UdpSocket::bind(before).expect_err("it is in use");
+    rebind(&[[127, 0, 0, 2], [203, 0, 113, 9]]);
+    bound(1);
+    UdpSocket::bind(before).expect("it is free");
+    // Over and over, in the same places.
+    for round in 0..40 {
+        rebind(&[[127, 0, 0, 3 + round % 2]]);
+        rebind(&[]);
+    }
+    bound(0);
+    rebind(&[[127, 0, 0, 1]]);
+    bound(1);
+    media.command(MediaCommand::Close { leg: LegKey(1) });
+    until(&events, |event| *event == MediaEvent::Closed { leg: LegKey(1) });
+    bound(0);
 }
 
 #[test]

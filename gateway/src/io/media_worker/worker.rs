@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{Events, Interest, Poll, Registry as Poller, Token, net::UdpSocket};
+use mio::{Events, Interest, Poll, Token, net::UdpSocket};
 use tracing::{debug, error, warn};
 
 use super::{
@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     media::{
-        Below, Bind, LegKey, Legs, MediaCommand, MediaEvent, MediaFault, MediaIo, Opening, Slot, SocketKey, StreamKey,
-        Via,
+        Below, Bind, BoundSocket, LegKey, Legs, MediaCommand, MediaEvent, MediaFault, MediaIo, Opening, Slot,
+        SocketKey, StreamKey, Via,
     },
     plugins::{Packet, watch},
 };
@@ -55,15 +55,16 @@ pub(super) struct Worker {
 
 /// Sockets and connections of all legs by slot, and the way to the call: what the legs see of the world.
 struct WorkerIo {
-    sockets: Vec<Vec<UdpSocket>>,
+    /// `None` where one was closed, or stands no more.
+    sockets: Vec<Vec<Option<UdpSocket>>>,
     streams: Vec<Vec<Option<Stream>>>,
     notify: Notify,
 }
 
 impl MediaIo for WorkerIo {
     fn transmit(&mut self, leg: Slot, socket: SocketKey, dst: SocketAddr, bytes: &[u8]) -> bool {
-        let socket = self.sockets.get(leg.0).and_then(|sockets| sockets.get(socket.0));
-        socket.is_some_and(|socket| socket.send_to(bytes, dst).is_ok())
+        self.socket(leg, socket)
+            .is_some_and(|socket| socket.send_to(bytes, dst).is_ok())
     }
 
     fn write(&mut self, leg: Slot, stream: StreamKey, bytes: &[u8]) -> bool {
@@ -83,6 +84,24 @@ impl MediaIo for WorkerIo {
 }
 
 impl WorkerIo {
+    fn socket(&self, leg: Slot, socket: SocketKey) -> Option<&UdpSocket> {
+        self.sockets.get(leg.0)?.get(socket.0)?.as_ref()
+    }
+
+    /// A leg's sockets, and where they are bound.
+    fn bound(&self, leg: Slot) -> Vec<(SocketKey, SocketAddr)> {
+        let sockets = self.sockets.get(leg.0).into_iter().flatten().enumerate();
+        let bound = sockets.filter_map(|(at, socket)| Some((SocketKey(at), socket.as_ref()?.local_addr().ok()?)));
+        bound.collect()
+    }
+
+    /// A leg's connections, and from where they are made.
+    fn dialled(&self, leg: Slot) -> Vec<(StreamKey, SocketAddr)> {
+        let streams = self.streams.get(leg.0).into_iter().flatten().enumerate();
+        let dialled = streams.filter_map(|(at, stream)| Some((StreamKey(at), stream.as_ref()?.local().ok()?)));
+        dialled.collect()
+    }
+
     fn stream(&mut self, leg: Slot, stream: StreamKey) -> Option<&mut Stream> {
         self.streams.get_mut(leg.0)?.get_mut(stream.0)?.as_mut()
     }
@@ -153,7 +172,7 @@ impl Worker {
         }
         let key = SocketKey(place);
         for _ in 0..READS_PER_SOCKET {
-            let Some(socket) = io.sockets.get(slot.0).and_then(|sockets| sockets.get(key.0)) else {
+            let Some(socket) = io.socket(slot, key) else {
                 return false;
             };
             let room = packet.buffer_mut();
@@ -208,17 +227,20 @@ impl Worker {
         false
     }
 
-    /// Lets a leg use a server: over the socket by which this machine would reach it, or a connection of its own.
+    /// Lets a leg use a server, unless it does so already: over the socket by which this machine would reach it, or a connection of its own.
     fn dial(&mut self, leg: LegKey, dial: Dial, io: &mut WorkerIo) {
         let Some(slot) = self.legs.slot(leg) else { return };
+        if self.legs.has_relay(slot, (dial.way(), dial.address)) {
+            return;
+        }
         self.legs.note_asked(slot, dial.way());
         if dial.service.via() != Via::Udp {
             self.connect(slot, dial, io);
             return;
         }
-        let sockets = io.sockets.get(slot.0).into_iter().flatten().enumerate();
-        let bound = sockets.filter_map(|(at, socket)| Some((SocketKey(at), socket.local_addr().ok()?)));
-        let mut fitting: Vec<_> = bound
+        let mut fitting: Vec<_> = io
+            .bound(slot)
+            .into_iter()
             .filter(|(_, local)| local.is_ipv4() == dial.address.is_ipv4())
             .collect();
         if let Some(route) = route_to(dial.address) {
@@ -235,18 +257,22 @@ impl Worker {
             io.streams.resize_with(slot.0 + 1, Vec::new);
         }
         let streams = &mut io.streams[slot.0];
-        if streams.len() == MAX_STREAMS {
-            debug!("a leg has connections enough");
+        let is_for_it = |stream: &Stream| stream.is_for(&dial);
+        if streams.iter().flatten().any(is_for_it) {
             return;
         }
-        let token = Token(slot.0 * PER_LEG + MAX_SOCKETS + streams.len());
+        let Some(at) = vacant(streams, MAX_STREAMS) else {
+            debug!("a leg has connections enough");
+            return;
+        };
+        let token = Token(slot.0 * PER_LEG + MAX_SOCKETS + at);
         let dialled = Stream::dial(dial).and_then(|mut stream| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(stream.source(), token, interest)?;
             Ok(stream)
         });
         match dialled {
-            Ok(stream) => streams.push(Some(stream)),
+            Ok(stream) => streams[at] = Some(stream),
             Err(error) => debug!(%error, "no connection to a relay"),
         }
     }
@@ -281,6 +307,7 @@ impl Worker {
                     };
                     self.open(leg, &bind, opening, io);
                 }
+                Ok(Order::Call(MediaCommand::Rebind { leg, bind })) => self.rebind(leg, &bind, io),
                 Ok(Order::Call(MediaCommand::Close { leg })) => self.close(leg, io),
                 Ok(Order::Dial(leg, dial)) => self.dial(leg, dial, io),
                 Ok(Order::Call(command)) => {
@@ -296,10 +323,14 @@ impl Worker {
 
     fn open(&mut self, leg: LegKey, bind: &Bind, opening: Opening<'_>, io: &mut WorkerIo) {
         let slot = self.legs.next_slot();
-        let bound = self.ports.bind(bind).and_then(|mut sockets| {
-            watch(self.poll.registry(), slot, &mut sockets)?;
-            let described = describe(&sockets, bind)?;
-            Ok((sockets, described))
+        let bound = self.ports.bind(bind).and_then(|sockets| {
+            let mut watched = Vec::new();
+            let mut described = Vec::new();
+            for (at, mut socket) in sockets.into_iter().enumerate() {
+                described.push(self.watch((slot, SocketKey(at)), &mut socket, bind)?);
+                watched.push(Some(socket));
+            }
+            Ok((watched, described))
         });
         let (sockets, described) = match bound {
             Ok(bound) => bound,
@@ -323,6 +354,49 @@ impl Worker {
         self.counts.legs.store(self.legs.len(), Ordering::Relaxed);
     }
 
+    /// Gives a leg the sockets of new addresses and takes those of gone ones.
+    fn rebind(&mut self, leg: LegKey, bind: &Bind, io: &mut WorkerIo) {
+        let Some(slot) = self.legs.slot(leg) else { return };
+        let bound = io.bound(slot);
+        let is_gone = |local: &SocketAddr| !bind.addresses.contains(&local.ip());
+        let mut added = Vec::new();
+        for address in &bind.addresses {
+            if bound.iter().any(|(_, local)| local.ip() == *address) {
+                continue;
+            }
+            let Some(at) = vacant(&mut io.sockets[slot.0], MAX_SOCKETS) else {
+                debug!("a leg has sockets enough");
+                break;
+            };
+            let made = self.ports.bind_one(*address).and_then(|mut socket| {
+                let described = self.watch((slot, SocketKey(at)), &mut socket, bind)?;
+                Ok((socket, described))
+            });
+            match made {
+                Ok((socket, described)) => {
+                    io.sockets[slot.0][at] = Some(socket);
+                    added.push(described);
+                }
+                Err(error) => debug!(%address, %error, "no media socket"),
+            }
+        }
+        self.counts.sockets.fetch_add(added.len(), Ordering::Relaxed);
+        let gone: Vec<_> = bound.into_iter().filter(|(_, local)| is_gone(local)).collect();
+        let gone: Vec<SocketKey> = gone.into_iter().map(|(key, _)| key).collect();
+        self.legs.rebind(self.now_ns(), slot, (&added, &gone), io);
+        for key in gone {
+            if let Some(socket) = io.sockets[slot.0][key.0].take() {
+                self.free_socket(socket);
+            }
+        }
+        for (key, local) in io.dialled(slot) {
+            if is_gone(&local) && !local.ip().is_unspecified() {
+                let error = io::ErrorKind::AddrNotAvailable.into();
+                self.lose_stream((slot, key), &error, io);
+            }
+        }
+    }
+
     fn close(&mut self, leg: LegKey, io: &mut WorkerIo) {
         if let Some(slot) = self.legs.slot(leg) {
             self.legs.close(self.now_ns(), slot, io);
@@ -336,24 +410,38 @@ impl Worker {
     fn free(&self, slot: Slot, io: &mut WorkerIo) {
         let streams = io.streams.get_mut(slot.0).map(std::mem::take).unwrap_or_default();
         streams.into_iter().flatten().for_each(|mut stream| stream.close());
-        let Some(sockets) = io.sockets.get_mut(slot.0) else {
-            return;
-        };
-        self.counts.sockets.fetch_sub(sockets.len(), Ordering::Relaxed);
-        self.ports.free(sockets);
-        for socket in sockets.iter_mut() {
-            // Closing it ends the watch as well.
-            let _ = self.poll.registry().deregister(socket);
-        }
-        sockets.clear();
+        let sockets = io.sockets.get_mut(slot.0).map(std::mem::take).unwrap_or_default();
+        sockets
+            .into_iter()
+            .flatten()
+            .for_each(|socket| self.free_socket(socket));
+    }
+
+    fn free_socket(&self, mut socket: UdpSocket) {
+        self.counts.sockets.fetch_sub(1, Ordering::Relaxed);
+        self.ports.free([&socket]);
+        // Closing it ends the watch as well.
+        let _ = self.poll.registry().deregister(&mut socket);
+    }
+
+    /// Has a socket of a leg read when there is something, and describes it.
+    fn watch(&self, (slot, key): (Slot, SocketKey), socket: &mut UdpSocket, bind: &Bind) -> io::Result<BoundSocket> {
+        let token = Token(slot.0 * PER_LEG + key.0);
+        self.poll.registry().register(socket, token, Interest::READABLE)?;
+        describe(key, socket, bind)
     }
 }
 
-fn watch(poller: &Poller, slot: Slot, sockets: &mut [UdpSocket]) -> io::Result<()> {
-    for (place, socket) in sockets.iter_mut().enumerate() {
-        poller.register(socket, Token(slot.0 * PER_LEG + place), Interest::READABLE)?;
+/// The first place that nothing has, if there are fewer than this.
+fn vacant<T>(places: &mut Vec<Option<T>>, most: usize) -> Option<usize> {
+    if let Some(at) = places.iter().position(Option::is_none) {
+        return Some(at);
     }
-    Ok(())
+    if places.len() == most {
+        return None;
+    }
+    places.push(None);
+    Some(places.len() - 1)
 }
 
 /// The address of ours from which datagrams to this one would leave; nothing is sent.

@@ -286,9 +286,39 @@ fn a_piece_of_a_stream_may_hold_several_datagrams() {
     assert_eq!(world.streams.len(), 1);
     lower.close(0, &mut world);
     assert_eq!(world.streams[1], (STREAM, b"bye".to_vec()));
-    lower.stream_gone(0, STREAM);
-    assert_eq!(lines(&mut lower, &mut world), "path:2 gone\n");
+    assert_eq!(lower.stream_gone(0, STREAM, &mut world), "path:2 gone\n");
     assert_eq!(world.ended, [STREAM]);
+}
+
+#[test]
+fn a_socket_that_goes_takes_its_relays_along_and_another_takes_their_place() {
+    let (mut lower, _) = lower(Below::Socket(SOCKET), false);
+    let mut world = World::default();
+    lines(&mut lower, &mut world);
+    assert!(lower.has_relay(Way::Direct, SERVER) && !lower.has_relay(Way::Direct, at("192.0.2.9:1")));
+    let other = BoundSocket {
+        key: SocketKey(SOCKET.0 + 1),
+        component: 1,
+        local: at("10.0.0.3:4000"),
+        outer: None,
+    };
+    assert_eq!(
+        lower.add_sockets(&[other]),
+        "path:3 component 1 host 10.0.0.3 4000 mtu 1200\n"
+    );
+    let gone = lower.remove_sockets(0, &[SOCKET], &mut world);
+    assert_eq!(gone, "path:1 gone\npath:2 gone\n");
+    assert!(!lower.has_relay(Way::Direct, SERVER));
+    assert!(!lower.transmit(0, (1, SERVER), b"lost", &mut world));
+    assert_eq!(lower.paths.place(3), Some(Place::Socket(other.key)));
+    // A socket at the place of the old one is another path.
+    let again = BoundSocket { key: SOCKET, ..other };
+    assert_eq!(
+        lower.add_sockets(&[again]),
+        "path:4 component 1 host 10.0.0.3 4000 mtu 1200\n"
+    );
+    assert_eq!(lower.remove_sockets(0, &[SocketKey(9)], &mut world), "");
+    assert_eq!(lower.ways().words(), ["direct"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What legs hear of their relays.
+//! What legs hear of what is under them: sockets, connections, relays.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use crate::{
         command::Role,
         leg::{MediaIo, Slot},
         lower::{Below, NewRelay},
-        paths::StreamKey,
+        paths::{BoundSocket, SocketKey, StreamKey},
         relay::Way,
     },
     plugins::Packet,
@@ -20,6 +20,22 @@ impl Legs {
     /// A server is looked for, for a leg.
     pub(crate) fn note_asked(&mut self, slot: Slot, way: Way) {
         self.leg(slot).into_iter().for_each(|leg| leg.note_asked(way));
+    }
+
+    /// Whether a leg has such a relay.
+    pub(crate) fn has_relay(&mut self, slot: Slot, (way, server): (Way, SocketAddr)) -> bool {
+        self.leg(slot).is_some_and(|leg| leg.has_relay(way, server))
+    }
+
+    /// Gives a leg sockets, and takes others.
+    pub(crate) fn rebind(
+        &mut self,
+        now_ns: u64,
+        slot: Slot,
+        (added, gone): (&[BoundSocket], &[SocketKey]),
+        io: &mut impl MediaIo,
+    ) {
+        self.serve_leg(now_ns, slot, io, |leg, io| leg.rebind(now_ns, added, gone, io));
     }
 
     /// Lets a leg use a server, over a socket or a connection that is there.
