@@ -394,6 +394,7 @@ impl Leg {
             }
             MediaCommand::Relay { .. }
             | MediaCommand::Rebind { .. }
+            | MediaCommand::Restart { .. }
             | MediaCommand::Play { .. }
             | MediaCommand::StopPlay { .. }
             | MediaCommand::Bridge { .. }

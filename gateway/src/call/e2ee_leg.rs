@@ -29,6 +29,9 @@ const EARLY_PACKETS: usize = 64;
 /// How long the word of a far end that has closed its media may take.
 const DISCARD_GRACE: Duration = Duration::from_secs(1);
 
+/// Media that is not up by then is begun anew, and as often: servers that have not answered are asked again.
+const TRY_AGAIN: Duration = Duration::from_secs(8);
+
 /// The packet duration that E2EE users are sent.
 const PTIME_MS: u32 = 20;
 
@@ -92,6 +95,8 @@ pub struct E2eeLeg {
     codec: Option<String>,
     transport_up: bool,
     connected: Option<Instant>,
+    /// When media is begun anew, if it is not up by then.
+    try_again: Option<Instant>,
     /// The far end has closed its media; until then its word is waited for.
     closed_until: Option<Instant>,
     /// Handed on to the negotiation.
@@ -183,6 +188,7 @@ impl E2eeLeg {
             codec: None,
             transport_up: false,
             connected: None,
+            try_again: None,
             closed_until: None,
             rng: Some(rng),
             events: VecDeque::new(),
@@ -349,6 +355,7 @@ impl E2eeLeg {
             }
             MediaEvent::Connected { .. } => {
                 self.transport_up = true;
+                self.try_again = None;
                 if let Some(negotiation) = &mut self.negotiation {
                     negotiation.set_media_up();
                 }
@@ -381,6 +388,12 @@ impl E2eeLeg {
             negotiation.handle_timeout(now);
             self.follow_negotiation(now);
         }
+        if self.try_again.is_some_and(|at| now >= at) && !matches!(self.state, State::Ended) {
+            self.try_again = Some(now + TRY_AGAIN);
+            let leg = self.config.key;
+            self.actions.push_back(Action::Media(MediaCommand::Restart { leg }));
+            self.use_all_relays();
+        }
         if self.closed_until.is_some_and(|at| now >= at) && !matches!(self.state, State::Ended) {
             self.closed_until = None;
             self.fail(Cause::Answered);
@@ -389,9 +402,13 @@ impl E2eeLeg {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let closed = self.closed_until.filter(|_| !matches!(self.state, State::Ended));
+        let own = [self.closed_until, self.try_again];
+        let own = own
+            .into_iter()
+            .flatten()
+            .filter(|_| !matches!(self.state, State::Ended));
         let negotiation = self.negotiation.as_ref().and_then(Negotiation::poll_timeout);
-        [closed, negotiation].into_iter().flatten().min()
+        own.chain(negotiation).min()
     }
 
     /// What the leg tells its call.

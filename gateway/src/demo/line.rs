@@ -236,6 +236,7 @@ impl End {
             (
                 MediaCommand::Relay { .. }
                 | MediaCommand::Rebind { .. }
+                | MediaCommand::Restart { .. }
                 | MediaCommand::Play { .. }
                 | MediaCommand::StopPlay { .. }
                 | MediaCommand::Bridge { .. }

@@ -179,6 +179,11 @@ pub enum MediaCommand {
         /// Which sockets.
         bind: Bind,
     },
+    /// The way to the peer is looked for anew, beside all that is going on.
+    Restart {
+        /// The leg.
+        leg: LegKey,
+    },
     /// Lets a leg use a server as well. Nothing, if it does.
     Relay {
         /// The leg.
@@ -267,6 +272,7 @@ impl MediaCommand {
             | Self::Remote { leg, .. }
             | Self::Relay { leg, .. }
             | Self::Rebind { leg, .. }
+            | Self::Restart { leg }
             | Self::Codec { leg, .. }
             | Self::Play { leg, .. }
             | Self::StopPlay { leg }
@@ -286,6 +292,7 @@ impl fmt::Debug for MediaCommand {
             Self::Open { .. } => "Open",
             Self::Relay { .. } => "Relay",
             Self::Rebind { .. } => "Rebind",
+            Self::Restart { .. } => "Restart",
             Self::Remote { .. } => "Remote",
             Self::Codec { .. } => "Codec",
             Self::Play { .. } => "Play",

@@ -217,6 +217,18 @@ impl MediaLeg {
         session.tell(now_ns, about, lines).map_err(session_fault)
     }
 
+    /// Has the session look for the way to its peer anew, if it can.
+    pub(crate) fn restart(&mut self, now_ns: u64, io: &mut impl MediaIo) -> Result<(), MediaFault> {
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
+        match session.tell(now_ns, About::Control, "ice-restart\n") {
+            Err(error) if error.is_final() => Err(session_fault(error)),
+            // Not every transport knows ICE.
+            Ok(()) | Err(_) => self.drain(now_ns, io),
+        }
+    }
+
     /// Tells the call the new lines of our description.
     pub(crate) fn report_local(&mut self, now_ns: u64, io: &mut impl MediaIo) -> Result<(), MediaFault> {
         let Some(session) = &mut self.session else {

@@ -163,6 +163,7 @@ impl Legs {
             | MediaCommand::Relay { .. }
             | MediaCommand::Rebind { .. }
             | MediaCommand::Close { .. } => {}
+            MediaCommand::Restart { .. } => self.serve_leg(now_ns, slot, io, |leg, io| leg.restart(now_ns, io)),
             MediaCommand::Remote { lines, .. } => {
                 let lines = Zeroizing::new(lines);
                 self.serve_leg(now_ns, slot, io, |leg, io| {

@@ -21,6 +21,9 @@ impl E2eeLeg {
             return;
         }
         self.started = true;
+        if !self.transport_up {
+            self.try_again = Some(now + super::TRY_AGAIN);
+        }
         let lines = mem::take(&mut self.early_lines);
         negotiation.start(
             now,

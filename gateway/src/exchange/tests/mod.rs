@@ -145,6 +145,8 @@ struct World {
     rebound: Vec<Vec<IpAddr>>,
     /// How many servers media was told of.
     servers: usize,
+    /// How often media was to look for its way anew.
+    restarts: usize,
     records: Vec<Record<Instant>>,
 }
 
@@ -242,6 +244,7 @@ impl World {
             outer: Vec::new(),
             rebound: Vec::new(),
             servers: 0,
+            restarts: 0,
             records: Vec::new(),
         };
         world.log_in();
@@ -421,6 +424,7 @@ impl World {
         let leg = command.leg();
         match command {
             MediaCommand::Relay { .. } => self.servers += 1,
+            MediaCommand::Restart { .. } => self.restarts += 1,
             MediaCommand::Rebind { bind, .. } => self.rebound.push(bind.addresses),
             MediaCommand::Open { transport, bind, .. } => {
                 if transport != "rtp" {

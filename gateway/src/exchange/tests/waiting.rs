@@ -127,3 +127,29 @@ fn how_long_it_waits_is_the_operators() {
     assert!(is_hung_up(&world));
     world.assert_empty();
 }
+
+#[test]
+fn media_that_does_not_come_is_begun_anew_until_it_is_there() {
+    let mut world = off_the_hook("[[ice_server]]\nurls = [\"stun:192.0.2.5\"]");
+    let asked = world.servers;
+    assert!(asked > 0);
+    world.run(8 * SECOND - Duration::from_millis(1));
+    assert_eq!((world.restarts, world.servers), (0, asked));
+    world.run(Duration::from_millis(1));
+    assert_eq!(
+        (world.restarts, world.servers),
+        (1, 2 * asked),
+        "servers are asked again"
+    );
+    world.run(8 * SECOND);
+    assert_eq!(world.restarts, 2);
+    for leg in std::mem::take(&mut world.waiting) {
+        world.exchange.handle_media(world.now, MediaEvent::Connected { leg });
+    }
+    world.drain();
+    world.run(60 * SECOND);
+    assert_eq!(world.restarts, 2);
+    world.hang_up(0);
+    world.drain();
+    world.assert_empty();
+}

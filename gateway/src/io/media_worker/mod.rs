@@ -204,6 +204,7 @@ impl Media {
             MediaCommand::Remote { .. }
             | MediaCommand::Relay { .. }
             | MediaCommand::Rebind { .. }
+            | MediaCommand::Restart { .. }
             | MediaCommand::Codec { .. }
             | MediaCommand::Play { .. }
             | MediaCommand::StopPlay { .. }
