@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use quartet::demo::gateway::Hub;
 use quartet::demo::{Hashes, phone};
+use quartet_tests::framed::FramedServer;
 use quartet_tests::house::{House, HouseSetup, ROUTES};
 use quartet_tests::namespace::Namespace;
 use quartet_tests::ntgcalls::Ntgcalls;
 use quartet_tests::peers;
+use quartet_tests::plugin::{build_c_path, build_rust_path};
 use quartet_tests::turnserver::{self, TurnServer};
 
 use crate::PROGRAM;
@@ -33,11 +35,17 @@ impl Drop for SecretFile {
 }
 
 async fn house(namespace: &Namespace, server: &str, relay_only: bool) -> House {
-    let routes = ROUTES.replace("[[route]]", &format!("[[route]]\nrelay_only = {relay_only}"));
+    let route = format!("relay_only = {relay_only}");
+    house_with(namespace, &format!("[[ice_server]]\n{server}"), &route, Vec::new()).await
+}
+
+async fn house_with(namespace: &Namespace, more: &str, route: &str, plugins: Vec<PathBuf>) -> House {
+    let routes = ROUTES.replace("[[route]]", &format!("[[route]]\n{route}"));
     House::build(
         PROGRAM,
         HouseSetup {
-            more: &format!("[call]\nverify = \"off\"\n[[ice_server]]\n{server}"),
+            more: &format!("[call]\nverify = \"off\"\n{more}"),
+            plugins,
             hub: Hub::Here((namespace.near(), 0).into()),
             hashes: Hashes::Md5,
             routes: &routes,
@@ -174,4 +182,39 @@ async fn media_goes_over_our_reflector_alone_by_udp_and_tcp() {
         assert!(status["reflector"]["passed"].as_u64() > Some(50), "{status}\n{log}");
         assert!(!log.contains("of the reflector") && !log.contains(" ERROR "), "{log}");
     }
+}
+
+/// A stranger's relay, under the session of every call: no packet goes straight, and ntgcalls does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn media_goes_over_a_strangers_path() {
+    let _machine = MACHINE.read().await;
+    if peers::may_make_namespaces().is_none() || peers::python().is_none() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let folder = std::env::temp_dir().join(format!("q-paths-{}-{}", std::process::id(), namespace.far()));
+    let built = [build_c_path(&folder.join("c")), build_rust_path(&folder.join("rust"))];
+    let plugins: Vec<PathBuf> = built
+        .iter()
+        .filter_map(|file| Some(file.parent()?.to_owned()))
+        .collect();
+    let server = FramedServer::start(namespace.near().into());
+    for (path, id) in [("framed-c", "template-path-c"), ("framed", "template-path")] {
+        let before = server.passed();
+        let more = format!("[plugins.options.{id}]\nrelay = \"{}\"", server.address);
+        let route = format!("transport = \"webrtc over {path}\"");
+        let house = house_with(&namespace, &more, &route, plugins.clone()).await;
+        assert_eq!(
+            talk_both_ways(&house, &namespace).await,
+            ["plugin udp"; 2],
+            "{}",
+            house.gateway.log()
+        );
+        assert!(server.passed() > before + 100, "{}", server.passed());
+        assert_eq!(
+            house.record(1).await["legs"][1]["tried"],
+            serde_json::json!(["plugin udp"])
+        );
+    }
+    std::fs::remove_dir_all(&folder).ok();
 }

@@ -16,6 +16,11 @@ pub fn build_c(folder: &Path) -> PathBuf {
     build_c_template(folder, "codec", "l16.c")
 }
 
+/// The C template of a path.
+pub fn build_c_path(folder: &Path) -> PathBuf {
+    build_c_template(folder, "path", "framed.c")
+}
+
 /// The C template of a transport.
 pub fn build_c_transport(folder: &Path) -> PathBuf {
     build_c_template(folder, "transport", "masked.c")
@@ -45,6 +50,12 @@ fn build_c_template(folder: &Path, kind: &str, source: &str) -> PathBuf {
 /// The Rust template of a codec, copied, with its dependency pointed at the published sources.
 pub fn build_rust(folder: &Path) -> PathBuf {
     lay_out_rust(folder);
+    cargo_build(folder).unwrap_or_else(|text| panic!("the Rust template builds outside the tree: {text}"))
+}
+
+/// The Rust template of a path.
+pub fn build_rust_path(folder: &Path) -> PathBuf {
+    lay_out(folder, "template-path");
     cargo_build(folder).unwrap_or_else(|text| panic!("the Rust template builds outside the tree: {text}"))
 }
 
@@ -85,11 +96,11 @@ pub fn cargo_build(folder: &Path) -> Result<PathBuf, String> {
     match built.status.success() {
         true => {
             let of = |kind: &str| folder.join(format!("target/debug/libtemplate_{kind}.so"));
-            let file = if of("codec").exists() {
-                of("codec")
-            } else {
-                of("transport")
-            };
+            let mut built = ["codec", "transport", "path"]
+                .map(of)
+                .into_iter()
+                .filter(|file| file.exists());
+            let file = built.next().expect("a library");
             keep_from_others(folder, &file);
             Ok(file)
         }

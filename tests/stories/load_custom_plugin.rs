@@ -13,7 +13,10 @@ use quartet::demo::phone::{self, Phone};
 use quartet::demo::{PEER_HZ, PHONE_HZ};
 use quartet::plugins::{CodecSettings, PluginError, Registry};
 use quartet_tests::house::{House, HouseSetup, PASSWORD, SOON, hears, plugin_folder};
-use quartet_tests::plugin::{build_c, build_c_transport, build_rust, build_rust_transport, cargo_build, lay_out_rust};
+use quartet_tests::plugin::{
+    build_c, build_c_path, build_c_transport, build_rust, build_rust_path, build_rust_transport, cargo_build,
+    lay_out_rust,
+};
 use quartet_tests::wrapper::{keep_from_others, private_folder};
 
 use crate::PROGRAM;
@@ -99,29 +102,87 @@ async fn a_strangers_transport_carries_a_phones_call() {
     }
 }
 
+/// What authors copy passes what authors are asked for.
+#[test]
+fn the_templates_of_a_path_pass_all_checks() {
+    let (in_c, in_rust) = (Outside::new("path-c"), Outside::new("path-rust"));
+    for plugin in [build_c_path(&in_c.0), build_rust_path(&in_rust.0)] {
+        let (code, text) = plugin_test(&plugin);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains("asks 10 times, then timeout after 10 s"), "{text}");
+    }
+}
+
+/// And one that goes on for ever, or sends elsewhere, does not.
+#[test]
+fn what_is_wrong_with_a_path_is_named() {
+    let outside = Outside::new("path-wrong");
+    build_c_path(&outside.0);
+    let source = outside.0.join("framed.c");
+    let template = std::fs::read_to_string(&source).expect("the source");
+    for (good, bad, said) in [
+        (
+            "if (now_ns >= f->answer_by) fail(f, \"timeout\");",
+            "if (now_ns >= f->answer_by) f->answer_by += GIVE_UP;",
+            "its server is silent for 60 s, and it does not say FAILED",
+        ),
+        (
+            "fail(f, \"closed\");",
+            "f->below = path;",
+            "what is below it has gone, and it goes on sending",
+        ),
+        (
+            "output->packet.dst = f->server;",
+            "output->packet.dst = f->server; output->packet.dst.port++;",
+            "it sends to 198.51.100.1:1025 by path 1; its server is 198.51.100.1:1024 by path 1",
+        ),
+    ] {
+        std::fs::write(&source, &template).expect("written");
+        change(&source, good, bad);
+        let plugin = outside.0.join("libtemplate_path_c.so");
+        std::fs::remove_file(&plugin).expect("removed");
+        let made = Command::new("make").arg("-s").current_dir(&outside.0).status();
+        assert!(made.expect("make").success());
+        keep_from_others(&outside.0, &plugin);
+        let (code, text) = plugin_test(&plugin);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains(said), "{text}");
+    }
+}
+
 /// A route names the transport of its encrypted legs; one that nobody has is said at the start, and in the record of a call.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transport_that_no_plugin_has_is_said() {
     let mut house = House::new(PROGRAM, "").await;
     let setup = house.gateway.setup();
-    let routes = setup
-        .routes
-        .replacen("to = \"hub:{user}\"", "to = \"hub:{user}\"\ntransport = \"pigeon\"", 1);
-    house
-        .gateway
-        .reload(Setup { routes, ..setup })
-        .await
-        .expect("it reloads");
-    assert!(house.gateway.log().contains("no plugin has the transport pigeon"));
     let anna = house.user("anna", Answering::Take, Fault::None).await;
     let desk = house.phone("100", false).await;
-    desk.dial("anna");
-    let record = house.record(1).await;
-    assert_eq!(
-        (&record["cause"], &record["by"]),
-        (&"plugin".into(), &"gateway".into()),
-        "{record}"
-    );
+    for (count, transport, said) in [
+        (1, "pigeon", "no plugin has the transport pigeon"),
+        (2, "webrtc over pigeon", "no plugin has the path pigeon"),
+        (
+            3,
+            "webrtc over turn",
+            "it is not said where the server of the path turn is",
+        ),
+    ] {
+        let named = format!("to = \"hub:{{user}}\"\ntransport = \"{transport}\"");
+        let routes = setup.routes.replacen("to = \"hub:{user}\"", &named, 1);
+        let setup = Setup {
+            routes,
+            ..setup.clone()
+        };
+        house.gateway.reload(setup).await.expect("it reloads");
+        assert!(house.gateway.log().contains(said), "{}", house.gateway.log());
+        desk.dial("anna");
+        let record = house.record(count).await;
+        assert_eq!(
+            (&record["cause"], &record["by"]),
+            (&"plugin".into(), &"gateway".into()),
+            "{record}"
+        );
+        house.wait_idle().await;
+    }
     drop((desk, anna));
 }
 

@@ -6,11 +6,11 @@
 
 mod agree;
 mod config;
+mod media;
 mod negotiate;
 
 use std::collections::VecDeque;
 use std::mem;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use quartet_proto::e2ee::key_exchange::{self, Agreed, Answered, Binding, Committed};
@@ -18,9 +18,10 @@ use quartet_proto::e2ee::{self, Negotiation, Role, Version};
 use rand_core::CryptoRng;
 
 pub use self::config::{E2eeLegConfig, Outgoing};
+use self::media::MediaLeg;
 use super::leg::{Action, KeyExchangeJob, KeyExchangeResult, LegCommand, LegEvent};
 use crate::cdr::{Cause, Phase};
-use crate::media::{self as command, Bind, IceService, LegKey, MediaCommand, MediaEvent, MediaFault, Relay, Sink, Via};
+use crate::media::{LegKey, MediaCommand, MediaEvent, MediaFault};
 use crate::networks::{CallRequest, NetworkCall, NetworkCommand, NetworkEvent, NetworkId, Offer, Servers};
 
 /// How many signalling packets may wait for the key; a peer sends a handful.
@@ -28,9 +29,6 @@ const EARLY_PACKETS: usize = 64;
 
 /// How long the word of a far end that has closed its media may take.
 const DISCARD_GRACE: Duration = Duration::from_secs(1);
-
-/// Media that is not up by then is begun anew, and as often: servers that have not answered are asked again.
-const TRY_AGAIN: Duration = Duration::from_secs(8);
 
 /// The packet duration that E2EE users are sent.
 const PTIME_MS: u32 = 20;
@@ -54,17 +52,6 @@ enum State {
     Negotiating,
     /// Over.
     Ended,
-}
-
-/// How far the media leg is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MediaLeg {
-    /// The call was not taken.
-    None,
-    /// The network is to say first which servers there are, and whether media may go straight.
-    Wanted,
-    /// It is there.
-    Open,
 }
 
 /// An E2EE user's leg.
@@ -270,14 +257,11 @@ impl E2eeLeg {
             } => self.on_confirmed(&public, fingerprint),
             NetworkEvent::Servers { servers, .. } => {
                 self.p2p &= servers.p2p;
-                let servers = self.servers.insert(*servers);
+                self.servers = Some(*servers);
                 match self.media {
                     MediaLeg::None => {}
                     MediaLeg::Wanted => self.open_media(),
-                    MediaLeg::Open => {
-                        let relays = servers.relays().collect();
-                        self.use_relays(relays);
-                    }
+                    MediaLeg::Open => self.use_all_relays(),
                 }
                 if let Some((agreed, version)) = self.awaiting_servers.take() {
                     self.negotiate(now, agreed, version);
@@ -389,10 +373,7 @@ impl E2eeLeg {
             self.follow_negotiation(now);
         }
         if self.try_again.is_some_and(|at| now >= at) && !matches!(self.state, State::Ended) {
-            self.try_again = Some(now + TRY_AGAIN);
-            let leg = self.config.key;
-            self.actions.push_back(Action::Media(MediaCommand::Restart { leg }));
-            self.use_all_relays();
+            self.begin_media_anew(now);
         }
         if self.closed_until.is_some_and(|at| now >= at) && !matches!(self.state, State::Ended) {
             self.closed_until = None;
@@ -429,71 +410,6 @@ impl E2eeLeg {
             State::Answering { .. } | State::Accepted { .. } | State::Agreeing { .. } => Phase::KeyExchange,
             State::Negotiating | State::Ended if !self.channels => Phase::Negotiating,
             State::Negotiating | State::Ended => Phase::Connecting,
-        }
-    }
-
-    /// The call was taken: media begins, as soon as it is known which ways it may go.
-    fn want_media(&mut self) {
-        if self.config.terms.brings_servers && self.servers.is_none() {
-            self.media = MediaLeg::Wanted;
-        } else {
-            self.open_media();
-        }
-    }
-
-    fn open_media(&mut self) {
-        self.media = MediaLeg::Open;
-        let role = match self.role {
-            Role::Caller => command::Role::Offer,
-            Role::Callee => command::Role::Answer,
-        };
-        self.actions.push_back(Action::Media(MediaCommand::Open {
-            leg: self.config.key,
-            same_worker_as: self.config.same_worker_as,
-            transport: self.config.terms.transport.clone(),
-            sink: Sink::Adaptive,
-            role,
-            bind: self.config.bind.clone(),
-            options: String::new(),
-            relay_only: self.config.relay_only || !self.p2p,
-        }));
-        self.use_all_relays();
-    }
-
-    /// The machine has other addresses. Loopback is no way out of it, where there was one.
-    fn rebind(&mut self, mut bind: Bind) {
-        let was_here = self.config.bind.addresses.iter().any(IpAddr::is_loopback);
-        bind.addresses.retain(|ip| was_here || !ip.is_loopback());
-        if bind == self.config.bind || matches!(self.state, State::Ended) {
-            return;
-        }
-        self.config.bind = bind.clone();
-        if self.media == MediaLeg::Open {
-            let leg = self.config.key;
-            self.actions
-                .push_back(Action::Media(MediaCommand::Rebind { leg, bind }));
-            // Those that are left keep what they have.
-            self.use_all_relays();
-        }
-    }
-
-    fn use_all_relays(&mut self) {
-        let named = self.servers.iter().flat_map(Servers::relays);
-        self.use_relays(self.config.relays.iter().cloned().chain(named).collect());
-    }
-
-    fn use_relays(&mut self, mut relays: Vec<Relay>) {
-        // A TURN server over UDP says as which address it sees us, too.
-        let of_turn: Vec<_> = relays
-            .iter()
-            .filter(|relay| relay.service == IceService::Turn(Via::Udp))
-            .map(|relay| (relay.host.clone(), relay.port))
-            .collect();
-        relays.retain(|relay| relay.service.is_relay() || !of_turn.contains(&(relay.host.clone(), relay.port)));
-        for relay in relays {
-            let leg = self.config.key;
-            self.actions
-                .push_back(Action::Media(MediaCommand::Relay { leg, relay }));
         }
     }
 

@@ -34,6 +34,8 @@ pub enum IceService {
     Turn(Via),
     /// It relays for those who have a tag.
     Reflector(Via),
+    /// It relays in the way of a plugin that the operator has brought; no address names it.
+    Plugin(Via),
 }
 
 impl IceService {
@@ -41,7 +43,7 @@ impl IceService {
     pub fn via(self) -> Via {
         match self {
             Self::Stun => Via::Udp,
-            Self::Turn(via) | Self::Reflector(via) => via,
+            Self::Turn(via) | Self::Reflector(via) | Self::Plugin(via) => via,
         }
     }
 
@@ -49,7 +51,7 @@ impl IceService {
     pub fn is_relay(self) -> bool {
         match self {
             Self::Stun => false,
-            Self::Turn(_) | Self::Reflector(_) => true,
+            Self::Turn(_) | Self::Reflector(_) | Self::Plugin(_) => true,
         }
     }
 }
@@ -80,20 +82,8 @@ impl FromStr for IceUrl {
     }
 }
 
-fn parse(text: &str) -> Option<IceUrl> {
-    let (scheme, rest) = text.split_once(':')?;
-    let (authority, query) = rest
-        .split_once('?')
-        .map_or((rest, None), |(host, query)| (host, Some(query)));
-    let service = match (scheme, query) {
-        ("stun", None) => IceService::Stun,
-        ("turn", None | Some("transport=udp")) => IceService::Turn(Via::Udp),
-        ("turn", Some("transport=tcp")) => IceService::Turn(Via::Tcp),
-        ("turns", None | Some("transport=tcp")) => IceService::Turn(Via::Tls),
-        ("reflector", None | Some("transport=udp")) => IceService::Reflector(Via::Udp),
-        ("reflector", Some("transport=tcp")) => IceService::Reflector(Via::Tcp),
-        _ => return None,
-    };
+/// Host and port of `HOST:PORT`, `[IPV6]:PORT` or either without a port.
+fn host_and_port(authority: &str, usual: Option<u16>) -> Option<(&str, u16)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
@@ -109,16 +99,44 @@ fn parse(text: &str) -> Option<IceUrl> {
     };
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     let is_host = host.parse::<IpAddr>().is_ok() || !host.is_empty() && host.len() <= 253 && host.chars().all(is_name);
+    let port = match port {
+        "" if !authority.ends_with(':') => usual?,
+        port => port.parse().ok().filter(|port| *port != 0)?,
+    };
+    is_host.then_some((host, port))
+}
+
+/// The server of a path that a plugin of the operator's brings, `HOST:PORT`; `None` if it is not that.
+pub(super) fn path_server(text: &str, via: Via) -> Option<IceUrl> {
+    let (host, port) = host_and_port(text, None)?;
+    Some(IceUrl {
+        host: host.to_owned(),
+        port,
+        service: IceService::Plugin(via),
+    })
+}
+
+fn parse(text: &str) -> Option<IceUrl> {
+    let (scheme, rest) = text.split_once(':')?;
+    let (authority, query) = rest
+        .split_once('?')
+        .map_or((rest, None), |(host, query)| (host, Some(query)));
+    let service = match (scheme, query) {
+        ("stun", None) => IceService::Stun,
+        ("turn", None | Some("transport=udp")) => IceService::Turn(Via::Udp),
+        ("turn", Some("transport=tcp")) => IceService::Turn(Via::Tcp),
+        ("turns", None | Some("transport=tcp")) => IceService::Turn(Via::Tls),
+        ("reflector", None | Some("transport=udp")) => IceService::Reflector(Via::Udp),
+        ("reflector", Some("transport=tcp")) => IceService::Reflector(Via::Tcp),
+        _ => return None,
+    };
     let usual = match service {
         IceService::Stun | IceService::Turn(Via::Udp | Via::Tcp) => 3478,
         IceService::Turn(Via::Tls) => 5349,
-        IceService::Reflector(_) => 599,
+        IceService::Reflector(_) | IceService::Plugin(_) => 599,
     };
-    let port = match port {
-        "" if !authority.ends_with(':') => usual,
-        port => port.parse().ok().filter(|port| *port != 0)?,
-    };
-    is_host.then(|| IceUrl {
+    let (host, port) = host_and_port(authority, Some(usual))?;
+    Some(IceUrl {
         host: host.to_owned(),
         port,
         service,
@@ -173,6 +191,36 @@ mod tests {
             read("turn:[2001:db8::1]"),
             is("2001:db8::1", 3478, IceService::Turn(Via::Udp))
         );
+    }
+
+    #[test]
+    fn the_server_of_a_path_is_host_and_port() {
+        for (text, host, port) in [
+            ("relay.example:4000", "relay.example", 4_000),
+            ("192.0.2.1:1", "192.0.2.1", 1),
+            ("[2001:db8::1]:443", "2001:db8::1", 443),
+        ] {
+            let service = IceService::Plugin(Via::Tcp);
+            let host = host.to_owned();
+            assert_eq!(
+                path_server(text, Via::Tcp),
+                Some(IceUrl { host, port, service }),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "relay.example",
+            "relay.example:",
+            "relay.example:0",
+            ":5",
+            "[::1]",
+            "::1:5",
+            "a b:5",
+            "a:5x",
+        ] {
+            assert_eq!(path_server(text, Via::Udp), None, "{text}");
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use reload::{Changes, reload};
 pub use secret::{Hash, PasswordHash};
 pub use settings::{
     Call, Cdr, Control, Hub, IceServer, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Reflector, Route, Settings,
-    Sip, Store, Strategy, VerifyMode,
+    Sip, Store, Strategy, VerifyMode, stack,
 };
 pub use units::{
     Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, ReflectorListen, SipListen,

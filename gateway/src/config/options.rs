@@ -794,10 +794,11 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         section: "route",
         name: "transport",
-        kind: Kind::Text(words::transport),
+        kind: Kind::Text(words::transport_stack),
         preset: Preset::Words("that of the network", r#""webrtc""#),
         reload: Reload::NewCalls,
-        help: "The session transport of the legs of encrypted users along this route.",
+        help: "The session transport of the legs of encrypted users along this route. \"webrtc over NAME\": all its media goes over the \
+               relay of the path NAME, whose plugin has the option `relay`: [plugins.options.ID] relay = \"HOST:PORT\".",
     },
     Row {
         section: "route",

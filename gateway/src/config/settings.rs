@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::hub_url::HubUrl;
+use super::ice_url::{IceUrl, Via, path_server};
 use super::origin::Origin;
 use super::secret::PasswordHash;
 use super::units::{
@@ -320,7 +321,7 @@ pub struct Route {
     pub to: Vec<Target>,
     /// How long it rings; that of `[call]` if the file says nothing.
     pub ring_timeout: Period,
-    /// The session transport of its encrypted legs; `None`: that of the network.
+    /// The session transport of its encrypted legs, as [`stack`] reads it; `None`: that of the network.
     pub transport: Option<String>,
     /// Media goes over relays alone.
     pub relay_only: bool,
@@ -334,4 +335,19 @@ pub struct Route {
 pub enum Strategy {
     /// At the same time; the first to answer has the call.
     All,
+}
+
+impl Plugins {
+    /// Where the server of a path is that this plugin brings: its option `relay`.
+    pub fn path_server(&self, id: &str, via: Via) -> Option<IceUrl> {
+        path_server(self.options.get(id)?.get("relay")?, via)
+    }
+}
+
+/// A session transport, and the path that it stands on: `webrtc`, or `webrtc over framed`.
+pub fn stack(transport: &str) -> (&str, Option<&str>) {
+    match transport.split_once(" over ") {
+        Some((session, path)) => (session.trim(), Some(path.trim())),
+        None => (transport, None),
+    }
 }

@@ -414,6 +414,20 @@ fn duplicates() {
         ],
     );
     let route = "[[route]]\nname = \"a\"\nfrom = \"phones\"\nto = \"hub:a\"\n";
+    for transport in [
+        "webrtc over",
+        "over framed",
+        "webrtc over a over b",
+        "webrtc  over a b",
+        "",
+    ] {
+        refused_routes(
+            &format!("{route}transport = \"{transport}\"\n"),
+            &[
+                "routes.conf:5: transport must be the name of a transport, of letters, digits and -, or two names as in \"webrtc over framed\"",
+            ],
+        );
+    }
     refused_routes(
         &format!("{route}{route}"),
         &["routes.conf:6: route \"a\" stands already in line 2; give each route its own name"],

@@ -136,6 +136,18 @@ pub(super) fn transport(text: &str) -> Result<(), String> {
     Err("must be the name of a transport, of letters, digits and -".to_owned())
 }
 
+/// The name of a session transport, or `SESSION over PATH`.
+pub(super) fn transport_stack(text: &str) -> Result<(), String> {
+    let (session, path) = super::settings::stack(text);
+    if transport(session).is_ok() && path.is_none_or(|path| transport(path).is_ok()) {
+        return Ok(());
+    }
+    Err(
+        "must be the name of a transport, of letters, digits and -, or two names as in \"webrtc over framed\""
+            .to_owned(),
+    )
+}
+
 /// `FIRST-LAST` or `0`.
 pub(super) fn ports(text: &str) -> Result<(), String> {
     text.parse::<Ports>().map(drop)

@@ -272,6 +272,7 @@ impl Task {
             bind,
             relays: Vec::new(),
             relay_only: false,
+            is_stacked: false,
             codecs,
             ssrc,
             same_worker_as: None,

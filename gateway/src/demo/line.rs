@@ -1,8 +1,7 @@
 //! A media end that sends a tone, or an echo, and remembers all it hears: the ear and the mouth of the demo's two ends.
 //!
-//! It takes the same commands and tells the same events as the media workers, and uses the same plugins, but for one leg
-//! and with no buffer: what arrives is put where its timestamp says, so that a hole in the media is a hole in the
-//! recording.
+//! It takes the commands of the media workers and tells their events, with the same plugins, but for one leg and with no buffer: what
+//! arrives is put where its timestamp says, so that a hole in the media is a hole in the recording.
 
 mod keys;
 pub mod place;
@@ -280,12 +279,11 @@ impl End {
         }
         transport.tell(now, About::Paths, &paths).ok()?;
         let headroom = table.headroom() + 16;
-        let packet = Packet::new(2048 + headroom + table.tailroom(), headroom);
         let mut session = Session {
             leg,
             transport,
             sockets,
-            packet,
+            packet: Packet::new(2048 + headroom + table.tailroom(), headroom),
             stream: None,
             up: false,
             deadline_ns: None,

@@ -14,7 +14,7 @@ use crate::call::{
     offered_codecs,
 };
 use crate::cdr::{Cause, Direction};
-use crate::config::{self, Addresses};
+use crate::config::{self, Addresses, IceUrl, Via, stack};
 use crate::log::Redacted;
 use crate::media::{Bind, LegKey, Relay};
 use crate::networks::{Network, NetworkCall, NetworkCommand, NetworkId};
@@ -364,21 +364,38 @@ impl Exchange {
         destination: &Destination,
     ) -> Option<E2eeLegConfig> {
         let mut terms = self.networks.get(&network)?.terms();
-        if let Some(transport) = &destination.transport {
-            transport.clone_into(&mut terms.transport);
+        let (session, path) = destination.transport.as_deref().map_or(("", None), stack);
+        let under = path.and_then(|path| Some(Relay::under(path, self.path_server(path)?)));
+        match &destination.transport {
+            // Its path is missing: nobody has the whole.
+            Some(whole) if path.is_some() && under.is_none() => whole.clone_into(&mut terms.transport),
+            Some(_) => session.clone_into(&mut terms.transport),
+            None => {}
         }
+        let relays = match under {
+            Some(relay) => vec![relay],
+            None => self.settings.ice_servers.iter().flat_map(Relay::of_server).collect(),
+        };
         let ssrc = (self.rng)().next_u32();
         Some(E2eeLegConfig {
             key,
             bind: self.here.ice_bind(&self.settings, &network),
             network,
             terms,
-            relays: self.settings.ice_servers.iter().flat_map(Relay::of_server).collect(),
+            relays,
+            is_stacked: path.is_some(),
             relay_only: destination.relay_only,
             codecs: e2ee_codecs(&self.registry),
             ssrc,
             same_worker_as,
         })
+    }
+
+    /// The server of a path that a route names, if a plugin has the path and the operator has said where.
+    fn path_server(&self, path: &str) -> Option<IceUrl> {
+        let path = self.registry.path(path)?;
+        let via = if path.is_stream() { Via::Tcp } else { Via::Udp };
+        self.settings.plugins.path_server(path.plugin(), via)
     }
 
     fn is_full(&self) -> bool {

@@ -87,6 +87,7 @@ async fn dials(relay: Relay, trust: &Mutex<BTreeMap<Option<PathBuf>, Arc<ClientC
         address: *address,
         name: relay.host.clone(),
         service: relay.service,
+        path: relay.path.clone(),
         user: user.clone(),
         tls: tls.clone(),
     };
@@ -126,6 +127,7 @@ mod tests {
                 host: host.to_owned(),
                 port: 3478,
                 service: IceService::Turn(Via::Udp),
+                path: "turn".into(),
                 user: RelayUser::Nobody,
                 ca_file: None,
                 may_be_here,

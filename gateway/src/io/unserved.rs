@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::call::offered_codecs;
-use crate::config::Settings;
+use crate::config::{Settings, Via, stack};
 use crate::ivr::prompts::Prompts;
 use crate::plugins::Registry;
 
@@ -20,6 +20,10 @@ pub fn unserved(settings: &Settings, registry: &Registry, prompts: &Prompts) -> 
     let of_phones = settings.phones.iter().map(|phone| &phone.transport);
     let of_routes = settings.routes.iter().filter_map(|route| route.transport.as_ref());
     for transport in of_phones.chain(of_routes) {
+        let (transport, path) = stack(transport);
+        if let Some(path) = path {
+            sentences.extend(no_path(settings, registry, path));
+        }
         if registry.transport(transport).is_none() {
             sentences.insert(format!(
                 "no plugin has the transport {transport}, calls over it fail; `quartet plugin list` names what there is"
@@ -42,4 +46,18 @@ pub fn unserved(settings: &Settings, registry: &Registry, prompts: &Prompts) -> 
         }
     }
     sentences
+}
+
+/// What is missing for a path under a session.
+fn no_path(settings: &Settings, registry: &Registry, path: &str) -> Option<String> {
+    let Some(table) = registry.path(path) else {
+        return Some(format!(
+            "no plugin has the path {path}, calls over it fail; `quartet plugin list` names what there is"
+        ));
+    };
+    let id = table.plugin();
+    let server = settings.plugins.path_server(id, Via::Udp);
+    server.is_none().then(|| {
+        format!("it is not said where the server of the path {path} is, calls over it fail; set [plugins.options.{id}] relay = \"HOST:PORT\"")
+    })
 }

@@ -1,6 +1,6 @@
 //! The servers that a leg may use, as the call names them, and the ways that media takes.
 
-use std::{fmt, path::PathBuf};
+use std::{borrow::Cow, fmt, path::PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -18,6 +18,8 @@ pub enum Way {
     Turn(Via),
     /// Over a reflector.
     Reflector(Via),
+    /// Over a relay of an operator's plugin.
+    Plugin(Via),
 }
 
 impl Way {
@@ -27,6 +29,7 @@ impl Way {
             IceService::Stun => Self::Direct,
             IceService::Turn(via) => Self::Turn(via),
             IceService::Reflector(via) => Self::Reflector(via),
+            IceService::Plugin(via) => Self::Plugin(via),
         }
     }
 }
@@ -37,6 +40,7 @@ impl fmt::Display for Way {
             Self::Direct => f.write_str("direct"),
             Self::Turn(via) => write!(f, "turn {}", via.word()),
             Self::Reflector(via) => write!(f, "reflector {}", via.word()),
+            Self::Plugin(via) => write!(f, "plugin {}", via.word()),
         }
     }
 }
@@ -79,10 +83,10 @@ impl Reason {
 
 /// The ways that a leg has tried; of several of a kind the best.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ways([Tried; 7]);
+pub struct Ways([Tried; WAYS.len()]);
 
 /// In the order of [`Ways`].
-const WAYS: [Way; 7] = [
+const WAYS: [Way; 9] = [
     Way::Direct,
     Way::Turn(Via::Udp),
     Way::Turn(Via::Tcp),
@@ -90,6 +94,8 @@ const WAYS: [Way; 7] = [
     Way::Reflector(Via::Udp),
     Way::Reflector(Via::Tcp),
     Way::Reflector(Via::Tls),
+    Way::Plugin(Via::Udp),
+    Way::Plugin(Via::Tcp),
 ];
 
 impl Ways {
@@ -176,12 +182,26 @@ pub struct Relay {
     pub port: u16,
     /// What it does.
     pub service: IceService,
+    /// The path plugin that speaks with it.
+    pub path: Cow<'static, str>,
     /// Who we are there.
     pub user: RelayUser,
     /// Certificate authorities that are trusted for TLS instead of this machine's.
     pub ca_file: Option<PathBuf>,
     /// The operator names it, so it may be on this machine; a network must not have us talk to what trusts whoever is here.
     pub may_be_here: bool,
+}
+
+/// The path that speaks with such a server.
+pub(crate) fn path_of(service: IceService) -> &'static str {
+    match (service, service.via()) {
+        (IceService::Stun, _) => "stun",
+        (IceService::Turn(_), Via::Udp) => "turn",
+        (IceService::Turn(_), Via::Tcp | Via::Tls) => "turn-stream",
+        (IceService::Reflector(_), Via::Udp) => "reflector",
+        (IceService::Reflector(_), Via::Tcp | Via::Tls) => "reflector-stream",
+        (IceService::Plugin(_), _) => "",
+    }
 }
 
 impl Relay {
@@ -202,10 +222,24 @@ impl Relay {
             host: url.host,
             port: url.port,
             service: url.service,
+            path: path_of(url.service).into(),
             user: user.clone(),
             ca_file: server.ca_file.clone(),
             may_be_here: true,
         })
+    }
+
+    /// The one under a session that stands on a path of the operator's.
+    pub fn under(path: &str, server: IceUrl) -> Self {
+        Self {
+            host: server.host,
+            port: server.port,
+            service: server.service,
+            path: path.to_owned().into(),
+            user: RelayUser::Nobody,
+            ca_file: None,
+            may_be_here: true,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::cdr::Cause;
 pub use crate::cdr::DiscardReason;
 use crate::media::IceService;
 pub use crate::media::Via;
-use crate::media::{Relay, RelayUser};
+use crate::media::{Relay, RelayUser, path_of};
 use quartet_proto::reflector::Tag;
 
 pub mod hub;
@@ -129,6 +129,7 @@ impl Servers {
             host: host.to_owned(),
             port,
             service,
+            path: path_of(service).into(),
             user,
             ca_file: None,
             may_be_here: false,

@@ -147,6 +147,7 @@ impl<const STREAM: bool> Transport for Reflector<STREAM> {
                 Output::Event(Event::Address(&self.text))
             }
             Some(reflector::Output::Closed) => Output::Event(Event::Failed("closed")),
+            Some(reflector::Output::Silent) => Output::Event(Event::Failed("timeout")),
         }
     }
 }

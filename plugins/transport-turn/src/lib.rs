@@ -183,10 +183,23 @@ pub struct Stun {
     server: SocketAddr,
     clock: Clock,
     below: u32,
+    /// While it asks.
     binding: Option<Binding>,
+    /// What it has to say: an address, or why there is none.
     outer: Option<SocketAddr>,
+    failed: Option<&'static str>,
+    is_over: bool,
     text: String,
     request: Vec<u8>,
+}
+
+impl Stun {
+    fn fail(&mut self, why: &'static str) {
+        self.binding = None;
+        if !std::mem::replace(&mut self.is_over, true) {
+            self.failed = Some(why);
+        }
+    }
 }
 
 impl Transport for Stun {
@@ -201,6 +214,8 @@ impl Transport for Stun {
             below: 0,
             binding: None,
             outer: None,
+            failed: None,
+            is_over: false,
             text: String::new(),
             request: Vec::new(),
         })
@@ -211,24 +226,25 @@ impl Transport for Stun {
     }
 
     fn tell(&mut self, now_ns: u64, about: About, lines: &str) -> Result<(), Error> {
-        if about == About::Paths && self.binding.is_none() {
-            let path = lines.lines().find_map(|line| match path::parse(line) {
-                Some(PathLine::Added { path, .. }) => Some(path),
-                Some(PathLine::Gone { .. }) | None => None,
-            });
-            if let Some(path) = path {
-                self.below = path;
-                self.binding = Some(Binding::new(self.clock.instant(now_ns), &mut HostRng::new()?));
+        for line in lines.lines().filter(|_| about == About::Paths).filter_map(path::parse) {
+            match line {
+                PathLine::Added { path, .. } if self.below == 0 => {
+                    self.below = path;
+                    self.binding = Some(Binding::new(self.clock.instant(now_ns), &mut HostRng::new()?));
+                }
+                PathLine::Gone { path } if path == self.below => self.fail("closed"),
+                PathLine::Added { .. } | PathLine::Gone { .. } => {}
             }
         }
         Ok(())
     }
 
     fn receive(&mut self, _: u64, packet: &mut Packet<'_>) -> Result<Outcome, Error> {
-        if let Some(binding) = &mut self.binding
-            && let Answer::Outer(outer) = binding.receive(packet.bytes())
-        {
-            self.outer = Some(outer);
+        let answer = self.binding.as_mut().map(|binding| binding.receive(packet.bytes()));
+        match answer {
+            Some(Answer::Outer(outer)) => (self.outer, self.binding) = (Some(outer), None),
+            Some(Answer::Refused) => self.fail("refused"),
+            Some(Answer::Other) | None => {}
         }
         Ok(Outcome::Kept)
     }
@@ -240,11 +256,17 @@ impl Transport for Stun {
     fn timeout(&mut self, now_ns: u64) -> Result<(), Error> {
         if let Some(binding) = &mut self.binding {
             binding.handle_timeout(self.clock.instant(now_ns));
+            if binding.is_over() {
+                self.fail("timeout");
+            }
         }
         Ok(())
     }
 
     fn poll(&mut self) -> Output<'_> {
+        if let Some(why) = self.failed.take() {
+            return Output::Event(Event::Failed(why));
+        }
         if let Some(outer) = self.outer.take() {
             return Output::Event(Event::Address(say(&mut self.text, "outer", outer)));
         }

@@ -14,6 +14,8 @@ use super::{HEADER, HELLO, IS_ANSWER, IS_HELLO, STREAM_HEADER, names};
 
 /// Between hellos until one is answered.
 const HELLO_INTERVAL: Duration = Duration::from_millis(500);
+/// A reflector that answers no hello for so long is none, or has gone.
+const MAX_SILENCE: Duration = Duration::from_secs(30);
 /// Between those that keep the way open.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// What waits to be taken at most, in packets.
@@ -50,6 +52,8 @@ pub enum Output {
     },
     /// The stream is over or no reflector's.
     Closed,
+    /// It does not answer.
+    Silent,
 }
 
 /// What stands before and behind a datagram.
@@ -78,6 +82,7 @@ pub struct Client {
     is_stream: bool,
     framing: Framing,
     hello_at: Instant,
+    answer_by: Instant,
     is_answered: bool,
     /// The last bytes of a hello.
     shown: [u8; 8],
@@ -109,6 +114,7 @@ impl Client {
             is_stream: options.stream,
             framing: Framing::of_client(),
             hello_at: now,
+            answer_by: now + MAX_SILENCE,
             is_answered: false,
             shown: FIRST,
             is_asking: false,
@@ -179,14 +185,21 @@ impl Client {
 
     /// The stream has ended.
     pub fn closed(&mut self) {
+        self.end(Output::Closed);
+    }
+
+    fn end(&mut self, why: Output) {
         if !self.is_closed {
             self.is_closed = true;
-            self.outputs.push_back(Output::Closed);
+            self.outputs.push_back(why);
         }
     }
 
-    /// Says hello when it is time.
+    /// Says hello when it is time, and gives up when it has done so in vain.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if now >= self.answer_by {
+            self.end(Output::Silent);
+        }
         if self.is_closed || now < self.hello_at {
             return;
         }
@@ -211,7 +224,7 @@ impl Client {
     /// When [`Client::handle_timeout`] is wanted.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (!self.is_closed).then_some(self.hello_at)
+        (!self.is_closed).then_some(self.hello_at.min(self.answer_by))
     }
 
     fn packet(&mut self, now: Instant, packet: &[u8]) -> Option<(SocketAddr, Range<usize>)> {
@@ -233,6 +246,7 @@ impl Client {
     }
 
     fn answered(&mut self, now: Instant, shown: Option<&[u8; 8]>) {
+        self.answer_by = now + MAX_SILENCE;
         if std::mem::take(&mut self.is_asking) {
             self.hello_at = now + KEEPALIVE;
             if let Some(other) = shown.filter(|other| **other != self.shown) {

@@ -54,7 +54,7 @@ fuzz_target!(|data: &[u8]| {
             match client.poll_output() {
                 None => break,
                 Some(Output::Transmit(bytes)) => hello = bytes,
-                Some(Output::Relay(_) | Output::Datagram { .. } | Output::Closed) => {}
+                Some(Output::Relay(_) | Output::Datagram { .. } | Output::Closed | Output::Silent) => {}
             }
         }
     }

@@ -63,6 +63,8 @@ fn message(kind: u16, transaction: &[u8], attributes: &[u8], password: &str) -> 
 struct Ours {
     fragment: String,
     password: String,
+    /// Those of the generation before, which goes on beside the latest.
+    before: (String, String),
     /// The transaction of our last check, the path it went and to whom.
     check: Option<([u8; 12], u32, SocketAddr)>,
 }
@@ -71,6 +73,7 @@ impl Ours {
     fn collect(&mut self, ice: &mut Ice) {
         for line in ice.take_lines().lines() {
             if let Some(fragment) = line.strip_prefix("ice-ufrag:") {
+                self.before = (self.fragment.clone(), self.password.clone());
                 fragment.clone_into(&mut self.fragment);
             } else if let Some(password) = line.strip_prefix("ice-pwd:") {
                 password.clone_into(&mut self.password);
@@ -100,7 +103,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let mut now = Instant::now();
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let mut ice = Ice::new(now, first & 1 == 1, &mut rng);
+    let mut ice = Ice::new(first & 1 == 1, &mut rng);
     let mut ours = Ours::default();
     ice.add_path(0, PathKind::Host, ([10, 0, 0, 1], 40000).into());
     ice.add_path(1, PathKind::Relay, ([203, 0, 113, 1], 50000).into());
@@ -121,12 +124,16 @@ fuzz_target!(|bytes: &[u8]| {
             2 => ([198, 51, 100, 7], u16::from(*argument)).into(),
             _ => ([0, 0, 0, 0, 0, 0, 0, 9], 5000).into(),
         };
+        let (fragment, password) = match argument & 0x40 {
+            0 => (&ours.fragment, &ours.password),
+            _ => (&ours.before.0, &ours.before.1),
+        };
         match verb % 8 {
             // A request; its bytes come after what one must have, or stand alone.
             0..=2 => {
                 let mut attributes = Vec::new();
                 if verb % 8 < 2 {
-                    let name = format!("{}:{PEER_FRAGMENT}", ours.fragment);
+                    let name = format!("{fragment}:{PEER_FRAGMENT}");
                     attributes.extend(attribute(0x0006, name.as_bytes()));
                     attributes.extend(attribute(0x0024, &[0x6E, 0, 0xFF, *argument]));
                     let role = if argument & 8 == 0 { 0x802A } else { 0x8029 };
@@ -137,7 +144,7 @@ fuzz_target!(|bytes: &[u8]| {
                 }
                 attributes.extend_from_slice(part);
                 let transaction: [u8; 12] = std::array::from_fn(|at| *argument ^ at as u8);
-                let request = message(1, &transaction, &attributes, &ours.password);
+                let request = message(1, &transaction, &attributes, password);
                 ice.receive(now, path, source, &request);
             }
             // A response to our last check, of success or failure, from where it went or from elsewhere.
@@ -165,12 +172,13 @@ fuzz_target!(|bytes: &[u8]| {
                 let _ = ice.remote_line(&String::from_utf8_lossy(part), &mut rng);
                 ice.handle_timeout(now);
             }
-            _ => match argument % 4 {
+            _ => match argument % 5 {
                 0 => ice.restart(&mut rng),
                 1 => ice.remove_path(path),
                 2 => {
                     ice.add_path(2 + path, PathKind::Host, ([10, 0, 1, argument >> 2], 40001).into());
                 }
+                3 => ice.note_media(now, path, source),
                 _ => {
                     // Of any class and method, without credentials of ours.
                     let kind = u16::from_be_bytes([argument >> 2 & 0x3F, part.first().copied().unwrap_or(1)]);

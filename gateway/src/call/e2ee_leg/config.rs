@@ -18,6 +18,8 @@ pub struct E2eeLegConfig {
     pub bind: Bind,
     /// The servers of the operator; those that the network names come to them.
     pub relays: Vec<Relay>,
+    /// Whether media goes over those of the operator alone, whatever the network names.
+    pub is_stacked: bool,
     /// Whether the user learns no address of ours: media goes over relays alone.
     pub relay_only: bool,
     /// The codecs we send, best first; empty if no plugin serves one.

@@ -21,9 +21,6 @@ impl E2eeLeg {
             return;
         }
         self.started = true;
-        if !self.transport_up {
-            self.try_again = Some(now + super::TRY_AGAIN);
-        }
         let lines = mem::take(&mut self.early_lines);
         negotiation.start(
             now,
@@ -33,6 +30,7 @@ impl E2eeLeg {
                 ssrc: self.config.ssrc,
             },
         );
+        self.await_media(now);
     }
 
     pub(super) fn follow_negotiation(&mut self, now: Instant) {

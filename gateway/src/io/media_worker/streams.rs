@@ -1,6 +1,7 @@
 //! Connections of media legs to relays: dialled, under TLS where that is wanted, and never waited for.
 
 use std::{
+    borrow::Cow,
     fmt,
     io::{self, Read as _, Write as _},
     net::SocketAddr,
@@ -27,6 +28,8 @@ pub struct Dial {
     pub name: String,
     /// What it does.
     pub service: IceService,
+    /// The path plugin that speaks with it.
+    pub path: Cow<'static, str>,
     /// Who we are there, as options of its plugin.
     pub user: Zeroizing<String>,
     /// Whom TLS trusts.
@@ -36,22 +39,11 @@ pub struct Dial {
 impl fmt::Debug for Dial {
     /// Prints neither name nor password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Dial({} {})", self.table(), self.address)
+        write!(f, "Dial({} {})", self.path, self.address)
     }
 }
 
 impl Dial {
-    /// The path plugin that speaks with it.
-    pub(super) fn table(&self) -> &'static str {
-        match (self.service, self.service.via()) {
-            (IceService::Stun, _) => "stun",
-            (IceService::Turn(_), Via::Udp) => "turn",
-            (IceService::Turn(_), Via::Tcp | Via::Tls) => "turn-stream",
-            (IceService::Reflector(_), Via::Udp) => "reflector",
-            (IceService::Reflector(_), Via::Tcp | Via::Tls) => "reflector-stream",
-        }
-    }
-
     /// By which way media goes over it.
     pub(super) fn way(&self) -> Way {
         Way::over(self.service)
@@ -102,7 +94,7 @@ impl Stream {
 
     /// Whether it is dialled for this, and does not stand yet.
     pub(super) fn is_for(&self, dial: &Dial) -> bool {
-        let is_it = |of: &Dial| (of.table(), of.address, of.service) == (dial.table(), dial.address, dial.service);
+        let is_it = |of: &Dial| (&of.path, of.address, of.service) == (&dial.path, dial.address, dial.service);
         self.dial.as_ref().is_some_and(is_it)
     }
 

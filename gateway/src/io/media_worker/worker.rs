@@ -279,7 +279,7 @@ impl Worker {
 
     fn add_relay(&mut self, slot: Slot, dial: &Dial, (below, local): (Below, SocketAddr), io: &mut WorkerIo) {
         let options = dial.options();
-        let kind = (dial.table(), options.as_str(), dial.way());
+        let kind = (&*dial.path, options.as_str(), dial.way());
         self.legs
             .add_relay(self.now_ns(), slot, kind, (below, local, dial.address), io);
     }

@@ -46,7 +46,7 @@ pub(super) fn read(told: &[IceServer], reflectors: Vec<wire::Reflector>) -> Serv
                 password: Secret(Zeroizing::new(password.clone().into_bytes())),
             }),
             // A relay wants to know who we are, and a reflector comes with a tag.
-            (IceService::Turn(_) | IceService::Reflector(_), ..) => {}
+            (IceService::Turn(_) | IceService::Reflector(_) | IceService::Plugin(_), ..) => {}
         }
     }
     let usable = reflectors.into_iter().take(MAX_ADDRESSES).map(|reflector| Reflector {

@@ -6,6 +6,7 @@
 mod codec;
 mod codec_random;
 mod cost;
+mod path;
 mod transport;
 
 use std::time::Duration;
@@ -135,11 +136,36 @@ const TRANSPORT_CHECKS: &[Check] = &[
     },
 ];
 
-/// A path alone has no far side to talk to: what strangers send it is what can be tried.
-const PATH_CHECKS: &[Check] = &[Check {
-    number: 4,
-    name: "random datagrams",
-}];
+const PATH_CHECKS: &[Check] = &[
+    Check {
+        number: 1,
+        name: "a silent server is given up",
+    },
+    Check {
+        number: 2,
+        name: "packets stay in their buffer",
+    },
+    Check {
+        number: 3,
+        name: "nothing below",
+    },
+    Check {
+        number: 4,
+        name: "random datagrams",
+    },
+    Check {
+        number: 21,
+        name: "what is made is freed",
+    },
+    Check {
+        number: PRINTS,
+        name: "nothing is printed",
+    },
+    Check {
+        number: 26,
+        name: "no waiting",
+    },
+];
 
 /// Returns the checks for a kind of plugin, in order.
 #[must_use]
@@ -164,7 +190,7 @@ pub fn run(registry: &Registry, number: u32, seed: u64) -> Vec<Finding> {
     });
     let paths = registry.paths().iter().map(|path| Finding {
         table: path.name().to_owned(),
-        verdict: transport::check_path(path, number, seed),
+        verdict: path::check(path, number, seed),
     });
     let findings = codecs.chain(transports).chain(paths).collect();
     usage::flush_printed();

@@ -13,7 +13,7 @@ use super::super::signal::Xorshift;
 use super::super::transport::{Output, Transport, TransportEvent, TransportTable};
 use super::{PRINTS, RANDOM_PACKETS, RANDOM_TIME, cost};
 
-type Verdict = Result<String, String>;
+pub(super) type Verdict = Result<String, String>;
 
 /// Runs a check by its number.
 pub(super) fn check(table: &TransportTable, number: u32, seed: u64) -> Verdict {
@@ -28,21 +28,10 @@ pub(super) fn check(table: &TransportTable, number: u32, seed: u64) -> Verdict {
     }
 }
 
-/// Runs a check of a path by its number.
-pub(super) fn check_path(table: &TransportTable, number: u32, seed: u64) -> Verdict {
-    match number {
-        4 => random_datagrams_at(Pair::new(table, SERVER)?, seed),
-        other => Err(format!("there is no check {other} of a path")),
-    }
-}
-
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
 /// How long two machines have to find each other, in their own time.
 const MAX_NS: u64 = 20 * SECOND;
-const MTU: usize = 1200;
-/// What a path is told of its server.
-const SERVER: &str = "server:198.51.100.1 1024\nname:relay.example\nvia:udp\nusername:user\npassword:secret\n";
-
+pub(super) const MTU: usize = 1200;
 /// One side: a machine, its two sockets, and what came out for above.
 struct Side {
     machine: Transport,
@@ -63,14 +52,14 @@ struct Datagram {
 }
 
 /// Two sides, the wire between them, and their time.
-struct Pair {
+pub(super) struct Pair {
     sides: [Side; 2],
     wire: VecDeque<Datagram>,
     now_ns: u64,
     packet: Packet,
 }
 
-fn wrong(what: &str) -> impl Fn(PluginError) -> String + '_ {
+pub(super) fn wrong(what: &str) -> impl Fn(PluginError) -> String + '_ {
     move |error| format!("{what}: {error}")
 }
 
@@ -129,7 +118,7 @@ impl Side {
 }
 
 impl Pair {
-    fn new(table: &TransportTable, options: &str) -> Result<Self, String> {
+    pub(super) fn new(table: &TransportTable, options: &str) -> Result<Self, String> {
         let sides = [
             Side::new(table, options, Role::Offer, 1)?,
             Side::new(table, options, Role::Answer, 2)?,
@@ -328,7 +317,7 @@ fn random_datagrams(table: &TransportTable, seed: u64) -> Verdict {
     random_datagrams_at(pair, seed)
 }
 
-fn random_datagrams_at(mut pair: Pair, seed: u64) -> Verdict {
+pub(super) fn random_datagrams_at(mut pair: Pair, seed: u64) -> Verdict {
     let begin = Instant::now();
     let mut random = Xorshift::new(seed);
     let real = rtp(pair.sides[0].ssrc, 7, &mut random);
