@@ -106,6 +106,8 @@ pub struct Counters {
 struct Party {
     place: Place,
     heard: Instant,
+    /// Its connection has ended. It stays with what it has used up, so that nobody gets more by beginning anew.
+    is_gone: bool,
     /// When its tag expires, in seconds since 1970-01-01 UTC.
     expiry: u64,
     is_proven: bool,
@@ -171,12 +173,9 @@ impl Server {
         let Some(tag) = self.by_connection.remove(&connection) else {
             return;
         };
-        if self
-            .parties
-            .get(&tag)
-            .is_some_and(|party| party.place == Place::Stream(connection))
-        {
-            self.parties.remove(&tag);
+        let party = self.parties.get_mut(&tag);
+        if let Some(party) = party.filter(|party| party.place == Place::Stream(connection)) {
+            party.is_gone = true;
         }
     }
 
@@ -273,7 +272,7 @@ impl Server {
     fn heard(&mut self, now: Instant, from: Place, tag: &Tag) -> Result<&mut Party, Why> {
         let party = self.parties.get(tag).ok_or(Why::Stranger)?;
         if party.place != from {
-            if now < party.heard + TAKEN_FOR {
+            if now < party.heard + TAKEN_FOR && !party.is_gone {
                 return Err(Why::Stranger);
             }
             self.arrives(from, tag)?;
@@ -322,6 +321,9 @@ impl Server {
     /// Where it goes.
     fn receiver(&mut self, tag: &Tag, length: usize, payload: &[u8]) -> Result<Place, Why> {
         let party = self.parties.get_mut(tag).ok_or(Why::Absent)?;
+        if party.is_gone {
+            return Err(Why::Absent);
+        }
         if !party.is_proven {
             party.credit = party.credit.checked_sub(length).ok_or(Why::Unproven)?;
             party.check = transaction(payload, REQUEST).or(party.check);
@@ -354,6 +356,7 @@ impl Party {
         Self {
             place,
             heard: now,
+            is_gone: false,
             expiry,
             // A connection was made by who is there.
             is_proven: matches!(place, Place::Stream(_)),

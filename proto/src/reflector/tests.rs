@@ -209,7 +209,9 @@ fn who_has_no_signed_tag_gets_nothing() {
     // Good for a day at least, and not after its expiry: whoever is here then is gone.
     tag = scene.tag();
     let said = hello(&tag, &mut scene);
-    scene.pass(86_399_000);
+    let until = u64::from(u32::from_be_bytes([tag[0], tag[1], tag[2], tag[3]])) - UNIX;
+    assert!((86_400..2 * 86_400).contains(&until));
+    scene.pass(until * 1_000 - 1_000);
     assert!(matches!(
         scene.server.handle_input(scene.now, A, &said),
         Verdict::Answer(_)
@@ -362,7 +364,34 @@ fn a_connection_is_of_one_party_and_needs_no_proof() {
         scene.send((&pair[0], first), &pair[1], &[0x80; 172]),
         Verdict::Drop(Why::Absent)
     );
-    assert_eq!(scene.server.parties(), 1);
+    // They are remembered for a while, with what they have sent.
+    assert_eq!(scene.server.parties(), 3);
+    scene.pass(45_000);
+    assert_eq!(scene.server.parties(), 0);
+}
+
+#[test]
+fn who_begins_anew_has_no_more_for_it() {
+    let mut scene = Scene::new();
+    let [first, second] = [1, 2].map(|id| Place::Stream(ConnectionId(id)));
+    let pair = scene.pair([first, second]);
+    let mut place = first;
+    let mut passed = 0;
+    for id in 10..60 {
+        while scene.send((&pair[0], place), &pair[1], &[0x80; 172]) == Verdict::Pass(second) {
+            passed += 1;
+        }
+        let Place::Stream(old) = place else { unreachable!() };
+        scene.server.handle_closed(old);
+        // Its next packet is from the new connection; nobody has to wait until the old one is forgotten.
+        place = Place::Stream(ConnectionId(id));
+    }
+    assert!((200..=260).contains(&passed), "{passed}");
+    scene.pass(1_000);
+    assert_eq!(
+        scene.send((&pair[0], place), &pair[1], &[0x80; 172]),
+        Verdict::Pass(second)
+    );
 }
 
 #[test]

@@ -21,7 +21,11 @@ pub(in crate::sip) fn authorization<'a>(
     let (algorithm, fields) = known.max_by_key(|(algorithm, _)| *algorithm == Algorithm::Sha256)?;
     let (realm, nonce) = (field(&fields, "realm").unwrap_or_default(), field(&fields, "nonce")?);
     let qop = match field(&fields, "qop") {
-        Some(offered) => Some(offered.split(',').find(|q| q.trim().eq_ignore_ascii_case("auth"))?),
+        Some(offered) => Some(
+            offered
+                .split(',')
+                .find(|q| q.trim_matches(crate::sip::message::LWS).eq_ignore_ascii_case("auth"))?,
+        ),
         None => None,
     };
     let mut cnonce = [0; 16];

@@ -81,7 +81,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 /// Parameters after `Digest`; `None` for another scheme. Ours: rsip reads `nc` as a decimal of one byte.
 pub(super) fn fields(value: &str) -> Option<Vec<Param>> {
-    let (scheme, rest) = value.trim().split_once(' ')?;
+    let (scheme, rest) = value.trim_matches(crate::sip::message::LWS).split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("Digest") {
         return None;
     }

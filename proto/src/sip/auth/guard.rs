@@ -40,8 +40,8 @@ pub(in crate::sip) enum Verdict {
         /// Failures of this source so far.
         failures: u32,
     },
-    /// The digest is right, but was made for somebody else's host: 400.
-    UriMismatch,
+    /// This user's digest is right, but was made for somebody else's host: 400.
+    UriMismatch(String),
 }
 
 /// One chance in the draw of [`Guard::shape_of_unknown`]: the algorithms (MD5, SHA-256), and the how-many-eth of their kind.
@@ -169,7 +169,9 @@ impl Guard {
             return failed(LoginFailure::NotJudged, failures);
         }
         match (judge(&fields, account, request.method_name()), account) {
-            (Judgement::Right { .. }, Some(_)) if !uri_fits(&fields, request, is_ours) => Verdict::UriMismatch,
+            (Judgement::Right { .. }, Some(account)) if !uri_fits(&fields, request, is_ours) => {
+                Verdict::UriMismatch(account.user.clone())
+            }
             (Judgement::Right { count }, Some(account)) => match self.nonces.count(nonce, count) {
                 Count::Fresh => {
                     self.limiter.succeeded(now, home, &account.user);

@@ -105,7 +105,9 @@ impl Endpoint {
             .check(now, &self.accounts, request, head.origin, is_bound, is_ours);
         let stale = match verdict {
             Verdict::Authenticated(user) => return Some(user),
-            Verdict::UriMismatch => {
+            // In a dialog only its own account's login is looked at any further.
+            Verdict::UriMismatch(user) if head.is_in_dialog() && user != account => false,
+            Verdict::UriMismatch(_) => {
                 self.respond_stateless(now, head, 400, Some("Digest URI Mismatch"), Vec::new());
                 return None;
             }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::LWS;
 use super::uri::{Param, Uri, param};
 use crate::sip::SipError;
 
@@ -56,13 +57,13 @@ impl FromStr for NameAddr {
     type Err = SipError;
 
     fn from_str(text: &str) -> Result<Self, SipError> {
-        let text = text.trim();
+        let text = text.trim_matches(LWS);
         let (display, rest) = if text.starts_with('"') {
             let (name, rest) = quoted(text).ok_or(SipError::BadAddress)?;
-            (Some(name), rest.trim_start())
+            (Some(name), rest.trim_start_matches(LWS))
         } else if let Some(open) = text.find('<') {
             let (name, rest) = text.split_at(open);
-            let name = name.trim();
+            let name = name.trim_matches(LWS);
             ((!name.is_empty()).then(|| name.to_owned()), rest)
         } else {
             // Without brackets all parameters are the header's, RFC 3261 §20.
@@ -70,7 +71,7 @@ impl FromStr for NameAddr {
             let params = if params.starts_with('?') { "" } else { params };
             return Ok(Self {
                 display: None,
-                uri: uri.trim_end().parse()?,
+                uri: uri.trim_end_matches(LWS).parse()?,
                 params: header_params(params),
             });
         };
@@ -79,7 +80,7 @@ impl FromStr for NameAddr {
         let display = display.filter(|d| !d.is_empty());
         Ok(Self {
             display,
-            uri: uri.trim().parse()?,
+            uri: uri.trim_matches(LWS).parse()?,
             params: header_params(params),
         })
     }
@@ -122,10 +123,10 @@ pub(in crate::sip) fn header_params(text: &str) -> Vec<Param> {
         .filter(|p| !p.is_empty())
         .map(|p| match p.split_once('=') {
             Some((name, value)) => {
-                let value = value.trim();
+                let value = value.trim_matches(LWS);
                 let value = quoted(value).map_or_else(|| value.to_owned(), |(inside, _)| inside);
                 Param {
-                    name: name.trim().to_ascii_lowercase(),
+                    name: name.trim_matches(LWS).to_ascii_lowercase(),
                     value: Some(value),
                 }
             }

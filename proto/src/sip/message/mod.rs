@@ -27,6 +27,14 @@ use rsip::Header;
 use rsip::headers::ToTypedHeader;
 use scan::{Scanned, Start};
 
+/// White space within a line (RFC 3261 §25.1): what Unicode counts besides is part of a word, as it is for other readers.
+pub(in crate::sip) const LWS: [char; 2] = [' ', '\t'];
+
+/// The words of a line.
+pub(in crate::sip) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(LWS).filter(|word| !word.is_empty())
+}
+
 /// A request method: those of an [`super::Endpoint`], and the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)] // their names are the protocol's
@@ -113,7 +121,7 @@ impl Request {
     pub(in crate::sip) fn method_name(&self) -> &str {
         // The parser has compared it with the request line.
         let cseq = self.headers.get("CSeq").unwrap_or_default();
-        cseq.split_whitespace().nth(1).unwrap_or_default()
+        words(cseq).nth(1).unwrap_or_default()
     }
 }
 
@@ -220,10 +228,10 @@ fn request(method: &str, uri: &str, version: &str, scanned: Scanned) -> Result<R
         return Err(bad("Bad Call-ID"));
     }
     let raw_cseq = once(&headers, "CSeq", ["Missing CSeq", "Multiple CSeq"])?;
-    let words = raw_cseq.split_whitespace().count();
-    let number = raw_cseq.split_whitespace().next().and_then(|n| n.parse::<u32>().ok());
-    let number = number.filter(|n| *n < 1 << 31 && words == 2).ok_or(bad("Bad CSeq"))?;
-    if raw_cseq.split_whitespace().nth(1) != Some(method) {
+    let count = words(raw_cseq).count();
+    let number = words(raw_cseq).next().and_then(|n| n.parse::<u32>().ok());
+    let number = number.filter(|n| *n < 1 << 31 && count == 2).ok_or(bad("Bad CSeq"))?;
+    if words(raw_cseq).nth(1) != Some(method) {
         return Err(bad("CSeq Method Mismatch"));
     }
     let hops: Vec<_> = headers.all("Max-Forwards").map(str::parse::<u8>).collect();

@@ -1,6 +1,7 @@
 //! Bytes to start line, header fields and body. Our own, since rsip refuses or misreads folded lines, compact names,
 //! leading CRLF, bare LF and Content-Length.
 
+use super::LWS;
 use super::headers::Headers;
 
 /// Fields looked at; a message with more is refused.
@@ -82,7 +83,7 @@ pub(super) fn scan(bytes: &[u8]) -> Option<Scanned> {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             if let Some(field) = &mut pending {
                 field.push(' ');
-                field.push_str(text_of(line).trim());
+                field.push_str(text_of(line).trim_matches(LWS));
             }
             continue;
         }
@@ -129,16 +130,16 @@ fn text_of(line: &[u8]) -> String {
 }
 
 fn start_line(line: &str) -> Option<Start> {
-    let line = line.trim();
+    let line = line.trim_matches(LWS);
     let is_version = |v: &str| v.get(..4).is_some_and(|v| v.eq_ignore_ascii_case("SIP/"));
     let (first, rest) = line.split_once(' ')?;
     if is_version(first) {
-        let rest = rest.trim_start();
+        let rest = rest.trim_start_matches(LWS);
         let (status, reason) = rest.split_once(' ').unwrap_or((rest, ""));
         let status = status.parse().ok().filter(|s| (100..=699).contains(s))?;
         return Some(Start::Response {
             status,
-            reason: reason.trim().to_owned(),
+            reason: reason.trim_matches(LWS).to_owned(),
             version: first.to_owned(),
         });
     }
@@ -148,7 +149,7 @@ fn start_line(line: &str) -> Option<Start> {
     }
     Some(Start::Request {
         method: first.to_owned(),
-        uri: uri.trim().to_owned(),
+        uri: uri.trim_matches(LWS).to_owned(),
         version: version.to_owned(),
     })
 }
@@ -156,9 +157,11 @@ fn start_line(line: &str) -> Option<Start> {
 /// Keeps a field. A line that is none is left out: what a request needs is looked for later, and missed there.
 fn push_field(scanned: &mut Scanned, field: &str) {
     if let Some((name, value)) = field.split_once(':')
-        && super::address::is_token(name.trim_end())
+        && super::address::is_token(name.trim_end_matches(LWS))
     {
-        scanned.headers.push(name.trim_end(), value.trim());
+        scanned
+            .headers
+            .push(name.trim_end_matches(LWS), value.trim_matches(LWS));
     }
 }
 

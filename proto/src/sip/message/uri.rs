@@ -238,7 +238,7 @@ pub(in crate::sip) fn host_port_of(text: &str) -> Option<(String, Option<u16>)> 
         return None;
     }
     let port = match port.strip_prefix(':') {
-        Some(digits) => Some(digits.trim().parse::<u16>().ok()?),
+        Some(digits) => Some(digits.trim_matches(super::LWS).parse::<u16>().ok()?),
         None if port.is_empty() => None,
         None => return None,
     };

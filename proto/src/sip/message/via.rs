@@ -3,9 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::Headers;
 use super::address::{header_params, is_token, quote};
 use super::uri::{Param, host_port_of, param};
+use super::{Headers, LWS, words};
 
 /// Begins every branch since RFC 3261.
 pub(in crate::sip) const MAGIC_COOKIE: &str = "z9hG4bK";
@@ -33,13 +33,13 @@ impl Via {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (name, rest) = text.split_once('/')?;
         let (version, rest) = rest.split_once('/')?;
-        if !name.trim().eq_ignore_ascii_case("SIP") || version.trim() != "2.0" {
+        if !name.trim_matches(LWS).eq_ignore_ascii_case("SIP") || version.trim_matches(LWS) != "2.0" {
             return None;
         }
-        let rest = rest.trim_start();
-        let (transport, rest) = rest.split_at(rest.find(char::is_whitespace)?);
+        let rest = rest.trim_start_matches(LWS);
+        let (transport, rest) = rest.split_at(rest.find(LWS)?);
         let (sent_by, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
-        let sent_by: String = sent_by.split_whitespace().collect();
+        let sent_by: String = words(sent_by).collect();
         let (host, port) = host_port_of(&sent_by)?;
         let transport = Some(transport.to_ascii_uppercase()).filter(|t| is_token(t))?;
         Some(Self {

@@ -77,8 +77,13 @@ pub(super) fn a_phone_that_moved_logs_in_and_moves() {
             forged(&packets, method, cseq, &format!("{auth}{more}"), body)
         })
     };
-    // Another account, though its password is right, is a stranger.
+    // Another account, though its password is right, is a stranger; also where its digest is for another host.
     assert!(login(&mut world, "101", "BYE", 50, "", "").starts_with("SIP/2.0 401"));
+    let packets = world.packets.clone();
+    let elsewhere = world.log_in(STRANGER, ("101", "secret"), ("BYE", "sip:gw@203.0.113.99"), |auth| {
+        forged(&packets, "BYE", 52 + u32::from(!auth.is_empty()), auth, "")
+    });
+    assert!(elsewhere.starts_with("SIP/2.0 401"), "{elsewhere}");
     assert_eq!(world.events(GATEWAY), []);
     // What is not served is refused as such, and its right password is none that failed.
     for (cseq, method) in [(60, "REFER"), (62, "MESSAGE"), (64, "SUBSCRIBE")] {
@@ -393,6 +398,32 @@ pub(super) fn a_phone_behind_a_trusted_proxy_is_where_the_proxy_heard_it() {
                 Some(expected),
                 "{method} {below}"
             );
+        }
+    }
+}
+
+/// What Unicode calls white space is none in SIP: a proxy that passes such a line on as one that it does not know has written
+/// `received` into another.
+#[test]
+pub(super) fn what_only_looks_like_via_is_none() {
+    let spaces = "\u{b}\u{c}\u{85}\u{a0}\u{1680}\u{2003}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}";
+    for space in spaces.chars() {
+        for name in [format!("Via{space}"), format!("v{space}"), format!("{space}Via")] {
+            let mut world = behind_a_proxy();
+            let message = |auth: &str| {
+                let n = if auth.is_empty() { 1 } else { 2 };
+                format!(
+                    "REGISTER sip:quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKp{n}\r\n\
+                     {name}: SIP/2.0/UDP 203.0.113.5;received=203.0.113.5;rport=61000\r\n\
+                     Via: SIP/2.0/UDP 192.168.1.7;branch=z9hG4bKa;received=203.0.113.66;rport=9\r\n\
+                     From: <sip:100@x>;tag=t\r\nTo: <sip:100@x>\r\nCall-ID: c\r\nCSeq: {n} REGISTER\r\n\
+                     Contact: <sip:100@192.168.1.7>\r\n{auth}\r\n"
+                )
+            };
+            world.log_in(PROXY, ("100", "secret"), ("REGISTER", "sip:quartet.example"), message);
+            let origin = origin_of(&world.events(GATEWAY));
+            let expected = if space.is_control() { NOWHERE } else { "203.0.113.66:9" };
+            assert_eq!(origin.as_deref(), Some(expected), "{name:?}");
         }
     }
 }
