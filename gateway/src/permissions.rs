@@ -130,21 +130,8 @@ impl Trusted {
     /// What is wrong with the folder of a file that is made while we run, or with that of a file that it is a link to: with the
     /// sticky bit as well somebody else could make it first.
     pub fn shared_of(&self, file: &Path) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        let mut file = file.to_owned();
-        for _ in 0..=MAX_LINKS {
-            let folder = match file.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-                Some(_) | None => PathBuf::from("."),
-            };
-            faults.extend(self.shared(&folder));
-            match fs::read_link(&file) {
-                // What a process has open is reached whatever stands under its name by now.
-                Ok(target) if !folder.starts_with("/proc") => file = folder.join(target),
-                Ok(_) | Err(_) => break,
-            }
-        }
-        faults
+        let folders = links(file).map(|file| folder_of(&file));
+        folders.filter_map(|folder| self.shared(&folder)).collect()
     }
 
     /// What is wrong with a folder whose files are made while we run.
@@ -174,6 +161,28 @@ impl Trusted {
             }
         };
         Some(Fault { path, reason })
+    }
+}
+
+/// Where a file is that may be a link, also if it is not there yet.
+pub fn resolved(file: &Path) -> PathBuf {
+    links(file).last().unwrap_or_else(|| file.to_owned())
+}
+
+/// A file, and what it is a link to, and so on.
+fn links(file: &Path) -> impl Iterator<Item = PathBuf> {
+    let next = |file: &PathBuf| {
+        let (folder, target) = (folder_of(file), fs::read_link(file).ok()?);
+        // What a process has open is reached whatever stands under its name by now.
+        (!folder.starts_with("/proc")).then(|| folder.join(target))
+    };
+    std::iter::successors(Some(file.to_owned()), next).take(MAX_LINKS + 1)
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        Some(_) | None => PathBuf::from("."),
     }
 }
 
@@ -432,6 +441,10 @@ mod tests {
         let shared = |path: &str| ground.trusted.shared_of(&ground.top.join(path)).len();
         assert_eq!(["sticky/records", "conf/link", "conf/far"].map(shared), [1, 1, 1]);
         assert_eq!(["conf/file", "conf/none", "conf/circle"].map(shared), [0, 0, 0]);
+        let behind = |path: &str| resolved(&ground.top.join(path)).canonicalize().ok();
+        fs::write(ground.top.join("sticky/records"), "").unwrap();
+        assert_eq!(behind("conf/far"), Some(ground.top.join("sticky/records")));
+        assert_eq!(behind("conf/file"), Some(ground.top.join("conf/file")));
     }
 
     #[test]

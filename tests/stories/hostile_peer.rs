@@ -37,12 +37,12 @@ async fn a_public_value_that_does_not_fit_its_commitment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fingerprint_of_another_key() {
-    assert_eq!(calls_in(Fault::OtherFingerprint).await, "fingerprint");
+    assert_eq!(calls_in(Fault::OtherFingerprint).await, "key_exchange");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_media_certificate_that_was_not_announced() {
-    assert_eq!(calls_in(Fault::OtherCertificate).await, "dtls");
+    assert_eq!(calls_in(Fault::OtherCertificate).await, "fingerprint");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +78,7 @@ async fn a_phone_that_dials_a_peer_with_another_certificate_hears_nothing() {
     desk.wait(&phone::Event::Ended("network"), 4 * SOON)
         .await
         .expect("a refusal with 500");
-    assert_eq!(house.record(1).await["cause"], "dtls");
+    assert_eq!(house.record(1).await["cause"], "fingerprint");
     assert!(desk.line().heard().is_empty());
     house.wait_idle().await;
 }

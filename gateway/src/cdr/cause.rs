@@ -85,7 +85,7 @@ pub enum Cause {
     MediaAddress,
     /// The key exchange broke its rules.
     KeyExchange,
-    /// The key's fingerprint differs.
+    /// The media's certificate is another than was announced.
     Fingerprint,
     /// The media's certificate is not the announced one, or its handshake failed.
     Dtls,
@@ -275,21 +275,21 @@ impl Cause {
                 488,
                 ("Q.850", 88, "Key exchange failed"),
                 DiscardReason::Disconnect,
-                "The key exchange broke its rules, or did not end in time.",
+                "The key exchange broke its rules, its keys differ, or it did not end in time.",
             ),
             Self::Fingerprint => row(
                 "fingerprint",
                 488,
-                ("Q.850", 88, "Key fingerprint differs"),
+                ("Q.850", 88, "Media certificate differs"),
                 DiscardReason::Disconnect,
-                "The key's fingerprint differs: somebody may be in between.",
+                "The media's certificate is proved, and not the announced one: somebody is in between.",
             ),
             Self::Dtls => row(
                 "dtls",
                 500,
                 ("Q.850", 127, "Media encryption failed"),
                 DiscardReason::Disconnect,
-                "The media's certificate is not the announced one, or its handshake failed.",
+                "The handshake of the media's encryption failed.",
             ),
             Self::Signalling => row(
                 "signalling",

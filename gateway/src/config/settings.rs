@@ -337,6 +337,14 @@ pub enum Strategy {
     All,
 }
 
+impl IceServer {
+    /// Its hosts and ports.
+    pub fn places(&self) -> impl Iterator<Item = (String, u16)> {
+        let urls = self.urls.iter().filter_map(|url| url.parse::<IceUrl>().ok());
+        urls.map(|url| (url.host, url.port))
+    }
+}
+
 impl Plugins {
     /// Where the server of a path is that this plugin brings: its option `relay`.
     pub fn path_server(&self, id: &str, via: Via) -> Option<IceUrl> {

@@ -272,6 +272,7 @@ impl Task {
             bind,
             relays: Vec::new(),
             relay_only: false,
+            own_servers: Vec::new(),
             is_stacked: false,
             codecs,
             ssrc,

@@ -14,7 +14,7 @@ use crate::call::{
     offered_codecs,
 };
 use crate::cdr::{Cause, Direction};
-use crate::config::{self, Addresses, IceUrl, Via, stack};
+use crate::config::{self, Addresses, IceServer, IceUrl, Via, stack};
 use crate::log::Redacted;
 use crate::media::{Bind, LegKey, Relay};
 use crate::networks::{Network, NetworkCall, NetworkCommand, NetworkId};
@@ -383,6 +383,7 @@ impl Exchange {
             network,
             terms,
             relays,
+            own_servers: self.settings.ice_servers.iter().flat_map(IceServer::places).collect(),
             is_stacked: path.is_some(),
             relay_only: destination.relay_only,
             codecs: e2ee_codecs(&self.registry),

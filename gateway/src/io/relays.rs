@@ -11,6 +11,7 @@ use quartet_proto::turn_user::rest_user;
 use tokio_rustls::rustls::ClientConfig;
 use zeroize::Zeroizing;
 
+use super::addresses::MachineAddresses;
 use super::media_worker::{Dial, Media};
 use super::startup::unix_seconds;
 use super::tls;
@@ -68,7 +69,12 @@ async fn dials(relay: Relay, trust: &Mutex<BTreeMap<Option<PathBuf>, Arc<ClientC
             tokio::time::timeout(LOOK_UP_WITHIN, answer).await??.collect()
         }
     };
-    addresses.retain(|address| is_destination(address.ip(), relay.may_be_here));
+    // Read now, not kept: they come and go.
+    let ours = MachineAddresses::read().unwrap_or_default().all;
+    let is_here = |ip: IpAddr| ours.contains(&ip.to_canonical());
+    addresses.retain(|address| {
+        is_destination(address.ip(), relay.may_be_here) && (relay.may_be_here || !is_here(address.ip()))
+    });
     anyhow::ensure!(!addresses.is_empty(), "its name leads to no address that may be used");
     let named = |username: &str, password: &str| format!("username:{username}\npassword:{password}\n");
     let user = Zeroizing::new(match relay.user {
@@ -137,6 +143,10 @@ mod tests {
         for here in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "localhost"] {
             assert_eq!(dials(here, false).await, None, "{here}");
             assert!(dials(here, true).await.is_some(), "{here}");
+        }
+        // By any of its addresses.
+        for address in MachineAddresses::read().unwrap().all {
+            assert_eq!(dials(&address.to_string(), false).await, None, "{address}");
         }
         for nowhere in ["0.0.0.0", "255.255.255.255", "224.0.0.1", "::"] {
             assert_eq!(

@@ -14,7 +14,7 @@ use super::{cannot_listen, is_not_there_yet};
 use crate::config::{self, Settings};
 use crate::ivr::prompts::{OpenDecoder, Prompts};
 use crate::ivr::recording;
-use crate::permissions::{Fault, Trusted};
+use crate::permissions::{Fault, Trusted, resolved};
 use crate::plugins::{CodecSettings, Registry};
 use crate::process::{self, Demand, Shares};
 
@@ -55,6 +55,9 @@ pub(super) fn prepare_state(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What stands behind the name of the state file in its own and in those beside it.
+const SQLITE: [&str; 5] = ["", "-wal", "-shm", "-journal", ".lock"];
+
 /// Who else could change what the gateway keeps and believes: state file, records, and the folder of the control socket.
 pub fn state_faults(settings: &Settings) -> Vec<Fault> {
     let with = |path: &Path, end: &str| {
@@ -63,16 +66,16 @@ pub fn state_faults(settings: &Settings) -> Vec<Fault> {
         PathBuf::from(path)
     };
     let (store, records) = (&settings.store.path, &settings.cdr.path);
-    let mut paths: Vec<PathBuf> = ["", "-wal", "-shm", "-journal", ".lock"]
-        .iter()
-        .map(|end| with(store, end))
-        .collect();
+    // SQLite's other files lie beside the file itself, not beside a link to it.
+    let behind = resolved(store);
+    let mut paths: Vec<PathBuf> = SQLITE.iter().map(|end| with(store, end)).collect();
+    paths.extend(SQLITE.iter().map(|end| with(&behind, end)));
     paths.extend(["", ".torn"].iter().map(|end| with(records, end)));
     paths.extend(settings.control.path.parent().map(Path::to_owned));
     let trusted = Trusted::by_this_process();
     // SQLite believes what lies beside its file, whenever it looks: nobody else may put a file there.
     // Records are opened anew whenever their file is gone: it must be ours that comes.
-    let shared = [store, records].map(|path| trusted.shared_of(path));
+    let shared = [store, records, &with(records, ".torn")].map(|path| trusted.shared_of(path));
     let mut faults: Vec<Fault> = Vec::new();
     for fault in shared
         .into_iter()

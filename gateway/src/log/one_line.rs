@@ -40,13 +40,15 @@ impl<W: io::Write> io::Write for OneLine<W> {
     }
 }
 
-/// Whether a character changes how its neighbours are shown, or hides: marks of direction, and what has no width. Joiners
-/// stay: scripts and emojis need them.
+/// Whether a character changes how its neighbours are shown, or hides: what Unicode lets readers ignore (Default_Ignorable_Code_Point),
+/// and blanks that are no white space. Joiners and the variation selectors of emojis stay: scripts and emojis need them.
 fn is_unseen(c: char) -> bool {
     matches!(
         c,
-        '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
-    ) || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+    ) || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0d}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}')
+        || matches!(c, '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// An event without line ends but its own, control characters and marks that nobody sees.
@@ -88,6 +90,14 @@ mod tests {
             (
                 "a\u{61c}b\u{200b}\u{2060}\u{feff}\u{e0041}",
                 "a\\u{61c}b\\u{200b}\\u{2060}\\u{feff}\\u{e0041}",
+            ),
+            (
+                "\u{ad}\u{34f}\u{115f}\u{1160}\u{17b4}\u{180b}\u{2800}",
+                "\\u{ad}\\u{34f}\\u{115f}\\u{1160}\\u{17b4}\\u{180b}\\u{2800}",
+            ),
+            (
+                "\u{3164}\u{ffa0}\u{fe00}\u{1bca0}\u{1d173}\u{e0100}",
+                "\\u{3164}\\u{ffa0}\\u{fe00}\\u{1bca0}\\u{1d173}\\u{e0100}",
             ),
             ("👨\u{200d}👩\u{200d}👧 6\u{fe0f}", "👨\u{200d}👩\u{200d}👧 6\u{fe0f}"),
             ("", ""),

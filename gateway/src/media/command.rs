@@ -131,7 +131,8 @@ impl MediaFault {
     pub fn cause(self) -> Cause {
         match self {
             Self::Ice => Cause::Ice,
-            Self::Dtls | Self::Fingerprint => Cause::Dtls,
+            Self::Dtls => Cause::Dtls,
+            Self::Fingerprint => Cause::Fingerprint,
             Self::Timeout => Cause::Timeout,
             Self::Ports => Cause::Ports,
             Self::Codec => Cause::Codec,

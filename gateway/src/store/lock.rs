@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::StoreError;
+use crate::permissions::resolved;
 
 /// The right to write a state file, until it is dropped or the process dies, however it dies.
 ///
@@ -21,7 +22,8 @@ impl Lock {
     /// # Errors
     /// [`StoreError::Locked`] if another process has it, [`StoreError::Create`] if the file cannot be made.
     pub fn take(path: &Path) -> Result<Self, StoreError> {
-        let mut beside = path.as_os_str().to_owned();
+        // Not beside a link to it: others may have another one.
+        let mut beside = resolved(path).into_os_string();
         beside.push(".lock");
         let create = |error| StoreError::Create {
             path: Path::new(&beside).to_owned(),

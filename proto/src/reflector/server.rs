@@ -201,7 +201,7 @@ impl Server {
     /// How many parties are here.
     #[must_use]
     pub fn parties(&self) -> usize {
-        self.parties.len()
+        self.parties.values().filter(|party| !party.is_gone).count()
     }
 
     /// What has happened since the start.

@@ -121,7 +121,7 @@ mod tests {
     fn a_hub_that_begins_anew_repeats_few_tags() {
         let mut shared = 0;
         for seed in 0..200 {
-            let mut burst = |offset: u64| {
+            let burst = |offset: u64| {
                 let (mut rng, mut issuer) = (ChaCha20Rng::seed_from_u64(2 * seed + offset), Issuer::default());
                 let tags = (0..52).map(|_| issuer.issue(b"secret", NOW, &mut rng)[..SHARED].to_vec());
                 tags.collect::<std::collections::BTreeSet<_>>()

@@ -96,6 +96,7 @@ impl User {
         E2eeLegConfig {
             key: LegKey(1),
             relays: Vec::new(),
+            own_servers: Vec::new(),
             is_stacked: false,
             relay_only: false,
             network,

@@ -129,11 +129,7 @@ impl E2eeLeg {
 
     pub(super) fn fail_exchange(&mut self, error: &KeyExchangeError) {
         tracing::warn!(call = %self.call, %error, "key exchange refused");
-        self.fail(if matches!(error, KeyExchangeError::Fingerprint) {
-            Cause::Fingerprint
-        } else {
-            Cause::KeyExchange
-        });
+        self.fail(Cause::KeyExchange);
     }
 
     pub(super) fn break_order(&mut self, what: &str) {

@@ -18,6 +18,8 @@ pub struct E2eeLegConfig {
     pub bind: Bind,
     /// The servers of the operator; those that the network names come to them.
     pub relays: Vec<Relay>,
+    /// Host and port of servers that the operator has named, which may be on this machine also where the network names them.
+    pub own_servers: Vec<(String, u16)>,
     /// Whether media goes over those of the operator alone, whatever the network names.
     pub is_stacked: bool,
     /// Whether the user learns no address of ours: media goes over relays alone.

@@ -87,7 +87,11 @@ impl E2eeLeg {
 
     pub(super) fn use_all_relays(&mut self) {
         let named = self.servers.iter().filter(|_| !self.config.is_stacked);
-        let named = named.flat_map(Servers::relays);
+        let named = named.flat_map(Servers::relays).map(|mut relay| {
+            let is_it = |(host, port): &(String, u16)| *host == relay.host && *port == relay.port;
+            relay.may_be_here = self.config.own_servers.iter().any(is_it);
+            relay
+        });
         self.use_relays(self.config.relays.iter().cloned().chain(named).collect());
     }
 

@@ -533,6 +533,7 @@ impl World {
         E2eeLegConfig {
             key: LegKey(1),
             relays: Vec::new(),
+            own_servers: Vec::new(),
             is_stacked: false,
             relay_only: false,
             network: hub_id(),
