@@ -1,9 +1,9 @@
 //! Connections that have not said hello: bounded in number, per source and in time, whatever they do meanwhile.
 //!
-//! [`Pending`] is the table of them. In a source that has its share, and in the source with the most when the table is full, one
-//! makes room: of those that have had their [`GRACE`], or if none has of all, the oldest of those that have come least far. So
-//! who says hello at once gets in, also while a crowd, or a neighbour behind the same NAT, holds connections, whatever they say
-//! without a hello, or renews such as say nothing; and a source with one connection yields to none that has more.
+//! [`Pending`] is the table of them. In a source that has its share, and in a source with many when the table is full, one makes
+//! room: of those that have had their [`GRACE`], or if none has of all, the oldest of those that have come least far. So who says
+//! hello at once gets in, also while a crowd, or a neighbour behind the same NAT, or both, hold connections, whatever they say without a
+//! hello, or renew such as say nothing.
 //! Each connection carries an [`Admission`], which ends it at its deadline unless its hello was accepted by then.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -156,12 +156,30 @@ impl Pending {
         admission
     }
 
-    /// Ends one of the sources that have the most, if there is any.
+    /// Ends one, if there is any: of the sources with the most of those that have one that is no longer new; if all are new, of those
+    /// with the most if that is more than half of their share, or else of all. So users behind one address, who are two or three, yield to
+    /// no crowd of single ones that is older.
     pub(super) fn evict(&self) {
+        self.evict_at(Instant::now());
+    }
+
+    fn evict_at(&self, now: Instant) {
         let mut table = self.lock();
-        let most = table.sources.values().map(BTreeSet::len).max();
-        let of_those = table.sources.values().filter(|keys| Some(keys.len()) == most);
-        let first = table.first_to_go(Instant::now(), of_those.flatten().copied());
+        let is_old = |key: &u64| {
+            table
+                .connections
+                .get(key)
+                .is_some_and(|(_, admission)| admission.grace <= now)
+        };
+        let most_of = |sources: &[&BTreeSet<u64>]| sources.iter().map(|keys| keys.len()).max().unwrap_or(0);
+        let all: Vec<_> = table.sources.values().collect();
+        let old: Vec<_> = all.iter().copied().filter(|keys| keys.iter().any(is_old)).collect();
+        let (of, most) = match most_of(&old) {
+            0 => (&all, Some(most_of(&all)).filter(|most| *most > self.max_per_source / 2)),
+            most => (&old, Some(most)),
+        };
+        let keys = of.iter().filter(|keys| most.is_none_or(|most| keys.len() == most));
+        let first = table.first_to_go(now, keys.flat_map(|keys| keys.iter().copied()));
         let evicted = first.and_then(|key| table.remove(key));
         drop(table);
         evict(evicted);
@@ -450,18 +468,68 @@ mod tests {
     }
 
     #[test]
-    fn a_source_with_one_yields_to_none_that_has_more() {
-        let pending = Arc::new(Pending::new(4, 16));
+    fn a_source_with_many_yields_to_one_with_few() {
+        let pending = Arc::new(Pending::new(4, 4));
         let honest = pending.enter(ip("198.51.100.1"), far());
         let crowd = [1, 2, 3, 4].map(|_| pending.enter(ip("192.0.2.1"), far()));
-        for evicted in &crowd[..3] {
+        for evicted in &crowd[..2] {
             pending.evict();
             assert_eq!(*evicted.standing.borrow(), EVICTED);
         }
         assert!(honest.is_pending() && crowd[3].is_pending());
-        // Of two with as many, that which has waited longer.
+        // Of those with as many as users behind one address have, that which has waited longest.
         pending.evict();
-        assert!(!honest.is_pending() && crowd[3].is_pending());
+        assert!(!honest.is_pending() && crowd[2].is_pending() && crowd[3].is_pending());
+    }
+
+    /// Several who are behind one address say hello at once, beside a crowd that holds the whole table with one connection a source.
+    #[test]
+    fn users_behind_one_address_get_in_beside_a_crowd_of_single_ones() {
+        const ROUND_TRIP: Duration = Duration::from_millis(200);
+        for (users, per_round_trip) in [(1, 20), (2, 20), (5, 20), (8, 100)] {
+            let pending = Arc::new(Pending::new(256, 16));
+            let mut crowd = std::collections::VecDeque::new();
+            let mut last = 0_u32;
+            let mut comes = |now: Instant, crowd: &mut std::collections::VecDeque<_>| {
+                last += 1;
+                let address = IpAddr::from(std::net::Ipv4Addr::from_bits(0x0a00_0000 + last));
+                if pending.is_full() {
+                    pending.evict_at(now);
+                }
+                let one = pending.enter_at(now, address, far());
+                one.comes_to(Progress::Upgraded);
+                crowd.push_back(one);
+                if crowd.len() > 2_000 {
+                    crowd.pop_front();
+                }
+            };
+            let (pace, mut now) = (ROUND_TRIP / per_round_trip, Instant::now());
+            for _ in 0..1_000 {
+                comes(now, &mut crowd);
+                now += pace;
+            }
+            for _ in 0..20 {
+                let honest: Vec<_> = (0..users)
+                    .map(|_| {
+                        if pending.is_full() {
+                            pending.evict_at(now);
+                        }
+                        let one = pending.enter_at(now, ip("198.51.100.1"), far());
+                        one.upgraded();
+                        one
+                    })
+                    .collect();
+                for _ in 0..per_round_trip {
+                    now += pace;
+                    comes(now, &mut crowd);
+                }
+                assert!(
+                    honest.iter().all(|one| one.is_pending()),
+                    "{users} beside {per_round_trip}"
+                );
+                honest.iter().for_each(|one| one.admit());
+            }
+        }
     }
 
     #[test]
