@@ -25,6 +25,7 @@ mod media;
 mod options;
 mod phone;
 mod process;
+mod secure;
 mod sip;
 mod source;
 mod strangers;
@@ -55,6 +56,7 @@ const ROWS: &[(&str, Run)] = &[
     ("strangers", |options| Box::pin(strangers::run(options))),
     ("media", |options| Box::pin(media::run(options))),
     ("media-socket", |options| Box::pin(media::run_from_the_phone(options))),
+    ("secure", |options| Box::pin(secure::run(options))),
 ];
 
 #[tokio::main]

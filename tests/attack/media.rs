@@ -83,7 +83,12 @@ pub(crate) async fn run_from_the_phone(options: Options) -> Verdict {
 }
 
 async fn standing_call(options: &Options) -> anyhow::Result<(House, E2eePeer, PhoneCall)> {
-    let house = House::new(PROGRAM, "[call]\nverify = \"off\"\n").await;
+    standing_call_with(options, "").await
+}
+
+/// The same at a gateway with more sections.
+pub(crate) async fn standing_call_with(options: &Options, more: &str) -> anyhow::Result<(House, E2eePeer, PhoneCall)> {
+    let house = House::new(PROGRAM, &format!("[call]\nverify = \"off\"\n{more}")).await;
     let gateway: SocketAddr = house.gateway.sip()?;
     let anna = house.user("anna", Answering::Take, Fault::None).await;
     let rng = options.rng(100);
@@ -100,7 +105,7 @@ async fn standing_call(options: &Options) -> anyhow::Result<(House, E2eePeer, Ph
 }
 
 /// All that anna has heard since is the phone's tone, with no more of the attacker's than of any other.
-async fn check(house: &House, anna: &E2eePeer, call: &PhoneCall, begin: usize) -> anyhow::Result<()> {
+pub(crate) async fn check(house: &House, anna: &E2eePeer, call: &PhoneCall, begin: usize) -> anyhow::Result<()> {
     hears(anna.line(), PHONE_HZ).await;
     house.wait_calls("state", "talking", SOON).await;
     let heard = anna.line().heard();

@@ -232,8 +232,9 @@ impl MediaLeg {
         let is_rtp = packet.kind == Some(PacketKind::Rtp);
         match session.send(now_ns, packet) {
             Ok(Outcome::Transmit) => {
-                if is_rtp {
-                    self.lower.note_media(packet.path);
+                if is_rtp && self.lower.note_media(packet.path) {
+                    // A call may be over before the next report, and its record says by which way it went.
+                    self.report_due_ns = self.report_due_ns.min(now_ns);
                 }
                 let taken = self.lower.hand_down(now_ns, packet, io);
                 self.unsent += u64::from(!taken);

@@ -259,9 +259,9 @@ impl Lower {
         }
     }
 
-    /// Remembers by which path media goes.
-    pub(crate) fn note_media(&mut self, path: u32) {
-        self.last = self.paths.place(path);
+    /// Remembers by which path media goes; true for the first.
+    pub(crate) fn note_media(&mut self, path: u32) -> bool {
+        std::mem::replace(&mut self.last, self.paths.place(path)).is_none() && self.last.is_some()
     }
 
     /// By which way the last RTP packet went.

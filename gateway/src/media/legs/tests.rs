@@ -413,7 +413,7 @@ fn failures_have_their_cause() {
 }
 
 #[test]
-fn reports_come_once_a_second_and_reach_the_peer() {
+fn reports_come_at_the_beginning_and_once_a_second_and_reach_the_peer() {
     let mut room = bridged();
     Talk::new().go_on(&mut room, 520);
     let reports: Vec<_> = room
@@ -422,8 +422,9 @@ fn reports_come_once_a_second_and_reach_the_peer() {
         .iter()
         .filter_map(|event| report(event, HANDSET))
         .collect();
-    assert_eq!(reports.len(), 10);
-    let last = reports[9];
+    assert_eq!(reports.len(), 11);
+    assert!(reports[0].way.is_some() && reports[0].sent <= 1, "{:?}", reports[0]);
+    let last = reports[10];
     assert!((495..=505).contains(&last.received), "{last:?}");
     assert_eq!((last.lost, last.unsent), (0, 0));
     assert!(last.jitter_ms < 1.0 && last.silent < Duration::from_millis(25) && last.sent > 450);
