@@ -279,8 +279,8 @@ impl Cause {
             ),
             Self::Fingerprint => row(
                 "fingerprint",
-                488,
-                ("Q.850", 88, "Media certificate differs"),
+                500,
+                ("Q.850", 127, "Media certificate differs"),
                 DiscardReason::Disconnect,
                 "The media's certificate is proved, and not the announced one: somebody is in between.",
             ),
