@@ -343,16 +343,17 @@ impl Ice {
         if !is_first && !self.is_unanswered() {
             self.begin(rng);
         }
-        let mut lines = Vec::new();
-        match &mut self.next {
-            Some(next) => {
-                // A peer that answers our restart with its old credentials keeps its old candidates too.
-                if self.current.remote() == Some(&remote) {
-                    lines.extend_from_slice(self.current.candidates());
-                }
-                next.set_remote(remote);
-            }
-            None => self.current.set_remote(remote),
+        // A peer that answers our restart with its old credentials keeps its old candidates too.
+        let mut lines = match self.current.remote() == Some(&remote) {
+            true => self.current.candidates().to_vec(),
+            false => Vec::new(),
+        };
+        // Restarted before its first answer, which may be to either.
+        if is_first {
+            self.current.set_remote(remote.clone());
+        }
+        if let Some(next) = &mut self.next {
+            next.set_remote(remote);
         }
         lines.append(&mut self.pending);
         lines.iter().for_each(|line| self.remote_candidate(line));

@@ -198,6 +198,24 @@ fn user_names(ice: &mut Ice, now: Instant) -> std::collections::BTreeSet<String>
 }
 
 #[test]
+fn a_restart_before_the_first_answer_leaves_both_generations_to_it() {
+    let (mut rng, now) = (ChaCha20Rng::seed_from_u64(1), Instant::now());
+    let mut ice = Ice::new(true, &mut rng);
+    ice.add_path(1, PathKind::Host, "192.0.2.1:4000".parse().unwrap());
+    ice.restart(&mut rng);
+    ice.remote_line("candidate:1 1 udp 1 192.0.2.9 4000 typ host", &mut rng)
+        .unwrap();
+    assert!(!ice.has_remote());
+    PEER.lines().for_each(|line| ice.remote_line(line, &mut rng).unwrap());
+    assert!(ice.has_remote(), "from now on the time to connect counts");
+    let lines = ice.take_lines();
+    let ours = lines.lines().filter_map(|line| line.strip_prefix("ice-ufrag:"));
+    let both: std::collections::BTreeSet<_> = ours.map(|ours| format!("peer:{ours}")).collect();
+    assert_eq!(both.len(), 2, "{lines}");
+    assert_eq!(user_names(&mut ice, now), both);
+}
+
+#[test]
 fn a_restart_is_checked_beside_the_generation_before_it() {
     let (mut rng, now) = (ChaCha20Rng::seed_from_u64(1), Instant::now());
     let mut ice = Ice::new(true, &mut rng);
