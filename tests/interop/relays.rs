@@ -14,7 +14,7 @@ use quartet_tests::plugin::{build_c_path, build_rust_path};
 use quartet_tests::turnserver::{self, TurnServer};
 
 use crate::PROGRAM;
-use crate::calls::{MACHINE, SOON, both_hear};
+use crate::calls::{MACHINE, SOON, both_hear, talk};
 
 /// A file with a secret, gone with the test.
 struct SecretFile(PathBuf);
@@ -217,4 +217,41 @@ async fn media_goes_over_a_strangers_path() {
         );
     }
     std::fs::remove_dir_all(&folder).ok();
+}
+
+/// The relays stand on the address that goes, by UDP and by TCP: they are asked for again from the new one, and nobody can tell her.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_address_changes_and_the_relays_are_asked_for_again() {
+    let _machine = MACHINE.write().await;
+    if installed().is_none() {
+        return;
+    }
+    for protocol in ["udp", "tcp"] {
+        let mut namespace = Namespace::new();
+        let server = TurnServer::start(&namespace, false).expect("installed");
+        let password = SecretFile::new(&namespace, "moving", turnserver::PASSWORD);
+        let options = format!(
+            "urls = \"turn:{}?transport={protocol}\"\nusername = \"{}\"\npassword_file = \"{}\"\n",
+            server.address,
+            turnserver::USER,
+            password.0.display()
+        );
+        let house = house(&namespace, &options, true).await;
+        let (mut desk, mut anna) = talk(&house, &namespace, &house.hub()).await;
+        let begin = std::time::Instant::now();
+        namespace.move_near();
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        both_hear(&desk, &mut anna).await;
+        eprintln!(
+            "{protocol}: both hear each other {:.1?} after we have moved",
+            begin.elapsed()
+        );
+        desk.hang_up();
+        desk.wait(&phone::Event::Ended("answered"), SOON)
+            .await
+            .expect("it ends");
+        house.wait_idle().await;
+        let record = house.record(1).await;
+        assert_eq!(record["legs"][1]["path"], format!("turn {protocol}"), "{record}");
+    }
 }
