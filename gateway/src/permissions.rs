@@ -179,7 +179,8 @@ fn links(file: &Path) -> impl Iterator<Item = PathBuf> {
     std::iter::successors(Some(file.to_owned()), next).take(MAX_LINKS + 1)
 }
 
-fn folder_of(file: &Path) -> PathBuf {
+/// The folder that a file is in.
+pub fn folder_of(file: &Path) -> PathBuf {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         Some(_) | None => PathBuf::from("."),

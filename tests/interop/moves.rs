@@ -28,6 +28,16 @@ async fn ends_well(house: &House, desk: &mut phone::Phone, anna: &mut Ntgcalls) 
     house.wait_idle().await;
 }
 
+/// The phone is told, and the record says why, when nothing has come for so long as makes a far end gone.
+async fn ends_for_silence(house: &House, desk: &mut phone::Phone, begin: Instant) {
+    let told = desk.wait(&phone::Event::Ended("answered"), SOON).await;
+    told.expect("the phone is told");
+    let took = begin.elapsed();
+    assert!((10..15).contains(&took.as_secs()), "{took:?}");
+    let record = house.record(1).await;
+    assert_eq!(record["cause"], "ice", "{record}");
+}
+
 async fn talking() -> Option<(House, Namespace, phone::Phone, Ntgcalls)> {
     let (house, namespace) = house("[call]\nverify = \"off\"").await?;
     let (desk, anna) = talk(&house, &namespace, &house.hub()).await;
@@ -79,12 +89,7 @@ async fn a_hole_of_nine_seconds_is_outlived_and_one_without_end_ends_the_call() 
     until_both_hear("later", &desk, &mut anna, Duration::from_secs(3)).await;
     let begin = Instant::now();
     namespace.cut();
-    let told = desk.wait(&phone::Event::Ended("answered"), SOON).await;
-    told.expect("the phone is told");
-    let took = begin.elapsed();
-    assert!((10..15).contains(&took.as_secs()), "{took:?}");
-    let record = house.record(1).await;
-    assert_eq!(record["cause"], "ice", "{record}");
+    ends_for_silence(&house, &mut desk, begin).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,9 +100,5 @@ async fn a_far_end_that_stands_still_ends_the_call_and_not_before_ten_seconds() 
     };
     let begin = Instant::now();
     anna.stop();
-    let told = desk.wait(&phone::Event::Ended("answered"), SOON).await;
-    told.expect("the phone is told");
-    let took = begin.elapsed();
-    assert!((10..15).contains(&took.as_secs()), "{took:?}");
-    assert_eq!(house.record(1).await["cause"], "ice");
+    ends_for_silence(&house, &mut desk, begin).await;
 }

@@ -261,7 +261,7 @@ impl E2eeLeg {
                 match self.media {
                     MediaLeg::None => {}
                     MediaLeg::Wanted => self.open_media(),
-                    MediaLeg::Open => self.use_all_relays(),
+                    MediaLeg::Open => self.use_relays(),
                 }
                 if let Some((agreed, version)) = self.awaiting_servers.take() {
                     self.negotiate(now, agreed, version);

@@ -366,11 +366,10 @@ impl Exchange {
         let mut terms = self.networks.get(&network)?.terms();
         let (session, path) = destination.transport.as_deref().map_or(("", None), stack);
         let under = path.and_then(|path| Some(Relay::under(path, self.path_server(path)?)));
-        match &destination.transport {
-            // Its path is missing: nobody has the whole.
-            Some(whole) if path.is_some() && under.is_none() => whole.clone_into(&mut terms.transport),
-            Some(_) => session.clone_into(&mut terms.transport),
-            None => {}
+        if let Some(whole) = &destination.transport {
+            // Nobody has the whole: what is missing is the path.
+            let is_missing = path.is_some() && under.is_none();
+            terms.transport = if is_missing { whole } else { session }.to_owned();
         }
         let relays = match under {
             Some(relay) => vec![relay],

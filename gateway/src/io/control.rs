@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::AcceptErrors;
-use crate::permissions::{FaultReason, Trusted};
+use crate::permissions::{FaultReason, Trusted, folder_of};
 
 /// The longest question; anything longer is not one of ours.
 const MAX_LINE: u64 = 4096;
@@ -191,8 +191,7 @@ pub async fn ask(path: &Path, question: &ControlRequest) -> anyhow::Result<serde
 
 /// Whose socket this is, if somebody else could have made it: in a folder for everybody, as `/tmp`, only our own is believed.
 fn stranger(path: &Path) -> Option<u32> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let fault = Trusted::by_this_process().shared(folder.unwrap_or(Path::new(".")))?;
+    let fault = Trusted::by_this_process().shared(&folder_of(path))?;
     let owner = std::fs::symlink_metadata(path).ok()?.uid();
     let is_ours = owner == 0 || owner == rustix::process::geteuid().as_raw();
     (matches!(fault.reason, FaultReason::Writable { .. }) && !is_ours).then_some(owner)

@@ -34,5 +34,4 @@ pub(crate) use leg::{MediaIo, Slot};
 pub(crate) use legs::{Legs, Opening};
 pub(crate) use lower::Below;
 pub(crate) use paths::{BoundSocket, SocketKey, StreamKey};
-pub(crate) use relay::path_of;
 pub use relay::{IceService, Relay, RelayUser, Via, Way, Ways};

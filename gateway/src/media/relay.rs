@@ -193,13 +193,14 @@ pub struct Relay {
 }
 
 /// The path that speaks with such a server.
-pub(crate) fn path_of(service: IceService) -> &'static str {
+fn path_of(service: IceService) -> &'static str {
     match (service, service.via()) {
         (IceService::Stun, _) => "stun",
         (IceService::Turn(_), Via::Udp) => "turn",
         (IceService::Turn(_), Via::Tcp | Via::Tls) => "turn-stream",
         (IceService::Reflector(_), Via::Udp) => "reflector",
         (IceService::Reflector(_), Via::Tcp | Via::Tls) => "reflector-stream",
+        // Its operator says which: [`Relay::under`].
         (IceService::Plugin(_), _) => "",
     }
 }
@@ -219,26 +220,31 @@ impl Relay {
         let urls = server.urls.iter().filter_map(|url| url.parse::<IceUrl>().ok());
         let usable = urls.filter(|url| !matches!(url.service, IceService::Reflector(_)));
         usable.map(move |url| Self {
-            host: url.host,
-            port: url.port,
-            service: url.service,
-            path: path_of(url.service).into(),
-            user: user.clone(),
             ca_file: server.ca_file.clone(),
             may_be_here: true,
+            ..Self::at(url, user.clone())
         })
+    }
+
+    /// One that a network names.
+    pub fn at(server: IceUrl, user: RelayUser) -> Self {
+        Self {
+            path: path_of(server.service).into(),
+            host: server.host,
+            port: server.port,
+            service: server.service,
+            user,
+            ca_file: None,
+            may_be_here: false,
+        }
     }
 
     /// The one under a session that stands on a path of the operator's.
     pub fn under(path: &str, server: IceUrl) -> Self {
         Self {
-            host: server.host,
-            port: server.port,
-            service: server.service,
             path: path.to_owned().into(),
-            user: RelayUser::Nobody,
-            ca_file: None,
             may_be_here: true,
+            ..Self::at(server, RelayUser::Nobody)
         }
     }
 }

@@ -12,9 +12,10 @@ pub use quartet_proto::e2ee::KeyExchange;
 
 use crate::cdr::Cause;
 pub use crate::cdr::DiscardReason;
+use crate::config::IceUrl;
 use crate::media::IceService;
 pub use crate::media::Via;
-use crate::media::{Relay, RelayUser, path_of};
+use crate::media::{Relay, RelayUser};
 use quartet_proto::reflector::Tag;
 
 pub mod hub;
@@ -125,14 +126,9 @@ pub struct Servers {
 impl Servers {
     /// Those of them that a media leg can use.
     pub fn relays(&self) -> impl Iterator<Item = Relay> {
-        let relay = |host: &str, port, service, user| Relay {
-            host: host.to_owned(),
-            port,
-            service,
-            path: path_of(service).into(),
-            user,
-            ca_file: None,
-            may_be_here: false,
+        let relay = |host: &str, port, service, user| {
+            let host = host.to_owned();
+            Relay::at(IceUrl { host, port, service }, user)
         };
         let stun = self
             .stun

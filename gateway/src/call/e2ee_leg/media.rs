@@ -25,7 +25,7 @@ pub(super) enum MediaLeg {
 }
 
 impl E2eeLeg {
-    /// The negotiation begins, so media can come up; until then is waited.
+    /// The negotiation begins: from now on media can come up.
     pub(super) fn await_media(&mut self, now: Instant) {
         if !self.transport_up {
             self.try_again = Some(now + TRY_AGAIN);
@@ -37,7 +37,7 @@ impl E2eeLeg {
         self.try_again = Some(now + TRY_AGAIN);
         let leg = self.config.key;
         self.actions.push_back(Action::Media(MediaCommand::Restart { leg }));
-        self.use_all_relays();
+        self.use_relays();
     }
 
     /// The call was taken: media begins, as soon as it is known which ways it may go.
@@ -65,7 +65,7 @@ impl E2eeLeg {
             options: String::new(),
             relay_only: self.config.relay_only || self.config.is_stacked || !self.p2p,
         }));
-        self.use_all_relays();
+        self.use_relays();
     }
 
     /// The machine has other addresses. Loopback is no way out of it, where there was one.
@@ -81,21 +81,19 @@ impl E2eeLeg {
             self.actions
                 .push_back(Action::Media(MediaCommand::Rebind { leg, bind }));
             // Those that are left keep what they have.
-            self.use_all_relays();
+            self.use_relays();
         }
     }
 
-    pub(super) fn use_all_relays(&mut self) {
+    /// Lets media use the servers of the operator and of the network; those that it uses already stay as they are.
+    pub(super) fn use_relays(&mut self) {
         let named = self.servers.iter().filter(|_| !self.config.is_stacked);
         let named = named.flat_map(Servers::relays).map(|mut relay| {
             let is_it = |(host, port): &(String, u16)| *host == relay.host && *port == relay.port;
             relay.may_be_here = self.config.own_servers.iter().any(is_it);
             relay
         });
-        self.use_relays(self.config.relays.iter().cloned().chain(named).collect());
-    }
-
-    fn use_relays(&mut self, mut relays: Vec<Relay>) {
+        let mut relays: Vec<Relay> = self.config.relays.iter().cloned().chain(named).collect();
         // A TURN server over UDP says as which address it sees us, too.
         let of_turn: Vec<_> = relays
             .iter()

@@ -381,8 +381,8 @@ impl Worker {
             }
         }
         self.counts.sockets.fetch_add(added.len(), Ordering::Relaxed);
-        let gone: Vec<_> = bound.into_iter().filter(|(_, local)| is_gone(local)).collect();
-        let gone: Vec<SocketKey> = gone.into_iter().map(|(key, _)| key).collect();
+        let gone = bound.iter().filter(|(_, local)| is_gone(local)).map(|(key, _)| *key);
+        let gone: Vec<SocketKey> = gone.collect();
         self.legs.rebind(self.now_ns(), slot, (&added, &gone), io);
         for key in gone {
             if let Some(socket) = io.sockets[slot.0][key.0].take() {

@@ -171,15 +171,17 @@ impl Pending {
                 .get(key)
                 .is_some_and(|(_, admission)| admission.grace <= now)
         };
-        let most_of = |sources: &[&BTreeSet<u64>]| sources.iter().map(|keys| keys.len()).max().unwrap_or(0);
-        let all: Vec<_> = table.sources.values().collect();
-        let old: Vec<_> = all.iter().copied().filter(|keys| keys.iter().any(is_old)).collect();
-        let (of, most) = match most_of(&old) {
-            0 => (&all, Some(most_of(&all)).filter(|most| *most > self.max_per_source / 2)),
-            most => (&old, Some(most)),
-        };
-        let keys = of.iter().filter(|keys| most.is_none_or(|most| keys.len() == most));
-        let first = table.first_to_go(now, keys.flat_map(|keys| keys.iter().copied()));
+        let mut sources: Vec<_> = table.sources.values().collect();
+        // Up to so many, a source has no more than others.
+        let mut few = 0;
+        if table.connections.keys().any(is_old) {
+            sources.retain(|keys| keys.iter().any(is_old));
+        } else {
+            few = self.max_per_source / 2;
+        }
+        let most = sources.iter().map(|keys| keys.len()).max().filter(|most| *most > few);
+        sources.retain(|keys| most.is_none_or(|most| keys.len() == most));
+        let first = table.first_to_go(now, sources.into_iter().flatten().copied());
         let evicted = first.and_then(|key| table.remove(key));
         drop(table);
         evict(evicted);

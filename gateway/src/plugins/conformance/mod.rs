@@ -42,6 +42,28 @@ pub struct Finding {
     pub verdict: Result<String, String>,
 }
 
+// What several kinds of plugins are asked for.
+const IN_THEIR_BUFFER: Check = Check {
+    number: 2,
+    name: "packets stay in their buffer",
+};
+const RANDOM_DATAGRAMS: Check = Check {
+    number: 4,
+    name: "random datagrams",
+};
+const FREED: Check = Check {
+    number: 21,
+    name: "what is made is freed",
+};
+const PRINTS_NOTHING: Check = Check {
+    number: PRINTS,
+    name: "nothing is printed",
+};
+const NO_WAITING: Check = Check {
+    number: 26,
+    name: "no waiting",
+};
+
 const CODEC_CHECKS: &[Check] = &[
     Check {
         number: 1,
@@ -91,14 +113,8 @@ const CODEC_CHECKS: &[Check] = &[
         number: 16,
         name: "random packets",
     },
-    Check {
-        number: 21,
-        name: "what is made is freed",
-    },
-    Check {
-        number: PRINTS,
-        name: "nothing is printed",
-    },
+    FREED,
+    PRINTS_NOTHING,
     Check {
         number: 26,
         name: "time, and no waiting",
@@ -114,26 +130,11 @@ const TRANSPORT_CHECKS: &[Check] = &[
         number: 1,
         name: "what is sent arrives",
     },
-    Check {
-        number: 2,
-        name: "packets stay in their buffer",
-    },
-    Check {
-        number: 4,
-        name: "random datagrams",
-    },
-    Check {
-        number: 21,
-        name: "what is made is freed",
-    },
-    Check {
-        number: PRINTS,
-        name: "nothing is printed",
-    },
-    Check {
-        number: 26,
-        name: "no waiting",
-    },
+    IN_THEIR_BUFFER,
+    RANDOM_DATAGRAMS,
+    FREED,
+    PRINTS_NOTHING,
+    NO_WAITING,
 ];
 
 const PATH_CHECKS: &[Check] = &[
@@ -141,30 +142,15 @@ const PATH_CHECKS: &[Check] = &[
         number: 1,
         name: "a silent server is given up",
     },
-    Check {
-        number: 2,
-        name: "packets stay in their buffer",
-    },
+    IN_THEIR_BUFFER,
     Check {
         number: 3,
         name: "nothing below",
     },
-    Check {
-        number: 4,
-        name: "random datagrams",
-    },
-    Check {
-        number: 21,
-        name: "what is made is freed",
-    },
-    Check {
-        number: PRINTS,
-        name: "nothing is printed",
-    },
-    Check {
-        number: 26,
-        name: "no waiting",
-    },
+    RANDOM_DATAGRAMS,
+    FREED,
+    PRINTS_NOTHING,
+    NO_WAITING,
 ];
 
 /// Returns the checks for a kind of plugin, in order.

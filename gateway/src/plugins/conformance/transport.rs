@@ -32,6 +32,7 @@ pub(super) const SECOND: u64 = 1_000_000_000;
 /// How long two machines have to find each other, in their own time.
 const MAX_NS: u64 = 20 * SECOND;
 pub(super) const MTU: usize = 1200;
+
 /// One side: a machine, its two sockets, and what came out for above.
 struct Side {
     machine: Transport,
