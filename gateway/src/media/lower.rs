@@ -398,7 +398,8 @@ impl Lower {
 
     /// The line of a relay that has an address now.
     fn announce(&mut self, at: usize, relayed: SocketAddr) -> String {
-        let (id, line) = self.paths.add_relay(at, relayed);
+        let is_stream = matches!(self.relays[at].below, Below::Stream(_));
+        let (id, line) = self.paths.add_relay(at, relayed, is_stream);
         self.relays[at].path = Some(id);
         self.ways.note_ready(self.relays[at].way);
         line

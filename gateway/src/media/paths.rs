@@ -93,12 +93,13 @@ impl Paths {
         Some(host_line(id, socket.component, socket.local, Some(outer)))
     }
 
-    /// Takes a relay in that has this address: the id of its path, and the line that tells the session of it.
-    pub(crate) fn add_relay(&mut self, relay: usize, relayed: SocketAddr) -> (u32, String) {
+    /// Takes a relay in that has this address, over a stream or not: the id of its path, and the line that tells the session of it.
+    pub(crate) fn add_relay(&mut self, relay: usize, relayed: SocketAddr, is_stream: bool) -> (u32, String) {
         self.last_id += 1;
         self.open.push((self.last_id, Place::Relay(relay)));
         let (id, ip, port) = (self.last_id, relayed.ip(), relayed.port());
-        let line = format!("path:{id} component 1 relay {ip} {port} base {ip} {port} mtu {RELAY_MTU}\n");
+        let via = if is_stream { " via tcp" } else { "" };
+        let line = format!("path:{id} component 1 relay {ip} {port} base {ip} {port} mtu {RELAY_MTU}{via}\n");
         (id, line)
     }
 

@@ -271,7 +271,8 @@ struct quartet_transport_config {
 
 #define QUARTET_TELL_REMOTE 1u  /* lines of the far side: ice-ufrag: fingerprint: candidate: crypto: ssrc: c: port: ... */
 #define QUARTET_TELL_PATHS 2u   /* "path:3 component 1 host 192.0.2.7 40000 mtu 1200", "path:3 gone"; behind the mtu there may be
-                                   "outer 203.0.113.5 40000", as those outside see it, and words of later versions */
+                                   "outer 203.0.113.5 40000", as those outside see it (also in a second line for the same
+                                   path), "via tcp" where a stream leads to a relay, and words of later versions */
 #define QUARTET_TELL_CONTROL 3u /* "ice-restart", "close" */
 
 /* Flag of a path whose lower side is a stream of bytes in arbitrary cuts: the host dials the server and does TLS, the path

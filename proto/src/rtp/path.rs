@@ -9,6 +9,8 @@ pub enum Kind {
     Host,
     /// An address on a relay.
     Relay,
+    /// The same, where the way to the relay is a stream: what is lost on it holds up what comes behind.
+    StreamRelay,
 }
 
 /// One line about a path.
@@ -47,7 +49,7 @@ pub fn parse(line: &str) -> Option<PathLine> {
         _ => return None,
     }
     let component = words.next()?.parse().ok()?;
-    let kind = match words.next()? {
+    let mut kind = match words.next()? {
         "host" => Kind::Host,
         "relay" => Kind::Relay,
         _ => return None,
@@ -61,6 +63,11 @@ pub fn parse(line: &str) -> Option<PathLine> {
             "outer" => {
                 let ip: Option<IpAddr> = words.next()?.parse().ok();
                 outer = ip.zip(words.next()?.parse().ok()).map(SocketAddr::from);
+            }
+            "via" => {
+                if matches!((kind, words.next()?), (Kind::Relay, "tcp")) {
+                    kind = Kind::StreamRelay;
+                }
             }
             _ => {}
         }
@@ -105,6 +112,19 @@ mod tests {
                 outer: None,
             })
         );
+        let kind = |line| match parse(line) {
+            Some(PathLine::Added { kind, .. }) => kind,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            kind("path:4 component 1 relay 192.0.2.7 5 mtu 1172 via tcp"),
+            Kind::StreamRelay
+        );
+        assert_eq!(
+            kind("path:4 component 1 relay 192.0.2.7 5 mtu 1172 via pigeon"),
+            Kind::Relay
+        );
+        assert_eq!(kind("path:4 component 1 host 192.0.2.7 5 via tcp"), Kind::Host);
         assert_eq!(parse("path:3 gone"), Some(PathLine::Gone { path: 3 }));
     }
 

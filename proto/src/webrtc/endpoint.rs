@@ -137,8 +137,8 @@ impl Endpoint {
         result
     }
 
-    /// Takes lines about our paths: `path:1 component 1 host 192.0.2.7 40000 mtu 1200`, `path:1 gone`. If the one in use has gone, ICE
-    /// is restarted.
+    /// Takes lines about our paths: `path:1 component 1 host 192.0.2.7 40000 mtu 1200`, `path:1 gone`. The line of a path that is known
+    /// may come again with the address that a server sees it as. If the one in use has gone, ICE is restarted.
     pub fn path_lines(&mut self, now: Instant, lines: &str) {
         let was_selected = self.ice.selected().is_some();
         for line in lines.lines().filter_map(path::parse) {
@@ -154,10 +154,10 @@ impl Endpoint {
                     let kind = match kind {
                         path::Kind::Host => PathKind::Host,
                         path::Kind::Relay => PathKind::Relay,
+                        path::Kind::StreamRelay => PathKind::StreamRelay,
                     };
-                    if self.add_path(now, path, kind, address)
-                        && let Some(outer) = outer
-                    {
+                    self.add_path(now, path, kind, address);
+                    if let Some(outer) = outer {
                         self.ice.add_outer(path, outer);
                     }
                 }

@@ -39,6 +39,8 @@ pub enum PathKind {
     Host,
     /// An address on a relay; packets for it go to the relay below us.
     Relay,
+    /// The same over a stream, which comes after all relays over datagrams.
+    StreamRelay,
 }
 
 /// What the far side's description got wrong.
@@ -145,7 +147,7 @@ impl Ice {
         true
     }
 
-    /// Tells the peer an address that a NAT is known to pass on to this path: a server-reflexive candidate that needs no server. The
+    /// Tells the peer an address that a NAT passes on to this path, as a setting or a server says: a server-reflexive candidate. The
     /// agent does without it, since what is sent from it is sent from its base (RFC 8445 §6.1.2.4).
     pub fn add_outer(&mut self, path: u32, outer: SocketAddr) {
         let Some((_, base)) = self.paths.get(&path) else { return };
@@ -153,8 +155,10 @@ impl Ice {
             return;
         };
         let text = line(&candidate);
-        self.lines.push_str(&text);
-        self.outer.insert(path, text);
+        if self.outer.get(&path) != Some(&text) {
+            self.lines.push_str(&text);
+            self.outer.insert(path, text);
+        }
     }
 
     /// Takes an address of ours away; packets stop going there.

@@ -286,10 +286,13 @@ fn lines_may_come_in_any_order_and_any_pieces() {
 fn an_outer_address_is_a_candidate_and_again_after_a_restart() {
     let mut pair = Pair::new(0, 3);
     let now = pair.now;
-    pair.ends[0].path_lines(
-        now,
-        "path:2 component 1 host 10.0.0.8 40007 mtu 1200 outer 203.0.113.5 40007",
-    );
+    let line = "path:2 component 1 host 10.0.0.8 40007 mtu 1200";
+    pair.ends[0].path_lines(now, line);
+    assert!(pair.ends[0].local_lines().contains(" 10.0.0.8 40007 typ host"));
+    // A server says later as what it sees us, and says it again.
+    for _ in 0..2 {
+        pair.ends[0].path_lines(now, &format!("{line} outer 203.0.113.5 40007"));
+    }
     let outer = |lines: &str| {
         lines
             .lines()

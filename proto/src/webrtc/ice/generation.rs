@@ -1,6 +1,8 @@
 //! One generation of ICE: the credentials of both ends, the peer's candidates, and the checks under them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use is::stun::{StunMessage, StunPacket};
@@ -14,6 +16,9 @@ use super::words::{credentials, line, preference};
 
 /// Most candidates of the peer's that are used in one generation; the pairs are bounded by the agent (100).
 pub(super) const MAX_CANDIDATES: usize = 64;
+/// Between two checks (RFC 8445 §14.2, Ta): with six ways of ours and four of the peer's there are 24 pairs, of which the last may be
+/// the only one that works. A check is as long as a packet of sound, and these come as often.
+const PACE: Duration = Duration::from_millis(20);
 /// A check is repeated at least this often; also the pace of consent on a pair that works.
 const SLOWEST_CHECK: Duration = Duration::from_secs(2);
 /// Unanswered checks before a pair is given up: about 28 s while connecting, longer than the endpoint waits.
@@ -44,6 +49,8 @@ pub(super) struct Authentic {
 
 pub(super) struct Generation {
     agent: IceAgent,
+    /// The address that is being added goes over a stream: the agent asks how much it is preferred, and does not know.
+    adds_stream: Arc<AtomicBool>,
     remote: Option<Credentials>,
     /// The peer's candidates that are checked.
     candidates: Vec<String>,
@@ -57,7 +64,12 @@ impl Generation {
         let mut agent = IceAgent::new(ours.clone());
         agent.set_controlling(controlling);
         agent.set_control_tie_breaker(rng.next_u64());
-        agent.set_local_preference(preference);
+        let adds_stream = Arc::new(AtomicBool::new(false));
+        let is_stream = Arc::clone(&adds_stream);
+        agent.set_local_preference(move |candidate: &Candidate, same_kind| {
+            preference(candidate, same_kind, is_stream.load(Ordering::Relaxed))
+        });
+        agent.set_timing_advance(PACE);
         agent.set_max_stun_rto(SLOWEST_CHECK);
         agent.set_max_stun_retransmits(MAX_UNANSWERED_CONNECTING);
         // An agent that has not begun announces our credentials as an event later; nobody needs it.
@@ -67,6 +79,7 @@ impl Generation {
         });
         Self {
             agent,
+            adds_stream,
             remote: None,
             candidates: Vec::new(),
             sources: Sources::default(),
@@ -87,8 +100,9 @@ impl Generation {
     pub(super) fn add_local(&mut self, kind: PathKind, address: SocketAddr) -> Option<String> {
         let candidate = match kind {
             PathKind::Host => Candidate::host(address, Protocol::Udp),
-            PathKind::Relay => Candidate::relayed(address, address, Protocol::Udp),
+            PathKind::Relay | PathKind::StreamRelay => Candidate::relayed(address, address, Protocol::Udp),
         };
+        self.adds_stream.store(kind == PathKind::StreamRelay, Ordering::Relaxed);
         self.agent.add_local_candidate(candidate.ok()?).map(line)
     }
 

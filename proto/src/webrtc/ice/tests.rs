@@ -273,13 +273,15 @@ fn the_pair_in_use_is_never_forgotten() {
 }
 
 #[test]
-fn a_reflector_has_a_name_in_candidates_and_comes_after_relays() {
+fn a_reflector_has_a_name_in_candidates_and_comes_after_relays_and_streams_after_datagrams() {
     let (mut rng, now) = (ChaCha20Rng::seed_from_u64(1), Instant::now());
     let mut ice = Ice::new(true, &mut rng);
     let here = names::address(1, [1, 2, 3, 4], 599);
     assert!(ice.add_path(1, PathKind::Relay, here));
     assert!(ice.add_path(2, PathKind::Relay, "[2001:db8::1]:4000".parse().unwrap()));
     assert!(ice.add_path(3, PathKind::Relay, "192.0.2.1:4000".parse().unwrap()));
+    assert!(ice.add_path(4, PathKind::StreamRelay, "192.0.2.1:4001".parse().unwrap()));
+    assert!(ice.add_path(5, PathKind::StreamRelay, names::address(1, [1, 2, 3, 5], 599)));
     let lines = ice.take_lines();
     let candidates: Vec<Vec<&str>> = lines
         .lines()
@@ -294,6 +296,7 @@ fn a_reflector_has_a_name_in_candidates_and_comes_after_relays() {
     assert!(!lines.contains("100::"), "{lines}");
     let priority = |at: usize| candidates[at][3].parse::<u32>().unwrap();
     assert!(priority(0) < priority(1) && priority(0) < priority(2), "{lines}");
+    assert!(priority(3) < priority(0) && priority(4) < priority(3), "{lines}");
     // The peer's is an address of the same kind, which the reflector's path understands.
     for line in PEER.lines() {
         ice.remote_line(line, &mut rng).unwrap();

@@ -17,11 +17,13 @@ pub(super) fn line(candidate: &Candidate) -> String {
     line
 }
 
-/// How much a candidate is preferred to others of its kind: a reflector, which everybody's calls share, comes after relays.
-pub(super) fn preference(candidate: &Candidate, same_kind: usize) -> u32 {
+/// How much a candidate is preferred to others of its kind: a reflector, which everybody's calls share, comes after relays, and what
+/// goes over a stream after all that does not.
+pub(super) fn preference(candidate: &Candidate, same_kind: usize, is_stream: bool) -> u32 {
     let usual = default_local_preference(candidate, same_kind);
     let is_reflector = names::of_address(candidate.addr().ip()).is_some();
-    if is_reflector { usual / 2 } else { usual }
+    let quarters = if is_stream { 2 } else { 4 } - u32::from(is_reflector);
+    usual * quarters / 4
 }
 
 /// Reads a candidate of the peer's, also one at a reflector, which has a name in place of an address.
