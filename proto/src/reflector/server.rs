@@ -30,6 +30,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 const PACKETS: u32 = 250;
 /// Bytes of one party in a second: speech has a tenth.
 const BYTES: u32 = 125_000;
+/// As long as a check of ICE is with what stands before it, in bytes.
+const CHECK: usize = 160;
 /// Longest packet that is passed, in bytes.
 pub const MAX_PACKET: usize = 1_500;
 
@@ -325,8 +327,12 @@ impl Server {
             return Err(Why::Absent);
         }
         if !party.is_proven {
-            party.credit = party.credit.checked_sub(length).ok_or(Why::Unproven)?;
-            party.check = transaction(payload, REQUEST).or(party.check);
+            let check = transaction(payload, REQUEST);
+            // By a check it can show that it is there: anything else leaves room for one.
+            let reserve = if check.is_some() { 0 } else { CHECK };
+            let left = party.credit.checked_sub(length).filter(|left| *left >= reserve);
+            party.credit = left.ok_or(Why::Unproven)?;
+            party.check = check.or(party.check);
         }
         Ok(party.place)
     }

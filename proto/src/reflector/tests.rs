@@ -235,9 +235,10 @@ fn an_address_gets_no_more_than_it_gave_until_it_has_answered_a_check() {
         assert_eq!(scene.send((a, A), b, &[0x80; 172]), Verdict::Drop(Why::Unproven));
         scene.pass(20);
     }
-    // What has come from there may go there, and no more.
+    // What has come from there may go there, and no more. An answer leaves room for a check, by which B can show that it is there.
     let check = stun([0, 1], 1);
     assert_eq!(scene.send((b, B), a, &check), Verdict::Pass(A));
+    assert_eq!(scene.send((a, A), b, &stun([1, 1], 1)), Verdict::Drop(Why::Unproven));
     assert_eq!(scene.send((a, A), b, &check), Verdict::Pass(B));
     assert_eq!(scene.send((a, A), b, &[0; 4]), Verdict::Drop(Why::Unproven));
     // An answer to another check shows nothing.
