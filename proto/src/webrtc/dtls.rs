@@ -5,6 +5,7 @@
 //! the handshake is verified: until then anybody may have sent it. `guard` says which records DTLS is given at all.
 
 mod guard;
+mod last_flight;
 #[cfg(test)]
 pub(in crate::webrtc) mod testing;
 
@@ -17,12 +18,13 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use self::guard::Guard;
+use self::last_flight::LastFlight;
 use crate::rtp::srtp::Profile;
 
 /// First repeat of a flight. The crate's own second costs a median of 1.1 s at 10 % loss.
 const FIRST_REPEAT: Duration = Duration::from_millis(300);
 /// Longest pause before a repeat. The crate doubles its pauses without a bound: at 30 % loss a call then waits for nothing.
-const MAX_PAUSE: Duration = Duration::from_millis(1_500);
+const MAX_PAUSE: Duration = Duration::from_millis(600);
 /// Repeats of a flight. Those that a duplicate of the peer's sets off count too, so it is more than time allows.
 const REPEATS: usize = 30;
 /// What the crate's clock may be ahead of ours: more than that many doubled pauses, less than it names for "nothing to do".
@@ -84,6 +86,7 @@ pub struct Dtls {
     verified: bool,
     failed: Option<DtlsError>,
     clock: Clock,
+    last_flight: LastFlight,
     record: Vec<u8>,
     output: VecDeque<DtlsOutput>,
 }
@@ -173,6 +176,7 @@ impl Dtls {
                 wake: None,
                 until: None,
             },
+            last_flight: LastFlight::default(),
             record: vec![0; 2048],
             output: VecDeque::new(),
         })
@@ -245,7 +249,22 @@ impl Dtls {
             return Ok(false);
         }
         self.handle_timeout(now)?;
-        for record in self.guard.handle_input(datagram) {
+        let was_connected = self.is_connected();
+        for record in guard::records(datagram) {
+            self.receive_record(record)?;
+        }
+        let packets = self.output.iter().filter_map(|output| match output {
+            DtlsOutput::Packet(packet) => Some(packet),
+            DtlsOutput::Keys { .. } | DtlsOutput::Data(_) | DtlsOutput::Closed => None,
+        });
+        if self.is_connected() && !was_connected && !self.active {
+            self.last_flight.begin(now, packets.clone().cloned().collect());
+        }
+        Ok(packets.count() > 0)
+    }
+
+    fn receive_record(&mut self, record: &[u8]) -> Result<(), DtlsError> {
+        for record in self.guard.handle_input(record) {
             match self.inner.handle_packet(&record) {
                 // What has its turn leaves the queue at once, so it does not fill; dropping is what a full queue means.
                 Ok(()) | Err(dimpl::Error::ReceiveQueueFull) => self.drain()?,
@@ -261,7 +280,7 @@ impl Dtls {
                 }
             }
         }
-        Ok(self.output.iter().any(|output| matches!(output, DtlsOutput::Packet(_))))
+        Ok(())
     }
 
     /// Advances time.
@@ -280,6 +299,8 @@ impl Dtls {
             tracing::debug!("DTLS takes too long");
             return self.fail(DtlsError::Handshake);
         }
+        let repeats = self.last_flight.handle_timeout(now).iter().cloned();
+        self.output.extend(repeats.map(DtlsOutput::Packet));
         let theirs = self.clock.advance(now);
         match self.inner.handle_timeout(theirs) {
             Ok(()) | Err(dimpl::Error::ConnectionClosed) => self.drain(),
@@ -305,6 +326,11 @@ impl Dtls {
         }
     }
 
+    /// Media has come under the keys of this session, so the peer has them.
+    pub fn media_received(&mut self) {
+        self.last_flight.end();
+    }
+
     /// Says goodbye.
     pub fn close(&mut self) {
         if self.is_connected() && self.inner.close().is_ok() {
@@ -322,7 +348,8 @@ impl Dtls {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let until = self.clock.until.filter(|_| !self.is_connected());
-        let due = self.clock.wake.into_iter().chain(until).min();
+        let repeat = self.last_flight.poll_timeout();
+        let due = self.clock.wake.into_iter().chain(until).chain(repeat).min();
         due.filter(|_| self.started && self.failed.is_none())
     }
 
@@ -374,6 +401,7 @@ impl Dtls {
                         return self.fail(DtlsError::Handshake);
                     }
                     self.output.push_back(DtlsOutput::Data(bytes.to_vec()));
+                    self.last_flight.end();
                 }
                 dimpl::Output::CloseNotify => self.output.push_back(DtlsOutput::Closed),
                 // The crate's enum may grow; what we do not know we do not need.
@@ -457,6 +485,52 @@ mod tests {
             }
         }
         (packets, keys)
+    }
+
+    #[test]
+    fn the_servers_last_flight_is_repeated_until_the_client_shows_that_it_has_it() {
+        let now = now();
+        let (mut client, mut server) = (Dtls::new(now).unwrap(), Dtls::new(now).unwrap());
+        client.expect(&server.fingerprint()).unwrap();
+        server.expect(&client.fingerprint()).unwrap();
+        client.start(now, true).unwrap();
+        server.start(now, false).unwrap();
+        while !server.is_connected() {
+            let (packets, _) = sent(&mut client);
+            assert!(!packets.is_empty(), "it goes on");
+            packets
+                .iter()
+                .for_each(|packet| _ = server.receive(now, packet).unwrap());
+            if !server.is_connected() {
+                let (packets, _) = sent(&mut server);
+                packets
+                    .iter()
+                    .for_each(|packet| _ = client.receive(now, packet).unwrap());
+            }
+        }
+        // That flight is lost. The client, left alone, would wait for 300 ms.
+        let (lost, keys) = sent(&mut server);
+        assert!(keys && !lost.is_empty() && !client.is_connected());
+        let later = now + Duration::from_millis(100);
+        assert_eq!(server.poll_timeout(), Some(later));
+        server.handle_timeout(later).unwrap();
+        let (repeated, _) = sent(&mut server);
+        assert_eq!(repeated, lost);
+        for _ in 0..2 {
+            repeated
+                .iter()
+                .for_each(|packet| _ = client.receive(later, packet).unwrap());
+            assert!(client.is_connected());
+        }
+        assert!(sent(&mut client).1);
+        // What comes under the keys ends it.
+        client.send(b"hello").unwrap();
+        let (packets, _) = sent(&mut client);
+        packets
+            .iter()
+            .for_each(|packet| _ = server.receive(later, packet).unwrap());
+        server.handle_timeout(later + Duration::from_secs(1)).unwrap();
+        assert_eq!(sent(&mut server).0, [[0; 0]; 0]);
     }
 
     #[test]

@@ -408,7 +408,10 @@ impl Endpoint {
             srtp.unprotect_rtp(datagram).map(Received::Rtp)
         };
         match opened {
-            Ok(received) => received,
+            Ok(received) => {
+                self.dtls.media_received();
+                received
+            }
             Err(error) => {
                 tracing::trace!(%error, "media dropped");
                 Received::Nothing

@@ -89,12 +89,12 @@ impl Guard {
         }
     }
 
-    /// Takes a datagram. Returns the records to hand on, each as a datagram of its own, in this order.
+    /// Takes one record, or more if their turns do not depend on each other. Returns what to hand on, each as a datagram of its own.
     ///
     /// dimpl judges a datagram as a whole; alone, a forged record spoils no true one beside it.
     pub(super) fn handle_input(&mut self, datagram: &[u8]) -> Vec<Vec<u8>> {
         let mut records = Vec::new();
-        for (header, fragment) in Records(datagram) {
+        for (header, fragment) in each_record(datagram) {
             if VERSIONS.iter().any(|version| header[1..3] == *version) {
                 self.handle_record(header, fragment, &mut records);
             }
@@ -110,7 +110,7 @@ impl Guard {
     /// DTLS sends this datagram. A client's ChangeCipherSpec follows the server's last message, so that one was read.
     pub(super) fn sent(&mut self, datagram: &[u8]) {
         if self.client && !self.complete {
-            self.complete = Records(datagram).any(|(header, _)| header[0] == CHANGE_CIPHER_SPEC);
+            self.complete = each_record(datagram).any(|(header, _)| header[0] == CHANGE_CIPHER_SPEC);
         }
     }
 
@@ -204,6 +204,7 @@ impl Guard {
             CERTIFICATE_REQUEST => self.certificate_requested = true,
             // By its type alone DTLS concludes that no CertificateRequest comes.
             SERVER_HELLO_DONE if !message.body.is_empty() => return,
+            kind if message.body.len() < shortest(kind) => return,
             // A server sends nothing between these and the end.
             CLIENT_KEY_EXCHANGE if !is_vector(&message.body, 1) => return,
             CERTIFICATE_VERIFY if !is_vector(message.body.get(2..).unwrap_or_default(), 2) => return,
@@ -253,6 +254,20 @@ impl<'a> Fragment<'a> {
     }
 }
 
+/// The fewest bytes that a message of this type can have (RFC 5246 §7.4, RFC 8422 §5.4), with a certificate in it and a point of 32
+/// bytes: DTLS fails at some that have less.
+fn shortest(kind: u8) -> usize {
+    match kind {
+        CLIENT_HELLO => 2 + 32 + 1 + 1 + 2 + 2 + 1 + 1,
+        SERVER_HELLO => 2 + 32 + 1 + 2 + 1,
+        CERTIFICATE => 3 + 3 + 1,
+        SERVER_KEY_EXCHANGE => 1 + 2 + 1 + 32,
+        CERTIFICATE_REQUEST => 4,
+        CLIENT_KEY_EXCHANGE => 1 + 32,
+        _ => 0,
+    }
+}
+
 /// Whether the body is a version and a cookie (RFC 6347 §4.2.1).
 fn is_hello_verify_request(body: &[u8]) -> bool {
     matches!(body, [major, minor, length, ..]
@@ -266,18 +281,23 @@ fn is_vector(bytes: &[u8], length: usize) -> bool {
     })
 }
 
-/// The records of a datagram, each as its header and its fragment, up to the first that is not whole.
-struct Records<'a>(&'a [u8]);
+/// The records of a datagram, up to the first that is not whole.
+///
+/// DTLS is to have taken one before the guard is asked about the next: a client's last flight may come in one datagram, and its
+/// ChangeCipherSpec has its turn once DTLS has read the messages before.
+pub(super) fn records(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let header = rest.first_chunk::<RECORD_HEADER>()?;
+        let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
+        let (record, after) = rest.split_at_checked(RECORD_HEADER + length)?;
+        rest = after;
+        Some(record)
+    })
+}
 
-impl<'a> Iterator for Records<'a> {
-    type Item = (&'a [u8; RECORD_HEADER], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (header, after) = self.0.split_first_chunk::<RECORD_HEADER>()?;
-        let (fragment, after) = after.split_at_checked(usize::from(u16::from_be_bytes([header[11], header[12]])))?;
-        self.0 = after;
-        Some((header, fragment))
-    }
+/// The same, each as its header and its fragment.
+fn each_record(datagram: &[u8]) -> impl Iterator<Item = (&[u8; RECORD_HEADER], &[u8])> {
+    records(datagram).filter_map(<[u8]>::split_first_chunk)
 }
 
 #[cfg(test)]

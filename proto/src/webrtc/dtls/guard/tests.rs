@@ -3,6 +3,11 @@
 use super::*;
 use crate::webrtc::dtls::testing::fragment;
 
+/// Long enough for any message.
+const BODY: [u8; 60] = [9; 60];
+/// What a client's key exchange holds: a length and as many bytes.
+const POINT: [u8; 33] = [32; 33];
+
 fn record(kind: u8, epoch: u8, fragment: &[u8]) -> Vec<u8> {
     let mut record = vec![kind, 0xFE, 0xFD, 0, epoch, 0, 0, 0, 0, 0, 1, 0, fragment.len() as u8];
     record.extend_from_slice(fragment);
@@ -19,10 +24,10 @@ fn fed(client: bool, messages: &[(u8, u16)]) -> Guard {
     for (kind, number) in messages {
         let body: &[u8] = match *kind {
             HELLO_VERIFY_REQUEST => &[0xFE, 0xFF, 1, 9],
-            CLIENT_KEY_EXCHANGE => &[1, 9],
+            CLIENT_KEY_EXCHANGE => &POINT,
             CERTIFICATE_VERIFY => &[4, 3, 0, 1, 9],
             SERVER_HELLO_DONE => b"",
-            _ => b"x",
+            _ => &BODY,
         };
         let message = whole(*kind, *number, body);
         assert_eq!(guard.handle_input(&message), [message], "{kind}");
@@ -41,18 +46,19 @@ fn fed(client: bool, messages: &[(u8, u16)]) -> Guard {
 #[test]
 fn of_bytes_that_came_twice_the_later_count_and_a_contradiction_begins_anew() {
     let mut guard = Guard::new(false);
-    let hello = whole(CLIENT_HELLO, 0, b"true hello");
+    let body: Vec<u8> = (0..60).collect();
+    let hello = whole(CLIENT_HELLO, 0, &body);
     for forged in [
-        fragment(CLIENT_HELLO, 0, 10, 0, b"false"),
-        fragment(CLIENT_HELLO, 0, 11, 0, b"false"),
+        fragment(CLIENT_HELLO, 0, 60, 0, b"false"),
+        fragment(CLIENT_HELLO, 0, 61, 0, b"false"),
         fragment(CLIENT_HELLO, 0, MAX_MESSAGE, 9, b"false"),
-        fragment(CLIENT_HELLO, 0, 10, 9, b"e"),
+        fragment(CLIENT_HELLO, 0, 60, 59, b"e"),
     ] {
         assert!(guard.handle_input(&record(HANDSHAKE, 0, &forged)).is_empty());
     }
     let halves = [
-        fragment(CLIENT_HELLO, 0, 10, 0, b"true h"),
-        fragment(CLIENT_HELLO, 0, 10, 4, b" hello"),
+        fragment(CLIENT_HELLO, 0, 60, 0, &body[..36]),
+        fragment(CLIENT_HELLO, 0, 60, 24, &body[24..]),
     ];
     assert_eq!(
         guard.handle_input(&record(HANDSHAKE, 0, &halves.concat())),
@@ -84,6 +90,33 @@ fn impossible_fragments_are_dropped() {
 }
 
 #[test]
+fn what_is_too_short_for_its_type_does_not_pass_and_takes_no_turn() {
+    for (client, kind) in [
+        (false, CLIENT_HELLO),
+        (true, SERVER_HELLO),
+        (true, HELLO_VERIFY_REQUEST),
+    ] {
+        let mut guard = Guard::new(client);
+        for length in 0..if kind == HELLO_VERIFY_REQUEST {
+            4
+        } else {
+            shortest(kind)
+        } {
+            assert!(
+                guard.handle_input(&whole(kind, 0, &BODY[..length])).is_empty(),
+                "{kind} {length}"
+            );
+        }
+        assert_eq!(guard.next, 0);
+    }
+    let mut guard = fed(true, &[(SERVER_HELLO, 0)]);
+    for body in [&[][..], &[0], &[0; 3], &[0; 6]] {
+        assert!(guard.handle_input(&whole(CERTIFICATE, 1, body)).is_empty(), "{body:?}");
+    }
+    assert_eq!(guard.next, 1);
+}
+
+#[test]
 fn a_cookie_moves_the_numbers_once_and_a_broken_one_does_not() {
     let mut guard = Guard::new(true);
     for broken in [
@@ -108,7 +141,7 @@ fn a_cookie_moves_the_numbers_once_and_a_broken_one_does_not() {
         (CERTIFICATE, 2),
     ] {
         assert!(
-            guard.handle_input(&whole(kind, number, b"x")).is_empty(),
+            guard.handle_input(&whole(kind, number, &BODY)).is_empty(),
             "{kind} {number}"
         );
     }
@@ -178,16 +211,18 @@ fn change_cipher_spec_has_no_turn_after_a_message_that_dtls_has_not_read() {
     assert!(client.handle_input(&change).is_empty());
     let mut server = Guard::new(false);
     for (kind, number) in [(CLIENT_HELLO, 0), (CERTIFICATE, 1)] {
-        assert_eq!(server.handle_input(&whole(kind, number, b"unread")).len(), 1);
+        assert_eq!(server.handle_input(&whole(kind, number, &BODY)).len(), 1);
     }
     for (kind, number, body) in [
         (CLIENT_KEY_EXCHANGE, 2, &[][..]),
-        (CLIENT_KEY_EXCHANGE, 2, &[2, 9]),
-        (CLIENT_KEY_EXCHANGE, 2, &[0, 9]),
+        (CLIENT_KEY_EXCHANGE, 2, &[0]),
+        (CLIENT_KEY_EXCHANGE, 2, &[1, 9]),
+        (CLIENT_KEY_EXCHANGE, 2, &[0; 33]),
+        (CLIENT_KEY_EXCHANGE, 2, &[33; 33]),
     ] {
         assert!(server.handle_input(&whole(kind, number, body)).is_empty(), "{body:?}");
     }
-    assert_eq!(server.handle_input(&whole(CLIENT_KEY_EXCHANGE, 2, &[1, 9])).len(), 1);
+    assert_eq!(server.handle_input(&whole(CLIENT_KEY_EXCHANGE, 2, &POINT)).len(), 1);
     for body in [&[][..], &[4], &[4, 3, 0], &[4, 3, 0, 2, 9], &[4, 3, 0, 0, 9]] {
         assert!(
             server.handle_input(&whole(CERTIFICATE_VERIFY, 3, body)).is_empty(),
@@ -200,7 +235,7 @@ fn change_cipher_spec_has_no_turn_after_a_message_that_dtls_has_not_read() {
         std::slice::from_ref(&verify)
     );
     // The true certificate, and the rest of its flight.
-    server.handle_input(&whole(CERTIFICATE, 1, b"read"));
+    server.handle_input(&whole(CERTIFICATE, 1, &BODY));
     server.certificate_read();
     assert_eq!(server.handle_input(&[&verify[..], &change].concat()), [verify, change]);
 }

@@ -147,6 +147,13 @@ fn forged_messages(side: usize, turn: usize, bodies: &BTreeMap<u8, Vec<u8>>) -> 
             let part = record(22, 0, &fragment(*kind, number, length, 0, body));
             let name = format!("part of message {kind} number {number}");
             forged.push(((name, vec![part]), false));
+            for length in 0..4 {
+                // Without a body ServerHelloDone is whole.
+                if usize::from(number) == turn && (*kind, length) != (14, 0) {
+                    let name = format!("broken message {kind} number {number} of {length} bytes");
+                    forged.push(((name, vec![message(*kind, number, &vec![0; length])]), false));
+                }
+            }
         }
     }
     let instead = (side == CLIENT && turn == 3).then_some(14);
