@@ -177,6 +177,7 @@ impl LoginLimiter {
         let (of_source, of_account) = (self.of_source, self.of_account);
         let is_known = |known: &&mut Known| known.source == source && known.until > now;
         let known = account.and_then(|account| self.known.get_mut(account)?.iter_mut().find(is_known));
+        let is_bound = account.is_some() && bound.is_some();
         let bound = account.zip(bound).map(|(account, at)| (account.to_owned(), at));
         let of_its_own = match known {
             _ if bound.is_some() => {
@@ -194,7 +195,8 @@ impl LoginLimiter {
                 None
             }
         };
-        let of_source = self.remember(now, source, tag, of_its_own.is_none());
+        // At an account that is known there too: else a source would learn from its own bucket which accounts those are.
+        let of_source = self.remember(now, source, tag, !is_bound);
         of_its_own.unwrap_or(of_source)
     }
 
@@ -380,6 +382,31 @@ mod tests {
     fn v6(net: u32, subnet: u16) -> IpAddr {
         let (high, low) = ((net >> 16) as u16, net as u16);
         IpAddr::V6(Ipv6Addr::new(0x2001, high, low, subnet, 0, 0, 0, 0))
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)] // a test needs some instant to count from
+    fn a_source_learns_from_its_own_logins_neither_who_exists_nor_who_is_known_there() {
+        let now = Instant::now();
+        for guessed in [None, Some("100"), Some("200")] {
+            let mut limiter = LoginLimiter::new(&Limits::default());
+            let home = IpAddr::from([203, 0, 113, 1]);
+            limiter.succeeded(now, home, "100");
+            let attempt = |account| Attempt {
+                source: home,
+                account,
+                bound: None,
+            };
+            for tag in 0..14 {
+                if limiter.may_judge(now, attempt(guessed), tag).is_ok() {
+                    limiter.failed(now, attempt(guessed), tag);
+                }
+            }
+            assert!(limiter.may_judge(now, attempt(Some("300")), 99).is_err(), "{guessed:?}");
+            // Nobody's guesses at others keep out who is known.
+            let is_served = limiter.may_judge(now, attempt(Some("100")), 99).is_ok();
+            assert_eq!(is_served, guessed != Some("100"), "{guessed:?}");
+        }
     }
 
     #[test]

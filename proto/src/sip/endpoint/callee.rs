@@ -132,14 +132,16 @@ impl Endpoint {
 
     /// The caller has our 2xx.
     ///
-    /// It cannot be challenged, so it moves nothing; one that has to bring the answer to our offer is only taken from the
-    /// peer.
+    /// It cannot be challenged, so it moves nothing, and is taken from the peer's host alone: some send from other ports than they listen
+    /// at. One that has to bring the answer to our offer is only taken from the peer.
     pub(super) fn on_ack(&mut self, now: Instant, request: &Request, source: FiveTuple) {
         let Some(key) = self.dialogs.of(request) else { return };
         let Some(dialog) = self.dialogs.get(key) else { return };
         let origin = self.origin_of(&request.headers, source.remote);
         let is_trusted = self.is_trusted(dialog, source, origin);
-        let is_ours = |response: &Unacknowledged| response.cseq == request.cseq && (is_trusted || !response.is_offer);
+        let is_near = is_trusted || source.remote.ip().to_canonical() == dialog.peer.remote.ip().to_canonical();
+        let is_ours =
+            |response: &Unacknowledged| response.cseq == request.cseq && is_near && (is_trusted || !response.is_offer);
         if !dialog.unacknowledged.as_ref().is_some_and(is_ours) {
             return;
         }

@@ -8,7 +8,6 @@ use tracing::trace;
 use super::{ALLOW, Endpoint};
 use crate::net::{FiveTuple, Receive};
 use crate::sip::message::{Headers, Malformed, Message, Method, Request, Response, Scheme, Via};
-use crate::sip::registrar::Registrar;
 use crate::sip::response::Head;
 use crate::sip::timers::{Owner, TimerHandle};
 use crate::sip::transaction::{ClientMachine, Purpose, ResponseAction, ServerKey, ServerMachine};
@@ -173,7 +172,11 @@ impl Endpoint {
             Purpose::Cancel | Purpose::StrayBye | Purpose::Register(_) => None,
         };
         let asked = dialog.and_then(|dialog| dialog.account.as_deref());
-        if !is_from(&self.registrar, asked, transaction.request.five_tuple, five_tuple) {
+        let request = transaction.request.five_tuple;
+        let is_to_phone = transaction.is_to_phone || self.registrar.reaches(request.peer(), None);
+        let may_be_elsewhere =
+            !is_to_phone || asked.is_some_and(|user| self.registrar.is_registered_from(five_tuple.peer(), user));
+        if !is_from(request, five_tuple, may_be_elsewhere) {
             return trace!(source = %five_tuple.remote, status = response.status, "a stranger's response");
         }
         let mut timers = TimerHandle {
@@ -206,18 +209,14 @@ impl Endpoint {
     }
 }
 
-/// Whether a response came from where its request went: over the same connection; of a registered phone from just there, or from
-/// where its own account, the one that was `asked`, has registered from; else from the same host, for not everybody sends from
-/// where it listens.
-fn is_from(registrar: &Registrar, asked: Option<&str>, request: FiveTuple, response: FiveTuple) -> bool {
+/// Whether a response came from where its request went: over the same connection, and from just there, or, where it `may_be_elsewhere`,
+/// from the same host, for not everybody sends from where it listens. A phone does, or has registered from there.
+fn is_from(request: FiveTuple, response: FiveTuple, may_be_elsewhere: bool) -> bool {
     let [wanted, source] = [request, response].map(|way| way.remote.ip().to_canonical());
-    let is_registered = registrar.reaches(request.peer(), None);
     wanted == source
         && request.protocol == response.protocol
         && request.connection == response.connection
-        && (!is_registered
-            || request.remote == response.remote
-            || asked.is_some_and(|user| registrar.is_registered_from(response.peer(), user)))
+        && (may_be_elsewhere || request.remote == response.remote)
 }
 
 /// What a response to OPTIONS tells.

@@ -62,7 +62,9 @@ impl Endpoint {
         // Behind a proxy that is trusted each source counts for itself, and so does a phone that is registered there.
         let is_proxy = self.is_proxy(head.five_tuple.remote.ip());
         let source = (head.five_tuple.peer(), head.origin);
-        let is_stranger = !self.registrar.reaches_from(source, is_proxy, None);
+        // Where a REGISTER has come from: a Contact may name any port of its host.
+        let is_nowhere = is_proxy && head.origin.port() == 0;
+        let is_stranger = is_nowhere || self.registrar.account_from(source.0, source.1, "").is_none();
         if is_stranger && !self.strangers.may_respond(now, head.origin.ip()) {
             return trace!(source = %head.origin, status, "too many responses to this source");
         }
@@ -201,6 +203,7 @@ impl Endpoint {
         if let Purpose::Probe(_) = purpose {
             timers.set(Timer::F, PROBE_TIMEOUT);
         }
+        let is_to_phone = self.registrar.reaches(request.five_tuple.peer(), None);
         let wire = request.write(&branch, &self.config.user_agent);
         self.transmit(request.five_tuple, wire.clone());
         self.client_transactions.insert(
@@ -213,6 +216,7 @@ impl Endpoint {
                 purpose,
                 credentials: None,
                 tries: 0,
+                is_to_phone,
                 acks: Vec::new(),
                 cancel: None,
                 cancel_sent: false,

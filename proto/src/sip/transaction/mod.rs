@@ -307,6 +307,8 @@ pub(in crate::sip) struct ClientTransaction {
     pub(in crate::sip) credentials: Option<Credentials>,
     /// Times it was sent with credentials so far.
     pub(in crate::sip) tries: u8,
+    /// A phone was reached there when it was sent: its registration may end before the response.
+    pub(in crate::sip) is_to_phone: bool,
     /// ACKs sent to 2xx, by the peer's tag.
     pub(in crate::sip) acks: Vec<(String, Vec<u8>, FiveTuple)>,
     /// A CANCEL was sent, or shall be as soon as something provisional comes.

@@ -69,6 +69,31 @@ fn any_number_of_sources_leaves_phones_their_answers() {
 }
 
 #[test]
+fn a_port_that_only_a_contact_names_is_a_strangers() {
+    let mut world = World::new(83);
+    let source = "192.0.2.9:61000";
+    assert!(registers(
+        &mut world,
+        "100",
+        source,
+        0,
+        "t\r\nContact: <sip:100@192.0.2.9:7777>"
+    ));
+    for (port, answers) in [(7777, 60), (61000, 200)] {
+        world.packets.clear();
+        (0..200).for_each(|n| {
+            world.inject(
+                GATEWAY,
+                &format!("192.0.2.9:{port}"),
+                request("OPTIONS", n, "").as_bytes(),
+            );
+        });
+        assert_eq!(world.packets.len(), answers, "{port}");
+        world.second();
+    }
+}
+
+#[test]
 fn no_answer_to_a_stranger_is_out_of_proportion() {
     let short =
         "REGISTER sip:aaaaaaaa SIP/2.0\r\nv:SIP/2.0/UDP a\r\nf:<sip:a>\r\nt:<sip:a>\r\ni:a\r\nCSeq:1 REGISTER\r\n\r\n";
