@@ -294,22 +294,36 @@ fn quoted(path: &Path) -> String {
     }
 }
 
+/// Opens a file that this process believes.
+///
+/// # Errors
+/// The rest of a sentence that names the file: it cannot be read, or somebody else could change it.
+pub fn open_believed(path: &Path) -> Result<File, String> {
+    let file = open_regular(path).map_err(unreadable)?;
+    match Trusted::by_this_process().faults(path).first() {
+        Some(fault) => Err(format!("and {} {fault}", fault.path.display())),
+        None => Ok(file),
+    }
+}
+
+fn unreadable(error: io::Error) -> String {
+    format!("which cannot be read ({error})")
+}
+
 /// Reads a file that holds one secret and nothing else; white space round it does not count.
 ///
 /// # Errors
 /// The rest of a sentence that names the file: it cannot be read, somebody else could change it, everybody may read it, or it is
 /// empty.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, String> {
-    let cannot = |error: io::Error| format!("which cannot be read ({error})");
-    let file = open_regular(path).map_err(cannot)?;
-    if let Some(fault) = Trusted::by_this_process().faults(path).first() {
-        return Err(format!("and {} {fault}", fault.path.display()));
-    }
-    if file.metadata().map_err(cannot)?.mode() & 0o004 != 0 {
+    let file = open_believed(path)?;
+    if file.metadata().map_err(unreadable)?.mode() & 0o004 != 0 {
         return Err("which everybody may read; chmod 600 it".to_owned());
     }
     let mut text = Zeroizing::new(String::new());
-    file.take(MAX_SECRET + 1).read_to_string(&mut text).map_err(cannot)?;
+    file.take(MAX_SECRET + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
     let secret = Zeroizing::new(text.trim().to_owned());
     if secret.is_empty() {
         return Err("which is empty".to_owned());

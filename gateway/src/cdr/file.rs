@@ -12,8 +12,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::permissions::folder_of;
+
 /// More than any line of ours has: what is longer is searched in parts.
 const MAX_LINE: u64 = 64 * 1024;
+
+/// Files that it was before, in which a call's line is looked for.
+const MAX_ROTATED: usize = 2;
 
 /// The file, open.
 ///
@@ -63,28 +68,17 @@ impl RecordFile {
         written
     }
 
-    /// Those of `calls` that have a whole line in the file.
+    /// Those of `calls` that have a whole line in the file, or in one of the latest that it was before.
     ///
     /// # Errors
     /// If the file cannot be read.
     pub fn find(&self, calls: &BTreeSet<String>) -> io::Result<BTreeSet<String>> {
-        #[derive(Deserialize)]
-        struct Line {
-            call: String,
-        }
-        let mut found = BTreeSet::new();
-        let file = File::open(&self.path)?;
-        if calls.is_empty() || !file.metadata()?.is_file() {
-            return Ok(found);
-        }
-        let (mut reader, mut line) = (BufReader::new(file), Vec::new());
-        while reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
-            if let Ok(Line { call }) = serde_json::from_slice(&line)
-                && calls.contains(&call)
-            {
-                found.insert(call);
+        let mut found = find_in(&self.path, calls)?;
+        for rotated in rotated(&self.path) {
+            if found.len() < calls.len() {
+                // It may be gone by now.
+                found.extend(find_in(&rotated, calls).unwrap_or_default());
             }
-            line.clear();
         }
         Ok(found)
     }
@@ -104,6 +98,52 @@ impl RecordFile {
         }
         Ok(file)
     }
+}
+
+fn find_in(path: &Path, calls: &BTreeSet<String>) -> io::Result<BTreeSet<String>> {
+    #[derive(Deserialize)]
+    struct Line {
+        call: String,
+    }
+    let mut found = BTreeSet::new();
+    let file = File::open(path)?;
+    if calls.is_empty() || !file.metadata()?.is_file() {
+        return Ok(found);
+    }
+    let (mut reader, mut line) = (BufReader::new(file), Vec::new());
+    while reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
+        if let Ok(Line { call }) = serde_json::from_slice(&line)
+            && calls.contains(&call)
+        {
+            found.insert(call);
+        }
+        line.clear();
+    }
+    Ok(found)
+}
+
+/// The files beside it that were renamed from it last, by their names.
+fn rotated(path: &Path) -> Vec<PathBuf> {
+    let (Some(name), Ok(entries)) = (path.file_name(), fs::read_dir(folder_of(path))) else {
+        return Vec::new();
+    };
+    let torn = beside(path);
+    let of_it = |entry: &fs::DirEntry| {
+        let other = entry.file_name();
+        other.as_encoded_bytes().starts_with(name.as_encoded_bytes()) && other != name && entry.path() != torn
+    };
+    let dated = |entry: fs::DirEntry| {
+        let meta = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+        Some((meta.modified().ok()?, entry.path()))
+    };
+    let mut files: Vec<_> = entries.flatten().filter(of_it).filter_map(dated).collect();
+    files.sort();
+    files
+        .into_iter()
+        .rev()
+        .take(MAX_ROTATED)
+        .map(|(_, path)| path)
+        .collect()
 }
 
 /// Where the torn parts of lines go.

@@ -9,7 +9,7 @@ use super::nearest::nearest;
 use super::options::{networks, networks_as};
 use super::problem::{Place, Problem};
 use super::units::ExternalAddress;
-use crate::permissions::{Trusted, read_secret};
+use crate::permissions::{Trusted, open_believed, read_secret};
 use crate::route::{Callers, Pattern, Target};
 
 /// Checks the values of quartet.conf, with the environment, against each other and against the disk.
@@ -36,7 +36,7 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
             problem(checked, sentence);
         }
     }
-    check_hub(values, &mut problem);
+    check_hub(folder, values, &mut problem);
     check_reflector(folder, values, &mut problem);
     if let Some(prompts) = values.get("ivr.prompts")
         && let Some(name) = prompts.value.text()
@@ -83,7 +83,7 @@ fn check_reflector(folder: &Path, values: &Values, problem: &mut impl FnMut(&Che
 }
 
 /// A hub is embedded or elsewhere: what is for the other would have no effect.
-fn check_hub(values: &Values, problem: &mut impl FnMut(&Checked, String)) {
+fn check_hub(folder: &Path, values: &Values, problem: &mut impl FnMut(&Checked, String)) {
     // A default was said by nobody.
     let said = |name: &str| {
         let checked = values.get(&format!("network.hub.{name}"))?;
@@ -112,6 +112,12 @@ fn check_hub(values: &Values, problem: &mut impl FnMut(&Checked, String)) {
         let sentence =
             "url needs token_file, the file with the token that `quartet invite --gateway NAME` prints on that hub";
         problem(url, sentence.to_owned());
+    }
+    if let Some(ca_file) = said("ca_file")
+        && let Some(path) = ca_file.value.text()
+        && let Err(why) = check_file(&folder.join(path), false)
+    {
+        problem(ca_file, format!("ca_file names {}, {why}", quoted(path)));
     }
     if let Some(ca_file) = said("ca_file")
         && url.value.text().is_some_and(|url| url.starts_with("ws://"))
@@ -191,9 +197,7 @@ fn check_file(path: &Path, is_secret: bool) -> Result<(), String> {
     if is_secret {
         return read_secret(path).map(drop);
     }
-    std::fs::read(path)
-        .map(drop)
-        .map_err(|error| format!("which cannot be read ({error})"))
+    open_believed(path).map(drop)
 }
 
 /// The same for all phones.

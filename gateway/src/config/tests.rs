@@ -250,12 +250,18 @@ fn all_mistakes_of_syntax_and_the_rest_of_the_file() {
 
 #[test]
 fn a_hub_is_here_or_elsewhere() {
+    let folder = Folder::new(&[("ca.pem", "x"), ("everybodys.pem", "x")]);
     let check = |lines: &str, expected: &[&str]| {
         let text = format!("[network.hub]\n{lines}\n");
-        let problems = match load_texts(Path::new(""), [&text, "", ""], &[]) {
+        let problems = match load_texts(&folder.0, [&text, "", ""], &[]) {
             Ok(_) => Vec::new(),
             Err(Problems(problems)) => problems.iter().map(ToString::to_string).collect(),
         };
+        let conf = format!("{}/quartet.conf", folder.0.display());
+        let problems: Vec<_> = problems
+            .iter()
+            .map(|problem| problem.replacen(&conf, "quartet.conf", 1))
+            .collect();
         assert_eq!(problems, expected, "{lines}");
     };
     check("url = \"wss://hub.example.org\"\ntoken_file = \"hub.token\"", &[]);
@@ -263,6 +269,22 @@ fn a_hub_is_here_or_elsewhere() {
         "url = \"wss://hub.example.org\"\ntoken_file = \"hub.token\"\nca_file = \"ca.pem\"",
         &[],
     );
+    check(
+        "url = \"wss://hub.example.org\"\ntoken_file = \"hub.token\"\nca_file = \"gone.pem\"",
+        &["quartet.conf:4: ca_file names \"gone.pem\", which cannot be read (No such file or directory (os error 2))"],
+    );
+    let everybodys = folder.0.join("everybodys.pem");
+    fs::set_permissions(&everybodys, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    if !crate::permissions::Trusted::is_everybody() {
+        let fault = &crate::permissions::Trusted::by_this_process().faults(&everybodys)[0];
+        check(
+            "url = \"wss://hub.example.org\"\ntoken_file = \"hub.token\"\nca_file = \"everybodys.pem\"",
+            &[&format!(
+                "quartet.conf:4: ca_file names \"everybodys.pem\", and {} {fault}",
+                everybodys.display()
+            )],
+        );
+    }
     check(
         "url = \"ws://127.0.0.1:8080\"\ntoken_file = \"hub.token\"\nca_file = \"ca.pem\"",
         &["quartet.conf:4: ca_file is for a hub at wss://, and url names one at ws://; remove the line, or use wss://"],

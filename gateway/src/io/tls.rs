@@ -1,5 +1,6 @@
 //! Whom we trust where we are the client: this machine's certificate authorities, or those of a file.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +9,8 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 
+use crate::permissions::open_believed;
+
 /// What TLS towards a server needs, read anew. `option` names `ca_file` in sentences, as `[network.hub] ca_file`.
 ///
 /// # Errors
@@ -15,12 +18,12 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 pub(super) fn client_config(ca_file: Option<&Path>, option: &str) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     match ca_file {
-        Some(path) => read_authorities(path, &mut roots).with_context(|| {
-            format!(
-                "{option} names {}, which holds no certificate in PEM form",
-                path.display()
-            )
-        })?,
+        Some(path) => {
+            let names = || format!("{option} names {}", path.display());
+            let file = open_believed(path).map_err(|why| anyhow::anyhow!("{}, {why}", names()))?;
+            read_authorities(file, &mut roots)
+                .with_context(|| format!("{}, which holds no certificate in PEM form", names()))?;
+        }
         None => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             anyhow::ensure!(
@@ -37,8 +40,8 @@ pub(super) fn client_config(ca_file: Option<&Path>, option: &str) -> anyhow::Res
     Ok(Arc::new(config))
 }
 
-fn read_authorities(path: &Path, roots: &mut RootCertStore) -> anyhow::Result<()> {
-    for certificate in CertificateDer::pem_file_iter(path)? {
+fn read_authorities(file: File, roots: &mut RootCertStore) -> anyhow::Result<()> {
+    for certificate in CertificateDer::pem_reader_iter(file) {
         roots.add(certificate?)?;
     }
     anyhow::ensure!(!roots.is_empty(), "there is none");

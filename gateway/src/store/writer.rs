@@ -2,8 +2,8 @@
 //!
 //! A machine but for the disk: time is handed in. The order of the two files makes that every call has one line, whenever
 //! the process dies. A call that runs is a row of the state file. When it ends its line is written first and its row
-//! removed afterwards; at the next start each row that is left becomes a line, unless its call has one already. (A file of
-//! records that was rotated in the second between the two is not looked into.)
+//! removed afterwards; at the next start each row that is left becomes a line, unless its call has one already, in the file or
+//! in one of the latest that were renamed from it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
