@@ -19,12 +19,16 @@ pub(super) const MAX_CANDIDATES: usize = 64;
 /// Between two checks (RFC 8445 §14.2, Ta): with six ways of ours and four of the peer's there are 24 pairs, of which the last may be
 /// the only one that works. A check is as long as a packet of sound, and these come as often.
 const PACE: Duration = Duration::from_millis(20);
+/// Before a check is repeated, then twice as long each time. The first one is often lost for good: the peer's NAT lets it in, or its
+/// reflector passes it on, only after the peer has sent something that way. (The agent does not check anew when the peer does, as
+/// RFC 8445 §7.3.1.4 has it.)
+const FIRST_REPEAT: Duration = Duration::from_millis(100);
 /// A check is repeated at least this often; also the pace of consent on a pair that works.
 const SLOWEST_CHECK: Duration = Duration::from_secs(2);
-/// Unanswered checks before a pair is given up: about 28 s while connecting, longer than the endpoint waits.
-const MAX_UNANSWERED_CONNECTING: usize = 14;
-/// The same once connected: 5.5 s, so that another pair takes over before consent is lost.
-const MAX_UNANSWERED_CONNECTED: usize = 4;
+/// Unanswered checks before a pair is given up: about 29 s while connecting, longer than the endpoint waits.
+const MAX_UNANSWERED_CONNECTING: usize = 18;
+/// The same once connected: 5.1 s, so that another pair takes over before consent is lost.
+const MAX_UNANSWERED_CONNECTED: usize = 5;
 
 /// Who the peer is in checks.
 #[derive(Clone, PartialEq, Eq)]
@@ -70,6 +74,7 @@ impl Generation {
             preference(candidate, same_kind, is_stream.load(Ordering::Relaxed))
         });
         agent.set_timing_advance(PACE);
+        agent.set_initial_stun_rto(FIRST_REPEAT);
         agent.set_max_stun_rto(SLOWEST_CHECK);
         agent.set_max_stun_retransmits(MAX_UNANSWERED_CONNECTING);
         // An agent that has not begun announces our credentials as an event later; nobody needs it.
