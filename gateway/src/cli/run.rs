@@ -41,10 +41,11 @@ pub(super) fn hub(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Resu
 
 /// Runs a reflector alone, as long.
 pub(super) fn reflector(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Result<u8> {
-    serve(conf, until_stdin_closes, async |loaded, Signals { stop, .. }| {
-        let reflector = ReflectorAlone::start(&loaded).await;
+    serve(conf, until_stdin_closes, async |loaded, Signals { hang_up, stop }| {
+        let reflector = ReflectorAlone::start(loaded).await;
         let reflector = reflector.context("the reflector cannot start")?;
         tracing::info!(listen = reflector.addresses().join(" "), "reflector is up");
+        tokio::spawn(reload_at(hang_up, reflector.asker()));
         reflector.run(stop).await;
         Ok(())
     })

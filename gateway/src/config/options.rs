@@ -540,7 +540,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "secret_file",
         kind: Kind::Text(words::path),
         preset: Preset::Words("none", r#""reflector.secret""#),
-        reload: Reload::Restart,
+        reload: Reload::Live,
         help: "A file with the secret that the reflector shares with the hub, mode 0600: the hub signs with it which calls may use the \
                reflector, and until when.",
     },

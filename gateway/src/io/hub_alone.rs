@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::addresses::{self, MachineAddresses};
 use super::control::{self, ControlRequest, PendingControlRequest, Reply};
 use super::hub::{HubServer, HubWork, handed_out};
-use super::reflector::ReflectorServer;
+use super::reflector::{ReflectorServer, Secret, secret_of};
 use super::reload::tell;
 use super::sleep_until;
 use super::startup::prepare_state;
@@ -36,7 +36,7 @@ pub struct HubAlone {
 type Reading = (Result<Read, String>, oneshot::Sender<Reply>);
 
 /// The files, what of them was changed, and what users are told.
-type Read = (Box<Loaded>, Changes, Vec<HandedServer>);
+type Read = (Box<Loaded>, Changes, Vec<HandedServer>, Option<Secret>);
 
 /// What woke the loop.
 enum Input {
@@ -166,17 +166,21 @@ impl HubAlone {
         let (in_force, done) = (Arc::clone(&self.loaded), self.read_in.clone());
         tokio::task::spawn_blocking(move || {
             let read = config::reload(&in_force, &config::environment());
-            let read = read.map(|(loaded, changes)| {
-                let servers = handed_out(&loaded.settings);
-                (Box::new(loaded), changes, servers)
-            });
             let read = read.map_err(|problems| problems.to_string());
+            let read = read.and_then(|(loaded, changes)| {
+                let servers = handed_out(&loaded.settings);
+                let secret = secret_of(&loaded.settings.reflector)?;
+                Ok((Box::new(loaded), changes, servers, secret))
+            });
             done.blocking_send((read, reply)).ok();
         });
     }
 
     fn finish_reload(&mut self, read: Result<Read, String>) -> Reply {
-        tell(read.map(|(loaded, changes, servers)| {
+        tell(read.map(|(loaded, changes, servers, secret)| {
+            if let Some((reflector, secret)) = self.reflector.as_ref().zip(secret) {
+                reflector.set_secret(secret);
+            }
             self.server.reload(&loaded.settings.limits, &shares(&loaded), servers);
             log::set_level(loaded.settings.log.level.0);
             self.loaded = Arc::from(loaded);

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::control::Reply;
 use super::hub::handed_out;
+use super::reflector;
 use super::signalling::Signalling;
 use super::startup::{check_media_addresses, ports, prompts, shares};
 use super::unserved::unserved;
@@ -26,6 +27,8 @@ pub(super) struct Prepared {
     prompts: Option<Prompts>,
     /// What users of a hub served here are told.
     ice_servers: Vec<HandedServer>,
+    /// Of a reflector of our own.
+    secret: Option<reflector::Secret>,
     warnings: Vec<String>,
 }
 
@@ -90,6 +93,7 @@ fn prepare(in_force: &Loaded, registry: &Arc<Registry>) -> Result<Prepared, Stri
     let settings = &loaded.settings;
     check_media_addresses(&settings.media.addresses).map_err(|error| format!("{error:#}"))?;
     let spoken = prompts(&settings.ivr.prompts, registry).map_err(|error| format!("{error:#}"))?;
+    let secret = reflector::secret_of(&settings.reflector)?;
     let warnings = unserved(settings, registry, &spoken).into_iter().collect();
     let is_own = settings.ivr.prompts != config::Prompts::Builtin;
     let differs = settings.ivr.prompts != in_force.settings.ivr.prompts;
@@ -98,6 +102,7 @@ fn prepare(in_force: &Loaded, registry: &Arc<Registry>) -> Result<Prepared, Stri
         ice_servers: handed_out(settings),
         loaded,
         changes,
+        secret,
         warnings,
     })
 }
@@ -142,6 +147,7 @@ impl Signalling {
             mut changes,
             prompts,
             ice_servers,
+            secret,
             warnings,
         } = prepared;
         let settings = &loaded.settings;
@@ -174,6 +180,9 @@ impl Signalling {
         }
         if let Some(server) = self.hub.server() {
             server.reload(&settings.limits, &shares, ice_servers);
+        }
+        if let Some((reflector, secret)) = self.reflector.as_ref().zip(secret) {
+            reflector.set_secret(secret);
         }
         self.media.set_ports(ports(settings.media.ports));
         self.relays.reload();

@@ -40,11 +40,39 @@ struct State {
     connections: usize,
 }
 
+/// What its thread and its owner have together.
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Another secret, from the next wake-up on.
+    secret: Mutex<Option<Secret>>,
+    stop: AtomicBool,
+}
+
+/// What a reflector shares with its hub.
+pub(super) type Secret = Zeroizing<Vec<u8>>;
+
+/// Reads the secret of the settings; `None` if they say nowhere to listen.
+///
+/// # Errors
+/// Why there is none, with what to change.
+pub(super) fn secret_of(settings: &Reflector) -> Result<Option<Secret>, String> {
+    if settings.listen.is_empty() {
+        return Ok(None);
+    }
+    let Some(file) = &settings.secret_file else {
+        return Err("[reflector] listen needs secret_file, with the secret that the hub has as well".into());
+    };
+    match read_secret(file) {
+        Ok(secret) => Ok(Some(Zeroizing::new(secret.as_bytes().to_vec()))),
+        Err(why) => Err(format!("[reflector] secret_file names {}, {why}", file.display())),
+    }
+}
+
 /// A reflector that runs. Dropping it ends its thread.
 pub(super) struct ReflectorServer {
     addresses: Vec<(Protocol, SocketAddr)>,
-    state: Arc<Mutex<State>>,
-    stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
 }
@@ -55,14 +83,9 @@ impl ReflectorServer {
     /// # Errors
     /// Whatever keeps it from being served, with what to change.
     pub(super) fn open(settings: &Reflector) -> anyhow::Result<Option<Self>> {
-        if settings.listen.is_empty() {
+        let Some(secret) = secret_of(settings).map_err(anyhow::Error::msg)? else {
             return Ok(None);
-        }
-        let Some(file) = &settings.secret_file else {
-            anyhow::bail!("[reflector] listen needs secret_file, with the secret that the hub has as well");
         };
-        let secret = read_secret(file)
-            .map_err(|why| anyhow::anyhow!("[reflector] secret_file names {}, {why}", file.display()))?;
         let poll = Poll::new()?;
         let (mut sockets, mut listeners, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
         for listen in &settings.listen {
@@ -89,25 +112,17 @@ impl ReflectorServer {
         }
         let waker = Waker::new(poll.registry(), WAKE)?;
         let epoch = (Instant::now(), unix_seconds(SystemTime::now()));
-        let server = Server::new(Zeroizing::new(secret.as_bytes().to_vec()), epoch);
-        let (state, stop) = (Arc::new(Mutex::default()), Arc::new(AtomicBool::new(false)));
+        let server = Server::new(secret, epoch);
+        let shared = Arc::new(Shared::default());
         let most = MAX_CONNECTIONS.min(process::descriptor_limit() / SHARE);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let thread = Thread::new(
-            poll,
-            server,
-            sockets,
-            listeners,
-            most,
-            (Arc::clone(&state), Arc::clone(&stop)),
-        )?;
+        let thread = Thread::new(poll, server, sockets, listeners, most, Arc::clone(&shared))?;
         let thread = std::thread::Builder::new()
             .name("reflector".to_owned())
             .spawn(move || thread.run())?;
         Ok(Some(Self {
             addresses,
-            state,
-            stop,
+            shared,
             waker,
             thread: Some(thread),
         }))
@@ -121,13 +136,20 @@ impl ReflectorServer {
         self.addresses.iter().map(written).collect()
     }
 
+    /// Takes another secret: parties that are here stay, others need a tag that was signed with it.
+    pub(super) fn set_secret(&self, secret: Secret) {
+        *self.shared.secret.lock().unwrap_or_else(PoisonError::into_inner) = Some(secret);
+        // A failing waker means a dead poller; its thread has ended.
+        let _ = self.waker.wake();
+    }
+
     /// For `quartet status`; up to a second old.
     pub(super) fn status(&self) -> serde_json::Value {
         let State {
             counters,
             parties,
             connections,
-        } = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        } = *self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         serde_json::json!({
             "listen": self.addresses(),
             "parties": parties,
@@ -150,7 +172,7 @@ impl ReflectorServer {
 
 impl Drop for ReflectorServer {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Relaxed);
         // A failing waker means a dead poller; its thread has ended.
         let _ = self.waker.wake();
         if let Some(thread) = self.thread.take() {

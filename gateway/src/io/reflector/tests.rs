@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::{Duration, Instant, SystemTime};
 
-use quartet_proto::reflector::{Client, HELLO, Issuer, Options, Output};
+use quartet_proto::reflector::{Client, HELLO, Issuer, Options, Output, Tag};
 
 use super::*;
 use crate::io::signalling::generator;
@@ -30,7 +30,7 @@ fn open(name: &str) -> (ReflectorServer, [SocketAddr; 2]) {
     (server, [udp, tcp])
 }
 
-fn client(tag: &quartet_proto::reflector::Tag, stream: bool) -> Client {
+fn client(tag: &Tag, stream: bool) -> Client {
     let options = Options {
         number: 1,
         port: 599,
@@ -58,7 +58,7 @@ fn packet(from: &Client, to: &Client, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn issue() -> Zeroizing<quartet_proto::reflector::Tag> {
+fn issue() -> Zeroizing<Tag> {
     let unix = unix_seconds(SystemTime::now());
     Issuer::default().issue(SECRET.as_bytes(), unix, &mut generator())
 }
@@ -139,4 +139,32 @@ fn one_source_has_a_share_of_the_connections() {
         }
     }
     assert!(closed >= 20, "{closed}, {}", server.status());
+}
+
+#[test]
+fn another_secret_is_taken_while_parties_are_here() {
+    let (server, [udp, _]) = open("secret");
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let mut room = [0; 2_000];
+    let mut hello = |bytes: &[u8]| {
+        socket.send_to(bytes, udp).unwrap();
+        socket.recv_from(&mut room).is_ok()
+    };
+    let hello_of = |tag: &Tag| transmits(&mut client(tag, false));
+    let answered = |hello: &mut dyn FnMut() -> bool| {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !hello() {
+            assert!(Instant::now() < end, "{}", server.status());
+        }
+    };
+    let here = hello_of(&issue());
+    answered(&mut || hello(&here));
+    server.set_secret(Zeroizing::new(b"another".to_vec()));
+    let unix = unix_seconds(SystemTime::now());
+    let new = hello_of(&Issuer::default().issue(b"another", unix, &mut generator()));
+    answered(&mut || hello(&new));
+    // A tag of before is good no more, but for a party that is here.
+    assert!(!hello(&hello_of(&issue())));
+    answered(&mut || hello(&here));
 }

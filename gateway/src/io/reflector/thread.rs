@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, UdpSocket};
@@ -13,10 +13,10 @@ use quartet_proto::net::ConnectionId;
 use quartet_proto::rate::source_of;
 use quartet_proto::reflector::{MAX_PACKET, Place, Server, Verdict};
 
-use super::State;
 use super::connection::Connection;
+use super::{Shared, State};
 
-/// The token that ends the thread.
+/// The token of its owner: the end, or another secret.
 pub(super) const WAKE: Token = Token(usize::MAX);
 /// Tokens of listeners begin here; those of connections behind, and sockets have their places.
 const LISTENERS: usize = 1 << 16;
@@ -45,8 +45,7 @@ pub(super) struct Thread {
     sources: BTreeMap<IpAddr, usize>,
     max_connections: usize,
     next_id: u64,
-    state: Arc<Mutex<State>>,
-    stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     room: Box<[u8; LARGEST]>,
 }
 
@@ -57,7 +56,7 @@ impl Thread {
         sockets: Vec<UdpSocket>,
         mut listeners: Vec<TcpListener>,
         max_connections: usize,
-        (state, stop): (Arc<Mutex<State>>, Arc<AtomicBool>),
+        shared: Arc<Shared>,
     ) -> io::Result<Self> {
         for (place, listener) in listeners.iter_mut().enumerate() {
             poll.registry()
@@ -72,8 +71,7 @@ impl Thread {
             sources: BTreeMap::new(),
             max_connections,
             next_id: 0,
-            state,
-            stop,
+            shared,
             room: Box::new([0; LARGEST]),
         })
     }
@@ -83,7 +81,7 @@ impl Thread {
         // Edge-triggered: a place stays here until it has nothing more.
         let mut ready: VecDeque<Token> = VecDeque::with_capacity(EVENTS);
         let mut publish_at = Instant::now();
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.shared.stop.load(Ordering::Relaxed) {
             let timeout = if ready.is_empty() { PUBLISH } else { Duration::ZERO };
             if let Err(error) = self.poll.poll(&mut events, Some(timeout))
                 && error.kind() != io::ErrorKind::Interrupted
@@ -92,7 +90,10 @@ impl Thread {
                 return;
             }
             for event in &events {
-                if event.token() != WAKE && !ready.contains(&event.token()) {
+                if event.token() == WAKE {
+                    let secret = self.shared.secret.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    secret.into_iter().for_each(|secret| self.server.set_secret(secret));
+                } else if !ready.contains(&event.token()) {
                     ready.push_back(event.token());
                 }
             }
@@ -107,7 +108,7 @@ impl Thread {
             if now >= publish_at {
                 publish_at = now + PUBLISH;
                 self.close_idle(now);
-                *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State {
+                *self.shared.state.lock().unwrap_or_else(PoisonError::into_inner) = State {
                     counters: self.server.counters(),
                     parties: self.server.parties(),
                     connections: self.connections.len(),
