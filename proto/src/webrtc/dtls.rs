@@ -25,6 +25,10 @@ use crate::rtp::srtp::Profile;
 const FIRST_REPEAT: Duration = Duration::from_millis(300);
 /// Longest pause before a repeat. The crate doubles its pauses without a bound: at 30 % loss a call then waits for nothing.
 const MAX_PAUSE: Duration = Duration::from_millis(600);
+/// The pause that a quick network gets.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+/// Repeats until the pause is doubled: a slow link must not be filled with them.
+const PATIENT_AFTER: u32 = 3;
 /// Repeats of a flight. Those that a duplicate of the peer's sets off count too, so it is more than time allows.
 const REPEATS: usize = 30;
 /// What the crate's clock may be ahead of ours: more than that many doubled pauses, less than it names for "nothing to do".
@@ -102,7 +106,7 @@ impl std::fmt::Debug for Dtls {
     }
 }
 
-/// The crate's clock, which is put forward to end a pause that would be longer than [`MAX_PAUSE`].
+/// The crate's clock, which is put forward to end a pause that would be longer than ours.
 #[derive(Debug)]
 struct Clock {
     now: Instant,
@@ -114,6 +118,9 @@ struct Clock {
     wake: Option<Instant>,
     /// When the handshake is given up, by ours.
     until: Option<Instant>,
+    /// The first pauses before a repeat.
+    pause: Duration,
+    repeats: u32,
 }
 
 impl Clock {
@@ -124,8 +131,9 @@ impl Clock {
         let (Some(due), Some(wake)) = (self.due, self.wake) else {
             return theirs;
         };
-        if wake <= now && due > theirs {
-            self.ahead += due - theirs;
+        if wake <= now {
+            self.repeats += 1;
+            self.ahead += due.saturating_duration_since(theirs);
         }
         now + self.ahead
     }
@@ -138,7 +146,15 @@ impl Clock {
         let pause = due.saturating_duration_since(self.now + self.ahead);
         let is_repeat = !connected && pause < MAX_AHEAD;
         self.due = Some(due);
-        self.wake = Some(self.now + if is_repeat { pause.min(MAX_PAUSE) } else { pause });
+        let ours = self.pause * 2u32.saturating_pow(self.repeats / PATIENT_AFTER);
+        self.wake = Some(
+            self.now
+                + if is_repeat {
+                    pause.min(ours).min(MAX_PAUSE)
+                } else {
+                    pause
+                },
+        );
     }
 }
 
@@ -175,6 +191,8 @@ impl Dtls {
                 due: None,
                 wake: None,
                 until: None,
+                pause: FIRST_REPEAT,
+                repeats: 0,
             },
             last_flight: LastFlight::default(),
             record: vec![0; 2048],
@@ -204,6 +222,11 @@ impl Dtls {
     #[must_use]
     pub fn can_start(&self) -> bool {
         !self.expected.is_empty()
+    }
+
+    /// Learns how long a packet takes to the peer and back: a flight is repeated when its answer must have been lost.
+    pub fn set_round_trip(&mut self, round_trip: Duration) {
+        self.clock.pause = (round_trip * 3 / 2).clamp(MIN_PAUSE, MAX_PAUSE);
     }
 
     /// True after [`Dtls::start`].
@@ -485,6 +508,36 @@ mod tests {
             }
         }
         (packets, keys)
+    }
+
+    #[test]
+    fn a_flight_is_repeated_as_soon_as_its_answer_must_have_been_lost_and_later_less_often() {
+        for (round_trip, pauses) in [
+            (None, [300, 300, 300, 600, 600, 600, 600]),
+            (Some(1), [100, 100, 100, 200, 200, 200, 400]),
+            (Some(100), [150, 150, 150, 300, 300, 300, 600]),
+            (Some(580), [300, 600, 600, 600, 600, 600, 600]),
+        ] {
+            let mut now = now();
+            let mut client = Dtls::new(now).unwrap();
+            client.expect(&Dtls::new(now).unwrap().fingerprint()).unwrap();
+            if let Some(round_trip) = round_trip {
+                client.set_round_trip(Duration::from_millis(round_trip));
+            }
+            client.start(now, true).unwrap();
+            let first = sent(&mut client).0;
+            let mut found = Vec::new();
+            for _ in pauses {
+                let due = client.poll_timeout().unwrap();
+                found.push((due - now).as_millis());
+                now = due;
+                client.handle_timeout(now).unwrap();
+                assert_eq!(sent(&mut client).0.len(), first.len());
+            }
+            // The crate draws its own pauses, and the shorter counts.
+            let fits = |(found, wanted): (&u128, u128)| (wanted * 2 / 3..=wanted).contains(found);
+            assert!(found.iter().zip(pauses).all(fits), "{round_trip:?}: {found:?}");
+        }
     }
 
     #[test]

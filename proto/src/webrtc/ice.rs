@@ -13,7 +13,7 @@ mod words;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use is::{Candidate, Protocol};
 use rand_core::CryptoRng;
@@ -217,6 +217,12 @@ impl Ice {
     #[must_use]
     pub fn selected(&self) -> Option<(u32, SocketAddr)> {
         self.in_use.pair()
+    }
+
+    /// How long a packet took last to the peer and back, over the pair that our checks chose.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.current.round_trip()
     }
 
     /// True if a check with our password has come from there: what else comes from there is worth a look.

@@ -65,8 +65,7 @@ impl Acceptor {
             let Some(place) = self.place().await else { return };
             let deadline = Instant::now() + self.settings.hello;
             let admission = self.pending.enter(address.ip(), deadline);
-            // Small frames must not wait for each other; without the option the connection works, only slower.
-            let _ = stream.set_nodelay(true);
+            super::hasten(&stream);
             tokio::spawn(drive(stream, Peer { address, admission }, place, router.clone()));
         }
     }

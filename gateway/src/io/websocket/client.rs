@@ -163,8 +163,7 @@ impl HubLocation {
             .await
             .context("the name server does not answer")??;
         let stream = connect_any(addresses).await?;
-        // Small frames must not wait for each other; without the option the connection works, only slower.
-        let _ = stream.set_nodelay(true);
+        super::hasten(&stream);
         let opening = async {
             let stream: Box<dyn Stream> = match &self.tls {
                 Some((connector, name)) => Box::new(connector.connect(name.clone(), stream).await?),

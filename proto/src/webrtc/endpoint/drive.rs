@@ -67,6 +67,9 @@ impl Endpoint {
         if self.dtls.is_started() {
             return;
         }
+        if let Some(round_trip) = self.ice.round_trip() {
+            self.dtls.set_round_trip(round_trip);
+        }
         if let Err(error) = self.dtls.start(now, self.active) {
             self.fail_dtls(error);
         }

@@ -217,6 +217,10 @@ impl Generation {
         }
     }
 
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.agent.nominated_pair_rtt()
+    }
+
     /// There is a pair: what fails from now on is to be replaced soon.
     pub(super) fn set_connected(&mut self) {
         self.agent.set_max_stun_retransmits(MAX_UNANSWERED_CONNECTED);
