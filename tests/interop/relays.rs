@@ -118,6 +118,27 @@ async fn media_goes_over_coturn_alone_by_udp_tcp_and_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn media_goes_over_coturn_by_ipv6() {
+    let _machine = MACHINE.read().await;
+    if installed().is_none() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let [_, far] = namespace.add_ipv6();
+    let server = TurnServer::start_at(&namespace, far.into(), turnserver::TLS_PORT, true).expect("installed");
+    let secret = SecretFile::new(&namespace, "ipv6", turnserver::SECRET);
+    for (transport, way) in [("udp", "turn udp"), ("tcp", "turn tcp")] {
+        let options = format!(
+            "urls = \"turn:[{far}]?transport={transport}\"\nsecret_file = \"{}\"\n",
+            secret.0.display()
+        );
+        let house = house(&namespace, &options, true).await;
+        let ways = talk_both_ways(&house, &namespace).await;
+        assert_eq!(ways, [way; 2], "{}\n{}", server.log(), house.gateway.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_call_has_a_name_and_a_password_of_its_own_where_the_server_shares_a_secret() {
     let _machine = MACHINE.read().await;
     if installed().is_none() {

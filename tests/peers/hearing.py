@@ -50,6 +50,28 @@ class Ear:
             self._wave.close()
 
 
+class Onset:
+    """Says once, as soon as a tenth of a second is mostly one tone, which."""
+
+    def __init__(self):
+        self._bytes, self._found = bytearray(), False
+
+    def hear(self, pcm):
+        """Adds PCM; gives the tone, to 10 Hz, when it is there for the first time."""
+        if self._found:
+            return None
+        self._bytes += pcm
+        hz = None
+        while len(self._bytes) >= RATE // 5 and not hz:
+            piece = np.frombuffer(bytes(self._bytes[:RATE // 5]), "<i2").astype(float)
+            del self._bytes[:RATE // 10]
+            power = np.abs(np.fft.rfft(piece * np.hanning(len(piece)))) ** 2
+            peak = int(power.argmax())
+            if np.sqrt(np.mean(piece**2)) > 100 and power[max(0, peak - 2):peak + 3].sum() > power.sum() / 2:
+                hz, self._found = peak * 10, True
+        return hz
+
+
 def judge(second):
     """The strongest tone of one second of sound: its frequency, its share of the energy, the level, the longest hole.
 

@@ -16,7 +16,7 @@ import sys
 import time
 
 from exchange import P_BYTES  # noqa: F401 - fails early if the folder is incomplete
-from hearing import Ear
+from hearing import Ear, Onset
 from hub_link import Link, Refused, from_blob, to_blob
 from wrong_call import WRONGS, WrongCall
 
@@ -26,7 +26,7 @@ START = time.monotonic()
 
 def say(event, **fields):
     """Prints one event."""
-    line = {"t": round(time.monotonic() - START, 3), "event": event, **fields}
+    line = {"t": round(time.monotonic() - START, 3), "at": round(time.time(), 3), "event": event, **fields}
     print(json.dumps(line, ensure_ascii=False), flush=True)
 
 
@@ -72,7 +72,7 @@ class Peer:
         self.ear = None
 
     def _new_call(self):
-        self.ear = Ear(self.options.record)
+        self.ear, self.onset = Ear(self.options.record), Onset()
         if self.options.wrong:
             return WrongCall(self.options.wrong)
         from native_call import NativeCall
@@ -81,6 +81,9 @@ class Peer:
     def _heard(self, pcm):
         if self.ear is None:
             return
+        hz = self.onset.hear(pcm)
+        if hz:
+            say("sound", hz=hz)
         for verdict in self.ear.hear(pcm):
             say("tone", second=self.ear.seconds, **verdict)
 
@@ -205,7 +208,7 @@ class Peer:
         say("emojis", emojis=shown, indices=indices)
         self.tasks.append(asyncio.create_task(self._send_signals()))
         self.tasks.append(asyncio.create_task(self._watch()))
-        await self.call.connect(self.version, self.p2p, event.get("reflectors", []))
+        await self.call.connect(self.version, self.p2p, event.get("reflectors", []), event.get("ice_servers", []))
 
     async def _send_signals(self):
         while True:

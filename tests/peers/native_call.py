@@ -15,7 +15,17 @@ from hub_link import from_blob
 CALL = 1
 
 
-def _server(told):
+def _ice_server(url, told):
+    """A STUN or TURN server as ntgcalls wants it, by UDP: it knows no other way to them."""
+    scheme, _, rest = url.partition(":")
+    address, _, transport = rest.partition("?transport=")
+    host, _, port = address.partition(":")
+    if scheme in ("stun", "turn") and transport in ("", "udp"):
+        yield ntgcalls.RTCServer(0, host, "", int(port or 3478), told.get("username"), told.get("credential"),
+                                 scheme == "turn", scheme == "stun", False, None)
+
+
+def _reflector(told):
     """A reflector as ntgcalls wants it: numbers, addresses and tags as the hub's event has them."""
     tag, tcp = from_blob(told["peer_tag"]), told.get("tcp", False)
     return ntgcalls.RTCServer(told["id"], told["host"], "", told["port"], None, None, False, False, tcp, tag)
@@ -79,9 +89,11 @@ class NativeCall:
         """The four emojis, as they would be shown: one text."""
         return await self._client.get_emojis_fingerprint(CALL)
 
-    async def connect(self, version, p2p, servers):
+    async def connect(self, version, p2p, reflectors, ice_servers):
         """Begins signalling and media."""
-        await self._client.connect_p2p(CALL, [_server(server) for server in servers], [version], p2p, None)
+        servers = [_reflector(told) for told in reflectors]
+        servers += [server for told in ice_servers for url in told["urls"] for server in _ice_server(url, told)]
+        await self._client.connect_p2p(CALL, servers, [version], p2p, None)
 
     async def signal(self, packet):
         """Takes a packet of the other side."""

@@ -8,6 +8,7 @@ pub mod baresip;
 pub mod framed;
 pub mod house;
 pub mod namespace;
+pub mod network;
 pub mod ntgcalls;
 pub mod peers;
 pub mod plugin;

@@ -1,36 +1,113 @@
-//! A network namespace of the test's own, joined to ours by a pair of virtual cables.
+//! Network namespaces of the test's own: hosts with nothing but a loopback, and one that is joined to ours by a pair of virtual
+//! cables.
 //!
 //! WebRTC-based peers do not use loopback, so the E2EE client lives at the far end of the cable.
 
 use std::ffi::OsStr;
-use std::net::Ipv4Addr;
+use std::fs::File;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Deref;
+use std::os::fd::AsFd as _;
 use std::process::Command;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// A namespace with a loopback.
+#[derive(Debug)]
+pub struct Host {
+    pub(crate) name: String,
+}
+
+impl Host {
+    /// Makes one, with a name that nobody uses.
+    pub fn new() -> Self {
+        for _ in 0..50 {
+            let name = format!("q{:08x}", rand_u32());
+            if ip(["netns", "add", &name]).is_ok() {
+                let host = Self { name };
+                ip(["-n", &host.name, "link", "set", "lo", "up"]).expect("a loopback");
+                return host;
+            }
+        }
+        panic!("cannot make a network namespace: {:?}", ip(["netns", "list"]));
+    }
+
+    /// What stands before a command that is to run inside.
+    pub fn launcher(&self) -> String {
+        format!("ip netns exec {}", self.name)
+    }
+
+    /// A command that will run inside.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program);
+        command
+    }
+
+    /// Moves this thread inside, for good, with all that it starts from now on.
+    pub fn enter(&self) {
+        let file = File::open(format!("/run/netns/{}", self.name)).expect("a namespace has a file");
+        let network = Some(LinkNameSpaceType::Network);
+        move_into_link_name_space(file.as_fd(), network).expect("root may move into a namespace");
+    }
+
+    /// Does something inside, on a thread of its own.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let inside = || {
+            self.enter();
+            work()
+        };
+        let done = std::thread::scope(|scope| scope.spawn(inside).join());
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        ip(["netns", "del", &self.name]).ok();
+    }
+}
 
 /// A namespace with one address; ours at the near end of the cable is [`near`](Self::near).
 #[derive(Debug)]
 pub struct Namespace {
-    name: String,
+    host: Host,
     near: Ipv4Addr,
     far: Ipv4Addr,
+}
+
+impl Deref for Namespace {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        &self.host
+    }
 }
 
 impl Namespace {
     /// Makes one, with a name and a subnet that nobody uses.
     pub fn new() -> Self {
+        let host = Host::new();
+        let mut namespace = Self {
+            host,
+            near: Ipv4Addr::UNSPECIFIED,
+            far: Ipv4Addr::UNSPECIFIED,
+        };
         for _ in 0..50 {
-            let draw = rand_u32();
-            let [_, a, b, _] = draw.to_be_bytes();
-            let name = format!("q{draw:08x}");
-            let (near, far) = (Ipv4Addr::new(10, a, b, 1), Ipv4Addr::new(10, a, b, 2));
-            if ip(["netns", "add", &name]).is_err() {
-                continue;
-            }
-            let namespace = Self { name, near, far };
+            let [_, a, b, _] = rand_u32().to_be_bytes();
+            (namespace.near, namespace.far) = (Ipv4Addr::new(10, a, b, 1), Ipv4Addr::new(10, a, b, 2));
             if namespace.wire().is_ok() {
                 return namespace;
             }
+            ip(["link", "del", &format!("{}o", namespace.name)]).ok();
         }
-        panic!("cannot make a network namespace: {:?}", ip(["netns", "list"]));
+        panic!("cannot lay a cable: {:?}", ip(["link"]));
     }
 
     fn wire(&self) -> Result<(), String> {
@@ -42,8 +119,7 @@ impl Namespace {
         ip(["addr", "add", &format!("{}/29", self.near), "dev", &outer])?;
         ip(["link", "set", &outer, "up"])?;
         ip(["-n", n, "addr", "add", &format!("{}/29", self.far), "dev", &inner])?;
-        ip(["-n", n, "link", "set", &inner, "up"])?;
-        ip(["-n", n, "link", "set", "lo", "up"])
+        ip(["-n", n, "link", "set", &inner, "up"])
     }
 
     /// Our address on the cable.
@@ -54,6 +130,22 @@ impl Namespace {
     /// The address inside.
     pub fn far(&self) -> Ipv4Addr {
         self.far
+    }
+
+    /// Gives both ends of the cable an IPv6 address as well: ours, and the one inside.
+    pub fn add_ipv6(&self) -> [Ipv6Addr; 2] {
+        let [_, a, b, _] = self.near.octets();
+        let [near, far] = [1, 2].map(|end| Ipv6Addr::new(0xfd71, a.into(), b.into(), 0, 0, 0, 0, end));
+        let (outer, inner) = (format!("{}o", self.name), format!("{}i", self.name));
+        // They are used at once: nobody else could have them.
+        let add = |at: &[&str], address: Ipv6Addr, device: &str| {
+            let address = format!("{address}/64");
+            let words = ["addr", "add", &address, "dev", device, "nodad"];
+            ip(at.iter().copied().chain(words)).expect("an address can be added");
+        };
+        add(&[], near, &outer);
+        add(&["-n", &self.name], far, &inner);
+        [near, far]
     }
 
     /// Gives the inside another address in place of the one that it has.
@@ -85,18 +177,6 @@ impl Namespace {
         ip(["route", what, "blackhole", &far])?;
         ip(["-n", &self.name, "route", what, "blackhole", &near])
     }
-
-    /// What stands before a command that is to run inside.
-    pub fn launcher(&self) -> String {
-        format!("ip netns exec {}", self.name)
-    }
-
-    /// A command that will run inside.
-    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).arg(program);
-        command
-    }
 }
 
 impl Default for Namespace {
@@ -109,7 +189,6 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         self.hole("del").ok();
         ip(["link", "del", &format!("{}o", self.name)]).ok();
-        ip(["netns", "del", &self.name]).ok();
     }
 }
 
@@ -126,7 +205,7 @@ fn renumber(at: &[&str], device: &str, old: Ipv4Addr, new: Ipv4Addr) {
     moved.and(change("replace", new)).expect("an address can be changed");
 }
 
-fn ip<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+pub(crate) fn ip<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
     let out = Command::new("ip")
         .args(arguments)
         .output()
@@ -138,7 +217,7 @@ fn ip<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
     }
 }
 
-fn rand_u32() -> u32 {
+pub(crate) fn rand_u32() -> u32 {
     use std::hash::{BuildHasher, Hasher};
     let mut hasher = std::hash::RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());

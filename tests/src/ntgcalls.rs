@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::namespace::Namespace;
+use crate::namespace::Host;
 use crate::peers;
 use crate::recording::Recording;
 
@@ -24,7 +24,16 @@ pub struct Ntgcalls {
 
 impl Ntgcalls {
     /// Starts it inside a namespace; none, with a visible line, where it is not installed.
-    pub fn start(namespace: &Namespace, hub: &str, token: &str, more: &[&str]) -> Option<Self> {
+    pub fn start(namespace: &Host, hub: &str, token: &str, more: &[&str]) -> Option<Self> {
+        let started = Self::try_start(namespace, hub, token, more)?;
+        Some(started.unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    /// The same where the hub may be too far away.
+    ///
+    /// # Errors
+    /// If the hub does not know it in time; the text has all that it said.
+    pub fn try_start(namespace: &Host, hub: &str, token: &str, more: &[&str]) -> Option<Result<Self, std::io::Error>> {
         let python = peers::python()?;
         let record = std::env::temp_dir().join(format!("q-ntgcalls-{}-{:x}.wav", std::process::id(), hash(token)));
         let mut command: Command = namespace.command(python);
@@ -68,8 +77,10 @@ impl Ntgcalls {
             events: Vec::new(),
             record,
         };
-        client.wait_for("registered", Duration::from_secs(20));
-        Some(client)
+        let registered = client.try_wait("registered", Duration::from_secs(20), |event| {
+            event["event"] == "registered"
+        });
+        Some(registered.map(|_| client))
     }
 
     /// Waits for an event of that name, old or new.
@@ -112,6 +123,11 @@ impl Ntgcalls {
     pub fn forget(&mut self) {
         self.read();
         self.events.clear();
+    }
+
+    /// Whether it still runs: an error inside ntgcalls may end the process.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Reads what has come.

@@ -1,13 +1,13 @@
 //! coturn, the TURN server of Debian, in a namespace.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::authority::certify;
-use crate::namespace::Namespace;
+use crate::namespace::{Host, Namespace};
 use crate::peers;
 
 /// Its ports; the namespace is the test's own.
@@ -25,15 +25,19 @@ pub struct TurnServer {
     child: Child,
     folder: PathBuf,
     /// Where it is reached.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
 }
 
 impl TurnServer {
     /// Starts it at the far end of the cable, with users ([`USER`]) or with a secret ([`SECRET`]); none, with a visible line, where
     /// it is not installed.
     pub fn start(namespace: &Namespace, shares_secret: bool) -> Option<Self> {
+        Self::start_at(namespace, namespace.far().into(), TLS_PORT, shares_secret)
+    }
+
+    /// The same on any host, with an address and a port for TLS of its own.
+    pub fn start_at(host: &Host, address: IpAddr, tls_port: u16, shares_secret: bool) -> Option<Self> {
         let program = peers::program("turnserver")?;
-        let address = namespace.far();
         let folder = std::env::temp_dir().join(format!("q-coturn-{}-{address}-{shares_secret}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         let certified = certify(&address.to_string());
@@ -41,7 +45,7 @@ impl TurnServer {
         write("ca.pem", &certified.authority_pem);
         write("cert.pem", &certified.certificate.pem());
         write("key.pem", &certified.key.serialize_pem());
-        let mut command = namespace.command(program);
+        let mut command = host.command(program);
         command.args([
             "-n",
             "--no-cli",
@@ -52,7 +56,7 @@ impl TurnServer {
             "--simple-log",
         ]);
         command.args(["-L", &address.to_string(), "-E", &address.to_string()]);
-        command.args(["-p", &PORT.to_string(), "--tls-listening-port", &TLS_PORT.to_string()]);
+        command.args(["-p", &PORT.to_string(), "--tls-listening-port", &tls_port.to_string()]);
         for (option, name) in [
             ("--cert", "cert.pem"),
             ("--pkey", "key.pem"),
@@ -78,7 +82,8 @@ impl TurnServer {
             address,
         };
         let end = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect_timeout(&SocketAddr::from((address, PORT)), Duration::from_secs(1)).is_err() {
+        let listens = || TcpStream::connect_timeout(&SocketAddr::from((address, PORT)), Duration::from_secs(1)).is_ok();
+        while !host.run(listens) {
             let ended = server.child.try_wait().expect("it can be looked at");
             assert!(
                 ended.is_none() && Instant::now() < end,
@@ -88,6 +93,11 @@ impl TurnServer {
             std::thread::sleep(Duration::from_millis(50));
         }
         Some(server)
+    }
+
+    /// Its process: `ip netns exec` becomes the program itself.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// The file of its certificate authority.
