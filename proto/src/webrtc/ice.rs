@@ -151,6 +151,11 @@ impl Ice {
     /// agent does without it, since what is sent from it is sent from its base (RFC 8445 §6.1.2.4).
     pub fn add_outer(&mut self, path: u32, outer: SocketAddr) {
         let Some((_, base)) = self.paths.get(&path) else { return };
+        // A server may say what it likes; nobody is sent to himself.
+        let is_nowhere = outer.ip().is_unspecified() || outer.ip().is_multicast() || outer.port() == 0;
+        if is_nowhere || outer.ip().is_loopback() && !base.ip().is_loopback() {
+            return;
+        }
         let Ok(candidate) = Candidate::server_reflexive(outer, *base, Protocol::Udp) else {
             return;
         };

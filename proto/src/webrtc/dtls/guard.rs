@@ -201,9 +201,12 @@ impl Guard {
             // DTLS would not take it, and the true ServerHello would not have the number that comes after it.
             HELLO_VERIFY_REQUEST if !is_hello_verify_request(&message.body) => return,
             HELLO_VERIFY_REQUEST => self.first = 1,
-            CERTIFICATE_REQUEST => self.certificate_requested = true,
             // By its type alone DTLS concludes that no CertificateRequest comes.
             SERVER_HELLO_DONE if !message.body.is_empty() => return,
+            CERTIFICATE if !is_certificates(&message.body) => return,
+            SERVER_KEY_EXCHANGE if !is_server_key_exchange(&message.body) => return,
+            CERTIFICATE_REQUEST if !is_certificate_request(&message.body) => return,
+            CERTIFICATE_REQUEST => self.certificate_requested = true,
             kind if message.body.len() < shortest(kind) => return,
             // A server sends nothing between these and the end.
             CLIENT_KEY_EXCHANGE if !is_vector(&message.body, 1) => return,
@@ -254,18 +257,49 @@ impl<'a> Fragment<'a> {
     }
 }
 
-/// The fewest bytes that a message of this type can have (RFC 5246 §7.4, RFC 8422 §5.4), with a certificate in it and a point of 32
-/// bytes: DTLS fails at some that have less.
+/// The fewest bytes that a message of this type can have (RFC 5246 §7.4, RFC 8422 §5.7): DTLS fails at some that have less.
 fn shortest(kind: u8) -> usize {
     match kind {
         CLIENT_HELLO => 2 + 32 + 1 + 1 + 2 + 2 + 1 + 1,
         SERVER_HELLO => 2 + 32 + 1 + 2 + 1,
-        CERTIFICATE => 3 + 3 + 1,
-        SERVER_KEY_EXCHANGE => 1 + 2 + 1 + 32,
-        CERTIFICATE_REQUEST => 4,
         CLIENT_KEY_EXCHANGE => 1 + 32,
         _ => 0,
     }
+}
+
+/// Splits off a vector with a length of so many bytes.
+fn vector(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_at_checked(length)?;
+    rest.split_at_checked(length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
+}
+
+/// Whether the body is a list of certificates, none of them empty (RFC 5246 §7.4.2).
+fn is_certificates(body: &[u8]) -> bool {
+    let Some((mut list, [])) = vector(body, 3) else {
+        return false;
+    };
+    let is_any = !list.is_empty();
+    while let Some((_, rest)) = vector(list, 3).filter(|(certificate, _)| !certificate.is_empty()) {
+        list = rest;
+    }
+    is_any && list.is_empty()
+}
+
+/// Whether the body is a named curve, a point on it, and a signature (RFC 8422 §5.4).
+fn is_server_key_exchange(body: &[u8]) -> bool {
+    let point = body.get(3..).filter(|_| body[0] == 3).and_then(|rest| vector(rest, 1));
+    let signed = point
+        .filter(|(point, _)| point.len() >= 32)
+        .and_then(|(_, rest)| vector(rest.get(2..)?, 2));
+    signed.is_some_and(|(signature, rest)| !signature.is_empty() && rest.is_empty())
+}
+
+/// Whether the body is types of certificates, signature algorithms and authorities; only of the last there may be none (RFC 5246 §7.4.4).
+fn is_certificate_request(body: &[u8]) -> bool {
+    let types = vector(body, 1).filter(|(types, _)| !types.is_empty());
+    let algorithms = types.and_then(|(_, rest)| vector(rest, 2));
+    let rest = algorithms.filter(|(algorithms, _)| !algorithms.is_empty() && algorithms.len() % 2 == 0);
+    rest.is_some_and(|(_, rest)| is_vector(rest, 2))
 }
 
 /// Whether the body is a version and a cookie (RFC 6347 §4.2.1).
@@ -276,9 +310,7 @@ fn is_hello_verify_request(body: &[u8]) -> bool {
 
 /// Whether this is a length of so many bytes and as many bytes as it says (RFC 5246 §4.3).
 fn is_vector(bytes: &[u8], length: usize) -> bool {
-    bytes.split_at_checked(length).is_some_and(|(length, vector)| {
-        length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)) == vector.len()
-    })
+    vector(bytes, length).is_some_and(|(_, rest)| rest.is_empty())
 }
 
 /// The records of a datagram, up to the first that is not whole.

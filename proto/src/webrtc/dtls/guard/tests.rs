@@ -8,6 +8,16 @@ const BODY: [u8; 60] = [9; 60];
 /// What a client's key exchange holds: a length and as many bytes.
 const POINT: [u8; 33] = [32; 33];
 
+/// A list of one certificate of one byte.
+const CERTIFICATES: [u8; 7] = [0, 0, 4, 0, 0, 1, 9];
+/// A curve, a point on it, and a signature of one byte.
+const SIGNED_POINT: [u8; 41] = {
+    let mut body = [9; 41];
+    (body[0], body[1], body[2], body[3]) = (3, 0, 29, 32);
+    (body[36], body[37], body[38], body[39]) = (4, 3, 0, 1);
+    body
+};
+
 fn record(kind: u8, epoch: u8, fragment: &[u8]) -> Vec<u8> {
     let mut record = vec![kind, 0xFE, 0xFD, 0, epoch, 0, 0, 0, 0, 0, 1, 0, fragment.len() as u8];
     record.extend_from_slice(fragment);
@@ -27,6 +37,9 @@ fn fed(client: bool, messages: &[(u8, u16)]) -> Guard {
             CLIENT_KEY_EXCHANGE => &POINT,
             CERTIFICATE_VERIFY => &[4, 3, 0, 1, 9],
             SERVER_HELLO_DONE => b"",
+            CERTIFICATE => &CERTIFICATES,
+            SERVER_KEY_EXCHANGE => &SIGNED_POINT,
+            CERTIFICATE_REQUEST => &[1, 64, 0, 2, 4, 3, 0, 0],
             _ => &BODY,
         };
         let message = whole(*kind, *number, body);
@@ -110,10 +123,42 @@ fn what_is_too_short_for_its_type_does_not_pass_and_takes_no_turn() {
         assert_eq!(guard.next, 0);
     }
     let mut guard = fed(true, &[(SERVER_HELLO, 0)]);
-    for body in [&[][..], &[0], &[0; 3], &[0; 6]] {
+    for body in [
+        &[][..],
+        &[0],
+        &[0; 3],
+        &[0; 6],
+        &[0, 0, 6, 0, 0, 0, 0, 0, 0],
+        &[0, 0, 4, 0, 0, 2, 9],
+        &BODY,
+    ] {
         assert!(guard.handle_input(&whole(CERTIFICATE, 1, body)).is_empty(), "{body:?}");
     }
     assert_eq!(guard.next, 1);
+    let mut guard = fed(true, &[(SERVER_HELLO, 0), (CERTIFICATE, 1)]);
+    let [unsigned, mut empty] = [&SIGNED_POINT[..36], &SIGNED_POINT[..40]].map(<[u8]>::to_vec);
+    empty[39] = 0;
+    for body in [unsigned, empty, BODY.to_vec(), [&SIGNED_POINT[..], b"x"].concat()] {
+        assert!(
+            guard.handle_input(&whole(SERVER_KEY_EXCHANGE, 2, &body)).is_empty(),
+            "{body:?}"
+        );
+    }
+    assert_eq!(guard.next, 2);
+    let mut guard = fed(true, &[(SERVER_HELLO, 0), (CERTIFICATE, 1), (SERVER_KEY_EXCHANGE, 2)]);
+    for body in [
+        &[1, 64, 0, 0, 0, 0][..],
+        &[0, 0, 2, 4, 3, 0, 0],
+        &[1, 64, 0, 2, 4, 3],
+        &[1, 64, 0, 1, 4, 0, 0],
+        &BODY,
+    ] {
+        assert!(
+            guard.handle_input(&whole(CERTIFICATE_REQUEST, 3, body)).is_empty(),
+            "{body:?}"
+        );
+    }
+    assert_eq!((guard.next, guard.certificate_requested), (3, false));
 }
 
 #[test]
@@ -210,8 +255,8 @@ fn change_cipher_spec_has_no_turn_after_a_message_that_dtls_has_not_read() {
     client.sent(&record(HANDSHAKE, 0, b"repeated hello"));
     assert!(client.handle_input(&change).is_empty());
     let mut server = Guard::new(false);
-    for (kind, number) in [(CLIENT_HELLO, 0), (CERTIFICATE, 1)] {
-        assert_eq!(server.handle_input(&whole(kind, number, &BODY)).len(), 1);
+    for (kind, number, body) in [(CLIENT_HELLO, 0, &BODY[..]), (CERTIFICATE, 1, &CERTIFICATES)] {
+        assert_eq!(server.handle_input(&whole(kind, number, body)).len(), 1);
     }
     for (kind, number, body) in [
         (CLIENT_KEY_EXCHANGE, 2, &[][..]),
@@ -235,7 +280,7 @@ fn change_cipher_spec_has_no_turn_after_a_message_that_dtls_has_not_read() {
         std::slice::from_ref(&verify)
     );
     // The true certificate, and the rest of its flight.
-    server.handle_input(&whole(CERTIFICATE, 1, &BODY));
+    server.handle_input(&whole(CERTIFICATE, 1, &CERTIFICATES));
     server.certificate_read();
     assert_eq!(server.handle_input(&[&verify[..], &change].concat()), [verify, change]);
 }
