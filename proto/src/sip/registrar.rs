@@ -248,21 +248,21 @@ impl Registrar {
         found.is_some_and(|(at, of, _)| *at == peer && user.is_none_or(|user| of == user))
     }
 
-    /// The same; behind a proxy, only if the phone is there below it, at an address and port that are known.
-    pub(in crate::sip) fn reaches_from(
+    /// Whether a phone of this account registered from here; behind a proxy, from there below it, at an address and port that are known.
+    pub(in crate::sip) fn is_registered_at(
         &self,
         (peer, origin): (Peer, SocketAddr),
         is_proxy: bool,
-        user: Option<&str>,
+        user: &str,
     ) -> bool {
-        if !is_proxy {
-            return self.reaches(peer, user);
-        }
-        let from = (peer, origin, user.unwrap_or_default().to_owned(), 0);
-        let found = self.origins.range(from..).next();
-        origin.port() != 0
-            && found
-                .is_some_and(|(at, from, of, _)| (*at, *from) == (peer, origin) && user.is_none_or(|user| of == user))
+        let is_known = !is_proxy || origin.port() != 0;
+        is_known && self.account_from(peer, origin, user) == Some(user)
+    }
+
+    /// The same, of whatever account.
+    pub(in crate::sip) fn is_anybody_at(&self, (peer, origin): (Peer, SocketAddr), is_proxy: bool) -> bool {
+        let is_known = !is_proxy || origin.port() != 0;
+        is_known && self.account_from(peer, origin, "").is_some()
     }
 
     /// An account with a phone that registered from this peer, and that is there behind it: the one of that name, if it is one.

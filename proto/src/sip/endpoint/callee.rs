@@ -139,7 +139,9 @@ impl Endpoint {
         let Some(dialog) = self.dialogs.get(key) else { return };
         let origin = self.origin_of(&request.headers, source.remote);
         let is_trusted = self.is_trusted(dialog, source, origin);
-        let is_near = is_trusted || source.remote.ip().to_canonical() == dialog.peer.remote.ip().to_canonical();
+        // Behind a proxy that is trusted, where it says.
+        let [from, wanted] = [origin, dialog.origin].map(|address| address.ip().to_canonical());
+        let is_near = is_trusted || (from == wanted && !from.is_unspecified());
         let is_ours =
             |response: &Unacknowledged| response.cseq == request.cseq && is_near && (is_trusted || !response.is_offer);
         if !dialog.unacknowledged.as_ref().is_some_and(is_ours) {

@@ -91,6 +91,28 @@ fn a_port_that_only_a_contact_names_is_a_strangers() {
         assert_eq!(world.packets.len(), answers, "{port}");
         world.second();
     }
+    // Nor has it a count of logins of its own: guesses from there and from any other port of that host are counted together.
+    for port in [7777, 7778] {
+        for guess in 0..14 {
+            let source = format!("192.0.2.9:{port}");
+            let register = |auth: &str| {
+                let n = 2 * guess + u32::from(!auth.is_empty());
+                format!(
+                    "REGISTER sip:{REALM} SIP/2.0\r\nVia: SIP/2.0/UDP {source};branch=z9hG4bKg{port}{n};rport\r\n\
+                     From: <sip:100@{REALM}>;tag=t\r\nTo: <sip:100@{REALM}>\r\nCall-ID: g{port}{guess}\r\nCSeq: {n} REGISTER\r\n{auth}\r\n"
+                )
+            };
+            let uri = format!("sip:{REALM}");
+            world.log_in(&source, ("100", "wrong"), ("REGISTER", &uri), register);
+        }
+    }
+    let now = world.now;
+    let locked = world.gateway().locked(now);
+    assert_eq!(
+        locked.iter().filter(|locked| locked.account.is_some()).count(),
+        1,
+        "{locked:?}"
+    );
 }
 
 #[test]
