@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::permissions::folder_of;
+use crate::permissions::{folder_of, resolved};
 
 /// More than any line of ours has: what is longer is searched in parts.
 const MAX_LINE: u64 = 64 * 1024;
@@ -124,10 +124,11 @@ fn find_in(path: &Path, calls: &BTreeSet<String>) -> io::Result<BTreeSet<String>
 
 /// The files beside it that were renamed from it last, by their names.
 fn rotated(path: &Path) -> Vec<PathBuf> {
-    let (Some(name), Ok(entries)) = (path.file_name(), fs::read_dir(folder_of(path))) else {
+    let path = resolved(path);
+    let (Some(name), Ok(entries)) = (path.file_name(), fs::read_dir(folder_of(&path))) else {
         return Vec::new();
     };
-    let torn = beside(path);
+    let torn = beside(&path);
     let of_it = |entry: &fs::DirEntry| {
         let other = entry.file_name();
         other.as_encoded_bytes().starts_with(name.as_encoded_bytes()) && other != name && entry.path() != torn

@@ -62,7 +62,10 @@ fn page() -> String {
         "# Call records\n\n<!-- Generated from the tables in gateway/src/cdr: run `UPDATE=1 cargo test -p quartet cdr`. -->\n\n\
          A line of JSON for each call, at its end, in the file that `[cdr] path` names; refused calls have one too. They never hold\n\
          keys. What a phone hears or shows is the SIP status and the Reason header (RFC 3326), which refusals, CANCELs and BYEs have\n\
-         that end a call for one of these causes; the same word is in the log at INFO.\n\n## Fields\n\n| field | meaning |\n|---|---|\n",
+         that end a call for one of these causes; the same word is in the log at INFO.\n\n\
+         The file may be rotated by renaming it. If the gateway is killed within a second of the end of a call, and the file was renamed in\n\
+         that second, the call's line is looked for in the two files of the same folder that are newest and whose names begin with its\n\
+         name; renamed otherwise, or packed, that call has a second line, with the cause `crashed`.\n\n## Fields\n\n| field | meaning |\n|---|---|\n",
     );
     for (field, meaning) in FIELDS {
         let _ = writeln!(page, "| `{field}` | {meaning} |");
