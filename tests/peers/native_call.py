@@ -5,6 +5,7 @@ Its callbacks run on threads of its own and are moved to the event loop here. An
 
 import asyncio
 import os
+import re
 
 import ntgcalls
 
@@ -13,15 +14,16 @@ from hearing import RATE, Tone
 from hub_link import from_blob
 
 CALL = 1
+# Scheme, host, port and transport of a server (RFC 7064, RFC 7065).
+ICE_URL = re.compile(r"(\w+):(\[[^]]+]|[^:?]+)(?::(\d+))?(?:\?transport=(\w+))?")
 
 
 def _ice_server(url, told):
     """A STUN or TURN server as ntgcalls wants it, by UDP: it knows no other way to them."""
-    scheme, _, rest = url.partition(":")
-    address, _, transport = rest.partition("?transport=")
-    host, _, port = address.partition(":")
-    if scheme in ("stun", "turn") and transport in ("", "udp"):
-        yield ntgcalls.RTCServer(0, host, "", int(port or 3478), told.get("username"), told.get("credential"),
+    scheme, host, port, transport = ICE_URL.fullmatch(url).groups()
+    if scheme in ("stun", "turn") and transport in (None, "udp"):
+        ipv4, ipv6 = ("", host[1:-1]) if host.startswith("[") else (host, "")
+        yield ntgcalls.RTCServer(0, ipv4, ipv6, int(port or 3478), told.get("username"), told.get("credential"),
                                  scheme == "turn", scheme == "stun", False, None)
 
 
