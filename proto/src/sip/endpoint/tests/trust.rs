@@ -437,6 +437,47 @@ pub(super) fn what_only_looks_like_via_is_none() {
 }
 
 #[test]
+pub(super) fn an_ack_behind_a_proxy_counts_from_the_phones_host_alone() {
+    let mut world = behind_a_proxy();
+    let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;rport=61000;branch=z9hG4bKa";
+    let invite = |auth: &str| {
+        let cseq = 1 + u32::from(!auth.is_empty());
+        format!(
+            "INVITE sip:200@quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKp{cseq}\r\nVia: {phone}\r\n\
+             From: <sip:100@x>;tag=t\r\nTo: <sip:200@x>\r\nCall-ID: acked\r\nCSeq: {cseq} INVITE\r\n\
+             Contact: <sip:100@192.168.1.7>\r\n{SDP}{auth}Content-Length: 5\r\n\r\noffer"
+        )
+    };
+    world.log_in(PROXY, ("100", "secret"), ("INVITE", "sip:200@quartet.example"), invite);
+    let dialog = world.incoming(GATEWAY);
+    world.accept(GATEWAY, dialog);
+    let accepted = world.packets.last().unwrap().clone();
+    assert!(accepted.starts_with("SIP/2.0 200"), "{accepted}");
+    let to = accepted
+        .lines()
+        .find(|line| line.starts_with("To: "))
+        .unwrap()
+        .to_owned();
+    world.events(GATEWAY);
+    let ack = |below: &str| {
+        format!(
+            "ACK sip:200@quartet.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKk\r\nVia: SIP/2.0/UDP {below};branch=z9hG4bKb\r\n\
+             From: <sip:100@x>;tag=t\r\n{to}\r\nCall-ID: acked\r\nCSeq: 2 ACK\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    for stranger in ["192.168.1.66;received=203.0.113.66;rport=61000", "nowhere.example"] {
+        world.inject(GATEWAY, PROXY, ack(stranger).as_bytes());
+        assert_eq!(world.events(GATEWAY), [], "{stranger}");
+    }
+    world.inject(
+        GATEWAY,
+        PROXY,
+        ack("192.168.1.7;received=203.0.113.5;rport=61002").as_bytes(),
+    );
+    assert_eq!(world.events(GATEWAY), [SipEvent::Confirmed { dialog, body: None }]);
+}
+
+#[test]
 pub(super) fn a_stranger_that_writes_via_itself_is_where_it_is() {
     let mut world = World::new(9);
     let register = |auth: &str| {
