@@ -1,11 +1,10 @@
 //! What strangers send to the ports of an encrypted call's media and of a reflector: not answered, not heard, not kept.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::ensure;
 use quartet::demo::PEER_HZ;
-use quartet_tests::house::House;
+use quartet_tests::house::{House, write_secret};
 use rand_core::Rng;
 
 use crate::Verdict;
@@ -29,8 +28,7 @@ pub(crate) async fn run(options: Options) -> Verdict {
 
 async fn run_in(folder: &std::path::Path, options: Options) -> Verdict {
     let secret = folder.join("secret");
-    std::fs::write(&secret, "shared with nobody")?;
-    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600))?;
+    write_secret(&secret, "shared with nobody")?;
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let reflector = SocketAddr::from(([127, 0, 0, 1], port));
     let more = format!(

@@ -21,7 +21,7 @@ use quartet::demo::gateway::Hub;
 use quartet::demo::{PEER_HZ, PHONE_HZ, hear, phone};
 use quartet::io::control::ControlRequest;
 use quartet_proto::e2ee::versions;
-use quartet_tests::house::{House, HouseSetup, hears_within};
+use quartet_tests::house::{House, HouseSetup, MANY_CALLS, hears_within};
 use quartet_tests::namespace::Namespace;
 use quartet_tests::ntgcalls::Ntgcalls;
 use quartet_tests::peers;
@@ -31,10 +31,6 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_quartet-under-test");
 
 /// A call that has not connected by then never does.
 const LIMIT: Duration = Duration::from_secs(40);
-
-/// No limit of the gateway's is to be met here.
-const CONF: &str = "[call]\nverify = \"off\"\n[limits]\ncalls_per_minute_phone = 60000\ncalls_per_minute_callee = 60000\n\
-     calls_per_minute_route = 60000\n";
 
 struct Options {
     calls: usize,
@@ -159,7 +155,7 @@ async fn call(
 /// The house that is called, with its hub in reach of the namespace.
 async fn build_house(namespace: &Namespace) -> House {
     let setup = HouseSetup {
-        more: CONF,
+        more: &format!("[call]\nverify = \"off\"\n{MANY_CALLS}"),
         hub: Hub::Here((namespace.near(), 0).into()),
         ..HouseSetup::default()
     };

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, bail};
 use quartet::demo::gateway::{Gateway, Hub, Setup};
 use quartet::demo::{PEER_HZ, PHONE_HZ, hear, phone};
-use quartet_tests::house::{House, HouseSetup, ROUTES, invite};
+use quartet_tests::house::{House, HouseSetup, MANY_CALLS, ROUTES, invite, write_secret};
 use quartet_tests::namespace::Host;
 use quartet_tests::network::Network;
 use quartet_tests::ntgcalls::Ntgcalls;
@@ -31,10 +31,6 @@ const STARTS: usize = 5;
 const OUT_OF_STEP: &str = "the two ends are out of step";
 
 const REFLECTOR_SECRET: &str = "of the reflector";
-
-/// No limit of the gateway's or the hub's is to be met here.
-const LIMITS: &str = "[limits]\ncalls_per_minute_phone = 60000\ncalls_per_minute_callee = 60000\n\
-     calls_per_minute_route = 60000\n";
 
 /// All that a cell needs.
 pub(crate) struct World {
@@ -90,13 +86,12 @@ struct Secrets(PathBuf);
 
 impl Secrets {
     fn new(seed: u64) -> anyhow::Result<Self> {
-        use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+        use std::os::unix::fs::DirBuilderExt as _;
         let folder = std::env::temp_dir().join(format!("q-connect-{}-{seed}", std::process::id()));
         std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
         let secrets = Self(folder);
         for (name, text) in [("turn", turnserver::SECRET), ("reflector", REFLECTOR_SECRET)] {
-            std::fs::write(secrets.at(name), text)?;
-            std::fs::set_permissions(secrets.at(name), std::fs::Permissions::from_mode(0o600))?;
+            write_secret(&secrets.at(name), text)?;
         }
         Ok(secrets)
     }
@@ -138,7 +133,7 @@ impl World {
         let token = invite(&hub, "anna", false).await;
         let office = office_conf(cell, &secrets, &relay);
         let office_token = invite(&hub, "office", true).await;
-        let house = build_house(cell.address(OFFICE), &office, office_token, &routes_of(cell)).await?;
+        let house = build_house(cell.address(OFFICE), &office, office_token, &routes_of(cell)).await;
         let ours = match cell.far {
             Far::Ours => Some(OurEnd::start(
                 &network[HANDSET],
@@ -328,7 +323,7 @@ fn start_hub(internet: &Host, cell: &Cell, secrets: &Secrets) -> anyhow::Result<
         hub: Hub::Here((HUB_AT, 443).into()),
         plugins: Vec::new(),
         more: format!(
-            "[log]\nlevel = \"debug\"\n{LIMITS}{reflector}{}",
+            "[log]\nlevel = \"debug\"\n{MANY_CALLS}{reflector}{}",
             secrets.servers(&cell.urls(), "")
         ),
         phones: String::new(),
@@ -349,7 +344,7 @@ fn office_conf(cell: &Cell, secrets: &Secrets, relay: &TurnServer) -> String {
     } else {
         String::new()
     };
-    format!("[call]\nverify = \"off\"\n{LIMITS}{tls}")
+    format!("[call]\nverify = \"off\"\n{MANY_CALLS}{tls}")
 }
 
 fn routes_of(cell: &Cell) -> String {
@@ -363,7 +358,7 @@ fn routes_of(cell: &Cell) -> String {
 }
 
 /// A gateway whose phones are at its own address: then it does not offer loopback to users.
-async fn build_house(at: Ipv4Addr, more: &str, token: String, routes: &str) -> anyhow::Result<House> {
+async fn build_house(at: Ipv4Addr, more: &str, token: String, routes: &str) -> House {
     let house = House::build(
         PROGRAM,
         HouseSetup {
@@ -379,14 +374,8 @@ async fn build_house(at: Ipv4Addr, more: &str, token: String, routes: &str) -> a
         },
     )
     .await;
-    let end = now() + LIMIT.as_secs_f64();
-    while house.status().await["hub_up"] != true {
-        if now() > end {
-            bail!("the hub does not know the gateway: {}", house.gateway.log());
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(house)
+    house.wait_hub_up(LIMIT).await;
+    house
 }
 
 /// A gateway of ours at the handset's place with a phone that takes each call, on a thread that is there.
@@ -455,7 +444,7 @@ async fn take_calls(
     orders: &mpsc::Receiver<()>,
     tell: &mpsc::Sender<Told>,
 ) -> anyhow::Result<()> {
-    let house = build_house(at, &format!("[call]\nverify = \"off\"\n{LIMITS}"), token, ROUTES).await?;
+    let house = build_house(at, &format!("[call]\nverify = \"off\"\n{MANY_CALLS}"), token, ROUTES).await;
     loop {
         match orders.try_recv() {
             Ok(()) => {}

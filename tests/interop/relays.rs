@@ -1,12 +1,11 @@
 //! Calls over coturn: from relay to ntgcalls, while no packet goes straight.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use quartet::demo::gateway::Hub;
 use quartet::demo::{Hashes, phone};
 use quartet_tests::framed::FramedServer;
-use quartet_tests::house::{House, HouseSetup, ROUTES};
+use quartet_tests::house::{House, HouseSetup, ROUTES, write_secret};
 use quartet_tests::namespace::Namespace;
 use quartet_tests::ntgcalls::Ntgcalls;
 use quartet_tests::peers;
@@ -22,8 +21,7 @@ struct SecretFile(PathBuf);
 impl SecretFile {
     fn new(namespace: &Namespace, name: &str, text: &str) -> Self {
         let path = std::env::temp_dir().join(format!("q-{name}-{}-{}", std::process::id(), namespace.far()));
-        std::fs::write(&path, text).expect("a file");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+        write_secret(&path, text).expect("a file");
         Self(path)
     }
 }

@@ -12,7 +12,6 @@
 )]
 
 mod ends;
-mod process;
 mod quartet;
 mod rtpengine;
 mod speech;
@@ -27,8 +26,8 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
 use self::ends::{Ends, Stats};
-use self::process::{Cpu, pss_kib};
 use self::speech::Speech;
+use quartet_tests::usage::{Cpu, pss_kib};
 
 /// Before the measured interval, so that buffers and decoders are settled.
 const SETTLE: Duration = Duration::from_secs(4);

@@ -17,7 +17,7 @@ use quartet_tests::house::{hub_alone, invite, url_of};
 use quartet_tests::wire::Wire;
 
 use crate::ends::{Ends, Tell, Way};
-use crate::process::Cpu;
+use quartet_tests::usage::Cpu;
 
 const PASSWORD: &str = "correct horse";
 const ROUTES: &str = r#"

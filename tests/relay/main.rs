@@ -9,24 +9,21 @@
     reason = "a tool that is run by hand and speaks to its user"
 )]
 
-#[path = "../load/process.rs"]
-#[allow(dead_code, reason = "memory is looked at by the other tool")]
-mod process;
-
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
-use process::Cpu;
 use quartet_proto::reflector::{self, Issuer};
 use quartet_proto::turn;
+use quartet_tests::house::write_secret;
 use quartet_tests::namespace::Namespace;
 use quartet_tests::turnserver::{PASSWORD, PORT, TurnServer, USER};
+use quartet_tests::usage::Cpu;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -147,9 +144,7 @@ impl Reflector {
         let address = SocketAddr::from((namespace.far(), 599));
         let conf = format!("[reflector]\nlisten = [\"udp:{address}\"]\nsecret_file = \"secret\"\n");
         for (name, text) in [("quartet.conf", conf.as_str()), ("secret", SECRET)] {
-            let mut options = std::fs::OpenOptions::new();
-            let mut file = options.create(true).write(true).mode(0o600).open(folder.join(name))?;
-            std::io::Write::write_all(&mut file, text.as_bytes())?;
+            write_secret(&folder.join(name), text)?;
         }
         let mut command = namespace.command(program);
         command

@@ -1,6 +1,7 @@
 //! A house: a real gateway process, its phones, and E2EE users on its hub, all on loopback.
 
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,19 @@ use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ, phone_row};
 use quartet::io::control::ControlRequest;
 use quartet::plugins::Registry;
 use serde_json::Value;
+
+/// Further lines of quartet.conf: how often somebody may call is met by no test that is not about that.
+pub const MANY_CALLS: &str = "[limits]\ncalls_per_minute_phone = 60000\ncalls_per_minute_callee = 60000\n\
+     calls_per_minute_route = 60000\n";
+
+/// A file that only its owner may read, as the gateway wants secrets.
+///
+/// # Errors
+/// The system's.
+pub fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::write(path, text)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
 
 /// How long anything on this machine may take.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -225,6 +239,19 @@ impl House {
     /// What `quartet status` says.
     pub async fn status(&self) -> Value {
         self.gateway.ask(&ControlRequest::Status).await.expect("status")
+    }
+
+    /// Waits until the hub elsewhere knows the gateway.
+    pub async fn wait_hub_up(&self, limit: Duration) {
+        let end = std::time::Instant::now() + limit;
+        while self.status().await["hub_up"] != true {
+            assert!(
+                std::time::Instant::now() < end,
+                "the hub does not know the gateway: {}",
+                self.gateway.log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until nothing of any call is left.

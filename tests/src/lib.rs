@@ -14,6 +14,7 @@ pub mod peers;
 pub mod plugin;
 pub mod recording;
 pub mod turnserver;
+pub mod usage;
 pub mod wait;
 pub mod wire;
 pub mod wrapper;

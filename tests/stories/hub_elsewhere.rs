@@ -32,18 +32,6 @@ async fn house_at(hub: &Gateway, url: String, authority: Option<String>) -> Hous
     House::build(PROGRAM, setup).await
 }
 
-async fn wait_up(house: &House) {
-    let end = Instant::now() + SOON;
-    while house.status().await["hub_up"] != true {
-        assert!(
-            Instant::now() < end,
-            "the hub does not know the gateway: {}",
-            house.gateway.log()
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// She may be back after a hub's restart later than the gateway, and a call that ended meanwhile does not show it.
 async fn wait_both_there(hub: &Gateway) {
     let end = Instant::now() + SOON;
@@ -66,7 +54,7 @@ async fn anna(house: &House, hub: &Gateway, answering: Answering) -> E2eePeer {
 async fn phones_and_users_of_a_hub_elsewhere_call_each_other() {
     let hub = hub_alone(PROGRAM, "").await;
     let house = office(&hub).await;
-    wait_up(&house).await;
+    house.wait_hub_up(SOON).await;
     let mut anna = anna(&house, &hub, Answering::Take).await;
     let mut desk = house.phone("100", false).await;
     House::talk(&mut desk, &mut anna).await;
@@ -109,7 +97,7 @@ async fn phones_and_users_of_a_hub_elsewhere_call_each_other() {
 async fn the_hub_is_killed_and_started_again_and_calls_go_on() {
     let mut hub = hub_alone(PROGRAM, "").await;
     let house = office(&hub).await;
-    wait_up(&house).await;
+    house.wait_hub_up(SOON).await;
     let mut anna = anna(&house, &hub, Answering::Take).await;
     for (count, desk_hangs_up) in [(1, true), (2, false)] {
         wait_both_there(&hub).await;
@@ -121,7 +109,7 @@ async fn the_hub_is_killed_and_started_again_and_calls_go_on() {
         hears(desk.line(), PEER_HZ).await;
         hears(anna.line(), PHONE_HZ).await;
         hub.start_again().await.expect("it starts again");
-        wait_up(&house).await;
+        house.wait_hub_up(SOON).await;
         hears(desk.line(), PEER_HZ).await;
         if desk_hangs_up {
             desk.hang_up();
@@ -143,7 +131,7 @@ async fn the_hub_is_killed_and_started_again_and_calls_go_on() {
 async fn a_hub_that_stays_away_ends_no_call_and_no_new_one_waits_long() {
     let mut hub = hub_alone(PROGRAM, "").await;
     let house = office(&hub).await;
-    wait_up(&house).await;
+    house.wait_hub_up(SOON).await;
     let mut anna = anna(&house, &hub, Answering::Take).await;
     let mut desk = house.phone("100", false).await;
     House::talk(&mut desk, &mut anna).await;
@@ -170,7 +158,7 @@ async fn the_gateways_websocket_is_lost_and_calls_go_on() {
     let hub = hub_alone(PROGRAM, "").await;
     let wire = Wire::to(hub.hub().expect("its address")).await;
     let house = house_at(&hub, format!("ws://{}", wire.local()), None).await;
-    wait_up(&house).await;
+    house.wait_hub_up(SOON).await;
     let mut anna = anna(&house, &hub, Answering::Take).await;
     let mut desk = house.phone("100", false).await;
     House::talk(&mut desk, &mut anna).await;
@@ -183,7 +171,7 @@ async fn the_gateways_websocket_is_lost_and_calls_go_on() {
     desk.wait(&phone::Event::Ended("answered"), 2 * SOON)
         .await
         .expect("it is told when it is back");
-    wait_up(&house).await;
+    house.wait_hub_up(SOON).await;
     House::talk(&mut desk, &mut anna).await;
     desk.hang_up();
     assert_eq!(ends(&mut anna).await, "answered");
@@ -193,7 +181,7 @@ async fn the_gateways_websocket_is_lost_and_calls_go_on() {
 async fn a_token_that_the_hub_does_not_know_is_said_once() {
     let hub = hub_alone(PROGRAM, "").await;
     let house = office(&hub).await;
-    wait_up(&house).await;
+    house.wait_hub_up(SOON).await;
     let user = "office".to_owned();
     hub.ask(&ControlRequest::Revoke { user })
         .await
@@ -251,7 +239,7 @@ async fn a_hub_proves_its_name_or_is_not_told_the_token() {
     let hub = hub_alone(PROGRAM, "").await;
     let (port, authority) = tls_before(&hub, "localhost").await;
     let house = house_at(&hub, format!("wss://localhost:{port}"), Some(authority.clone())).await;
-    wait_up(&house).await;
+    house.wait_hub_up(SOON).await;
     let mut anna = anna(&house, &hub, Answering::Take).await;
     let mut desk = house.phone("100", false).await;
     House::talk(&mut desk, &mut anna).await;

@@ -248,21 +248,17 @@ impl Registrar {
         found.is_some_and(|(at, of, _)| *at == peer && user.is_none_or(|user| of == user))
     }
 
-    /// Whether a phone of this account registered from here; behind a proxy, from there below it, at an address and port that are known.
+    /// Whether a phone (of this account, if one is named) registered from here; behind a proxy, from there below it, at an address and
+    /// port that are known.
     pub(in crate::sip) fn is_registered_at(
         &self,
         (peer, origin): (Peer, SocketAddr),
         is_proxy: bool,
-        user: &str,
+        user: Option<&str>,
     ) -> bool {
+        let found = self.account_from(peer, origin, user.unwrap_or_default());
         let is_known = !is_proxy || origin.port() != 0;
-        is_known && self.account_from(peer, origin, user) == Some(user)
-    }
-
-    /// The same, of whatever account.
-    pub(in crate::sip) fn is_anybody_at(&self, (peer, origin): (Peer, SocketAddr), is_proxy: bool) -> bool {
-        let is_known = !is_proxy || origin.port() != 0;
-        is_known && self.account_from(peer, origin, "").is_some()
+        is_known && found.is_some_and(|found| user.is_none_or(|user| user == found))
     }
 
     /// An account with a phone that registered from this peer, and that is there behind it: the one of that name, if it is one.

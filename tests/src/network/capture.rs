@@ -106,8 +106,6 @@ fn rtp(bytes: &[u8], at: usize) -> Option<Rtp> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::nat::tests::datagram;
     use super::*;
 
@@ -117,7 +115,6 @@ mod tests {
 
     fn captured(payload: &[u8]) -> Captured {
         Captured {
-            at: Duration::ZERO,
             from: 2,
             to: 1,
             bytes: datagram(RELAY, FAR, payload),

@@ -70,8 +70,6 @@ impl Firewall {
 /// A packet as it went through the core.
 #[derive(Clone, Debug)]
 pub struct Captured {
-    /// Since the network was built.
-    pub at: Duration,
     /// Which place sent it and which gets it, by their numbers.
     pub from: usize,
     pub to: usize,
@@ -311,12 +309,7 @@ impl Core {
         if let Some(captured) = &self.captured {
             let mut captured = captured.lock().unwrap_or_else(PoisonError::into_inner);
             if captured.len() < MAX_CAPTURED {
-                captured.push(Captured {
-                    at: now,
-                    from,
-                    to,
-                    bytes,
-                });
+                captured.push(Captured { from, to, bytes });
             }
         }
     }

@@ -98,47 +98,31 @@ pub(super) fn ends(packet: &[u8]) -> Option<(IpProtocol, End, End)> {
     if ip.frag_offset() > 0 || ip.more_frags() {
         return None;
     }
-    let (from, to) = if protocol == IpProtocol::Udp {
-        let udp = UdpPacket::new_checked(ip.payload()).ok()?;
-        (udp.src_port(), udp.dst_port())
-    } else if protocol == IpProtocol::Tcp {
-        let tcp = TcpPacket::new_checked(ip.payload()).ok()?;
-        (tcp.src_port(), tcp.dst_port())
-    } else {
-        return None;
-    };
+    let is_udp = protocol == IpProtocol::Udp && UdpPacket::new_checked(ip.payload()).is_ok();
+    let is_tcp = protocol == IpProtocol::Tcp && TcpPacket::new_checked(ip.payload()).is_ok();
+    // Both have them first.
+    let (&[a, b, c, d], _) = ip.payload().split_first_chunk().filter(|_| is_udp || is_tcp)?;
+    let (from, to) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
     Some((protocol, (source, from), (target, to)))
 }
 
-/// Gives the packet another source or another destination, and its checksums.
+/// Gives a packet that has [`ends`] another source or another destination, and its checksums.
 fn rewrite(packet: &mut [u8], source: Option<End>, target: Option<End>) -> Option<()> {
     let mut ip = Ipv4Packet::new_checked(packet).ok()?;
-    if let Some((address, _)) = source {
+    if let Some((address, port)) = source {
         ip.set_src_addr(address);
+        ip.payload_mut()[..2].copy_from_slice(&port.to_be_bytes());
     }
-    if let Some((address, _)) = target {
+    if let Some((address, port)) = target {
         ip.set_dst_addr(address);
+        ip.payload_mut()[2..4].copy_from_slice(&port.to_be_bytes());
     }
     ip.fill_checksum();
     let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
     if ip.next_header() == IpProtocol::Udp {
-        let mut udp = UdpPacket::new_checked(ip.payload_mut()).ok()?;
-        if let Some((_, port)) = source {
-            udp.set_src_port(port);
-        }
-        if let Some((_, port)) = target {
-            udp.set_dst_port(port);
-        }
-        udp.fill_checksum(&from, &to);
+        UdpPacket::new_checked(ip.payload_mut()).ok()?.fill_checksum(&from, &to);
     } else {
-        let mut tcp = TcpPacket::new_checked(ip.payload_mut()).ok()?;
-        if let Some((_, port)) = source {
-            tcp.set_src_port(port);
-        }
-        if let Some((_, port)) = target {
-            tcp.set_dst_port(port);
-        }
-        tcp.fill_checksum(&from, &to);
+        TcpPacket::new_checked(ip.payload_mut()).ok()?.fill_checksum(&from, &to);
     }
     Some(())
 }

@@ -68,7 +68,7 @@ impl Endpoint {
         let proxy = source.remote.ip();
         let is_proxy = self.is_proxy(proxy);
         let is_registered =
-            |account: &String| (self.registrar).is_registered_at((source.peer(), origin), is_proxy, account);
+            |account: &String| (self.registrar).is_registered_at((source.peer(), origin), is_proxy, Some(account));
         // Who speaks through the same proxy as the peer, but from elsewhere, is not the peer by that. What the proxy itself began is the
         // peer's if that is the proxy too.
         let is_there = match origin.ip() == proxy {
@@ -93,7 +93,7 @@ impl Endpoint {
         let FiveTuple { remote, .. } = head.five_tuple;
         let is_proxy = self.is_proxy(remote.ip());
         let (registrar, source) = (&self.registrar, (head.five_tuple.peer(), head.origin));
-        let is_bound = |user: &str| registrar.is_registered_at(source, is_proxy, user);
+        let is_bound = |user: &str| registrar.is_registered_at(source, is_proxy, Some(user));
         let shown = host_of(self.shown(head.five_tuple, Some(account)).ip());
         let is_ours = |host: &str| {
             host.eq_ignore_ascii_case(&self.config.realm)

@@ -63,7 +63,7 @@ impl Endpoint {
         let is_proxy = self.is_proxy(head.five_tuple.remote.ip());
         let source = (head.five_tuple.peer(), head.origin);
         // Where a REGISTER has come from: a Contact may name any port of its host.
-        let is_stranger = !self.registrar.is_anybody_at(source, is_proxy);
+        let is_stranger = !self.registrar.is_registered_at(source, is_proxy, None);
         if is_stranger && !self.strangers.may_respond(now, head.origin.ip()) {
             return trace!(source = %head.origin, status, "too many responses to this source");
         }

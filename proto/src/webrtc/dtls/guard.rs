@@ -37,6 +37,12 @@ const MESSAGE_HEADER: usize = 12;
 /// Longest handshake message; it fits one record (RFC 5246 §6.2.1). Certificates of calls have some 500 bytes.
 const MAX_MESSAGE: usize = 8192;
 
+/// Shortest hellos, in bytes: version, random, and empty or shortest lists.
+const MIN_CLIENT_HELLO: usize = 2 + 32 + 1 + 1 + 2 + 2 + 1 + 1;
+const MIN_SERVER_HELLO: usize = 2 + 32 + 1 + 2 + 1;
+/// Shortest point of a curve that calls use, in bytes: of X25519.
+const MIN_POINT: usize = 32;
+
 /// Judges each datagram before DTLS sees it, and is told what DTLS gives out. What it hands on may be one that DTLS cannot read,
 /// so a message may come again.
 pub(super) struct Guard {
@@ -197,20 +203,13 @@ impl Guard {
     /// Hands a message on. A repeated one too: DTLS answers it with its last flight, which the peer may have lost; and if the
     /// one before was forged and broken, DTLS still waits for it.
     fn hand_on(&mut self, header: &[u8; RECORD_HEADER], number: u16, message: &Message, records: &mut Vec<Vec<u8>>) {
+        if !is_well_formed(message.kind, &message.body) {
+            return;
+        }
         match message.kind {
-            // DTLS would not take it, and the true ServerHello would not have the number that comes after it.
-            HELLO_VERIFY_REQUEST if !is_hello_verify_request(&message.body) => return,
             HELLO_VERIFY_REQUEST => self.first = 1,
-            // By its type alone DTLS concludes that no CertificateRequest comes.
-            SERVER_HELLO_DONE if !message.body.is_empty() => return,
-            CERTIFICATE if !is_certificates(&message.body) => return,
-            SERVER_KEY_EXCHANGE if !is_server_key_exchange(&message.body) => return,
-            CERTIFICATE_REQUEST if !is_certificate_request(&message.body) => return,
             CERTIFICATE_REQUEST => self.certificate_requested = true,
-            kind if message.body.len() < shortest(kind) => return,
-            // A server sends nothing between these and the end.
-            CLIENT_KEY_EXCHANGE if !is_vector(&message.body, 1) => return,
-            CERTIFICATE_VERIFY if !is_vector(message.body.get(2..).unwrap_or_default(), 2) => return,
+            // A server is sent nothing between this and the end.
             CERTIFICATE_VERIFY => self.complete |= self.certificate_read,
             _ => {}
         }
@@ -257,13 +256,22 @@ impl<'a> Fragment<'a> {
     }
 }
 
-/// The fewest bytes that a message of this type can have (RFC 5246 §7.4, RFC 8422 §5.7): DTLS fails at some that have less.
-fn shortest(kind: u8) -> usize {
+/// Whether a message of this type can have this body (RFC 5246 §7.4, RFC 8422 §5): at what cannot be, DTLS fails, or concludes what is
+/// not so. Hellos are judged by their length alone.
+fn is_well_formed(kind: u8, body: &[u8]) -> bool {
     match kind {
-        CLIENT_HELLO => 2 + 32 + 1 + 1 + 2 + 2 + 1 + 1,
-        SERVER_HELLO => 2 + 32 + 1 + 2 + 1,
-        CLIENT_KEY_EXCHANGE => 1 + 32,
-        _ => 0,
+        CLIENT_HELLO => body.len() >= MIN_CLIENT_HELLO,
+        // Else the true ServerHello would not have the number that comes after it.
+        HELLO_VERIFY_REQUEST => is_hello_verify_request(body),
+        SERVER_HELLO => body.len() >= MIN_SERVER_HELLO,
+        CERTIFICATE => is_certificates(body),
+        SERVER_KEY_EXCHANGE => is_server_key_exchange(body),
+        CERTIFICATE_REQUEST => is_certificate_request(body),
+        // By its type alone DTLS concludes that no CertificateRequest comes.
+        SERVER_HELLO_DONE => body.is_empty(),
+        CLIENT_KEY_EXCHANGE => body.len() > MIN_POINT && is_vector(body, 1),
+        CERTIFICATE_VERIFY => is_vector(body.get(2..).unwrap_or_default(), 2),
+        _ => true,
     }
 }
 
@@ -289,7 +297,7 @@ fn is_certificates(body: &[u8]) -> bool {
 fn is_server_key_exchange(body: &[u8]) -> bool {
     let point = body.get(3..).filter(|_| body[0] == 3).and_then(|rest| vector(rest, 1));
     let signed = point
-        .filter(|(point, _)| point.len() >= 32)
+        .filter(|(point, _)| point.len() >= MIN_POINT)
         .and_then(|(_, rest)| vector(rest.get(2..)?, 2));
     signed.is_some_and(|(signature, rest)| !signature.is_empty() && rest.is_empty())
 }

@@ -4,14 +4,14 @@ use std::fs;
 
 /// CPU seconds, in steps of a clock tick (10 ms).
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Cpu {
-    pub(crate) user: f64,
-    pub(crate) system: f64,
+pub struct Cpu {
+    pub user: f64,
+    pub system: f64,
 }
 
 impl Cpu {
     /// All threads of a process, ended ones included.
-    pub(crate) fn of(pid: u32) -> Self {
+    pub fn of(pid: u32) -> Self {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let fields: Vec<f64> = stat
             .rsplit(')')
@@ -27,11 +27,11 @@ impl Cpu {
         }
     }
 
-    pub(crate) fn total(self) -> f64 {
+    pub fn total(self) -> f64 {
         self.user + self.system
     }
 
-    pub(crate) fn since(self, before: Self) -> Self {
+    pub fn since(self, before: Self) -> Self {
         Self {
             user: self.user - before.user,
             system: self.system - before.system,
@@ -40,7 +40,7 @@ impl Cpu {
 }
 
 /// Proportional set size, in KiB.
-pub(crate) fn pss_kib(pid: u32) -> f64 {
+pub fn pss_kib(pid: u32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = text
         .lines()
