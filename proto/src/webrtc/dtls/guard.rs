@@ -270,7 +270,7 @@ fn is_well_formed(kind: u8, body: &[u8]) -> bool {
         // By its type alone DTLS concludes that no CertificateRequest comes.
         SERVER_HELLO_DONE => body.is_empty(),
         CLIENT_KEY_EXCHANGE => body.len() > MIN_POINT && is_vector(body, 1),
-        CERTIFICATE_VERIFY => is_vector(body.get(2..).unwrap_or_default(), 2),
+        CERTIFICATE_VERIFY => is_signature(body),
         _ => true,
     }
 }
@@ -296,10 +296,13 @@ fn is_certificates(body: &[u8]) -> bool {
 /// Whether the body is a named curve, a point on it, and a signature (RFC 8422 §5.4).
 fn is_server_key_exchange(body: &[u8]) -> bool {
     let point = body.get(3..).filter(|_| body[0] == 3).and_then(|rest| vector(rest, 1));
-    let signed = point
-        .filter(|(point, _)| point.len() >= MIN_POINT)
-        .and_then(|(_, rest)| vector(rest.get(2..)?, 2));
-    signed.is_some_and(|(signature, rest)| !signature.is_empty() && rest.is_empty())
+    point.is_some_and(|(point, signature)| point.len() >= MIN_POINT && is_signature(signature))
+}
+
+/// Whether this is an algorithm and a signature, which has bytes (RFC 5246 §4.7).
+fn is_signature(bytes: &[u8]) -> bool {
+    let signature = bytes.get(2..).and_then(|rest| vector(rest, 2));
+    signature.is_some_and(|(signature, rest)| !signature.is_empty() && rest.is_empty())
 }
 
 /// Whether the body is types of certificates, signature algorithms and authorities; only of the last there may be none (RFC 5246 §7.4.4).

@@ -264,7 +264,14 @@ fn change_cipher_spec_has_no_turn_after_a_message_that_dtls_has_not_read() {
         assert!(server.handle_input(&whole(kind, number, body)).is_empty(), "{body:?}");
     }
     assert_eq!(server.handle_input(&whole(CLIENT_KEY_EXCHANGE, 2, &POINT)).len(), 1);
-    for body in [&[][..], &[4], &[4, 3, 0], &[4, 3, 0, 2, 9], &[4, 3, 0, 0, 9]] {
+    for body in [
+        &[][..],
+        &[4],
+        &[4, 3, 0],
+        &[4, 3, 0, 0],
+        &[4, 3, 0, 2, 9],
+        &[4, 3, 0, 0, 9],
+    ] {
         assert!(
             server.handle_input(&whole(CERTIFICATE_VERIFY, 3, body)).is_empty(),
             "{body:?}"
