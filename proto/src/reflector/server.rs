@@ -155,9 +155,11 @@ impl Server {
         }
     }
 
-    /// Takes another secret: parties stay that are here, others need a tag of it.
-    pub fn set_secret(&mut self, secret: Zeroizing<Vec<u8>>) {
+    /// Takes another secret: parties stay that are here, others need a tag of it. False if it is the same.
+    pub fn set_secret(&mut self, secret: Zeroizing<Vec<u8>>) -> bool {
+        let is_same = bool::from(self.secret.ct_eq(&secret));
         self.secret = secret;
+        !is_same
     }
 
     /// What a packet from somewhere is for.

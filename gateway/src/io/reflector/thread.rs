@@ -92,7 +92,9 @@ impl Thread {
             for event in &events {
                 if event.token() == WAKE {
                     let secret = self.shared.secret.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    secret.into_iter().for_each(|secret| self.server.set_secret(secret));
+                    if secret.is_some_and(|secret| self.server.set_secret(secret)) {
+                        tracing::info!("the reflector has another secret");
+                    }
                 } else if !ready.contains(&event.token()) {
                     ready.push_back(event.token());
                 }
