@@ -65,7 +65,7 @@ impl Acceptor {
             let Some(place) = self.place().await else { return };
             let deadline = Instant::now() + self.settings.hello;
             let admission = self.pending.enter(address.ip(), deadline);
-            super::hasten(&stream);
+            super::hasten::hasten(&stream);
             tokio::spawn(drive(stream, Peer { address, admission }, place, router.clone()));
         }
     }

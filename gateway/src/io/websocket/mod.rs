@@ -7,6 +7,7 @@
 
 mod accept;
 mod client;
+mod hasten;
 mod listener;
 mod origin;
 mod pending;
@@ -25,8 +26,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use quartet_proto::hub::MAX_FRAME;
 use quartet_proto::rate::{Rate, RateLimiter};
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
 
@@ -38,13 +38,6 @@ pub(super) use client::text_of;
 pub use client::{HubConnection, HubLocation, LinkEvent};
 pub use listener::HubListener;
 use pending::Admission;
-
-/// Lets a connection carry small frames as fast as its network can: they do not wait for each other, and on a bad network what was lost
-/// is repeated at even intervals for longer. Without the options it works, only slower.
-fn hasten(stream: &TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(stream).set_tcp_thin_linear_timeouts(true);
-}
 
 /// Read from a connection at once. It is held as long as the connection, and the library's own 128 KiB are more than a whole
 /// call takes; a client's frames have a few hundred bytes.
