@@ -302,7 +302,7 @@ async fn the_c_plugin_built_outside_the_tree_carries_a_call_of_baresip_to_ntgcal
     std::fs::remove_dir_all(&folder).ok();
 }
 
-fn near(hz: &serde_json::Value, wanted: f32) -> bool {
+pub(crate) fn near(hz: &serde_json::Value, wanted: f32) -> bool {
     hz.as_f64().is_some_and(|hz| (hz as f32 - wanted).abs() <= 5.0)
 }
 

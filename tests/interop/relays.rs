@@ -1,6 +1,7 @@
 //! Calls over coturn: from relay to ntgcalls, while no packet goes straight.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use quartet::demo::gateway::Hub;
 use quartet::demo::{Hashes, phone};
@@ -14,6 +15,7 @@ use quartet_tests::turnserver::{self, TurnServer};
 
 use crate::PROGRAM;
 use crate::calls::{MACHINE, SOON, both_hear, talk};
+use crate::moves::{BACK, until_both_hear};
 
 /// A file with a secret, gone with the test.
 struct SecretFile(PathBuf);
@@ -257,14 +259,9 @@ async fn our_address_changes_and_the_relays_are_asked_for_again() {
         );
         let house = house(&namespace, &options, true).await;
         let (mut desk, mut anna) = talk(&house, &namespace, &house.hub()).await;
-        let begin = std::time::Instant::now();
         namespace.move_near();
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-        both_hear(&desk, &mut anna).await;
-        eprintln!(
-            "{protocol}: both hear each other {:.1?} after we have moved",
-            begin.elapsed()
-        );
+        let what = format!("{protocol}: we have moved");
+        until_both_hear(&what, Instant::now(), &desk, &mut anna, BACK).await;
         desk.hang_up();
         desk.wait(&phone::Event::Ended("answered"), SOON)
             .await

@@ -51,25 +51,24 @@ class Ear:
 
 
 class Onset:
-    """Says once, as soon as a tenth of a second is mostly one tone, which."""
+    """Says as soon as a tenth of a second is mostly one tone, and when that is over."""
 
     def __init__(self):
-        self._bytes, self._found = bytearray(), False
+        self._bytes, self._hz = bytearray(), 0
 
     def hear(self, pcm):
-        """Adds PCM; gives the tone, to 10 Hz, when it is there for the first time."""
-        if self._found:
-            return None
+        """Adds PCM; yields a tone, to 10 Hz, whenever it begins, and 0 whenever it is over."""
         self._bytes += pcm
-        hz = None
-        while len(self._bytes) >= RATE // 5 and not hz:
+        while len(self._bytes) >= RATE // 5:
             piece = np.frombuffer(bytes(self._bytes[:RATE // 5]), "<i2").astype(float)
             del self._bytes[:RATE // 10]
             power = np.abs(np.fft.rfft(piece * np.hanning(len(piece)))) ** 2
             peak = int(power.argmax())
-            if np.sqrt(np.mean(piece**2)) > 100 and power[max(0, peak - 2):peak + 3].sum() > power.sum() / 2:
-                hz, self._found = peak * 10, True
-        return hz
+            is_tone = np.sqrt(np.mean(piece**2)) > 100 and power[max(0, peak - 2):peak + 3].sum() > power.sum() / 2
+            hz = peak * 10 if is_tone else 0
+            if bool(hz) != bool(self._hz):
+                self._hz = hz
+                yield hz
 
 
 def judge(second):

@@ -22,6 +22,8 @@ from wrong_call import WRONGS, WrongCall
 
 EMOJIS = pathlib.Path(__file__).resolve().parents[2] / "proto/src/e2ee/emojis.tsv"
 START = time.monotonic()
+# So many seconds without any PCM are silence.
+SILENCE = 0.3
 
 
 def say(event, **fields):
@@ -69,7 +71,8 @@ class Peer:
         self.sent = self.received = self.unsent = 0
         self.live_since = None
         self.tasks = []
-        self.ear = None
+        self.ear = self.since = None
+        self.heard_at = 0
 
     def _new_call(self):
         self.ear, self.onset = Ear(self.options.record), Onset()
@@ -81,11 +84,16 @@ class Peer:
     def _heard(self, pcm):
         if self.ear is None:
             return
-        hz = self.onset.hear(pcm)
-        if hz:
-            say("sound", hz=hz)
+        now = time.time()
+        if now - self.heard_at > SILENCE:
+            self.since, self.onset = None, Onset()
+        self.heard_at = now
+        for hz in self.onset.hear(pcm):
+            self.since = round(now, 3) if hz else None
+            if hz:
+                say("sound", hz=hz)
         for verdict in self.ear.hear(pcm):
-            say("tone", second=self.ear.seconds, **verdict)
+            say("tone", second=self.ear.seconds, since=self.since, **verdict)
 
     async def dial(self, to):
         """Requests a call."""

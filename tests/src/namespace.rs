@@ -5,12 +5,15 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::Read as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
 use std::os::fd::AsFd as _;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// A namespace with a loopback.
 #[derive(Debug)]
@@ -189,6 +192,43 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         self.hole("del").ok();
         ip(["link", "del", &format!("{}o", self.name)]).ok();
+    }
+}
+
+/// Sees all IPv4 packets that this machine gets.
+#[derive(Debug)]
+pub struct Sniffer(Socket);
+
+impl Sniffer {
+    /// Sees them from now on.
+    pub fn new() -> Self {
+        // ETH_P_IP, in the order of the network (packet(7)).
+        let ipv4 = Protocol::from(i32::from(0x0800_u16.to_be()));
+        let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(ipv4));
+        Self(socket.expect("root may look at packets"))
+    }
+
+    /// When the first UDP packet from there came; none within that time.
+    pub fn first_udp_from(&self, source: Ipv4Addr, limit: Duration) -> Option<Instant> {
+        let end = Instant::now() + limit;
+        let mut packet = [0; 64];
+        self.0.set_read_timeout(Some(Duration::from_millis(100))).ok()?;
+        while Instant::now() < end {
+            let Ok(length) = (&self.0).read(&mut packet) else {
+                continue;
+            };
+            // RFC 791 §3.1.
+            if length >= 20 && packet[9] == 17 && packet[12..16] == source.octets() {
+                return Some(Instant::now());
+            }
+        }
+        None
+    }
+}
+
+impl Default for Sniffer {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -141,7 +141,12 @@ impl Endpoint {
     /// may come again with the address that a server sees it as. If the one in use has gone, ICE is restarted.
     pub fn path_lines(&mut self, now: Instant, lines: &str) {
         let was_selected = self.ice.selected().is_some();
-        for line in lines.lines().filter_map(path::parse) {
+        // What has gone comes first: then what has come is known to be where this machine has moved to.
+        let (gone, added): (Vec<_>, Vec<_>) = lines
+            .lines()
+            .filter_map(path::parse)
+            .partition(|line| matches!(line, PathLine::Gone { .. }));
+        for line in gone.into_iter().chain(added) {
             match line {
                 PathLine::Added {
                     path,

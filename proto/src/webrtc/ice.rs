@@ -80,7 +80,10 @@ pub struct Ice {
     current: Generation,
     /// A restart, until it has a pair.
     next: Option<Box<Generation>>,
-    paths: BTreeMap<u32, (PathKind, SocketAddr)>,
+    /// With the number of moves before it.
+    paths: BTreeMap<u32, (PathKind, SocketAddr, u32)>,
+    /// How often the path in use has gone.
+    moves: u32,
     lines: String,
     staged: (Option<String>, Option<String>),
     /// Lines about outer addresses, by path.
@@ -111,6 +114,7 @@ impl Ice {
             current,
             next: None,
             paths: BTreeMap::new(),
+            moves: 0,
             staged: (None, None),
             outer: BTreeMap::new(),
             pending: Vec::new(),
@@ -136,21 +140,23 @@ impl Ice {
         if self.paths.len() >= MAX_PATHS || self.paths.contains_key(&path) {
             return false;
         }
-        let Some(text) = self.current.add_local(kind, address) else {
+        let Some(text) = self.current.add_local(kind, address, self.moves) else {
             return false;
         };
         if let Some(next) = &mut self.next {
-            next.add_local(kind, address);
+            next.add_local(kind, address, self.moves);
         }
         self.lines.push_str(&text);
-        self.paths.insert(path, (kind, address));
+        self.paths.insert(path, (kind, address, self.moves));
         true
     }
 
     /// Tells the peer an address that a NAT passes on to this path, as a setting or a server says: a server-reflexive candidate. The
     /// agent does without it, since what is sent from it is sent from its base (RFC 8445 §6.1.2.4).
     pub fn add_outer(&mut self, path: u32, outer: SocketAddr) {
-        let Some((_, base)) = self.paths.get(&path) else { return };
+        let Some((_, base, _)) = self.paths.get(&path) else {
+            return;
+        };
         // A server may say what it likes; nobody is sent to himself.
         let is_nowhere = outer.ip().is_unspecified() || outer.ip().is_multicast() || outer.port() == 0;
         if is_nowhere || outer.ip().is_loopback() && !base.ip().is_loopback() {
@@ -169,9 +175,10 @@ impl Ice {
     /// Takes an address of ours away; packets stop going there.
     pub fn remove_path(&mut self, path: u32) {
         self.outer.remove(&path);
-        let Some((_, address)) = self.paths.remove(&path) else {
+        let Some((_, address, _)) = self.paths.remove(&path) else {
             return;
         };
+        self.moves += u32::from(self.selected().is_some_and(|(of, _)| of == path));
         self.generations()
             .for_each(|generation| generation.remove_local(address));
         self.checked.retain(|(of, _)| *of != path);
@@ -252,7 +259,7 @@ impl Ice {
 
     /// Takes a STUN datagram. True if it was authentic, so that the peer is alive.
     pub fn receive(&mut self, now: Instant, path: u32, source: SocketAddr, bytes: &[u8]) -> bool {
-        let Some((_, local)) = self.paths.get(&path) else {
+        let Some((_, local, _)) = self.paths.get(&path) else {
             return false;
         };
         let (pair, local, is_checked) = ((path, source), *local, self.checked.contains(&(path, source)));
@@ -345,7 +352,7 @@ impl Ice {
     fn path_of(&self, address: SocketAddr) -> Option<u32> {
         self.paths
             .iter()
-            .find(|(_, (_, of))| *of == address)
+            .find(|(_, (_, of, _))| *of == address)
             .map(|(path, _)| *path)
     }
 
@@ -378,8 +385,8 @@ impl Ice {
     fn begin<R: CryptoRng + ?Sized>(&mut self, rng: &mut R) {
         let mut next = Generation::new(self.current.is_controlling(), rng);
         self.lines.push_str(&next.credential_lines());
-        for (kind, address) in self.paths.values() {
-            self.lines.extend(next.add_local(*kind, *address));
+        for (kind, address, moves) in self.paths.values() {
+            self.lines.extend(next.add_local(*kind, *address, *moves));
         }
         self.outer.values().for_each(|line| self.lines.push_str(line));
         self.next = Some(Box::new(next));
@@ -389,7 +396,7 @@ impl Ice {
     fn is_on_loopback(&self) -> bool {
         self.paths
             .values()
-            .any(|(kind, address)| *kind == PathKind::Host && address.ip().to_canonical().is_loopback())
+            .any(|(kind, address, _)| *kind == PathKind::Host && address.ip().to_canonical().is_loopback())
     }
 
     /// Unresolvable names, TCP, other components and nonsense are ignored, and so are addresses of a group, of nowhere, and

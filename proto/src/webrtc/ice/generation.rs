@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use is::stun::{StunMessage, StunPacket};
@@ -12,7 +12,7 @@ use zeroize::Zeroize;
 
 use super::PathKind;
 use super::sources::{Sources, check_of};
-use super::words::{credentials, line, preference};
+use super::words::{Added, credentials, line, preference};
 
 /// Most candidates of the peer's that are used in one generation; the pairs are bounded by the agent (100).
 pub(super) const MAX_CANDIDATES: usize = 64;
@@ -29,6 +29,9 @@ const SLOWEST_CHECK: Duration = Duration::from_secs(2);
 const MAX_UNANSWERED_CONNECTING: usize = 18;
 /// The same once connected: 5.1 s, so that another pair takes over before consent is lost.
 const MAX_UNANSWERED_CONNECTED: usize = 5;
+
+/// In place of a number of moves: over a stream.
+const STREAM: u32 = u32::MAX;
 
 /// Who the peer is in checks.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,8 +56,8 @@ pub(super) struct Authentic {
 
 pub(super) struct Generation {
     agent: IceAgent,
-    /// The address that is being added goes over a stream: the agent asks how much it is preferred, and does not know.
-    adds_stream: Arc<AtomicBool>,
+    /// What the agent does not know of the address that is being added, and asks how much it is preferred.
+    adds: Arc<AtomicU32>,
     remote: Option<Credentials>,
     /// The peer's candidates that are checked.
     candidates: Vec<String>,
@@ -68,10 +71,15 @@ impl Generation {
         let mut agent = IceAgent::new(ours.clone());
         agent.set_controlling(controlling);
         agent.set_control_tie_breaker(rng.next_u64());
-        let adds_stream = Arc::new(AtomicBool::new(false));
-        let is_stream = Arc::clone(&adds_stream);
+        let adds = Arc::new(AtomicU32::new(0));
+        let added = Arc::clone(&adds);
         agent.set_local_preference(move |candidate: &Candidate, same_kind| {
-            preference(candidate, same_kind, is_stream.load(Ordering::Relaxed))
+            let added = match added.load(Ordering::Relaxed) {
+                0 => Added::Usual,
+                STREAM => Added::OverStream,
+                moves => Added::AfterMoves(moves),
+            };
+            preference(candidate, same_kind, added)
         });
         agent.set_timing_advance(PACE);
         agent.set_initial_stun_rto(FIRST_REPEAT);
@@ -84,7 +92,7 @@ impl Generation {
         });
         Self {
             agent,
-            adds_stream,
+            adds,
             remote: None,
             candidates: Vec::new(),
             sources: Sources::default(),
@@ -102,12 +110,19 @@ impl Generation {
     }
 
     /// Adds an address of ours and gives its line; `None` if it cannot be used, or is one of those that there are.
-    pub(super) fn add_local(&mut self, kind: PathKind, address: SocketAddr) -> Option<String> {
+    ///
+    /// `moves`: how often this machine had moved when it came.
+    pub(super) fn add_local(&mut self, kind: PathKind, address: SocketAddr, moves: u32) -> Option<String> {
         let candidate = match kind {
             PathKind::Host => Candidate::host(address, Protocol::Udp),
             PathKind::Relay | PathKind::StreamRelay => Candidate::relayed(address, address, Protocol::Udp),
         };
-        self.adds_stream.store(kind == PathKind::StreamRelay, Ordering::Relaxed);
+        let adds = match kind {
+            PathKind::Host => moves.min(STREAM - 1),
+            PathKind::Relay => 0,
+            PathKind::StreamRelay => STREAM,
+        };
+        self.adds.store(adds, Ordering::Relaxed);
         self.agent.add_local_candidate(candidate.ok()?).map(line)
     }
 

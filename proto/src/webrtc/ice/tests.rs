@@ -316,3 +316,54 @@ fn a_reflector_has_a_name_in_candidates_and_comes_after_relays_and_streams_after
         "{destinations:?}"
     );
 }
+
+/// libwebrtc does not look at a new pair that comes after the one it uses, as long as it has heard something by that within 2.5 s.
+#[test]
+fn where_we_have_moved_to_comes_before_where_we_were() {
+    let (mut rng, mut now) = (ChaCha20Rng::seed_from_u64(1), Instant::now());
+    let at = |place: u8| SocketAddr::from(([192, 0, 2, place], 4_000));
+    let peer = at(200);
+    let (mut ours, mut theirs) = (Ice::new(true, &mut rng), Ice::new(false, &mut rng));
+    ours.add_path(1, PathKind::Host, at(1));
+    theirs.add_path(1, PathKind::Host, peer);
+    let said = ours.take_lines();
+    said.lines()
+        .for_each(|line| theirs.remote_line(line, &mut rng).unwrap());
+    for line in theirs.take_lines().lines() {
+        ours.remote_line(line, &mut rng).unwrap();
+    }
+    let priority = |line: &str| line.split(' ').nth(3).unwrap().parse::<u32>().unwrap();
+    let mut highest = said
+        .lines()
+        .filter(|line| line.starts_with("candidate:"))
+        .map(priority)
+        .max()
+        .unwrap();
+    for path in 1..=4 {
+        let mut told = Vec::new();
+        for _ in 0..200 {
+            now += Duration::from_millis(10);
+            ours.handle_timeout(now);
+            theirs.handle_timeout(now);
+            while let Some(check) = ours.poll_transmit() {
+                told.extend(is::stun::StunMessage::parse(&check.bytes).unwrap().prio());
+                theirs.receive(now, 1, at(path), &check.bytes);
+            }
+            while let Some(check) = theirs.poll_transmit() {
+                if check.destination == at(path) {
+                    ours.receive(now, path.into(), peer, &check.bytes);
+                }
+            }
+            while ours.poll_event().is_some() {}
+            while theirs.poll_event().is_some() {}
+        }
+        assert_eq!(ours.selected(), Some((path.into(), peer)));
+        if path > 1 {
+            let lowest = *told.iter().min().unwrap();
+            assert!(lowest > highest, "{lowest} is not above {highest}");
+            highest = lowest;
+        }
+        ours.remove_path(path.into());
+        ours.add_path(u32::from(path) + 1, PathKind::Host, at(path + 1));
+    }
+}

@@ -17,13 +17,35 @@ pub(super) fn line(candidate: &Candidate) -> String {
     line
 }
 
+/// What an address of ours is beside its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Added {
+    Usual,
+    OverStream,
+    /// This machine had moved so often when it came, at least once.
+    AfterMoves(u32),
+}
+
+/// Local preferences below this one (16 bits, RFC 8445 §5.1.2.1) are for addresses from before a move.
+const MOVED: u32 = 0xff00;
+/// Makes of the type preference that a check tells of a new address (110, peer-reflexive) that of a host (126): the agent joins both by
+/// a bitwise or.
+const AS_HOST: u32 = 0x0010_0000;
+
 /// How much a candidate is preferred to others of its kind: a reflector, which everybody's calls share, comes after relays, and what
 /// goes over a stream after all that does not.
-pub(super) fn preference(candidate: &Candidate, same_kind: usize, is_stream: bool) -> u32 {
-    let usual = default_local_preference(candidate, same_kind);
+///
+/// An address that this machine has moved to comes before all. Its checks may arrive before its candidate, and libwebrtc does not look
+/// at a pair with a lower priority than the one it uses, until it has heard nothing by that for 2.5 s.
+pub(super) fn preference(candidate: &Candidate, same_kind: usize, added: Added) -> u32 {
+    let usual = default_local_preference(candidate, same_kind).min(MOVED - 1);
     let is_reflector = names::of_address(candidate.addr().ip()).is_some();
-    let quarters = if is_stream { 2 } else { 4 } - u32::from(is_reflector);
-    usual * quarters / 4
+    let quarters = match added {
+        Added::AfterMoves(moves) => return AS_HOST | (MOVED + moves.min(0xff)),
+        Added::OverStream => 2,
+        Added::Usual => 4,
+    };
+    usual * (quarters - u32::from(is_reflector)) / 4
 }
 
 /// Reads a candidate of the peer's, also one at a reflector, which has a name in place of an address.
