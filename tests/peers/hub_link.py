@@ -46,7 +46,8 @@ class Refused(Exception):
 class Link:
     """A session at a hub. `events` yields the hub's events; `None` is the end of the session.
 
-    A lost connection is made anew for as long as the hub keeps the session, and what was not answered is asked again.
+    It has two connections, so that what stands still on the one comes on the other. One that is lost is made anew for as long as the
+    hub keeps the session, and what was not answered is asked again.
     """
 
     def __init__(self, url, token, client):
@@ -54,42 +55,44 @@ class Link:
         self._ids = itertools.count(1)
         self._open = {}
         self._resume = None
-        self._socket = None
+        self._sockets = []
         self._closing = False
         self.events = asyncio.Queue()
-        self._reader = None
+        self._lines = []
+        self._lost_at = 0
 
     @classmethod
     async def open(cls, url, token, client):
         """Connects and says hello. Gives the link and the hub's welcome."""
         link = cls(url, token, client)
-        welcome = await link._connect()
-        link._reader = asyncio.create_task(link._run())
+        socket, welcome = await link._connect()
+        lines = 2 if link._resume else 1
+        link._lines = [asyncio.create_task(link._run(first)) for first in [socket, None][:lines]]
         return link, welcome
 
     async def _connect(self):
         """One connection and its hello; raises `Refused` or an error of the network."""
         link = await connect(self._url, max_size=MAX_FRAME, proxy=None, open_timeout=10, ping_interval=20,
                              ping_timeout=20)
+        _hasten(link)
         request = next(self._ids)
         hello = {"id": request, "verb": "hello", "protocol": {"min": 1, "max": 2}, "client": self._client,
                  "token": self._token}
         if self._resume:
-            hello["resume"] = self._resume
+            hello["resume"] = self._resume | {"beside": True}
         await link.send(json.dumps(hello))
         answer = json.loads(await asyncio.wait_for(link.recv(), 10))
         if "error" in answer:
             await link.close()
             raise Refused("hello", answer["error"])
         welcome = answer["result"]
-        if "session" in welcome:
+        if "resume_secret" in welcome:
             last = self._resume["last_seq"] if welcome.get("resumed") else 0
             self._resume = {"session": welcome["session"], "secret": welcome["resume_secret"], "last_seq": last}
-        _hasten(link)
-        self._socket = link
+        self._sockets.append(link)
         for _, _, text in list(self._open.values()):
             await link.send(text)
-        return welcome
+        return link, welcome
 
     async def send(self, verb, **fields):
         """Sends a request and gives a future of its answer."""
@@ -97,10 +100,11 @@ class Link:
         answer = asyncio.get_running_loop().create_future()
         text = json.dumps({"id": request, "verb": verb, **fields})
         self._open[request] = (verb, answer, text)
-        try:
-            await self._socket.send(text)
-        except ConnectionClosed:
-            pass  # It is sent again on the next connection, or answered when there is none.
+        for socket in list(self._sockets):
+            try:
+                await socket.send(text)
+            except ConnectionClosed:
+                pass  # It is sent again on the next connection, or answered when there is none.
         return answer
 
     async def ask(self, verb, **fields):
@@ -108,42 +112,57 @@ class Link:
         return await asyncio.wait_for(await self.send(verb, **fields), 60)
 
     async def close(self):
-        """Closes the connection."""
+        """Closes the connections."""
         self._closing = True
-        await self._socket.close()
-        await asyncio.gather(self._reader, return_exceptions=True)
+        for socket in list(self._sockets):
+            await socket.close()
+        for line in self._lines:
+            line.cancel()
+        await asyncio.gather(*self._lines, return_exceptions=True)
 
-    async def _run(self):
+    async def _run(self, socket):
+        """One of the connections, again and again."""
         try:
-            while True:
-                await self._read()
-                if self._closing or not self._resume or not await self._reconnect():
+            while socket or (socket := await self._reconnect()):
+                await self._read(socket)
+                self._sockets.remove(socket)
+                socket = None
+                if not self._sockets:
+                    self._lost_at = asyncio.get_running_loop().time()
+                if self._closing or not self._resume:
                     return
         finally:
-            for verb, answer, _ in self._open.values():
-                if not answer.done():
-                    answer.set_exception(Refused(verb, {"code": "closed", "message": "the connection is closed"}))
-            self._open.clear()
-            self.events.put_nowait(None)
+            if not self._sockets:
+                self._end()
+
+    def _end(self):
+        """The session is over."""
+        self._closing = True
+        for verb, answer, _ in self._open.values():
+            if not answer.done():
+                answer.set_exception(Refused(verb, {"code": "closed", "message": "the connection is closed"}))
+        self._open.clear()
+        self.events.put_nowait(None)
 
     async def _reconnect(self):
-        """Tries for a minute."""
-        loop = asyncio.get_running_loop()
-        end, pause = loop.time() + 60, 0.25
-        while loop.time() < end and not self._closing:
+        """Tries for as long as there is the other connection, and for a minute after that."""
+        loop, pause = asyncio.get_running_loop(), 0.25
+        while not self._closing and (self._sockets or loop.time() < self._lost_at + 60):
             try:
-                await self._connect()
-                return True
+                return (await self._connect())[0]
             except Refused:
-                return False
+                # The secret may be another one by now, if the other connection has it.
+                if not self._sockets:
+                    return None
             except (OSError, TimeoutError, WebSocketException):
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, 5)
-        return False
+                pass
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 5)
+        return None
 
-    async def _read(self):
+    async def _read(self, socket):
         try:
-            async for text in self._socket:
+            async for text in socket:
                 frame = json.loads(text)
                 if "answer" not in frame:
                     seq = frame.get("seq")

@@ -56,6 +56,9 @@ pub struct Resume {
     pub secret: Token,
     /// The `seq` of the last event that arrived; 0 if none has.
     pub last_seq: u64,
+    /// The session's other connection stays: what is said comes on both, and whoever is asked on both answers once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub beside: bool,
 }
 
 fn yes() -> bool {

@@ -169,6 +169,7 @@ impl ClientSession {
             session,
             secret,
             last_seq,
+            beside: false,
         });
         if std::mem::replace(&mut self.has_begun, true) && !welcome.resumed {
             self.unanswered.clear();

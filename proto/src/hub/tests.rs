@@ -71,6 +71,7 @@ fn requests() -> Vec<Request> {
                 session: SessionId([9; 16]),
                 secret: Token::generate(&mut rng),
                 last_seq: 7,
+                beside: true,
             }),
             receives: false,
         }),

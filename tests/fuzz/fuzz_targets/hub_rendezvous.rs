@@ -74,6 +74,7 @@ fuzz_target!(|text: &str| {
                     session,
                     secret,
                     last_seq: digit(),
+                    beside: digit() % 2 == 1,
                 });
                 let resume = serde_json::to_string(&resume).expect("it is written");
                 let token = TOKENS[1].1;

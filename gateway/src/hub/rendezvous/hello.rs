@@ -9,15 +9,17 @@ use quartet_proto::hub::{
 use quartet_proto::rate::RateLimiter;
 
 use super::requests::limited;
-use super::session::{Kept, Session};
+use super::session::{Kept, MAX_LINES, Session};
 use super::{CloseReason, ConnKey, Rendezvous, SessionKey, State, log_failed_login};
 use crate::hub::Account;
 
 /// What an accepted hello has led to.
 struct Entered {
     session: SessionKey,
-    /// What it is resumed with the next time; none in protocol 1.
-    resume: Option<(SessionId, Token)>,
+    /// None in protocol 1.
+    id: Option<SessionId>,
+    /// What it is resumed with the next time, if that is another secret than before.
+    secret: Option<Token>,
     /// The events that its client has missed.
     missed: Vec<String>,
 }
@@ -71,13 +73,17 @@ impl Rendezvous {
         let resume = hello.resume.as_ref().filter(|_| protocol >= 2);
         let Entered {
             session,
-            resume: next,
+            id,
+            secret,
             missed,
         } = match resume {
             Some(resume) => self.resume(now, &account, hello, resume)?,
             None => self.begin(conn, account, hello, protocol)?,
         };
         self.attach(conn, session);
+        if self.greeted() > limits.sessions {
+            self.close_a_second_line(now);
+        }
         tracing::debug!(
             ?conn,
             ?session,
@@ -87,7 +93,7 @@ impl Rendezvous {
         );
         let mut welcome = self.describe(now, protocol, user);
         welcome.resumed = resume.is_some();
-        (welcome.session, welcome.resume_secret) = next.unzip();
+        (welcome.session, welcome.resume_secret) = (id, secret);
         Ok((welcome, missed))
     }
 
@@ -111,14 +117,16 @@ impl Rendezvous {
             is_local: false,
             protocol,
             receives: hello.receives,
-            conn: None,
+            conns: Vec::with_capacity(1),
             signals: RateLimiter::default(),
             kept: resume.as_ref().map(|(id, secret)| Kept::new(*id, secret, limits)),
         };
         self.sessions.insert(session, entry);
+        let (id, secret) = resume.unzip();
         Ok(Entered {
             session,
-            resume,
+            id,
+            secret,
             missed: Vec::new(),
         })
     }
@@ -132,21 +140,36 @@ impl Rendezvous {
             entry.is_some_and(|entry| entry.kept.as_ref().is_some_and(|kept| kept.fits(&resume.secret)))
         };
         let session = session.filter(fits).ok_or_else(resume_lost)?;
-        // The older connection is of no use any more, be it dead or stolen.
-        if let Some(old) = self.sessions.get_mut(&session).and_then(|entry| entry.conn.take()) {
+        let stay = if resume.beside { MAX_LINES - 1 } else { 0 };
+        // Older connections are of no use any more, be they dead or stolen, but one that this one is to be beside.
+        let older = self.sessions.get_mut(&session).map(|entry| {
+            let gone = entry.conns.len().saturating_sub(stay);
+            entry.conns.drain(..gone).collect::<Vec<_>>()
+        });
+        for old in older.into_iter().flatten() {
             self.forget_conn(now, old);
             self.close_conn(old, CloseReason::Resumed);
+        }
+        if resume.beside && self.greeted() >= self.config.limits.sessions {
+            return Err(Failure::new(
+                ErrorCode::Limit,
+                "the hub has no place for a second connection",
+            ));
         }
         if let Some(entry) = self.sessions.get_mut(&session)
             && let Some(kept) = &mut entry.kept
             && let Some(missed) = kept.since(resume.last_seq)
         {
             entry.receives = hello.receives;
-            let secret = Token::generate(&mut *self.rng);
-            kept.rotate(&secret);
+            // Beside another connection that has it the secret stays.
+            let secret = entry.conns.is_empty().then(|| Token::generate(&mut *self.rng));
+            if let Some(secret) = &secret {
+                kept.rotate(secret);
+            }
             return Ok(Entered {
                 session,
-                resume: Some((kept.id, secret)),
+                id: Some(kept.id),
+                secret,
                 missed,
             });
         }
@@ -168,12 +191,26 @@ impl Rendezvous {
         let Some(entry) = self.sessions.get_mut(&session) else {
             return;
         };
-        entry.conn = Some(conn);
+        entry.conns.push(conn);
         if let Some(lost) = entry.kept.as_mut().and_then(|kept| kept.lost.take()) {
             self.lost.remove(&(lost.due, session));
             if lost.is_told {
                 self.tell_link(session, Event::CallBack);
             }
+        }
+    }
+
+    /// Connections from outside whose hello was accepted.
+    fn greeted(&self) -> usize {
+        self.conns.len() - self.hello_deadlines.len() - self.local
+    }
+
+    /// Who has two connections gives one up for who has none.
+    fn close_a_second_line(&mut self, now: Instant) {
+        let mut doubled = self.sessions.values().filter(|entry| entry.conns.len() > 1);
+        if let Some(second) = doubled.find_map(|entry| entry.conns.last().copied()) {
+            self.disconnect(now, second);
+            self.close_conn(second, CloseReason::TooMany);
         }
     }
 

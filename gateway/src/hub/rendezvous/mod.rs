@@ -217,7 +217,7 @@ impl Rendezvous {
             is_local: true,
             protocol: PROTOCOL.max,
             receives: true,
-            conn: Some(conn),
+            conns: vec![conn],
             signals: RateLimiter::default(),
             kept: None,
         };
@@ -277,7 +277,11 @@ impl Rendezvous {
                 if let Some(kept) = &mut entry.kept {
                     kept.note_heard();
                     // Asked again, since the connection was lost before the answer arrived: it is done once.
-                    if let Some(answer) = kept.answer(frame.id) {
+                    if let Some((answer, is_told)) = kept.answer(frame.id, conn) {
+                        // What is asked on both connections is answered on both the first time.
+                        if is_told && entry.conns.len() > 1 {
+                            return;
+                        }
                         let (answer, limits) = (answer.to_owned(), self.config.limits.of(&account));
                         let rate = Rate::per_minute(limits.requests_per_minute);
                         let asked = self.owners.get_mut(&account.user).map(|owner| &mut owner.requests);
@@ -348,7 +352,12 @@ impl Rendezvous {
         for session in devices.unwrap_or_default() {
             match self.sessions.get(&session) {
                 Some(entry) if entry.is_local => {}
-                Some(Session { conn: Some(conn), .. }) => self.close(now, *conn, CloseReason::Revoked),
+                Some(entry) if !entry.conns.is_empty() => {
+                    let conns = entry.conns.clone();
+                    conns
+                        .into_iter()
+                        .for_each(|conn| self.close(now, conn, CloseReason::Revoked));
+                }
                 Some(_) | None => self.end_session(session),
             }
         }
@@ -409,9 +418,15 @@ impl Rendezvous {
         let text = ServerFrame::Answer { id, outcome }.to_text();
         if let Some(id) = id.filter(|_| !is_hello)
             && let Some(State::Ready(session)) = self.conns.get(&conn).map(|conn| conn.state)
-            && let Some(kept) = self.sessions.get_mut(&session).and_then(|entry| entry.kept.as_mut())
+            && let Some(Session {
+                kept: Some(kept),
+                conns,
+                ..
+            }) = self.sessions.get_mut(&session)
         {
-            kept.keep_answer(id, text.clone());
+            kept.keep_answer(id, text.clone(), conns);
+            let others = conns.iter().filter(|other| **other != conn);
+            self.transmits.extend(others.map(|other| (*other, text.clone())));
         }
         self.transmits.push_back((conn, text));
     }
@@ -459,7 +474,7 @@ impl Rendezvous {
     /// Entries of all tables that a connection or a call fills.
     #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
-        let lost = self.sessions.values().filter(|entry| entry.conn.is_none()).count();
+        let lost = self.sessions.values().filter(|entry| entry.conns.is_empty()).count();
         let sessions = lost + self.lost.len();
         self.conns.len() + sessions + self.calls.entries() + self.hello_deadlines.len()
     }

@@ -11,6 +11,9 @@ use super::{ConnKey, Rendezvous, State};
 use crate::hub::calls::Relays;
 use crate::hub::{Account, AccountLimits};
 
+/// Connections of one session: on a bad network what stands still on the one comes on the other.
+pub(super) const MAX_LINES: usize = 2;
+
 /// A user of the hub, on a connection or between two. Named by the connection that opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::hub) struct SessionKey(pub(super) u64);
@@ -23,8 +26,8 @@ pub(super) struct Session {
     pub(super) protocol: u32,
     /// Whether calls ring here.
     pub(super) receives: bool,
-    /// `None` while it waits to be resumed.
-    pub(super) conn: Option<ConnKey>,
+    /// The oldest first, at most [`MAX_LINES`]; none while it waits to be resumed.
+    pub(super) conns: Vec<ConnKey>,
     pub(super) signals: RateLimiter,
     /// What it is resumed with; none in protocol 1, whose sessions end with their connections.
     pub(super) kept: Option<Kept>,
@@ -43,12 +46,20 @@ pub(super) struct Kept {
     bytes: usize,
     /// Those of them that came while it had no connection.
     waiting: usize,
-    answers: VecDeque<(u64, String)>,
+    answers: VecDeque<Answered>,
     /// Events, and answers, that are kept.
     max: usize,
     max_bytes: usize,
     /// It has no connection.
     pub(super) lost: Option<Lost>,
+}
+
+/// An answer, and the connections that it went to.
+#[derive(Debug)]
+struct Answered {
+    id: u64,
+    text: String,
+    conns: [Option<ConnKey>; MAX_LINES],
 }
 
 /// How long a session has had no connection.
@@ -129,17 +140,22 @@ impl Kept {
         Some(events.cloned().collect())
     }
 
-    /// The answer that this request has had.
-    pub(super) fn answer(&self, id: u64) -> Option<&str> {
-        let answer = self.answers.iter().rev().find(|(of, _)| *of == id);
-        answer.map(|(_, text)| text.as_str())
+    /// The answer that this request has had, and whether this connection was told it as well when it was made.
+    pub(super) fn answer(&self, id: u64, conn: ConnKey) -> Option<(&str, bool)> {
+        let answer = self.answers.iter().rev().find(|answer| answer.id == id)?;
+        Some((&answer.text, answer.conns.contains(&Some(conn))))
     }
 
-    pub(super) fn keep_answer(&mut self, id: u64, text: String) {
+    pub(super) fn keep_answer(&mut self, id: u64, text: String, told: &[ConnKey]) {
         if self.answers.len() == self.max {
             self.answers.pop_front();
         }
-        self.answers.push_back((id, text));
+        let mut conns = [None; MAX_LINES];
+        conns
+            .iter_mut()
+            .zip(told)
+            .for_each(|(place, conn)| *place = Some(*conn));
+        self.answers.push_back(Answered { id, text, conns });
     }
 }
 
@@ -147,9 +163,15 @@ impl Rendezvous {
     /// A connection is gone. A session that can be resumed goes on for a while; the calls of others end with `disconnect`.
     pub fn disconnect(&mut self, now: Instant, conn: ConnKey) {
         if let Some(session) = self.forget_conn(now, conn)
-            && let Some(entry) = self.sessions.get_mut(&session).filter(|entry| entry.conn == Some(conn))
+            && let Some(entry) = self
+                .sessions
+                .get_mut(&session)
+                .filter(|entry| entry.conns.contains(&conn))
         {
-            entry.conn = None;
+            entry.conns.retain(|of| *of != conn);
+            if !entry.conns.is_empty() {
+                return;
+            }
             if let Some(kept) = &mut entry.kept {
                 let due = now + self.config.limits.away;
                 kept.lost = Some(Lost {
@@ -243,13 +265,12 @@ impl Rendezvous {
             let seq = entry.kept.as_mut().map(Kept::next_seq);
             let text = ServerFrame::Event { event, seq }.to_text();
             if let Some(kept) = &mut entry.kept
-                && !kept.keep(text.clone(), entry.conn.is_some())
+                && !kept.keep(text.clone(), !entry.conns.is_empty())
             {
                 full.push(session);
             }
-            if let Some(conn) = entry.conn {
-                self.transmits.push_back((conn, text));
-            }
+            let conns = entry.conns.iter();
+            self.transmits.extend(conns.map(|conn| (*conn, text.clone())));
         }
         for session in full {
             tracing::debug!(?session, "more waits for a lost session than is kept");

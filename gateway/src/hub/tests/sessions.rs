@@ -50,6 +50,7 @@ impl Client {
             session: welcome.session.unwrap(),
             secret: welcome.resume_secret.clone().unwrap(),
             last_seq: 0,
+            beside: false,
         }
     }
 
@@ -403,6 +404,115 @@ fn a_resumed_session_closes_its_older_connection() {
     assert_eq!(anna.hear(&mut world), [], "he was never away");
     world.done(ANNA, signal(id(1)));
     assert_eq!(bob.hear(&mut world).len(), 1);
+}
+
+impl Client {
+    /// Says hello on one more connection.
+    fn come_beside(&self, world: &mut World, conn: ConnKey) -> Result<(), ErrorCode> {
+        world.hub.connect(world.now, conn, source(conn.0 as u8));
+        let resume = Resume {
+            beside: true,
+            ..self.resume.clone()
+        };
+        let welcome = Self::welcome(match world.ask(conn, hello_of(self.user, Some(resume), true)) {
+            Err(code) => return Err(code),
+            reply => reply,
+        });
+        assert!(welcome.resumed && welcome.session == Some(self.resume.session));
+        assert_eq!(welcome.resume_secret, None, "the other connection has it");
+        Ok(())
+    }
+}
+
+#[test]
+fn on_two_connections_all_is_said_twice_and_done_once() {
+    let (mut world, mut anna, bob) = talking();
+    bob.come_beside(&mut world, BOB_AGAIN).unwrap();
+    assert!(!world.closed.contains_key(&BOB));
+    let frame = ClientFrame {
+        id: 777,
+        request: signal(id(1)),
+    };
+    world.answers.clear();
+    for conn in [BOB, BOB_AGAIN] {
+        world.text(conn, &frame.to_text());
+    }
+    assert_eq!(anna.hear(&mut world).len(), 1);
+    for conn in [BOB, BOB_AGAIN] {
+        assert_eq!(world.answers.remove(&conn), Some(vec![Ok(Reply::Done)]), "{conn:?}");
+    }
+    // However often: who has an answer gets it no second time, and owes nothing.
+    for _ in 0..10_000 {
+        world.text(BOB, &frame.to_text());
+    }
+    assert!(world.answers.is_empty() && world.closed.is_empty());
+    world.seqs.clear();
+    world.done(ANNA, signal(id(1)));
+    assert_eq!(world.events(BOB), world.events(BOB_AGAIN));
+    assert_eq!(world.seqs.remove(&BOB), world.seqs.remove(&BOB_AGAIN));
+    // Either may end, and nobody notices.
+    world.leave(BOB);
+    world.wait(10 * SECOND);
+    assert_eq!(anna.hear(&mut world), []);
+    bob.come_beside(&mut world, BOB).unwrap();
+    world.leave(BOB_AGAIN);
+    world.wait(10 * SECOND);
+    assert_eq!(anna.hear(&mut world), []);
+    // A third takes the place of the oldest.
+    bob.come_beside(&mut world, BOB_AGAIN).unwrap();
+    bob.come_beside(&mut world, ConnKey(13)).unwrap();
+    assert_eq!(world.closed.remove(&BOB), Some(CloseReason::Resumed));
+    world.done(ConnKey(13), signal(id(1)));
+    world.leave(ConnKey(13));
+    world.leave(BOB_AGAIN);
+    world.wait(4 * SECOND);
+    assert!(matches!(
+        anna.hear(&mut world)[..],
+        [Event::CallSignal(_), Event::CallAway(_)]
+    ));
+    assert_eq!(world.hub.sessions(), 1);
+}
+
+#[test]
+fn one_that_resumes_ends_both_and_so_does_the_end_of_the_account() {
+    for is_revoked in [false, true] {
+        let (mut world, _, mut bob) = talking();
+        bob.come_beside(&mut world, BOB_AGAIN).unwrap();
+        let reason = if is_revoked {
+            world.hub.close_account(world.now, "bob");
+            world.drain();
+            assert!(!world.hub.is_online(&name("bob")));
+            CloseReason::Revoked
+        } else {
+            bob.come_back(&mut world, ConnKey(13)).unwrap();
+            CloseReason::Resumed
+        };
+        for conn in [BOB, BOB_AGAIN] {
+            assert_eq!(world.closed.get(&conn), Some(&reason), "{conn:?}");
+        }
+    }
+}
+
+#[test]
+fn a_second_connection_takes_no_users_place() {
+    let mut world = World::with(Limits {
+        sessions: 2,
+        ..Limits::default()
+    });
+    let anna = Client::join(&mut world, ANNA, "anna");
+    anna.come_beside(&mut world, BOB_AGAIN).unwrap();
+    let bob = Client::join(&mut world, BOB, "bob");
+    assert_eq!(world.closed.remove(&BOB_AGAIN), Some(CloseReason::TooMany));
+    assert_eq!(world.hub.sessions(), 2);
+    assert_eq!(bob.come_beside(&mut world, EVE), Err(ErrorCode::Limit));
+    assert_eq!(world.closed.remove(&EVE), Some(CloseReason::Refused));
+    // Neither the secret of another nor an older one.
+    let stolen = Client {
+        user: "bob",
+        resume: anna.resume.clone(),
+        ..anna
+    };
+    assert_eq!(stolen.come_beside(&mut world, ConnKey(14)), Err(ErrorCode::ResumeLost));
 }
 
 #[test]
