@@ -11,11 +11,15 @@ use super::stream::MIN_SILENT_NS;
 /// A NAT that forgets a mapping does so after this long without a packet, at the earliest that is usual.
 const NAT_MAPPING_NS: u64 = 30_000_000_000;
 
+/// So long after a call has begun or gone on, the place that signalling names takes the word from whoever was first.
+const EARLY_NS: u64 = 3_000_000_000;
+
 /// Remembers the one source of a component (RTP, or RTCP without rtcp-mux).
 ///
 /// Nothing is accepted before signalling has named an address. Then the first valid source that may be the phone is latched.
-/// The signalled address itself, once heard, replaces a source that was only guessed, and is final until signalling speaks
-/// again: then the phone's NAT may have given it another port, which is latched in its turn if the same stream comes from there.
+/// The signalled address itself, once heard, replaces a source that was only guessed: in the first three seconds at once, later when that
+/// has been silent for 200 ms; and the stream that it replaced goes on in its place if it is silent for as long. Else it is final until
+/// signalling speaks again: then the phone's NAT may have given it another port, which is latched in its turn if the same stream comes from there.
 /// Another stream must wait until the latched source has been silent: for 200 ms if signalling names a new place, for 30 s if
 /// it resumes a call at the old one; if it says what it said before, no other stream is taken. A stream that was latched
 /// before such a change takes its place back whenever it goes on. So a neighbour behind the same NAT who sends all the time gains
@@ -27,8 +31,12 @@ pub struct Latch {
     latched: Option<SocketAddr>,
     /// The SSRC that the latched source last sent, and when.
     heard: Option<(u32, u64)>,
+    /// What signalling had named when that source was latched.
+    named: Option<SocketAddr>,
     /// Signalling named another address, and nothing has come from there.
     moved: bool,
+    /// When something first came after signalling had named a place or resumed a call.
+    begun: Option<u64>,
     /// What else than the latched source is taken, until something comes that shows where the phone is.
     open: Open,
     /// What was latched before signalling opened: whoever sends this stream is the phone.
@@ -55,8 +63,8 @@ enum Open {
 struct Known {
     ssrc: u32,
     source: SocketAddr,
-    /// Signalling has named another place since: what still comes from there is late.
-    left: bool,
+    /// What signalling had named then. While it names another place, what still comes from the source is late.
+    named: Option<SocketAddr>,
 }
 
 impl Latch {
@@ -72,23 +80,19 @@ impl Latch {
     /// When the address changes, the old source stays accepted until the new one is heard, and ours goes to the new one at
     /// once.
     pub fn signal(&mut self, address: SocketAddr, home: Option<IpAddr>, resumes: bool) {
-        let is_new = self.signalled != Some(address);
-        if is_new {
-            self.moved = self.signalled.is_some() && self.latched.is_some();
-            self.signalled = Some(address);
-        }
-        if self.guessed {
-            self.known = self.known.map(|known| Known {
-                left: known.left || is_new,
-                ..known
-            });
-        } else {
+        let is_new = self.signalled.replace(address) != Some(address);
+        // A place that is named again is where it was all the time.
+        self.moved = self.latched.is_some() && self.named != Some(address);
+        if !self.guessed {
             let latched = self.latched.zip(self.heard);
             self.known = latched.map(|(source, (ssrc, _))| Known {
                 ssrc,
                 source,
-                left: self.moved,
+                named: self.named,
             });
+        }
+        if is_new || resumes {
+            self.begun = None;
         }
         self.home = home;
         self.open = match (is_new, resumes) {
@@ -118,6 +122,7 @@ impl Latch {
         let Some(signalled) = self.signalled else {
             return false;
         };
+        let begun = *self.begun.get_or_insert(now_ns);
         if self.latched == Some(source) && source != signalled {
             if !self.moved {
                 self.open = Open::Closed;
@@ -129,15 +134,44 @@ impl Latch {
             && self
                 .latched
                 .is_none_or(|latched| ip == latched.ip() || self.home == Some(ip));
-        let goes_on = |known: Known| known.ssrc == ssrc && !(known.left && known.source == source);
-        let is_known = self.guessed && self.known.is_some_and(goes_on);
-        if source == signalled || (may_be_the_phone && (is_known || self.is_open(now_ns, ssrc))) {
-            self.latched = Some(source);
-            (self.moved, self.open) = (false, Open::Closed);
-            self.guessed = source != signalled && self.known.is_some_and(|known| known.ssrc != ssrc);
-            return true;
+        // Another stream is latched, and it has not fallen silent.
+        let is_alive = |(of, at): (u32, u64)| of != ssrc && now_ns.saturating_sub(at) < MIN_SILENT_NS;
+        let is_occupied = self.latched.is_some() && !self.moved && self.heard.is_some_and(is_alive);
+        let is_late = |known: Known| known.source == source && known.named != Some(signalled);
+        let goes_on = |known: Known| known.ssrc == ssrc && !is_late(known);
+        // Who took its place from where signalling names it keeps that while he speaks.
+        let is_held = self.latched == Some(signalled) && is_occupied;
+        let is_known = self.guessed && self.known.is_some_and(goes_on) && !is_held;
+        if source == signalled {
+            // Who knows our port and what the phone has named, which behind a NAT is not where it sends from, could write that on a
+            // packet of his.
+            let is_early = now_ns.saturating_sub(begun) < EARLY_NS;
+            if is_occupied && self.home.is_some() && !is_early {
+                return false;
+            }
+            if let Some(((ssrc, _), source)) = self.heard.filter(|(of, _)| *of != ssrc).zip(self.latched)
+                && !self.moved
+                && source != signalled
+            {
+                (self.known, self.guessed) = (
+                    Some(Known {
+                        ssrc,
+                        source,
+                        named: self.named,
+                    }),
+                    true,
+                );
+            } else {
+                self.guessed = false;
+            }
+        } else if may_be_the_phone && (is_known || self.is_open(now_ns, ssrc)) {
+            self.guessed = self.known.is_some_and(|known| known.ssrc != ssrc);
+        } else {
+            return false;
         }
-        false
+        (self.latched, self.named) = (Some(source), Some(signalled));
+        (self.moved, self.open) = (false, Open::Closed);
+        true
     }
 
     fn is_open(&self, now_ns: u64, ssrc: u32) -> bool {
@@ -373,6 +407,72 @@ mod tests {
         signal(&mut latch, true);
         assert!(latch.accept(s(500), at("198.51.100.1:65000"), 9));
         assert!(!latch.accept(s(500), neighbour, 66));
+    }
+
+    /// A phone behind a NAT, and somebody who knows what it has named.
+    #[test]
+    fn the_signalled_address_takes_no_living_stream_over() {
+        let home = Some("198.51.100.1".parse().unwrap());
+        let (phone, named) = (at("198.51.100.1:61000"), at("10.0.0.5:4000"));
+        let ms = |ms: u64| ms * 1_000_000;
+        let mut latch = Latch::new();
+        latch.signal(named, home, true);
+        for packet in 0..1_000 {
+            let now = ms(20 * packet);
+            assert!(latch.accept(now, phone, 7), "{packet}");
+            // In the first seconds it may be the phone, and a neighbour was first.
+            if packet > 200 {
+                assert!(!latch.accept(now + 1, named, 66), "{packet}");
+            }
+            assert_eq!(latch.destination(), Some(phone));
+        }
+        // The phone is silent: it may have moved there. If not, it goes on when the other is silent.
+        assert!(latch.accept(ms(20_500), named, 66));
+        assert!(!latch.accept(ms(20_600), phone, 7));
+        assert!(latch.accept(ms(20_701), phone, 7));
+        assert_eq!(latch.destination(), Some(phone));
+        assert!(!latch.accept(ms(20_702), named, 66));
+        // The same stream is the phone, at once.
+        assert!(latch.accept(ms(20_720), named, 7));
+        assert_eq!(latch.destination(), Some(named));
+    }
+
+    #[test]
+    fn one_packet_with_the_named_address_deafens_nobody() {
+        let home = Some("198.51.100.1".parse().unwrap());
+        let (phone, named) = (at("198.51.100.1:61000"), at("198.51.100.1:4000"));
+        let ms = |ms: u64| ms * 1_000_000;
+        let mut latch = Latch::new();
+        latch.signal(named, home, true);
+        assert!(latch.accept(0, phone, 7));
+        assert!(latch.accept(ms(10), named, 66), "the phone, for all that is known");
+        for packet in 1..100 {
+            let is_back = 20 * packet >= 210;
+            assert_eq!(latch.accept(ms(20 * packet), phone, 7), is_back, "{packet}");
+        }
+        assert_eq!(latch.destination(), Some(phone));
+    }
+
+    #[test]
+    fn who_names_another_place_and_the_old_one_again_is_where_he_was() {
+        let home = Some("198.51.100.1".parse().unwrap());
+        let (phone, neighbour) = (at("198.51.100.1:61000"), at("198.51.100.1:62000"));
+        let s = |s: u64| s * 1_000_000_000;
+        let mut latch = Latch::new();
+        latch.signal(at("10.0.0.5:4000"), home, true);
+        assert!(latch.accept(0, phone, 7));
+        for port in [4_002, 4_000] {
+            latch.signal(SocketAddr::from(([10, 0, 0, 5], port)), home, false);
+            assert!(latch.accept(s(1), phone, 7));
+        }
+        assert_eq!(latch.destination(), Some(phone));
+        latch.signal(at("10.0.0.5:4002"), home, false);
+        latch.signal(at("10.0.0.5:4000"), home, false);
+        // The neighbour speaks in its silence; when it goes on, it is heard, and hears.
+        assert!(latch.accept(s(3), neighbour, 66));
+        assert!(latch.accept(s(4), phone, 7));
+        assert_eq!(latch.destination(), Some(phone));
+        assert!(!latch.accept(s(4), neighbour, 66));
     }
 
     #[test]
