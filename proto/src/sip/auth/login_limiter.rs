@@ -145,7 +145,7 @@ impl LoginLimiter {
     /// from its own bucket which names there are.
     ///
     /// # Errors
-    /// How often the source, or the account, has failed.
+    /// How often the source has failed, or the account there.
     pub(super) fn may_judge(&mut self, now: Instant, attempt: Attempt<'_>, tag: u64) -> Result<(), u32> {
         let Attempt { source, account, bound } = attempt;
         let ask = |bucket: &Bucket, rate| bucket.locked(now, rate).map_or(Ok(()), |(failures, _)| Err(failures));
@@ -161,7 +161,7 @@ impl LoginLimiter {
             ask(bucket, self.of_source)?;
         }
         match account.and_then(|account| self.accounts.get(account)) {
-            Some(bucket) => ask(bucket, self.of_account).inspect_err(|_| _ = self.remember(now, source, tag, true)),
+            Some(bucket) => ask(bucket, self.of_account).map_err(|_| self.remember(now, source, tag, true)),
             None => Ok(()),
         }
     }

@@ -56,9 +56,9 @@ impl Via {
     }
 
     /// Where a request began that came from `source`: below the proxies that are trusted, the address and port that the lowest of
-    /// them received it from (RFC 3261 §18.2.1, RFC 3581 §4), or that its sender names. From others Via is not believed.
+    /// them received it from (RFC 3261 §18.2.1, RFC 3581 §4). From others Via is not believed.
     ///
-    /// The port is 0 if it is not known: `received` without `rport`. What cannot be read without doubt is from nowhere, the
+    /// The port is 0 if it is not known: without `received` and `rport` both. What cannot be read without doubt is from nowhere, the
     /// unspecified address: it was written by whoever would be taken for the proxy, or for somebody else behind it. So is all
     /// that a proxy passes on with line ends that it may have read in another way.
     pub(in crate::sip) fn origin(
@@ -91,7 +91,8 @@ impl Via {
             _ => Some(0),
         };
         match all("received").count() {
-            0 => Some(SocketAddr::new(via.ip()?, rport.or(via.port).unwrap_or(5060))),
+            // The host is what the proxy has seen, else it would have said so; the port is only what the sender says.
+            0 => Some(SocketAddr::new(via.ip()?, 0)),
             1 => {
                 let ip = param(&via.params, "received")?.trim_matches(['[', ']']).parse().ok()?;
                 Some(SocketAddr::new(ip, rport.unwrap_or(0)))

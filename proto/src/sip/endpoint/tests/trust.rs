@@ -359,7 +359,7 @@ pub(super) fn a_phone_behind_a_trusted_proxy_is_where_the_proxy_heard_it() {
             "SIP/2.0/UDP 192.168.1.7:5060;branch=z9hG4bKa;received=203.0.113.5;rport=61000",
             "203.0.113.5:61000",
         ),
-        ("SIP/2.0/UDP 203.0.113.5;branch=z9hG4bKa", "203.0.113.5:5060"),
+        ("SIP/2.0/UDP 203.0.113.5;branch=z9hG4bKa", "203.0.113.5:0"),
         (
             "SIP/2.0/UDP 10.1.2.3;branch=z9hG4bKb,SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;rport=9",
             "203.0.113.5:9",
@@ -367,9 +367,14 @@ pub(super) fn a_phone_behind_a_trusted_proxy_is_where_the_proxy_heard_it() {
         // A proxy that is not trusted: nothing below it is believed.
         (
             "SIP/2.0/UDP 198.51.100.4;branch=z9hG4bKb,SIP/2.0/UDP 192.168.1.7;received=203.0.113.5",
-            "198.51.100.4:5060",
+            "198.51.100.4:0",
         ),
-        ("SIP/2.0/UDP [2001:db8::7]:5070;branch=z9hG4bKa", "[2001:db8::7]:5070"),
+        // What only the sender says.
+        ("SIP/2.0/UDP [2001:db8::7]:5070;branch=z9hG4bKa", "[2001:db8::7]:0"),
+        (
+            "SIP/2.0/UDP 203.0.113.5:40001;branch=z9hG4bKa;rport=40001",
+            "203.0.113.5:0",
+        ),
         // Its port is not known.
         (
             "SIP/2.0/UDP 192.168.1.7:5060;branch=z9hG4bKa;received=2001:db8::7",
