@@ -142,6 +142,31 @@ fn one_source_has_a_share_of_the_connections() {
 }
 
 #[test]
+fn a_crowd_without_tags_makes_room_for_who_has_one() {
+    let (server, [_, tcp]) = open("crowd");
+    let tag = issue();
+    let hello = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(&transmits(&mut client(&tag, true))).unwrap();
+        stream.read_exact(&mut [0; 4 + HELLO])
+    };
+    let mut first = TcpStream::connect(tcp).unwrap();
+    hello(&mut first).unwrap();
+    let mut crowd = Vec::new();
+    for round in 0..4 {
+        crowd.extend((0..thread::MAX_OF_SOURCE).map(|_| TcpStream::connect(tcp).unwrap()));
+        let mut late = TcpStream::connect(tcp).unwrap();
+        hello(&mut late).unwrap_or_else(|error| panic!("{round}: {error}, {}", server.status()));
+    }
+    first.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let ended = first.read(&mut [0; 8]);
+    assert!(
+        matches!(&ended, Err(error) if error.kind() == io::ErrorKind::WouldBlock),
+        "{ended:?}"
+    );
+}
+
+#[test]
 fn another_secret_is_taken_while_parties_are_here() {
     let (server, [udp, _]) = open("secret");
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -163,9 +163,11 @@ impl Thread {
             };
             let source = source_of(remote.ip());
             let of_source = self.sources.get(&source).copied().unwrap_or(0);
-            if self.connections.len() >= self.max_connections || of_source >= MAX_OF_SOURCE {
+            let is_full = self.connections.len() >= self.max_connections;
+            if (is_full || of_source >= MAX_OF_SOURCE) && !self.make_room((!is_full).then_some(source)) {
                 continue;
             }
+            let of_source = self.sources.get(&source).copied().unwrap_or(0);
             let id = self.next_id;
             let token = Token(CONNECTIONS + id as usize);
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -180,6 +182,23 @@ impl Thread {
             self.connections.insert(id, connection);
         }
         true
+    }
+
+    /// Closes a connection that has shown no tag, of this source if one is named: the oldest of the source that has the most of them.
+    fn make_room(&mut self, of: Option<IpAddr>) -> bool {
+        let strangers = || {
+            let of_source = self
+                .connections
+                .iter()
+                .filter(|(_, one)| of.is_none_or(|of| of == one.source));
+            of_source.filter(|(_, one)| !one.is_party)
+        };
+        let mut counts = BTreeMap::<IpAddr, usize>::new();
+        strangers().for_each(|(_, one)| *counts.entry(one.source).or_default() += 1);
+        let most = counts.into_iter().max_by_key(|(_, count)| *count);
+        let oldest = strangers().find(|(_, one)| most.is_some_and(|(source, _)| source == one.source));
+        let oldest = oldest.map(|(id, _)| *id);
+        oldest.inspect(|id| self.close(*id)).is_some()
     }
 
     fn read_connection(&mut self, now: Instant, id: u64) -> bool {
@@ -228,7 +247,7 @@ impl Thread {
                         Verdict::Pass(to) => pass(&self.sockets, &mut self.connections, to, packet),
                     }
                     if let Some(connection) = self.connections.get_mut(&id) {
-                        connection.deadline = now + IDLE;
+                        (connection.deadline, connection.is_party) = (now + IDLE, true);
                     }
                 }
             }
