@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use is::{Candidate, IceCreds, default_local_preference};
+use is::{Candidate, CandidateKind, IceCreds, default_local_preference};
 use rand_core::CryptoRng;
 
 use super::IceError;
@@ -38,11 +38,13 @@ const AS_HOST: u32 = 0x0010_0000;
 /// An address that this machine has moved to comes before all. Its checks may arrive before its candidate, and libwebrtc does not look
 /// at a pair with a lower priority than the one it uses, until it has heard nothing by that for 2.5 s.
 pub(super) fn preference(candidate: &Candidate, same_kind: usize, added: Added) -> u32 {
-    let usual = default_local_preference(candidate, same_kind).min(MOVED - 1);
+    let usual = default_local_preference(candidate, same_kind);
     let is_reflector = names::of_address(candidate.addr().ip()).is_some();
     let quarters = match added {
         Added::AfterMoves(moves) => return AS_HOST | (MOVED + moves.min(0xff)),
         Added::OverStream => 2,
+        // Of a host it has 49152 to 65535.
+        Added::Usual if candidate.kind() == CandidateKind::Host => return usual - (0x1_0000 - MOVED),
         Added::Usual => 4,
     };
     usual * (quarters - u32::from(is_reflector)) / 4
