@@ -99,7 +99,12 @@ impl Transport for Rtp {
             let accepted = match ssrc.filter(|_| bytes.len() >= MIN_RTCP) {
                 // From elsewhere than was signalled only who reports on the stream that is heard: our own reports name it.
                 Some(ssrc) if component == 2 => {
-                    let is_theirs = self.rtcp.is_settled(source) || self.rtp.ssrc() == Some(ssrc);
+                    // Nor from there while the phone is heard from elsewhere.
+                    let is_settled = match self.rtp.is_elsewhere() {
+                        true => self.rtcp.latched() == Some(source),
+                        false => self.rtcp.is_settled(source),
+                    };
+                    let is_theirs = is_settled || self.rtp.ssrc() == Some(ssrc);
                     is_theirs && self.rtcp.accept(now_ns, source, ssrc)
                 }
                 Some(_) => self.is_rtp_source(source),

@@ -11,6 +11,8 @@ use super::stream::MIN_SILENT_NS;
 /// A NAT that forgets a mapping does so after this long without a packet, at the earliest that is usual.
 const NAT_MAPPING_NS: u64 = 30_000_000_000;
 
+/// A stream that has been silent for so long while another came from its source is over.
+const GONE_NS: u64 = 60_000_000_000;
 /// So long after a call has begun or gone on, the place that signalling names takes the word from whoever was first.
 const EARLY_NS: u64 = 3_000_000_000;
 
@@ -31,6 +33,8 @@ pub struct Latch {
     latched: Option<SocketAddr>,
     /// The SSRC that the latched source last sent, and when.
     heard: Option<(u32, u64)>,
+    /// The one under which it was latched, and when that was heard last: whose stream moves with it.
+    owner: Option<(u32, u64)>,
     /// What signalling had named when that source was latched.
     named: Option<SocketAddr>,
     /// Signalling named another address, and nothing has come from there.
@@ -43,6 +47,8 @@ pub struct Latch {
     known: Option<Known>,
     /// Another stream than the known one is latched.
     guessed: bool,
+    /// It was taken from where signalling names the phone, and soon.
+    is_early: bool,
 }
 
 /// Which other source may take the place of the one that is latched.
@@ -84,7 +90,7 @@ impl Latch {
         // A place that is named again is where it was all the time.
         self.moved = self.latched.is_some() && self.named != Some(address);
         if !self.guessed {
-            let latched = self.latched.zip(self.heard);
+            let latched = self.latched.zip(self.owner);
             self.known = latched.map(|(source, (ssrc, _))| Known {
                 ssrc,
                 source,
@@ -108,14 +114,29 @@ impl Latch {
     /// Call it for valid packets only: the first one decides.
     pub fn accept(&mut self, now_ns: u64, source: SocketAddr, ssrc: u32) -> bool {
         let before = self.latched;
-        let is_accepted = self.may_take(now_ns, source, ssrc);
+        if !self.may_take(now_ns, source, ssrc) {
+            return false;
+        }
+        if before != self.latched {
+            (self.owner, self.heard) = (Some((ssrc, now_ns)), Some((ssrc, now_ns)));
+            return true;
+        }
         // Another SSRC from where a stream comes that is alive is forged, and the filter behind this refuses it: whoever knows that
-        // one is not the phone.
-        let is_alive = |(of, at): (u32, u64)| of != ssrc && now_ns.saturating_sub(at) < MIN_SILENT_NS;
-        if is_accepted && !(before == self.latched && self.heard.is_some_and(is_alive)) {
+        // one is not the phone. In the silence of that stream it may be heard, and becomes the phone's only if that never comes again.
+        let of_owner = self.owner.is_some_and(|(of, _)| of == ssrc);
+        if of_owner || !self.is_alive(now_ns, ssrc) {
             self.heard = Some((ssrc, now_ns));
         }
-        is_accepted
+        if of_owner || self.owner.is_none_or(|(_, at)| now_ns.saturating_sub(at) >= GONE_NS) {
+            self.owner = Some((ssrc, now_ns));
+        }
+        true
+    }
+
+    /// Whether another stream than this one is heard, and has not fallen silent.
+    fn is_alive(&self, now_ns: u64, ssrc: u32) -> bool {
+        let is_alive = |(of, at): (u32, u64)| of != ssrc && now_ns.saturating_sub(at) < MIN_SILENT_NS;
+        self.heard.is_some_and(is_alive)
     }
 
     fn may_take(&mut self, now_ns: u64, source: SocketAddr, ssrc: u32) -> bool {
@@ -123,7 +144,10 @@ impl Latch {
             return false;
         };
         let begun = *self.begun.get_or_insert(now_ns);
-        if self.latched == Some(source) && source != signalled {
+        if self.latched == Some(source) {
+            if source == signalled {
+                (self.moved, self.named) = (false, Some(signalled));
+            }
             if !self.moved {
                 self.open = Open::Closed;
             }
@@ -134,33 +158,28 @@ impl Latch {
             && self
                 .latched
                 .is_none_or(|latched| ip == latched.ip() || self.home == Some(ip));
-        // Another stream is latched, and it has not fallen silent.
-        let is_alive = |(of, at): (u32, u64)| of != ssrc && now_ns.saturating_sub(at) < MIN_SILENT_NS;
-        let is_occupied = self.latched.is_some() && !self.moved && self.heard.is_some_and(is_alive);
+        let silent_ns = self.heard.map(|(_, at)| now_ns.saturating_sub(at));
+        let is_occupied = self.latched.is_some() && !self.moved && silent_ns.is_some_and(|ns| ns < MIN_SILENT_NS);
         let is_late = |known: Known| known.source == source && known.named != Some(signalled);
         let goes_on = |known: Known| known.ssrc == ssrc && !is_late(known);
-        // Who took its place from where signalling names it keeps that while he speaks.
-        let is_held = self.latched == Some(signalled) && is_occupied;
+        // Who was early where signalling names the phone keeps its place while he speaks: others may have been there by chance.
+        let is_held = self.is_early && self.latched == Some(signalled) && is_occupied;
         let is_known = self.guessed && self.known.is_some_and(goes_on) && !is_held;
         if source == signalled {
             // Who knows our port and what the phone has named, which behind a NAT is not where it sends from, could write that on a
             // packet of his.
             let is_early = now_ns.saturating_sub(begun) < EARLY_NS;
-            if is_occupied && self.home.is_some() && !is_early {
+            if is_occupied && self.home.is_some() && !is_early && !is_known {
                 return false;
             }
-            if let Some(((ssrc, _), source)) = self.heard.filter(|(of, _)| *of != ssrc).zip(self.latched)
+            if let Some(((ssrc, _), source)) = self.owner.zip(self.latched)
                 && !self.moved
-                && source != signalled
+                && !is_known
+                && self.home.is_some()
             {
-                (self.known, self.guessed) = (
-                    Some(Known {
-                        ssrc,
-                        source,
-                        named: self.named,
-                    }),
-                    true,
-                );
+                let named = self.named;
+                self.known = Some(Known { ssrc, source, named });
+                (self.guessed, self.is_early) = (true, is_early);
             } else {
                 self.guessed = false;
             }
@@ -175,13 +194,14 @@ impl Latch {
     }
 
     fn is_open(&self, now_ns: u64, ssrc: u32) -> bool {
-        let Some((heard, at)) = self.heard else {
+        let Some((_, at)) = self.heard else {
             return self.open != Open::Closed;
         };
+        let is_same = self.owner.is_some_and(|(of, _)| of == ssrc);
         let silent_ns = now_ns.saturating_sub(at);
         match self.open {
             Open::Closed => false,
-            _ if heard == ssrc => true,
+            _ if is_same => true,
             Open::SameStream => false,
             Open::Expired => silent_ns >= NAT_MAPPING_NS,
             Open::Silent => silent_ns >= MIN_SILENT_NS,
@@ -208,6 +228,12 @@ impl Latch {
     #[must_use]
     pub fn is_settled(&self, source: SocketAddr) -> bool {
         self.latched == Some(source) || self.signalled == Some(source)
+    }
+
+    /// Whether the source that is latched is another than signalling names.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        self.latched.is_some() && self.latched != self.signalled && !self.moved
     }
 
     /// The source that is latched.
@@ -365,10 +391,17 @@ mod tests {
         latch.signal(at("10.0.0.5:4000"), home, true);
         assert!(!latch.accept(ms(200), neighbour, 66));
         assert!(latch.accept(ms(200), phone, 7));
-        // The phone begins another stream: the old one ends, and it is the new one that may move.
-        assert!(latch.accept(ms(500), phone, 8));
-        latch.signal(at("10.0.0.5:4000"), home, true);
-        assert!(latch.accept(ms(520), at("198.51.100.1:63000"), 8));
+        // The phone begins another stream: when the old one has not come for a minute it is the new one that may move.
+        for second in 1..=61 {
+            assert!(latch.accept(ms(1_000 * second), phone, 8));
+            latch.signal(at("10.0.0.5:4000"), home, false);
+            let moves = second == 61;
+            assert_eq!(
+                latch.accept(ms(1_000 * second + 1), at("198.51.100.1:63000"), 8),
+                moves,
+                "{second}"
+            );
+        }
     }
 
     #[test]
@@ -427,14 +460,60 @@ mod tests {
             assert_eq!(latch.destination(), Some(phone));
         }
         // The phone is silent: it may have moved there. If not, it goes on when the other is silent.
-        assert!(latch.accept(ms(20_500), named, 66));
-        assert!(!latch.accept(ms(20_600), phone, 7));
-        assert!(latch.accept(ms(20_701), phone, 7));
+        for packet in 0..100 {
+            assert!(latch.accept(ms(20_500 + packet), named, 66));
+        }
+        assert!(
+            latch.accept(ms(20_600), phone, 7),
+            "however often the other has spoken, and speaks"
+        );
         assert_eq!(latch.destination(), Some(phone));
-        assert!(!latch.accept(ms(20_702), named, 66));
-        // The same stream is the phone, at once.
-        assert!(latch.accept(ms(20_720), named, 7));
+        // Nor does he who knows its stream.
+        for ssrc in [66, 7] {
+            assert!(!latch.accept(ms(20_601), named, ssrc));
+        }
+        // When it is silent its stream may have moved there.
+        assert!(latch.accept(ms(20_820), named, 7));
         assert_eq!(latch.destination(), Some(named));
+    }
+
+    /// Seen: a forged stream that was heard in a pause of the phone kept its place against the phone.
+    #[test]
+    fn a_phone_that_sends_from_where_it_names_is_always_heard_from_there() {
+        let (home, phone) = (Some("198.51.100.1".parse().unwrap()), at("198.51.100.1:4000"));
+        let ms = |ms: u64| ms * 1_000_000;
+        let mut latch = Latch::new();
+        latch.signal(phone, home, true);
+        assert!(latch.accept(0, phone, 7));
+        for packet in 0..1_000 {
+            let now = ms(10_000 + 20 * packet);
+            assert!(latch.accept(now, phone, 66), "the filter behind this judges it");
+            assert!(latch.accept(now + 1, phone, 7));
+            assert_eq!(latch.ssrc(), Some(7));
+        }
+    }
+
+    /// Seen: it moved behind the same NAT after a refresh, and the phone was deaf.
+    #[test]
+    fn a_stream_that_is_forged_in_a_pause_moves_nowhere() {
+        let home = Some("198.51.100.1".parse().unwrap());
+        let (phone, neighbour) = (at("198.51.100.1:61000"), at("198.51.100.1:62000"));
+        let s = |s: u64| s * 1_000_000_000;
+        for resumes in [false, true] {
+            let mut latch = Latch::new();
+            latch.signal(at("10.0.0.5:4000"), home, true);
+            assert!(latch.accept(0, phone, 7));
+            assert!(latch.accept(s(5), phone, 66), "in its silence");
+            latch.signal(at("10.0.0.5:4000"), home, resumes);
+            assert!(!latch.accept(s(6), neighbour, 66));
+            assert!(latch.accept(s(7), phone, 7));
+            assert_eq!(latch.destination(), Some(phone));
+            // Where it names another place, the neighbour may be it; the phone has its place back when it goes on.
+            latch.signal(at("10.0.0.5:4002"), home, false);
+            assert!(latch.accept(s(8), neighbour, 66));
+            assert!(latch.accept(s(9), at("198.51.100.1:63000"), 7));
+            assert!(!latch.accept(s(9), neighbour, 66));
+        }
     }
 
     #[test]
