@@ -1,5 +1,6 @@
 //! The first thing that a connection says: whose it is, and with which session it goes on.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use quartet_proto::hub::{
@@ -66,7 +67,10 @@ impl Rendezvous {
             return Err(Failure::new(ErrorCode::Unauthorized, "this token is not known"));
         };
         self.prune_owners();
-        if source.is_some_and(|source| self.sources.is_full(source, &limits)) {
+        let is_beside = protocol >= 2 && hello.resume.as_ref().is_some_and(|resume| resume.beside);
+        if let Some(source) = source.filter(|source| self.sources.is_full(*source, &limits))
+            && (is_beside || !self.close_a_second_line(now, Some(source)))
+        {
             return Err(Failure::new(ErrorCode::Limit, "the hub has too many connections"));
         }
         let user = account.clone();
@@ -82,7 +86,7 @@ impl Rendezvous {
         };
         self.attach(conn, session);
         if self.greeted() > limits.sessions {
-            self.close_a_second_line(now);
+            self.close_a_second_line(now, None);
         }
         tracing::debug!(
             ?conn,
@@ -174,6 +178,7 @@ impl Rendezvous {
             });
         }
         // What was kept is not enough: the session is of no use any more.
+        self.close_lines(now, session, CloseReason::Resumed);
         self.end_session(session);
         Err(resume_lost())
     }
@@ -205,13 +210,16 @@ impl Rendezvous {
         self.conns.len() - self.hello_deadlines.len() - self.local
     }
 
-    /// Who has two connections gives one up for who has none.
-    fn close_a_second_line(&mut self, now: Instant) {
+    /// Who has two connections gives one up, of this source if one is named, for who has none.
+    fn close_a_second_line(&mut self, now: Instant, of: Option<IpAddr>) -> bool {
+        let is_of = |conn: &&ConnKey| of.is_none() || self.conns.get(conn).and_then(|conn| conn.source) == of;
         let mut doubled = self.sessions.values().filter(|entry| entry.conns.len() > 1);
-        if let Some(second) = doubled.find_map(|entry| entry.conns.last().copied()) {
+        let second = doubled.find_map(|entry| entry.conns.iter().rev().find(is_of).copied());
+        if let Some(second) = second {
             self.disconnect(now, second);
             self.close_conn(second, CloseReason::TooMany);
         }
+        second.is_some()
     }
 
     /// Makes room for one more session: those that wait to be resumed give way, the account's own and the longest lost first.

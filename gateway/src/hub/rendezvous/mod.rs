@@ -352,13 +352,11 @@ impl Rendezvous {
         for session in devices.unwrap_or_default() {
             match self.sessions.get(&session) {
                 Some(entry) if entry.is_local => {}
-                Some(entry) if !entry.conns.is_empty() => {
-                    let conns = entry.conns.clone();
-                    conns
-                        .into_iter()
-                        .for_each(|conn| self.close(now, conn, CloseReason::Revoked));
+                // Who is thrown out has nothing to come back to.
+                Some(_) | None => {
+                    self.close_lines(now, session, CloseReason::Revoked);
+                    self.end_session(session);
                 }
-                Some(_) | None => self.end_session(session),
             }
         }
     }
@@ -444,15 +442,8 @@ impl Rendezvous {
     }
 
     fn close(&mut self, now: Instant, conn: ConnKey, reason: CloseReason) {
-        if reason == CloseReason::Revoked {
-            // Who is thrown out has nothing to come back to.
-            if let Some(session) = self.forget_conn(now, conn) {
-                self.end_session(session);
-            }
-        } else {
-            // Others may have made it say too much: its session goes on when it comes back.
-            self.disconnect(now, conn);
-        }
+        // Others may have made it say too much: its session goes on when it comes back.
+        self.disconnect(now, conn);
         self.close_conn(conn, reason);
     }
 

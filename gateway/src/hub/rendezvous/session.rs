@@ -7,7 +7,7 @@ use quartet_proto::hub::{CallDiscard, CallLink, DiscardReason, Event, ServerFram
 use quartet_proto::rate::RateLimiter;
 use subtle::ConstantTimeEq;
 
-use super::{ConnKey, Rendezvous, State};
+use super::{CloseReason, ConnKey, Rendezvous, State};
 use crate::hub::calls::Relays;
 use crate::hub::{Account, AccountLimits};
 
@@ -202,7 +202,19 @@ impl Rendezvous {
         session
     }
 
-    /// A session is over, and its calls with it.
+    /// Closes the connections that a session has.
+    pub(super) fn close_lines(&mut self, now: Instant, session: SessionKey, reason: CloseReason) {
+        let conns = self
+            .sessions
+            .get_mut(&session)
+            .map(|entry| std::mem::take(&mut entry.conns));
+        for conn in conns.into_iter().flatten() {
+            self.forget_conn(now, conn);
+            self.close_conn(conn, reason);
+        }
+    }
+
+    /// A session without connections is over, and its calls with it.
     pub(super) fn end_session(&mut self, session: SessionKey) {
         let Some(entry) = self.sessions.remove(&session) else {
             return;

@@ -494,6 +494,47 @@ fn one_that_resumes_ends_both_and_so_does_the_end_of_the_account() {
 }
 
 #[test]
+fn a_session_that_cannot_go_on_leaves_no_connection() {
+    let (mut world, _, bob) = talking();
+    bob.come_beside(&mut world, BOB_AGAIN).unwrap();
+    let wrong = Client {
+        resume: Resume {
+            last_seq: 1_000,
+            ..bob.resume.clone()
+        },
+        ..bob
+    };
+    assert_eq!(wrong.come_beside(&mut world, ConnKey(13)), Err(ErrorCode::ResumeLost));
+    for conn in [BOB, BOB_AGAIN] {
+        assert_eq!(world.closed.get(&conn), Some(&CloseReason::Resumed), "{conn:?}");
+    }
+    assert_eq!(world.hub.sessions(), 2, "Anna's, and the one that may say hello again");
+}
+
+#[test]
+fn a_second_connection_of_a_source_makes_room_for_a_first() {
+    let mut world = World::with(Limits {
+        sessions_per_source: 2,
+        ..Limits::default()
+    });
+    let join = |world: &mut World, conn: ConnKey, user: &'static str| {
+        world.hub.connect(world.now, conn, source(1));
+        world.ask(conn, hello_of(user, None, true))
+    };
+    let welcome = Client::welcome(join(&mut world, ANNA, "anna"));
+    let resume = Resume {
+        beside: true,
+        ..Client::resume_of(&welcome)
+    };
+    world.hub.connect(world.now, BOB_AGAIN, source(1));
+    Client::welcome(world.ask(BOB_AGAIN, hello_of("anna", Some(resume.clone()), true)));
+    Client::welcome(join(&mut world, BOB, "bob"));
+    assert_eq!(world.closed.get(&BOB_AGAIN), Some(&CloseReason::TooMany));
+    world.hub.connect(world.now, EVE, source(1));
+    assert!(world.ask(EVE, hello_of("anna", Some(resume), true)).is_err());
+}
+
+#[test]
 fn a_second_connection_takes_no_users_place() {
     let mut world = World::with(Limits {
         sessions: 2,
