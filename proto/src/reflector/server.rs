@@ -172,6 +172,16 @@ impl Server {
         verdict
     }
 
+    /// Whether a party is reached by this connection now.
+    #[must_use]
+    pub fn is_in_use(&self, connection: ConnectionId) -> bool {
+        let party = self
+            .by_connection
+            .get(&connection)
+            .and_then(|tag| self.parties.get(tag));
+        party.is_some_and(|party| party.place == Place::Stream(connection))
+    }
+
     /// A connection has ended.
     pub fn handle_closed(&mut self, connection: ConnectionId) {
         let Some(tag) = self.by_connection.remove(&connection) else {

@@ -18,8 +18,6 @@ pub(super) struct Connection {
     waiting: Vec<u8>,
     /// When it is closed, unless something happens.
     pub(super) deadline: Instant,
-    /// It has shown a tag.
-    pub(super) is_party: bool,
 }
 
 impl Connection {
@@ -30,7 +28,6 @@ impl Connection {
             framing: Framing::of_server(),
             waiting: Vec::new(),
             deadline,
-            is_party: false,
         }
     }
 

@@ -184,19 +184,19 @@ impl Thread {
         true
     }
 
-    /// Closes a connection that has shown no tag, of this source if one is named: the oldest of the source that has the most of them.
+    /// Closes a connection that is no party's, of this source if one is named: the oldest of those sources that have most of them.
     fn make_room(&mut self, of: Option<IpAddr>) -> bool {
         let strangers = || {
             let of_source = self
                 .connections
                 .iter()
                 .filter(|(_, one)| of.is_none_or(|of| of == one.source));
-            of_source.filter(|(_, one)| !one.is_party)
+            of_source.filter(|(id, _)| !self.server.is_in_use(ConnectionId(**id)))
         };
         let mut counts = BTreeMap::<IpAddr, usize>::new();
         strangers().for_each(|(_, one)| *counts.entry(one.source).or_default() += 1);
-        let most = counts.into_iter().max_by_key(|(_, count)| *count);
-        let oldest = strangers().find(|(_, one)| most.is_some_and(|(source, _)| source == one.source));
+        let most = counts.values().max().copied();
+        let oldest = strangers().find(|(_, one)| counts.get(&one.source).copied() == most);
         let oldest = oldest.map(|(id, _)| *id);
         oldest.inspect(|id| self.close(*id)).is_some()
     }
@@ -247,7 +247,7 @@ impl Thread {
                         Verdict::Pass(to) => pass(&self.sockets, &mut self.connections, to, packet),
                     }
                     if let Some(connection) = self.connections.get_mut(&id) {
-                        (connection.deadline, connection.is_party) = (now + IDLE, true);
+                        connection.deadline = now + IDLE;
                     }
                 }
             }
