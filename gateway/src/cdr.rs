@@ -146,10 +146,22 @@ pub struct LegFigures {
     pub codec: Option<String>,
     /// Packets that arrived.
     pub received: u64,
-    /// Packets that did not.
+    /// Packets that did not come by themselves.
     pub lost: u64,
+    /// How often lost ones were asked for.
+    pub asked: u64,
+    /// Lost ones that came because of it.
+    pub repaired: u64,
+    /// Packets that came too late to be heard.
+    pub late: u64,
+    /// Packets whose sound was made up.
+    pub concealed: u64,
+    /// Of these the ones of which the next packet had something.
+    pub restored: u64,
     /// Interarrival jitter at the end of the call.
     pub jitter_ms: u32,
+    /// How long packets waited in the receiving buffer then.
+    pub depth_ms: u32,
     /// By which way our packets went last: `direct`, `turn udp`, `turn tcp`, `turn tls`, `reflector udp` or `reflector tcp`; `None` if
     /// none went.
     pub path: Option<String>,
@@ -318,7 +330,13 @@ pub(crate) mod tests {
                     codec: Some("pcma".to_owned()),
                     received: 3125,
                     lost: 2,
+                    asked: 0,
+                    repaired: 0,
+                    late: 1,
+                    concealed: 3,
+                    restored: 0,
                     jitter_ms: 3,
+                    depth_ms: 0,
                     path: Some("direct".to_owned()),
                     tried: vec!["direct".to_owned()],
                     round_trip_ms: None,
@@ -328,8 +346,14 @@ pub(crate) mod tests {
                     side: Side::Network,
                     codec: Some("opus".to_owned()),
                     received: 3120,
-                    lost: 0,
+                    lost: 9,
+                    asked: 11,
+                    repaired: 8,
+                    late: 0,
+                    concealed: 1,
+                    restored: 1,
                     jitter_ms: 0,
+                    depth_ms: 80,
                     path: Some("turn tcp".to_owned()),
                     tried: vec!["turn udp (timeout)".to_owned(), "turn tcp".to_owned()],
                     round_trip_ms: Some(48),
@@ -345,8 +369,8 @@ pub(crate) mod tests {
             r#"{"call":"q7","start":"2026-11-24T13:51:17.042Z","answer":"2026-11-24T13:51:20.000Z","#,
             r#""end":"2026-11-24T13:52:22.500Z","from":"100","to":"anna \"a\"\n","direction":"outgoing","network":"hub","#,
             r#""route":"people on the hub","cause":"answered","by":"caller","verdict":"announced","#,
-            r#""legs":[{"side":"phone","codec":"pcma","received":3125,"lost":2,"jitter_ms":3,"path":"direct","tried":["direct"],"round_trip_ms":null,"setup_ms":0},"#,
-            r#"{"side":"network","codec":"opus","received":3120,"lost":0,"jitter_ms":0,"path":"turn tcp","tried":["turn udp (timeout)","turn tcp"],"round_trip_ms":48,"setup_ms":210}],"duration_ms":62500}"#,
+            r#""legs":[{"side":"phone","codec":"pcma","received":3125,"lost":2,"asked":0,"repaired":0,"late":1,"concealed":3,"restored":0,"jitter_ms":3,"depth_ms":0,"path":"direct","tried":["direct"],"round_trip_ms":null,"setup_ms":0},"#,
+            r#"{"side":"network","codec":"opus","received":3120,"lost":9,"asked":11,"repaired":8,"late":0,"concealed":1,"restored":1,"jitter_ms":0,"depth_ms":80,"path":"turn tcp","tried":["turn udp (timeout)","turn tcp"],"round_trip_ms":48,"setup_ms":210}],"duration_ms":62500}"#,
             "\n"
         );
         assert_eq!(record().to_line(), expected);

@@ -232,6 +232,7 @@ impl Leg {
             events: Vec::new(),
             also: Vec::new(),
             ssrc: 1,
+            nack: true,
         };
         self.way.command(MediaCommand::Codec { leg: LegKey(1), codec });
     }

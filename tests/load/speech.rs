@@ -3,11 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use quartet::io::startup::opus_decoder;
-use quartet::ivr::phrase::PromptId;
-use quartet::ivr::prompts::{BUILTIN_LANGUAGE, Prompts};
 use quartet::plugins::{CodecSettings, Registry, Setting};
-use quartet_proto::e2ee::fingerprint::Emoji;
+use quartet_tests::speech::words;
 
 /// Samples of 20 ms at 48 kHz.
 const FRAME: usize = 960;
@@ -35,7 +32,7 @@ impl Speech {
     /// Encodes the gateway's own recordings of words: PCMU, and Opus as a program of the other network sends it (from
     /// 48 kHz, 24 kbit/s, complexity 9, in-band FEC).
     pub(crate) fn new(registry: &Arc<Registry>) -> anyhow::Result<Self> {
-        let words = words(registry)?;
+        let words = words(registry, SPEECH * FRAME).map_err(anyhow::Error::from_boxed)?;
         let bursts: Vec<i16> = (0..PROBE * FRAME).map(burst).collect();
         let payloads = |name, rate| -> anyhow::Result<Payloads> {
             Ok(Payloads {
@@ -48,25 +45,6 @@ impl Speech {
             opus: payloads("opus", 48_000)?,
         })
     }
-}
-
-/// Recorded words one after the other, at 48 kHz.
-fn words(registry: &Arc<Registry>) -> anyhow::Result<Vec<i16>> {
-    let mut prompts = Prompts::builtin(opus_decoder(Arc::clone(registry)));
-    let mut all = Vec::with_capacity(SPEECH * FRAME);
-    for emoji in (0..).map_while(Emoji::new) {
-        let sound = prompts.sound(BUILTIN_LANGUAGE, PromptId::Emoji(emoji))?;
-        let factor = (48_000 / sound.rate.max(1)) as usize;
-        for pair in sound.samples.windows(2) {
-            let (a, b) = (i32::from(pair[0]), i32::from(pair[1]));
-            all.extend((0..factor as i32).map(|at| (a + (b - a) * at / factor as i32) as i16));
-        }
-        if all.len() >= SPEECH * FRAME {
-            break;
-        }
-    }
-    all.truncate(SPEECH * FRAME);
-    Ok(all)
 }
 
 /// One sample of the probe: 1000 Hz in the burst, a little noise elsewhere.

@@ -13,6 +13,7 @@ pub mod ntgcalls;
 pub mod peers;
 pub mod plugin;
 pub mod recording;
+pub mod speech;
 pub mod turnserver;
 pub mod usage;
 pub mod wait;

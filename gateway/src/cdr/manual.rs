@@ -39,7 +39,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("verdict", "What became of the four emojis: a word of the table below."),
     (
         "legs",
-        "The sides that had media, the phone first: `side`, `codec`, packets `received` and `lost`, `jitter_ms` at the end, the `path` by which our packets went last (`direct`, or over a relay: `turn udp`, `turn tcp`, `turn tls`, `reflector udp`, `reflector tcp`), the ways that were `tried` (`turn tls (timeout)`: the server gave us nothing, and why), `round_trip_ms` there and back as last measured, `setup_ms` from the moment somebody took the call until this side heard and was heard; null where it is not known.",
+        "The sides that had media, the phone first: `side`, `codec`, packets `received` and `lost` (that did not come by themselves), how often lost ones were `asked` for and how many came because of it (`repaired`), packets that came too `late`, packets whose sound was made up (`concealed`), those of them of which the next one had something (`restored`), `jitter_ms` at the end, and `depth_ms`, how long packets waited in the receiving buffer then, the `path` by which our packets went last (`direct`, or over a relay: `turn udp`, `turn tcp`, `turn tls`, `reflector udp`, `reflector tcp`), the ways that were `tried` (`turn tls (timeout)`: the server gave us nothing, and why), `round_trip_ms` there and back as last measured, `setup_ms` from the moment somebody took the call until this side heard and was heard; null where it is not known.",
     ),
     (
         "duration_ms",

@@ -143,7 +143,7 @@ impl E2eePeer {
         }
         let (media_in, media) = mpsc::unbounded_channel();
         let (peer, ends) = Peer::new(line(media_in)?);
-        peer.line().say(setup.source);
+        peer.line().say(setup.source.clone());
         let account = client.account().to_string();
         let task = Task {
             client,

@@ -5,6 +5,7 @@
 
 mod keys;
 pub mod place;
+mod source;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -18,6 +19,7 @@ use quartet_proto::rtp::packet::{HEADER, Packet as RtpView};
 use quartet_proto::rtp::sender::Sender;
 
 use self::keys::{press, press_on};
+pub use self::source::Source;
 use super::hear;
 use crate::media::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault};
 use crate::plugins::{
@@ -39,20 +41,6 @@ const MAX_HEARD: usize = hear::RATE as usize * 300;
 
 /// Room for the longest packet in samples (120 ms).
 const MAX_SAMPLES: usize = hear::RATE as usize * 120 / 1000;
-
-/// What is said into the line.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Source {
-    /// Nothing is sent.
-    Silent,
-    /// A sine.
-    Tone {
-        /// Its frequency.
-        hz: f32,
-    },
-    /// What is heard.
-    Echo,
-}
 
 enum Order {
     Media(MediaCommand),
@@ -155,6 +143,8 @@ struct Stream {
     decoder: Decoder,
     sender: Sender,
     phase: f32,
+    /// How much of a recording was said.
+    said: usize,
     next: Instant,
     echo: Vec<i16>,
     keys: Vec<Press>,
@@ -317,6 +307,7 @@ impl End {
             sender: Sender::new(codec.ssrc, &mut rand::rng()),
             codec,
             phase: 0.0,
+            said: 0,
             next: Instant::now(),
             echo: Vec::new(),
             keys: Vec::new(),
@@ -405,13 +396,19 @@ impl End {
         }
         // At the codec's rate: that of the recording, or a whole multiple of it.
         let mut pcm = vec![0i16; FRAME_SAMPLES * stream.factor];
-        match self.source {
+        match &self.source {
             Source::Silent => return stream.sender.skip(ticks),
             Source::Tone { hz } => {
                 let step = std::f32::consts::TAU * hz / (hear::RATE as usize * stream.factor) as f32;
                 for sample in &mut pcm {
                     *sample = (9_000.0 * stream.phase.sin()) as i16;
                     stream.phase = (stream.phase + step) % std::f32::consts::TAU;
+                }
+            }
+            Source::Sound(sound) => {
+                for samples in pcm.chunks_mut(stream.factor) {
+                    samples.fill(sound.get(stream.said).copied().unwrap_or(0));
+                    stream.said = (stream.said + 1) % sound.len().max(1);
                 }
             }
             Source::Echo => {

@@ -107,7 +107,7 @@ impl Phone {
         endpoint.set_accounts(Vec::new());
         let (media_in, media) = mpsc::unbounded_channel();
         let (phone, ends) = Peer::new(line(media_in)?);
-        phone.line().say(setup.source);
+        phone.line().say(setup.source.clone());
         let mut task = Task {
             endpoint,
             registry,

@@ -55,6 +55,8 @@ pub struct LegCodec {
     pub also: Vec<Receivable>,
     /// The stream we send under.
     pub ssrc: u32,
+    /// Lost packets are asked for, and what the peer asks for is sent again (RFC 4585).
+    pub nack: bool,
 }
 
 /// What kind of receiver the peer of a leg is.
@@ -405,8 +407,14 @@ pub struct Report {
     pub received: u64,
     /// RTP packets from the peer's address that were not of its stream: another SSRC while its own is alive, or far from it.
     pub refused: u64,
-    /// RTP packets that never came, by sequence number.
+    /// RTP packets that did not come by themselves, by sequence number.
     pub lost: u64,
+    /// How often lost packets were asked for.
+    pub asked: u64,
+    /// Of the lost packets those that came because of it.
+    pub repaired: u64,
+    /// Packets that were made up from what the next one had of them.
+    pub restored: u64,
     /// RTP packets that came too late to be heard.
     pub late: u64,
     /// Frames made up because of loss or lateness.

@@ -14,11 +14,12 @@ mod tests;
 use quartet_proto::rtp::{
     jitter::{Buffer, Pop, Pushed},
     packet::Packet,
+    repair::Arrival,
 };
 
 use self::fifo::Fifo;
 use super::{
-    depth::DepthRule,
+    depth::{DepthRule, Path},
     dsp::{self, Concealer, Resampler},
 };
 use crate::plugins::{Decoder, PluginError};
@@ -47,6 +48,8 @@ const SPARE_NS: u64 = 10_000_000;
 const FAR_NS: u64 = 60_000_000;
 /// Stretching moves at most this share of time, in percent.
 const STRETCH_PERCENT: u64 = 8;
+/// What forward error correction restores of a packet.
+const FEC_NS: u64 = 20_000_000;
 /// Longer loss is silence: nothing is made up any more, and the flow rests until its source speaks again.
 const MAX_CONCEALMENT_NS: u64 = 120_000_000;
 /// A transit time that changes by this much between neighbours is a clock set anew, not jitter.
@@ -76,15 +79,6 @@ pub(crate) struct Heard<'a> {
     pub(crate) pcm: &'a [i16],
     /// The source was silent before: the frame follows the clock on the wall, not the frame before.
     pub(crate) fresh: bool,
-}
-
-/// What the path is known to do.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Path {
-    /// Share of packets lost.
-    pub(crate) loss: f32,
-    /// Round trip.
-    pub(crate) round_trip_ns: Option<u64>,
 }
 
 /// One direction of a bridge: packets in, frames out when they are due.
@@ -131,6 +125,7 @@ pub(crate) struct Flow {
     stretch_after_ns: u64,
     late: u64,
     concealed: u64,
+    restored: u64,
 }
 
 impl Flow {
@@ -183,6 +178,7 @@ impl Flow {
             stretch_after_ns: 0,
             late: 0,
             concealed: 0,
+            restored: 0,
         })
     }
 
@@ -191,8 +187,9 @@ impl Flow {
         self.buffer.reset();
     }
 
-    /// Takes a packet of the source, speech or not: what is no speech keeps its place in the order.
-    pub(crate) fn push(&mut self, packet: &Packet<'_>, now_ns: u64, path: Path) {
+    /// Takes a packet of the source, speech or not: what is no speech keeps its place in the order. One that was asked for tells
+    /// nothing about how late others are.
+    pub(crate) fn push(&mut self, packet: &Packet<'_>, now_ns: u64, path: Path, arrival: Arrival) {
         let speech = packet.payload_type == self.payload_type;
         if speech {
             if self.clock_was_set(packet.timestamp, now_ns) {
@@ -201,10 +198,10 @@ impl Flow {
             self.latest = Some((packet.timestamp, now_ns));
         }
         match self.buffer.push(packet, now_ns) {
-            Pushed::Stored { delay_ns } if speech => self.rule.observe(delay_ns),
+            Pushed::Stored { delay_ns } if speech => self.rule.observe_as(arrival, delay_ns),
             Pushed::Late { delay_ns } if speech => {
                 self.late += 1;
-                self.rule.observe(delay_ns);
+                self.rule.observe_as(arrival, delay_ns);
             }
             Pushed::Restarted => {
                 self.expected = None;
@@ -213,8 +210,11 @@ impl Flow {
             }
             Pushed::Stored { .. } | Pushed::Late { .. } | Pushed::Duplicate | Pushed::Refused => {}
         }
-        self.rule
-            .choose_at(now_ns, path.loss, self.packet_ns(), path.round_trip_ns);
+        let path = Path {
+            fec: self.fec_share(),
+            ..path
+        };
+        self.rule.choose_at(now_ns, path, self.packet_ns());
         if self.peer_has_jitter_buffer {
             self.choose_way(now_ns);
         }
@@ -265,6 +265,11 @@ impl Flow {
     /// Packets that came too late.
     pub(crate) fn late(&self) -> u64 {
         self.late
+    }
+
+    /// Packets of which the one behind had something, of those that were made up.
+    pub(crate) fn restored(&self) -> u64 {
+        self.restored
     }
 
     /// Packets whose sound was made up.
@@ -346,7 +351,10 @@ impl Flow {
                 let mut made = None;
                 if let Some(next) = next.filter(|next| next.payload_type == self.payload_type) {
                     made = match self.decoder.fec(next.payload, &mut self.scratch[..self.packet_samples]) {
-                        Ok(samples) => Some(samples),
+                        Ok(samples) => {
+                            self.restored += 1;
+                            Some(samples)
+                        }
                         Err(error) if error.is_final() => return Err(error),
                         Err(_) => None,
                     };
@@ -461,8 +469,19 @@ impl Flow {
         wall.abs_diff(media) > CLOCK_SET_NS
     }
 
-    fn packet_ns(&self) -> u64 {
+    /// Duration of a packet of the source.
+    pub(crate) fn packet_ns(&self) -> u64 {
         self.ns(self.packet_samples)
+    }
+
+    /// How much of a lost packet the next one restores: a frame of 20 ms, however many there are in a packet (RFC 6716 §2.1.7).
+    fn fec_share(&self) -> f32 {
+        (FEC_NS as f32 / self.packet_ns().max(1) as f32).min(1.0)
+    }
+
+    /// How long a packet that comes now by itself waits until it is heard; 0 if it is heard at once.
+    pub(crate) fn wait_ns(&self) -> u64 {
+        if self.paced { self.depth_ns } else { 0 }
     }
 
     fn ns(&self, samples: usize) -> u64 {

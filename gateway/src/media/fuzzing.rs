@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use quartet_proto::rtp::packet::Packet as Rtp;
+use quartet_proto::rtp::{packet::Packet as Rtp, repair::Arrival};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use super::{
     BoundSocket, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Opening, Role, Sink, Slot, SocketKey, StreamKey,
-    flow::{Flow, FlowSettings, Path},
+    depth::Path,
+    flow::{Flow, FlowSettings},
 };
 use crate::plugins::{CodecSettings, Packet, PluginError, Registry};
 
@@ -168,8 +169,11 @@ impl Direction {
     /// Takes an RTP packet; anything else is dropped.
     pub fn push(&mut self, now_ns: u64, bytes: &[u8], loss: f32) {
         if let Ok(packet) = Rtp::parse(bytes) {
-            let round_trip_ns = None;
-            self.flow.push(&packet, now_ns, Path { loss, round_trip_ns });
+            let path = Path {
+                loss,
+                ..Path::default()
+            };
+            self.flow.push(&packet, now_ns, path, Arrival::Sent);
         }
     }
 

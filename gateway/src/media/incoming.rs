@@ -11,6 +11,7 @@ use std::{collections::VecDeque, time::Duration};
 use quartet_proto::rtp::{
     dtmf::Receiver,
     packet::Packet,
+    repair::{Arrival, MAX_NAMED, Repair, Timing},
     rtcp::{self, Reception},
     stream::{StreamFilter, Verdict},
 };
@@ -19,7 +20,8 @@ use zeroize::Zeroizing;
 
 use super::{
     command::Report,
-    flow::{Flow, Path},
+    depth::{Path, Repaired},
+    flow::Flow,
     stream::Agreed,
 };
 
@@ -27,6 +29,10 @@ use super::{
 const PRESSES: usize = 16;
 /// Key presses in a second: RFC 4733 lets a press and the pause after it take 80 ms.
 pub(crate) const KEYS_PER_REPORT: u8 = 12;
+/// From this share of lost packets on ...
+const LOSSY: f32 = 0.01;
+/// ... at least this one is told, in 1/256: below 2 ntgcalls and official clients leave their FEC out (see docs/quality.md).
+const MIN_TOLD: u8 = 3;
 /// The RTP clock before there is a codec.
 const FIRST_CLOCK: u32 = 8_000;
 
@@ -36,6 +42,10 @@ pub(crate) struct Incoming {
     place: Zeroizing<String>,
     filter: StreamFilter,
     pub(crate) reception: Reception,
+    /// What asks for lost packets, if the peer sends them again.
+    repair: Option<Repair>,
+    /// The packets to ask for; kept for its room.
+    named: Vec<u16>,
     dtmf: Receiver,
     /// Keys that the peer has pressed, not yet told.
     pressed: VecDeque<char>,
@@ -55,6 +65,8 @@ impl Incoming {
             place: Zeroizing::default(),
             filter: StreamFilter::new(FIRST_CLOCK),
             reception: Reception::new(FIRST_CLOCK),
+            repair: None,
+            named: Vec::with_capacity(MAX_NAMED),
             dtmf: Receiver::new(),
             pressed: VecDeque::with_capacity(PRESSES),
             keys_left: KEYS_PER_REPORT,
@@ -66,10 +78,13 @@ impl Incoming {
         }
     }
 
-    /// A codec was agreed on, whose RTP clock this is.
-    pub(crate) fn agree(&mut self, now_ns: u64, clock: u32) {
+    /// A codec was agreed on, whose RTP clock this is; `repairs`: the peer sends again what it is asked for.
+    pub(crate) fn agree(&mut self, now_ns: u64, clock: u32, repairs: bool) {
         self.set_clock(clock);
         self.filter.signalled(now_ns);
+        if repairs != self.repair.is_some() {
+            self.repair = repairs.then(Repair::new);
+        }
     }
 
     /// The peer has gone over to another codec that was agreed on before, with this RTP clock.
@@ -110,7 +125,13 @@ impl Incoming {
         if verdict == Verdict::Refused {
             return None;
         }
-        self.reception.received(&packet, now_ns);
+        let arrival = self.arrival(&packet, verdict, now_ns, flow.as_deref());
+        if arrival == Arrival::Again {
+            return None;
+        }
+        if arrival == Arrival::Sent {
+            self.reception.received(&packet, now_ns);
+        }
         self.received += 1;
         self.heard_ns = now_ns;
         if !is_speech
@@ -126,13 +147,46 @@ impl Incoming {
             if verdict == Verdict::Restarted {
                 flow.restart();
             }
-            flow.push(&packet, now_ns, self.path());
+            flow.push(&packet, now_ns, self.path(), arrival);
         }
         is_speech.then_some(packet.payload_type)
     }
 
-    /// Takes an RTCP packet of the peer's address; the share of our packets that it misses in 1/256, if it says so.
-    pub(crate) fn hear_rtcp(&mut self, now_ns: u64, bytes: &[u8], ours: u32) -> Option<u8> {
+    /// Whether a packet has come by itself.
+    fn arrival(&mut self, packet: &Packet<'_>, verdict: Verdict, now_ns: u64, flow: Option<&Flow>) -> Arrival {
+        let Some(repair) = &mut self.repair else {
+            return Arrival::Sent;
+        };
+        if verdict == Verdict::Restarted {
+            repair.restart();
+        }
+        let round_trip_ns = self.round_trip.map(in_ns);
+        let timing = Timing {
+            packet_ns: flow.map_or(0, Flow::packet_ns),
+            wait_ns: flow.map_or(0, Flow::wait_ns),
+            round_trip_ns,
+        };
+        let arrival = repair.received(packet, now_ns, timing);
+        // So long as something is lost the peer is to protect what it sends.
+        self.reception
+            .tell_at_least(if repair.loss() > LOSSY { MIN_TOLD } else { 0 });
+        arrival
+    }
+
+    /// When lost packets are to be asked for.
+    pub(crate) fn repair_due(&self) -> Option<u64> {
+        self.repair.as_ref()?.poll_timeout()
+    }
+
+    /// Writes what asks for lost packets, if it is time; its length. `ours`: our SSRC.
+    pub(crate) fn write_nack(&mut self, now_ns: u64, ours: u32, packet: &mut [u8]) -> Option<usize> {
+        let repair = self.repair.as_mut()?;
+        let peer = repair.poll(now_ns, &mut self.named)?;
+        rtcp::write_nack(packet, ours, peer, &self.named).ok()
+    }
+
+    /// Takes an RTCP packet of the peer's address; what the peer says of our stream.
+    pub(crate) fn hear_rtcp(&mut self, now_ns: u64, bytes: &[u8], ours: u32) -> Option<rtcp::Feedback> {
         let peer = self.filter.ssrc();
         let feedback = rtcp::read(bytes, now_ns, ours, peer, &mut self.reception).ok()?;
         if feedback.alive {
@@ -141,10 +195,11 @@ impl Incoming {
         if let Some(peer) = peer.filter(|_| feedback.bye) {
             self.filter.bye(peer);
         }
-        let told = feedback.ours?;
-        self.round_trip = told.round_trip.or(self.round_trip);
-        self.remote_loss = Some(f32::from(told.fraction_lost) / 256.0);
-        Some(told.fraction_lost)
+        if let Some(told) = feedback.ours {
+            self.round_trip = told.round_trip.or(self.round_trip);
+            self.remote_loss = Some(f32::from(told.fraction_lost) / 256.0);
+        }
+        Some(feedback)
     }
 
     /// The next key that the peer has pressed.
@@ -160,10 +215,13 @@ impl Incoming {
         if more > 0 {
             debug!(packets = more, "packets of another stream refused");
         }
+        let repair = self.repair.as_ref().map(Repair::counts).unwrap_or_default();
         Report {
             received: self.received,
             refused,
             lost: self.reception.lost_in_all(),
+            asked: repair.asked,
+            repaired: repair.repaired,
             jitter_ms: self.reception.quality().jitter.as_secs_f32() * 1000.0,
             round_trip: self.round_trip,
             remote_loss: self.remote_loss,
@@ -175,14 +233,23 @@ impl Incoming {
     fn path(&self) -> Path {
         let quality = self.reception.quality();
         let expected = quality.received + quality.lost;
-        let loss = if expected == 0 {
+        let lost = if expected == 0 {
             0.0
         } else {
             quality.lost as f32 / expected as f32
         };
-        let round_trip_ns = self
-            .round_trip
-            .map(|round_trip| round_trip.as_nanos().min(u128::from(u64::MAX)) as u64);
-        Path { loss, round_trip_ns }
+        Path {
+            loss: self.repair.as_ref().map_or(lost, Repair::loss),
+            round_trip_ns: self.round_trip.map(in_ns),
+            repair: self.repair.as_ref().map(|repair| Repaired {
+                times: repair.times(),
+                success: repair.success(),
+            }),
+            ..Path::default()
+        }
     }
+}
+
+fn in_ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

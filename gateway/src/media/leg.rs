@@ -8,7 +8,10 @@ mod drain;
 
 use std::net::SocketAddr;
 
-use quartet_proto::rtp::rtcp::{self, MAX_REPORT};
+use quartet_proto::rtp::{
+    repair::MAX_NAMED,
+    rtcp::{self, MAX_REPORT},
+};
 
 use super::{
     command::{LegKey, MediaEvent, MediaFault, Report, Sink},
@@ -25,6 +28,8 @@ pub(crate) const REPORT_NS: u64 = 1_000_000_000;
 /// The first RTCP report, and the usual distance of the others. RFC 3550 §6.2 with its minimum of 5 s.
 const FIRST_RTCP_NS: u64 = 1_000_000_000;
 const RTCP_NS: u64 = 5_000_000_000;
+/// What asks for lost packets has at most: a header of 12 bytes, and 4 for each that is named.
+const MAX_NACK: usize = 12 + 4 * MAX_NAMED;
 /// Texts of the peer that are passed on, of at most so many bytes and in a second; a `MediaState` has some 120.
 const MAX_TEXT: usize = 1024;
 const MAX_TEXTS: u32 = 8;
@@ -313,6 +318,38 @@ impl MediaLeg {
             Some(length) if self.connected => self.send_rtp(now_ns, length, scratch, io),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Asks for packets that are lost, and sends again what the peer has asked for.
+    pub(crate) fn repair(
+        &mut self,
+        now_ns: u64,
+        scratch: &mut Scratch,
+        io: &mut impl MediaIo,
+    ) -> Result<(), MediaFault> {
+        let is_connected = self.connected;
+        let Some(Stream {
+            outgoing: Some(outgoing),
+            incoming,
+            ..
+        }) = self.streams.get_mut(AUDIO)
+        else {
+            return Ok(());
+        };
+        let mut bytes = [0; MAX_NACK];
+        if let Some(length) = incoming.write_nack(now_ns, outgoing.ssrc(), &mut bytes)
+            && is_connected
+        {
+            self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, io)?;
+        }
+        while let Some(length) = self.next_resend(&mut scratch.rtp) {
+            self.send_rtp(now_ns, length, scratch, io)?;
+        }
+        Ok(())
+    }
+
+    fn next_resend(&mut self, packet: &mut [u8; MAX_PACKET]) -> Option<usize> {
+        self.audio_mut().outgoing.as_mut()?.resend(packet)
     }
 
     /// Reports to the call once a second, to the peer every five; `chance` spreads the latter.

@@ -346,6 +346,7 @@ impl Legs {
         };
         play(leg, now_ns, scratch, io)?;
         leg.send_dtmf(now_ns, scratch, io)?;
+        leg.repair(now_ns, scratch, io)?;
         leg.report(now_ns, chance, scratch, io)
     }
 

@@ -2,6 +2,8 @@
 //!
 //! The stream lives as long as its SSRC: the sender stays when the codec, the partner or the announcement changes.
 
+mod history;
+
 use std::collections::VecDeque;
 
 use quartet_proto::rtp::{
@@ -13,6 +15,7 @@ use quartet_proto::rtp::{
 use quartet_proto::sdp::TelephoneEvent;
 use rand_core::CryptoRng;
 
+use self::history::History;
 use super::command::LegCodec;
 use crate::plugins::{CodecSettings, CodecTable, Encoder, PluginError, Setting};
 
@@ -47,6 +50,10 @@ pub(crate) struct Outgoing {
     presses: VecDeque<char>,
     pressing: Option<Pressing>,
     loss_permille: i64,
+    /// From when the peer has first asked for a packet.
+    history: Option<History>,
+    /// Whether it may.
+    nack: bool,
 }
 
 /// A press that is being told.
@@ -71,9 +78,9 @@ impl Outgoing {
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<Self, PluginError> {
         let frame_us = frame_us(table, codec);
-        let (sender, due_ns) = match before {
-            Some(before) if before.sender.ssrc() == codec.ssrc => (before.sender, before.due_ns),
-            Some(_) | None => (Sender::new(codec.ssrc, rng), 0),
+        let (sender, due_ns, history) = match before {
+            Some(before) if before.sender.ssrc() == codec.ssrc => (before.sender, before.due_ns, before.history),
+            Some(_) | None => (Sender::new(codec.ssrc, rng), 0, None),
         };
         let fmtp = (codec.local_fmtp.clone(), codec.send_fmtp.clone());
         let mut outgoing = Self {
@@ -90,6 +97,8 @@ impl Outgoing {
             presses: VecDeque::with_capacity(PRESSES),
             pressing: None,
             loss_permille: MIN_LOSS,
+            history: history.filter(|_| codec.nack),
+            nack: codec.nack,
         };
         outgoing.tune();
         Ok(outgoing)
@@ -164,12 +173,32 @@ impl Outgoing {
             self.sender.skip(self.frame_ticks);
             return Ok(None);
         }
-        let length = HEADER + length;
-        Ok(self
+        let packet = &mut packet[..HEADER + length];
+        let is_made = self
             .sender
-            .next(self.frame_ticks, self.payload_type, false, &mut packet[..length])
-            .is_ok()
-            .then_some(length))
+            .next(self.frame_ticks, self.payload_type, false, packet)
+            .is_ok();
+        if let Some(history) = self.history.as_mut().filter(|_| is_made) {
+            history.keep(packet);
+        }
+        Ok(is_made.then_some(packet.len()))
+    }
+
+    /// The peer asks for packets. What was sent before it has asked for the first time is not there any more: most never do.
+    pub(crate) fn on_nack(&mut self, sequences: &[u16]) {
+        if self.nack && !sequences.is_empty() {
+            self.history.get_or_insert_with(History::new).ask(sequences);
+        }
+    }
+
+    /// Whether packets that were asked for wait.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.history.as_ref().is_some_and(History::is_asked)
+    }
+
+    /// A packet that was asked for, in `packet`; its length.
+    pub(crate) fn resend(&mut self, packet: &mut [u8; MAX_PACKET]) -> Option<usize> {
+        self.history.as_mut()?.pop(packet)
     }
 
     /// Presses a key after those that wait; false if events are not negotiated, or it is no key.

@@ -114,7 +114,7 @@ impl Stream {
 
     /// Takes the agreed codec and the encoder for it; the caller makes the flows.
     pub(crate) fn agree(&mut self, now_ns: u64, agreed: Agreed, outgoing: Outgoing) {
-        self.incoming.agree(now_ns, agreed.table.clock());
+        self.incoming.agree(now_ns, agreed.table.clock(), agreed.codec.nack);
         self.changed = None;
         self.agreed = Some(agreed);
         self.outgoing = Some(outgoing);
@@ -148,10 +148,13 @@ impl Stream {
     /// Takes an RTCP packet of the peer.
     pub(crate) fn on_rtcp(&mut self, now_ns: u64, bytes: &[u8]) {
         let ours = self.outgoing.as_ref().map_or(0, Outgoing::ssrc);
-        if let Some(missed) = self.incoming.hear_rtcp(now_ns, bytes, ours)
+        if let Some(feedback) = self.incoming.hear_rtcp(now_ns, bytes, ours)
             && let Some(outgoing) = &mut self.outgoing
         {
-            outgoing.on_remote_loss(missed);
+            if let Some(told) = feedback.ours {
+                outgoing.on_remote_loss(told.fraction_lost);
+            }
+            outgoing.on_nack(&feedback.asked);
         }
     }
 
@@ -160,6 +163,8 @@ impl Stream {
         let due = [
             self.flow.as_ref().and_then(Flow::deadline),
             self.outgoing.as_ref().and_then(Outgoing::press_due),
+            self.outgoing.as_ref().filter(|outgoing| outgoing.is_asked()).map(|_| 0),
+            self.incoming.repair_due(),
         ];
         due.into_iter().flatten().min()
     }
@@ -176,6 +181,7 @@ impl Stream {
         Report {
             late: flow.map_or(0, Flow::late),
             concealed: flow.map_or(0, Flow::concealed),
+            restored: flow.map_or(0, Flow::restored),
             depth_ms: flow.map_or(0.0, |flow| flow.depth_ns() as f32 / 1e6),
             ..self.incoming.figures(now_ns)
         }

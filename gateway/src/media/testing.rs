@@ -236,6 +236,7 @@ pub(crate) fn codec(name: &str, ssrc: u32) -> LegCodec {
         events: Vec::new(),
         also: Vec::new(),
         ssrc,
+        nack: false,
     }
 }
 

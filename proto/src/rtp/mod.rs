@@ -9,6 +9,7 @@ pub mod jitter;
 pub mod latch;
 pub mod packet;
 pub mod path;
+pub mod repair;
 pub mod rtcp;
 pub mod sender;
 #[cfg(feature = "srtp")]

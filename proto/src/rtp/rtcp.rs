@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use rtcp_types::{
-    Bye, Compound, Packet as Rtcp, ReceiverReport, ReportBlock, ReportBlockBuilder, RtcpPacketWriterExt, Sdes,
-    SdesChunk, SdesItem, SenderReport,
+    Bye, Compound, Nack, Packet as Rtcp, ReceiverReport, ReportBlock, ReportBlockBuilder, RtcpPacketWriterExt, Sdes,
+    SdesChunk, SdesItem, SenderReport, TransportFeedback,
 };
 
 use super::packet::Packet;
@@ -16,6 +16,9 @@ use super::{ns_to_ticks, ticks_to_ns};
 
 /// Enough for any report that [`write`] makes: SR with one block, SDES with a name of up to 64 bytes.
 pub const MAX_REPORT: usize = 160;
+
+/// Packets that one compound packet of the peer may ask for.
+pub const MAX_ASKED: usize = 64;
 
 /// Why a report was not built or read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +38,7 @@ pub struct Reception {
     clock: u32,
     source: Option<Source>,
     lost_before: u64,
+    least_told: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -71,7 +75,13 @@ impl Reception {
             clock: clock.max(1),
             source: None,
             lost_before: 0,
+            least_told: 0,
         }
+    }
+
+    /// The share of loss that is told at least, in 1/256: a sender protects its packets from a figure of its own on.
+    pub fn tell_at_least(&mut self, fraction: u8) {
+        self.least_told = fraction;
     }
 
     /// The next packet begins anew, on this clock.
@@ -151,6 +161,7 @@ impl Reception {
 
     /// The block about this stream, and the start of the next interval.
     fn block(&mut self, now_ns: u64) -> Option<ReportBlockBuilder> {
+        let least_told = self.least_told;
         let source = self.source.as_mut()?;
         let expected = source.expected();
         let (old_expected, old_received) = source.reported;
@@ -158,6 +169,7 @@ impl Reception {
         let interval = expected.saturating_sub(old_expected);
         let lost = interval.saturating_sub(source.received - old_received);
         let fraction = (lost * 256).checked_div(interval).unwrap_or(0).min(255) as u8;
+        let fraction = fraction.max(least_told);
         // A signed 24-bit number that may not wrap. RFC 3550 §6.4.1.
         let cumulative = (expected as i64 - source.received as i64).clamp(-0x80_0000, 0x7F_FFFF);
         let (last, since) = match source.report {
@@ -238,11 +250,27 @@ pub fn write_bye(out: &mut [u8], ssrc: u32) -> Result<usize, RtcpError> {
         .map_err(|_| RtcpError::NoRoom)
 }
 
+/// Writes a generic NACK, alone as RFC 5506 allows: we, `ssrc`, miss these packets of the stream `peer`. Its length.
+///
+/// # Errors
+/// [`RtcpError::NoRoom`]; 12 bytes and 4 for each packet are always enough.
+pub fn write_nack(out: &mut [u8], ssrc: u32, peer: u32, sequences: &[u16]) -> Result<usize, RtcpError> {
+    let add = |nack: rtcp_types::NackBuilder, sequence: &u16| nack.add_rtp_sequence(*sequence);
+    let nack = sequences.iter().fold(Nack::builder(), add);
+    TransportFeedback::builder(&nack)
+        .sender_ssrc(ssrc)
+        .media_ssrc(peer)
+        .write_into(out)
+        .map_err(|_| RtcpError::NoRoom)
+}
+
 /// What a compound packet of the peer says that we use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Feedback {
     /// What the peer says of our stream.
     pub ours: Option<PeerReport>,
+    /// Packets of our stream that the peer asks for, at most [`MAX_ASKED`].
+    pub asked: Vec<u16>,
     /// The peer's stream is over.
     pub bye: bool,
     /// The peer has sent a report, so that it is there.
@@ -293,6 +321,13 @@ pub fn read(
                 feedback.alive = true;
                 for block in report.report_blocks() {
                     feedback.take(&block, now_ns, ours);
+                }
+            }
+            Rtcp::TransportFeedback(report) if is_peer(report.sender_ssrc()) && report.media_ssrc() == ours => {
+                // Other kinds of feedback are none of ours.
+                if let Ok(nack) = report.parse_fci::<Nack<'_>>() {
+                    let room = MAX_ASKED - feedback.asked.len();
+                    feedback.asked.extend(nack.entries().take(room));
                 }
             }
             Rtcp::Bye(bye) => feedback.bye |= bye.ssrcs().any(|ssrc| Some(ssrc) == peer),

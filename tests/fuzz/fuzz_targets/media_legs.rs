@@ -76,6 +76,7 @@ fn codec(choice: u8, more: u8) -> LegCodec {
             })
             .collect(),
         ssrc: u32::from(choice >> 6),
+        nack: choice & 8 != 0,
     }
 }
 

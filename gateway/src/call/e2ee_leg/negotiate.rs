@@ -81,6 +81,8 @@ impl E2eeLeg {
                     events: Vec::new(),
                     also: Vec::new(),
                     ssrc: self.config.ssrc,
+                    // Clients send again whatever was negotiated.
+                    nack: true,
                 };
                 self.actions
                     .push_back(Action::Media(MediaCommand::Codec { leg, codec }));

@@ -58,7 +58,7 @@ fn run(flow: &mut Flow, mut packets: Vec<(u64, Vec<u8>)>) -> Vec<Out> {
         if packet <= timer
             && let Some((_, bytes)) = packets.next()
         {
-            flow.push(&Packet::parse(&bytes).unwrap(), now_ns, Path::default());
+            flow.push(&Packet::parse(&bytes).unwrap(), now_ns, Path::default(), Arrival::Sent);
         }
         poll(flow, now_ns);
     }
@@ -201,7 +201,7 @@ fn run_part(flow: &mut Flow, mut packets: Vec<(u64, Vec<u8>)>) -> usize {
                 count += 1;
             }
         }
-        flow.push(&Packet::parse(&bytes).unwrap(), at, Path::default());
+        flow.push(&Packet::parse(&bytes).unwrap(), at, Path::default(), Arrival::Sent);
         while flow.poll(at).unwrap().is_some() {
             count += 1;
         }
@@ -362,7 +362,7 @@ fn a_rate_that_the_sink_does_not_know_is_brought_to_its_own() {
 fn a_decoder_that_breaks_is_an_error() {
     let mut flow = flow(true);
     let bytes = Speaker::new(8_000, 20, 440.0).bytes(96, 0, b"panic!");
-    flow.push(&Packet::parse(&bytes).unwrap(), MS, Path::default());
+    flow.push(&Packet::parse(&bytes).unwrap(), MS, Path::default(), Arrival::Sent);
     assert!(flow.poll(MS).is_err());
 }
 
@@ -399,7 +399,9 @@ fn random_streams_never_panic_and_stay_bounded() {
                 Path {
                     loss: 0.5,
                     round_trip_ns: Some(rng.next_u64()),
+                    ..Path::default()
                 },
+                Arrival::Sent,
             );
             let mut frames = 0;
             while flow.poll(now_ns).unwrap().is_some() {

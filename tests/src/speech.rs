@@ -1,0 +1,53 @@
+//! Speech to send: the gateway's own recordings of words, one after the other.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use quartet::io::startup::opus_decoder;
+use quartet::ivr::phrase::PromptId;
+use quartet::ivr::prompts::{BUILTIN_LANGUAGE, Prompts};
+use quartet::plugins::Registry;
+use quartet_proto::e2ee::fingerprint::Emoji;
+
+/// Samples a second.
+pub const RATE: u32 = 48_000;
+
+/// So many samples of it, mono, or fewer if there are no more words.
+///
+/// # Errors
+/// If there is no Opus, or a recording cannot be read.
+pub fn words(registry: &Arc<Registry>, samples: usize) -> Result<Vec<i16>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut prompts = Prompts::builtin(opus_decoder(Arc::clone(registry)));
+    let mut all = Vec::with_capacity(samples);
+    for emoji in (0..).map_while(Emoji::new) {
+        let sound = prompts.sound(BUILTIN_LANGUAGE, PromptId::Emoji(emoji))?;
+        let factor = (RATE / sound.rate.max(1)) as usize;
+        for pair in sound.samples.windows(2) {
+            let (a, b) = (i32::from(pair[0]), i32::from(pair[1]));
+            all.extend((0..factor as i32).map(|at| (a + (b - a) * at / factor as i32) as i16));
+        }
+        if all.len() >= samples {
+            break;
+        }
+    }
+    all.truncate(samples);
+    Ok(all)
+}
+
+/// Writes a WAV file, mono.
+///
+/// # Errors
+/// The system's.
+pub fn write_wav(path: &Path, rate: u32, samples: &[i16]) -> std::io::Result<()> {
+    let bytes = samples.len() as u32 * 2;
+    let mut wav = Vec::with_capacity(44 + bytes as usize);
+    wav.extend_from_slice(b"RIFF");
+    wav.extend_from_slice(&(36 + bytes).to_le_bytes());
+    wav.extend_from_slice(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    wav.extend_from_slice(&rate.to_le_bytes());
+    wav.extend_from_slice(&(rate * 2).to_le_bytes());
+    wav.extend_from_slice(b"\x02\0\x10\0data");
+    wav.extend_from_slice(&bytes.to_le_bytes());
+    wav.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+    std::fs::write(path, wav)
+}
