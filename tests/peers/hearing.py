@@ -22,6 +22,21 @@ class Tone:
         return (self._level * np.sin(2 * np.pi * self._hz * at / RATE)).astype("<i2").tobytes()
 
 
+class Speech:
+    """A recording (WAV, 48 kHz, mono) in frames of 10 ms, again and again."""
+
+    def __init__(self, file):
+        with wave.open(file) as recording:
+            pcm = np.frombuffer(recording.readframes(recording.getnframes()), "<i2")
+        self._frames, self._at = pcm[:len(pcm) // FRAME * FRAME].reshape(-1, FRAME), 0
+
+    def frame(self):
+        """The next 10 ms."""
+        frame = self._frames[self._at % len(self._frames)]
+        self._at += 1
+        return frame.tobytes()
+
+
 class Ear:
     """Takes PCM in pieces of any size and judges each whole second of it."""
 

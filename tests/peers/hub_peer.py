@@ -16,7 +16,7 @@ import sys
 import time
 
 from exchange import P_BYTES  # noqa: F401 - fails early if the folder is incomplete
-from hearing import Ear, Onset
+from hearing import Ear, Onset, Speech, Tone
 from hub_link import Link, Refused, from_blob, to_blob
 from wrong_call import WRONGS, WrongCall
 
@@ -256,7 +256,7 @@ class Peer:
             if state == "connected" and self.live_since is None:
                 self.live_since, self.connected = time.monotonic(), True
                 say("connected", version=self.version)
-                self.call.play(self.options.tone)
+                self.call.play(Speech(self.options.play) if self.options.play else Tone(self.options.tone))
                 if self.options.hangup_after is not None:
                     loop = asyncio.get_running_loop()
                     self.tasks.append(loop.call_later(self.options.hangup_after, self.hangup.set))
@@ -306,6 +306,7 @@ def arguments():
     parser.add_argument("--calls", type=int, default=1, metavar="N", help="end after N answered calls; 0: never")
     parser.add_argument("--versions", default="8.0.0,9.0.0,12.0.0,13.0.0", help="signalling versions, with commas")
     parser.add_argument("--tone", type=float, default=600.0, metavar="HZ", help="what to play; 0: silence")
+    parser.add_argument("--play", metavar="FILE", help="play this WAV (48 kHz, mono) instead, again and again")
     parser.add_argument("--record", metavar="FILE", help="write what is heard as WAV")
     parser.add_argument("--wrong", choices=WRONGS, help="break the key exchange, without ntgcalls")
     parser.add_argument("--tamper-signals", type=int, default=0, metavar="N", help="spoil every Nth packet sent")

@@ -10,7 +10,7 @@ import re
 import ntgcalls
 
 from exchange import G, P_BYTES
-from hearing import RATE, Tone
+from hearing import RATE
 from hub_link import from_blob
 
 CALL = 1
@@ -101,15 +101,15 @@ class NativeCall:
         """Takes a packet of the other side."""
         await self._client.send_signaling_data(CALL, packet)
 
-    def play(self, hz):
-        """Plays a tone until the call stops."""
-        self._player = asyncio.create_task(self._play(Tone(hz)))
+    def play(self, sound):
+        """Plays a sound until the call stops."""
+        self._player = asyncio.create_task(self._play(sound))
 
-    async def _play(self, tone):
+    async def _play(self, sound):
         start, sent = self._loop.time(), 0
         while True:
             data = ntgcalls.FrameData()
-            await self._client.send_external_frame(CALL, ntgcalls.StreamDevice.MICROPHONE, tone.frame(), data)
+            await self._client.send_external_frame(CALL, ntgcalls.StreamDevice.MICROPHONE, sound.frame(), data)
             sent += 1
             await asyncio.sleep(max(0.0, start + sent * 0.01 - self._loop.time()))
 

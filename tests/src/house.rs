@@ -204,16 +204,7 @@ impl House {
 
     /// A phone that says 440 Hz, registered.
     pub async fn phone(&self, user: &str, answers: bool) -> Phone {
-        let setup = phone::Setup {
-            gateway: self.gateway.sip().expect("the SIP address"),
-            user: user.into(),
-            password: PASSWORD.into(),
-            codecs: vec!["pcmu".into()],
-            source: Source::Tone { hz: PHONE_HZ },
-            answers,
-            transport: "rtp".into(),
-        };
-        let mut phone = Phone::start(Arc::clone(&self.registry), setup)
+        let mut phone = Phone::start(Arc::clone(&self.registry), self.phone_setup(user, answers))
             .await
             .expect("the phone starts");
         phone
@@ -221,6 +212,19 @@ impl House {
             .await
             .expect("the phone registers");
         phone
+    }
+
+    /// How such a phone is set up.
+    pub fn phone_setup(&self, user: &str, answers: bool) -> phone::Setup {
+        phone::Setup {
+            gateway: self.gateway.sip().expect("the SIP address"),
+            user: user.into(),
+            password: PASSWORD.into(),
+            codecs: vec!["pcmu".into()],
+            source: Source::Tone { hz: PHONE_HZ },
+            answers,
+            transport: "rtp".into(),
+        }
     }
 
     /// The phone dials anna, who takes the call: both have media.

@@ -1,7 +1,7 @@
 //! An unmodified native client of Telegram-style calls as an E2EE user, in a process and a namespace of its own.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -159,6 +159,11 @@ impl Ntgcalls {
     pub fn kill(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+
+    /// The file with what it has heard, which is gone with this.
+    pub fn recording(&self) -> &Path {
+        &self.record
     }
 
     /// What it has heard; whole once it has ended.
