@@ -70,16 +70,7 @@ const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-const CLEAN: Conditions = Conditions {
-    delay: ms(20),
-    jitter: Duration::ZERO,
-    loss: 0.0,
-    burst: 1.0,
-    duplicates: 0.0,
-    rate: 0,
-    queue: ms(250),
-    outage: None,
-};
+const CLEAN: Conditions = Conditions::CLEAN;
 
 const BASE: Cell = Cell {
     name: "",
@@ -116,17 +107,6 @@ const fn over(name: &'static str, url: &'static str, path: &'static str) -> Cell
         ..BASE
     }
 }
-
-const LTE_BAD: Conditions = Conditions {
-    delay: ms(60),
-    jitter: ms(18),
-    loss: 0.03,
-    burst: 4.0,
-    duplicates: 0.001,
-    rate: 600_000,
-    queue: ms(600),
-    ..CLEAN
-};
 
 const LOSSY: Conditions = Conditions { loss: 0.3, ..CLEAN };
 
@@ -201,7 +181,7 @@ pub(crate) const CELLS: [Cell; 18] = [
     over("reflector-tcp", "reflector:IP:599?transport=tcp", "reflector tcp"),
     Cell {
         wanted: Wanted::Share(0.99),
-        ..on("lte-bad", LTE_BAD)
+        ..on("lte-bad", Conditions::LTE_BAD)
     },
     Cell {
         limit: ms(6000),

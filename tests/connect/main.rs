@@ -14,11 +14,11 @@
 mod cells;
 mod world;
 
-use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use quartet_tests::lanes;
 use quartet_tests::network::{Network, capture};
 use quartet_tests::peers;
 use serde_json::{Value, json};
@@ -153,44 +153,21 @@ fn miss(cell: &Cell, attempt: &Attempt) -> Option<String> {
     is_other.then(|| format!("not by {}: {}", cell.path, ways()))
 }
 
-/// A cell as a process of its own.
-fn start_lane(cell: &Cell, options: &Options) -> std::io::Result<std::process::Child> {
-    Command::new(std::env::current_exe()?)
-        .args(["--lane", cell.name])
-        .args(["--attempts", &options.attempts.to_string()])
-        .args(["--seed", &options.seed.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-}
-
 /// Runs all cells, so many at a time; the outcome of each.
 fn run_lanes(options: &Options) -> anyhow::Result<Vec<(&'static Cell, Value)>> {
-    let queue = std::sync::Mutex::new(options.cells.iter().rev().copied().collect::<Vec<_>>());
+    let (attempts, seed) = (options.attempts.to_string(), options.seed.to_string());
     let outcomes = std::sync::Mutex::new(Vec::new());
-    let lane = || -> anyhow::Result<()> {
-        loop {
-            let next = queue.lock().expect("nobody panics with it").pop();
-            let Some(cell) = next else {
-                return Ok(());
-            };
-            let output = start_lane(cell, options)?.wait_with_output()?;
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let (lines, last) = text.trim_end().rsplit_once('\n').unwrap_or(("", text.trim_end()));
-            println!("{lines}");
-            let outcome = serde_json::from_str(last).unwrap_or_else(|_| {
-                println!("{} broke off: {}; {last}", cell.name, output.status);
-                outcome(options.attempts, 0, &["it broke off".to_owned()])
-            });
-            outcomes.lock().expect("nobody panics with it").push((cell, outcome));
-        }
+    let run = |cell: &'static Cell| -> anyhow::Result<()> {
+        let said = lanes::run_again(&["--lane", cell.name, "--attempts", &attempts, "--seed", &seed])?;
+        println!("{}", said.lines);
+        let outcome = said.outcome.unwrap_or_else(|| {
+            println!("{} broke off: {}", cell.name, said.status);
+            outcome(options.attempts, 0, &["it broke off".to_owned()])
+        });
+        outcomes.lock().expect("nobody panics with it").push((cell, outcome));
+        Ok(())
     };
-    std::thread::scope(|scope| {
-        let lanes: Vec<_> = (0..options.lanes).map(|_| scope.spawn(lane)).collect();
-        lanes
-            .into_iter()
-            .try_for_each(|lane| lane.join().expect("a lane does not panic"))
-    })?;
+    lanes::for_each(&options.cells, options.lanes, run)?;
     Ok(outcomes.into_inner().expect("nobody panics with it"))
 }
 
@@ -233,12 +210,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if peers::may_make_namespaces().is_none() || peers::python().is_none() || peers::program("turnserver").is_none() {
-        return ExitCode::SUCCESS;
-    }
-    if !Path::new("/dev/net/tun").exists() {
-        // No package brings it.
-        println!("SKIPPED: this kernel has no TUN devices");
+    if !lanes::can_run() || peers::program("turnserver").is_none() {
         return ExitCode::SUCCESS;
     }
     if options.is_lane {

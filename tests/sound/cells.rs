@@ -21,14 +21,8 @@ const fn ms(count: u64) -> Duration {
 }
 
 const CLEAN: Conditions = Conditions {
-    delay: ms(20),
-    jitter: Duration::ZERO,
-    loss: 0.0,
-    burst: 1.0,
-    duplicates: 0.0,
-    rate: 0,
     queue: ms(400),
-    outage: None,
+    ..Conditions::CLEAN
 };
 
 const FAR: Conditions = Conditions {
@@ -72,21 +66,7 @@ pub(crate) const CELLS: [Cell; 10] = [
         2.78,
         3.79,
     ),
-    cell(
-        "lte-bad",
-        Conditions {
-            delay: ms(60),
-            jitter: ms(18),
-            loss: 0.03,
-            burst: 4.0,
-            duplicates: 0.001,
-            rate: 600_000,
-            queue: ms(600),
-            ..CLEAN
-        },
-        3.07,
-        3.37,
-    ),
+    cell("lte-bad", Conditions::LTE_BAD, 3.07, 3.37),
     cell("narrow-48", Conditions { rate: 48_000, ..CLEAN }, 3.28, 3.81),
 ];
 

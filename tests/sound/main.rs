@@ -22,7 +22,8 @@ use quartet::demo::gateway::Hub;
 use quartet::demo::line::Source;
 use quartet::demo::{hear, phone};
 use quartet_tests::house::{House, HouseSetup, registry};
-use quartet_tests::network::{Firewall, Network, Place};
+use quartet_tests::lanes;
+use quartet_tests::network::{Conditions, Firewall, Network, Place};
 use quartet_tests::ntgcalls::Ntgcalls;
 use quartet_tests::peers;
 use quartet_tests::speech::{RATE, words, write_wav};
@@ -101,7 +102,7 @@ fn places(cell: &Cell) -> [Place; 2] {
         down: vec![(Duration::ZERO, conditions)],
     };
     [
-        place(OFFICE_AT, quartet_tests::network::Conditions::default()),
+        place(OFFICE_AT, Conditions::default()),
         place(HANDSET_AT, cell.conditions),
     ]
 }
@@ -188,54 +189,39 @@ fn score(said: &Path, heard: &Path, seconds: u64) -> anyhow::Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// A cell as a process of its own.
-fn run_lane(cell: &Cell, options: &Options) -> anyhow::Result<Value> {
-    let output = Command::new(std::env::current_exe()?)
-        .args(["--lane", cell.name, "--codec", &options.codec])
-        .args([
-            "--seconds",
-            &options.seconds.to_string(),
-            "--seed",
-            &options.seed.to_string(),
-        ])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?
-        .wait_with_output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let last = text.trim_end().lines().last().unwrap_or_default();
-    serde_json::from_str(last).with_context(|| format!("{} broke off: {}; {text}", cell.name, output.status))
-}
-
 /// Runs all cells, so many at a time; what is not as wanted.
 fn run_lanes(options: &Options) -> anyhow::Result<Vec<String>> {
-    let queue = Mutex::new(options.cells.iter().rev().copied().collect::<Vec<_>>());
+    let (seconds, seed) = (options.seconds.to_string(), options.seed.to_string());
     let wrong = Mutex::new(Vec::new());
-    let lane = || -> anyhow::Result<()> {
-        loop {
-            let Some(cell) = queue.lock().expect("nobody panics with it").pop() else {
-                return Ok(());
-            };
-            let outcome = run_lane(cell, options)?;
-            println!(
-                "{:<14} phone {} peer {} {}",
-                cell.name, outcome["phone"], outcome["peer"], outcome["leg"]
-            );
-            for (side, wanted) in [("phone", cell.phone), ("peer", cell.peer)] {
-                let pesq = outcome[side]["pesq"].as_f64().unwrap_or(0.0);
-                if pesq < wanted - options.slack {
-                    let said = format!("{} to the {side}: {pesq}, wanted {wanted}", cell.name);
-                    wrong.lock().expect("nobody panics with it").push(said);
-                }
+    let run = |cell: &'static Cell| -> anyhow::Result<()> {
+        let words = [
+            "--lane",
+            cell.name,
+            "--codec",
+            &options.codec,
+            "--seconds",
+            &seconds,
+            "--seed",
+            &seed,
+        ];
+        let said = lanes::run_again(&words)?;
+        let outcome = said
+            .outcome
+            .with_context(|| format!("{} broke off: {}; {}", cell.name, said.status, said.lines))?;
+        println!(
+            "{:<14} phone {} peer {} {}",
+            cell.name, outcome["phone"], outcome["peer"], outcome["leg"]
+        );
+        for (side, wanted) in [("phone", cell.phone), ("peer", cell.peer)] {
+            let pesq = outcome[side]["pesq"].as_f64().unwrap_or(0.0);
+            if pesq < wanted - options.slack {
+                let said = format!("{} to the {side}: {pesq}, wanted {wanted}", cell.name);
+                wrong.lock().expect("nobody panics with it").push(said);
             }
         }
+        Ok(())
     };
-    std::thread::scope(|scope| {
-        let lanes: Vec<_> = (0..options.lanes).map(|_| scope.spawn(lane)).collect();
-        lanes
-            .into_iter()
-            .try_for_each(|lane| lane.join().expect("a lane does not panic"))
-    })?;
+    lanes::for_each(&options.cells, options.lanes, run)?;
     Ok(wrong.into_inner().expect("nobody panics with it"))
 }
 
@@ -247,12 +233,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if peers::may_make_namespaces().is_none() || peers::python().is_none() {
-        return ExitCode::SUCCESS;
-    }
-    if !Path::new("/dev/net/tun").exists() {
-        // No package brings it.
-        println!("SKIPPED: this kernel has no TUN devices");
+    if !lanes::can_run() {
         return ExitCode::SUCCESS;
     }
     if options.is_lane {

@@ -28,6 +28,32 @@ pub struct Conditions {
     pub outage: Option<Outage>,
 }
 
+impl Conditions {
+    /// 20 ms each way, and nothing is lost.
+    pub const CLEAN: Self = Self {
+        delay: Duration::from_millis(20),
+        jitter: Duration::ZERO,
+        loss: 0.0,
+        burst: 1.0,
+        duplicates: 0.0,
+        rate: 0,
+        queue: Duration::from_millis(250),
+        outage: None,
+    };
+
+    /// A radio network at the edge of its cell.
+    pub const LTE_BAD: Self = Self {
+        delay: Duration::from_millis(60),
+        jitter: Duration::from_millis(18),
+        loss: 0.03,
+        burst: 4.0,
+        duplicates: 0.001,
+        rate: 600_000,
+        queue: Duration::from_millis(600),
+        ..Self::CLEAN
+    };
+}
+
 /// Times in which nothing passes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outage {
