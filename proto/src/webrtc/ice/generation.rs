@@ -1,8 +1,6 @@
 //! One generation of ICE: the credentials of both ends, the peer's candidates, and the checks under them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use is::stun::{StunMessage, StunPacket};
@@ -30,9 +28,6 @@ const MAX_UNANSWERED_CONNECTING: usize = 18;
 /// The same once connected: 5.1 s, so that another pair takes over before consent is lost.
 const MAX_UNANSWERED_CONNECTED: usize = 5;
 
-/// In place of a number of moves: over a stream.
-const STREAM: u32 = u32::MAX;
-
 /// Who the peer is in checks.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Credentials {
@@ -56,8 +51,6 @@ pub(super) struct Authentic {
 
 pub(super) struct Generation {
     agent: IceAgent,
-    /// What the agent does not know of the address that is being added, and asks how much it is preferred.
-    adds: Arc<AtomicU32>,
     remote: Option<Credentials>,
     /// The peer's candidates that are checked.
     candidates: Vec<String>,
@@ -71,16 +64,6 @@ impl Generation {
         let mut agent = IceAgent::new(ours.clone());
         agent.set_controlling(controlling);
         agent.set_control_tie_breaker(rng.next_u64());
-        let adds = Arc::new(AtomicU32::new(0));
-        let added = Arc::clone(&adds);
-        agent.set_local_preference(move |candidate: &Candidate, same_kind| {
-            let added = match added.load(Ordering::Relaxed) {
-                0 => Added::Usual,
-                STREAM => Added::OverStream,
-                moves => Added::AfterMoves(moves),
-            };
-            preference(candidate, same_kind, added)
-        });
         agent.set_timing_advance(PACE);
         agent.set_initial_stun_rto(FIRST_REPEAT);
         agent.set_max_stun_rto(SLOWEST_CHECK);
@@ -92,7 +75,6 @@ impl Generation {
         });
         Self {
             agent,
-            adds,
             remote: None,
             candidates: Vec::new(),
             sources: Sources::default(),
@@ -117,12 +99,14 @@ impl Generation {
             PathKind::Host => Candidate::host(address, Protocol::Udp),
             PathKind::Relay | PathKind::StreamRelay => Candidate::relayed(address, address, Protocol::Udp),
         };
-        let adds = match kind {
-            PathKind::Host => moves.min(STREAM - 1),
-            PathKind::Relay => 0,
-            PathKind::StreamRelay => STREAM,
+        let added = match kind {
+            PathKind::Host if moves > 0 => Added::AfterMoves(moves),
+            PathKind::Host | PathKind::Relay => Added::Usual,
+            PathKind::StreamRelay => Added::OverStream,
         };
-        self.adds.store(adds, Ordering::Relaxed);
+        // The agent asks for it when the address is added.
+        self.agent
+            .set_local_preference(move |candidate: &Candidate, same_kind| preference(candidate, same_kind, added));
         self.agent.add_local_candidate(candidate.ok()?).map(line)
     }
 
