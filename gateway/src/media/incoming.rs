@@ -32,7 +32,7 @@ pub(crate) const KEYS_PER_REPORT: u8 = 12;
 /// From this share of lost packets on ...
 const LOSSY: f32 = 0.01;
 /// ... at least this one is told, in 1/256: below 2 ntgcalls and official clients leave their FEC out (see docs/quality.md).
-const MIN_TOLD: u8 = 3;
+const MIN_FRACTION_LOST: u8 = 3;
 /// The RTP clock before there is a codec.
 const FIRST_CLOCK: u32 = 8_000;
 
@@ -169,7 +169,7 @@ impl Incoming {
         let arrival = repair.received(packet, now_ns, timing);
         // So long as something is lost the peer is to protect what it sends.
         self.reception
-            .tell_at_least(if repair.loss() > LOSSY { MIN_TOLD } else { 0 });
+            .set_min_fraction_lost(if repair.loss() > LOSSY { MIN_FRACTION_LOST } else { 0 });
         arrival
     }
 

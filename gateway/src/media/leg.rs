@@ -328,12 +328,7 @@ impl MediaLeg {
         io: &mut impl MediaIo,
     ) -> Result<(), MediaFault> {
         let is_connected = self.connected;
-        let Some(Stream {
-            outgoing: Some(outgoing),
-            incoming,
-            ..
-        }) = self.streams.get_mut(AUDIO)
-        else {
+        let Some((outgoing, incoming)) = self.streams[AUDIO].both_ways() else {
             return Ok(());
         };
         let mut bytes = [0; MAX_NACK];
@@ -397,12 +392,7 @@ impl MediaLeg {
     }
 
     fn send_rtcp(&mut self, now_ns: u64, scratch: &mut Scratch, io: &mut impl MediaIo) -> Result<(), MediaFault> {
-        let Some(Stream {
-            outgoing: Some(outgoing),
-            incoming,
-            ..
-        }) = self.streams.get_mut(AUDIO)
-        else {
+        let Some((outgoing, incoming)) = self.streams[AUDIO].both_ways() else {
             return Ok(());
         };
         let mut bytes = [0; MAX_REPORT];

@@ -158,6 +158,11 @@ impl Stream {
         }
     }
 
+    /// What goes to the peer, once there is a codec, and what comes from it.
+    pub(crate) fn both_ways(&mut self) -> Option<(&mut Outgoing, &mut Incoming)> {
+        Some((self.outgoing.as_mut()?, &mut self.incoming))
+    }
+
     /// When something is due without a packet.
     pub(crate) fn deadline(&self) -> Option<u64> {
         let due = [

@@ -38,7 +38,7 @@ pub struct Reception {
     clock: u32,
     source: Option<Source>,
     lost_before: u64,
-    least_told: u8,
+    min_fraction_lost: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -75,13 +75,13 @@ impl Reception {
             clock: clock.max(1),
             source: None,
             lost_before: 0,
-            least_told: 0,
+            min_fraction_lost: 0,
         }
     }
 
     /// The share of loss that is told at least, in 1/256: a sender protects its packets from a figure of its own on.
-    pub fn tell_at_least(&mut self, fraction: u8) {
-        self.least_told = fraction;
+    pub fn set_min_fraction_lost(&mut self, fraction: u8) {
+        self.min_fraction_lost = fraction;
     }
 
     /// The next packet begins anew, on this clock.
@@ -161,7 +161,7 @@ impl Reception {
 
     /// The block about this stream, and the start of the next interval.
     fn block(&mut self, now_ns: u64) -> Option<ReportBlockBuilder> {
-        let least_told = self.least_told;
+        let min_fraction_lost = self.min_fraction_lost;
         let source = self.source.as_mut()?;
         let expected = source.expected();
         let (old_expected, old_received) = source.reported;
@@ -169,7 +169,7 @@ impl Reception {
         let interval = expected.saturating_sub(old_expected);
         let lost = interval.saturating_sub(source.received - old_received);
         let fraction = (lost * 256).checked_div(interval).unwrap_or(0).min(255) as u8;
-        let fraction = fraction.max(least_told);
+        let fraction = fraction.max(min_fraction_lost);
         // A signed 24-bit number that may not wrap. RFC 3550 §6.4.1.
         let cumulative = (expected as i64 - source.received as i64).clamp(-0x80_0000, 0x7F_FFFF);
         let (last, since) = match source.report {
