@@ -268,3 +268,22 @@ fn random_datagrams_and_lines_never_panic() {
         driver.poll();
     }
 }
+
+/// Seen: a report from the named port drew ours, which has the stream's SSRC, while the phone was behind a NAT.
+#[test]
+fn reports_from_the_named_port_are_nobodys_while_the_phone_is_heard_from_elsewhere() {
+    let mut driver = driver();
+    driver.tell(0, abi::TELL_PATHS, PATHS);
+    let remote = "c:10.0.0.5\nport:5000\nrtcp-port:5001\nsignalled-from:203.0.113.5\n";
+    driver.tell(0, abi::TELL_REMOTE, remote);
+    let (phone, named) = (at("203.0.113.5:61000"), at("10.0.0.5:5001"));
+    assert_eq!(code(driver.receive(0, 1, phone, RTP)), abi::RTP);
+    let mut stranger = RTCP.to_vec();
+    stranger[4..8].copy_from_slice(&[9; 4]);
+    assert_eq!(code(driver.receive(0, 2, named, &stranger)), abi::NONE);
+    // Who reports under the stream's own SSRC is the phone.
+    let mut own = RTCP.to_vec();
+    own[4..8].copy_from_slice(&RTP[8..12]);
+    assert_eq!(code(driver.receive(0, 2, at("203.0.113.5:61001"), &own)), abi::RTCP);
+    assert_eq!(code(driver.receive(0, 2, named, &stranger)), abi::NONE);
+}

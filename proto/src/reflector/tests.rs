@@ -380,6 +380,7 @@ fn who_begins_anew_has_no_more_for_it() {
             passed += 1;
         }
         let Place::Stream(old) = place else { unreachable!() };
+        assert!(scene.server.is_in_use(old));
         scene.server.handle_closed(old);
         // Its next packet is from the new connection; nobody has to wait until the old one is forgotten.
         place = Place::Stream(ConnectionId(id));
@@ -390,6 +391,24 @@ fn who_begins_anew_has_no_more_for_it() {
         scene.send((&pair[0], place), &pair[1], &[0x80; 172]),
         Verdict::Pass(second)
     );
+}
+
+/// Seen: connections that parties had left filled all places.
+#[test]
+fn a_connection_that_its_party_has_left_is_not_in_use() {
+    let mut scene = Scene::new();
+    let connections = [1, 2, 3].map(ConnectionId);
+    let [first, second, third] = connections.map(Place::Stream);
+    let pair = scene.pair([first, second]);
+    let in_use = |scene: &Scene| connections.map(|id| scene.server.is_in_use(id));
+    assert_eq!(in_use(&scene), [true, true, false]);
+    // It may move when it was silent for a while.
+    scene.pass(1_000);
+    assert_eq!(
+        scene.send((&pair[0], third), &pair[1], &[0x80; 172]),
+        Verdict::Pass(second)
+    );
+    assert_eq!(in_use(&scene), [false, true, true]);
 }
 
 #[test]

@@ -210,3 +210,30 @@ fn forged_packets_do_not_move_the_window() {
         assert_eq!(b.unprotect_rtcp(&mut again), Err(SrtpError::Refused), "a replay");
     }
 }
+
+/// RFC 4585: what the peer misses is sent again under the same number.
+#[test]
+fn a_packet_that_is_sent_again_is_the_same_to_the_letter() {
+    for profile in PROFILES {
+        let (mut a, mut b) = pair(profile);
+        let sequences = (65_500..65_560u32).map(|sequence| sequence as u16);
+        let wire: Vec<_> = sequences
+            .clone()
+            .map(|sequence| sealed(&mut a, &rtp(sequence), false))
+            .collect();
+        for (at, sequence) in sequences.clone().enumerate() {
+            // Also from behind the turn of the numbers.
+            assert_eq!(
+                sealed(&mut a, &rtp(sequence), false),
+                wire[at],
+                "{profile:?} {sequence}"
+            );
+        }
+        let mut open = |at: usize| b.unprotect_rtp(&mut wire[at].clone());
+        (0..60).filter(|at| at % 3 != 0).for_each(|at| _ = open(at).unwrap());
+        (0..60).filter(|at| at % 3 == 0).for_each(|at| _ = open(at).unwrap());
+        // And the next one is the next one.
+        let mut next = sealed(&mut a, &rtp(24), false);
+        assert!(b.unprotect_rtp(&mut next).is_ok());
+    }
+}

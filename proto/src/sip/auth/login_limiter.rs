@@ -409,6 +409,27 @@ mod tests {
         }
     }
 
+    /// Seen: somebody's first login was told as the thirtieth, and banned for it.
+    #[test]
+    #[allow(clippy::disallowed_methods)] // a test needs some instant to count from
+    fn a_source_is_told_its_own_failures_not_those_of_the_account() {
+        let now = Instant::now();
+        let mut limiter = LoginLimiter::new(&Limits::default());
+        let attempt = |source: u8| Attempt {
+            source: IpAddr::from([198, 51, 100, source]),
+            account: Some("100"),
+            bound: None,
+        };
+        for tag in 0..30 {
+            let source = attempt(tag as u8);
+            assert_eq!(limiter.may_judge(now, source, tag), Ok(()));
+            limiter.failed(now, source, tag);
+        }
+        for count in 1..=3 {
+            assert_eq!(limiter.may_judge(now, attempt(200), 100 + u64::from(count)), Err(count));
+        }
+    }
+
     #[test]
     #[allow(clippy::disallowed_methods)] // a test needs some instant to count from
     fn very_many_sources_make_guessing_no_faster() {
