@@ -7,6 +7,7 @@
 //! packet and held at the depth by stretching, which takes the drift of the source's clock as well. Either way a packet longer
 //! than the sink's frames leaves as several, spaced, and while the source is silent nothing is due and nothing leaves.
 
+mod effort;
 mod fifo;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use quartet_proto::rtp::{
     repair::Arrival,
 };
 
-use self::fifo::Fifo;
+use self::{effort::Effort, fifo::Fifo};
 use super::{
     depth::{DepthRule, Path},
     dsp::{self, Concealer, Resampler},
@@ -91,6 +92,7 @@ pub(crate) struct Flow {
     /// Paced rather than on arrival.
     paced: bool,
     decoder: Decoder,
+    effort: Effort,
     rate: u32,
     clock: u32,
     payload_type: u8,
@@ -132,7 +134,7 @@ impl Flow {
     /// `None` if no resampler joins the two rates.
     pub(crate) fn new(settings: FlowSettings) -> Option<Self> {
         let FlowSettings {
-            decoder,
+            mut decoder,
             decoder_rate: rate,
             clock,
             payload_type,
@@ -154,6 +156,7 @@ impl Flow {
             rule: DepthRule::new(),
             peer_has_jitter_buffer,
             paced: !peer_has_jitter_buffer,
+            effort: Effort::new(&mut decoder, rate),
             decoder,
             rate,
             clock,
@@ -215,6 +218,7 @@ impl Flow {
             ..path
         };
         self.rule.choose_at(now_ns, path, self.packet_ns());
+        self.effort.follow(&mut self.decoder, path.loss);
         if self.peer_has_jitter_buffer {
             self.choose_way(now_ns);
         }

@@ -1,24 +1,21 @@
 //! Opus packets to PCM, concealment and redundancy included.
 
-use quartet_plugin::{CodecConfig, Decoder, Error};
+use quartet_plugin::{CodecConfig, Decoder, Error, Setting};
 
-use crate::{channels, reason};
+use crate::{channels, encoder::within, libopus};
 
 /// One direction of a call.
 pub struct OpusDecoder {
-    opus: opus::Decoder,
-    channels: usize,
+    opus: libopus::RawDecoder,
     /// How many values 2.5 ms have: concealment comes in multiples of it.
     grain: usize,
 }
 
 impl Decoder for OpusDecoder {
     fn new(config: &CodecConfig<'_>) -> Result<Self, Error> {
-        let channels = channels(config)?;
-        let opus = opus::Decoder::new(config.sample_rate, channels).map_err(reason)?;
+        channels(config)?;
         Ok(Self {
-            opus,
-            channels: channels as usize,
+            opus: libopus::RawDecoder::new(config.sample_rate, config.channels)?,
             grain: config.samples_in(2_500),
         })
     }
@@ -27,33 +24,39 @@ impl Decoder for OpusDecoder {
         if data.is_empty() {
             return Err(Error::Malformed);
         }
-        self.run(data, pcm, false)
+        self.opus.decode(Some(data), pcm, false)
     }
 
     fn conceal(&mut self, pcm: &mut [i16]) -> Result<usize, Error> {
-        if pcm.is_empty() || !pcm.len().is_multiple_of(self.grain) {
-            return Err(Error::Unsupported);
-        }
-        self.run(&[], pcm, false)
+        self.whole(pcm)?;
+        self.opus.decode(None, pcm, false)
     }
 
     fn fec(&mut self, next: &[u8], pcm: &mut [i16]) -> Result<usize, Error> {
         if next.is_empty() {
             return Err(Error::Malformed);
         }
-        if pcm.is_empty() || !pcm.len().is_multiple_of(self.grain) {
+        self.whole(pcm)?;
+        // libopus would make it up, as if there were some.
+        if !libopus::has_redundancy(next) {
             return Err(Error::Unsupported);
         }
-        self.run(next, pcm, true)
+        self.opus.decode(Some(next), pcm, true)
+    }
+
+    fn set(&mut self, setting: Setting, value: i64) -> Result<(), Error> {
+        match setting {
+            Setting::Complexity => self.opus.set_complexity(within(value, 10)?),
+            _ => Err(Error::Unsupported),
+        }
     }
 }
 
 impl OpusDecoder {
-    fn run(&mut self, data: &[u8], pcm: &mut [i16], fec: bool) -> Result<usize, Error> {
-        if pcm.len() < self.channels {
-            return Err(Error::TooSmall);
+    fn whole(&self, pcm: &[i16]) -> Result<(), Error> {
+        if pcm.is_empty() || !pcm.len().is_multiple_of(self.grain) {
+            return Err(Error::Unsupported);
         }
-        let count = self.opus.decode(data, pcm, fec).map_err(reason)?;
-        Ok(count * self.channels)
+        Ok(())
     }
 }

@@ -3,14 +3,17 @@
 use opus::{Application, Bandwidth, Bitrate, Channels};
 use quartet_plugin::{CodecConfig, Encoder, Error, Setting, fmtp_value};
 
-use crate::{channels, reason};
+use crate::{channels, reason, redundancy::Coding};
 
 /// The rates that Opus can make, RFC 6716 §2.1.1.
 const BITRATES: core::ops::RangeInclusive<i64> = 6_000..=510_000;
 const DEFAULT_BITRATE: i64 = 24_000;
 const DEFAULT_COMPLEXITY: i64 = 5;
-/// With any figure above 0 libopus puts redundancy into every packet from 24 kbit/s on; with 0 into none.
-const FIRST_LOSS_PERCENT: i32 = 1;
+/// At 8 kHz 5 costs 2.7 times as much for 0.04 of PESQ (see docs/performance.md).
+const DEFAULT_COMPLEXITY_NARROW: i64 = 1;
+const NARROW: u32 = 8_000;
+/// With 0 there would be no redundancy at all.
+const FIRST_LOSS_PERMILLE: i64 = 10;
 /// Shorter packets say only that there is nothing to say (opus_encode: "does not need to be transmitted").
 const DTX_BYTES: usize = 2;
 /// Longer packets are several frames, and their redundancy is for frames of the same packet: of no use, and seen to spoil
@@ -25,6 +28,8 @@ pub struct OpusEncoder {
     most_bitrate: i64,
     dtx: bool,
     fec: Fec,
+    coding: Coding,
+    loss_permille: i64,
 }
 
 /// Redundancy as wanted, as libopus has it now, and the longest packet that gets it.
@@ -51,22 +56,29 @@ impl Encoder for OpusEncoder {
             most_bitrate,
             dtx: false,
             fec,
+            coding: Coding {
+                band: bandwidth(remote.playback_rate.min(i64::from(config.sample_rate))),
+                bitrate: DEFAULT_BITRATE,
+                complexity: DEFAULT_COMPLEXITY,
+            },
+            loss_permille: if remote.fec { FIRST_LOSS_PERMILLE } else { 0 },
         };
-        let band = bandwidth(remote.playback_rate.min(i64::from(config.sample_rate)));
+        let band = encoder.coding.band;
         encoder.opus.set_max_bandwidth(band).map_err(reason)?;
         if channels == Channels::Stereo && !remote.stereo {
             encoder.opus.set_force_channels(Some(Channels::Mono)).map_err(reason)?;
         }
         encoder.opus.set_vbr(!remote.constant_rate).map_err(reason)?;
         encoder.set(Setting::Fec, i64::from(remote.fec))?;
-        encoder
-            .opus
-            .set_packet_loss_perc(if remote.fec { FIRST_LOSS_PERCENT } else { 0 })
-            .map_err(reason)?;
         encoder.set(Setting::Dtx, i64::from(remote.dtx))?;
         let wanted = config.options.number("bitrate").unwrap_or(DEFAULT_BITRATE);
         encoder.set(Setting::Bitrate, wanted)?;
-        let complexity = config.options.number("complexity").unwrap_or(DEFAULT_COMPLEXITY);
+        let usual = if config.sample_rate <= NARROW {
+            DEFAULT_COMPLEXITY_NARROW
+        } else {
+            DEFAULT_COMPLEXITY
+        };
+        let complexity = config.options.number("complexity").unwrap_or(usual);
         encoder.set(Setting::Complexity, complexity)?;
         Ok(encoder)
     }
@@ -89,16 +101,25 @@ impl Encoder for OpusEncoder {
                 if !BITRATES.contains(&value) {
                     return Err(Error::Argument);
                 }
-                let bits = i32::try_from(value.min(self.most_bitrate)).map_err(|_| Error::Argument)?;
-                self.opus.set_bitrate(Bitrate::Bits(bits))
+                let value = value.min(self.most_bitrate);
+                let bits = i32::try_from(value).map_err(|_| Error::Argument)?;
+                self.opus.set_bitrate(Bitrate::Bits(bits)).map_err(reason)?;
+                self.coding.bitrate = value;
+                return self.tell_loss();
             }
-            Setting::Complexity => self.opus.set_complexity(within(value, 10)?),
+            Setting::Complexity => {
+                self.opus.set_complexity(within(value, 10)?).map_err(reason)?;
+                self.coding.complexity = value;
+                return self.tell_loss();
+            }
             Setting::Fec => {
                 self.fec.wanted = within(value, 1)? == 1;
                 return self.apply_fec(true);
             }
-            // libopus counts in percent; less than one is still some.
-            Setting::LossPermille => self.opus.set_packet_loss_perc((within(value, 1000)? + 9) / 10),
+            Setting::LossPermille => {
+                self.loss_permille = i64::from(within(value, 1000)?);
+                return self.tell_loss();
+            }
             Setting::Dtx => {
                 self.dtx = within(value, 1)? == 1;
                 self.opus.set_dtx(self.dtx)
@@ -110,6 +131,12 @@ impl Encoder for OpusEncoder {
 }
 
 impl OpusEncoder {
+    /// Tells libopus the loss that makes it do what is wanted.
+    fn tell_loss(&mut self) -> Result<(), Error> {
+        let told = self.coding.told(self.loss_permille);
+        self.opus.set_packet_loss_perc(told).map_err(reason)
+    }
+
     /// Tells libopus whether to add redundancy, if that has changed.
     fn apply_fec(&mut self, short: bool) -> Result<(), Error> {
         let on = self.fec.wanted && short;
@@ -121,7 +148,7 @@ impl OpusEncoder {
     }
 }
 
-fn within(value: i64, most: i32) -> Result<i32, Error> {
+pub(crate) fn within(value: i64, most: i32) -> Result<i32, Error> {
     i32::try_from(value)
         .ok()
         .filter(|value| (0..=most).contains(value))

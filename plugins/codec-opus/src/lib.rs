@@ -5,6 +5,8 @@
 
 mod decoder;
 mod encoder;
+mod libopus;
+mod redundancy;
 mod sample;
 
 use core::ffi::CStr;
@@ -21,7 +23,7 @@ quartet_plugin::export_codecs! {
     summary: "Opus for speech, with forward error correction",
     options: [
         { name: "bitrate", kind: "int", default_value: "24000", help: "target in bit/s, 6000 to 510000" },
-        { name: "complexity", kind: "int", default_value: "5", help: "0 to 10: quality of the encoder against CPU time" },
+        { name: "complexity", kind: "int", default_value: "", help: "0 to 10: quality of the encoder against CPU time; without it 1 at 8 kHz, else 5" },
     ],
     codecs: [Opus],
 }

@@ -4,7 +4,7 @@ use core::f64::consts::TAU;
 
 use quartet_plugin::{Codec as _, CodecConfig, Decoder as _, Encoder as _, Error, FmtpRole, Options, Setting};
 
-use crate::{OUR_FMTP, Opus, OpusDecoder, OpusEncoder, packet_samples};
+use crate::{OUR_FMTP, Opus, OpusDecoder, OpusEncoder, libopus, packet_samples};
 
 fn config(sample_rate: u32, channels: u32, remote_fmtp: &'static str) -> CodecConfig<'static> {
     let options = Options::new("bitrate:24000\ncomplexity:5\n");
@@ -212,4 +212,133 @@ fn an_option_out_of_range_is_refused() {
             "{options}"
         );
     }
+}
+
+/// Something with the pitch, the formants and the syllables of speech.
+fn voice(rate: u32, seconds: f64) -> Vec<i16> {
+    let mut state = 1_u32;
+    let (mut phase, mut low, mut pcm) = (0.0_f64, [[0.0_f64; 2]; 3], Vec::new());
+    for n in 0..(seconds * f64::from(rate)) as usize {
+        let t = n as f64 / f64::from(rate);
+        let pitch = 120.0 + 30.0 * (TAU * 0.7 * t).sin();
+        phase += pitch / f64::from(rate);
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let noise = f64::from(state >> 16) / 65_536.0 - 0.5;
+        let pulse = if phase >= 1.0 { 1.0 } else { 0.0 } + 0.02 * noise;
+        phase %= 1.0;
+        let mut sum = 0.0;
+        for (formant, memory) in low.iter_mut().enumerate() {
+            let hz = [500.0, 1_500.0, 2_500.0][formant] * (1.0 + 0.2 * (TAU * 1.9 * t + formant as f64).sin());
+            let radius = (-TAU / 2.0 * 80.0 / f64::from(rate)).exp();
+            let out =
+                pulse + 2.0 * radius * (TAU * hz / f64::from(rate)).cos() * memory[0] - radius * radius * memory[1];
+            *memory = [out, memory[0]];
+            sum += out;
+        }
+        let syllable = (TAU * 2.0 * t).sin().max(0.0);
+        pcm.push((sum * syllable * 3_000.0).clamp(-30_000.0, 30_000.0) as i16);
+    }
+    pcm
+}
+
+/// The share of packets with redundancy, of a voice that speaks half the time.
+fn redundant(rate: u32, frame_us: u32, settings: &[(Setting, i64)]) -> f64 {
+    let mut encoder = OpusEncoder::new(&config(rate, 1, OUR_FMTP)).unwrap();
+    for (setting, value) in settings {
+        encoder.set(*setting, *value).unwrap();
+    }
+    let frame = config(rate, 1, "").samples_in(frame_us);
+    let packets = packets(&mut encoder, &voice(rate, 0.6), frame);
+    let with = packets.iter().filter(|packet| libopus::has_redundancy(packet)).count();
+    with as f64 / packets.len() as f64
+}
+
+#[test]
+fn loss_brings_redundancy_in_every_cell_that_can_have_it() {
+    for rate in [8_000, 12_000, 16_000, 24_000, 48_000] {
+        for bitrate in [20_000, 24_000, 32_000, 40_000] {
+            for complexity in [0, 1, 2, 4, 5, 6, 10] {
+                for percent in [2, 5, 6, 9, 10, 14, 15] {
+                    let settings = [
+                        (Setting::Complexity, complexity),
+                        (Setting::Bitrate, bitrate),
+                        (Setting::LossPermille, percent * 10),
+                    ];
+                    let share = redundant(rate, 20_000, &settings);
+                    // At 20 kbit/s and the least complexities libopus has none, whatever it is told.
+                    let none = bitrate == 20_000 && complexity < 2;
+                    assert!(
+                        (share > 0.4) != none,
+                        "{rate} Hz, {bitrate} bit/s, complexity {complexity}, {percent} % lost: {share}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_new_encoder_protects_what_it_sends_at_the_rates_of_telephones() {
+    for rate in [8_000, 16_000] {
+        assert!(redundant(rate, 20_000, &[]) > 0.4, "{rate}");
+        assert!(redundant(rate, 60_000, &[]) > 0.4, "{rate}");
+        assert_eq!(redundant(rate, 80_000, &[]), 0.0, "{rate}");
+        assert_eq!(redundant(rate, 20_000, &[(Setting::LossPermille, 0)]), 0.0, "{rate}");
+    }
+}
+
+/// Decodes a voice coded in the wide band, of which the packets of `is_lost` are missing.
+fn heard_without(rate: u32, complexity: i64, is_lost: impl Fn(usize) -> bool) -> Vec<i16> {
+    let mut encoder = OpusEncoder::new(&config(16_000, 1, "")).unwrap();
+    let config = config(rate, 1, "");
+    let mut decoder = OpusDecoder::new(&config).unwrap();
+    decoder.set(Setting::Complexity, complexity).unwrap();
+    let frame = config.samples_in(20_000);
+    let mut heard = Vec::new();
+    let mut room = vec![0; frame];
+    let packets = packets(&mut encoder, &voice(16_000, 3.0), 320);
+    for (number, packet) in packets.iter().enumerate() {
+        let count = if is_lost(number) {
+            decoder.conceal(&mut room)
+        } else {
+            decoder.decode(packet, &mut room)
+        };
+        assert_eq!(count, Ok(frame));
+        heard.extend_from_slice(&room);
+    }
+    heard
+}
+
+#[test]
+fn a_network_makes_up_what_is_missing_from_complexity_5_on() {
+    for rate in [8_000, 16_000, 48_000] {
+        let whole = heard_without(rate, 0, |_| false);
+        assert!(
+            whole == heard_without(rate, 5, |_| false),
+            "{rate} Hz: where nothing is lost nothing changes"
+        );
+        let lost = |number: usize| number % 10 == 4;
+        let plain = heard_without(rate, 0, lost);
+        assert!(plain == heard_without(rate, 4, lost), "{rate} Hz");
+        assert!(plain != heard_without(rate, 5, lost), "{rate} Hz");
+    }
+    let better = |complexity| heard_without(16_000, complexity, |_| false);
+    assert!(better(5) != better(7), "what came is made to sound better");
+}
+
+#[test]
+fn without_redundancy_there_is_nothing_to_restore() {
+    let config = config(16_000, 1, "");
+    let mut encoder = OpusEncoder::new(&config).unwrap();
+    let packets = packets(&mut encoder, &voice(16_000, 1.0), 320);
+    let mut decoder = OpusDecoder::new(&config).unwrap();
+    let mut pcm = [0; 320];
+    for packet in &packets[..10] {
+        decoder.decode(packet, &mut pcm).unwrap();
+    }
+    assert_eq!(decoder.fec(&packets[11], &mut pcm), Err(Error::Unsupported));
+    for value in [-1, 11] {
+        assert_eq!(decoder.set(Setting::Complexity, value), Err(Error::Argument));
+    }
+    assert_eq!(decoder.set(Setting::Bitrate, 24_000), Err(Error::Unsupported));
 }
