@@ -1,8 +1,8 @@
-//! How well do a phone and a user hear each other on bad networks? Speech of forty seconds on each of ten, both ways, judged by PESQ.
+//! How well do a phone and a user hear each other on bad networks? Speech of forty seconds on each, both ways, judged by PESQ.
 //!
 //! `./trial sound` makes them all, two at a time. Options: `--seconds N`, `--cells NAME,NAME`, `--lanes N` at a time, `--seed N`,
-//! `--codec pcmu|opus` of the phone, `--slack X` that PESQ may be lower than wanted. A cell is a process of its own, in a simulated network of its own: the gateway and its phone in an
-//! office, an unmodified ntgcalls at the other end. What each said and heard is in `target/sound`.
+//! `--codec pcmu|opus` of the phone, `--slack X` that PESQ may be lower than wanted. A cell is a process of its own, in a simulated
+//! network of its own: the gateway, its phone, and an unmodified ntgcalls. What each said and heard is in `target/sound`.
 #![allow(
     missing_docs,
     clippy::print_stdout,
@@ -19,25 +19,32 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use quartet::demo::gateway::Hub;
-use quartet::demo::line::Source;
-use quartet::demo::{hear, phone};
+use quartet::demo::line::place::Tell;
+use quartet::demo::line::{Line, Source};
+use quartet::demo::phone;
 use quartet_tests::house::{House, HouseSetup, registry};
 use quartet_tests::lanes;
-use quartet_tests::network::{Conditions, Firewall, Network, Place};
+use quartet_tests::network::{Captured, Conditions, Firewall, Network, Place};
 use quartet_tests::ntgcalls::Ntgcalls;
 use quartet_tests::peers;
-use quartet_tests::speech::{RATE, words, write_wav};
+use quartet_tests::speech::{RATE, resampled, words, write_wav};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
-use self::cells::{CELLS, Cell};
+use self::cells::{CELLS, CUT, Cell, Leg};
 
 /// The product, as cargo built it for these tests.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_quartet-under-test");
 
 const OFFICE: usize = 0;
 const HANDSET: usize = 1;
+const PHONE: usize = 2;
 const OFFICE_AT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 const HANDSET_AT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const PHONE_AT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+
+/// What may be sent while a cut leaves 48 kbit/s, from the fourth second on.
+const MAX_CUT: u64 = 40;
 
 /// Until the call stands.
 const SOON: Duration = Duration::from_secs(20);
@@ -55,6 +62,11 @@ struct Options {
 }
 
 impl Options {
+    /// At which speech is compared: what the phone's codec carries of it.
+    fn rate(&self) -> u32 {
+        if self.codec == "opus" { 16_000 } else { 8_000 }
+    }
+
     fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<Self> {
         let mut options = Self {
             seconds: 40,
@@ -93,30 +105,53 @@ impl Options {
     }
 }
 
-fn places(cell: &Cell) -> [Place; 2] {
-    let place = |address, conditions| Place {
-        addresses: vec![address],
-        nat: None,
-        firewall: Firewall::Open,
-        up: vec![(Duration::ZERO, conditions)],
-        down: vec![(Duration::ZERO, conditions)],
+fn places(cell: &Cell) -> [Place; 3] {
+    let always = |conditions| vec![(Duration::ZERO, conditions)];
+    let mut bad = always(cell.conditions);
+    if let Some(cut) = cell.cut {
+        bad.extend([(CUT.0, cut), (CUT.1, cell.conditions)]);
+    }
+    let place = |address, leg| {
+        let way = if leg == Some(cell.leg) {
+            bad.clone()
+        } else {
+            always(Conditions::default())
+        };
+        Place {
+            addresses: vec![address],
+            nat: None,
+            firewall: Firewall::Open,
+            up: way.clone(),
+            down: way,
+        }
     };
     [
-        place(OFFICE_AT, Conditions::default()),
-        place(HANDSET_AT, cell.conditions),
+        place(OFFICE_AT, None),
+        place(HANDSET_AT, Some(Leg::User)),
+        place(PHONE_AT, Some(Leg::Phone)),
     ]
 }
 
 /// One cell, in this process. Its last line is its outcome.
 fn run_cell(cell: &'static Cell, options: &Options) -> anyhow::Result<()> {
-    let network = Network::new(&places(cell), options.seed, false);
+    let network = Network::new(&places(cell), options.seed, cell.cut.is_some());
+    let desk = network[PHONE].run(phone_runtime)?;
     network[OFFICE].enter();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    println!("{}", runtime.block_on(talk(cell, &network, options))?);
+    println!("{}", runtime.block_on(talk(cell, &network, &desk, options))?);
+    desk.shutdown_background();
     Ok(())
+}
+
+/// What runs on it is where its threads are.
+fn phone_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
 }
 
 /// A file of this cell's.
@@ -124,14 +159,14 @@ fn file(cell: &Cell, name: &str) -> PathBuf {
     peers::root().join(format!("target/sound/{}-{name}.wav", cell.name))
 }
 
-async fn talk(cell: &Cell, network: &Network, options: &Options) -> anyhow::Result<Value> {
+async fn talk(cell: &Cell, network: &Network, desk: &Runtime, options: &Options) -> anyhow::Result<Value> {
     std::fs::create_dir_all(peers::root().join("target/sound"))?;
     let registry = registry();
     let said = words(&registry, options.seconds as usize * RATE as usize).map_err(anyhow::Error::from_boxed)?;
     let spoken = file(cell, "said");
     write_wav(&spoken, RATE, &said)?;
-    let mean = |c: &[i16]| (c.iter().map(|s| i32::from(*s)).sum::<i32>() / c.len() as i32) as i16;
-    let narrow: Vec<i16> = said.chunks((RATE / hear::RATE) as usize).map(mean).collect();
+    let rate = options.rate();
+    let narrow = resampled(&said, RATE, rate);
     let phone = format!("codecs = [\"{}\"]", options.codec);
     let house = House::build(
         PROGRAM,
@@ -153,7 +188,11 @@ async fn talk(cell: &Cell, network: &Network, options: &Options) -> anyhow::Resu
         source: Source::Sound(narrow.into()),
         ..house.phone_setup("100", false)
     };
-    let mut desk = phone::Phone::start(registry, setup).await?;
+    let line = {
+        let registry = std::sync::Arc::clone(&registry);
+        move |tell: Tell| Line::start(registry, rate, move |event| drop(tell.send(event)))
+    };
+    let mut desk = desk.spawn(phone::Phone::start_with(registry, setup, line)).await??;
     desk.wait(&phone::Event::Registered, SOON).await?;
     desk.dial("anna");
     desk.wait(&phone::Event::Connected, SOON).await?;
@@ -166,27 +205,92 @@ async fn talk(cell: &Cell, network: &Network, options: &Options) -> anyhow::Resu
     // What was on its way at the end is heard as well.
     tokio::time::sleep(Duration::from_secs(options.seconds + 4)).await;
     let heard = file(cell, "phone");
-    write_wav(&heard, hear::RATE, &desk.line().heard())?;
+    write_wav(&heard, rate, &desk.line().heard())?;
     desk.hang_up();
     desk.wait(&phone::Event::Ended("answered"), SOON).await?;
     anna.end();
     let recorded = file(cell, "peer");
     std::fs::copy(anna.recording(), &recorded)?;
     let record = house.record(1).await;
-    let score = |recording: &Path| score(&spoken, recording, options.seconds);
-    Ok(json!({ "phone": score(&heard)?, "peer": score(&recorded)?, "leg": record["legs"][1] }))
+    let score = |recording: &Path| score(&spoken, recording, rate, options.seconds);
+    Ok(json!({
+        "phone": score(&heard)?,
+        "peer": score(&recorded)?,
+        "leg": record["legs"][usize::from(cell.leg == Leg::User)],
+        "sent": cell.cut.map(|_| sent(&network.captured())),
+    }))
+}
+
+/// What the gateway has sent to the handset over UDP in each second since the network began: kbit/s with all headers, and packets.
+fn sent(captured: &[Captured]) -> Vec<(u64, u64)> {
+    let mut seconds = Vec::new();
+    for packet in captured {
+        let is_udp = packet.bytes.get(9) == Some(&17);
+        if (packet.from, packet.to, is_udp) == (OFFICE, HANDSET, true) {
+            let second = packet.at.as_secs() as usize;
+            seconds.resize(seconds.len().max(second + 1), (0, 0));
+            seconds[second].0 += packet.bytes.len() as u64 * 8;
+            seconds[second].1 += 1;
+        }
+    }
+    seconds.iter_mut().for_each(|(bits, _)| *bits /= 1000);
+    seconds
+}
+
+/// What is wrong with that around a cut.
+fn judge_cut(sent: &Value) -> Vec<String> {
+    let kbit = |second: u64| sent[second as usize][0].as_u64().unwrap_or(0);
+    let packets = |second: u64| sent[second as usize][1].as_u64().unwrap_or(0);
+    let mut wrong = Vec::new();
+    let (from, to) = (CUT.0.as_secs(), CUT.1.as_secs());
+    let most = (from + 3..to).map(kbit).max().unwrap_or(0);
+    if most > MAX_CUT {
+        wrong.push(format!("{most} kbit/s while there are 48"));
+    }
+    // Packets of 20 ms again, and with them all of the rate.
+    if !(to..=to + 15).any(|second| packets(second) >= 45) {
+        wrong.push("15 s after the cut the rate is not what it was".to_owned());
+    }
+    wrong
 }
 
 /// What `score.py` says.
-fn score(said: &Path, heard: &Path, seconds: u64) -> anyhow::Result<Value> {
+fn score(said: &Path, heard: &Path, rate: u32, seconds: u64) -> anyhow::Result<Value> {
     let python = peers::python().context("installed")?;
     let output = Command::new(python)
         .arg(peers::root().join("tests/peers/score.py"))
         .args([said, heard])
-        .args([hear::RATE.to_string(), seconds.to_string()])
+        .args([rate.to_string(), seconds.to_string()])
         .stderr(Stdio::inherit())
         .output()?;
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// What is not as wanted in a cell.
+fn judge(cell: &Cell, options: &Options, outcome: &Value) -> Vec<String> {
+    let figure = |side: &str, name: &str| outcome[side][name].as_f64().unwrap_or(0.0);
+    let wanted = if options.codec == "opus" { cell.opus } else { cell.pcmu };
+    let mut least = vec![
+        ("phone", "pesq", wanted[0]),
+        ("peer", "pesq", wanted[1]),
+        ("peer", "worst", cell.worst),
+    ];
+    least.retain(|(side, name, wanted)| figure(side, name) < wanted - options.slack);
+    let mut wrong: Vec<_> = least
+        .iter()
+        .map(|(side, name, wanted)| format!("to the {side}: {name} {}, wanted {wanted}", figure(side, name)))
+        .collect();
+    let holes = cell.holes * options.seconds as f64 / 40.0;
+    if figure("phone", "holes") > holes {
+        wrong.push(format!(
+            "to the phone: holes of {} s, at most {holes}",
+            figure("phone", "holes")
+        ));
+    }
+    if cell.cut.is_some() {
+        wrong.extend(judge_cut(&outcome["sent"]));
+    }
+    wrong
 }
 
 /// Runs all cells, so many at a time; what is not as wanted.
@@ -209,16 +313,13 @@ fn run_lanes(options: &Options) -> anyhow::Result<Vec<String>> {
             .outcome
             .with_context(|| format!("{} broke off: {}; {}", cell.name, said.status, said.lines))?;
         println!(
-            "{:<14} phone {} peer {} {}",
-            cell.name, outcome["phone"], outcome["peer"], outcome["leg"]
+            "{:<14} phone {} peer {} {} {}",
+            cell.name, outcome["phone"], outcome["peer"], outcome["leg"], outcome["sent"]
         );
-        for (side, wanted) in [("phone", cell.phone), ("peer", cell.peer)] {
-            let pesq = outcome[side]["pesq"].as_f64().unwrap_or(0.0);
-            if pesq < wanted - options.slack {
-                let said = format!("{} to the {side}: {pesq}, wanted {wanted}", cell.name);
-                wrong.lock().expect("nobody panics with it").push(said);
-            }
-        }
+        let said = judge(cell, options, &outcome)
+            .into_iter()
+            .map(|said| format!("{} {said}", cell.name));
+        wrong.lock().expect("nobody panics with it").extend(said);
         Ok(())
     };
     lanes::for_each(&options.cells, options.lanes, run)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quartet::io::startup::opus_decoder;
 use quartet::ivr::phrase::PromptId;
 use quartet::ivr::prompts::{BUILTIN_LANGUAGE, Prompts};
+use quartet::media::dsp::Resampler;
 use quartet::plugins::Registry;
 use quartet_proto::e2ee::fingerprint::Emoji;
 
@@ -21,17 +22,28 @@ pub fn words(registry: &Arc<Registry>, samples: usize) -> Result<Vec<i16>, Box<d
     let mut all = Vec::with_capacity(samples);
     for emoji in (0..).map_while(Emoji::new) {
         let sound = prompts.sound(BUILTIN_LANGUAGE, PromptId::Emoji(emoji))?;
-        let factor = (RATE / sound.rate.max(1)) as usize;
-        for pair in sound.samples.windows(2) {
-            let (a, b) = (i32::from(pair[0]), i32::from(pair[1]));
-            all.extend((0..factor as i32).map(|at| (a + (b - a) * at / factor as i32) as i16));
-        }
+        all.extend(resampled(&sound.samples, sound.rate, RATE));
         if all.len() >= samples {
             break;
         }
     }
     all.truncate(samples);
     Ok(all)
+}
+
+/// The same sound at another rate.
+///
+/// # Panics
+/// If no filter joins the two.
+pub fn resampled(samples: &[i16], from: u32, to: u32) -> Vec<i16> {
+    if from == to {
+        return samples.to_vec();
+    }
+    let mut resampler = Resampler::new(from, to).expect("rates of speech");
+    let mut made = vec![0; resampler.most(samples.len())];
+    let count = resampler.process(samples, &mut made);
+    made.truncate(count);
+    made
 }
 
 /// Writes a WAV file, mono.

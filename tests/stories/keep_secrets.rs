@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
+use quartet::demo::hear;
 use quartet::demo::line::{Line, Source};
 use quartet::demo::{PEER_HZ, REALM};
 use quartet::media::{MediaCommand, MediaEvent};
@@ -45,7 +46,7 @@ async fn user(house: &House, token: String, passwords: &Passwords) -> E2eePeer {
     let registry = Arc::clone(&house.registry);
     let (ours, theirs) = (passwords.clone(), passwords.clone());
     let line = move |tell: tokio::sync::mpsc::UnboundedSender<MediaEvent>| {
-        let line = Line::start(Arc::clone(&registry), move |event| {
+        let line = Line::start(Arc::clone(&registry), hear::RATE, move |event| {
             if let MediaEvent::Local { lines, .. } = &event {
                 ours.note(lines);
             }

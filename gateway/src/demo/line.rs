@@ -20,27 +20,26 @@ use quartet_proto::rtp::sender::Sender;
 
 use self::keys::{press, press_on};
 pub use self::source::Source;
-use super::hear;
 use crate::media::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault};
 use crate::plugins::{
-    About, CodecSettings, Decoder, Encoder, Outcome, Output, Packet, PacketKind, Registry, Role, Transport,
+    About, CodecSettings, Decoder, Encoder, Outcome, Output, Packet, PacketKind, Registry, Role, Setting, Transport,
     TransportEvent,
 };
 
 /// Duration of a packet that we send.
 const FRAME: Duration = Duration::from_millis(20);
 
-/// Samples of such a packet.
-const FRAME_SAMPLES: usize = hear::RATE as usize / 50;
-
 /// The longest wait for a packet before timers and commands are looked at.
 const NAP: Duration = Duration::from_millis(2);
 
-/// What is remembered at most: five minutes.
-const MAX_HEARD: usize = hear::RATE as usize * 300;
+/// What is remembered at most, in seconds.
+const MAX_HEARD: usize = 300;
 
-/// Room for the longest packet in samples (120 ms).
-const MAX_SAMPLES: usize = hear::RATE as usize * 120 / 1000;
+/// Of a codec that leaves the choice, in bit/s.
+const BITRATE: i64 = 32_000;
+
+/// The longest packet, in milliseconds.
+const MAX_PACKET: usize = 120;
 
 enum Order {
     Media(MediaCommand),
@@ -58,17 +57,22 @@ pub struct Line {
 }
 
 impl Line {
-    /// Starts one. `events` is called on the line's own thread.
+    /// Starts one that hears at this rate, in Hz. `events` is called on the line's own thread.
     ///
     /// # Errors
     /// The system's, if it has no thread left.
-    pub fn start(registry: Arc<Registry>, events: impl FnMut(MediaEvent) + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        registry: Arc<Registry>,
+        rate: u32,
+        events: impl FnMut(MediaEvent) + Send + 'static,
+    ) -> io::Result<Self> {
         let (orders, queue) = channel();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let ear = Arc::clone(&heard);
         let thread = std::thread::Builder::new().name("line".into()).spawn(move || {
             End {
                 registry,
+                rate: rate as usize,
                 events: Box::new(events),
                 heard: ear,
                 origin: Instant::now(),
@@ -98,7 +102,7 @@ impl Line {
         self.orders.send(Order::Key(key)).ok();
     }
 
-    /// All that was heard so far, at [`hear::RATE`], silence where nothing arrived.
+    /// All that was heard so far, at the line's rate, silence where nothing arrived.
     pub fn heard(&self) -> Vec<i16> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -115,6 +119,7 @@ impl Drop for Line {
 
 struct End {
     registry: Arc<Registry>,
+    rate: usize,
     events: Box<dyn FnMut(MediaEvent) + Send>,
     heard: Arc<Mutex<Vec<i16>>>,
     origin: Instant,
@@ -291,7 +296,10 @@ impl End {
     fn stream(&self, codec: LegCodec) -> Option<Stream> {
         let table = self.registry.codec_at(&codec.name, codec.clock)?;
         let rates = table.rates();
-        let sample_rate = *rates.iter().find(|rate| **rate == hear::RATE).or(rates.first())?;
+        let sample_rate = *rates
+            .iter()
+            .find(|rate| **rate as usize == self.rate)
+            .or(rates.first())?;
         let settings = CodecSettings {
             sample_rate,
             channels: 1,
@@ -299,10 +307,13 @@ impl End {
             local_fmtp: &codec.local_fmtp,
             remote_fmtp: &codec.send_fmtp,
         };
+        let mut encoder = table.encoder(&settings).ok()?;
+        // As good telephones do; a codec without a rate refuses.
+        let _ = encoder.set(Setting::Bitrate, BITRATE);
         Some(Stream {
             clock: table.clock(),
-            factor: (sample_rate / hear::RATE) as usize,
-            encoder: table.encoder(&settings).ok()?,
+            factor: (sample_rate as usize / self.rate).max(1),
+            encoder,
             decoder: table.decoder(&settings).ok()?,
             sender: Sender::new(codec.ssrc, &mut rand::rng()),
             codec,
@@ -313,7 +324,7 @@ impl End {
             keys: Vec::new(),
             key_stamp: None,
             first: None,
-            pcm: vec![0; MAX_SAMPLES * (sample_rate / hear::RATE) as usize],
+            pcm: vec![0; sample_rate as usize * MAX_PACKET / 1000],
         })
     }
 
@@ -361,16 +372,16 @@ impl End {
         let heard_now = &stream.pcm[..count.min(stream.pcm.len())];
         let mean = |c: &[i16]| (c.iter().map(|s| i32::from(*s)).sum::<i32>() / c.len() as i32) as i16;
         let samples: Vec<i16> = heard_now.chunks(stream.factor).map(mean).collect();
-        if self.source == Source::Echo && stream.echo.len() < hear::RATE as usize {
+        if self.source == Source::Echo && stream.echo.len() < self.rate {
             stream.echo.extend_from_slice(&samples);
         }
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let (first, start) = *stream.first.get_or_insert((view.timestamp, heard.len()));
         let ticks = view.timestamp.wrapping_sub(first) as i32;
         let Ok(ticks) = usize::try_from(ticks) else { return };
-        let at = start + ticks * hear::RATE as usize / stream.clock as usize;
+        let at = start + ticks * self.rate / stream.clock as usize;
         let end = at + samples.len();
-        if end > MAX_HEARD {
+        if end > MAX_HEARD * self.rate {
             return;
         }
         if heard.len() < end {
@@ -395,11 +406,12 @@ impl End {
             return press_on(session);
         }
         // At the codec's rate: that of the recording, or a whole multiple of it.
-        let mut pcm = vec![0i16; FRAME_SAMPLES * stream.factor];
+        let frame = self.rate / 50;
+        let mut pcm = vec![0i16; frame * stream.factor];
         match &self.source {
             Source::Silent => return stream.sender.skip(ticks),
             Source::Tone { hz } => {
-                let step = std::f32::consts::TAU * hz / (hear::RATE as usize * stream.factor) as f32;
+                let step = std::f32::consts::TAU * hz / (self.rate * stream.factor) as f32;
                 for sample in &mut pcm {
                     *sample = (9_000.0 * stream.phase.sin()) as i16;
                     stream.phase = (stream.phase + step) % std::f32::consts::TAU;
@@ -412,7 +424,7 @@ impl End {
                 }
             }
             Source::Echo => {
-                let have = stream.echo.len().min(FRAME_SAMPLES);
+                let have = stream.echo.len().min(frame);
                 for (samples, echo) in pcm.chunks_mut(stream.factor).zip(stream.echo.drain(..have)) {
                     samples.fill(echo);
                 }

@@ -83,17 +83,7 @@ impl Phone {
         setup: Setup,
         line: impl FnOnce(Tell) -> std::io::Result<Line>,
     ) -> anyhow::Result<Self> {
-        let address: IpAddr = if setup.gateway.is_ipv4() {
-            [127, 0, 0, 1].into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        };
-        let address = if setup.gateway.ip().is_loopback() {
-            address
-        } else {
-            setup.gateway.ip()
-        };
-        let socket = UdpSocket::bind((address, 0)).await?;
+        let socket = UdpSocket::bind((towards(setup.gateway).await?, 0)).await?;
         let local = socket.local_addr()?;
         let config = EndpointConfig {
             instance: format!("d{:07x}", rand::rng().next_u32() >> 4),
@@ -137,6 +127,18 @@ impl Phone {
         let pick = |event: &Event| (event == wanted).then_some(());
         self.wait_for(&format!("{wanted:?}"), limit, pick).await
     }
+}
+
+/// Our address on the way to another.
+async fn towards(other: SocketAddr) -> std::io::Result<IpAddr> {
+    let any: IpAddr = if other.is_ipv4() {
+        std::net::Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        std::net::Ipv6Addr::UNSPECIFIED.into()
+    };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(other).await?;
+    Ok(socket.local_addr()?.ip())
 }
 
 struct Task {

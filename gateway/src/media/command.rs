@@ -6,6 +6,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use quartet_proto::sdp::{TelephoneEvent, offer_answer::Receivable};
 
+use super::quality::Decision;
 use super::relay::{Relay, Way, Ways};
 use crate::cdr::Cause;
 use crate::ivr::sound::Clip;
@@ -423,7 +424,9 @@ pub struct Report {
     pub jitter_ms: f32,
     /// How long packets wait in the receiving buffer now, in milliseconds.
     pub depth_ms: f32,
-    /// Round trip by RTCP, as last measured.
+    /// How what is sent is coded, and why; `None` if the codec leaves no choice.
+    pub decision: Option<Decision>,
+    /// Round trip by RTCP or by checks of the way, as last measured.
     pub round_trip: Option<Duration>,
     /// Share of our packets that the peer missed, as it last reported: 0 to 1.
     pub remote_loss: Option<f32>,

@@ -202,6 +202,16 @@ impl Incoming {
         Some(feedback)
     }
 
+    /// Something has taken so long to the peer and back.
+    pub(crate) fn set_round_trip(&mut self, round_trip: Duration) {
+        self.round_trip = Some(round_trip);
+    }
+
+    /// Whether anything has come.
+    pub(crate) fn has_received(&self) -> bool {
+        self.received > 0
+    }
+
     /// The next key that the peer has pressed.
     pub(crate) fn pop_key(&mut self) -> Option<char> {
         self.pressed.pop_front()

@@ -5,14 +5,13 @@
 
 mod below;
 mod drain;
+mod reports;
 
 use std::net::SocketAddr;
 
-use quartet_proto::rtp::{
-    repair::MAX_NAMED,
-    rtcp::{self, MAX_REPORT},
-};
+use quartet_proto::rtp::repair::MAX_NAMED;
 
+use self::reports::Schedule;
 use super::{
     command::{LegKey, MediaEvent, MediaFault, Report, Sink},
     lower::Lower,
@@ -25,9 +24,6 @@ use crate::plugins::{About, Outcome, Packet, PacketKind, PluginError, Transport}
 
 /// How often a leg reports to the call.
 pub(crate) const REPORT_NS: u64 = 1_000_000_000;
-/// The first RTCP report, and the usual distance of the others. RFC 3550 §6.2 with its minimum of 5 s.
-const FIRST_RTCP_NS: u64 = 1_000_000_000;
-const RTCP_NS: u64 = 5_000_000_000;
 /// What asks for lost packets has at most: a header of 12 bytes, and 4 for each that is named.
 const MAX_NACK: usize = 12 + 4 * MAX_NAMED;
 /// Texts of the peer that are passed on, of at most so many bytes and in a second; a `MediaState` has some 120.
@@ -72,7 +68,7 @@ pub(crate) struct MediaLeg {
     /// The earliest entry in the worker's timers.
     pub(crate) scheduled_ns: u64,
     report_due_ns: u64,
-    rtcp_due_ns: Option<u64>,
+    reports: Schedule,
     /// What is to be said over the data channel, until it is.
     pub(crate) state: Option<String>,
     /// Texts of the peer since the last report.
@@ -105,7 +101,7 @@ impl MediaLeg {
             hold: false,
             scheduled_ns: u64::MAX,
             report_due_ns: now_ns + REPORT_NS,
-            rtcp_due_ns: None,
+            reports: Schedule::default(),
             state: None,
             texts: 0,
             cname,
@@ -144,6 +140,7 @@ impl MediaLeg {
         }
         let due = [
             self.session_due_ns,
+            self.reports.due_ns,
             self.lower.deadline(),
             self.play.as_ref().and_then(Play::due),
         ];
@@ -267,7 +264,7 @@ impl MediaLeg {
 
     fn on_connected(&mut self, now_ns: u64, io: &mut impl MediaIo) {
         if !std::mem::replace(&mut self.connected, true) {
-            self.rtcp_due_ns = Some(now_ns + FIRST_RTCP_NS);
+            self.reports.connected(now_ns);
             io.event(MediaEvent::Connected { leg: self.key });
         }
     }
@@ -347,11 +344,10 @@ impl MediaLeg {
         self.audio_mut().outgoing.as_mut()?.resend(packet)
     }
 
-    /// Reports to the call once a second, to the peer every five; `chance` spreads the latter.
+    /// Reports to the call once a second.
     pub(crate) fn report(
         &mut self,
         now_ns: u64,
-        chance: u32,
         scratch: &mut Scratch,
         io: &mut impl MediaIo,
     ) -> Result<(), MediaFault> {
@@ -363,11 +359,6 @@ impl MediaLeg {
         self.send_state(now_ns, scratch, io)?;
         let report = self.figures(now_ns);
         io.event(MediaEvent::Report { leg: self.key, report });
-        if self.rtcp_due_ns.is_some_and(|due| due <= now_ns + REPORT_NS / 2) {
-            // Half to one and a half of the interval, so that reports of many legs do not march in step.
-            self.rtcp_due_ns = Some(now_ns + RTCP_NS / 2 + RTCP_NS * u64::from(chance % 1024) / 1024);
-            return self.send_rtcp(now_ns, scratch, io);
-        }
         Ok(())
     }
 
@@ -389,36 +380,6 @@ impl MediaLeg {
             self.state = None;
         }
         self.drain(now_ns, io)
-    }
-
-    fn send_rtcp(&mut self, now_ns: u64, scratch: &mut Scratch, io: &mut impl MediaIo) -> Result<(), MediaFault> {
-        let Some((outgoing, incoming)) = self.streams[AUDIO].both_ways() else {
-            return Ok(());
-        };
-        let mut bytes = [0; MAX_REPORT];
-        match outgoing.write_rtcp(now_ns, &mut incoming.reception, &self.cname, &mut bytes) {
-            Ok(length) => self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, io),
-            Err(_) => Ok(()),
-        }
-    }
-
-    /// Says goodbye to the peer: RTCP BYE, then whatever the session has for it.
-    pub(crate) fn say_goodbye(
-        &mut self,
-        now_ns: u64,
-        scratch: &mut Scratch,
-        io: &mut impl MediaIo,
-    ) -> Result<(), MediaFault> {
-        if let Some(outgoing) = self.audio().outgoing.as_ref().filter(|_| self.connected) {
-            let mut bytes = [0; 64];
-            if let Ok(length) = rtcp::write_bye(&mut bytes, outgoing.ssrc()) {
-                self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, io)?;
-            }
-        }
-        self.tell_session(now_ns, About::Control, "close\n")?;
-        self.drain(now_ns, io)?;
-        self.lower.close(now_ns, io);
-        Ok(())
     }
 
     fn figures(&mut self, now_ns: u64) -> Report {

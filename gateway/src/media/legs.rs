@@ -347,7 +347,8 @@ impl Legs {
         play(leg, now_ns, scratch, io)?;
         leg.send_dtmf(now_ns, scratch, io)?;
         leg.repair(now_ns, scratch, io)?;
-        leg.report(now_ns, chance, scratch, io)
+        leg.send_reports(now_ns, chance, scratch, io)?;
+        leg.report(now_ns, scratch, io)
     }
 
     fn fail(&mut self, slot: Slot, fault: MediaFault, io: &mut impl MediaIo) {

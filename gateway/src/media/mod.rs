@@ -24,6 +24,7 @@ mod lower;
 mod outgoing;
 mod paths;
 mod play;
+mod quality;
 mod relay;
 mod stream;
 #[cfg(test)]

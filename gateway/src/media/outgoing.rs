@@ -1,10 +1,13 @@
 //! What a leg's peer hears: frames in, RTP packets out. Speech from whoever has the word, and key presses.
 //!
-//! The stream lives as long as its SSRC: the sender stays when the codec, the partner or the announcement changes.
+//! The stream lives as long as its SSRC: the sender stays when the codec, the partner or the announcement changes. How it is coded
+//! follows the way that it takes ([`Controller`]).
 
 mod history;
+#[cfg(test)]
+mod tests;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use quartet_proto::rtp::{
     dtmf::Press,
@@ -16,7 +19,10 @@ use quartet_proto::sdp::TelephoneEvent;
 use rand_core::CryptoRng;
 
 use self::history::History;
-use super::command::LegCodec;
+use super::{
+    command::LegCodec,
+    quality::{Controller, Decision, Features, Rules},
+};
 use crate::plugins::{CodecSettings, CodecTable, Encoder, PluginError, Setting};
 
 /// How long a key is pressed, and the pause after it, in steps of 20 ms.
@@ -27,11 +33,11 @@ const PAUSE_STEPS: u64 = 3;
 const PRESSES: usize = 32;
 /// What a packet of ours has at most: the contract allows a codec 1400.
 pub(crate) const MAX_PACKET: usize = HEADER + 1400;
-/// Bit rate of a variable codec up to wideband, and above it: from here on loss protection is in every packet.
-const BITRATE: i64 = 24_000;
-const BITRATE_FULL: i64 = 32_000;
-/// Loss told to the encoder at least, in 1/1000: with 0 there would be no loss protection at all.
-const MIN_LOSS: i64 = 10;
+/// The frame of which several make a packet, and how many of them at most.
+const JOINED_US: u32 = 20_000;
+const MAX_JOINED: u32 = 3;
+/// How many packets later one is repeated: most losses are shorter, and a peer that waits for packets at all still waits for it.
+const REPEATED_AFTER: u16 = 2;
 
 /// What goes to the peer of a leg: encoded frames, key presses, reports.
 pub(crate) struct Outgoing {
@@ -49,11 +55,21 @@ pub(crate) struct Outgoing {
     event: Option<TelephoneEvent>,
     presses: VecDeque<char>,
     pressing: Option<Pressing>,
-    loss_permille: i64,
+    controller: Box<dyn Controller>,
+    /// What it has decided; `None` for a codec without a bit rate.
+    decision: Option<Decision>,
+    /// The share of our packets that the peer misses, as it last said.
+    remote_loss: Option<f32>,
+    /// Frames may be joined.
+    may_join: bool,
+    /// What waits for the rest of its packet.
+    waiting: Vec<i16>,
     /// From when the peer has first asked for a packet.
     history: Option<History>,
     /// Whether it may.
     nack: bool,
+    /// Whether it has.
+    asks: bool,
 }
 
 /// A press that is being told.
@@ -78,9 +94,25 @@ impl Outgoing {
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<Self, PluginError> {
         let frame_us = frame_us(table, codec);
-        let (sender, due_ns, history) = match before {
-            Some(before) if before.sender.ssrc() == codec.ssrc => (before.sender, before.due_ns, before.history),
-            Some(_) | None => (Sender::new(codec.ssrc, rng), 0, None),
+        let may_join = codec.nack
+            && frame_us == JOINED_US
+            && (2..=MAX_JOINED).all(|frames| table.frame_us().contains(&(frames * frame_us)));
+        let before = before.filter(|before| before.sender.ssrc() == codec.ssrc);
+        let (sender, due_ns, history, controller, remote_loss) = match before {
+            Some(before) => (
+                before.sender,
+                before.due_ns,
+                before.history,
+                before.controller,
+                before.remote_loss,
+            ),
+            None => (
+                Sender::new(codec.ssrc, rng),
+                0,
+                None,
+                Box::new(Rules::new()) as Box<dyn Controller>,
+                None,
+            ),
         };
         let fmtp = (codec.local_fmtp.clone(), codec.send_fmtp.clone());
         let mut outgoing = Self {
@@ -96,9 +128,14 @@ impl Outgoing {
             event: codec.telephone_event,
             presses: VecDeque::with_capacity(PRESSES),
             pressing: None,
-            loss_permille: MIN_LOSS,
+            controller,
+            decision: None,
+            remote_loss,
+            may_join,
+            waiting: Vec::with_capacity((u64::from(rate) * u64::from(frame_us * MAX_JOINED) / 1_000_000) as usize),
             history: history.filter(|_| codec.nack),
             nack: codec.nack,
+            asks: false,
         };
         outgoing.tune();
         Ok(outgoing)
@@ -111,7 +148,10 @@ impl Outgoing {
     pub(crate) fn set_rate(&mut self, rate: u32) -> Result<(), PluginError> {
         if rate != self.rate {
             self.encoder = encoder(&self.table, rate, self.frame_us, &self.fmtp)?;
+            self.drop_waiting();
             self.rate = rate;
+            self.waiting
+                .reserve((u64::from(rate) * u64::from(self.frame_us * MAX_JOINED) / 1_000_000) as usize);
             self.tune();
         }
         Ok(())
@@ -137,7 +177,7 @@ impl Outgoing {
         self.sender.ssrc()
     }
 
-    /// Makes the packet of one frame in `packet`; its length, or `None` if there is nothing to send.
+    /// Takes one frame and makes a packet in `packet`, of it and of those that wait; its length, or `None` if there is nothing to send.
     ///
     /// `fresh`: the frame follows the clock on the wall, not the frame before (another speaker, or a pause).
     ///
@@ -151,7 +191,9 @@ impl Outgoing {
         packet: &mut [u8; MAX_PACKET],
     ) -> Result<Option<usize>, PluginError> {
         let frame_ns = u64::from(self.frame_us) * 1000;
+        let mut made = None;
         if fresh {
+            made = self.send_waiting(packet)?;
             let missed = now_ns.saturating_sub(self.due_ns) / frame_ns;
             if self.due_ns > 0 && missed > 0 {
                 self.sender.skip((missed as u32).wrapping_mul(self.frame_ticks));
@@ -161,25 +203,56 @@ impl Outgoing {
         self.due_ns += frame_ns;
         if self.pressing.as_ref().is_some_and(|pressing| !pressing.over) {
             self.sender.skip(self.frame_ticks);
+            return Ok(made);
+        }
+        self.waiting.extend_from_slice(pcm);
+        if made.is_none() && self.waiting_frames() >= self.joined() {
+            made = self.send_waiting(packet)?;
+        }
+        Ok(made)
+    }
+
+    /// Frames that a packet has now.
+    fn joined(&self) -> u32 {
+        let decided = self.decision.filter(|_| self.may_join).map(|decision| decision.frames);
+        decided.unwrap_or(1).clamp(1, MAX_JOINED)
+    }
+
+    fn waiting_frames(&self) -> u32 {
+        (self.waiting.len() / self.frame().max(1)) as u32
+    }
+
+    /// What waits is not sent.
+    fn drop_waiting(&mut self) {
+        self.sender.skip(self.waiting_frames().wrapping_mul(self.frame_ticks));
+        self.waiting.clear();
+    }
+
+    /// Makes the packet of what waits.
+    fn send_waiting(&mut self, packet: &mut [u8; MAX_PACKET]) -> Result<Option<usize>, PluginError> {
+        if self.waiting.is_empty() {
             return Ok(None);
         }
+        let ticks = self.waiting_frames().wrapping_mul(self.frame_ticks);
         let room = HEADER + self.table.max_packet().min(MAX_PACKET - HEADER);
-        let length = match self.encoder.encode(pcm, &mut packet[HEADER..room]) {
+        let encoded = self.encoder.encode(&self.waiting, &mut packet[HEADER..room]);
+        self.waiting.clear();
+        let length = match encoded {
             Ok(length) => length,
             Err(error) if error.is_final() => return Err(error),
             Err(_) => 0,
         };
         if length == 0 {
-            self.sender.skip(self.frame_ticks);
+            self.sender.skip(ticks);
             return Ok(None);
         }
         let packet = &mut packet[..HEADER + length];
-        let is_made = self
-            .sender
-            .next(self.frame_ticks, self.payload_type, false, packet)
-            .is_ok();
+        let is_made = self.sender.next(ticks, self.payload_type, false, packet).is_ok();
         if let Some(history) = self.history.as_mut().filter(|_| is_made) {
             history.keep(packet);
+            if self.decision.is_some_and(|decision| decision.repeats) {
+                history.ask(&[self.sender.sequence().wrapping_sub(1 + REPEATED_AFTER)]);
+            }
         }
         Ok(is_made.then_some(packet.len()))
     }
@@ -187,6 +260,7 @@ impl Outgoing {
     /// The peer asks for packets. What was sent before it has asked for the first time is not there any more: most never do.
     pub(crate) fn on_nack(&mut self, sequences: &[u16]) {
         if self.nack && !sequences.is_empty() {
+            self.asks = true;
             self.history.get_or_insert_with(History::new).ask(sequences);
         }
     }
@@ -255,6 +329,7 @@ impl Outgoing {
         let Some(steps) = Press::new(digit, interval, total) else {
             return;
         };
+        self.drop_waiting();
         let clock_ticks = steps.total();
         let timestamp = self.sender.timestamp();
         self.pressing = Some(Pressing {
@@ -278,7 +353,9 @@ impl Outgoing {
         packet: &mut [u8],
     ) -> Result<usize, RtcpError> {
         let clock = i64::from(self.table.clock());
-        let behind = now_ns.min(1 << 62) as i64 - self.due_ns.min(1 << 62) as i64;
+        let waiting_ns = u64::from(self.waiting_frames()) * u64::from(self.frame_us) * 1000;
+        let due_ns = self.due_ns.saturating_sub(waiting_ns);
+        let behind = now_ns.min(1 << 62) as i64 - due_ns.min(1 << 62) as i64;
         let ticks = (i128::from(behind) * i128::from(clock) / 1_000_000_000) as u32;
         rtcp::write(
             packet,
@@ -290,21 +367,47 @@ impl Outgoing {
         )
     }
 
-    /// The peer misses this share of our packets, in 1/256.
-    pub(crate) fn on_remote_loss(&mut self, fraction: u8) {
-        let loss = (i64::from(fraction) * 1000 / 256).max(MIN_LOSS);
-        if loss != self.loss_permille {
-            self.loss_permille = loss;
-            let _ = self.encoder.set(Setting::LossPermille, loss);
+    /// Something is known anew of the way to the peer: the share of our packets that it misses, or how long one takes there and back.
+    pub(crate) fn on_way(&mut self, now_ns: u64, loss: Option<f32>, round_trip: Option<Duration>) {
+        self.remote_loss = loss.or(self.remote_loss);
+        if let Some(before) = self.decision {
+            let made = self.decide(now_ns, round_trip);
+            if made.bitrate != before.bitrate {
+                let _ = self.encoder.set(Setting::Bitrate, i64::from(made.bitrate));
+            }
+            if made.loss_permille != before.loss_permille {
+                let _ = self.encoder.set(Setting::LossPermille, i64::from(made.loss_permille));
+            }
+            if made.repeats {
+                self.history.get_or_insert_with(History::new);
+            }
+            self.decision = Some(made);
         }
+    }
+
+    /// How the stream is coded, and why; `None` if the codec leaves no choice.
+    pub(crate) fn decision(&self) -> Option<Decision> {
+        let frames = self.joined();
+        self.decision.map(|decision| Decision { frames, ..decision })
+    }
+
+    fn decide(&mut self, now_ns: u64, round_trip: Option<Duration>) -> Decision {
+        self.controller.decide(&Features {
+            now_ns,
+            round_trip,
+            loss: self.remote_loss,
+            asks: self.asks || !self.nack,
+            rate: self.rate,
+        })
     }
 
     /// Settings that a codec without them refuses, which is no fault.
     fn tune(&mut self) {
-        let bitrate = if self.rate > 16_000 { BITRATE_FULL } else { BITRATE };
-        let _ = self.encoder.set(Setting::Bitrate, bitrate);
+        let made = self.decide(self.due_ns, None);
+        let adapts = self.encoder.set(Setting::Bitrate, i64::from(made.bitrate)).is_ok();
         let _ = self.encoder.set(Setting::Fec, 1);
-        let _ = self.encoder.set(Setting::LossPermille, self.loss_permille);
+        let _ = self.encoder.set(Setting::LossPermille, i64::from(made.loss_permille));
+        self.decision = adapts.then_some(made);
     }
 }
 

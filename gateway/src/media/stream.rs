@@ -1,5 +1,7 @@
 //! One stream of a leg: the codec that both sides agreed on, what comes in under it and what goes out.
 
+use std::time::Duration;
+
 use quartet_proto::sdp::offer_answer::Receivable;
 
 use super::{
@@ -152,9 +154,17 @@ impl Stream {
             && let Some(outgoing) = &mut self.outgoing
         {
             if let Some(told) = feedback.ours {
-                outgoing.on_remote_loss(told.fraction_lost);
+                outgoing.on_way(now_ns, Some(f32::from(told.fraction_lost) / 256.0), told.round_trip);
             }
             outgoing.on_nack(&feedback.asked);
+        }
+    }
+
+    /// Something has taken so long to the peer and back.
+    pub(crate) fn on_round_trip(&mut self, now_ns: u64, round_trip: Duration) {
+        self.incoming.set_round_trip(round_trip);
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.on_way(now_ns, None, Some(round_trip));
         }
     }
 
@@ -187,6 +197,7 @@ impl Stream {
             late: flow.map_or(0, Flow::late),
             concealed: flow.map_or(0, Flow::concealed),
             restored: flow.map_or(0, Flow::restored),
+            decision: self.outgoing.as_ref().and_then(Outgoing::decision),
             depth_ms: flow.map_or(0.0, |flow| flow.depth_ns() as f32 / 1e6),
             ..self.incoming.figures(now_ns)
         }

@@ -206,6 +206,14 @@ pub(crate) fn registry() -> Arc<Registry> {
     ]))
 }
 
+/// The codecs of the product.
+pub(crate) fn product() -> Registry {
+    Registry::from_static(&[
+        ("quartet_plugin_codec_opus", &codec_opus::quartet_plugin_codec_opus),
+        ("quartet_plugin_codec_g711", &codec_g711::quartet_plugin_codec_g711),
+    ])
+}
+
 /// A decoder of this file.
 pub(crate) fn decoder(name: &str, rate: u32) -> plugins::Decoder {
     let settings = plugins::CodecSettings {

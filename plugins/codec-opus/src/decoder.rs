@@ -47,7 +47,7 @@ impl Decoder for OpusDecoder {
     fn set(&mut self, setting: Setting, value: i64) -> Result<(), Error> {
         match setting {
             Setting::Complexity => self.opus.set_complexity(within(value, 10)?),
-            _ => Err(Error::Unsupported),
+            Setting::Bitrate | Setting::Fec | Setting::LossPermille | Setting::Dtx | _ => Err(Error::Unsupported),
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct WebRtc {
     clock: Clock,
     /// What the last `poll` lent to the host.
     lent: Option<webrtc::Output>,
+    /// The figures in it, as text.
+    figures: String,
 }
 
 impl Transport for WebRtc {
@@ -34,6 +36,7 @@ impl Transport for WebRtc {
             endpoint,
             clock,
             lent: None,
+            figures: String::new(),
         })
     }
 
@@ -128,6 +131,10 @@ impl Transport for WebRtc {
             },
             Some(webrtc::Output::Local) => Output::Event(Event::Local),
             Some(webrtc::Output::Connected) => Output::Event(Event::Connected),
+            Some(webrtc::Output::RoundTrip(round_trip)) => {
+                self.figures = format!("round-trip-us:{}\n", round_trip.as_micros());
+                Output::Event(Event::Stats(&self.figures))
+            }
             Some(webrtc::Output::Failed(failure)) => Output::Event(Event::Failed(failure.word())),
         }
     }

@@ -237,6 +237,11 @@ impl Ice {
         self.current.round_trip()
     }
 
+    /// The same, once for each check that was answered.
+    pub fn poll_round_trip(&mut self) -> Option<Duration> {
+        self.current.poll_round_trip()
+    }
+
     /// True if a check with our password has come from there: what else comes from there is worth a look.
     #[must_use]
     pub fn is_checked(&self, path: u32, source: SocketAddr) -> bool {

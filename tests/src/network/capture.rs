@@ -107,6 +107,8 @@ fn rtp(bytes: &[u8], at: usize) -> Option<Rtp> {
 #[cfg(test)]
 mod tests {
     use super::super::nat::tests::datagram;
+    use std::time::Duration;
+
     use super::*;
 
     const HIDDEN: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
@@ -117,6 +119,7 @@ mod tests {
         Captured {
             from: 2,
             to: 1,
+            at: Duration::ZERO,
             bytes: datagram(RELAY, FAR, payload),
         }
     }

@@ -73,6 +73,8 @@ pub struct Captured {
     /// Which place sent it and which gets it, by their numbers.
     pub from: usize,
     pub to: usize,
+    /// When, from the beginning of the network.
+    pub at: Duration,
     pub bytes: Vec<u8>,
 }
 
@@ -309,7 +311,12 @@ impl Core {
         if let Some(captured) = &self.captured {
             let mut captured = captured.lock().unwrap_or_else(PoisonError::into_inner);
             if captured.len() < MAX_CAPTURED {
-                captured.push(Captured { from, to, bytes });
+                captured.push(Captured {
+                    from,
+                    to,
+                    at: now,
+                    bytes,
+                });
             }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::mpsc::channel;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Line, Order};
+use crate::demo::hear;
 use crate::media::{MediaCommand, MediaEvent};
 use crate::plugins::Registry;
 
@@ -14,10 +15,10 @@ use crate::plugins::Registry;
 pub type Tell = UnboundedSender<MediaEvent>;
 
 impl Line {
-    /// Makes a line with its own sockets, once it is known where its events go.
+    /// Makes a line with its own sockets that hears at [`hear::RATE`], once it is known where its events go.
     pub fn here(registry: &Arc<Registry>) -> impl FnOnce(Tell) -> io::Result<Self> + use<> {
         let registry = Arc::clone(registry);
-        move |tell| Self::start(registry, move |event| drop(tell.send(event)))
+        move |tell| Self::start(registry, hear::RATE, move |event| drop(tell.send(event)))
     }
 
     /// Starts one whose media is somewhere else: `commands` gets what the leg wants, on the line's own thread.

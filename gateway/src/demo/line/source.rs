@@ -14,6 +14,6 @@ pub enum Source {
     },
     /// What is heard.
     Echo,
-    /// A recording at [`RATE`](crate::demo::hear::RATE), again and again, from the first packet on.
+    /// A recording at the line's rate, again and again, from the first packet on.
     Sound(Arc<[i16]>),
 }

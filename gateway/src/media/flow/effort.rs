@@ -41,13 +41,9 @@ impl Effort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugins::{CodecSettings, Registry};
+    use crate::{media::testing::product, plugins::CodecSettings};
 
     fn decoder(name: &str, sample_rate: u32) -> Decoder {
-        let registry = Registry::from_static(&[
-            ("quartet_plugin_codec_opus", &codec_opus::quartet_plugin_codec_opus),
-            ("quartet_plugin_codec_g711", &codec_g711::quartet_plugin_codec_g711),
-        ]);
         let settings = CodecSettings {
             sample_rate,
             channels: 1,
@@ -55,7 +51,7 @@ mod tests {
             local_fmtp: "",
             remote_fmtp: "",
         };
-        registry.codec(name).unwrap().decoder(&settings).unwrap()
+        product().codec(name).unwrap().decoder(&settings).unwrap()
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a leg's session and relays have made by themselves: sent, told to each other and to the call.
 
+use std::time::Duration;
+
 use super::{MediaIo, MediaLeg, on_text};
 use crate::media::command::MediaFault;
 use crate::media::lower::Risen;
@@ -78,7 +80,14 @@ impl MediaLeg {
                 } => ask_local = true,
                 Output::Data { text, data, .. } => on_text(self.key, text, data, &mut self.texts, io),
                 Output::Event {
-                    event: TransportEvent::Address(_) | TransportEvent::Stats(_),
+                    event: TransportEvent::Stats(lines),
+                } => {
+                    if let Some(round_trip) = round_trip(&lines) {
+                        self.audio_mut().on_round_trip(now_ns, round_trip);
+                    }
+                }
+                Output::Event {
+                    event: TransportEvent::Address(_),
                 }
                 | Output::Datagram { .. } => {}
             }
@@ -86,4 +95,10 @@ impl MediaLeg {
         self.session = Some(session);
         result.map(|()| ask_local)
     }
+}
+
+/// How long something has taken to the peer and back, as a session's figures say.
+fn round_trip(lines: &str) -> Option<Duration> {
+    let value = lines.lines().find_map(|line| line.strip_prefix("round-trip-us:"))?;
+    value.trim().parse().ok().map(Duration::from_micros)
 }

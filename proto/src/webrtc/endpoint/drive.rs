@@ -23,6 +23,9 @@ impl Endpoint {
                 });
             }
             while self.ice.poll_event().is_some() {}
+            if let Some(round_trip) = self.ice.poll_round_trip() {
+                self.push(Output::RoundTrip(round_trip));
+            }
             if self.ice.selected().is_some() {
                 self.start_dtls(now);
             }

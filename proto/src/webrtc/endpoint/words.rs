@@ -1,6 +1,7 @@
 //! The words between a session and its user: what goes in, what comes out, and why something did not.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::super::dtls::DtlsError;
 use super::super::ice::IceError;
@@ -135,6 +136,8 @@ pub enum Output {
     Local,
     /// Media can flow both ways. Once.
     Connected,
+    /// A check of the pair in use has taken so long there and back: about once a second.
+    RoundTrip(Duration),
     /// The session is over. Once, and nothing but last datagrams comes after it.
     Failed(Failure),
 }

@@ -22,11 +22,11 @@ const PACE: Duration = Duration::from_millis(20);
 /// RFC 8445 §7.3.1.4 has it.)
 const FIRST_REPEAT: Duration = Duration::from_millis(100);
 /// A check is repeated at least this often; also the pace of consent on a pair that works.
-const SLOWEST_CHECK: Duration = Duration::from_secs(2);
+const SLOWEST_CHECK: Duration = Duration::from_secs(1);
 /// Unanswered checks before a pair is given up: about 29 s while connecting, longer than the endpoint waits.
-const MAX_UNANSWERED_CONNECTING: usize = 18;
-/// The same once connected: 5.1 s, so that another pair takes over before consent is lost.
-const MAX_UNANSWERED_CONNECTED: usize = 5;
+const MAX_UNANSWERED_CONNECTING: usize = 31;
+/// The same once connected: 5.5 s, so that another pair takes over before consent is lost.
+const MAX_UNANSWERED_CONNECTED: usize = 7;
 
 /// Who the peer is in checks.
 #[derive(Clone, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub(super) struct Generation {
     /// The peer's candidates that are checked.
     candidates: Vec<String>,
     pub(super) sources: Sources,
+    /// Answers to our checks on the pair in use, by now.
+    answers: Option<u64>,
 }
 
 impl Generation {
@@ -78,6 +80,7 @@ impl Generation {
             remote: None,
             candidates: Vec::new(),
             sources: Sources::default(),
+            answers: None,
         }
     }
 
@@ -218,6 +221,14 @@ impl Generation {
 
     pub(super) fn round_trip(&self) -> Option<Duration> {
         self.agent.nominated_pair_rtt()
+    }
+
+    pub(super) fn poll_round_trip(&mut self) -> Option<Duration> {
+        let answers = self.agent.nominated_pair_responses_received();
+        if answers == std::mem::replace(&mut self.answers, answers) {
+            return None;
+        }
+        self.round_trip()
     }
 
     /// There is a pair: what fails from now on is to be replaced soon.
