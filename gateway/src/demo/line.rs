@@ -6,24 +6,25 @@
 mod keys;
 pub mod place;
 mod source;
+mod wire;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, Sender as Queue, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use quartet_proto::rtp::dtmf::Press;
-use quartet_proto::rtp::packet::{HEADER, Packet as RtpView};
+use quartet_proto::rtp::packet::Packet as RtpView;
 use quartet_proto::rtp::sender::Sender;
 
 use self::keys::{press, press_on};
 pub use self::source::Source;
+use self::wire::{send, transmit};
 use crate::media::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault};
 use crate::plugins::{
-    About, CodecSettings, Decoder, Encoder, Outcome, Output, Packet, PacketKind, Registry, Role, Setting, Transport,
-    TransportEvent,
+    About, CodecSettings, Decoder, Encoder, Outcome, Output, Packet, Registry, Role, Setting, Transport, TransportEvent,
 };
 
 /// Duration of a packet that we send.
@@ -480,27 +481,6 @@ impl End {
                 }
             }
         }
-    }
-}
-
-fn send(session: &mut Session, payload: &[u8], header: impl FnOnce(&mut Sender, &mut [u8]) -> bool) {
-    let Some(stream) = &mut session.stream else { return };
-    let mut bytes = vec![0; HEADER + payload.len()];
-    bytes[HEADER..].copy_from_slice(payload);
-    if !header(&mut stream.sender, &mut bytes) || !session.packet.fill(&bytes) {
-        return;
-    }
-    session.packet.kind = Some(PacketKind::Rtp);
-    if let Ok(Outcome::Transmit) = session.transport.send(ns_since(session.origin), &mut session.packet) {
-        transmit(session);
-    }
-}
-
-fn transmit(session: &Session) {
-    let path = (session.packet.path as usize).checked_sub(1);
-    if let Some(socket) = path.and_then(|path| session.sockets.get(path)) {
-        let to: SocketAddr = session.packet.dst;
-        socket.send_to(session.packet.bytes(), to).ok();
     }
 }
 

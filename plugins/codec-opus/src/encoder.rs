@@ -24,7 +24,7 @@ const MAX_FEC_US: u32 = 60_000;
 pub struct OpusEncoder {
     opus: opus::Encoder,
     channels: usize,
-    /// What the far side allows at most.
+    /// What the far side and the operator allow at most.
     most_bitrate: i64,
     dtx: bool,
     fec: Fec,
@@ -49,7 +49,11 @@ impl Encoder for OpusEncoder {
             set: false,
             most_samples: config.samples_in(MAX_FEC_US),
         };
-        let most_bitrate = remote.most_bitrate;
+        let most = config.options.number("bitrate").unwrap_or(*BITRATES.end());
+        if !BITRATES.contains(&most) {
+            return Err(Error::Argument);
+        }
+        let most_bitrate = remote.most_bitrate.min(most);
         let mut encoder = Self {
             opus,
             channels: channels as usize,
@@ -71,8 +75,7 @@ impl Encoder for OpusEncoder {
         encoder.opus.set_vbr(!remote.constant_rate).map_err(reason)?;
         encoder.set(Setting::Fec, i64::from(remote.fec))?;
         encoder.set(Setting::Dtx, i64::from(remote.dtx))?;
-        let wanted = config.options.number("bitrate").unwrap_or(DEFAULT_BITRATE);
-        encoder.set(Setting::Bitrate, wanted)?;
+        encoder.set(Setting::Bitrate, DEFAULT_BITRATE)?;
         let usual = if config.sample_rate <= NARROW {
             DEFAULT_COMPLEXITY_NARROW
         } else {

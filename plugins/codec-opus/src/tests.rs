@@ -7,7 +7,7 @@ use quartet_plugin::{Codec as _, CodecConfig, Decoder as _, Encoder as _, Error,
 use crate::{OUR_FMTP, Opus, OpusDecoder, OpusEncoder, libopus, packet_samples};
 
 fn config(sample_rate: u32, channels: u32, remote_fmtp: &'static str) -> CodecConfig<'static> {
-    let options = Options::new("bitrate:24000\ncomplexity:5\n");
+    let options = Options::new("complexity:5\n");
     CodecConfig {
         sample_rate,
         channels,
@@ -98,6 +98,17 @@ fn obeys_the_far_side() {
     assert!(size("") > 50_000);
     assert!(size("maxaveragebitrate=16000") < 22_000);
     assert!(size("maxaveragebitrate=nonsense") > 50_000);
+    let bound = CodecConfig {
+        options: Options::new("bitrate:16000\n"),
+        ..config(48_000, 1, "")
+    };
+    let mut encoder = OpusEncoder::new(&bound).unwrap();
+    encoder.set(Setting::Bitrate, 64_000).unwrap();
+    let sizes = packets(&mut encoder, &voice(48_000, 1.0), 960);
+    assert!(
+        sizes.iter().map(Vec::len).sum::<usize>() * 8 < 22_000,
+        "the operator's bound"
+    );
     // Only the narrow band is coded, whatever the rate of the handle: RFC 6716 table 2, configurations of the TOC byte.
     let mut encoder = OpusEncoder::new(&config(48_000, 1, "maxplaybackrate=8000")).unwrap();
     let toc = packets(&mut encoder, &tone(48_000, 9_600), 960)[5][0] >> 3;

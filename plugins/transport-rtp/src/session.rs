@@ -125,6 +125,8 @@ impl Transport for Rtp {
         let (component, destination) = match packet.kind() {
             Some(Kind::Rtp) => (1, self.rtp.destination()),
             Some(Kind::Rtcp) if self.rtcp_goes_with_rtp() => (1, self.rtp.destination()),
+            // A phone that is heard from elsewhere than it names may have no other port there: reports name its stream.
+            Some(Kind::Rtcp) if self.rtp.is_elsewhere() && self.rtcp.latched().is_none() => return Ok(Outcome::Kept),
             Some(Kind::Rtcp) => (2, self.rtcp.destination()),
             Some(Kind::Data | Kind::Datagram) | None => return Err(Error::Unsupported),
         };

@@ -163,7 +163,7 @@ fn reports_come_from_where_they_were_signalled_or_from_who_is_heard() {
         abi::NONE,
         "another stream"
     );
-    assert_eq!(driver.send(0, Kind::Rtcp, RTCP).3, Some(at("10.0.0.5:5001")));
+    assert_eq!(code(driver.send(0, Kind::Rtcp, RTCP)), abi::NONE);
     assert_eq!(code(driver.receive(0, 2, phone, RTCP)), abi::RTCP);
     assert_eq!(driver.send(0, Kind::Rtcp, RTCP).3, Some(phone));
     assert_eq!(code(driver.receive(0, 2, neighbour, RTCP)), abi::NONE);
@@ -286,4 +286,25 @@ fn reports_from_the_named_port_are_nobodys_while_the_phone_is_heard_from_elsewhe
     own[4..8].copy_from_slice(&RTP[8..12]);
     assert_eq!(code(driver.receive(0, 2, at("203.0.113.5:61001"), &own)), abi::RTCP);
     assert_eq!(code(driver.receive(0, 2, named, &stranger)), abi::NONE);
+}
+
+/// Seen: ours told whoever listened at the named port the SSRC of a phone behind a NAT.
+#[test]
+fn our_reports_name_the_stream_to_nobody_but_the_phone() {
+    let mut driver = driver();
+    driver.tell(0, abi::TELL_PATHS, PATHS);
+    let remote = "c:10.0.0.5\nport:5000\nrtcp-port:5001\nsignalled-from:203.0.113.5\n";
+    driver.tell(0, abi::TELL_REMOTE, remote);
+    let sent = |driver: &mut Driver| driver.send(0, Kind::Rtcp, RTCP);
+    assert_eq!(
+        code(sent(&mut driver)),
+        abi::TRANSMIT,
+        "nothing was heard that they could name"
+    );
+    assert_eq!(code(driver.receive(0, 1, at("203.0.113.5:61000"), RTP)), abi::RTP);
+    assert_eq!(code(sent(&mut driver)), abi::NONE);
+    let mut own = RTCP.to_vec();
+    own[4..8].copy_from_slice(&RTP[8..12]);
+    assert_eq!(code(driver.receive(0, 2, at("203.0.113.5:61001"), &own)), abi::RTCP);
+    assert_eq!(code(sent(&mut driver)), abi::TRANSMIT);
 }

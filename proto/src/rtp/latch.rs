@@ -19,16 +19,21 @@ const GONE_NS: u64 = 60_000_000_000;
 /// So long after a call has begun or gone on, the place that signalling names takes the word from whoever was first.
 const EARLY_NS: u64 = 3_000_000_000;
 
+/// Streams remembered that were heard before the one that is heard; a stream among them that has been silent for a minute makes room.
+const MAX_DISPLACED: usize = 16;
+
 /// Remembers the one source of a component (RTP, or RTCP without rtcp-mux).
 ///
 /// Nothing is accepted before signalling has named an address. Then the first valid source that may be the phone is latched.
-/// The signalled address itself, once heard, replaces a source that was only guessed: in the first three seconds at once, later when that
-/// has been silent for 200 ms; and the stream that it replaced goes on in its place if it is silent for as long. Else it is final until
-/// signalling speaks again: then the phone's NAT may have given it another port, which is latched in its turn if the same stream comes from there.
-/// Another stream must wait until the latched source has been silent: for 200 ms if signalling names a new place, for 30 s if
-/// it resumes a call at the old one; if it says what it said before, no other stream is taken. A stream that was latched
-/// before such a change takes its place back whenever it goes on. So a neighbour behind the same NAT who sends all the time gains
-/// nothing by a new port, a hold or a refresh of a phone that is muted.
+/// It is final until signalling speaks again: then the phone's NAT may have given it another port, which is latched in its turn if the
+/// same stream comes from there. Another stream must wait until the latched source has been silent: for 200 ms if signalling names a new
+/// place, for 30 s if it resumes a call at the old one; if it says what it said before, no other stream is taken.
+///
+/// The signalled address itself, once heard, replaces any other source: in the first three seconds at once, later when that has been
+/// silent for 200 ms. Who was heard there so soon is always heard there, and nobody else is while he speaks.
+///
+/// Whatever was latched before and goes on takes its place back, and who came after it is forgotten. So a neighbour behind the same
+/// NAT, or whoever forges the phone's address while it is muted, gains nothing by a new port, a hold or a refresh: the phone goes on.
 #[derive(Clone, Debug, Default)]
 pub struct Latch {
     signalled: Option<SocketAddr>,
@@ -46,12 +51,10 @@ pub struct Latch {
     begun: Option<u64>,
     /// What else than the latched source is taken, until something comes that shows where the phone is.
     open: Open,
-    /// What was latched before signalling opened: whoever sends this stream is the phone.
-    known: Option<Known>,
-    /// Another stream than the known one is latched.
-    guessed: bool,
-    /// It was taken from where signalling names the phone, and soon.
-    is_early: bool,
+    /// What was latched before, the oldest first: whoever sends the stream is more likely the phone than who came after it.
+    displaced: Vec<Known>,
+    /// What was soon heard from where signalling names the phone.
+    early: Option<Known>,
 }
 
 /// Which other source may take the place of the one that is latched.
@@ -68,12 +71,23 @@ enum Open {
     Silent,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
     ssrc: u32,
     source: SocketAddr,
+    /// When it was heard last.
+    heard_ns: u64,
     /// What signalling had named then. While it names another place, what still comes from the source is late.
     named: Option<SocketAddr>,
+}
+
+/// What speaks for a stream that is not latched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// It was soon heard from where signalling names the phone.
+    Early,
+    /// It was latched before, as the nth of those that were.
+    Before(usize),
 }
 
 impl Latch {
@@ -92,14 +106,6 @@ impl Latch {
         let is_new = self.signalled.replace(address) != Some(address);
         // A place that is named again is where it was all the time.
         self.moved = self.latched.is_some() && self.named != Some(address);
-        if !self.guessed {
-            let latched = self.latched.zip(self.owner);
-            self.known = latched.map(|(source, (ssrc, _))| Known {
-                ssrc,
-                source,
-                named: self.named,
-            });
-        }
         if is_new || resumes {
             self.begun = None;
         }
@@ -163,37 +169,82 @@ impl Latch {
                 .is_none_or(|latched| ip == latched.ip() || self.home == Some(ip));
         let silent_ns = self.heard.map(|(_, at)| now_ns.saturating_sub(at));
         let is_occupied = self.latched.is_some() && !self.moved && silent_ns.is_some_and(|ns| ns < MIN_SILENT_NS);
-        let is_late = |known: Known| known.source == source && known.named != Some(signalled);
-        let goes_on = |known: Known| known.ssrc == ssrc && !is_late(known);
-        // Who was early where signalling names the phone keeps its place while he speaks: others may have been there by chance.
-        let is_held = self.is_early && self.latched == Some(signalled) && is_occupied;
-        let is_known = self.guessed && self.known.is_some_and(goes_on) && !is_held;
-        if source == signalled {
-            // Who knows our port and what the phone has named, which behind a NAT is not where it sends from, could write that on a
-            // packet of his.
-            let is_early = now_ns.saturating_sub(begun) < EARLY_NS;
-            if is_occupied && self.home.is_some() && !is_early && !is_known {
-                return false;
+        // Others may have been where signalling names the phone by chance, or by forgery; who was there so soon stays while he speaks.
+        let is_held = is_occupied && self.early.is_some_and(|early| self.latched == Some(early.source));
+        let claim = self.claim(source, ssrc);
+        let place = match claim {
+            Some(Claim::Early) => self.displaced.len(),
+            Some(Claim::Before(place)) if !is_held && (source == signalled || may_be_the_phone) => place,
+            Some(Claim::Before(_)) | None => {
+                let may_take = if source == signalled {
+                    // Who knows our port and what the phone has named, which behind a NAT is not where it sends from, could write
+                    // that on a packet of his.
+                    !is_occupied || self.home.is_none() || now_ns.saturating_sub(begun) < EARLY_NS
+                } else {
+                    claim.is_none() && may_be_the_phone && self.is_open(now_ns, ssrc)
+                };
+                if !may_take {
+                    return false;
+                }
+                self.displaced.len()
             }
-            if let Some(((ssrc, _), source)) = self.owner.zip(self.latched)
-                && !self.moved
-                && !is_known
-                && self.home.is_some()
-            {
-                let named = self.named;
-                self.known = Some(Known { ssrc, source, named });
-                (self.guessed, self.is_early) = (true, is_early);
-            } else {
-                self.guessed = false;
-            }
-        } else if may_be_the_phone && (is_known || self.is_open(now_ns, ssrc)) {
-            self.guessed = self.known.is_some_and(|known| known.ssrc != ssrc);
-        } else {
-            return false;
+        };
+        self.displace(now_ns, ssrc, place);
+        if source == signalled && (self.home.is_none() || now_ns.saturating_sub(begun) < EARLY_NS) {
+            self.early = Some(Known {
+                ssrc,
+                source,
+                heard_ns: now_ns,
+                named: Some(signalled),
+            });
         }
         (self.latched, self.named) = (Some(source), Some(signalled));
         (self.moved, self.open) = (false, Open::Closed);
         true
+    }
+
+    /// What was heard before that speaks for a stream.
+    fn claim(&self, source: SocketAddr, ssrc: u32) -> Option<Claim> {
+        let is_early = |early: Known| (early.source, early.ssrc) == (source, ssrc) && self.signalled == Some(source);
+        if self.early.is_some_and(is_early) {
+            return Some(Claim::Early);
+        }
+        // While another place is named, what still comes from the old one is late.
+        let is_late = |known: &Known| known.source == source && known.named != self.signalled;
+        let goes_on = |known: &Known| known.ssrc == ssrc && !is_late(known);
+        self.displaced.iter().position(goes_on).map(Claim::Before)
+    }
+
+    /// Remembers what is latched, which another stream is about to replace, after the first `place` of those before it.
+    fn displace(&mut self, now_ns: u64, by: u32, place: usize) {
+        let returns = place < self.displaced.len();
+        self.displaced.truncate(place);
+        let Some((source, (ssrc, heard_ns))) = self.latched.zip(self.owner) else {
+            return;
+        };
+        let left = Known {
+            ssrc,
+            source,
+            heard_ns,
+            named: self.named,
+        };
+        if let Some(early) = self.early.as_mut().filter(|early| early.source == source) {
+            // It keeps its claim, under what it sends by now.
+            early.ssrc = ssrc;
+            return;
+        }
+        // A stream that moves is not another; who came after the one that goes on is forgotten.
+        if ssrc == by || returns {
+            return;
+        }
+        if self.displaced.len() == MAX_DISPLACED {
+            let is_over = |known: &Known| now_ns.saturating_sub(known.heard_ns) >= GONE_NS;
+            match self.displaced.iter().position(is_over) {
+                Some(over) => drop(self.displaced.remove(over)),
+                None => return,
+            }
+        }
+        self.displaced.push(left);
     }
 
     fn is_open(&self, now_ns: u64, ssrc: u32) -> bool {

@@ -2,7 +2,7 @@
 
 use quartet_proto::rtp::dtmf::Press;
 
-use super::{Session, send};
+use super::{Session, wire::send};
 
 /// Puts a key in the line of those to press.
 pub(super) fn press(session: Option<&mut Session>, key: char) {

@@ -67,21 +67,27 @@ impl Rendezvous {
             return Err(Failure::new(ErrorCode::Unauthorized, "this token is not known"));
         };
         self.prune_owners();
-        let is_beside = protocol >= 2 && hello.resume.as_ref().is_some_and(|resume| resume.beside);
-        if let Some(source) = source.filter(|source| self.sources.is_full(*source, &limits))
+        let user = account.clone();
+        // Before anybody makes room for it.
+        let resume = match hello.resume.as_ref().filter(|_| protocol >= 2) {
+            Some(resume) => Some((resume, self.fitting(&account, resume).ok_or_else(resume_lost)?)),
+            None => None,
+        };
+        let is_beside = resume.is_some_and(|(resume, _)| resume.beside);
+        let replaces =
+            resume.is_some_and(|(resume, session)| !resume.beside && self.is_connected_from(session, source));
+        if let Some(source) = source.filter(|source| !replaces && self.sources.is_full(*source, &limits))
             && (is_beside || !self.close_a_second_line(now, Some(source)))
         {
             return Err(Failure::new(ErrorCode::Limit, "the hub has too many connections"));
         }
-        let user = account.clone();
-        let resume = hello.resume.as_ref().filter(|_| protocol >= 2);
         let Entered {
             session,
             id,
             secret,
             missed,
         } = match resume {
-            Some(resume) => self.resume(now, &account, hello, resume)?,
+            Some((resume, session)) => self.resume(now, conn, (hello, resume), session)?,
             None => self.begin(conn, account, hello, protocol)?,
         };
         self.attach(conn, session);
@@ -135,15 +141,29 @@ impl Rendezvous {
         })
     }
 
-    /// A session goes on; neither the token nor the secret alone does it.
-    fn resume(&mut self, now: Instant, account: &Account, hello: &Hello, resume: &Resume) -> Result<Entered, Failure> {
-        let session = self.resumable.get(&resume.session).copied();
-        let fits = |session: &SessionKey| {
-            let entry = self.sessions.get(session);
-            let entry = entry.filter(|entry| entry.account.user == account.user);
-            entry.is_some_and(|entry| entry.kept.as_ref().is_some_and(|kept| kept.fits(&resume.secret)))
-        };
-        let session = session.filter(fits).ok_or_else(resume_lost)?;
+    /// The session that goes on; neither the token nor the secret alone does it.
+    fn fitting(&self, account: &Account, resume: &Resume) -> Option<SessionKey> {
+        let session = self.resumable.get(&resume.session).copied()?;
+        let entry = self.sessions.get(&session)?;
+        let kept = entry.kept.as_ref().filter(|kept| kept.fits(&resume.secret));
+        (kept.is_some() && entry.account.user == account.user).then_some(session)
+    }
+
+    /// Whether a session has a connection from this source.
+    fn is_connected_from(&self, session: SessionKey, source: Option<IpAddr>) -> bool {
+        let entry = self.sessions.get(&session);
+        let mut conns = entry.into_iter().flat_map(|entry| &entry.conns);
+        conns.any(|conn| self.conns.get(conn).and_then(|conn| conn.source) == source)
+    }
+
+    /// The connection goes on with a session whose secret it has given.
+    fn resume(
+        &mut self,
+        now: Instant,
+        conn: ConnKey,
+        (hello, resume): (&Hello, &Resume),
+        session: SessionKey,
+    ) -> Result<Entered, Failure> {
         let stay = if resume.beside { MAX_LINES - 1 } else { 0 };
         // Older connections are of no use any more, be they dead or stolen, but one that this one is to be beside.
         let older = self.sessions.get_mut(&session).map(|entry| {
@@ -165,10 +185,11 @@ impl Rendezvous {
             && let Some(missed) = kept.since(resume.last_seq)
         {
             entry.receives = hello.receives;
+            kept.note_given(&resume.secret);
             // Beside another connection that has it the secret stays.
             let secret = entry.conns.is_empty().then(|| Token::generate(&mut *self.rng));
             if let Some(secret) = &secret {
-                kept.rotate(secret);
+                kept.rotate(secret, conn);
             }
             return Ok(Entered {
                 session,

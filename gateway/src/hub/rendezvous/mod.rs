@@ -275,7 +275,7 @@ impl Rendezvous {
                 };
                 let account = entry.account.clone();
                 if let Some(kept) = &mut entry.kept {
-                    kept.note_heard();
+                    kept.note_heard(conn);
                     // Asked again, since the connection was lost before the answer arrived: it is done once.
                     if let Some((answer, is_told)) = kept.answer(frame.id, conn) {
                         // What is asked on both connections is answered on both the first time.

@@ -40,6 +40,8 @@ pub(super) struct Kept {
     secret: [u8; 32],
     /// The secret before, good until something shows that the client has read the new one.
     previous: Option<[u8; 32]>,
+    /// The connection whose welcome has the new one.
+    told: Option<ConnKey>,
     seq: u64,
     /// The last events, up to the one of number `seq`.
     events: VecDeque<String>,
@@ -78,6 +80,7 @@ impl Kept {
             id,
             secret: secret.hash(),
             previous: None,
+            told: None,
             seq: 0,
             events: VecDeque::new(),
             bytes: 0,
@@ -97,15 +100,26 @@ impl Kept {
         of(&self.secret) | self.previous.as_ref().is_some_and(of)
     }
 
-    pub(super) fn rotate(&mut self, secret: &Token) {
+    /// This secret was given, and fits: if it is the new one, the client has read it.
+    pub(super) fn note_given(&mut self, secret: &Token) {
+        if bool::from(self.secret.ct_eq(&secret.hash())) {
+            self.previous = None;
+        }
+    }
+
+    /// The welcome on this connection has another secret.
+    pub(super) fn rotate(&mut self, secret: &Token, conn: ConnKey) {
         // One that was never read is not the one before.
         self.previous = self.previous.or(Some(self.secret));
         self.secret = secret.hash();
+        self.told = Some(conn);
     }
 
-    /// The client has said something after its hello: it has read the secret.
-    pub(super) fn note_heard(&mut self) {
-        self.previous = None;
+    /// The client has said something after its hello there: if that was answered with the secret, it has read it.
+    pub(super) fn note_heard(&mut self, conn: ConnKey) {
+        if self.told == Some(conn) {
+            self.previous = None;
+        }
     }
 
     /// The number of the next event.

@@ -344,6 +344,45 @@ fn the_secret_that_was_read_is_good_however_often_an_answer_is_lost() {
     }
 }
 
+/// Seen: what came on a second connection made the only secret that its client had read useless.
+#[test]
+fn a_connection_beside_says_nothing_of_an_answer_that_was_lost() {
+    let (mut world, _, bob) = talking();
+    world.leave(BOB);
+    let again = || Client {
+        user: "bob",
+        conn: BOB,
+        resume: bob.resume.clone(),
+    };
+    again().come_back(&mut world, ConnKey(40)).unwrap();
+    bob.come_beside(&mut world, ConnKey(41)).unwrap();
+    world.done(ConnKey(41), Request::Ping);
+    world.leave(ConnKey(40));
+    world.leave(ConnKey(41));
+    again().come_back(&mut world, ConnKey(42)).unwrap();
+    world.done(ConnKey(42), Request::Ping);
+    world.leave(ConnKey(42));
+    assert_eq!(again().come_back(&mut world, ConnKey(43)), Err(ErrorCode::ResumeLost));
+}
+
+/// Who gives the new secret has read it, also if he says nothing else.
+#[test]
+fn a_secret_that_was_given_was_read() {
+    let (mut world, _, mut bob) = talking();
+    world.leave(BOB);
+    bob.come_back(&mut world, ConnKey(40)).unwrap();
+    world.leave(ConnKey(40));
+    for conn in 41..44 {
+        let mut again = Client {
+            user: "bob",
+            conn: BOB,
+            resume: bob.resume.clone(),
+        };
+        again.come_back(&mut world, ConnKey(conn)).unwrap();
+        world.leave(ConnKey(conn));
+    }
+}
+
 /// Seen: it took the call's time limit away.
 #[test]
 fn a_call_that_somebody_says_to_rejoin_is_no_new_one() {
@@ -532,6 +571,37 @@ fn a_second_connection_of_a_source_makes_room_for_a_first() {
     assert_eq!(world.closed.get(&BOB_AGAIN), Some(&CloseReason::TooMany));
     world.hub.connect(world.now, EVE, source(1));
     assert!(world.ask(EVE, hello_of("anna", Some(resume), true)).is_err());
+}
+
+/// Seen: a hello that failed closed a neighbour's second connection, and who was at a full source could not go on there himself.
+#[test]
+fn nobody_makes_room_for_a_hello_that_fails_nor_for_one_that_takes_its_own_place() {
+    let mut world = World::with(Limits {
+        sessions_per_source: 3,
+        ..Limits::default()
+    });
+    let join = |world: &mut World, conn: ConnKey, user: &'static str, resume: Option<Resume>| {
+        world.hub.connect(world.now, conn, source(1));
+        world.ask(conn, hello_of(user, resume, true))
+    };
+    let anna = Client::resume_of(&Client::welcome(join(&mut world, ANNA, "anna", None)));
+    let bob = Client::resume_of(&Client::welcome(join(&mut world, BOB, "bob", None)));
+    let beside = Resume {
+        beside: true,
+        ..anna.clone()
+    };
+    Client::welcome(join(&mut world, BOB_AGAIN, "anna", Some(beside)));
+    let wrong = Resume {
+        secret: anna.secret.clone(),
+        ..bob.clone()
+    };
+    assert_eq!(join(&mut world, EVE, "bob", Some(wrong)), Err(ErrorCode::ResumeLost));
+    Client::welcome(join(&mut world, ConnKey(20), "bob", Some(bob)));
+    assert_eq!(
+        world.closed.keys().collect::<Vec<_>>(),
+        [&BOB],
+        "the one that was replaced"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod listener;
 mod origin;
 mod pending;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -55,6 +55,9 @@ const FRAME_OVERHEAD: usize = 64;
 /// Pings and pongs of a peer per second, four seconds' worth at once. Each costs a turn of the thread and an answer; no client
 /// needs more than one in some seconds.
 const MAX_PINGS_PER_SECOND: u32 = 10;
+
+/// Connections that the hub has closed and that are not gone yet.
+const MAX_CLOSING: usize = 64;
 
 /// The key of the gateway's own connection in process; [`serve`] never draws it.
 pub const LOCAL: ConnKey = ConnKey(0);
@@ -368,6 +371,8 @@ async fn close(socket: &mut WebSocket, code: u16, door: &Door) {
 #[derive(Debug, Default)]
 pub struct Connections {
     senders: BTreeMap<ConnKey, HubSender>,
+    /// Those that were closed last, if they are still there.
+    closing: VecDeque<Arc<Admission>>,
 }
 
 impl Connections {
@@ -417,7 +422,25 @@ impl Connections {
                 }
             }
             let Some((conn, _)) = hub.poll_close() else { return };
-            self.senders.remove(&conn);
+            if let Some(sender) = self.senders.remove(&conn) {
+                self.close(sender);
+            }
+        }
+    }
+}
+
+impl Connections {
+    /// Closes a connection once all is sent. The hub counts it no more: so it may take little time for that, and so may few at once.
+    fn close(&mut self, sender: HubSender) {
+        if sender.admission.is_pending() {
+            return;
+        }
+        sender.admission.close();
+        self.closing.push_back(sender.admission);
+        if self.closing.len() > MAX_CLOSING
+            && let Some(oldest) = self.closing.pop_front()
+        {
+            oldest.end("closed by the hub, and others wait");
         }
     }
 }

@@ -20,10 +20,12 @@ use quartet_proto::rate::{Rate, RateLimiter, source_of};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long a new connection is not among the first to go: time for its task to read what it says, and for that to arrive.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long a connection that the hub has closed may take for what is still to be sent.
+const CLOSING: Duration = Duration::from_secs(1);
 /// What is read of a connection before its hello is accepted: a request's head and a hello have 10 KiB at most. Without this
 /// a frame without an end would fill a buffer of [`quartet_proto::hub::MAX_FRAME`] on each.
 const MAX_READ: usize = 32 * 1024;
@@ -227,6 +229,8 @@ enum Progress {
 enum Standing {
     Pending,
     Admitted,
+    /// The hub has closed it: what waits for it may still be sent, if that is soon.
+    Closing,
     /// It is being dropped, for this reason.
     Ended(&'static str),
 }
@@ -277,6 +281,23 @@ impl Admission {
         *self.standing.borrow() == Standing::Pending
     }
 
+    /// The hub has closed it.
+    pub(super) fn close(&self) {
+        self.standing.send_if_modified(|standing| {
+            let was_open = *standing == Standing::Admitted;
+            if was_open {
+                *standing = Standing::Closing;
+            }
+            was_open
+        });
+    }
+
+    /// Whether it is being dropped.
+    #[cfg(test)]
+    pub(super) fn is_ended(&self) -> bool {
+        matches!(*self.standing.borrow(), Standing::Ended(_))
+    }
+
     /// Has the connection dropped, with all that was not sent.
     pub(super) fn end(&self, why: &'static str) {
         self.pending.leave(self.key);
@@ -313,9 +334,14 @@ impl Admission {
         let mut standing = self.standing.subscribe();
         // The sender is this value, so waiting ends with the standing and not with an error.
         let ended = async {
-            let _ = standing
-                .wait_for(|standing| matches!(standing, Standing::Ended(_)))
-                .await;
+            let is_over = |standing: &Standing| matches!(standing, Standing::Closing | Standing::Ended(_));
+            let _ = standing.wait_for(is_over).await;
+            if *self.standing.borrow() == Standing::Closing {
+                let is_ended = |standing: &Standing| matches!(standing, Standing::Ended(_));
+                if timeout(CLOSING, standing.wait_for(is_ended)).await.is_err() {
+                    self.standing.send_replace(Standing::Ended("closed by the hub"));
+                }
+            }
         };
         tokio::pin!(ended);
         tokio::select! {
@@ -330,7 +356,7 @@ impl Admission {
         }
         match *self.standing.borrow() {
             Standing::Ended(why) => why,
-            Standing::Pending | Standing::Admitted => "closed",
+            Standing::Pending | Standing::Admitted | Standing::Closing => "closed",
         }
     }
 }
@@ -678,7 +704,7 @@ mod tests {
             let user = Arc::clone(&user);
             async move { user.ended().await }
         });
-        let still = tokio::time::timeout(Duration::from_millis(100), &mut watcher).await;
+        let still = timeout(Duration::from_millis(100), &mut watcher).await;
         assert!(still.is_err(), "{still:?}");
         user.end("slow reader");
         assert_eq!(watcher.await.unwrap(), "slow reader");

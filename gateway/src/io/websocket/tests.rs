@@ -225,6 +225,46 @@ async fn a_peer_that_does_not_read_is_closed() {
     drop(client);
 }
 
+/// Seen: those that were closed, and did not read, took all the hub's places and memory for as long as they liked.
+#[tokio::test]
+async fn a_connection_that_the_hub_has_closed_is_soon_gone_whether_it_reads_or_not() {
+    let (address, mut received) = door(WebSocketSettings::default()).await;
+    let client = connect(address).await;
+    let (_, _, sender) = opened(&mut received).await;
+    sender.admit();
+    // More than the system takes.
+    let frame = "y".repeat(MAX_FRAME / 2);
+    while sender.waiting.load(Ordering::Relaxed) < MAX_WAITING / 2 {
+        assert!(sender.send(frame.clone()));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Connections::new().close(sender);
+    assert!(matches!(next(&mut received).await.event, HubEvent::Closed));
+    drop(client);
+}
+
+#[tokio::test]
+async fn few_that_the_hub_has_closed_stay_at_once() {
+    let settings = WebSocketSettings {
+        pending_per_source: 100,
+        ..WebSocketSettings::default()
+    };
+    let (address, mut received) = door(settings).await;
+    let (mut clients, mut senders, mut connections) = (Vec::new(), Vec::new(), Connections::new());
+    for _ in 0..MAX_CLOSING + 2 {
+        clients.push(connect(address).await);
+        let (_, _, sender) = opened(&mut received).await;
+        sender.admit();
+        senders.push(sender);
+    }
+    let admissions: Vec<_> = senders.iter().map(|sender| Arc::clone(&sender.admission)).collect();
+    for sender in senders {
+        connections.close(sender);
+    }
+    let ended: Vec<_> = admissions.iter().map(|admission| admission.is_ended()).collect();
+    assert!(ended[0] && ended[1] && !ended[2..].contains(&true), "{ended:?}");
+}
+
 /// Bytes count, not frames: a relay passes large ones on.
 #[tokio::test]
 async fn what_waits_for_a_peer_is_half_a_megabyte_at_most() {
