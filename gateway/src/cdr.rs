@@ -167,7 +167,17 @@ pub struct LegFigures {
     pub path: Option<String>,
     /// The ways that were tried, in the same words, with why a server gave nothing.
     pub tried: Vec<String>,
-    /// How long a packet took there and back, as last measured by RTCP.
+    /// How many packets in a row were made up, on average; 0 if none was.
+    pub in_a_row: f64,
+    /// By how much what came was made longer or shorter.
+    pub stretched_ms: u64,
+    /// How old the sound is that leaves for the other side's ear, as far as it is known.
+    pub mouth_to_ear_ms: Option<u32>,
+    /// What that and the made-up sound are worth: ITU-T G.107, 1 to 4.4; `None` if nothing came.
+    pub mos: Option<f64>,
+    /// How what is sent was coded at the end, and why; `None` if the codec leaves no choice.
+    pub sent_as: Option<String>,
+    /// How long a packet took there and back, as last measured.
     pub round_trip_ms: Option<u32>,
     /// How long after the call was taken the leg heard and was heard; `None` if it never did.
     pub setup_ms: Option<u32>,
@@ -339,6 +349,11 @@ pub(crate) mod tests {
                     depth_ms: 0,
                     path: Some("direct".to_owned()),
                     tried: vec!["direct".to_owned()],
+                    in_a_row: 1.5,
+                    stretched_ms: 20,
+                    mouth_to_ear_ms: Some(44),
+                    mos: Some(4.3),
+                    sent_as: None,
                     round_trip_ms: None,
                     setup_ms: Some(0),
                 },
@@ -356,6 +371,11 @@ pub(crate) mod tests {
                     depth_ms: 80,
                     path: Some("turn tcp".to_owned()),
                     tried: vec!["turn udp (timeout)".to_owned(), "turn tcp".to_owned()],
+                    in_a_row: 1.0,
+                    stretched_ms: 140,
+                    mouth_to_ear_ms: Some(164),
+                    mos: Some(4.2),
+                    sent_as: Some("24 kbit/s in packets of 20 ms: the way is clear".to_owned()),
                     round_trip_ms: Some(48),
                     setup_ms: Some(210),
                 },
@@ -369,8 +389,8 @@ pub(crate) mod tests {
             r#"{"call":"q7","start":"2026-11-24T13:51:17.042Z","answer":"2026-11-24T13:51:20.000Z","#,
             r#""end":"2026-11-24T13:52:22.500Z","from":"100","to":"anna \"a\"\n","direction":"outgoing","network":"hub","#,
             r#""route":"people on the hub","cause":"answered","by":"caller","verdict":"announced","#,
-            r#""legs":[{"side":"phone","codec":"pcma","received":3125,"lost":2,"asked":0,"repaired":0,"late":1,"concealed":3,"restored":0,"jitter_ms":3,"depth_ms":0,"path":"direct","tried":["direct"],"round_trip_ms":null,"setup_ms":0},"#,
-            r#"{"side":"network","codec":"opus","received":3120,"lost":9,"asked":11,"repaired":8,"late":0,"concealed":1,"restored":1,"jitter_ms":0,"depth_ms":80,"path":"turn tcp","tried":["turn udp (timeout)","turn tcp"],"round_trip_ms":48,"setup_ms":210}],"duration_ms":62500}"#,
+            r#""legs":[{"side":"phone","codec":"pcma","received":3125,"lost":2,"asked":0,"repaired":0,"late":1,"concealed":3,"restored":0,"jitter_ms":3,"depth_ms":0,"path":"direct","tried":["direct"],"in_a_row":1.5,"stretched_ms":20,"mouth_to_ear_ms":44,"mos":4.3,"sent_as":null,"round_trip_ms":null,"setup_ms":0},"#,
+            r#"{"side":"network","codec":"opus","received":3120,"lost":9,"asked":11,"repaired":8,"late":0,"concealed":1,"restored":1,"jitter_ms":0,"depth_ms":80,"path":"turn tcp","tried":["turn udp (timeout)","turn tcp"],"in_a_row":1.0,"stretched_ms":140,"mouth_to_ear_ms":164,"mos":4.2,"sent_as":"24 kbit/s in packets of 20 ms: the way is clear","round_trip_ms":48,"setup_ms":210}],"duration_ms":62500}"#,
             "\n"
         );
         assert_eq!(record().to_line(), expected);

@@ -10,6 +10,7 @@ mod hub_elsewhere;
 mod keep_secrets;
 mod leave_nothing;
 mod load_custom_plugin;
+mod look_at_a_call;
 mod lose_the_websocket;
 mod many_calls;
 mod register_desk_phone;

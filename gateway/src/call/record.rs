@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Action, Call, CallKey, Parties, Phase, State};
+use super::{Action, Call, CallKey, Parties, Phase, State, member::Member};
 use crate::cdr::{self, By, Cause, Record, Side, Verdict};
+use crate::media::{self, Heard, Report};
 
 /// When a call began and was answered.
 #[derive(Debug)]
@@ -62,8 +63,15 @@ impl Call {
     /// What each side's media was like, the phone first.
     pub fn sides(&self) -> Vec<cdr::LegFigures> {
         let running = self.members.iter().filter(|member| member.phase != Phase::Ended);
+        let half_ms = |member: &Member| member.report.round_trip.map_or(0.0, |time| time.as_secs_f32() * 500.0);
+        let halves_ms: f32 = self.members.iter().map(half_ms).sum();
         let mut sides: Vec<_> = running
             .map(|member| cdr::LegFigures {
+                in_a_row: in_a_row(&member.report),
+                stretched_ms: member.report.stretched_ms,
+                mouth_to_ear_ms: mouth_to_ear(&member.report, halves_ms).map(|ms| ms as u32),
+                mos: opinion(member.leg.codec(), &member.report, halves_ms),
+                sent_as: sent_as(&member.report),
                 side: member.leg.side(),
                 codec: member.leg.codec().map(str::to_owned),
                 received: member.report.received,
@@ -116,6 +124,39 @@ impl Call {
             ..Self::refused(now, self.key, &self.parties, cause)
         }
     }
+}
+
+/// How many packets in a row were made up, on average.
+fn in_a_row(report: &Report) -> f64 {
+    if report.holes == 0 {
+        return 0.0;
+    }
+    round(report.concealed as f64 / report.holes as f64)
+}
+
+/// From the mouth there to the ear on the other side, whose own buffer is not known. `halves_ms`: half a round trip of all legs.
+fn mouth_to_ear(report: &Report, halves_ms: f32) -> Option<f32> {
+    (report.received > 0).then_some(report.packet_ms as f32 + report.depth_ms + halves_ms)
+}
+
+fn opinion(codec: Option<&str>, report: &Report, halves_ms: f32) -> Option<f64> {
+    let heard = Heard {
+        // What the next packet had of one is half as bad.
+        made_up: (report.concealed as f32 - report.restored as f32 / 2.0)
+            / (report.received + report.concealed).max(1) as f32,
+        in_a_row: in_a_row(report) as f32,
+        delay_ms: mouth_to_ear(report, halves_ms)?,
+    };
+    Some(round(f64::from(media::mos(codec?, heard))))
+}
+
+fn sent_as(report: &Report) -> Option<String> {
+    Some(report.decision?.words(report.frame_ms))
+}
+
+/// To a tenth.
+fn round(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
 }
 
 #[cfg(test)]

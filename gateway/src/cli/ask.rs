@@ -23,9 +23,15 @@ pub(super) fn status(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The calls there are.
-pub(super) fn calls(conf: Option<&Path>, json: bool) -> anyhow::Result<u8> {
+/// The calls there are, or all that is known of one.
+pub(super) fn calls(conf: Option<&Path>, json: bool, id: Option<&str>) -> anyhow::Result<u8> {
     let answer = ask(conf, &ControlRequest::Calls)?;
+    if let Some(id) = id {
+        let rows = answer.as_array().context("the gateway's answer is not a list")?;
+        let call = rows.iter().find(|row| row["id"] == id);
+        let call = call.with_context(|| format!("there is no call {id}; `quartet calls` lists those there are"))?;
+        return if json { print_json(call) } else { print_call(call) };
+    }
     table(
         &answer,
         json,
@@ -130,6 +136,23 @@ fn ask(conf: Option<&Path>, question: &ControlRequest) -> anyhow::Result<Value> 
 
 fn print_json(answer: &Value) -> anyhow::Result<u8> {
     println!("{answer}");
+    Ok(0)
+}
+
+/// Prints a call, and then each side of its media.
+fn print_call(call: &Value) -> anyhow::Result<u8> {
+    let members = |value: &Value, skip: &[&str]| {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            if !skip.contains(&name.as_str()) {
+                println!("{name:<16} {}", plain(value));
+            }
+        }
+    };
+    members(call, &["media", "legs"]);
+    for side in call["media"].as_array().context("the call has no list of its sides")? {
+        println!();
+        members(side, &[]);
+    }
     Ok(0)
 }
 

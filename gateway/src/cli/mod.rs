@@ -59,7 +59,10 @@ enum Verb {
     /// Have a running gateway read its conf files anew
     Reload,
     /// List the calls of a running gateway
-    Calls,
+    Calls {
+        /// Show all that is known of the one with this id
+        id: Option<String>,
+    },
     /// List the phones that are registered
     Phones,
     /// List sources and accounts that failed to log in too often
@@ -111,7 +114,7 @@ pub fn main() -> u8 {
         Verb::Passwd { user, realm, md5_only } => passwd::run(conf.as_deref(), &user, realm.as_deref(), md5_only, json),
         Verb::Status => ask::status(conf.as_deref(), json),
         Verb::Reload => ask::reload(conf.as_deref(), json),
-        Verb::Calls => ask::calls(conf.as_deref(), json),
+        Verb::Calls { id } => ask::calls(conf.as_deref(), json, id.as_deref()),
         Verb::Phones => ask::phones(conf.as_deref(), json),
         Verb::Locked => ask::locked(conf.as_deref(), json),
         Verb::Unlock { who } => ask::unlock(conf.as_deref(), json, who),

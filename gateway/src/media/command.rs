@@ -426,6 +426,14 @@ pub struct Report {
     pub depth_ms: f32,
     /// How what is sent is coded, and why; `None` if the codec leaves no choice.
     pub decision: Option<Decision>,
+    /// How long a frame is that is sent, in milliseconds.
+    pub frame_ms: u32,
+    /// How long a packet is that comes, in milliseconds.
+    pub packet_ms: u32,
+    /// How often one packet or more in a row had to be made up.
+    pub holes: u64,
+    /// By how much sound was made longer or shorter, in milliseconds.
+    pub stretched_ms: u64,
     /// Round trip by RTCP or by checks of the way, as last measured.
     pub round_trip: Option<Duration>,
     /// Share of our packets that the peer missed, as it last reported: 0 to 1.

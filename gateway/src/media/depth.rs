@@ -5,6 +5,8 @@
 
 use quartet_proto::rtp::repair::{Arrival, Times};
 
+use super::quality::delay_impairment;
+
 /// Step of depths and of the histogram.
 const STEP_NS: u64 = 10_000_000;
 /// Delays from 490 ms up share the last step.
@@ -249,16 +251,6 @@ impl Histogram {
     }
 }
 
-/// Points of R lost to a one-way delay. ITU-T G.107 §7.3, Idd.
-fn delay_impairment(ms: f32) -> f32 {
-    if ms <= 100.0 {
-        return 0.0;
-    }
-    let x = (ms / 100.0).log2();
-    let root = |x: f32| (1.0 + x.powi(6)).powf(1.0 / 6.0);
-    25.0 * (root(x) - 3.0 * root(x / 3.0) + 2.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,17 +325,6 @@ mod tests {
         assert_eq!(chosen(60, 0.9), 150);
         assert_eq!(chosen(400, 0.9), 90, "half of it is not worth that");
         assert!(chosen(60, 0.0) <= 80, "it never comes");
-    }
-
-    #[test]
-    fn the_delay_impairment_is_that_of_the_standard() {
-        assert_eq!(delay_impairment(80.0), 0.0);
-        assert!(
-            (delay_impairment(400.0) - 24.6).abs() < 1.5,
-            "{}",
-            delay_impairment(400.0)
-        );
-        assert!(delay_impairment(200.0) < delay_impairment(300.0));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use quartet_proto::rtp::{
 
 use self::{effort::Effort, fifo::Fifo};
 use super::{
+    command::Report,
     depth::{DepthRule, Path},
     dsp::{self, Concealer, Resampler},
 };
@@ -128,6 +129,8 @@ pub(crate) struct Flow {
     late: u64,
     concealed: u64,
     restored: u64,
+    holes: u64,
+    stretched_ns: u64,
 }
 
 impl Flow {
@@ -182,6 +185,8 @@ impl Flow {
             late: 0,
             concealed: 0,
             restored: 0,
+            holes: 0,
+            stretched_ns: 0,
         })
     }
 
@@ -261,24 +266,18 @@ impl Flow {
         due.then_some(self.next_out_ns)
     }
 
-    /// How far behind its fastest packets the source is heard now.
-    pub(crate) fn depth_ns(&self) -> u64 {
-        self.depth_ns
-    }
-
-    /// Packets that came too late.
-    pub(crate) fn late(&self) -> u64 {
-        self.late
-    }
-
-    /// Packets of which the one behind had something, of those that were made up.
-    pub(crate) fn restored(&self) -> u64 {
-        self.restored
-    }
-
-    /// Packets whose sound was made up.
-    pub(crate) fn concealed(&self) -> u64 {
-        self.concealed
+    /// The figures of what is heard.
+    pub(crate) fn figures(&self, report: Report) -> Report {
+        Report {
+            late: self.late,
+            concealed: self.concealed,
+            restored: self.restored,
+            holes: self.holes,
+            stretched_ms: self.stretched_ns / 1_000_000,
+            depth_ms: self.depth_ns as f32 / 1e6,
+            packet_ms: (self.packet_ns() / 1_000_000) as u32,
+            ..report
+        }
     }
 
     /// The source speaks after silence: its first frame leaves the depth after this packet.
@@ -388,6 +387,7 @@ impl Flow {
         if self.resting {
             return Ok(());
         }
+        self.holes += u64::from(self.made_up_ns == 0);
         self.made_up_ns += self.packet_ns();
         // With packets behind the hole the pace goes on: they are for their own time.
         if self.made_up_ns > MAX_CONCEALMENT_NS && (!self.paced || self.buffer.is_empty()) {
@@ -460,6 +460,7 @@ impl Flow {
         let Some(changed) = changed else { return samples };
         let moved_ns = self.ns(samples.abs_diff(changed));
         self.stretch_after_ns = now_ns + moved_ns * 100 / percent;
+        self.stretched_ns += moved_ns;
         changed
     }
 

@@ -35,4 +35,5 @@ pub(crate) use leg::{MediaIo, Slot};
 pub(crate) use legs::{Legs, Opening};
 pub(crate) use lower::Below;
 pub(crate) use paths::{BoundSocket, SocketKey, StreamKey};
+pub use quality::{Heard, mos};
 pub use relay::{IceService, Relay, RelayUser, Via, Way, Ways};

@@ -1,10 +1,12 @@
 //! How a leg's stream is coded for the network that carries it: what is known of the way goes in, settings and the reason come out.
 
+mod e_model;
 mod rules;
 
 use std::{fmt, time::Duration};
 
-pub(crate) use self::rules::Rules;
+pub use self::e_model::{Heard, mos};
+pub(crate) use self::{e_model::delay_impairment, rules::Rules};
 
 /// What is known of the way to a peer.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,27 @@ pub struct Decision {
     pub loss_permille: u32,
     /// Why.
     pub reason: Reason,
+}
+
+impl Decision {
+    /// As a person reads it; `frame_ms`: how long a frame is.
+    #[must_use]
+    pub fn words(&self, frame_ms: u32) -> String {
+        let Self {
+            bitrate,
+            frames,
+            repeats,
+            loss_permille,
+            reason,
+        } = *self;
+        let (kbit, packet_ms) = (bitrate / 1000, frames * frame_ms);
+        let twice = if repeats { ", each twice" } else { "" };
+        let spare = match loss_permille {
+            0 => String::new(),
+            permille => format!(", ready for {} % loss", permille.div_ceil(10)),
+        };
+        format!("{kbit} kbit/s in packets of {packet_ms} ms{twice}{spare}: {reason}")
+    }
 }
 
 /// Why a stream is coded as it is.

@@ -192,14 +192,15 @@ impl Stream {
 
     /// The figures of what the peer sends; what is sent to it the leg counts.
     pub(crate) fn figures(&mut self, now_ns: u64) -> Report {
-        let flow = self.flow.as_ref();
-        Report {
-            late: flow.map_or(0, Flow::late),
-            concealed: flow.map_or(0, Flow::concealed),
-            restored: flow.map_or(0, Flow::restored),
-            decision: self.outgoing.as_ref().and_then(Outgoing::decision),
-            depth_ms: flow.map_or(0.0, |flow| flow.depth_ns() as f32 / 1e6),
+        let outgoing = self.outgoing.as_ref();
+        let report = Report {
+            decision: outgoing.and_then(Outgoing::decision),
+            frame_ms: outgoing.map_or(0, |outgoing| outgoing.frame_us() / 1000),
             ..self.incoming.figures(now_ns)
+        };
+        match &self.flow {
+            Some(flow) => flow.figures(report),
+            None => report,
         }
     }
 }
