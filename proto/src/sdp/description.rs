@@ -173,12 +173,19 @@ fn read_media(media: &sdp_types::Media, session: &Session) -> MediaDescription {
             .or_else(|| read_direction(&session.attributes))
             .unwrap_or_default(),
         ssrc: values("ssrc").find_map(|value| value.split(' ').next()?.parse().ok()),
+        nack: media.proto.to_ascii_uppercase().ends_with("AVPF") && values("rtcp-fb").any(is_nack),
         mid: values("mid")
             .next()
             .map(|mid| mid.trim().to_owned())
             .filter(|mid| !mid.is_empty()),
         transport: read_transport(&media.attributes, &session.attributes),
     }
+}
+
+/// Whether a value of `a=rtcp-fb` is the generic NACK, for all formats or for one (RFC 4585 §4.2).
+fn is_nack(value: &str) -> bool {
+    let mut words = value.split_whitespace();
+    words.next().is_some() && words.next() == Some("nack") && words.next().is_none()
 }
 
 /// Reads a duration; some write a fraction.
@@ -354,6 +361,9 @@ impl MediaDescription {
         }
         if let Some(maxptime) = self.maxptime_ms {
             media.add_attribute_with_value("maxptime", maxptime);
+        }
+        if self.nack {
+            media.add_attribute_with_value("rtcp-fb", "* nack");
         }
         media.add_attribute_from_str(self.direction.name());
         if let Some(ssrc) = self.ssrc {

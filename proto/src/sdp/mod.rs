@@ -197,6 +197,8 @@ pub struct MediaDescription {
     pub direction: Direction,
     /// The first stream the author announces.
     pub ssrc: Option<u32>,
+    /// The author sends lost packets again, and may ask for some (generic NACK, RFC 4585 §4.2); only with a profile of feedback.
+    pub nack: bool,
     /// The name of the m-line in a group, to be repeated in an answer.
     pub mid: Option<String>,
     /// The attributes that transports speak: `ice-ufrag:..`, `fingerprint:..`, `candidate:..`, `crypto:..`, `rtcp-mux`,

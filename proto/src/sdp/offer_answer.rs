@@ -122,6 +122,8 @@ pub struct Agreed {
     pub ptime_ms: u32,
     /// What we do: a peer that holds us leaves us `RecvOnly` or `Inactive`.
     pub direction: Direction,
+    /// Whether lost packets are asked for and sent again.
+    pub nack: bool,
     /// What to tell our transport about the peer.
     pub remote_lines: String,
 }
@@ -137,6 +139,7 @@ impl std::fmt::Debug for Agreed {
             .field("comfort_noise", &self.comfort_noise)
             .field("ptime_ms", &self.ptime_ms)
             .field("direction", &self.direction)
+            .field("nack", &self.nack)
             .field(
                 "remote_lines",
                 &self.remote_lines.lines().map(super::without_secret).collect::<Vec<_>>(),
@@ -202,6 +205,7 @@ fn our_media(local: &Local<'_>, profile: &str) -> MediaDescription {
         maxptime_ms: None,
         direction: local.direction,
         ssrc: None,
+        nack: false,
         mid: None,
         transport: Vec::new(),
     }
@@ -261,6 +265,7 @@ fn refused(theirs: &MediaDescription, ours: &MediaDescription) -> MediaDescripti
         maxptime_ms: None,
         direction: Direction::Inactive,
         ssrc: None,
+        nack: false,
         mid: theirs.mid.clone(),
         transport: Vec::new(),
     }
@@ -279,6 +284,7 @@ fn answer_line(
     let mux = local.rtcp_mux && theirs.has("rtcp-mux");
     ours.set_transport(local.lines, mux);
     ours.mid = theirs.mid.clone();
+    ours.nack = theirs.nack;
     let ice = is_ice(local.lines.lines(), theirs);
     ours.direction = wanted_from(theirs, ice).reversed().both(local.direction);
     ours.ptime_ms = local.ptime_ms.or(theirs.ptime_ms);
@@ -310,6 +316,7 @@ fn answer_line(
         comfort_noise: noise.map(|noise| noise.payload_type),
         ptime_ms: packet_duration(theirs),
         direction: ours.direction,
+        nack: ours.nack,
         remote_lines: theirs.lines(mux),
     };
     Ok((ours, agreed))
@@ -417,6 +424,7 @@ pub fn accept(
         comfort_noise: noise.map(|noise| noise.payload_type),
         ptime_ms: packet_duration(theirs),
         direction: wanted_from(theirs, ice).reversed().both(ours.direction),
+        nack: ours.nack && theirs.nack,
         remote_lines: theirs.lines(ours.has("rtcp-mux") && theirs.has("rtcp-mux")),
     })
 }

@@ -872,3 +872,35 @@ fn what_else_was_agreed_may_arrive() {
     assert_eq!((agreed.receive.payload_type, types(&agreed.also)), (8, vec![0]));
     assert_eq!(agreed.events, [100, 101, 102]);
 }
+
+#[test]
+fn nack_is_answered_where_it_is_offered_with_a_profile_of_feedback() {
+    let codecs = our_codecs();
+    for (profile, feedback, wanted) in [
+        ("RTP/AVPF", "a=rtcp-fb:* nack\r\n", true),
+        ("RTP/AVPF", "a=rtcp-fb:0 nack\r\n", true),
+        ("rtp/avpf", "a=rtcp-fb:*  nack \r\n", true),
+        (
+            "RTP/AVPF",
+            "a=rtcp-fb:* nack pli\r\na=rtcp-fb:* trr-int 1000\r\n",
+            false,
+        ),
+        ("RTP/AVPF", "a=rtcp-fb:nack\r\na=rtcp-fb:*\r\n", false),
+        ("RTP/AVP", "a=rtcp-fb:* nack\r\n", false),
+        ("RTP/AVPF", "", false),
+    ] {
+        let text = format!("v=0\r\nc=IN IP4 192.0.2.3\r\nm=audio 4000 {profile} 0\r\n{feedback}");
+        let Answered { description, agreed } = answer(&parse(&text), &local(&codecs, LINES), &mut keep).unwrap();
+        assert_eq!(agreed.nack, wanted, "{text}");
+        assert_eq!(
+            description.to_string().contains("a=rtcp-fb:* nack\r\n"),
+            wanted,
+            "{text}"
+        );
+    }
+    // We do not offer it: many telephones know plain profiles alone.
+    let offered = offer(&local(&codecs, LINES));
+    assert!(!offered.media[0].nack);
+    let answered = parse("v=0\r\nc=IN IP4 192.0.2.3\r\nm=audio 4000 RTP/AVPF 0\r\na=rtcp-fb:* nack\r\n");
+    assert!(!accept(&offered, &answered, false, &mut |_, _| true).unwrap().nack);
+}

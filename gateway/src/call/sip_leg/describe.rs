@@ -151,7 +151,7 @@ impl SipLeg {
             events: agreed.events.clone(),
             also: agreed.also.clone(),
             ssrc: self.config.ssrc,
-            nack: false,
+            nack: agreed.nack,
         }
     }
 
