@@ -9,6 +9,7 @@
 
 mod effort;
 mod fifo;
+mod stretch;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +23,7 @@ use self::{effort::Effort, fifo::Fifo};
 use super::{
     command::Report,
     depth::{DepthRule, Path},
-    dsp::{self, Concealer, Resampler},
+    dsp::{Concealer, Loudness, Resampler},
 };
 use crate::plugins::{Decoder, PluginError};
 
@@ -44,12 +45,6 @@ const LATE_NS: u64 = 20_000_000;
 const JITTERS: f32 = 0.05;
 /// ... and again from here down.
 const CALM: f32 = 0.01;
-/// The longest period that stretching drops: with so much waiting behind the buffer, dropping one makes nothing late.
-const SPARE_NS: u64 = 10_000_000;
-/// Farther than this on the deep side is far too deep: three times as fast.
-const FAR_NS: u64 = 60_000_000;
-/// Stretching moves at most this share of time, in percent.
-const STRETCH_PERCENT: u64 = 8;
 /// What forward error correction restores of a packet.
 const FEC_NS: u64 = 20_000_000;
 /// Longer loss is silence: nothing is made up any more, and the flow rests until its source speaks again.
@@ -131,6 +126,9 @@ pub(crate) struct Flow {
     restored: u64,
     holes: u64,
     stretched_ns: u64,
+    loudness: Loudness,
+    /// When there was last a pause in what is heard.
+    quiet_ns: u64,
 }
 
 impl Flow {
@@ -187,6 +185,8 @@ impl Flow {
             restored: 0,
             holes: 0,
             stretched_ns: 0,
+            loudness: Loudness::default(),
+            quiet_ns: 0,
         })
     }
 
@@ -428,40 +428,6 @@ impl Flow {
                 self.fifo.push(&self.resampled[..count]);
             }
         }
-    }
-
-    /// Measures the depth, and brings it nearer to where it should be by one period of the voice if it is time.
-    fn stretch(&mut self, samples: usize, now_ns: u64) -> usize {
-        // This packet was taken now; the fastest packet of its place would have come when the next one is expected, less a
-        // packet. It is heard after what waits, but had to be here before.
-        let taken_ns = self.next_out_ns + self.packet_ns();
-        let have = taken_ns
-            .saturating_sub(self.buffer.expected().unwrap_or(taken_ns))
-            .min(MAX_DEPTH_NS);
-        let waiting_ns = self.fifo.len() as u64 * 1_000_000_000 / u64::from(self.sink_rate.max(1));
-        self.depth_ns = have + waiting_ns;
-        if now_ns < self.stretch_after_ns {
-            return samples;
-        }
-        let want = self.rule.chosen().clamp(MIN_DEPTH_NS, MAX_DEPTH_NS);
-        // What is dropped comes out of what waits; when that is used up, packets are taken a frame earlier from then on.
-        let (changed, percent) = if have >= want + self.frame_ns || (have >= want && waiting_ns >= SPARE_NS) {
-            let percent = if have > want + FAR_NS {
-                3 * STRETCH_PERCENT
-            } else {
-                STRETCH_PERCENT
-            };
-            (dsp::shrink(&mut self.scratch[..samples], self.rate), percent)
-        } else if have < want {
-            (dsp::grow(&mut self.scratch, samples, self.rate), STRETCH_PERCENT)
-        } else {
-            return samples;
-        };
-        let Some(changed) = changed else { return samples };
-        let moved_ns = self.ns(samples.abs_diff(changed));
-        self.stretch_after_ns = now_ns + moved_ns * 100 / percent;
-        self.stretched_ns += moved_ns;
-        changed
     }
 
     fn clock_was_set(&self, timestamp: u32, now_ns: u64) -> bool {

@@ -5,6 +5,8 @@
 
 mod below;
 #[cfg(test)]
+mod networks;
+#[cfg(test)]
 mod tests;
 
 use std::{

@@ -40,7 +40,9 @@ const ASK_COSTS: u32 = 2;
 const MAX_BUDGET: u32 = 40;
 /// Packets are this late on average, the newer the more, and waited for so many times as long.
 const LATE_MEMORY: u64 = 16;
-const LATE_FACTOR: u64 = 4;
+const LATE_FACTOR: u64 = 2;
+/// Of round trips so many count, the newer the more.
+const ROUND_TRIPS: u64 = 4;
 /// A round trip that is longer than the shortest by half of it and this is one with a queue, which asking makes longer.
 const QUEUE_NS: u64 = 50_000_000;
 /// Packets that one [`Repair::poll`] names at most.
@@ -93,6 +95,8 @@ pub struct Repair {
     missing: Vec<Missing>,
     /// Smoothed time from the question to the answer, as it was seen.
     answer_ns: Option<u64>,
+    /// The round trip as it was measured last, and smoothed.
+    last_ns: Option<u64>,
     reported_ns: Option<u64>,
     shortest_ns: Option<u64>,
     /// How long we wait for a packet that was due, as what came of it has taught.
@@ -146,6 +150,7 @@ impl Repair {
             stream: None,
             missing: Vec::with_capacity(MAX_MISSING),
             answer_ns: None,
+            last_ns: None,
             reported_ns: None,
             shortest_ns: None,
             guard_ns: GUARD_NS,
@@ -195,8 +200,12 @@ impl Repair {
 
     /// Takes a packet of the stream.
     pub fn received(&mut self, packet: &Packet<'_>, now_ns: u64, timing: Timing) -> Arrival {
-        self.reported_ns = timing.round_trip_ns;
-        self.shortest_ns = [self.shortest_ns, self.reported_ns].into_iter().flatten().min();
+        if let Some(round_trip_ns) = timing.round_trip_ns.filter(|_| timing.round_trip_ns != self.last_ns) {
+            self.last_ns = timing.round_trip_ns;
+            let before_ns = self.reported_ns.unwrap_or(round_trip_ns);
+            self.reported_ns = Some((before_ns * (ROUND_TRIPS - 1) + round_trip_ns) / ROUND_TRIPS);
+            self.shortest_ns = Some(self.shortest_ns.unwrap_or(round_trip_ns).min(round_trip_ns));
+        }
         self.budget = (self.budget + 1).min(MAX_BUDGET);
         let known = self.stream.filter(|stream| stream.ssrc == packet.ssrc);
         let Some(stream) = known else {
@@ -347,7 +356,7 @@ impl Repair {
         let is_ahead = self.stream.is_some_and(|stream| found.sequence > stream.highest);
         if found.asks == 0 || found.asks == 1 && took_ns < soonest_ns {
             if is_ahead {
-                self.guard_ns = (2 * self.guard_ns).min(MAX_GUARD_NS);
+                self.guard_ns = (self.guard_ns / 4 * 5).min(MAX_GUARD_NS);
             }
             if found.asks > 0 {
                 self.missing.push(Missing {
@@ -383,7 +392,7 @@ impl Repair {
 
     /// No answer comes sooner.
     fn soonest_ns(&self) -> u64 {
-        self.reported_ns.map_or(0, |round_trip_ns| round_trip_ns / 10 * 9)
+        self.shortest_ns.map_or(0, |round_trip_ns| round_trip_ns / 10 * 9)
     }
 
     fn answer_ns(&self) -> u64 {

@@ -10,4 +10,4 @@ pub mod tones;
 
 pub use conceal::Concealer;
 pub use resample::Resampler;
-pub use stretch::{grow, shrink};
+pub use stretch::{Loudness, Sound, grow, shrink};

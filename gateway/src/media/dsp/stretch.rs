@@ -1,15 +1,29 @@
-//! Makes a frame longer or shorter by one period of the voice, so that the receiving buffer can change its depth unheard.
+//! Makes a frame longer or shorter by one period of the voice, or where nobody speaks by a piece, so that the receiving buffer can
+//! change its depth unheard.
 
 use super::pitch::{self, Period, crossfade};
 
 /// Periods less alike than this are left alone.
 const ALIKE: f32 = 0.7;
+/// What is 25 dB below the loudest is a pause.
+const PAUSE: f32 = 0.003;
+/// The loudest is forgotten by half in some hundred frames.
+const FADES: f32 = 0.99;
 /// Longest period added or dropped: two of them fit a frame of 20 ms.
 const MAX_PERIOD_US: usize = 10_000;
 
+/// What a frame is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sound {
+    /// A voice: only what is alike may be dropped or said twice.
+    Voice,
+    /// Nothing that would be missed.
+    Quiet,
+}
+
 /// Drops one period from the end of `pcm`; how many samples are left, or `None` if the sound does not allow it now.
-pub fn shrink(pcm: &mut [i16], rate: u32) -> Option<usize> {
-    let Period { samples: period, .. } = alike(pcm, rate)?;
+pub fn shrink(pcm: &mut [i16], rate: u32, sound: Sound) -> Option<usize> {
+    let period = period(pcm, rate, sound)?;
     let from = pcm.len() - 2 * period;
     for at in 0..period {
         let (old, new) = (i32::from(pcm[from + at]), i32::from(pcm[from + period + at]));
@@ -21,8 +35,8 @@ pub fn shrink(pcm: &mut [i16], rate: u32) -> Option<usize> {
 
 /// Adds one period to the first `length` samples of `pcm`, which has room behind them; the new length, or `None` if the
 /// sound or the room does not allow it now.
-pub fn grow(pcm: &mut [i16], length: usize, rate: u32) -> Option<usize> {
-    let Period { samples: period, .. } = alike(pcm.get(..length)?, rate)?;
+pub fn grow(pcm: &mut [i16], length: usize, rate: u32, sound: Sound) -> Option<usize> {
+    let period = period(pcm.get(..length)?, rate, sound)?;
     if length + period > pcm.len() {
         return None;
     }
@@ -36,8 +50,36 @@ pub fn grow(pcm: &mut [i16], length: usize, rate: u32) -> Option<usize> {
     Some(length + period)
 }
 
-fn alike(pcm: &[i16], rate: u32) -> Option<Period> {
-    pitch::find(pcm, rate, MAX_PERIOD_US).filter(|period| period.likeness >= ALIKE)
+fn period(pcm: &[i16], rate: u32, sound: Sound) -> Option<usize> {
+    match sound {
+        Sound::Voice => pitch::find(pcm, rate, MAX_PERIOD_US)
+            .filter(|period| period.likeness >= ALIKE)
+            .map(|Period { samples, .. }| samples),
+        Sound::Quiet => {
+            let samples = rate as usize / (1_000_000 / MAX_PERIOD_US);
+            (samples > 0 && pcm.len() >= 2 * samples).then_some(samples)
+        }
+    }
+}
+
+/// Tells pauses from speech.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Loudness {
+    /// Mean square of the loudest of late.
+    loudest: f32,
+}
+
+impl Loudness {
+    /// Takes a frame.
+    pub fn hear(&mut self, pcm: &[i16]) -> Sound {
+        let power = pcm.iter().map(|sample| f32::from(*sample).powi(2)).sum::<f32>() / pcm.len().max(1) as f32;
+        self.loudest = power.max(self.loudest * FADES);
+        if power < self.loudest * PAUSE {
+            Sound::Quiet
+        } else {
+            Sound::Voice
+        }
+    }
 }
 
 #[cfg(test)]
@@ -60,8 +102,8 @@ mod tests {
                 let mut other = pcm.clone();
                 let (mut less, mut more) = (frame, frame);
                 if index % 4 == 0 {
-                    less = shrink(&mut pcm[..frame], rate).unwrap_or(frame);
-                    more = grow(&mut other, frame, rate).unwrap_or(frame);
+                    less = shrink(&mut pcm[..frame], rate, Sound::Voice).unwrap_or(frame);
+                    more = grow(&mut other, frame, rate, Sound::Voice).unwrap_or(frame);
                     moved += usize::from(less < frame) + usize::from(more > frame);
                 }
                 shorter.extend_from_slice(&pcm[..less]);
@@ -82,11 +124,29 @@ mod tests {
         for sample in &mut noise {
             *sample = rng.next_u32() as i16;
         }
-        assert_eq!(grow(&mut noise, 320, 16_000), None);
-        assert_eq!(shrink(&mut noise[..320], 16_000), None);
-        assert_eq!(shrink(&mut [], 8_000), None);
-        assert_eq!(grow(&mut [0; 4], 9, 8_000), None);
-        assert_eq!(grow(&mut [0; 160], 160, 8_000), None, "no room");
-        assert_eq!(grow(&mut [0; 240], 160, 8_000), Some(200));
+        assert_eq!(grow(&mut noise, 320, 16_000, Sound::Voice), None);
+        assert_eq!(shrink(&mut noise[..320], 16_000, Sound::Voice), None);
+        for sound in [Sound::Voice, Sound::Quiet] {
+            assert_eq!(shrink(&mut [], 8_000, sound), None);
+            assert_eq!(grow(&mut [0; 4], 9, 8_000, sound), None);
+            assert_eq!(grow(&mut [0; 160], 160, 8_000, sound), None, "no room");
+            assert_eq!(shrink(&mut [0; 400], 0, sound), None);
+        }
+        assert_eq!(grow(&mut [0; 240], 160, 8_000, Sound::Voice), Some(200));
+        assert_eq!(grow(&mut noise, 240, 16_000, Sound::Quiet), None, "no room");
+        assert_eq!(grow(&mut [0; 480], 320, 16_000, Sound::Quiet), Some(480));
+        assert_eq!(shrink(&mut noise[..320], 16_000, Sound::Quiet), Some(160));
+    }
+
+    #[test]
+    fn a_pause_is_quiet_and_what_is_always_soft_is_not() {
+        let mut loudness = Loudness::default();
+        assert_eq!(loudness.hear(&[30; 160]), Sound::Voice);
+        assert_eq!(loudness.hear(&[8_000; 160]), Sound::Voice);
+        assert_eq!(loudness.hear(&[30; 160]), Sound::Quiet);
+        assert_eq!(loudness.hear(&[4_000; 160]), Sound::Voice);
+        let soft = (0..3_000).position(|_| loudness.hear(&[30; 160]) == Sound::Voice);
+        assert!(soft.is_some_and(|frames| frames > 200), "{soft:?}");
+        assert_eq!(loudness.hear(&[]), Sound::Quiet);
     }
 }

@@ -218,6 +218,6 @@ fn one_that_was_asked_for_too_soon_comes_again_and_teaches_nothing() {
     for (at, arrival) in [(60 + GUARD + 10, Arrival::Sent), (60 + GUARD + RTT, Arrival::Again)] {
         assert_eq!(repair.received(&packet(2), at * MS, timing(150)), arrival);
     }
-    assert_eq!((repair.counts().repaired, repair.guard_ns), (0, 2 * GUARD_NS));
+    assert_eq!((repair.counts().repaired, repair.guard_ns), (0, GUARD_NS / 4 * 5));
     assert!(repair.loss() < 0.01);
 }
