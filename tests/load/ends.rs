@@ -3,7 +3,8 @@
 //! They use the transport plugins (ICE, DTLS, SRTP) and take the same commands as the gateway's media, so that the same ends
 //! serve every subject. Only the legs of a probe decode what they hear.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,9 +23,12 @@ use quartet_proto::rtp::sender::Sender;
 
 use crate::speech::{BURST_AT, Speech};
 
-/// Legs are spread over the 20 ms of a frame.
-const SLOTS: u64 = 20;
-const TICK: Duration = Duration::from_millis(1);
+/// Each leg sends at its own phase of a frame, as telephones do that know nothing of each other.
+const FRAME_NS: u64 = 20_000_000;
+/// Timers and orders are looked at so often.
+const TICK_NS: u64 = 1_000_000;
+/// A packet that leaves so much after its time is late.
+const LATE_NS: u64 = 2_000_000;
 /// Sound this loud is the burst; this long after the last one it is the next.
 const LOUD: u16 = 4_000;
 const QUIET_NS: u64 = 300_000_000;
@@ -34,6 +38,9 @@ pub(crate) type Tell = Box<dyn FnMut(MediaEvent) + Send>;
 
 /// Which leg.
 pub(crate) type Id = usize;
+
+/// The legs of the second call, which keep what they hear: of a call like all others.
+pub(crate) const LISTENERS: [Id; 2] = [2, 3];
 
 enum Order {
     Leg(Id, bool, Tell),
@@ -51,8 +58,10 @@ pub(crate) struct Stats {
     pub(crate) lost: u64,
     /// Legs that received nothing.
     pub(crate) silent: u64,
-    /// Turns of the load that were over 2 ms late.
+    /// Packets that left over 2 ms after their time.
     pub(crate) late_turns: u64,
+    /// What those heard that listen, and with which of its packets the other end began.
+    pub(crate) heard: BTreeMap<Id, (usize, Vec<i16>)>,
     /// From a burst's packet to the packet with it, in ms, at the end that decodes PCMU and at the one that decodes Opus.
     pub(crate) delay_pcmu_ms: Vec<f64>,
     pub(crate) delay_opus_ms: Vec<f64>,
@@ -85,6 +94,7 @@ impl Ends {
             poll,
             origin: Instant::now(),
             legs: BTreeMap::new(),
+            due: BinaryHeap::new(),
             late: 0,
             delays: Default::default(),
         };
@@ -133,6 +143,8 @@ struct World {
     poll: Poll,
     origin: Instant,
     legs: BTreeMap<Id, Leg>,
+    /// When each leg sends next.
+    due: BinaryHeap<Reverse<(u64, Id)>>,
     late: u64,
     /// At the end that decodes PCMU, and at the one that decodes Opus.
     delays: [Vec<f64>; 2],
@@ -147,6 +159,10 @@ struct Leg {
     sent: u64,
     received: u64,
     numbers: Option<(u16, u64)>,
+    /// At a leg that listens.
+    heard: Vec<i16>,
+    /// Its packet that was the first since the last reset.
+    began: usize,
 }
 
 struct Session {
@@ -175,13 +191,17 @@ struct Stream {
 impl World {
     fn run(mut self, queue: &Receiver<Order>) {
         let mut events = Events::with_capacity(256);
-        let mut next = Instant::now();
-        let mut turn = 0;
+        let mut turn_ns = self.now_ns();
         loop {
-            let wait = next.saturating_duration_since(Instant::now());
+            let next_ns = self
+                .due
+                .peek()
+                .map_or(turn_ns, |Reverse((at_ns, _))| turn_ns.min(*at_ns));
+            // The poller knows whole milliseconds alone.
+            std::thread::sleep(Duration::from_nanos(next_ns.saturating_sub(self.now_ns())));
             if self
                 .poll
-                .poll(&mut events, Some(wait))
+                .poll(&mut events, Some(Duration::ZERO))
                 .is_err_and(|error| error.kind() != ErrorKind::Interrupted)
             {
                 return;
@@ -189,11 +209,19 @@ impl World {
             for event in &events {
                 self.read(event.token().0 / 4, event.token().0 % 4);
             }
-            let now = Instant::now();
-            if now < next {
+            let now_ns = self.now_ns();
+            while let Some(Reverse((at_ns, id))) = self.due.peek().copied().filter(|Reverse((at, _))| *at <= now_ns) {
+                self.due.pop();
+                self.due.push(Reverse((at_ns + FRAME_NS, id)));
+                if let Some(leg) = self.legs.get_mut(&id)
+                    && leg.speak(now_ns, &self.speech)
+                {
+                    self.late += u64::from(now_ns > at_ns + LATE_NS);
+                }
+            }
+            if now_ns < turn_ns {
                 continue;
             }
-            self.late += u64::from(now > next + 2 * TICK);
             loop {
                 match queue.try_recv() {
                     Ok(Order::Quit) | Err(TryRecvError::Disconnected) => return,
@@ -202,7 +230,7 @@ impl World {
                 }
             }
             let now_ns = self.now_ns();
-            for (id, leg) in &mut self.legs {
+            for leg in self.legs.values_mut() {
                 if leg
                     .session
                     .as_ref()
@@ -214,12 +242,8 @@ impl World {
                     }
                     leg.drain(now_ns);
                 }
-                if *id as u64 % SLOTS == turn % SLOTS {
-                    leg.speak(now_ns, &self.speech);
-                }
             }
-            turn += 1;
-            next += TICK;
+            turn_ns = now_ns + TICK_NS;
         }
     }
 
@@ -239,8 +263,13 @@ impl World {
                     sent: 0,
                     received: 0,
                     numbers: None,
+                    heard: Vec::new(),
+                    began: 0,
                 };
                 self.legs.insert(id, leg);
+                // Multiples of the golden ratio are spread evenly however many there are.
+                let phase_ns = (id as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) % FRAME_NS;
+                self.due.push(Reverse((now_ns + phase_ns, id)));
             }
             Order::Media(id, command) => {
                 let Some(leg) = self.legs.get_mut(&id) else { return };
@@ -254,6 +283,9 @@ impl World {
                 self.delays = Default::default();
                 for leg in self.legs.values_mut() {
                     (leg.sent, leg.received, leg.numbers) = (0, 0, None);
+                    leg.heard.clear();
+                    let stream = leg.session.as_ref().and_then(|session| session.stream.as_ref());
+                    leg.began = stream.map_or(0, |stream| stream.frame);
                 }
             }
             Order::Stats(answer) => {
@@ -261,7 +293,11 @@ impl World {
                     late_turns: self.late,
                     ..Stats::default()
                 };
-                for leg in self.legs.values() {
+                for (id, leg) in &self.legs {
+                    if !leg.heard.is_empty() {
+                        let began = self.legs.get(&(id ^ 1)).map_or(0, |other| other.began);
+                        stats.heard.insert(*id, (began, leg.heard.clone()));
+                    }
                     stats.sent += leg.sent;
                     stats.received += leg.received;
                     stats.lost += leg
@@ -380,7 +416,7 @@ impl Leg {
                     ticks: table.clock() / 50,
                     // Not all in the same word.
                     frame: if self.probe { 0 } else { id * 37 },
-                    ear: if self.probe {
+                    ear: if self.probe || LISTENERS.contains(&id) {
                         Some(table.decoder(&settings).ok()?)
                     } else {
                         None
@@ -424,6 +460,10 @@ impl Leg {
         let ear = stream.ear.as_mut()?;
         let mut pcm = [0; 960];
         let count = ear.decode(view.payload, &mut pcm).ok()?;
+        if !self.probe {
+            self.heard.extend_from_slice(&pcm[..count.min(960)]);
+            return None;
+        }
         if !pcm[..count.min(960)].iter().any(|sample| sample.unsigned_abs() > LOUD) {
             return None;
         }
@@ -432,11 +472,14 @@ impl Leg {
         first.then_some(stream.opus)
     }
 
-    fn speak(&mut self, now_ns: u64, speech: &Speech) {
+    /// Sends a packet; whether there is anybody to send it to.
+    fn speak(&mut self, now_ns: u64, speech: &Speech) -> bool {
         let Some(session) = self.session.as_mut().filter(|session| session.up) else {
-            return;
+            return false;
         };
-        let Some(stream) = &mut session.stream else { return };
+        let Some(stream) = &mut session.stream else {
+            return false;
+        };
         let payloads = if stream.opus { &speech.opus } else { &speech.pcmu };
         let round = if self.probe { &payloads.probe } else { &payloads.speech };
         let place = stream.frame % round.len();
@@ -450,7 +493,7 @@ impl Leg {
             .next(stream.ticks, stream.payload_type, false, bytes)
             .is_ok();
         if !made || !session.packet.fill(bytes) {
-            return;
+            return false;
         }
         session.packet.kind = Some(PacketKind::Rtp);
         if let Ok(Outcome::Transmit) = session.transport.send(now_ns, &mut session.packet) {
@@ -460,6 +503,7 @@ impl Leg {
             session.transmit();
             self.sent += 1;
         }
+        true
     }
 
     /// Takes everything that the transport has made by itself.

@@ -17,6 +17,7 @@ mod rtpengine;
 mod speech;
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ use serde_json::{Value, json};
 
 use self::ends::{Ends, Stats};
 use self::speech::Speech;
+use quartet_tests::peers;
+use quartet_tests::speech::write_wav;
 use quartet_tests::usage::{Cpu, pss_kib};
 
 /// Before the measured interval, so that buffers and decoders are settled.
@@ -58,6 +61,8 @@ struct Figures {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = options()?;
+    // Each call has sockets at all its ends.
+    ::quartet::process::raise_descriptor_limit();
     let here = std::env::current_exe()?;
     // Examples lie in a folder beside the programs.
     let program = here
@@ -191,6 +196,7 @@ async fn quartet(
         );
         println!("hub: holds, all {ended} calls at once hear each other, and outlive their hub");
     }
+    show_pesq("quartet", &figures.stats, speech, options.seconds)?;
     let log = subject.log();
     if !log.is_empty() {
         println!("the gateway's log:\n{log}");
@@ -208,7 +214,32 @@ async fn rtpengine(registry: &Arc<Registry>, speech: &Arc<Speech>, options: &Opt
         setup_ms.push(subject.call(&mut ends, call == 0)?);
     }
     let setup_cpu_ms = Cpu::of(subject.pid()).since(before).total() * 1e3 / options.calls as f64;
-    Ok(measure(subject.pid(), &ends, options, base_kib, setup_cpu_ms, setup_ms).await)
+    let figures = measure(subject.pid(), &ends, options, base_kib, setup_cpu_ms, setup_ms).await;
+    show_pesq("rtpengine", &figures.stats, speech, options.seconds)?;
+    Ok(figures)
+}
+
+/// How well the ends of the second call hear each other, as PESQ (narrowband): the even one speaks PCMU. Needs 16 s and the peers of
+/// `tests/setup`.
+fn show_pesq(name: &str, stats: &Stats, speech: &Speech, seconds: f64) -> anyhow::Result<()> {
+    let Some(python) = peers::python().filter(|_| seconds >= 16.0) else {
+        return Ok(());
+    };
+    let folder = peers::root().join("target/load");
+    std::fs::create_dir_all(&folder)?;
+    for (end, (began, heard)) in &stats.heard {
+        let to = if end % 2 == 0 { "PCMU" } else { "Opus" };
+        let file = |what: &str| folder.join(format!("{name}-{to}-{what}.wav"));
+        write_wav(&file("said"), 48_000, &speech.from(*began, seconds as usize))?;
+        write_wav(&file("heard"), 8_000, heard)?;
+        let output = Command::new(&python)
+            .arg(peers::root().join("tests/peers/score.py"))
+            .args([file("said"), file("heard")])
+            .args(["8000".to_owned(), (seconds as usize).to_string()])
+            .output()?;
+        println!("{name} to {to}: {}", String::from_utf8_lossy(&output.stdout).trim());
+    }
+    Ok(())
 }
 
 /// The interval, once all calls stand.

@@ -39,8 +39,10 @@ const SOON: Duration = Duration::from_secs(20);
 /// A running gateway and those who speak through it.
 pub(crate) struct Subject {
     gateway: Gateway,
-    /// The hub, if it is elsewhere, and ways there: it takes so many users of one address.
-    hub: Option<(Gateway, Vec<Wire>)>,
+    /// The hub, if it is elsewhere.
+    hub: Option<Gateway>,
+    /// Ways to the hub: it takes so many users of one address.
+    ways: Vec<Wire>,
     registry: Arc<Registry>,
     calls: Vec<(Phone, E2eePeer)>,
 }
@@ -53,20 +55,20 @@ impl Subject {
         more: &str,
         elsewhere: bool,
     ) -> anyhow::Result<Self> {
-        let more = format!("[call]\nverify = \"off\"\n[log]\nlevel = \"warn\"\n{more}");
+        let limits = if more.contains("[limits]") {
+            String::new()
+        } else {
+            format!("[limits]\ncalls = {0}\nhub_sessions = {0}\n", calls + 10)
+        };
+        let more = format!("[call]\nverify = \"off\"\n[log]\nlevel = \"warn\"\n{limits}{more}");
         let (hub, place) = if elsewhere {
-            let hub = hub_alone(&program.display().to_string(), "").await;
-            let mut ways = Vec::new();
-            for group in 0..calls.div_ceil(USERS_OF_A_WAY) {
-                let source = Ipv4Addr::new(127, 0, 1, u8::try_from(group)?);
-                ways.push(Wire::from(source.into(), hub.hub()?).await);
-            }
+            let hub = hub_alone(&program.display().to_string(), &limits).await;
             let place = gateway::Hub::Elsewhere {
                 url: url_of(&hub),
                 token: invite(&hub, "office", true).await,
                 authority: None,
             };
-            (Some((hub, ways)), place)
+            (Some(hub), place)
         } else {
             (None, gateway::Hub::Here((Ipv4Addr::LOCALHOST, 0).into()))
         };
@@ -80,9 +82,17 @@ impl Subject {
                 .collect(),
             routes: ROUTES.into(),
         };
+        let gateway = Gateway::start(program, &setup).await?;
+        let at = hub.as_ref().unwrap_or(&gateway).hub()?;
+        let mut ways = Vec::new();
+        for group in 0..calls.div_ceil(USERS_OF_A_WAY) {
+            let source = Ipv4Addr::new(127, 0, 1, u8::try_from(group)?);
+            ways.push(Wire::from(source.into(), at).await);
+        }
         Ok(Self {
-            gateway: Gateway::start(program, &setup).await?,
+            gateway,
             hub,
+            ways,
             registry,
             calls: Vec::new(),
         })
@@ -100,13 +110,8 @@ impl Subject {
     /// A telephone and an E2EE user, both ready, not yet in a call.
     pub(crate) async fn pair(&mut self, ends: &mut Ends, probe: bool) -> anyhow::Result<()> {
         let user = format!("user{}", self.calls.len());
-        let (token, hub) = match &self.hub {
-            None => (invite(&self.gateway, &user, false).await, url_of(&self.gateway)),
-            Some((hub, ways)) => {
-                let way = ways[self.calls.len() / USERS_OF_A_WAY].local();
-                (invite(hub, &user, false).await, format!("ws://{way}"))
-            }
-        };
+        let token = invite(self.hub.as_ref().unwrap_or(&self.gateway), &user, false).await;
+        let hub = format!("ws://{}", self.ways[self.calls.len() / USERS_OF_A_WAY].local());
         let phone_setup = phone::Setup {
             gateway: self.gateway.sip()?,
             user: name(self.calls.len()),
@@ -201,13 +206,13 @@ impl Subject {
     /// Kills the hub while all calls stand, and starts it again; half of the calls are hung up on either side then. How many have
     /// ended as they should.
     pub(crate) async fn outlive_the_hub(&mut self) -> anyhow::Result<usize> {
-        let Some((hub, _)) = &mut self.hub else {
+        let Some(hub) = &mut self.hub else {
             return Ok(0);
         };
         hub.kill()?;
         tokio::time::sleep(Duration::from_secs(3)).await;
         self.wait("calls", self.calls.len().into()).await?;
-        if let Some((hub, _)) = &mut self.hub {
+        if let Some(hub) = &mut self.hub {
             hub.start_again().await?;
         }
         self.wait("hub_up", true.into()).await?;

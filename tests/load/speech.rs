@@ -26,6 +26,7 @@ pub(crate) struct Payloads {
 pub(crate) struct Speech {
     pub(crate) pcmu: Payloads,
     pub(crate) opus: Payloads,
+    words: Vec<i16>,
 }
 
 impl Speech {
@@ -43,7 +44,15 @@ impl Speech {
         Ok(Self {
             pcmu: payloads("PCMU", 8_000)?,
             opus: payloads("opus", 48_000)?,
+            words,
         })
+    }
+
+    /// So many seconds of the speech at 48 kHz, from the nth packet on.
+    pub(crate) fn from(&self, packet: usize, seconds: usize) -> Vec<i16> {
+        let round = self.words.iter().copied().cycle();
+        let skip = packet * FRAME % self.words.len().max(1);
+        round.skip(skip).take(seconds * 48_000).collect()
     }
 }
 

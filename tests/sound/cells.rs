@@ -87,7 +87,7 @@ const LINE: Conditions = Conditions { rate: 500_000, ..CLEAN };
 const NARROW: Conditions = Conditions { rate: 48_000, ..CLEAN };
 
 /// A cut is from here to there, counted from the beginning of the network.
-pub(crate) const CUT: (Duration, Duration) = (ms(25_000), ms(45_000));
+pub(crate) const CUT: (Duration, Duration) = (ms(14_000), ms(27_000));
 
 /// All of them.
 pub(crate) const CELLS: [Cell; 17] = [

@@ -1,7 +1,7 @@
 //! How well do a phone and a user hear each other on bad networks? Speech of forty seconds on each, both ways, judged by PESQ.
 //!
 //! `./trial sound` makes them all, two at a time. Options: `--seconds N`, `--cells NAME,NAME`, `--lanes N` at a time, `--seed N`,
-//! `--codec pcmu|opus` of the phone, `--slack X` that PESQ may be lower than wanted. A cell is a process of its own, in a simulated
+//! `--words yes`: the four words of the check instead, how alike they are to their recordings at the phone. `--codec pcmu|opus` of the phone, `--slack X` that PESQ may be lower than wanted. A cell is a process of its own, in a simulated
 //! network of its own: the gateway, its phone, and an unmodified ntgcalls. What each said and heard is in `target/sound`.
 #![allow(
     missing_docs,
@@ -14,14 +14,17 @@ mod cells;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use quartet::demo::Ears;
 use quartet::demo::gateway::Hub;
 use quartet::demo::line::place::Tell;
 use quartet::demo::line::{Line, Source};
 use quartet::demo::phone;
+use quartet::io::control::ControlRequest;
+use quartet::plugins::Registry;
 use quartet_tests::house::{House, HouseSetup, registry};
 use quartet_tests::lanes;
 use quartet_tests::network::{Captured, Conditions, Firewall, Network, Place};
@@ -46,6 +49,9 @@ const PHONE_AT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
 /// What may be sent while a cut leaves 48 kbit/s, from the fourth second on.
 const MAX_CUT: u64 = 40;
 
+/// How long the announcement may take.
+const ANNOUNCEMENT: Duration = Duration::from_secs(12);
+
 /// Until the call stands.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -55,6 +61,8 @@ struct Options {
     lanes: usize,
     seed: u64,
     codec: String,
+    /// The announcement is judged, and no talk.
+    words: bool,
     /// So much less than is wanted will do.
     slack: f64,
     /// This process is one cell, and says its outcome to another.
@@ -74,6 +82,7 @@ impl Options {
             lanes: 2,
             seed: 1,
             codec: "pcmu".to_owned(),
+            words: false,
             slack: 0.0,
             is_lane: false,
         };
@@ -89,6 +98,7 @@ impl Options {
                 "--lanes" => options.lanes = value.parse()?,
                 "--seed" => options.seed = value.parse()?,
                 "--codec" => options.codec = value,
+                "--words" => options.words = value == "yes",
                 "--slack" => options.slack = value.parse()?,
                 "--lane" => {
                     options.cells = vec![cell(&value)?];
@@ -171,7 +181,7 @@ async fn talk(cell: &Cell, network: &Network, desk: &Runtime, options: &Options)
     let house = House::build(
         PROGRAM,
         HouseSetup {
-            more: "[call]\nverify = \"off\"",
+            more: if options.words { "" } else { "[call]\nverify = \"off\"" },
             sip: OFFICE_AT.into(),
             hub: Hub::Here((OFFICE_AT, 0).into()),
             phone: &phone,
@@ -189,13 +199,18 @@ async fn talk(cell: &Cell, network: &Network, desk: &Runtime, options: &Options)
         ..house.phone_setup("100", false)
     };
     let line = {
-        let registry = std::sync::Arc::clone(&registry);
+        let registry = Arc::clone(&registry);
         move |tell: Tell| Line::start(registry, rate, move |event| drop(tell.send(event)))
     };
-    let mut desk = desk.spawn(phone::Phone::start_with(registry, setup, line)).await??;
+    let mut desk = desk
+        .spawn(phone::Phone::start_with(Arc::clone(&registry), setup, line))
+        .await??;
     desk.wait(&phone::Event::Registered, SOON).await?;
     desk.dial("anna");
     desk.wait(&phone::Event::Connected, SOON).await?;
+    if options.words {
+        return announced(&house, &desk, registry).await;
+    }
     let before = desk.line().heard().len();
     let end = tokio::time::Instant::now() + SOON;
     while desk.line().heard().len() < before + 100 {
@@ -219,6 +234,33 @@ async fn talk(cell: &Cell, network: &Network, desk: &Runtime, options: &Options)
         "leg": record["legs"][usize::from(cell.leg == Leg::User)],
         "sent": cell.cut.map(|_| sent(&network.captured())),
     }))
+}
+
+/// How alike each of the four words is to its recording, where it is heard.
+async fn announced(house: &House, desk: &phone::Phone, registry: Arc<Registry>) -> anyhow::Result<Value> {
+    let calls = house.gateway.ask(&ControlRequest::Calls).await?;
+    let words: Vec<String> = serde_json::from_value(calls[0]["words"].clone())?;
+    let ears = Ears::new(registry)?;
+    // The whole of it, said once.
+    tokio::time::sleep(ANNOUNCEMENT).await;
+    let heard = desk.line().heard();
+    let alike: Vec<f32> = words.iter().map(|word| ears.likeness(&heard, word)).collect();
+    Ok(json!({ "words": words, "alike": alike }))
+}
+
+/// What is wrong with that: over a leg that loses packets as much is missing as is lost, and else nothing.
+fn judge_words(cell: &Cell, outcome: &Value) -> Vec<String> {
+    let alike: Vec<f64> = serde_json::from_value(outcome["alike"].clone()).unwrap_or_default();
+    let mean = alike.iter().sum::<f64>() / alike.len().max(1) as f64;
+    let least = alike.iter().copied().fold(1.0, f64::min);
+    let (figure, wanted) = match cell.leg {
+        Leg::User => (least, 0.95),
+        Leg::Phone => (mean, (1.0 - cell.conditions.loss).sqrt() - 0.05),
+    };
+    if alike.len() == 4 && figure >= wanted {
+        return Vec::new();
+    }
+    vec![format!("{alike:.3?}: {figure:.3}, wanted {wanted:.3}")]
 }
 
 /// What the gateway has sent to the handset over UDP in each second since the network began: kbit/s with all headers, and packets.
@@ -307,18 +349,24 @@ fn run_lanes(options: &Options) -> anyhow::Result<Vec<String>> {
             &seconds,
             "--seed",
             &seed,
+            "--words",
+            if options.words { "yes" } else { "no" },
         ];
         let said = lanes::run_again(&words)?;
         let outcome = said
             .outcome
             .with_context(|| format!("{} broke off: {}; {}", cell.name, said.status, said.lines))?;
-        println!(
-            "{:<14} phone {} peer {} {} {}",
-            cell.name, outcome["phone"], outcome["peer"], outcome["leg"], outcome["sent"]
-        );
-        let said = judge(cell, options, &outcome)
-            .into_iter()
-            .map(|said| format!("{} {said}", cell.name));
+        let wrongs = if options.words {
+            println!("{:<14} {outcome}", cell.name);
+            judge_words(cell, &outcome)
+        } else {
+            println!(
+                "{:<14} phone {} peer {} {} {}",
+                cell.name, outcome["phone"], outcome["peer"], outcome["leg"], outcome["sent"]
+            );
+            judge(cell, options, &outcome)
+        };
+        let said = wrongs.into_iter().map(|said| format!("{} {said}", cell.name));
         wrong.lock().expect("nobody panics with it").extend(said);
         Ok(())
     };

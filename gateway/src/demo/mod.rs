@@ -164,6 +164,13 @@ impl Ears {
         self.after(&self.again, audio)
     }
 
+    /// How alike the word is where it is said in a recording at [`hear::RATE`], 1 being identical; 0 if it is no word of ours.
+    pub fn likeness(&self, audio: &[i16], word: &str) -> f32 {
+        let known = self.words.iter().find(|known| known.text == word);
+        let found = known.and_then(|known| hear::find(audio, &known.samples));
+        found.map_or(0.0, |found| found.likeness)
+    }
+
     fn after(&self, lead: &[i16], audio: &[i16]) -> Vec<&str> {
         let gap = (script::WORD_GAP.as_millis() as usize) * hear::RATE as usize / 1000;
         hear::words_after(audio, lead, gap, &self.words, 4)

@@ -16,11 +16,14 @@ use quartet_proto::net::is_destination;
 use quartet_proto::rtp::latch::Latch;
 use quartet_proto::rtp::packet::{Packet as RtpPacket, is_rtcp};
 use quartet_proto::rtp::path::{self, PathLine};
+use quartet_proto::rtp::rtcp;
 
 /// Most paths: an address of each family for each component, and as many again while they change.
 const MAX_PATHS: usize = 8;
 /// Most streams that REMOTE may announce.
 const MAX_STREAMS: usize = 16;
+/// Who has not reported for so long may have another port: some reports in the usual distance.
+const REPORTER_NS: u64 = 20_000_000_000;
 /// RTCP header with an SSRC.
 const MIN_RTCP: usize = 8;
 
@@ -38,7 +41,10 @@ pub struct Rtp {
     mux: bool,
     streams: Vec<u32>,
     rtp: Latch,
-    rtcp: Latch,
+    /// Where signalling says that reports come from.
+    rtcp: Option<SocketAddr>,
+    /// Who has reported under a stream that was heard then, under which, and when last.
+    reporter: Option<(SocketAddr, u32, u64)>,
     lines: String,
     local_event: bool,
     connected: bool,
@@ -91,24 +97,10 @@ impl Transport for Rtp {
         let bytes = packet.bytes();
         if is_rtcp(bytes) {
             // With RTP, the latch is that of RTP; reports do not decide it.
-            // Its sender, RFC 3550 §6.4.1.
-            let ssrc = bytes
-                .get(4..8)
-                .and_then(|ssrc| ssrc.try_into().ok())
-                .map(u32::from_be_bytes);
-            let accepted = match ssrc.filter(|_| bytes.len() >= MIN_RTCP) {
-                // From elsewhere than was signalled only who reports on the stream that is heard: our own reports name it.
-                Some(ssrc) if component == 2 => {
-                    // Nor from there while the phone is heard from elsewhere.
-                    let is_settled = match self.rtp.is_elsewhere() {
-                        true => self.rtcp.latched() == Some(source),
-                        false => self.rtcp.is_settled(source),
-                    };
-                    let is_theirs = is_settled || self.rtp.ssrc() == Some(ssrc);
-                    is_theirs && self.rtcp.accept(now_ns, source, ssrc)
-                }
-                Some(_) => self.is_rtp_source(source),
-                None => false,
+            let accepted = if component == 2 {
+                self.hears_report(now_ns, source, bytes)
+            } else {
+                bytes.len() >= MIN_RTCP && self.is_rtp_source(source)
             };
             return Ok(if accepted { Outcome::Rtcp } else { Outcome::Kept });
         }
@@ -124,10 +116,13 @@ impl Transport for Rtp {
         }
         let (component, destination) = match packet.kind() {
             Some(Kind::Rtp) => (1, self.rtp.destination()),
-            Some(Kind::Rtcp) if self.rtcp_goes_with_rtp() => (1, self.rtp.destination()),
-            // A phone that is heard from elsewhere than it names may have no other port there: reports name its stream.
-            Some(Kind::Rtcp) if self.rtp.is_elsewhere() && self.rtcp.latched().is_none() => return Ok(Outcome::Kept),
-            Some(Kind::Rtcp) => (2, self.rtcp.destination()),
+            Some(Kind::Rtcp) => {
+                let component = if self.rtcp_goes_with_rtp() { 1 } else { 2 };
+                let Some(destination) = self.report_to(component, packet.bytes()) else {
+                    return Ok(Outcome::Kept);
+                };
+                (component, Some(destination))
+            }
             Some(Kind::Data | Kind::Datagram) | None => return Err(Error::Unsupported),
         };
         let destination = destination.ok_or(Error::State)?;
@@ -195,9 +190,8 @@ impl Rtp {
             let resumes = self.talks && !talked;
             self.rtp.signal(SocketAddr::new(ip, self.port), self.home, resumes);
             // RFC 3550 §11: the next port, where nothing else is said.
-            if let Some(port) = self.rtcp_port.or(self.port.checked_add(1)) {
-                self.rtcp.signal(SocketAddr::new(ip, port), self.home, resumes);
-            }
+            let port = self.rtcp_port.or(self.port.checked_add(1));
+            self.rtcp = port.map(|port| SocketAddr::new(ip, port)).or(self.rtcp);
         }
     }
 
@@ -245,6 +239,47 @@ impl Rtp {
 
     fn rtcp_goes_with_rtp(&self) -> bool {
         self.mux || !self.paths.iter().any(|path| path.component == 2)
+    }
+
+    /// Whether a report on a port of its own is read: who sends under the stream that is heard is the phone, wherever it sends from; and
+    /// so is whoever reports from where signalling says, unless the phone is heard from elsewhere than it says.
+    fn hears_report(&mut self, now_ns: u64, source: SocketAddr, bytes: &[u8]) -> bool {
+        let sender = bytes.get(4..8).and_then(|ssrc| ssrc.try_into().ok());
+        let Some(sender) = sender.map(u32::from_be_bytes) else {
+            return false;
+        };
+        let hosts = [
+            self.home,
+            self.rtcp.map(|rtcp| rtcp.ip()),
+            self.rtp.latched().map(|rtp| rtp.ip()),
+        ];
+        if self.rtp.ssrc() == Some(sender) && hosts.contains(&Some(source.ip())) {
+            // It may get another port, but not beside the one it has.
+            let is_other = |(before, of, at_ns): (SocketAddr, u32, u64)| {
+                before != source && of == sender && now_ns.saturating_sub(at_ns) < REPORTER_NS
+            };
+            let is_theirs = !self.reporter.is_some_and(is_other);
+            if is_theirs {
+                self.reporter = Some((source, sender, now_ns));
+            }
+            return is_theirs;
+        }
+        self.rtcp == Some(source) && !self.rtp.is_elsewhere()
+    }
+
+    /// Where a report of ours goes. Whoever knows the SSRC of a phone could speak for it, and a port beside the phone's may be a
+    /// neighbour's: so a report that names a stream goes to who has shown to know it.
+    fn report_to(&self, component: u8, bytes: &[u8]) -> Option<SocketAddr> {
+        let heard = self.rtp.ssrc();
+        let names_no_other = rtcp::named(bytes).all(|named| Some(named) == heard);
+        if component == 1 {
+            return self.rtp.destination().filter(|_| names_no_other);
+        }
+        let reporter = self
+            .reporter
+            .filter(|(_, sender, _)| Some(*sender) == heard && names_no_other);
+        let named = self.rtcp.filter(|_| rtcp::named(bytes).next().is_none());
+        reporter.map(|(source, ..)| source).or(named)
     }
 
     fn is_rtp_source(&self, source: SocketAddr) -> bool {

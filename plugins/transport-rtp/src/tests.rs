@@ -163,9 +163,9 @@ fn reports_come_from_where_they_were_signalled_or_from_who_is_heard() {
         abi::NONE,
         "another stream"
     );
-    assert_eq!(code(driver.send(0, Kind::Rtcp, RTCP)), abi::NONE);
+    assert_eq!(code(driver.send(0, Kind::Rtcp, &report_on_it())), abi::NONE);
     assert_eq!(code(driver.receive(0, 2, phone, RTCP)), abi::RTCP);
-    assert_eq!(driver.send(0, Kind::Rtcp, RTCP).3, Some(phone));
+    assert_eq!(driver.send(0, Kind::Rtcp, &report_on_it()).3, Some(phone));
     assert_eq!(code(driver.receive(0, 2, neighbour, RTCP)), abi::NONE);
 }
 
@@ -288,23 +288,72 @@ fn reports_from_the_named_port_are_nobodys_while_the_phone_is_heard_from_elsewhe
     assert_eq!(code(driver.receive(0, 2, named, &stranger)), abi::NONE);
 }
 
-/// Seen: ours told whoever listened at the named port the SSRC of a phone behind a NAT.
+/// A receiver report on the stream of [`RTP`].
+fn report_on_it() -> Vec<u8> {
+    let mut report = vec![0x81, 201, 0, 7, 1, 1, 1, 1];
+    report.extend_from_slice(&RTP[8..12]);
+    report.extend_from_slice(&[0; 20]);
+    report
+}
+
+/// Seen: ours told whoever listened at the named port, or at one beside it, the SSRC of a phone; with that he took its place.
 #[test]
 fn our_reports_name_the_stream_to_nobody_but_the_phone() {
-    let mut driver = driver();
-    driver.tell(0, abi::TELL_PATHS, PATHS);
     let remote = "c:10.0.0.5\nport:5000\nrtcp-port:5001\nsignalled-from:203.0.113.5\n";
-    driver.tell(0, abi::TELL_REMOTE, remote);
-    let sent = |driver: &mut Driver| driver.send(0, Kind::Rtcp, RTCP);
-    assert_eq!(
-        code(sent(&mut driver)),
-        abi::TRANSMIT,
-        "nothing was heard that they could name"
-    );
-    assert_eq!(code(driver.receive(0, 1, at("203.0.113.5:61000"), RTP)), abi::RTP);
-    assert_eq!(code(sent(&mut driver)), abi::NONE);
     let mut own = RTCP.to_vec();
     own[4..8].copy_from_slice(&RTP[8..12]);
-    assert_eq!(code(driver.receive(0, 2, at("203.0.113.5:61001"), &own)), abi::RTCP);
-    assert_eq!(code(sent(&mut driver)), abi::TRANSMIT);
+    let mut other = RTCP.to_vec();
+    other[4..8].copy_from_slice(&[9; 4]);
+    let (named, phone) = (at("10.0.0.5:5001"), at("203.0.113.5:61001"));
+    // Also if somebody there has reported first, and wherever the phone sends from.
+    for (rtp, first) in [
+        ("203.0.113.5:61000", false),
+        ("203.0.113.5:61000", true),
+        ("10.0.0.5:5000", true),
+    ] {
+        let mut driver = driver();
+        driver.tell(0, abi::TELL_PATHS, PATHS);
+        driver.tell(0, abi::TELL_REMOTE, remote);
+        assert_eq!(driver.send(0, Kind::Rtcp, RTCP).3, Some(named), "it names nobody");
+        if first {
+            assert_eq!(
+                code(driver.receive(0, 2, named, &other)),
+                abi::RTCP,
+                "a phone that only listens"
+            );
+        }
+        assert_eq!(code(driver.receive(0, 1, at(rtp), RTP)), abi::RTP);
+        driver.receive(0, 2, named, &other);
+        assert_eq!(code(driver.send(0, Kind::Rtcp, &report_on_it())), abi::NONE, "{rtp}");
+        assert_eq!(
+            code(driver.receive(0, 2, at("198.51.100.9:61001"), &own)),
+            abi::NONE,
+            "another host"
+        );
+        assert_eq!(code(driver.receive(0, 2, phone, &own)), abi::RTCP);
+        assert_eq!(driver.send(0, Kind::Rtcp, &report_on_it()).3, Some(phone), "{rtp}");
+        // In its silence another is heard: what names the phone goes to neither.
+        let mut forged = RTP.to_vec();
+        forged[8..12].copy_from_slice(&[9; 4]);
+        let source = if rtp == "10.0.0.5:5000" { rtp } else { "10.0.0.5:5000" };
+        driver.receive(9_000_000_000, 1, at(source), &forged);
+        assert_eq!(code(driver.receive(9_000_000_000, 2, named, &other)), abi::RTCP);
+        assert_eq!(
+            code(driver.send(9_000_000_000, Kind::Rtcp, &report_on_it())),
+            abi::NONE,
+            "{rtp}"
+        );
+    }
+}
+
+#[test]
+fn reports_that_go_with_the_media_name_nobody_else_either() {
+    let mut driver = connected("c:10.0.0.5\nport:5000\nrtcp-mux\nsignalled-from:203.0.113.5\n");
+    let phone = at("203.0.113.5:61000");
+    assert_eq!(code(driver.receive(0, 1, phone, RTP)), abi::RTP);
+    assert_eq!(driver.send(0, Kind::Rtcp, &report_on_it()).3, Some(phone));
+    let mut forged = RTP.to_vec();
+    forged[8..12].copy_from_slice(&[9; 4]);
+    driver.receive(9_000_000_000, 1, at("10.0.0.5:5000"), &forged);
+    assert_eq!(code(driver.send(9_000_000_000, Kind::Rtcp, &report_on_it())), abi::NONE);
 }

@@ -19,8 +19,10 @@ const GONE_NS: u64 = 60_000_000_000;
 /// So long after a call has begun or gone on, the place that signalling names takes the word from whoever was first.
 const EARLY_NS: u64 = 3_000_000_000;
 
-/// Streams remembered that were heard before the one that is heard; a stream among them that has been silent for a minute makes room.
+/// Streams remembered that were heard before the one that is heard; the one of the fewest packets makes room.
 const MAX_DISPLACED: usize = 16;
+/// What comes from an old port so soon after the stream has moved to another was on its way.
+const ON_ITS_WAY_NS: u64 = 1_000_000_000;
 
 /// Remembers the one source of a component (RTP, or RTCP without rtcp-mux).
 ///
@@ -30,9 +32,11 @@ const MAX_DISPLACED: usize = 16;
 /// place, for 30 s if it resumes a call at the old one; if it says what it said before, no other stream is taken.
 ///
 /// The signalled address itself, once heard, replaces any other source: in the first three seconds at once, later when that has been
-/// silent for 200 ms. Who was heard there so soon is always heard there, and nobody else is while he speaks.
+/// silent for 200 ms. Who was heard there so soon keeps the place while he speaks; and is always heard there, if that is where the
+/// signalling comes from: an address that is only named may be anybody's.
 ///
-/// Whatever was latched before and goes on takes its place back, and who came after it is forgotten. So a neighbour behind the same
+/// Whatever was latched before and goes on takes its place back, and who came after it is forgotten; also the same stream from its
+/// old port, if it still comes from there after a second. So a neighbour behind the same
 /// NAT, or whoever forges the phone's address while it is muted, gains nothing by a new port, a hold or a refresh: the phone goes on.
 #[derive(Clone, Debug, Default)]
 pub struct Latch {
@@ -43,6 +47,8 @@ pub struct Latch {
     heard: Option<(u32, u64)>,
     /// The one under which it was latched, and when that was heard last: whose stream moves with it.
     owner: Option<(u32, u64)>,
+    /// Packets of that.
+    count: u32,
     /// What signalling had named when that source was latched.
     named: Option<SocketAddr>,
     /// Signalling named another address, and nothing has come from there.
@@ -75,8 +81,10 @@ enum Open {
 struct Known {
     ssrc: u32,
     source: SocketAddr,
-    /// When it was heard last.
-    heard_ns: u64,
+    /// Packets heard of it.
+    count: u32,
+    /// From when on it may take its place back.
+    from_ns: u64,
     /// What signalling had named then. While it names another place, what still comes from the source is late.
     named: Option<SocketAddr>,
 }
@@ -127,6 +135,7 @@ impl Latch {
             return false;
         }
         if before != self.latched {
+            self.count = 1;
             (self.owner, self.heard) = (Some((ssrc, now_ns)), Some((ssrc, now_ns)));
             return true;
         }
@@ -138,6 +147,7 @@ impl Latch {
         }
         if of_owner || self.owner.is_none_or(|(_, at)| now_ns.saturating_sub(at) >= GONE_NS) {
             self.owner = Some((ssrc, now_ns));
+            self.count = self.count.saturating_add(1);
         }
         true
     }
@@ -152,8 +162,9 @@ impl Latch {
         let Some(signalled) = self.signalled else {
             return false;
         };
-        let begun = *self.begun.get_or_insert(now_ns);
+        let begun = self.begun.unwrap_or(now_ns);
         if self.latched == Some(source) {
+            self.begun = Some(begun);
             if source == signalled {
                 (self.moved, self.named) = (false, Some(signalled));
             }
@@ -171,7 +182,7 @@ impl Latch {
         let is_occupied = self.latched.is_some() && !self.moved && silent_ns.is_some_and(|ns| ns < MIN_SILENT_NS);
         // Others may have been where signalling names the phone by chance, or by forgery; who was there so soon stays while he speaks.
         let is_held = is_occupied && self.early.is_some_and(|early| self.latched == Some(early.source));
-        let claim = self.claim(source, ssrc);
+        let claim = self.claim(now_ns, source, ssrc);
         let place = match claim {
             Some(Claim::Early) => self.displaced.len(),
             Some(Claim::Before(place)) if !is_held && (source == signalled || may_be_the_phone) => place,
@@ -189,12 +200,14 @@ impl Latch {
                 self.displaced.len()
             }
         };
+        self.begun = Some(begun);
         self.displace(now_ns, ssrc, place);
         if source == signalled && (self.home.is_none() || now_ns.saturating_sub(begun) < EARLY_NS) {
             self.early = Some(Known {
                 ssrc,
                 source,
-                heard_ns: now_ns,
+                count: 0,
+                from_ns: now_ns,
                 named: Some(signalled),
             });
         }
@@ -204,43 +217,57 @@ impl Latch {
     }
 
     /// What was heard before that speaks for a stream.
-    fn claim(&self, source: SocketAddr, ssrc: u32) -> Option<Claim> {
-        let is_early = |early: Known| (early.source, early.ssrc) == (source, ssrc) && self.signalled == Some(source);
+    fn claim(&self, now_ns: u64, source: SocketAddr, ssrc: u32) -> Option<Claim> {
+        let is_early = |early: Known| {
+            (early.source, early.ssrc) == (source, ssrc) && self.signalled == Some(source) && self.is_firm(early)
+        };
         if self.early.is_some_and(is_early) {
             return Some(Claim::Early);
         }
         // While another place is named, what still comes from the old one is late.
         let is_late = |known: &Known| known.source == source && known.named != self.signalled;
-        let goes_on = |known: &Known| known.ssrc == ssrc && !is_late(known);
-        self.displaced.iter().position(goes_on).map(Claim::Before)
+        let goes_on = |known: &Known| known.ssrc == ssrc && known.from_ns <= now_ns && !is_late(known);
+        // Of a stream that has moved it is the port that is known.
+        let is_there = |known: &Known| known.from_ns == 0 || known.source == source;
+        let is_it = |known: &Known| goes_on(known) && is_there(known);
+        self.displaced.iter().position(is_it).map(Claim::Before)
+    }
+
+    /// Whether who was early is so at the address that the signalling comes from.
+    fn is_firm(&self, early: Known) -> bool {
+        self.home.is_none_or(|home| home == early.source.ip())
     }
 
     /// Remembers what is latched, which another stream is about to replace, after the first `place` of those before it.
     fn displace(&mut self, now_ns: u64, by: u32, place: usize) {
         let returns = place < self.displaced.len();
         self.displaced.truncate(place);
-        let Some((source, (ssrc, heard_ns))) = self.latched.zip(self.owner) else {
+        let Some((source, (ssrc, _))) = self.latched.zip(self.owner) else {
             return;
         };
         let left = Known {
             ssrc,
             source,
-            heard_ns,
+            count: self.count,
+            from_ns: if ssrc == by { now_ns + ON_ITS_WAY_NS } else { 0 },
             named: self.named,
         };
-        if let Some(early) = self.early.as_mut().filter(|early| early.source == source) {
+        if let Some(mut early) = self.early.filter(|early| early.source == source) {
             // It keeps its claim, under what it sends by now.
             early.ssrc = ssrc;
-            return;
+            self.early = Some(early);
+            if self.is_firm(early) {
+                return;
+            }
         }
-        // A stream that moves is not another; who came after the one that goes on is forgotten.
-        if ssrc == by || returns {
+        // Who came after the one that goes on is forgotten.
+        if returns {
             return;
         }
         if self.displaced.len() == MAX_DISPLACED {
-            let is_over = |known: &Known| now_ns.saturating_sub(known.heard_ns) >= GONE_NS;
-            match self.displaced.iter().position(is_over) {
-                Some(over) => drop(self.displaced.remove(over)),
+            let least = self.displaced.iter().enumerate().min_by_key(|(_, known)| known.count);
+            match least.filter(|(_, known)| known.count < left.count) {
+                Some((least, _)) => drop(self.displaced.remove(least)),
                 None => return,
             }
         }

@@ -374,6 +374,29 @@ fn ntp(now_ns: u64) -> u64 {
     seconds << 32 | fraction
 }
 
+/// The streams that a packet of RTCP says something about: those of its report blocks, and of its feedback. RFC 3550 §6.4, RFC 4585
+/// §6.1.
+pub fn named(packet: &[u8]) -> impl Iterator<Item = u32> + '_ {
+    let mut rest = packet;
+    let parts = std::iter::from_fn(move || {
+        let words = usize::from(u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]));
+        let (part, next) = rest.split_at_checked(4 * (words + 1)).unwrap_or((rest, &[]));
+        rest = next;
+        Some(part)
+    });
+    parts.flat_map(|part| {
+        let (first, size, count) = match part.get(1) {
+            Some(200) => (28, 24, part[0] & 31),
+            Some(201) => (8, 24, part[0] & 31),
+            Some(205 | 206) => (8, 4, 1),
+            _ => (0, 4, 0),
+        };
+        let at = move |index: u8| first + size * usize::from(index);
+        (0..count)
+            .filter_map(move |index| Some(u32::from_be_bytes(part.get(at(index)..at(index) + 4)?.try_into().ok()?)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -574,5 +597,27 @@ mod tests {
         assert_eq!((reception.quality(), reception.lost_in_all()), (Quality::default(), 3));
         hear(&mut reception, 2, 12);
         assert_eq!(reception.lost_in_all(), 3);
+    }
+
+    #[test]
+    fn what_a_packet_names_is_found_in_reports_and_feedback() {
+        let word = |value: u32| value.to_be_bytes();
+        let mut sender_report = [vec![0x82, 200, 0, 18], vec![1; 24]].concat();
+        for ssrc in [7, 8] {
+            sender_report.extend_from_slice(&word(ssrc));
+            sender_report.extend_from_slice(&[0; 20]);
+        }
+        let nack = [vec![0x81, 205, 0, 3], word(1).to_vec(), word(9).to_vec(), vec![0; 4]].concat();
+        let all = [sender_report, vec![0x81, 202, 0, 1, 0, 0, 0, 1], nack].concat();
+        assert_eq!(named(&all).collect::<Vec<_>>(), [7, 8, 9]);
+        assert_eq!(named(&all[..40]).collect::<Vec<_>>(), [7], "as far as it goes");
+        for broken in [
+            &[][..],
+            &[0x9F, 200],
+            &[0x9F, 201, 0xFF, 0xFF],
+            &[0x80, 201, 0, 1, 0, 0, 0, 9],
+        ] {
+            assert_eq!(named(broken).count(), 0);
+        }
     }
 }

@@ -94,6 +94,8 @@ struct Stream {
     candidate: Option<u16>,
     /// It has said BYE: how many packets more show that it has not.
     over: Option<u8>,
+    /// Packets heard of it.
+    count: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +103,8 @@ struct Displaced {
     ssrc: u32,
     /// The number that would be in sequence.
     next: Option<u16>,
+    /// Packets heard of it.
+    count: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -208,7 +212,9 @@ impl StreamFilter {
         let before = Displaced {
             ssrc: stream.ssrc,
             next: None,
+            count: stream.count,
         };
+        let count = displaced.map_or(0, |place| self.displaced[place].count);
         match displaced {
             // Whoever came after it was not the peer.
             Some(place) => self.displaced.truncate(place),
@@ -217,11 +223,26 @@ impl StreamFilter {
                 self.displaced.clear();
                 self.displaced.push(before);
             }
-            // The oldest stay: a forger of many SSRCs must not push them out.
-            None if self.displaced.len() < MAX_DISPLACED => self.displaced.push(before),
-            None => {}
+            None => self.remember(before),
         }
-        self.begin(packet, speech, now_ns)
+        let verdict = self.begin(packet, speech, now_ns);
+        if let Some(stream) = &mut self.current {
+            stream.count = stream.count.saturating_add(count);
+        }
+        verdict
+    }
+
+    /// Remembers one that was heard. The longest stay: a forger of many SSRCs must not push them out, nor keep them out by having been
+    /// there before.
+    fn remember(&mut self, heard: Displaced) {
+        if self.displaced.len() == MAX_DISPLACED {
+            let least = self.displaced.iter().enumerate().min_by_key(|(_, other)| other.count);
+            match least.filter(|(_, other)| other.count < heard.count) {
+                Some((least, _)) => drop(self.displaced.remove(least)),
+                None => return,
+            }
+        }
+        self.displaced.push(heard);
     }
 
     fn begin(&mut self, packet: &Packet<'_>, speech: bool, now_ns: u64) -> Verdict {
@@ -236,6 +257,7 @@ impl StreamFilter {
             packet_ns: 0,
             candidate: None,
             over: None,
+            count: 1,
         });
         Verdict::Restarted
     }
@@ -334,6 +356,7 @@ impl Stream {
 
     fn heard(&mut self, now_ns: u64) {
         self.heard_ns = now_ns;
+        self.count = self.count.saturating_add(1);
         self.over = self.over.and_then(|left| left.checked_sub(1)).filter(|left| *left > 0);
     }
 }

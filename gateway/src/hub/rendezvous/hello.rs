@@ -68,10 +68,14 @@ impl Rendezvous {
         };
         self.prune_owners();
         let user = account.clone();
-        // Before anybody makes room for it.
+        // What it needs, before anybody makes room for it.
         let resume = match hello.resume.as_ref().filter(|_| protocol >= 2) {
             Some(resume) => Some((resume, self.fitting(&account, resume).ok_or_else(resume_lost)?)),
             None => None,
+        };
+        let yields = match resume {
+            Some(_) => None,
+            None => self.room_for(&account)?,
         };
         let is_beside = resume.is_some_and(|(resume, _)| resume.beside);
         let replaces =
@@ -88,7 +92,12 @@ impl Rendezvous {
             missed,
         } = match resume {
             Some((resume, session)) => self.resume(now, conn, (hello, resume), session)?,
-            None => self.begin(conn, account, hello, protocol)?,
+            None => {
+                if let Some(session) = yields {
+                    self.end_session(session);
+                }
+                self.begin(conn, account, hello, protocol)
+            }
         };
         self.attach(conn, session);
         if self.greeted() > limits.sessions {
@@ -108,8 +117,7 @@ impl Rendezvous {
     }
 
     /// A session begins.
-    fn begin(&mut self, conn: ConnKey, account: Account, hello: &Hello, protocol: u32) -> Result<Entered, Failure> {
-        self.make_room(&account)?;
+    fn begin(&mut self, conn: ConnKey, account: Account, hello: &Hello, protocol: u32) -> Entered {
         let session = SessionKey(conn.0);
         let mut resume = None;
         if protocol >= 2 {
@@ -133,12 +141,12 @@ impl Rendezvous {
         };
         self.sessions.insert(session, entry);
         let (id, secret) = resume.unzip();
-        Ok(Entered {
+        Entered {
             session,
             id,
             secret,
             missed: Vec::new(),
-        })
+        }
     }
 
     /// The session that goes on; neither the token nor the secret alone does it.
@@ -243,25 +251,26 @@ impl Rendezvous {
         second.is_some()
     }
 
-    /// Makes room for one more session: those that wait to be resumed give way, the account's own and the longest lost first.
-    fn make_room(&mut self, account: &Account) -> Result<(), Failure> {
+    /// What makes room for one more session, if that is wanted: those that wait to be resumed give way, the account's own and the longest
+    /// lost first.
+    fn room_for(&self, account: &Account) -> Result<Option<SessionKey>, Failure> {
         let limits = self.config.limits;
         let lost_at = |session: SessionKey| Some((self.sessions.get(&session)?.kept.as_ref()?.lost?.at, session));
         let devices = self.owners.get(&account.user).map(|owner| &owner.devices);
-        if devices.is_some_and(|devices| devices.len() >= limits.devices_per_account) {
+        let (oldest, message) = if devices.is_some_and(|devices| devices.len() >= limits.devices_per_account) {
             let devices = devices.into_iter().flatten().copied();
-            let Some((_, oldest)) = devices.filter_map(lost_at).min() else {
-                return Err(Failure::new(ErrorCode::Limit, "this account has too many connections"));
-            };
-            self.end_session(oldest);
+            (
+                devices.filter_map(lost_at).min(),
+                "this account has too many connections",
+            )
         } else if self.sessions.len() - self.local >= limits.sessions {
             let lost = self.lost.iter().map(|(_, session)| *session);
-            let Some((_, oldest)) = lost.filter_map(lost_at).min() else {
-                return Err(Failure::new(ErrorCode::Limit, "the hub has too many connections"));
-            };
-            self.end_session(oldest);
-        }
-        Ok(())
+            (lost.filter_map(lost_at).min(), "the hub has too many connections")
+        } else {
+            return Ok(None);
+        };
+        let (_, oldest) = oldest.ok_or_else(|| Failure::new(ErrorCode::Limit, message))?;
+        Ok(Some(oldest))
     }
 
     fn describe(&self, now: Instant, protocol: u32, account: Account) -> Welcome {

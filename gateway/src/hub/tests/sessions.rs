@@ -604,6 +604,26 @@ fn nobody_makes_room_for_a_hello_that_fails_nor_for_one_that_takes_its_own_place
     );
 }
 
+/// Seen: who could have no session of his own any more closed a neighbour's second connection.
+#[test]
+fn a_hello_that_is_refused_anyway_takes_nobodys_connection() {
+    let mut world = World::with(Limits {
+        sessions_per_source: 3,
+        devices_per_account: 1,
+        ..Limits::default()
+    });
+    let join = |world: &mut World, conn: ConnKey, user: &'static str, resume: Option<Resume>| {
+        world.hub.connect(world.now, conn, source(1));
+        world.ask(conn, hello_of(user, resume, true))
+    };
+    let anna = Client::resume_of(&Client::welcome(join(&mut world, ANNA, "anna", None)));
+    Client::welcome(join(&mut world, BOB, "bob", None));
+    let beside = Resume { beside: true, ..anna };
+    Client::welcome(join(&mut world, BOB_AGAIN, "anna", Some(beside)));
+    assert_eq!(join(&mut world, EVE, "bob", None), Err(ErrorCode::Limit));
+    assert_eq!(world.closed.keys().collect::<Vec<_>>(), [&EVE]);
+}
+
 #[test]
 fn a_second_connection_takes_no_users_place() {
     let mut world = World::with(Limits {

@@ -37,7 +37,7 @@ use accept::{Acceptor, Peer};
 pub(super) use client::text_of;
 pub use client::{HubConnection, HubLocation, LinkEvent};
 pub use listener::HubListener;
-use pending::Admission;
+use pending::{Admission, CLOSING};
 
 /// Read from a connection at once. It is held as long as the connection, and the library's own 128 KiB are more than a whole
 /// call takes; a client's frames have a few hundred bytes.
@@ -229,7 +229,7 @@ fn refusal(status: StatusCode, sentence: &'static str) -> Response {
 }
 
 /// One WebSocket from its opening to its end.
-async fn serve_socket(socket: WebSocket, source: SocketAddr, admission: Arc<Admission>, door: Door) {
+async fn serve_socket(mut socket: WebSocket, source: SocketAddr, admission: Arc<Admission>, door: Door) {
     let conn = ConnKey(door.next.fetch_add(1, Ordering::Relaxed));
     let (frames, outgoing) = mpsc::channel(door.settings.outgoing);
     let waiting = Arc::new(AtomicUsize::new(0));
@@ -249,7 +249,14 @@ async fn serve_socket(socket: WebSocket, source: SocketAddr, admission: Arc<Admi
             if door.input.send(opened).await.is_err() {
                 return "the hub stops";
             }
-            converse(socket, conn, (outgoing, &waiting), &door).await
+            let end = converse(&mut socket, conn, (outgoing, &waiting), &door).await;
+            // What it has not read by now the system would keep for it, and nobody would count that.
+            let why = end.unwrap_or_else(|why| {
+                admission.end(why);
+                why
+            });
+            drop(socket);
+            why
         };
         tokio::select! {
             why = whole => why,
@@ -289,13 +296,14 @@ fn source(peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
         .map_or(peer, |address| SocketAddr::new(address, 0))
 }
 
-/// Moves frames until either side is done, and says why in a word for the log.
+/// Moves frames until either side is done, and says why in a word for the log; it is an error if the other side has not closed, and may
+/// not have read all.
 async fn converse(
-    mut socket: WebSocket,
+    socket: &mut WebSocket,
     conn: ConnKey,
     (mut outgoing, waiting): (mpsc::Receiver<String>, &AtomicUsize),
     door: &Door,
-) -> &'static str {
+) -> Result<&'static str, &'static str> {
     let mut ping = interval_at(tokio::time::Instant::now() + door.settings.ping, door.settings.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = true;
@@ -310,8 +318,7 @@ async fn converse(
                     Message::Text(text.into())
                 }
                 None => {
-                    close(&mut socket, close_code::POLICY, door).await;
-                    return "closed by the hub";
+                    return close(socket, close_code::POLICY, "closed by the hub").await;
                 }
             },
             received = socket.recv() => {
@@ -320,51 +327,54 @@ async fn converse(
                     Some(Ok(Message::Text(text))) => {
                         let event = HubEvent::Text(text.as_str().to_owned());
                         if door.input.send(HubInput { conn, event }).await.is_err() {
-                            return "the hub stops";
+                            return Ok("the hub stops");
                         }
                     }
                     Some(Ok(Message::Binary(_))) => {
-                        close(&mut socket, close_code::UNSUPPORTED, door).await;
-                        return "binary frame";
+                        return close(socket, close_code::UNSUPPORTED, "binary frame").await;
                     }
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
                         if pings.take(Instant::now(), max_pings, 1).is_err() {
-                            close(&mut socket, close_code::POLICY, door).await;
-                            return "too many pings";
+                            return close(socket, close_code::POLICY, "too many pings").await;
                         }
                     }
                     Some(Ok(Message::Close(_))) => {
                         // Reading on sends the answer that is due (RFC 6455 §5.5.1).
                         let _ = timeout(door.settings.write, socket.recv()).await;
-                        return "closed by the peer";
+                        return Ok("closed by the peer");
                     }
-                    None => return "closed by the peer",
-                    Some(Err(_)) => return "broken connection or frame too large",
+                    None => return Ok("closed by the peer"),
+                    Some(Err(_)) => return Err("broken connection or frame too large"),
                 }
                 continue;
             }
             _ = ping.tick() => {
                 if !std::mem::take(&mut heard) {
-                    return "peer silent";
+                    return Err("peer silent");
                 }
                 Message::Ping(axum::body::Bytes::new())
             }
         };
         match timeout(door.settings.write, socket.send(message)).await {
             Ok(Ok(())) => _ = waiting.fetch_sub(size, Ordering::Relaxed),
-            Ok(Err(_)) => return "broken connection",
-            Err(_) => return "slow reader",
+            Ok(Err(_)) => return Err("broken connection"),
+            Err(_) => return Err("slow reader"),
         }
     }
 }
 
-async fn close(socket: &mut WebSocket, code: u16, door: &Door) {
+/// Closes the connection, and lets the other side say that it has seen that.
+async fn close(socket: &mut WebSocket, code: u16, why: &'static str) -> Result<&'static str, &'static str> {
     let frame = Message::Close(Some(CloseFrame {
         code,
         reason: "".into(),
     }));
-    // Best effort: the connection ends either way.
-    let _ = timeout(door.settings.write, socket.send(frame)).await;
+    let both = async {
+        if socket.send(frame).await.is_ok() {
+            while let Some(Ok(_)) = socket.recv().await {}
+        }
+    };
+    timeout(CLOSING, both).await.map(|()| why).map_err(|_| why)
 }
 
 /// The senders of all open connections, between the door and the rendezvous. Lives on the signalling thread.

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// How long a new connection is not among the first to go: time for its task to read what it says, and for that to arrive.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long a connection that the hub has closed may take for what is still to be sent.
-const CLOSING: Duration = Duration::from_secs(1);
+pub(super) const CLOSING: Duration = Duration::from_secs(1);
 /// What is read of a connection before its hello is accepted: a request's head and a hello have 10 KiB at most. Without this
 /// a frame without an end would fill a buffer of [`quartet_proto::hub::MAX_FRAME`] on each.
 const MAX_READ: usize = 32 * 1024;

@@ -243,6 +243,25 @@ async fn a_connection_that_the_hub_has_closed_is_soon_gone_whether_it_reads_or_n
     drop(client);
 }
 
+/// Seen: whoever was closed for what he had sent, and did not read, left hundreds of connections to the system for seconds.
+#[tokio::test]
+async fn whoever_is_closed_and_does_not_say_that_he_has_seen_it_is_dropped() {
+    for frame in [Frame::Binary(vec![1].into()), Frame::Close(None)] {
+        let is_orderly = frame.is_close();
+        let (address, mut received) = door(WebSocketSettings::default()).await;
+        let mut client = connect(address).await;
+        let (_, _, sender) = opened(&mut received).await;
+        sender.admit();
+        assert!(sender.send("y".repeat(MAX_FRAME / 2)));
+        client.send(frame).await.unwrap();
+        if is_orderly {
+            rest(&mut client).await;
+        }
+        assert!(matches!(next(&mut received).await.event, HubEvent::Closed));
+        assert_eq!(sender.admission.is_ended(), !is_orderly);
+    }
+}
+
 #[tokio::test]
 async fn few_that_the_hub_has_closed_stay_at_once() {
     let settings = WebSocketSettings {

@@ -420,3 +420,70 @@ fn no_order_of_forgeries_keeps_a_phone_from_going_on() {
         nobody_gains(at("192.0.2.7:61000"), seed);
     }
 }
+
+#[test]
+fn a_stream_that_seems_to_move_goes_on_where_it_was() {
+    // Somebody knows its SSRC and speaks first after a refresh.
+    let (phone, other) = (at("192.0.2.7:61000"), at("192.0.2.7:9"));
+    let mut latch = Latch::new();
+    latch.signal(at("192.0.2.7:4000"), Some(phone.ip()), false);
+    assert!(latch.accept(0, phone, 7));
+    latch.signal(at("192.0.2.7:4000"), Some(phone.ip()), false);
+    assert!(latch.accept(20 * MS, other, 7));
+    assert!(!latch.accept(900 * MS, phone, 7), "it may have been on its way");
+    assert!(latch.accept(1_040 * MS, phone, 7), "it was not");
+    assert!(!latch.accept(1_060 * MS, other, 7));
+    assert_eq!(latch.destination(), Some(phone));
+}
+
+#[test]
+fn who_names_the_address_of_another_was_not_there_for_good() {
+    let (phone, named) = (at("192.0.2.7:61000"), at("10.0.0.5:4000"));
+    let mut latch = Latch::new();
+    latch.signal(named, Some(phone.ip()), false);
+    assert!(latch.accept(0, phone, 7));
+    assert!(latch.accept(1_000 * MS, named, 66), "so soon it may be the phone");
+    assert!(!latch.accept(1_020 * MS, phone, 7));
+    assert!(latch.accept(1_400 * MS, phone, 7));
+    for packet in 150..500 {
+        assert!(latch.accept(packet * 20 * MS, phone, 7));
+        assert!(!latch.accept(packet * 20 * MS, named, 66));
+    }
+}
+
+#[test]
+fn what_is_refused_begins_nothing() {
+    let named = at("192.0.2.7:4000");
+    let mut latch = Latch::new();
+    latch.signal(named, Some(named.ip()), false);
+    assert!(!latch.accept(0, at("203.0.113.66:9"), 66));
+    assert!(latch.accept(4_000 * MS, named, 7));
+    assert!(latch.accept(4_400 * MS, named, 7));
+    latch.signal(named, Some(named.ip()), false);
+    assert!(latch.accept(4_420 * MS, at("192.0.2.7:9"), 7), "who knows its SSRC");
+    assert!(latch.accept(4_440 * MS, named, 7), "it was there so soon");
+}
+
+#[test]
+fn many_short_streams_push_no_long_one_out() {
+    let (named, phone) = (at("192.0.2.7:4000"), at("192.0.2.7:61000"));
+    let mut latch = Latch::new();
+    latch.signal(named, Some(named.ip()), false);
+    let mut now_ns = 0;
+    // Each resumes the call, and another is heard from another port after the silence that is wanted.
+    for ssrc in 100..140 {
+        now_ns += 31_000 * MS;
+        latch.signal(named, Some(named.ip()), true);
+        assert!(latch.accept(now_ns, SocketAddr::new(named.ip(), 9_000 + ssrc as u16), ssrc));
+    }
+    now_ns += 31_000 * MS;
+    latch.signal(named, Some(named.ip()), true);
+    for _ in 0..200 {
+        now_ns += 20 * MS;
+        assert!(latch.accept(now_ns, phone, 7));
+    }
+    now_ns += 31_000 * MS;
+    latch.signal(named, Some(named.ip()), true);
+    assert!(latch.accept(now_ns, at("192.0.2.7:9"), 200));
+    assert!(latch.accept(now_ns + MS, phone, 7));
+}

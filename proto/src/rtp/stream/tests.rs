@@ -322,6 +322,28 @@ fn many_forgers_in_a_pause_do_not_make_the_phone_forgotten() {
     assert_eq!(line.hear(&mut phone), Verdict::Restarted);
 }
 
+/// Seen: four short streams that came before the phone kept it out of the list, so that a forger of its pauses stayed.
+#[test]
+fn those_who_were_there_before_do_not_make_the_phone_forgotten() {
+    let mut line = Line::new();
+    for ssrc in 100..110 {
+        assert!(line.until_heard(&mut Source::new(ssrc), 1_000 * MS).is_some());
+    }
+    let mut phone = Source::new(7);
+    assert!(line.until_heard(&mut phone, 1_000 * MS).is_some());
+    for pause in 0..10 {
+        for _ in 0..200 {
+            line.now_ns += STEP;
+            assert_eq!(line.hear(&mut phone), Verdict::Valid);
+        }
+        let mut forger = Source::new(200 + pause);
+        phone.pause(1_000 * MS);
+        assert!(line.until_heard(&mut forger, 1_000 * MS).is_some());
+        line.hear(&mut phone);
+        assert_eq!(line.hear(&mut phone), Verdict::Restarted);
+    }
+}
+
 /// A second of a flood: so many forged SSRCs, each once, between two packets of the source; how long it was not heard.
 fn until_heard_in_a_flood(line: &mut Line, source: &mut Source, a_packet: u32) -> u64 {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
