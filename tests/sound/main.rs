@@ -289,9 +289,9 @@ fn judge_cut(sent: &Value) -> Vec<String> {
     if most > MAX_CUT {
         wrong.push(format!("{most} kbit/s while there are 48"));
     }
-    // Packets of 20 ms again, and with them all of the rate.
-    if !(to..=to + 15).any(|second| packets(second) >= 45) {
-        wrong.push("15 s after the cut the rate is not what it was".to_owned());
+    // Two frames in a packet at most: then speech has all of its rate.
+    if !(to..=to + 15).any(|second| packets(second) >= 24) {
+        wrong.push("15 s after the cut speech has not the rate that it had".to_owned());
     }
     wrong
 }

@@ -5,14 +5,14 @@ use crate::media::dsp::{self, Sound};
 
 /// The longest period that stretching drops: with so much waiting behind the buffer, dropping one makes nothing late.
 const SPARE_NS: u64 = 10_000_000;
-/// Farther than this on the deep side is far too deep: three times as fast.
+/// Farther than this on the deep side is far too deep: three times as fast where nobody pauses.
 const FAR_NS: u64 = 60_000_000;
 /// Stretching moves at most this share of time, in percent.
 const STRETCH_PERCENT: u64 = 8;
 /// What is nearer than this share of it sways by itself.
 const SWAY_ABOVE: u64 = 4;
 const SWAY_BELOW: u64 = 32;
-/// A depth that is off by less than this share of it can wait for a pause, for so long.
+/// A buffer that is less shallow than this share of what it should be can wait for a pause, and one that is too deep for so long.
 const NEAR: u64 = 2;
 const PATIENCE_NS: u64 = 3_000_000_000;
 
@@ -27,20 +27,15 @@ impl Flow {
             .min(MAX_DEPTH_NS);
         let waiting_ns = self.fifo.len() as u64 * 1_000_000_000 / u64::from(self.sink_rate.max(1));
         self.depth_ns = have + waiting_ns;
-        if now_ns < self.stretch_after_ns {
-            return samples;
-        }
         let want = self.rule.chosen().clamp(MIN_DEPTH_NS, MAX_DEPTH_NS);
         let sound = self.loudness.hear(&self.scratch[..samples]);
         if sound == Sound::Quiet {
             self.quiet_ns = now_ns;
         }
         // In a voice it is heard, and what it is for can mostly wait for the next pause.
-        let near_ns = (want / NEAR).max(self.frame_ns);
-        let is_worth_it = sound == Sound::Quiet
-            || have.abs_diff(want) > near_ns
-            || now_ns.saturating_sub(self.quiet_ns) > PATIENCE_NS;
-        if !is_worth_it {
+        let is_shallow = have + (want / NEAR).max(self.frame_ns) < want;
+        let is_worth_it = is_shallow || now_ns.saturating_sub(self.quiet_ns) > PATIENCE_NS;
+        if sound == Sound::Voice && (!is_worth_it || now_ns < self.stretch_after_ns) {
             return samples;
         }
         // What is dropped comes out of what waits; when that is used up, packets are taken a frame earlier from then on.
