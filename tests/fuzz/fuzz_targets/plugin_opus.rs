@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use quartet_plugin::{Codec, CodecConfig, Decoder, Error, Options};
+use quartet_plugin::{Codec, CodecConfig, Decoder, Error, Options, Setting};
 
 fuzz_target!(|packet: &[u8]| {
     let (options, fmtp) = (Options::new(""), "");
@@ -15,5 +15,9 @@ fuzz_target!(|packet: &[u8]| {
         Ok(count) => assert_eq!(samples(packet, 16_000), Ok(count as u32)),
         Err(error) => assert_eq!(error, Error::Malformed),
     }
+    // With the networks as well, and what they make up after anything.
+    decoder.set(Setting::Complexity, 7).expect("it has them");
     let _ = decoder.fec(packet, &mut pcm[..320]);
+    let _ = decoder.decode(packet, &mut pcm);
+    assert_eq!(decoder.conceal(&mut pcm[..320]), Ok(320));
 });

@@ -62,7 +62,12 @@ fuzz_target!(|bytes: &[u8]| {
                 packet.fill(part);
                 packet.kind = Some(kind);
                 if let Ok(outcome) = session.send(0, &mut packet) {
-                    assert_eq!((outcome, packet.bytes()), (Outcome::Transmit, part));
+                    assert_eq!(packet.bytes(), part);
+                    if outcome == Outcome::Kept {
+                        assert_eq!(kind, PacketKind::Rtcp, "a report that would tell who is heard");
+                        continue;
+                    }
+                    assert_eq!(outcome, Outcome::Transmit);
                     assert!(!closed);
                     // What was learnt from a source may be loopback, what was named only for those who come from there.
                     assert!(is_destination(packet.dst.ip(), true) && packet.dst.port() != 0, "{}", packet.dst);
