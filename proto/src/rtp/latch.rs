@@ -19,8 +19,10 @@ const GONE_NS: u64 = 60_000_000_000;
 /// So long after a call has begun or gone on, the place that signalling names takes the word from whoever was first.
 const EARLY_NS: u64 = 3_000_000_000;
 
-/// Streams remembered that were heard before the one that is heard; the one of the fewest packets makes room.
+/// Streams remembered that were heard before the one that is heard; the one that was heard for the shortest time makes room.
 const MAX_DISPLACED: usize = 16;
+/// Who has been heard for so long is remembered before those who never were.
+const PROVEN_NS: u64 = 1_000_000_000;
 /// What comes from an old port so soon after the stream has moved to another was on its way.
 const ON_ITS_WAY_NS: u64 = 1_000_000_000;
 
@@ -32,10 +34,11 @@ const ON_ITS_WAY_NS: u64 = 1_000_000_000;
 /// place, for 30 s if it resumes a call at the old one; if it says what it said before, no other stream is taken.
 ///
 /// The signalled address itself, once heard, replaces any other source: in the first three seconds at once, later when that has been
-/// silent for 200 ms. Who was heard there so soon keeps the place while he speaks; and is always heard there, if that is where the
-/// signalling comes from: an address that is only named may be anybody's.
+/// silent for 200 ms. Who was heard there so soon keeps the place while he speaks; and is always heard there, whatever he sends, if that
+/// is where the signalling comes from: an address that is only named may be anybody's.
 ///
-/// Whatever was latched before and goes on takes its place back, and who came after it is forgotten; also the same stream from its
+/// Whatever was latched before and goes on takes its place back, and who came after it is forgotten (and who was heard for less than a
+/// second, when another has been for longer); also the same stream from its
 /// old port, if it still comes from there after a second. So a neighbour behind the same
 /// NAT, or whoever forges the phone's address while it is muted, gains nothing by a new port, a hold or a refresh: the phone goes on.
 #[derive(Clone, Debug, Default)]
@@ -47,8 +50,8 @@ pub struct Latch {
     heard: Option<(u32, u64)>,
     /// The one under which it was latched, and when that was heard last: whose stream moves with it.
     owner: Option<(u32, u64)>,
-    /// Packets of that.
-    count: u32,
+    /// For how long that was heard.
+    owned_ns: u64,
     /// What signalling had named when that source was latched.
     named: Option<SocketAddr>,
     /// Signalling named another address, and nothing has come from there.
@@ -81,8 +84,8 @@ enum Open {
 struct Known {
     ssrc: u32,
     source: SocketAddr,
-    /// Packets heard of it.
-    count: u32,
+    /// For how long it was heard.
+    heard_ns: u64,
     /// From when on it may take its place back.
     from_ns: u64,
     /// What signalling had named then. While it names another place, what still comes from the source is late.
@@ -135,7 +138,6 @@ impl Latch {
             return false;
         }
         if before != self.latched {
-            self.count = 1;
             (self.owner, self.heard) = (Some((ssrc, now_ns)), Some((ssrc, now_ns)));
             return true;
         }
@@ -146,8 +148,13 @@ impl Latch {
             self.heard = Some((ssrc, now_ns));
         }
         if of_owner || self.owner.is_none_or(|(_, at)| now_ns.saturating_sub(at) >= GONE_NS) {
+            let before_ns = self.owner.map_or(now_ns, |(_, at)| at);
             self.owner = Some((ssrc, now_ns));
-            self.count = self.count.saturating_add(1);
+            // However many come meanwhile.
+            self.owned_ns += now_ns.saturating_sub(before_ns).min(MIN_SILENT_NS);
+            if self.owned_ns >= PROVEN_NS && !self.displaced.is_empty() {
+                self.displaced.retain(|known| known.heard_ns >= PROVEN_NS);
+            }
         }
         true
     }
@@ -201,12 +208,19 @@ impl Latch {
             }
         };
         self.begun = Some(begun);
+        let is_same = self.owner.is_some_and(|(of, _)| of == ssrc);
+        let heard_ns = match self.displaced.get(place) {
+            Some(known) => known.heard_ns,
+            None if is_same => self.owned_ns,
+            None => 0,
+        };
         self.displace(now_ns, ssrc, place);
+        self.owned_ns = heard_ns;
         if source == signalled && (self.home.is_none() || now_ns.saturating_sub(begun) < EARLY_NS) {
             self.early = Some(Known {
                 ssrc,
                 source,
-                count: 0,
+                heard_ns: 0,
                 from_ns: now_ns,
                 named: Some(signalled),
             });
@@ -218,9 +232,7 @@ impl Latch {
 
     /// What was heard before that speaks for a stream.
     fn claim(&self, now_ns: u64, source: SocketAddr, ssrc: u32) -> Option<Claim> {
-        let is_early = |early: Known| {
-            (early.source, early.ssrc) == (source, ssrc) && self.signalled == Some(source) && self.is_firm(early)
-        };
+        let is_early = |early: Known| early.source == source && self.signalled == Some(source) && self.is_firm(early);
         if self.early.is_some_and(is_early) {
             return Some(Claim::Early);
         }
@@ -248,25 +260,28 @@ impl Latch {
         let left = Known {
             ssrc,
             source,
-            count: self.count,
+            heard_ns: self.owned_ns,
             from_ns: if ssrc == by { now_ns + ON_ITS_WAY_NS } else { 0 },
             named: self.named,
         };
-        if let Some(mut early) = self.early.filter(|early| early.source == source) {
-            // It keeps its claim, under what it sends by now.
-            early.ssrc = ssrc;
-            self.early = Some(early);
-            if self.is_firm(early) {
-                return;
-            }
+        // Who was early keeps that claim.
+        if self
+            .early
+            .is_some_and(|early| early.source == source && self.is_firm(early))
+        {
+            return;
         }
         // Who came after the one that goes on is forgotten.
         if returns {
             return;
         }
         if self.displaced.len() == MAX_DISPLACED {
-            let least = self.displaced.iter().enumerate().min_by_key(|(_, known)| known.count);
-            match least.filter(|(_, known)| known.count < left.count) {
+            let least = self
+                .displaced
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, known)| known.heard_ns);
+            match least.filter(|(_, known)| known.heard_ns < left.heard_ns) {
                 Some((least, _)) => drop(self.displaced.remove(least)),
                 None => return,
             }

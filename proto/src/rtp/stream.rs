@@ -94,8 +94,8 @@ struct Stream {
     candidate: Option<u16>,
     /// It has said BYE: how many packets more show that it has not.
     over: Option<u8>,
-    /// Packets heard of it.
-    count: u32,
+    /// For how long it was heard.
+    for_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,8 +103,8 @@ struct Displaced {
     ssrc: u32,
     /// The number that would be in sequence.
     next: Option<u16>,
-    /// Packets heard of it.
-    count: u32,
+    /// For how long it was heard.
+    for_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -212,9 +212,9 @@ impl StreamFilter {
         let before = Displaced {
             ssrc: stream.ssrc,
             next: None,
-            count: stream.count,
+            for_ns: stream.for_ns,
         };
-        let count = displaced.map_or(0, |place| self.displaced[place].count);
+        let for_ns = displaced.map_or(0, |place| self.displaced[place].for_ns);
         match displaced {
             // Whoever came after it was not the peer.
             Some(place) => self.displaced.truncate(place),
@@ -227,7 +227,7 @@ impl StreamFilter {
         }
         let verdict = self.begin(packet, speech, now_ns);
         if let Some(stream) = &mut self.current {
-            stream.count = stream.count.saturating_add(count);
+            stream.for_ns += for_ns;
         }
         verdict
     }
@@ -236,8 +236,8 @@ impl StreamFilter {
     /// there before.
     fn remember(&mut self, heard: Displaced) {
         if self.displaced.len() == MAX_DISPLACED {
-            let least = self.displaced.iter().enumerate().min_by_key(|(_, other)| other.count);
-            match least.filter(|(_, other)| other.count < heard.count) {
+            let least = self.displaced.iter().enumerate().min_by_key(|(_, other)| other.for_ns);
+            match least.filter(|(_, other)| other.for_ns < heard.for_ns) {
                 Some((least, _)) => drop(self.displaced.remove(least)),
                 None => return,
             }
@@ -257,7 +257,7 @@ impl StreamFilter {
             packet_ns: 0,
             candidate: None,
             over: None,
-            count: 1,
+            for_ns: 0,
         });
         Verdict::Restarted
     }
@@ -355,8 +355,9 @@ impl Stream {
     }
 
     fn heard(&mut self, now_ns: u64) {
+        // However many come meanwhile.
+        self.for_ns += now_ns.saturating_sub(self.heard_ns).min(MIN_SILENT_NS);
         self.heard_ns = now_ns;
-        self.count = self.count.saturating_add(1);
         self.over = self.over.and_then(|left| left.checked_sub(1)).filter(|left| *left > 0);
     }
 }

@@ -73,6 +73,14 @@ impl Rendezvous {
             Some(resume) => Some((resume, self.fitting(&account, resume).ok_or_else(resume_lost)?)),
             None => None,
         };
+        if let Some((resume, session)) = resume
+            && !self.has_kept(session, resume.last_seq)
+        {
+            // The session is of no use any more.
+            self.close_lines(now, session, CloseReason::Resumed);
+            self.end_session(session);
+            return Err(resume_lost());
+        }
         let yields = match resume {
             Some(_) => None,
             None => self.room_for(&account)?,
@@ -157,6 +165,12 @@ impl Rendezvous {
         (kept.is_some() && entry.account.user == account.user).then_some(session)
     }
 
+    /// Whether all that a session's client has missed since that event is there.
+    fn has_kept(&self, session: SessionKey, last_seq: u64) -> bool {
+        let kept = self.sessions.get(&session).and_then(|entry| entry.kept.as_ref());
+        kept.is_some_and(|kept| kept.since(last_seq).is_some())
+    }
+
     /// Whether a session has a connection from this source.
     fn is_connected_from(&self, session: SessionKey, source: Option<IpAddr>) -> bool {
         let entry = self.sessions.get(&session);
@@ -206,9 +220,6 @@ impl Rendezvous {
                 missed,
             });
         }
-        // What was kept is not enough: the session is of no use any more.
-        self.close_lines(now, session, CloseReason::Resumed);
-        self.end_session(session);
         Err(resume_lost())
     }
 

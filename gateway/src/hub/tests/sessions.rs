@@ -596,6 +596,18 @@ fn nobody_makes_room_for_a_hello_that_fails_nor_for_one_that_takes_its_own_place
         ..bob.clone()
     };
     assert_eq!(join(&mut world, EVE, "bob", Some(wrong)), Err(ErrorCode::ResumeLost));
+    // Nor if what it has missed is not there: then its own session ends.
+    world.hub.connect(world.now, ConnKey(30), source(2));
+    let eve = Client::resume_of(&Client::welcome(world.ask(ConnKey(30), hello_of("eve", None, true))));
+    let missed = Resume {
+        last_seq: 1_000_000,
+        ..eve
+    };
+    assert_eq!(
+        join(&mut world, ConnKey(31), "eve", Some(missed)),
+        Err(ErrorCode::ResumeLost)
+    );
+    assert_eq!(world.closed.remove(&ConnKey(30)), Some(CloseReason::Resumed));
     Client::welcome(join(&mut world, ConnKey(20), "bob", Some(bob)));
     assert_eq!(
         world.closed.keys().collect::<Vec<_>>(),

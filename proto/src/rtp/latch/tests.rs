@@ -356,8 +356,14 @@ fn who_was_there_by_chance_before_the_phone_keeps_nothing_of_it() {
     }
     for pause in 1..20 {
         let now_ns = 8_000 * MS + pause * 1_000 * MS;
-        assert!(latch.accept(now_ns, neighbour, 66), "in its silence");
-        assert!(latch.accept(now_ns + 20 * MS, phone, 7), "it goes on");
+        assert!(
+            !latch.accept(now_ns, neighbour, 66),
+            "nor in its silence, now that it has been heard for longer"
+        );
+        assert!(
+            latch.accept(now_ns + 20 * MS, phone, 7 + pause as u32),
+            "it goes on, whatever it sends"
+        );
         assert!(!latch.accept(now_ns + 40 * MS, neighbour, 66));
         assert_eq!(latch.destination(), Some(phone));
     }
@@ -366,7 +372,7 @@ fn who_was_there_by_chance_before_the_phone_keeps_nothing_of_it() {
 /// Whatever a neighbour sends, and whoever forges the phone's address, in whatever order: the phone is heard when it goes on.
 ///
 /// `phone`: where it sends from. What is stated in docs/security.md is left out: nobody sends before the phone from where it does not
-/// name, nor from where it names in the first three seconds.
+/// name, nor from where it names in the first three seconds; and the phone has spoken for a second.
 fn nobody_gains(phone: SocketAddr, seed: u64) {
     let named = at("192.0.2.7:4000");
     let others = [named, at("192.0.2.7:9"), at("192.0.2.7:10"), at("203.0.113.66:4000")];
@@ -376,7 +382,10 @@ fn nobody_gains(phone: SocketAddr, seed: u64) {
     latch.signal(named, Some(named.ip()), false);
     let mut now_ns = 0;
     let mut settled_ns = EARLY_NS;
-    assert!(latch.accept(now_ns, phone, 7));
+    for _ in 0..60 {
+        assert!(latch.accept(now_ns, phone, 7));
+        now_ns += 20 * MS;
+    }
     let mut story = Vec::new();
     for _ in 0..60 {
         now_ns += [1, 20, 150, 250, 3_000][one_of(5) as usize] * MS;
@@ -486,4 +495,25 @@ fn many_short_streams_push_no_long_one_out() {
     latch.signal(named, Some(named.ip()), true);
     assert!(latch.accept(now_ns, at("192.0.2.7:9"), 200));
     assert!(latch.accept(now_ns + MS, phone, 7));
+}
+
+#[test]
+fn who_came_first_and_said_little_does_not_outlive_a_media_server() {
+    // It is at another address than its signalling, or begins late.
+    for (named, begins_ms) in [("10.0.0.5:4000", 100), ("192.0.2.7:4000", 4_000)] {
+        let (server, first, home) = (at(named), at("192.0.2.7:9"), at("192.0.2.7:5060").ip());
+        let mut latch = Latch::new();
+        latch.signal(server, Some(home), false);
+        for packet in 0..5 {
+            assert!(latch.accept(packet * 20 * MS, first, 66));
+        }
+        let mut now_ns = begins_ms * MS;
+        for _ in 0..100 {
+            now_ns += 20 * MS;
+            assert!(latch.accept(now_ns, server, 7), "{named}");
+        }
+        now_ns += 550 * MS;
+        assert!(!latch.accept(now_ns, first, 66), "{named}");
+        assert!(latch.accept(now_ns + MS, server, 7), "{named}");
+    }
 }

@@ -344,6 +344,23 @@ fn those_who_were_there_before_do_not_make_the_phone_forgotten() {
     }
 }
 
+/// Seen: four streams of many packets in a short time pushed the phone's out.
+#[test]
+fn it_is_time_that_counts_and_not_packets() {
+    let (mut line, mut phone) = Line::talking();
+    for ssrc in 100..110 {
+        let mut forger = Source::new(ssrc);
+        assert!(line.until_heard(&mut forger, 1_000 * MS).is_some());
+        for _ in 0..2_000 {
+            line.now_ns += MS / 10;
+            line.hear(&mut forger);
+        }
+    }
+    phone.pause(line.now_ns - 2_000 * MS);
+    line.hear(&mut phone);
+    assert_eq!(line.hear(&mut phone), Verdict::Restarted);
+}
+
 /// A second of a flood: so many forged SSRCs, each once, between two packets of the source; how long it was not heard.
 fn until_heard_in_a_flood(line: &mut Line, source: &mut Source, a_packet: u32) -> u64 {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
