@@ -197,6 +197,6 @@ impl Direction {
 
     /// How far behind its source it is heard.
     pub fn depth_ns(&self) -> u64 {
-        self.flow.depth_ns()
+        (self.flow.figures(super::command::Report::default()).depth_ms * 1e6) as u64
     }
 }

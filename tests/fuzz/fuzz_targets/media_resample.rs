@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use quartet::media::dsp::{Concealer, Resampler, grow, shrink};
+use quartet::media::dsp::{Loudness, Concealer, Resampler, grow, shrink};
 
 fuzz_target!(|input: (u32, u32, Vec<Vec<i16>>)| {
     let (from, to, pieces) = input;
@@ -20,7 +20,8 @@ fuzz_target!(|input: (u32, u32, Vec<Vec<i16>>)| {
             assert!(resampler.process(&pcm, &mut out) <= out.len());
         }
         let length = pcm.len() / 2;
-        let _ = shrink(&mut pcm, from.max(1));
-        let _ = grow(&mut pcm, length, from.max(1));
+        let sound = Loudness::default().hear(&pcm);
+        let _ = shrink(&mut pcm, from.max(1), sound);
+        let _ = grow(&mut pcm, length, from.max(1), sound);
     }
 });

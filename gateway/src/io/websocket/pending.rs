@@ -10,22 +10,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use quartet_proto::rate::{Rate, RateLimiter, source_of};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How long a new connection is not among the first to go: time for its task to read what it says, and for that to arrive.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long a connection that the hub has closed may take for what is still to be sent.
 pub(super) const CLOSING: Duration = Duration::from_secs(1);
+/// The same when the other side has closed.
+const CLOSED: Duration = Duration::from_millis(200);
+/// Connections that are over and may still take that time, all together.
+const MAX_LINGERING: usize = 64;
 /// What is read of a connection before its hello is accepted: a request's head and a hello have 10 KiB at most. Without this
 /// a frame without an end would fill a buffer of [`quartet_proto::hub::MAX_FRAME`] on each.
 const MAX_READ: usize = 32 * 1024;
@@ -41,6 +46,8 @@ pub(super) struct Pending {
     /// Those of one source.
     max_per_source: usize,
     table: Mutex<Table>,
+    /// Connections that are over and linger.
+    lingering: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +120,7 @@ impl Pending {
             max,
             max_per_source,
             table: Mutex::default(),
+            lingering: AtomicUsize::new(0),
         }
     }
 
@@ -363,34 +371,65 @@ impl Admission {
 
 /// A socket that holds one of the hub's places for as long as it is open.
 pub(super) struct PlacedStream {
-    stream: TcpStream,
+    /// Until it is dropped.
+    stream: Option<TcpStream>,
     admission: Arc<Admission>,
     /// Bytes read before the hello was accepted.
     read: usize,
     /// Bytes read after that.
     bytes: RateLimiter,
-    _place: OwnedSemaphorePermit,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl PlacedStream {
     pub(super) fn new(stream: TcpStream, admission: Arc<Admission>, place: OwnedSemaphorePermit) -> Self {
         Self {
-            stream,
+            stream: Some(stream),
             admission,
             read: 0,
             bytes: RateLimiter::default(),
-            _place: place,
+            place: Some(place),
         }
     }
+
+    fn stream(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(self.stream.as_mut().expect("it is there until it is dropped"))
+    }
+}
+
+/// Lets the other side read what is on its way, for a little while. Whether it does nobody can see from here, and what it does not read
+/// the system would keep for minutes, megabytes a connection: so in the end that is thrown away.
+async fn linger(mut stream: TcpStream, pending: Arc<Pending>, place: Option<OwnedSemaphorePermit>) {
+    let closes = async {
+        let mut scrap = [0; 512];
+        while stream.read(&mut scrap).await.is_ok_and(|count| count > 0) {}
+        // It may have closed its own direction alone.
+        sleep(CLOSED).await;
+    };
+    let _ = timeout(CLOSING, closes).await;
+    let _ = stream.set_zero_linger();
+    drop((stream, place));
+    pending.lingering.fetch_sub(1, Ordering::Relaxed);
 }
 
 impl Drop for PlacedStream {
     fn drop(&mut self) {
-        if matches!(*self.admission.standing.borrow(), Standing::Ended(_)) {
-            // Else the system would keep what a peer does not read for minutes, megabytes a connection, after the close.
-            let _ = self.stream.set_zero_linger();
-        }
         self.admission.pending.leave(self.admission.key);
+        let Some(stream) = self.stream.take() else { return };
+        let is_ended = matches!(*self.admission.standing.borrow(), Standing::Ended(_));
+        let pending = &self.admission.pending;
+        let may_linger = !is_ended && pending.lingering.fetch_add(1, Ordering::Relaxed) < MAX_LINGERING;
+        match Handle::try_current() {
+            Ok(runtime) if may_linger => {
+                runtime.spawn(linger(stream, Arc::clone(pending), self.place.take()));
+            }
+            Ok(_) | Err(_) => {
+                if !is_ended {
+                    pending.lingering.fetch_sub(1, Ordering::Relaxed);
+                }
+                let _ = stream.set_zero_linger();
+            }
+        }
     }
 }
 
@@ -398,7 +437,7 @@ impl AsyncRead for PlacedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         if !self.admission.is_pending() {
-            let done = Pin::new(&mut self.stream).poll_read(cx, buf);
+            let done = self.stream().poll_read(cx, buf);
             let count = u32::try_from(buf.filled().len() - before).unwrap_or(u32::MAX);
             let rate = Rate::new(16 * MAX_READ_PER_SECOND, Duration::from_secs(16));
             if self.bytes.take(Instant::now().into_std(), rate, count).is_err() {
@@ -413,7 +452,7 @@ impl AsyncRead for PlacedStream {
                 return Poll::Pending;
             }
         }
-        let done = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let done = self.stream().poll_read(cx, buf);
         self.read += buf.filled().len() - before;
         if self.read > 0 {
             self.admission.comes_to(Progress::Speaking);
@@ -424,15 +463,15 @@ impl AsyncRead for PlacedStream {
 
 impl AsyncWrite for PlacedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        self.stream().poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.stream().poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -440,11 +479,11 @@ impl AsyncWrite for PlacedStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        self.stream().poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.as_ref().is_some_and(TcpStream::is_write_vectored)
     }
 }
 

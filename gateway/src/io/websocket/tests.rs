@@ -262,6 +262,35 @@ async fn whoever_is_closed_and_does_not_say_that_he_has_seen_it_is_dropped() {
     }
 }
 
+/// Seen: pages that were asked for and not read, of connections that nobody counted any more, took 100 MB of the system.
+#[tokio::test]
+async fn what_nobody_reads_is_thrown_away_soon_after_the_end() {
+    let (address, _received) = door(WebSocketSettings::default()).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let page = "GET / HTTP/1.1\r\nhost: hub\r\n\r\n";
+    let last = "GET / HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n";
+    stream.write_all((page.repeat(300) + last).as_bytes()).await.unwrap();
+    // It has written all, and lingers; then it is gone, and so is what was not read.
+    tokio::time::sleep(2 * CLOSING).await;
+    let mut read = Vec::new();
+    let end = timeout(TIMEOUT, stream.read_to_end(&mut read)).await.expect("it ends");
+    assert_eq!(
+        end.map_err(|error| error.kind()),
+        Err(std::io::ErrorKind::ConnectionReset)
+    );
+    // Who reads gets all of it.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all((page.repeat(30) + last).as_bytes()).await.unwrap();
+    let mut read = String::new();
+    timeout(TIMEOUT, stream.read_to_string(&mut read))
+        .await
+        .expect("it ends")
+        .unwrap();
+    assert_eq!(read.matches("HTTP/1.1 200").count(), 31);
+}
+
 #[tokio::test]
 async fn few_that_the_hub_has_closed_stay_at_once() {
     let settings = WebSocketSettings {
