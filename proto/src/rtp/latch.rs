@@ -9,6 +9,7 @@ mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::remember;
 use super::stream::MIN_SILENT_NS;
 
 /// A NAT that forgets a mapping does so after this long without a packet, at the earliest that is usual.
@@ -38,9 +39,8 @@ const ON_ITS_WAY_NS: u64 = 1_000_000_000;
 /// is where the signalling comes from: an address that is only named may be anybody's.
 ///
 /// Whatever was latched before and goes on takes its place back, and who came after it is forgotten (and who was heard for less than a
-/// second, when another has been for longer); also the same stream from its
-/// old port, if it still comes from there after a second. So a neighbour behind the same
-/// NAT, or whoever forges the phone's address while it is muted, gains nothing by a new port, a hold or a refresh: the phone goes on.
+/// second, when another has been for longer); also the same stream from its old port, if it still comes from there after a second. So a
+/// neighbour behind the same NAT, or whoever forges the phone's address while it is muted, gains nothing by a new port, a hold or a refresh: the phone goes on.
 #[derive(Clone, Debug, Default)]
 pub struct Latch {
     signalled: Option<SocketAddr>,
@@ -62,8 +62,8 @@ pub struct Latch {
     open: Open,
     /// What was latched before, the oldest first: whoever sends the stream is more likely the phone than who came after it.
     displaced: Vec<Known>,
-    /// What was soon heard from where signalling names the phone.
-    early: Option<Known>,
+    /// Where signalling named the phone, if it was soon heard there.
+    early: Option<SocketAddr>,
 }
 
 /// Which other source may take the place of the one that is latched.
@@ -121,6 +121,8 @@ impl Latch {
             self.begun = None;
         }
         self.home = home;
+        // Here, and not for a packet.
+        self.displaced.reserve(MAX_DISPLACED - self.displaced.len());
         self.open = match (is_new, resumes) {
             (true, _) => Open::Silent,
             (false, true) => self.open.max(Open::Expired),
@@ -143,7 +145,7 @@ impl Latch {
         }
         // Another SSRC from where a stream comes that is alive is forged, and the filter behind this refuses it: whoever knows that
         // one is not the phone. In the silence of that stream it may be heard, and becomes the phone's only if that never comes again.
-        let of_owner = self.owner.is_some_and(|(of, _)| of == ssrc);
+        let of_owner = self.is_owner(ssrc);
         if of_owner || !self.is_alive(now_ns, ssrc) {
             self.heard = Some((ssrc, now_ns));
         }
@@ -188,11 +190,11 @@ impl Latch {
         let silent_ns = self.heard.map(|(_, at)| now_ns.saturating_sub(at));
         let is_occupied = self.latched.is_some() && !self.moved && silent_ns.is_some_and(|ns| ns < MIN_SILENT_NS);
         // Others may have been where signalling names the phone by chance, or by forgery; who was there so soon stays while he speaks.
-        let is_held = is_occupied && self.early.is_some_and(|early| self.latched == Some(early.source));
+        let is_held = is_occupied && self.early.is_some() && self.latched == self.early;
         let claim = self.claim(now_ns, source, ssrc);
-        let place = match claim {
-            Some(Claim::Early) => self.displaced.len(),
-            Some(Claim::Before(place)) if !is_held && (source == signalled || may_be_the_phone) => place,
+        let returning = match claim {
+            Some(Claim::Early) => None,
+            Some(Claim::Before(place)) if !is_held && (source == signalled || may_be_the_phone) => Some(place),
             Some(Claim::Before(_)) | None => {
                 let may_take = if source == signalled {
                     // Who knows our port and what the phone has named, which behind a NAT is not where it sends from, could write
@@ -204,26 +206,19 @@ impl Latch {
                 if !may_take {
                     return false;
                 }
-                self.displaced.len()
+                None
             }
         };
         self.begun = Some(begun);
-        let is_same = self.owner.is_some_and(|(of, _)| of == ssrc);
-        let heard_ns = match self.displaced.get(place) {
-            Some(known) => known.heard_ns,
-            None if is_same => self.owned_ns,
+        let heard_ns = match returning {
+            Some(place) => self.displaced[place].heard_ns,
+            None if self.is_owner(ssrc) => self.owned_ns,
             None => 0,
         };
-        self.displace(now_ns, ssrc, place);
+        self.displace(now_ns, ssrc, returning);
         self.owned_ns = heard_ns;
         if source == signalled && (self.home.is_none() || now_ns.saturating_sub(begun) < EARLY_NS) {
-            self.early = Some(Known {
-                ssrc,
-                source,
-                heard_ns: 0,
-                from_ns: now_ns,
-                named: Some(signalled),
-            });
+            self.early = Some(source);
         }
         (self.latched, self.named) = (Some(source), Some(signalled));
         (self.moved, self.open) = (false, Open::Closed);
@@ -232,8 +227,7 @@ impl Latch {
 
     /// What was heard before that speaks for a stream.
     fn claim(&self, now_ns: u64, source: SocketAddr, ssrc: u32) -> Option<Claim> {
-        let is_early = |early: Known| early.source == source && self.signalled == Some(source) && self.is_firm(early);
-        if self.early.is_some_and(is_early) {
+        if self.signalled == Some(source) && self.is_firm(source) {
             return Some(Claim::Early);
         }
         // While another place is named, what still comes from the old one is late.
@@ -245,16 +239,24 @@ impl Latch {
         self.displaced.iter().position(is_it).map(Claim::Before)
     }
 
-    /// Whether who was early is so at the address that the signalling comes from.
-    fn is_firm(&self, early: Known) -> bool {
-        self.home.is_none_or(|home| home == early.source.ip())
+    /// Whether this source was early, at the address that the signalling comes from.
+    fn is_firm(&self, source: SocketAddr) -> bool {
+        self.early == Some(source) && self.home.is_none_or(|home| home == source.ip())
     }
 
-    /// Remembers what is latched, which another stream is about to replace, after the first `place` of those before it.
-    fn displace(&mut self, now_ns: u64, by: u32, place: usize) {
-        let returns = place < self.displaced.len();
-        self.displaced.truncate(place);
-        let Some((source, (ssrc, _))) = self.latched.zip(self.owner) else {
+    fn is_owner(&self, ssrc: u32) -> bool {
+        self.owner.is_some_and(|(of, _)| of == ssrc)
+    }
+
+    /// Remembers what is latched, which another stream is about to replace: one of those before it that is `returning`, or a new one.
+    fn displace(&mut self, now_ns: u64, by: u32, returning: Option<usize>) {
+        if let Some(place) = returning {
+            // Who came after the one that goes on is forgotten.
+            return self.displaced.truncate(place);
+        }
+        // Who was early keeps that claim.
+        let latched = self.latched.filter(|latched| !self.is_firm(*latched));
+        let Some((source, (ssrc, _))) = latched.zip(self.owner) else {
             return;
         };
         let left = Known {
@@ -264,40 +266,17 @@ impl Latch {
             from_ns: if ssrc == by { now_ns + ON_ITS_WAY_NS } else { 0 },
             named: self.named,
         };
-        // Who was early keeps that claim.
-        if self
-            .early
-            .is_some_and(|early| early.source == source && self.is_firm(early))
-        {
-            return;
-        }
-        // Who came after the one that goes on is forgotten.
-        if returns {
-            return;
-        }
-        if self.displaced.len() == MAX_DISPLACED {
-            let least = self
-                .displaced
-                .iter()
-                .enumerate()
-                .min_by_key(|(_, known)| known.heard_ns);
-            match least.filter(|(_, known)| known.heard_ns < left.heard_ns) {
-                Some((least, _)) => drop(self.displaced.remove(least)),
-                None => return,
-            }
-        }
-        self.displaced.push(left);
+        remember(&mut self.displaced, left, MAX_DISPLACED, |known| known.heard_ns);
     }
 
     fn is_open(&self, now_ns: u64, ssrc: u32) -> bool {
         let Some((_, at)) = self.heard else {
             return self.open != Open::Closed;
         };
-        let is_same = self.owner.is_some_and(|(of, _)| of == ssrc);
         let silent_ns = now_ns.saturating_sub(at);
         match self.open {
             Open::Closed => false,
-            _ if is_same => true,
+            _ if self.is_owner(ssrc) => true,
             Open::SameStream => false,
             Open::Expired => silent_ns >= NAT_MAPPING_NS,
             Open::Silent => silent_ns >= MIN_SILENT_NS,
@@ -318,12 +297,6 @@ impl Latch {
     #[must_use]
     pub fn ssrc(&self) -> Option<u32> {
         self.heard.map(|(ssrc, _)| ssrc)
-    }
-
-    /// Whether this is the source that is latched, or the place that signalling has named.
-    #[must_use]
-    pub fn is_settled(&self, source: SocketAddr) -> bool {
-        self.latched == Some(source) || self.signalled == Some(source)
     }
 
     /// Whether the source that is latched is another than signalling names.

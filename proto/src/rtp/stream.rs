@@ -9,7 +9,7 @@
 mod tests;
 
 use super::packet::Packet;
-use super::ticks_to_ns;
+use super::{remember, ticks_to_ns};
 
 /// A jump forward of this many packets is a restarted stream rather than loss (RFC 3550 appendix A.1).
 pub(super) const MAX_DROPOUT: i64 = 3000;
@@ -223,26 +223,14 @@ impl StreamFilter {
                 self.displaced.clear();
                 self.displaced.push(before);
             }
-            None => self.remember(before),
+            // The longest stay: a forger of many SSRCs must not push them out, nor keep them out by having been there before.
+            None => remember(&mut self.displaced, before, MAX_DISPLACED, |other| other.for_ns),
         }
         let verdict = self.begin(packet, speech, now_ns);
         if let Some(stream) = &mut self.current {
             stream.for_ns += for_ns;
         }
         verdict
-    }
-
-    /// Remembers one that was heard. The longest stay: a forger of many SSRCs must not push them out, nor keep them out by having been
-    /// there before.
-    fn remember(&mut self, heard: Displaced) {
-        if self.displaced.len() == MAX_DISPLACED {
-            let least = self.displaced.iter().enumerate().min_by_key(|(_, other)| other.for_ns);
-            match least.filter(|(_, other)| other.for_ns < heard.for_ns) {
-                Some((least, _)) => drop(self.displaced.remove(least)),
-                None => return,
-            }
-        }
-        self.displaced.push(heard);
     }
 
     fn begin(&mut self, packet: &Packet<'_>, speech: bool, now_ns: u64) -> Verdict {
