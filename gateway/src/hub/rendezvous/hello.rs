@@ -14,6 +14,15 @@ use super::session::{Kept, MAX_LINES, Session};
 use super::{CloseReason, ConnKey, Rendezvous, SessionKey, State, log_failed_login};
 use crate::hub::Account;
 
+/// How a connection gets in.
+#[derive(Clone, Copy)]
+enum Entry<'a> {
+    /// With a session of its own, for which another one makes room if need be.
+    Begins { yields: Option<SessionKey> },
+    /// With this one.
+    Resumes(&'a Resume, SessionKey),
+}
+
 /// What an accepted hello has led to.
 struct Entered {
     session: SessionKey,
@@ -69,25 +78,18 @@ impl Rendezvous {
         self.prune_owners();
         let user = account.clone();
         // What it needs, before anybody makes room for it.
-        let resume = match hello.resume.as_ref().filter(|_| protocol >= 2) {
-            Some(resume) => Some((resume, self.fitting(&account, resume).ok_or_else(resume_lost)?)),
-            None => None,
+        let entry = match hello.resume.as_ref().filter(|_| protocol >= 2) {
+            Some(resume) => Entry::Resumes(resume, self.session_of(now, &account, resume)?),
+            None => Entry::Begins {
+                yields: self.room_for(&account)?,
+            },
         };
-        if let Some((resume, session)) = resume
-            && !self.has_kept(session, resume.last_seq)
-        {
-            // The session is of no use any more.
-            self.close_lines(now, session, CloseReason::Resumed);
-            self.end_session(session);
-            return Err(resume_lost());
-        }
-        let yields = match resume {
-            Some(_) => None,
-            None => self.room_for(&account)?,
+        let (is_beside, replaces) = match entry {
+            Entry::Resumes(resume, session) => {
+                (resume.beside, !resume.beside && self.is_connected_from(session, source))
+            }
+            Entry::Begins { .. } => (false, false),
         };
-        let is_beside = resume.is_some_and(|(resume, _)| resume.beside);
-        let replaces =
-            resume.is_some_and(|(resume, session)| !resume.beside && self.is_connected_from(session, source));
         if let Some(source) = source.filter(|source| !replaces && self.sources.is_full(*source, &limits))
             && (is_beside || !self.close_a_second_line(now, Some(source)))
         {
@@ -98,15 +100,16 @@ impl Rendezvous {
             id,
             secret,
             missed,
-        } = match resume {
-            Some((resume, session)) => self.resume(now, conn, (hello, resume), session)?,
-            None => {
+        } = match entry {
+            Entry::Resumes(resume, session) => self.resume(now, conn, (hello, resume), session)?,
+            Entry::Begins { yields } => {
                 if let Some(session) = yields {
                     self.end_session(session);
                 }
                 self.begin(conn, account, hello, protocol)
             }
         };
+        let resumed = matches!(entry, Entry::Resumes(..));
         self.attach(conn, session);
         if self.greeted() > limits.sessions {
             self.close_a_second_line(now, None);
@@ -115,11 +118,11 @@ impl Rendezvous {
             ?conn,
             ?session,
             client = hello.client.as_str(),
-            resumed = resume.is_some(),
+            resumed,
             "connected to the hub"
         );
         let mut welcome = self.describe(now, protocol, user);
-        welcome.resumed = resume.is_some();
+        welcome.resumed = resumed;
         (welcome.session, welcome.resume_secret) = (id, secret);
         Ok((welcome, missed))
     }
@@ -157,18 +160,21 @@ impl Rendezvous {
         }
     }
 
-    /// The session that goes on; neither the token nor the secret alone does it.
-    fn fitting(&self, account: &Account, resume: &Resume) -> Option<SessionKey> {
-        let session = self.resumable.get(&resume.session).copied()?;
-        let entry = self.sessions.get(&session)?;
-        let kept = entry.kept.as_ref().filter(|kept| kept.fits(&resume.secret));
-        (kept.is_some() && entry.account.user == account.user).then_some(session)
-    }
-
-    /// Whether all that a session's client has missed since that event is there.
-    fn has_kept(&self, session: SessionKey, last_seq: u64) -> bool {
-        let kept = self.sessions.get(&session).and_then(|entry| entry.kept.as_ref());
-        kept.is_some_and(|kept| kept.since(last_seq).is_some())
+    /// The session that goes on; neither the token nor the secret alone does it. One that has not kept all that its client has missed is
+    /// of no use any more, and ends.
+    fn session_of(&mut self, now: Instant, account: &Account, resume: &Resume) -> Result<SessionKey, Failure> {
+        let session = self.resumable.get(&resume.session).copied();
+        let entry = session.and_then(|session| Some((session, self.sessions.get(&session)?)));
+        let entry = entry.filter(|(_, entry)| entry.account.user == account.user);
+        let kept = entry.and_then(|(session, entry)| Some((session, entry.kept.as_ref()?)));
+        let fits = kept.filter(|(_, kept)| kept.fits(&resume.secret));
+        let (session, kept) = fits.ok_or_else(resume_lost)?;
+        if kept.missing(resume.last_seq).is_some() {
+            return Ok(session);
+        }
+        self.close_lines(now, session, CloseReason::Resumed);
+        self.end_session(session);
+        Err(resume_lost())
     }
 
     /// Whether a session has a connection from this source.

@@ -144,12 +144,17 @@ impl Kept {
         self.waiting <= self.events.len()
     }
 
-    /// The events after this one; `None` if they are not all there.
-    pub(super) fn since(&self, last_seq: u64) -> Option<Vec<String>> {
+    /// How many events there are after this one; `None` if they are not all kept.
+    pub(super) fn missing(&self, last_seq: u64) -> Option<usize> {
         let missing = self.seq.checked_sub(last_seq)?;
-        let missing = usize::try_from(missing)
+        usize::try_from(missing)
             .ok()
-            .filter(|missing| *missing <= self.events.len())?;
+            .filter(|missing| *missing <= self.events.len())
+    }
+
+    /// The events after this one; `None` if they are not all kept.
+    pub(super) fn since(&self, last_seq: u64) -> Option<Vec<String>> {
+        let missing = self.missing(last_seq)?;
         let events = self.events.iter().skip(self.events.len() - missing);
         Some(events.cloned().collect())
     }

@@ -9,6 +9,7 @@ const BOB_AGAIN: ConnKey = ConnKey(12);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A client that counts what it hears.
+#[derive(Clone)]
 struct Client {
     user: &'static str,
     conn: ConnKey,
@@ -25,10 +26,20 @@ fn hello_of(user: &str, resume: Option<Resume>, receives: bool) -> Request {
     })
 }
 
+/// Connects from that host, and says hello.
+fn say_hello(
+    world: &mut World,
+    (conn, host): (ConnKey, u8),
+    user: &str,
+    resume: Option<Resume>,
+) -> Result<Reply, ErrorCode> {
+    world.hub.connect(world.now, conn, source(host));
+    world.ask(conn, hello_of(user, resume, true))
+}
+
 impl Client {
     fn join(world: &mut World, conn: ConnKey, user: &'static str) -> Self {
-        world.hub.connect(world.now, conn, source(conn.0 as u8));
-        let welcome = Self::welcome(world.ask(conn, hello_of(user, None, true)));
+        let welcome = Self::welcome(say_hello(world, (conn, conn.0 as u8), user, None));
         assert!(!welcome.resumed);
         Self {
             user,
@@ -66,13 +77,9 @@ impl Client {
 
     /// Comes back on another connection.
     fn come_back(&mut self, world: &mut World, conn: ConnKey) -> Result<(), ErrorCode> {
-        world.hub.connect(world.now, conn, source(conn.0 as u8));
-        let welcome = Self::welcome(
-            match world.ask(conn, hello_of(self.user, Some(self.resume.clone()), true)) {
-                Err(code) => return Err(code),
-                reply => reply,
-            },
-        );
+        let resume = Some(self.resume.clone());
+        let reply = say_hello(world, (conn, conn.0 as u8), self.user, resume)?;
+        let welcome = Self::welcome(Ok(reply));
         assert!(welcome.resumed);
         let last_seq = self.resume.last_seq;
         self.conn = conn;
@@ -334,12 +341,7 @@ fn who_is_made_to_signal_too_much_keeps_his_connection_and_who_floods_his_sessio
 fn the_secret_that_was_read_is_good_however_often_an_answer_is_lost() {
     let (mut world, _, bob) = talking();
     for conn in 40..45 {
-        let mut again = Client {
-            user: "bob",
-            conn: BOB,
-            resume: bob.resume.clone(),
-        };
-        again.come_back(&mut world, ConnKey(conn)).unwrap();
+        bob.clone().come_back(&mut world, ConnKey(conn)).unwrap();
         world.leave(ConnKey(conn));
     }
 }
@@ -349,20 +351,18 @@ fn the_secret_that_was_read_is_good_however_often_an_answer_is_lost() {
 fn a_connection_beside_says_nothing_of_an_answer_that_was_lost() {
     let (mut world, _, bob) = talking();
     world.leave(BOB);
-    let again = || Client {
-        user: "bob",
-        conn: BOB,
-        resume: bob.resume.clone(),
-    };
-    again().come_back(&mut world, ConnKey(40)).unwrap();
+    bob.clone().come_back(&mut world, ConnKey(40)).unwrap();
     bob.come_beside(&mut world, ConnKey(41)).unwrap();
     world.done(ConnKey(41), Request::Ping);
     world.leave(ConnKey(40));
     world.leave(ConnKey(41));
-    again().come_back(&mut world, ConnKey(42)).unwrap();
+    bob.clone().come_back(&mut world, ConnKey(42)).unwrap();
     world.done(ConnKey(42), Request::Ping);
     world.leave(ConnKey(42));
-    assert_eq!(again().come_back(&mut world, ConnKey(43)), Err(ErrorCode::ResumeLost));
+    assert_eq!(
+        bob.clone().come_back(&mut world, ConnKey(43)),
+        Err(ErrorCode::ResumeLost)
+    );
 }
 
 /// Who gives the new secret has read it, also if he says nothing else.
@@ -373,12 +373,7 @@ fn a_secret_that_was_given_was_read() {
     bob.come_back(&mut world, ConnKey(40)).unwrap();
     world.leave(ConnKey(40));
     for conn in 41..44 {
-        let mut again = Client {
-            user: "bob",
-            conn: BOB,
-            resume: bob.resume.clone(),
-        };
-        again.come_back(&mut world, ConnKey(conn)).unwrap();
+        bob.clone().come_back(&mut world, ConnKey(conn)).unwrap();
         world.leave(ConnKey(conn));
     }
 }
@@ -448,15 +443,12 @@ fn a_resumed_session_closes_its_older_connection() {
 impl Client {
     /// Says hello on one more connection.
     fn come_beside(&self, world: &mut World, conn: ConnKey) -> Result<(), ErrorCode> {
-        world.hub.connect(world.now, conn, source(conn.0 as u8));
         let resume = Resume {
             beside: true,
             ..self.resume.clone()
         };
-        let welcome = Self::welcome(match world.ask(conn, hello_of(self.user, Some(resume), true)) {
-            Err(code) => return Err(code),
-            reply => reply,
-        });
+        let reply = say_hello(world, (conn, conn.0 as u8), self.user, Some(resume))?;
+        let welcome = Self::welcome(Ok(reply));
         assert!(welcome.resumed && welcome.session == Some(self.resume.session));
         assert_eq!(welcome.resume_secret, None, "the other connection has it");
         Ok(())
@@ -556,21 +548,15 @@ fn a_second_connection_of_a_source_makes_room_for_a_first() {
         sessions_per_source: 2,
         ..Limits::default()
     });
-    let join = |world: &mut World, conn: ConnKey, user: &'static str| {
-        world.hub.connect(world.now, conn, source(1));
-        world.ask(conn, hello_of(user, None, true))
-    };
-    let welcome = Client::welcome(join(&mut world, ANNA, "anna"));
+    let welcome = Client::welcome(say_hello(&mut world, (ANNA, 1), "anna", None));
     let resume = Resume {
         beside: true,
         ..Client::resume_of(&welcome)
     };
-    world.hub.connect(world.now, BOB_AGAIN, source(1));
-    Client::welcome(world.ask(BOB_AGAIN, hello_of("anna", Some(resume.clone()), true)));
-    Client::welcome(join(&mut world, BOB, "bob"));
+    Client::welcome(say_hello(&mut world, (BOB_AGAIN, 1), "anna", Some(resume.clone())));
+    Client::welcome(say_hello(&mut world, (BOB, 1), "bob", None));
     assert_eq!(world.closed.get(&BOB_AGAIN), Some(&CloseReason::TooMany));
-    world.hub.connect(world.now, EVE, source(1));
-    assert!(world.ask(EVE, hello_of("anna", Some(resume), true)).is_err());
+    assert!(say_hello(&mut world, (EVE, 1), "anna", Some(resume)).is_err());
 }
 
 /// Seen: a hello that failed closed a neighbour's second connection, and who was at a full source could not go on there himself.
@@ -580,35 +566,33 @@ fn nobody_makes_room_for_a_hello_that_fails_nor_for_one_that_takes_its_own_place
         sessions_per_source: 3,
         ..Limits::default()
     });
-    let join = |world: &mut World, conn: ConnKey, user: &'static str, resume: Option<Resume>| {
-        world.hub.connect(world.now, conn, source(1));
-        world.ask(conn, hello_of(user, resume, true))
-    };
-    let anna = Client::resume_of(&Client::welcome(join(&mut world, ANNA, "anna", None)));
-    let bob = Client::resume_of(&Client::welcome(join(&mut world, BOB, "bob", None)));
+    let anna = Client::resume_of(&Client::welcome(say_hello(&mut world, (ANNA, 1), "anna", None)));
+    let bob = Client::resume_of(&Client::welcome(say_hello(&mut world, (BOB, 1), "bob", None)));
     let beside = Resume {
         beside: true,
         ..anna.clone()
     };
-    Client::welcome(join(&mut world, BOB_AGAIN, "anna", Some(beside)));
+    Client::welcome(say_hello(&mut world, (BOB_AGAIN, 1), "anna", Some(beside)));
     let wrong = Resume {
         secret: anna.secret.clone(),
         ..bob.clone()
     };
-    assert_eq!(join(&mut world, EVE, "bob", Some(wrong)), Err(ErrorCode::ResumeLost));
+    assert_eq!(
+        say_hello(&mut world, (EVE, 1), "bob", Some(wrong)),
+        Err(ErrorCode::ResumeLost)
+    );
     // Nor if what it has missed is not there: then its own session ends.
-    world.hub.connect(world.now, ConnKey(30), source(2));
-    let eve = Client::resume_of(&Client::welcome(world.ask(ConnKey(30), hello_of("eve", None, true))));
+    let eve = Client::resume_of(&Client::welcome(say_hello(&mut world, (ConnKey(30), 2), "eve", None)));
     let missed = Resume {
         last_seq: 1_000_000,
         ..eve
     };
     assert_eq!(
-        join(&mut world, ConnKey(31), "eve", Some(missed)),
+        say_hello(&mut world, (ConnKey(31), 1), "eve", Some(missed)),
         Err(ErrorCode::ResumeLost)
     );
     assert_eq!(world.closed.remove(&ConnKey(30)), Some(CloseReason::Resumed));
-    Client::welcome(join(&mut world, ConnKey(20), "bob", Some(bob)));
+    Client::welcome(say_hello(&mut world, (ConnKey(20), 1), "bob", Some(bob)));
     assert_eq!(
         world.closed.keys().collect::<Vec<_>>(),
         [&BOB],
@@ -624,15 +608,11 @@ fn a_hello_that_is_refused_anyway_takes_nobodys_connection() {
         devices_per_account: 1,
         ..Limits::default()
     });
-    let join = |world: &mut World, conn: ConnKey, user: &'static str, resume: Option<Resume>| {
-        world.hub.connect(world.now, conn, source(1));
-        world.ask(conn, hello_of(user, resume, true))
-    };
-    let anna = Client::resume_of(&Client::welcome(join(&mut world, ANNA, "anna", None)));
-    Client::welcome(join(&mut world, BOB, "bob", None));
+    let anna = Client::resume_of(&Client::welcome(say_hello(&mut world, (ANNA, 1), "anna", None)));
+    Client::welcome(say_hello(&mut world, (BOB, 1), "bob", None));
     let beside = Resume { beside: true, ..anna };
-    Client::welcome(join(&mut world, BOB_AGAIN, "anna", Some(beside)));
-    assert_eq!(join(&mut world, EVE, "bob", None), Err(ErrorCode::Limit));
+    Client::welcome(say_hello(&mut world, (BOB_AGAIN, 1), "anna", Some(beside)));
+    assert_eq!(say_hello(&mut world, (EVE, 1), "bob", None), Err(ErrorCode::Limit));
     assert_eq!(world.closed.keys().collect::<Vec<_>>(), [&EVE]);
 }
 
