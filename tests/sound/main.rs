@@ -13,7 +13,7 @@ mod cells;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use quartet_tests::lanes;
 use quartet_tests::network::{Captured, Conditions, Firewall, Network, Place};
 use quartet_tests::ntgcalls::Ntgcalls;
 use quartet_tests::peers;
-use quartet_tests::speech::{RATE, resampled, words, write_wav};
+use quartet_tests::speech::{RATE, resampled, score, words, write_wav};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -227,7 +227,7 @@ async fn talk(cell: &Cell, network: &Network, desk: &Runtime, options: &Options)
     let recorded = file(cell, "peer");
     std::fs::copy(anna.recording(), &recorded)?;
     let record = house.record(1).await;
-    let score = |recording: &Path| score(&spoken, recording, rate, options.seconds);
+    let score = |recording: &Path| score(&spoken, recording, rate, options.seconds).map_err(anyhow::Error::from_boxed);
     Ok(json!({
         "phone": score(&heard)?,
         "peer": score(&recorded)?,
@@ -294,18 +294,6 @@ fn judge_cut(sent: &Value) -> Vec<String> {
         wrong.push("15 s after the cut speech has not the rate that it had".to_owned());
     }
     wrong
-}
-
-/// What `score.py` says.
-fn score(said: &Path, heard: &Path, rate: u32, seconds: u64) -> anyhow::Result<Value> {
-    let python = peers::python().context("installed")?;
-    let output = Command::new(python)
-        .arg(peers::root().join("tests/peers/score.py"))
-        .args([said, heard])
-        .args([rate.to_string(), seconds.to_string()])
-        .stderr(Stdio::inherit())
-        .output()?;
-    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// What is not as wanted in a cell.

@@ -1,6 +1,7 @@
 //! Speech to send: the gateway's own recordings of words, one after the other.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use quartet::io::startup::opus_decoder;
@@ -9,6 +10,12 @@ use quartet::ivr::prompts::{BUILTIN_LANGUAGE, Prompts};
 use quartet::media::dsp::Resampler;
 use quartet::plugins::Registry;
 use quartet_proto::e2ee::fingerprint::Emoji;
+use serde_json::Value;
+
+use crate::peers;
+
+/// Why there is none.
+pub type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 /// Samples a second.
 pub const RATE: u32 = 48_000;
@@ -17,7 +24,7 @@ pub const RATE: u32 = 48_000;
 ///
 /// # Errors
 /// If there is no Opus, or a recording cannot be read.
-pub fn words(registry: &Arc<Registry>, samples: usize) -> Result<Vec<i16>, Box<dyn std::error::Error + Send + Sync>> {
+pub fn words(registry: &Arc<Registry>, samples: usize) -> Result<Vec<i16>, Fault> {
     let mut prompts = Prompts::builtin(opus_decoder(Arc::clone(registry)));
     let mut all = Vec::with_capacity(samples);
     for emoji in (0..).map_while(Emoji::new) {
@@ -44,6 +51,21 @@ pub fn resampled(samples: &[i16], from: u32, to: u32) -> Vec<i16> {
     let count = resampler.process(samples, &mut made);
     made.truncate(count);
     made
+}
+
+/// How well a recording of so many seconds was heard, as `tests/peers/score.py` says at this rate; both are WAV files.
+///
+/// # Errors
+/// If there is no Python of the peers, or it fails.
+pub fn score(said: &Path, heard: &Path, rate: u32, seconds: u64) -> Result<Value, Fault> {
+    let python = peers::python().ok_or("the peers are not installed")?;
+    let output = Command::new(python)
+        .arg(peers::root().join("tests/peers/score.py"))
+        .args([said, heard])
+        .args([rate.to_string(), seconds.to_string()])
+        .stderr(Stdio::inherit())
+        .output()?;
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// Writes a WAV file, mono.

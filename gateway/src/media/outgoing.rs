@@ -122,7 +122,7 @@ impl Outgoing {
             payload_type: codec.send_pt,
             rate,
             frame_us,
-            frame_ticks: (u64::from(frame_us) * u64::from(table.clock()) / 1_000_000) as u32,
+            frame_ticks: samples(table.clock(), frame_us) as u32,
             fmtp,
             due_ns,
             event: codec.telephone_event,
@@ -132,7 +132,7 @@ impl Outgoing {
             decision: None,
             remote_loss,
             may_join,
-            waiting: Vec::with_capacity((u64::from(rate) * u64::from(frame_us * MAX_JOINED) / 1_000_000) as usize),
+            waiting: Vec::with_capacity(samples(rate, frame_us * MAX_JOINED)),
             history: history.filter(|_| codec.nack),
             nack: codec.nack,
             asks: false,
@@ -150,8 +150,7 @@ impl Outgoing {
             self.encoder = encoder(&self.table, rate, self.frame_us, &self.fmtp)?;
             self.drop_waiting();
             self.rate = rate;
-            self.waiting
-                .reserve((u64::from(rate) * u64::from(self.frame_us * MAX_JOINED) / 1_000_000) as usize);
+            self.waiting.reserve(samples(rate, self.frame_us * MAX_JOINED));
             self.tune();
         }
         Ok(())
@@ -169,7 +168,7 @@ impl Outgoing {
 
     /// Samples of a frame.
     pub(crate) fn frame(&self) -> usize {
-        (u64::from(self.rate) * u64::from(self.frame_us) / 1_000_000) as usize
+        samples(self.rate, self.frame_us)
     }
 
     /// The stream's SSRC.
@@ -409,6 +408,11 @@ impl Outgoing {
         let _ = self.encoder.set(Setting::LossPermille, i64::from(made.loss_permille));
         self.decision = adapts.then_some(made);
     }
+}
+
+/// So many samples, or ticks, there are at this rate in a time.
+fn samples(rate: u32, us: u32) -> usize {
+    (u64::from(rate) * u64::from(us) / 1_000_000) as usize
 }
 
 /// The duration of a leg's frames: what was agreed, if the codec makes such packets, else 20 ms, else its best.

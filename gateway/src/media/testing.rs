@@ -12,8 +12,8 @@ use rand_core::SeedableRng;
 use quartet_proto::sdp::TelephoneEvent;
 
 use super::{
-    Bind, BoundSocket, LegCodec, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Opening, Role, Sink, Slot, SocketKey,
-    StreamKey, dsp::tones::Tone,
+    Bind, BoundSocket, LegCodec, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Opening, Report, Role, Sink, Slot,
+    SocketKey, StreamKey, dsp::tones::Tone,
 };
 use crate::plugins::{self, Registry};
 
@@ -216,6 +216,11 @@ pub(crate) fn product() -> Registry {
 
 /// A decoder of this file.
 pub(crate) fn decoder(name: &str, rate: u32) -> plugins::Decoder {
+    decoder_of(&registry(), name, rate)
+}
+
+/// A decoder of these plugins.
+pub(crate) fn decoder_of(registry: &Registry, name: &str, rate: u32) -> plugins::Decoder {
     let settings = plugins::CodecSettings {
         sample_rate: rate,
         channels: 1,
@@ -223,7 +228,7 @@ pub(crate) fn decoder(name: &str, rate: u32) -> plugins::Decoder {
         local_fmtp: "",
         remote_fmtp: "",
     };
-    registry().codec(name).unwrap().decoder(&settings).unwrap()
+    registry.codec(name).unwrap().decoder(&settings).unwrap()
 }
 
 /// What a leg of the tests agrees on: speech is type 96, keys are 101.
@@ -456,6 +461,18 @@ impl Room {
             self.legs.timeout(self.world.now_ns, &mut self.world);
         }
         self.world.now_ns = until;
+    }
+
+    /// What a leg has reported, the last at the end.
+    pub(crate) fn reports(&self, key: u64) -> Vec<Report> {
+        let report = |event: &MediaEvent| {
+            if let MediaEvent::Report { leg, report } = event {
+                (leg.0 == key).then_some(*report)
+            } else {
+                None
+            }
+        };
+        self.world.events.iter().filter_map(report).collect()
     }
 
     /// The speech that left a leg since `from_ns`.

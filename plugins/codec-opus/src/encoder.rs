@@ -25,7 +25,7 @@ pub struct OpusEncoder {
     opus: opus::Encoder,
     channels: usize,
     /// What the far side and the operator allow at most.
-    most_bitrate: i64,
+    max_bitrate: i64,
     dtx: bool,
     fec: Fec,
     coding: Coding,
@@ -36,7 +36,7 @@ pub struct OpusEncoder {
 struct Fec {
     wanted: bool,
     set: bool,
-    most_samples: usize,
+    max_samples: usize,
 }
 
 impl Encoder for OpusEncoder {
@@ -47,17 +47,17 @@ impl Encoder for OpusEncoder {
         let fec = Fec {
             wanted: false,
             set: false,
-            most_samples: config.samples_in(MAX_FEC_US),
+            max_samples: config.samples_in(MAX_FEC_US),
         };
         let most = config.options.number("bitrate").unwrap_or(*BITRATES.end());
         if !BITRATES.contains(&most) {
             return Err(Error::Argument);
         }
-        let most_bitrate = remote.most_bitrate.min(most);
+        let max_bitrate = remote.max_bitrate.min(most);
         let mut encoder = Self {
             opus,
             channels: channels as usize,
-            most_bitrate,
+            max_bitrate,
             dtx: false,
             fec,
             coding: Coding {
@@ -93,7 +93,7 @@ impl Encoder for OpusEncoder {
         if out.is_empty() {
             return Err(Error::TooSmall);
         }
-        self.apply_fec(pcm.len() <= self.fec.most_samples)?;
+        self.apply_fec(pcm.len() <= self.fec.max_samples)?;
         let length = self.opus.encode(pcm, out).map_err(reason)?;
         Ok(if self.dtx && length <= DTX_BYTES { 0 } else { length })
     }
@@ -104,7 +104,7 @@ impl Encoder for OpusEncoder {
                 if !BITRATES.contains(&value) {
                     return Err(Error::Argument);
                 }
-                let value = value.min(self.most_bitrate);
+                let value = value.min(self.max_bitrate);
                 let bits = i32::try_from(value).map_err(|_| Error::Argument)?;
                 self.opus.set_bitrate(Bitrate::Bits(bits)).map_err(reason)?;
                 self.coding.bitrate = value;
@@ -171,7 +171,7 @@ fn bandwidth(rate: i64) -> Bandwidth {
 
 /// What the far side wants to receive, RFC 7587 §6.1. Nonsense counts as not said.
 struct Remote {
-    most_bitrate: i64,
+    max_bitrate: i64,
     playback_rate: i64,
     stereo: bool,
     constant_rate: bool,
@@ -184,7 +184,7 @@ impl Remote {
         let number = |key| fmtp_value(fmtp, key).and_then(|value| value.parse::<i64>().ok());
         let flag = |key| number(key) == Some(1);
         Self {
-            most_bitrate: number("maxaveragebitrate")
+            max_bitrate: number("maxaveragebitrate")
                 .filter(|bits| BITRATES.contains(bits))
                 .unwrap_or(*BITRATES.end()),
             playback_rate: number("maxplaybackrate")

@@ -81,14 +81,7 @@ fn channels(config: &CodecConfig<'_>) -> Result<opus::Channels, Error> {
 /// Turns an error of libopus into ours.
 #[allow(clippy::needless_pass_by_value, reason = "given to map_err")]
 fn reason(error: opus::Error) -> Error {
-    match error.code() {
-        opus::ErrorCode::BadArg => Error::Argument,
-        opus::ErrorCode::BufferTooSmall => Error::TooSmall,
-        opus::ErrorCode::InvalidPacket => Error::Malformed,
-        opus::ErrorCode::AllocFail => Error::Resources,
-        opus::ErrorCode::Unimplemented => Error::Unsupported,
-        opus::ErrorCode::InternalError | opus::ErrorCode::InvalidState | opus::ErrorCode::Unknown => Error::Internal,
-    }
+    libopus::reason(error.code() as core::ffi::c_int)
 }
 
 #[cfg(test)]

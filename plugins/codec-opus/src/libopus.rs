@@ -94,7 +94,8 @@ pub(crate) fn has_redundancy(packet: &[u8]) -> bool {
     length > 0 && unsafe { ffi::opus_packet_has_lbrr(packet.as_ptr(), length) } == 1
 }
 
-fn reason(code: c_int) -> Error {
+/// Turns a code of libopus into ours.
+pub(crate) fn reason(code: c_int) -> Error {
     match code {
         ffi::OPUS_BAD_ARG => Error::Argument,
         ffi::OPUS_BUFFER_TOO_SMALL => Error::TooSmall,

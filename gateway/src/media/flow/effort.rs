@@ -41,22 +41,11 @@ impl Effort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{media::testing::product, plugins::CodecSettings};
-
-    fn decoder(name: &str, sample_rate: u32) -> Decoder {
-        let settings = CodecSettings {
-            sample_rate,
-            channels: 1,
-            frame_us: 20_000,
-            local_fmtp: "",
-            remote_fmtp: "",
-        };
-        product().codec(name).unwrap().decoder(&settings).unwrap()
-    }
+    use crate::media::testing::{decoder_of, product};
 
     #[test]
     fn a_network_more_when_packets_are_lost_and_less_when_none_are() {
-        let mut opus = decoder("opus", 16_000);
+        let mut opus = decoder_of(&product(), "opus", 16_000);
         let mut effort = Effort::new(&mut opus, 16_000);
         for (loss, enhances) in [
             (0.0, false),
@@ -74,7 +63,7 @@ mod tests {
     #[test]
     fn none_where_it_has_no_room_or_the_codec_no_network() {
         for (codec, rate) in [("opus", 8_000), ("PCMU", 8_000)] {
-            let mut decoder = decoder(codec, rate);
+            let mut decoder = decoder_of(&product(), codec, rate);
             let mut effort = Effort::new(&mut decoder, rate);
             effort.follow(&mut decoder, 0.5);
             assert!(!effort.enhances, "{codec}");

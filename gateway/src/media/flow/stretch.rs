@@ -14,7 +14,7 @@ const SWAY_ABOVE: u64 = 4;
 const SWAY_BELOW: u64 = 32;
 /// A buffer that is less shallow than this share of what it should be can wait for a pause, and one that is too deep for so long.
 const NEAR: u64 = 2;
-const PATIENCE_NS: u64 = 3_000_000_000;
+const MAX_WAIT_NS: u64 = 3_000_000_000;
 
 impl Flow {
     /// Measures the depth, and brings it nearer to where it should be by one period of the voice if it is time.
@@ -34,7 +34,7 @@ impl Flow {
         }
         // In a voice it is heard, and what it is for can mostly wait for the next pause.
         let is_shallow = have + (want / NEAR).max(self.frame_ns) < want;
-        let is_worth_it = is_shallow || now_ns.saturating_sub(self.quiet_ns) > PATIENCE_NS;
+        let is_worth_it = is_shallow || now_ns.saturating_sub(self.quiet_ns) > MAX_WAIT_NS;
         if sound == Sound::Voice && (!is_worth_it || now_ns < self.stretch_after_ns) {
             return samples;
         }

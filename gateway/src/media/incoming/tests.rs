@@ -52,19 +52,7 @@ fn speak(room: &mut Room, speaker: &mut Speaker, packets: usize) {
 
 fn last_report(room: &mut Room) -> Report {
     room.wait(1_000 * MS);
-    let reports = room.world.events.iter().rev();
-    let report = reports.filter_map(|event| match event {
-        MediaEvent::Report { leg, report } if leg.0 == PHONE => Some(*report),
-        MediaEvent::Local { .. }
-        | MediaEvent::Connected { .. }
-        | MediaEvent::Failed { .. }
-        | MediaEvent::Played { .. }
-        | MediaEvent::Dtmf { .. }
-        | MediaEvent::State { .. }
-        | MediaEvent::Report { .. }
-        | MediaEvent::Closed { .. } => None,
-    });
-    report.into_iter().next().unwrap()
+    *room.reports(PHONE).last().unwrap()
 }
 
 fn keys(room: &Room) -> usize {

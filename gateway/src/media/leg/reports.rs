@@ -55,7 +55,7 @@ impl MediaLeg {
         io: &mut impl MediaIo,
     ) -> Result<(), MediaFault> {
         let audio = &self.streams[AUDIO];
-        if audio.has_received() {
+        if audio.incoming.has_received() {
             self.reports.received(now_ns);
         }
         let interval_ns = if audio.repairs() { SOON_NS } else { USUAL_NS };
@@ -93,10 +93,6 @@ impl MediaLeg {
 }
 
 impl Stream {
-    fn has_received(&self) -> bool {
-        self.incoming.has_received()
-    }
-
     /// Whether the peer sends lost packets again.
     fn repairs(&self) -> bool {
         self.agreed.as_ref().is_some_and(|agreed| agreed.codec.nack)

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use crate::media::{
-    LegCodec, LegKey, MediaCommand, MediaEvent, Report,
+    LegCodec, LegKey, MediaCommand, Report,
     dsp::tones::strength,
     testing::{MS, Room, Speaker, codec},
 };
@@ -144,24 +144,9 @@ fn talk(way: Way, seed: u64) -> (Report, f32) {
             }
         }
     }
-    let reports = reports(&room, USER);
+    let reports = room.reports(USER);
     let depth = reports.iter().map(|report| report.depth_ms).sum::<f32>() / reports.len() as f32;
     (*reports.last().unwrap(), depth)
-}
-
-fn reports(room: &Room, key: u64) -> Vec<Report> {
-    let reports = room.world.events.iter().filter_map(|event| match event {
-        MediaEvent::Report { leg, report } if leg.0 == key => Some(*report),
-        MediaEvent::Local { .. }
-        | MediaEvent::Connected { .. }
-        | MediaEvent::Failed { .. }
-        | MediaEvent::Played { .. }
-        | MediaEvent::Dtmf { .. }
-        | MediaEvent::State { .. }
-        | MediaEvent::Report { .. }
-        | MediaEvent::Closed { .. } => None,
-    });
-    reports.collect()
 }
 
 const fn way(delay_ms: u32, jitter_ms: u32, loss_percent: u32, burst: u32) -> Way {
@@ -232,7 +217,8 @@ fn clocks_that_drift_are_followed_unheard() {
                 assert!(pure > 0.98, "{name} to {to}, second {at}: {pure}");
             }
         }
-        let depths: Vec<f32> = reports(&room, USER)
+        let depths: Vec<f32> = room
+            .reports(USER)
             .iter()
             .skip(30)
             .map(|report| report.depth_ms)
@@ -244,6 +230,6 @@ fn clocks_that_drift_are_followed_unheard() {
             depths.len() > 500 && most - least <= 30.0,
             "{name}: {least} to {most} ms"
         );
-        assert_eq!(reports(&room, USER).last().unwrap().concealed, 0, "{name}");
+        assert_eq!(room.reports(USER).last().unwrap().concealed, 0, "{name}");
     }
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     ivr::sound::{Clip, Sound},
     media::{
-        MediaFault, PlayKey, Report,
+        MediaFault, PlayKey,
         dsp::tones::{Tone, strength},
         testing::{MS, Room, Sent, Speaker, codec},
     },
@@ -74,14 +74,6 @@ fn rtp_of(room: &Room, key: u64) -> Vec<&Sent> {
         .iter()
         .filter(|sent| sent.leg == slot && sent.rtp().is_some())
         .collect()
-}
-
-fn report(event: &MediaEvent, key: u64) -> Option<Report> {
-    if let MediaEvent::Report { leg, report } = event {
-        (leg.0 == key).then_some(*report)
-    } else {
-        None
-    }
 }
 
 #[test]
@@ -416,12 +408,7 @@ fn failures_have_their_cause() {
 fn reports_come_at_the_beginning_and_once_a_second_and_reach_the_peer() {
     let mut room = bridged();
     Talk::new().go_on(&mut room, 520);
-    let reports: Vec<_> = room
-        .world
-        .events
-        .iter()
-        .filter_map(|event| report(event, HANDSET))
-        .collect();
+    let reports = room.reports(HANDSET);
     assert_eq!(reports.len(), 11);
     assert!(reports[0].way.is_some() && reports[0].sent <= 1, "{:?}", reports[0]);
     let last = reports[10];
@@ -437,14 +424,7 @@ fn reports_come_at_the_beginning_and_once_a_second_and_reach_the_peer() {
         .count();
     assert!((2..=5).contains(&told), "{told}");
     room.wait(3_000 * MS);
-    let silent = room
-        .world
-        .events
-        .iter()
-        .rev()
-        .find_map(|event| report(event, HANDSET))
-        .unwrap()
-        .silent;
+    let silent = room.reports(HANDSET).last().unwrap().silent;
     assert!(silent > Duration::from_secs(2));
 }
 
@@ -484,12 +464,8 @@ fn two_rooms_measure_the_round_trip() {
             *at > now_ns
         });
     }
-    let round_trip = near
-        .world
-        .events
-        .iter()
-        .rev()
-        .find_map(|event| report(event, PEER)?.round_trip);
+    let reports = near.reports(PEER);
+    let round_trip = reports.iter().rev().find_map(|report| report.round_trip);
     let ms = round_trip.unwrap().as_millis();
     assert!((65..=80).contains(&ms), "{ms}");
 }
