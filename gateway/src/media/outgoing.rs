@@ -98,13 +98,14 @@ impl Outgoing {
             && frame_us == JOINED_US
             && (2..=MAX_JOINED).all(|frames| table.frame_us().contains(&(frames * frame_us)));
         let before = before.filter(|before| before.sender.ssrc() == codec.ssrc);
-        let (sender, due_ns, history, controller, remote_loss) = match before {
+        let (sender, due_ns, history, controller, remote_loss, asks) = match before {
             Some(before) => (
                 before.sender,
                 before.due_ns,
                 before.history,
                 before.controller,
                 before.remote_loss,
+                before.asks,
             ),
             None => (
                 Sender::new(codec.ssrc, rng),
@@ -112,6 +113,7 @@ impl Outgoing {
                 None,
                 Box::new(Rules::new()) as Box<dyn Controller>,
                 None,
+                false,
             ),
         };
         let fmtp = (codec.local_fmtp.clone(), codec.send_fmtp.clone());
@@ -135,7 +137,7 @@ impl Outgoing {
             waiting: Vec::with_capacity(samples(rate, frame_us * MAX_JOINED)),
             history: history.filter(|_| codec.nack),
             nack: codec.nack,
-            asks: false,
+            asks,
         };
         outgoing.tune();
         Ok(outgoing)

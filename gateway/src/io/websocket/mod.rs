@@ -437,9 +437,7 @@ impl Connections {
             }
         }
     }
-}
 
-impl Connections {
     /// Closes a connection once all is sent. The hub counts it no more: so it may take little time for that, and so may few at once.
     fn close(&mut self, sender: HubSender) {
         if sender.admission.is_pending() {

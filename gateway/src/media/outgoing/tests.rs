@@ -82,6 +82,33 @@ fn a_telephone_and_a_codec_without_a_rate_get_frames_as_they_were_agreed() {
 }
 
 #[test]
+fn each_packet_goes_twice_where_many_are_lost_but_not_to_who_asks_for_them() {
+    let mut outgoing = outgoing("opus", 48_000, true);
+    outgoing.on_way(0, Some(0.2), None);
+    let first = send(&mut outgoing, 0, 3, true)[0].clone().unwrap();
+    let mut packet = [0; MAX_PACKET];
+    let length = outgoing.resend(&mut packet).expect("two packets later");
+    let again = Packet::parse(&packet[..length]).unwrap();
+    assert_eq!(
+        (again.sequence, again.timestamp, again.payload),
+        (first.0, first.1, &first.2[..])
+    );
+    assert_eq!(outgoing.resend(&mut packet), None);
+    // What is known of the peer outlives a change of codec.
+    outgoing.on_nack(&[first.0]);
+    let codec = LegCodec {
+        clock: 48_000,
+        nack: true,
+        ..codec("opus", 7)
+    };
+    let table = product();
+    let rng = &mut ChaCha8Rng::seed_from_u64(1);
+    let mut next = Outgoing::new(table.codec("opus").unwrap(), &codec, 8_000, Some(outgoing), rng).unwrap();
+    next.on_way(0, Some(0.2), None);
+    assert!(!next.decision().unwrap().repeats);
+}
+
+#[test]
 fn what_waits_when_somebody_else_speaks_is_sent_before() {
     let mut outgoing = outgoing("opus", 48_000, true);
     send(&mut outgoing, 0, 1, true);
