@@ -461,7 +461,9 @@ fn the_checks_pass_a_good_plugin_and_find_a_bad_one() {
         let registry = Registry::load_file(file, &Plugins::default()).unwrap();
         let checks = conformance::checks(registry.loaded()[0].kind).iter();
         checks
-            .filter(|check| check.number != 16)
+            // 16 takes long; 21 counts what the whole process has allocated, and other tests run beside this one. Both are run by
+            // the story of `quartet plugin test`, in a process of their own.
+            .filter(|check| ![16, 21].contains(&check.number))
             .filter(|check| {
                 conformance::run(&registry, check.number, 3)
                     .iter()
