@@ -65,6 +65,10 @@ async fn serve(listener: TcpListener, source: IpAddr, server: SocketAddr, state:
             let Ok(mut server) = connect(source, server).await else {
                 return;
             };
+            // A wire waits for nothing.
+            if client.set_nodelay(true).and(server.set_nodelay(true)).is_err() {
+                return;
+            }
             tokio::select! {
                 _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
                 _ = state.changed() => {}
