@@ -49,6 +49,9 @@ const CALM: f32 = 0.01;
 const FEC_NS: u64 = 20_000_000;
 /// Longer loss is silence: nothing is made up any more, and the flow rests until its source speaks again.
 const MAX_CONCEALMENT_NS: u64 = 120_000_000;
+/// What piled up while the network stood still is heard as far as it is less than this behind where it should be: a talk in
+/// which everything comes a second late is no talk.
+const MAX_BEHIND_NS: u64 = 120_000_000;
 /// A transit time that changes by this much between neighbours is a clock set anew, not jitter.
 const CLOCK_SET_NS: u64 = 1_000_000_000;
 
@@ -312,9 +315,15 @@ impl Flow {
 
     /// Takes one packet, or makes one up; false if there is nothing to take.
     fn take(&mut self, now_ns: u64) -> Result<bool, PluginError> {
+        let behind_ns = if self.fresh { self.buffer.waiting_ns() } else { 0 };
         // The turn of a packet is decided here: for the buffer all that it has is due.
         match self.buffer.pop(u64::MAX) {
             Pop::Packet(frame) if frame.payload_type != self.payload_type => {}
+            // Nothing is heard yet, so nobody hears the seam.
+            Pop::Packet(frame) if self.paced && self.fresh && behind_ns > self.depth_ns + MAX_BEHIND_NS => {
+                self.expected = Some(frame.timestamp.wrapping_add(self.ticks(self.packet_samples)));
+                self.late += 1;
+            }
             Pop::Packet(frame) => {
                 let timestamp = frame.timestamp;
                 let ticks = self

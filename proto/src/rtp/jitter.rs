@@ -206,6 +206,16 @@ impl Buffer {
         self.slots.iter().all(|slot| slot.sequence == VACANT)
     }
 
+    /// How much of the stream waits behind the packet that is given out next, in nanoseconds of its own time.
+    #[must_use]
+    pub fn waiting_ns(&self) -> u64 {
+        let Some(stream) = &self.stream else { return 0 };
+        let next = self
+            .upcoming(stream)
+            .map_or(stream.timestamp, |(_, timestamp, _)| timestamp);
+        u64::try_from(ticks_to_ns(stream.timestamp - next, self.clock)).unwrap_or(0)
+    }
+
     /// Forgets the stream and all packets; the next one begins anew.
     pub fn reset(&mut self) {
         self.clear();

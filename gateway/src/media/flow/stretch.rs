@@ -1,6 +1,6 @@
 //! The depth of a paced flow: measured with each packet, and brought nearer to where it should be.
 
-use super::{Flow, MAX_DEPTH_NS, MIN_DEPTH_NS};
+use super::{Flow, MAX_DEPTH_NS, MIN_DEPTH_NS, SLOTS};
 use crate::media::dsp::{self, Sound};
 
 /// The longest period that stretching drops: with so much waiting behind the buffer, dropping one makes nothing late.
@@ -22,9 +22,10 @@ impl Flow {
         // This packet was taken now; the fastest packet of its place would have come when the next one is expected, less a
         // packet. It is heard after what waits, but had to be here before.
         let taken_ns = self.next_out_ns + self.packet_ns();
+        // More than the buffer can hold only a clock says that was set anew.
         let have = taken_ns
             .saturating_sub(self.buffer.expected().unwrap_or(taken_ns))
-            .min(MAX_DEPTH_NS);
+            .min(SLOTS as u64 * self.packet_ns());
         let waiting_ns = self.fifo.len() as u64 * 1_000_000_000 / u64::from(self.sink_rate.max(1));
         self.depth_ns = have + waiting_ns;
         let want = self.rule.chosen().clamp(MIN_DEPTH_NS, MAX_DEPTH_NS);

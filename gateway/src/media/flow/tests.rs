@@ -408,7 +408,42 @@ fn random_streams_never_panic_and_stay_bounded() {
                 frames += 1;
             }
             assert!(frames < 200, "{frames}");
-            assert!(flow.depth_ns <= 520 * MS);
+            assert!(flow.depth_ns <= SLOTS as u64 * 60 * MS + 20 * MS);
         }
+    }
+}
+
+#[test]
+fn what_piled_up_while_the_network_stood_still_does_not_stay_behind() {
+    for (packet_ms, stall_ms) in [(20, 300), (20, 900), (20, 1_200), (60, 700), (60, 1_300), (60, 3_000)] {
+        let name = format!("packets of {packet_ms} ms, {stall_ms} ms");
+        let mut flow = flow(false);
+        let mut speaker = Speaker::new(8_000, packet_ms as usize, 440.0);
+        let mut packets = stream(&mut speaker, 12_000 / packet_ms, packet_ms);
+        // What is sent from 5 s on comes at once when the network goes on.
+        let end = (5_000 + stall_ms) * MS;
+        for (at, _) in &mut packets {
+            if (5_000 * MS..end).contains(at) {
+                *at = end;
+            }
+        }
+        let later = packets.split_off(packets.partition_point(|(at, _)| *at <= end));
+        run_part(&mut flow, packets);
+        let most_ms = |flow: &mut Flow, packets: &[(u64, Vec<u8>)]| {
+            let depths = packets.iter().map(|packet| {
+                run_part(flow, vec![packet.clone()]);
+                flow.depth_ns / MS
+            });
+            depths.max().unwrap()
+        };
+        let at = |ms: u64| later.partition_point(|(at, _)| *at < end + ms * MS);
+        run_part(&mut flow, later[..at(500)].to_vec());
+        let (soon, then) = (
+            most_ms(&mut flow, &later[at(500)..at(2_000)]),
+            most_ms(&mut flow, &later[at(2_000)..]),
+        );
+        assert!(soon <= 230 && then <= 150, "{name}: {soon}, {then}");
+        // All else is heard.
+        assert!(flow.late * packet_ms < stall_ms, "{name}: {} late", flow.late);
     }
 }
