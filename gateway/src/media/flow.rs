@@ -23,7 +23,7 @@ use self::{effort::Effort, fifo::Fifo};
 use super::{
     command::Report,
     depth::{DepthRule, Path},
-    dsp::{Concealer, Loudness, Resampler},
+    dsp::{ComfortNoise, Concealer, Loudness, Resampler},
 };
 use crate::plugins::{Decoder, PluginError};
 
@@ -47,7 +47,7 @@ const JITTERS: f32 = 0.05;
 const CALM: f32 = 0.01;
 /// What forward error correction restores of a packet.
 const FEC_NS: u64 = 20_000_000;
-/// Longer loss is silence: nothing is made up any more, and the flow rests until its source speaks again.
+/// Longer loss is silence: no speech is made up any more, and the flow rests until its source speaks again.
 const MAX_CONCEALMENT_NS: u64 = 120_000_000;
 /// What piled up while the network stood still is heard as far as it is less than this behind where it should be: a talk in
 /// which everything comes a second late is no talk.
@@ -132,6 +132,9 @@ pub(crate) struct Flow {
     loudness: Loudness,
     /// When there was last a pause in what is heard.
     quiet_ns: u64,
+    /// What is heard of a source that has fallen silent, and when its next frame leaves; at the sink's rate.
+    noise: ComfortNoise,
+    noise_ns: Option<u64>,
 }
 
 impl Flow {
@@ -190,6 +193,8 @@ impl Flow {
             stretched_ns: 0,
             loudness: Loudness::default(),
             quiet_ns: 0,
+            noise: ComfortNoise::new(sink_rate),
+            noise_ns: None,
         })
     }
 
@@ -243,6 +248,12 @@ impl Flow {
     /// [`PluginError`] if the codec broke; the flow is of no use any more.
     pub(crate) fn poll(&mut self, now_ns: u64) -> Result<Option<Heard<'_>>, PluginError> {
         loop {
+            if self.murmur(now_ns) {
+                return Ok(Some(Heard {
+                    pcm: &self.out,
+                    fresh: false,
+                }));
+            }
             if self.fifo.len() >= self.out.len() {
                 // On arrival, a packet does not wait for the rest of the one before.
                 let crowded = !self.paced && !self.buffer.is_empty();
@@ -257,7 +268,7 @@ impl Flow {
             if self.paced && (self.resting || now_ns < self.next_out_ns) {
                 return Ok(None);
             }
-            if !self.take(now_ns)? {
+            if !self.take(now_ns)? && self.noise_ns.is_none() {
                 return Ok(None);
             }
         }
@@ -266,7 +277,8 @@ impl Flow {
     /// When to poll again without a packet; `None` while nothing is due.
     pub(crate) fn deadline(&self) -> Option<u64> {
         let due = self.fifo.len() >= self.out.len() || (self.paced && !self.resting);
-        due.then_some(self.next_out_ns)
+        let frame = due.then_some(self.next_out_ns);
+        [frame, self.noise_ns].into_iter().flatten().min()
     }
 
     /// The figures of what is heard.
@@ -296,6 +308,18 @@ impl Flow {
         self.resting = false;
         self.made_up_ns = 0;
         self.fresh = true;
+    }
+
+    /// Makes a frame of noise if it is time, until the source is heard again.
+    fn murmur(&mut self, now_ns: u64) -> bool {
+        let Some(due_ns) = self.noise_ns else { return false };
+        let ends = !self.paced || (!self.resting && due_ns + self.frame_ns > self.next_out_ns);
+        if !ends && now_ns < due_ns {
+            return false;
+        }
+        let made = !ends && self.noise.fill(&mut self.out);
+        self.noise_ns = made.then_some(due_ns + self.frame_ns);
+        made
     }
 
     /// On arrival or paced: towards a sink with a good buffer that depends on the source's jitter.
@@ -401,6 +425,8 @@ impl Flow {
         // With packets behind the hole the pace goes on: they are for their own time.
         if self.made_up_ns > MAX_CONCEALMENT_NS && (!self.paced || self.buffer.is_empty()) {
             self.resting = true;
+            // Never a hard stop.
+            self.noise_ns = (self.paced && self.noise.begin()).then_some(self.next_out_ns);
             return Ok(());
         }
         self.concealed += 1;

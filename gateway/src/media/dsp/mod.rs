@@ -3,11 +3,13 @@
 //! All of it is 16-bit mono in place or slice to slice; nothing allocates after `new`.
 
 mod conceal;
+mod noise;
 mod pitch;
 mod resample;
 mod stretch;
 pub mod tones;
 
 pub use conceal::Concealer;
+pub use noise::ComfortNoise;
 pub use resample::Resampler;
 pub use stretch::{Loudness, Sound, grow, shrink};

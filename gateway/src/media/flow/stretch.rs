@@ -32,6 +32,7 @@ impl Flow {
         let sound = self.loudness.hear(&self.scratch[..samples]);
         if sound == Sound::Quiet {
             self.quiet_ns = now_ns;
+            self.noise.hear(&self.scratch[..samples]);
         }
         // In a voice it is heard, and what it is for can mostly wait for the next pause.
         let is_shallow = have + (want / NEAR).max(self.frame_ns) < want;

@@ -293,6 +293,57 @@ fn a_silent_source_has_no_timer_and_comes_back_fresh() {
 }
 
 #[test]
+fn a_line_that_falls_silent_is_not_dead_at_once() {
+    for silent_ms in [400_u32, 3_000] {
+        let mut flow = flow(false);
+        let mut speaker = Speaker::new(8_000, 20, 440.0);
+        let mut packets = stream(&mut speaker, 50, 20);
+        // The room behind the voice.
+        for index in 0..25 {
+            let room: Vec<u8> = (0..160_i16).flat_map(|at| (at % 7 * 16 - 48).to_le_bytes()).collect();
+            let bytes = speaker.bytes(96, speaker.timestamp, &room);
+            speaker.pause(20);
+            packets.push(((2_000 + index * 20) * MS, bytes));
+        }
+        speaker.pause(silent_ms);
+        packets.extend(
+            stream(&mut speaker, 50, 20)
+                .into_iter()
+                .map(|(at, bytes)| (at + (1_500 + u64::from(silent_ms)) * MS, bytes)),
+        );
+        let out = run(&mut flow, packets);
+        let heard = |from: u64, to: u64| {
+            let frames: Vec<&Out> = out
+                .iter()
+                .filter(|out| (from * MS..to * MS).contains(&out.at_ns))
+                .collect();
+            assert!(
+                frames.windows(2).all(|pair| pair[1].at_ns - pair[0].at_ns == 20 * MS),
+                "{silent_ms}"
+            );
+            assert!(frames.iter().all(|out| !out.fresh));
+            frames
+        };
+        // Nobody speaks from 2.5 s on, and for 120 ms the decoder makes something up.
+        let noise = heard(2_760, 2_500 + u64::from(silent_ms.min(800)));
+        assert!(noise.len() >= 6, "{silent_ms}: {}", noise.len());
+        assert!(
+            noise.iter().all(|out| (-60.0..-45.0).contains(&level(&out.pcm))),
+            "{silent_ms}"
+        );
+        let back = out.iter().filter(|out| out.fresh).nth(1).unwrap().at_ns;
+        let again = (2_500 + u64::from(silent_ms)) * MS;
+        assert!((again..again + 80 * MS).contains(&back), "{back}");
+        let last = out.iter().rfind(|out| out.at_ns < back).unwrap();
+        if silent_ms == 3_000 {
+            assert!((4_000 * MS..4_300 * MS).contains(&last.at_ns) && level(&last.pcm) < -60.0);
+        } else {
+            assert!(back - last.at_ns < 40 * MS, "the noise goes on until speech comes");
+        }
+    }
+}
+
+#[test]
 fn a_hole_is_heard_once_and_nothing_is_late_after_it() {
     // Packets of 60 ms, as official apps send; some holes are longer than the buffer.
     for lost in [1, 2, 3, 5, 10, 45, 80] {
