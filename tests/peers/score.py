@@ -48,12 +48,13 @@ def main(reference, recording, rate, seconds):
     said, heard = read(reference, rate), read(recording, rate)
     said = said[:seconds * rate][SKIP * rate:]
     seconds -= SKIP
-    # Where it begins: the two began within ten seconds of each other.
-    begin = max((lag(said[at * rate:(at + 2) * rate], heard, 0, 14 * rate) + (at,) for at in range(0, 4)), key=lambda found: found[1])
+    # Where it begins, by what was heard best: the two began within ten seconds of each other.
+    pieces = ((at, lag(said[at * rate:(at + 2) * rate], heard, at * rate, 14 * rate)) for at in range(0, seconds - 2, 2))
+    begin = max((found + (at,) for at, found in pieces if found), key=lambda found: found[1])
     offset = begin[0] - begin[2] * rate
     lags = []
     for at in range(0, seconds):
-        found = lag(said[at * rate:(at + 1) * rate], heard, offset + at * rate - rate // 4, 4 * rate)
+        found = lag(said[at * rate:(at + 1) * rate], heard, offset + at * rate - rate, 4 * rate)
         lags.append(found[0] - at * rate if found and found[1] > 0.6 else None)
     known = [each for each in lags if each is not None]
     if len(known) < 3:

@@ -72,6 +72,8 @@ pub enum Reason {
     },
     /// They did, and it is not yet time to try more.
     Careful,
+    /// Nothing is known yet of how long packets take.
+    Begins,
 }
 
 impl fmt::Display for Reason {
@@ -81,6 +83,7 @@ impl fmt::Display for Reason {
             Self::Loss => f.write_str("packets are lost"),
             Self::Queue { more_ms } => write!(f, "packets queue up: {more_ms} ms more there and back"),
             Self::Careful => f.write_str("packets have queued up"),
+            Self::Begins => f.write_str("the way is not known yet"),
         }
     }
 }

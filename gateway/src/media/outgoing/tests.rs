@@ -15,7 +15,12 @@ fn outgoing(name: &str, clock: u32, nack: bool) -> Outgoing {
         nack,
         ..codec(name, 7)
     };
-    Outgoing::new(table, &codec, 8_000, None, &mut ChaCha8Rng::seed_from_u64(1)).unwrap()
+    let rng = &mut ChaCha8Rng::seed_from_u64(1);
+    let mut outgoing = Outgoing::new(table, &codec, 8_000, None, rng).unwrap();
+    if nack && outgoing.decision().is_some() {
+        join(&mut outgoing, 1);
+    }
+    outgoing
 }
 
 /// A packet as it left: number, timestamp and payload.
