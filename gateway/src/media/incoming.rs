@@ -78,10 +78,14 @@ impl Incoming {
         }
     }
 
-    /// A codec was agreed on, whose RTP clock this is; `repairs`: the peer sends again what it is asked for.
-    pub(crate) fn agree(&mut self, now_ns: u64, clock: u32, repairs: bool) {
+    /// A codec was agreed on, whose RTP clock this is; `is_new`: what the peer sends is another than before; `repairs`: it sends again what
+    /// it is asked for.
+    pub(crate) fn agree(&mut self, now_ns: u64, clock: u32, is_new: bool, repairs: bool) {
         self.set_clock(clock);
-        self.filter.signalled(now_ns);
+        // A hold or a refresh, though it lists other codecs beside, must not let a forger in.
+        if is_new {
+            self.filter.signalled(now_ns);
+        }
         if repairs != self.repair.is_some() {
             self.repair = repairs.then(Repair::new);
         }

@@ -116,7 +116,10 @@ impl Stream {
 
     /// Takes the agreed codec and the encoder for it; the caller makes the flows.
     pub(crate) fn agree(&mut self, now_ns: u64, agreed: Agreed, outgoing: Outgoing) {
-        self.incoming.agree(now_ns, agreed.table.clock(), agreed.codec.nack);
+        let main = |agreed: &Agreed| (agreed.codec.name.clone(), agreed.codec.clock, agreed.codec.receive_pt);
+        let is_new = self.agreed.as_ref().map(main) != Some(main(&agreed));
+        self.incoming
+            .agree(now_ns, agreed.table.clock(), is_new, agreed.codec.nack);
         self.changed = None;
         self.agreed = Some(agreed);
         self.outgoing = Some(outgoing);

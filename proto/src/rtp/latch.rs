@@ -52,7 +52,9 @@ pub struct Latch {
     owner: Option<(u32, u64)>,
     /// For how long that was heard.
     owned_ns: u64,
-    /// What signalling had named when that source was latched.
+    /// It was taken for nothing but another's silence, without a word of signalling: whoever that was, it gains no claim by it.
+    intruded: bool,
+    /// What signalling had named when that source was latched, or when it was heard a second after signalling had named another place.
     named: Option<SocketAddr>,
     /// Signalling named another address, and nothing has come from there.
     moved: bool,
@@ -176,6 +178,9 @@ impl Latch {
             self.begun = Some(begun);
             if source == signalled {
                 (self.moved, self.named) = (false, Some(signalled));
+            } else if now_ns.saturating_sub(begun) >= ON_ITS_WAY_NS {
+                // It was not on its way: it is here that it sends from, whatever it names.
+                self.named = Some(signalled);
             }
             if !self.moved {
                 self.open = Open::Closed;
@@ -192,6 +197,7 @@ impl Latch {
         // Others may have been where signalling names the phone by chance, or by forgery; who was there so soon stays while he speaks.
         let is_held = is_occupied && self.early.is_some() && self.latched == self.early;
         let claim = self.claim(now_ns, source, ssrc);
+        let is_early = now_ns.saturating_sub(begun) < EARLY_NS;
         let returning = match claim {
             Some(Claim::Early) => None,
             Some(Claim::Before(place)) if !is_held && (source == signalled || may_be_the_phone) => Some(place),
@@ -199,7 +205,7 @@ impl Latch {
                 let may_take = if source == signalled {
                     // Who knows our port and what the phone has named, which behind a NAT is not where it sends from, could write
                     // that on a packet of his.
-                    !is_occupied || self.home.is_none() || now_ns.saturating_sub(begun) < EARLY_NS
+                    !is_occupied || self.home.is_none() || is_early
                 } else {
                     claim.is_none() && may_be_the_phone && self.is_open(now_ns, ssrc)
                 };
@@ -217,9 +223,11 @@ impl Latch {
         };
         self.displace(now_ns, ssrc, returning);
         self.owned_ns = heard_ns;
-        if source == signalled && (self.home.is_none() || now_ns.saturating_sub(begun) < EARLY_NS) {
+        if source == signalled && (self.home.is_none() || is_early) {
             self.early = Some(source);
         }
+        let was_free = self.latched.is_none() || self.moved || is_early || self.is_owner(ssrc);
+        self.intruded = claim.is_none() && source == signalled && !was_free;
         (self.latched, self.named) = (Some(source), Some(signalled));
         (self.moved, self.open) = (false, Open::Closed);
         true
@@ -255,7 +263,7 @@ impl Latch {
             return self.displaced.truncate(place);
         }
         // Who was early keeps that claim.
-        let latched = self.latched.filter(|latched| !self.is_firm(*latched));
+        let latched = self.latched.filter(|latched| !self.intruded && !self.is_firm(*latched));
         let Some((source, (ssrc, _))) = latched.zip(self.owner) else {
             return;
         };
@@ -279,7 +287,7 @@ impl Latch {
             _ if self.is_owner(ssrc) => true,
             Open::SameStream => false,
             Open::Expired => silent_ns >= NAT_MAPPING_NS,
-            Open::Silent => silent_ns >= MIN_SILENT_NS,
+            Open::Silent => silent_ns >= MIN_SILENT_NS || self.intruded,
         }
     }
 

@@ -41,7 +41,7 @@ const PROBATION_NS: u64 = 100_000_000;
 /// forged streams must not keep all places.
 const MAX_PROBATION_NS: u64 = MAX_SILENT_NS;
 /// Streams remembered that were heard before.
-const MAX_DISPLACED: usize = 4;
+const MAX_DISPLACED: usize = 16;
 /// SSRCs that signalling may announce; as many as SRTP takes.
 const MAX_ANNOUNCED: usize = 16;
 
@@ -219,10 +219,6 @@ impl StreamFilter {
             // Whoever came after it was not the peer.
             Some(place) => self.displaced.truncate(place),
             None if announced => self.displaced.clear(),
-            None if open => {
-                self.displaced.clear();
-                self.displaced.push(before);
-            }
             // The longest stay: a forger of many SSRCs must not push them out, nor keep them out by having been there before.
             None => remember(&mut self.displaced, before, MAX_DISPLACED, |other| other.for_ns),
         }

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use crate::media::{
-    LegKey, MediaCommand, MediaEvent, Report,
+    LegCodec, LegKey, MediaCommand, MediaEvent, Report,
     dsp::tones::{level, strength},
     testing::{MS, Room, Speaker, codec},
 };
@@ -264,11 +264,39 @@ fn a_new_codec_lets_a_new_stream_in() {
     speak(&mut room, &mut phone, 50);
     room.command(MediaCommand::Codec {
         leg: LegKey(PHONE),
-        codec: codec("T-NARROW", PHONE as u32),
+        codec: LegCodec {
+            receive_pt: 98,
+            ..codec("T-NARROW", PHONE as u32)
+        },
     });
+    resumed.payload_type = 98;
     let from = room.world.now_ns;
     speak(&mut room, &mut resumed, 50);
     assert_eq!(hole(&room, from), 0);
+}
+
+/// Seen: a phone that had been called listed other codecs beside in its first hold, and for a second anybody was heard and pressed keys.
+#[test]
+fn a_hold_or_a_refresh_that_lists_other_codecs_beside_lets_nobody_in() {
+    let mut room = bridged();
+    let (mut phone, mut forger) = (speaker(7, HZ), speaker(66, 1_000.0));
+    speak(&mut room, &mut phone, 50);
+    room.command(MediaCommand::Codec {
+        leg: LegKey(PHONE),
+        codec: LegCodec {
+            events: vec![99],
+            ptime_ms: 30,
+            ..codec("T-NARROW", PHONE as u32)
+        },
+    });
+    let from = room.world.now_ns;
+    for _ in 0..50 {
+        let forged = forger.packet();
+        room.receive(PHONE, &forged);
+        speak(&mut room, &mut phone, 1);
+    }
+    let heard = room.heard(PEER, from);
+    assert!(strength(&heard, 8_000, HZ) > 0.9 && strength(&heard, 8_000, 1_000.0) < 0.1);
 }
 
 /// What a phone that answered with two codecs may do at any time.

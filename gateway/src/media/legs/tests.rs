@@ -541,10 +541,13 @@ fn a_flood_of_keys_is_cut_and_a_new_agreement_keeps_them_alive() {
     }
     assert_eq!(keys(&room), usize::from(crate::media::incoming::KEYS_PER_REPORT));
     room.wait(2_000 * MS);
-    // Held and resumed: another stream, whose clock may begin anywhere.
+    // Another codec: another stream, whose clock may begin anywhere.
     room.command(MediaCommand::Codec {
         leg: LegKey(HANDSET),
-        codec: codec("T-NARROW", HANDSET as u32),
+        codec: LegCodec {
+            receive_pt: 98,
+            ..codec("T-NARROW", HANDSET as u32)
+        },
     });
     press(&mut room, 8, 0, 5);
     press(&mut room, 8, 1, 10_000);

@@ -517,3 +517,60 @@ fn who_came_first_and_said_little_does_not_outlive_a_media_server() {
         assert!(latch.accept(now_ns + MS, server, 7), "{named}");
     }
 }
+
+/// Seen: whoever had once been heard at the place that a phone had named, in its silence, could come back from anywhere when the phone had
+/// moved and begun a new stream.
+#[test]
+fn who_was_heard_for_another_silence_alone_comes_back_from_nowhere() {
+    let ip = "192.0.2.7".parse().unwrap();
+    let (named, phone) = (SocketAddr::new(ip, 4_000), SocketAddr::new(ip, 61_000));
+    for stops in [true, false] {
+        let mut latch = Latch::new();
+        latch.signal(named, Some(ip), true);
+        for packet in 0..300 {
+            assert!(latch.accept(packet * 20 * MS, phone, 7));
+        }
+        let mut now_ns = 7_000 * MS;
+        for _ in 0..125 {
+            now_ns += 20 * MS;
+            assert!(latch.accept(now_ns, named, 66), "the phone, for all that is known");
+        }
+        let next = SocketAddr::new(ip, 4_002);
+        latch.signal(next, Some(ip), false);
+        now_ns += if stops { 1_000 * MS } else { 20 * MS };
+        let moved = SocketAddr::new(ip, 61_002);
+        for packet in 0..300 {
+            now_ns += 20 * MS;
+            assert!(latch.accept(now_ns, moved, 8), "{packet}");
+            // After the three seconds in which the named place is believed.
+            if packet > 200 {
+                for from in [named, next, SocketAddr::new(ip, 9)] {
+                    assert!(!latch.accept(now_ns, from, 66), "{packet} {from}");
+                }
+            }
+        }
+        assert_eq!(latch.destination(), Some(moved));
+    }
+}
+
+/// Seen: a phone that named another place and sent on from the old one was late for ever, so that a neighbour kept its place.
+#[test]
+fn who_names_another_place_and_stays_where_he_was_is_not_late() {
+    for home in [None, Some("192.0.2.7".parse().unwrap())] {
+        let (phone, neighbour) = (at("192.0.2.7:61000"), at("192.0.2.7:9"));
+        let mut latch = Latch::new();
+        latch.signal(at("192.0.2.7:4000"), home, true);
+        assert!(latch.accept(0, phone, 7));
+        latch.signal(at("192.0.2.7:4002"), home, false);
+        for packet in 0..300 {
+            assert!(latch.accept(packet * 20 * MS, phone, 7));
+        }
+        assert!(
+            latch.accept(7_000 * MS, neighbour, 66),
+            "the phone, for all that is known"
+        );
+        assert!(latch.accept(8_000 * MS, phone, 7));
+        assert!(!latch.accept(8_000 * MS, neighbour, 66));
+        assert_eq!(latch.destination(), Some(phone));
+    }
+}

@@ -344,6 +344,23 @@ fn those_who_were_there_before_do_not_make_the_phone_forgotten() {
     }
 }
 
+/// Seen: six streams that were each forged for longer than a phone had been heard before made it forgotten.
+#[test]
+fn whom_a_call_began_with_is_not_forgotten_for_any_number_of_long_streams() {
+    let (mut line, mut phone) = Line::talking();
+    for ssrc in 100..130 {
+        let mut forger = Source::new(ssrc);
+        assert!(line.until_heard(&mut forger, 1_000 * MS).is_some());
+        for _ in 0..125 {
+            line.now_ns += STEP;
+            assert_eq!(line.hear(&mut forger), Verdict::Valid);
+        }
+    }
+    phone.pause(90_000 * MS);
+    line.hear(&mut phone);
+    assert_eq!(line.hear(&mut phone), Verdict::Restarted);
+}
+
 /// Seen: four streams of many packets in a short time pushed the phone's out.
 #[test]
 fn it_is_time_that_counts_and_not_packets() {
