@@ -12,7 +12,7 @@ mod listener;
 mod origin;
 mod pending;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -28,7 +28,7 @@ use quartet_proto::hub::MAX_FRAME;
 use quartet_proto::rate::{Rate, RateLimiter};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval_at, timeout};
+use tokio::time::{MissedTickBehavior, interval_at, timeout, timeout_at};
 
 use crate::config::Origin;
 use crate::hub::{ConnKey, Rendezvous};
@@ -37,7 +37,7 @@ use accept::{Acceptor, Peer};
 pub(super) use client::text_of;
 pub use client::{HubConnection, HubLocation, LinkEvent};
 pub use listener::HubListener;
-use pending::{Admission, CLOSING};
+use pending::Admission;
 
 /// Read from a connection at once. It is held as long as the connection, and the library's own 128 KiB are more than a whole
 /// call takes; a client's frames have a few hundred bytes.
@@ -55,9 +55,6 @@ const FRAME_OVERHEAD: usize = 64;
 /// Pings and pongs of a peer per second, four seconds' worth at once. Each costs a turn of the thread and an answer; no client
 /// needs more than one in some seconds.
 const MAX_PINGS_PER_SECOND: u32 = 10;
-
-/// Connections that the hub has closed and that are not gone yet.
-const MAX_CLOSING: usize = 64;
 
 /// The key of the gateway's own connection in process; [`serve`] never draws it.
 pub const LOCAL: ConnKey = ConnKey(0);
@@ -249,7 +246,7 @@ async fn serve_socket(mut socket: WebSocket, source: SocketAddr, admission: Arc<
             if door.input.send(opened).await.is_err() {
                 return "the hub stops";
             }
-            let end = converse(&mut socket, conn, (outgoing, &waiting), &door).await;
+            let end = converse(&mut socket, conn, (outgoing, &waiting), (&door, &admission)).await;
             // What it has not read by now the system would keep for it, and nobody would count that.
             let why = end.unwrap_or_else(|why| {
                 admission.end(why);
@@ -302,7 +299,7 @@ async fn converse(
     socket: &mut WebSocket,
     conn: ConnKey,
     (mut outgoing, waiting): (mpsc::Receiver<String>, &AtomicUsize),
-    door: &Door,
+    (door, admission): (&Door, &Admission),
 ) -> Result<&'static str, &'static str> {
     let mut ping = interval_at(tokio::time::Instant::now() + door.settings.ping, door.settings.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -318,7 +315,7 @@ async fn converse(
                     Message::Text(text.into())
                 }
                 None => {
-                    return close(socket, close_code::POLICY, "closed by the hub").await;
+                    return close(socket, admission, close_code::POLICY, "closed by the hub").await;
                 }
             },
             received = socket.recv() => {
@@ -331,16 +328,18 @@ async fn converse(
                         }
                     }
                     Some(Ok(Message::Binary(_))) => {
-                        return close(socket, close_code::UNSUPPORTED, "binary frame").await;
+                        return close(socket, admission, close_code::UNSUPPORTED, "binary frame").await;
                     }
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
                         if pings.take(Instant::now(), max_pings, 1).is_err() {
-                            return close(socket, close_code::POLICY, "too many pings").await;
+                            return close(socket, admission, close_code::POLICY, "too many pings").await;
                         }
                     }
                     Some(Ok(Message::Close(_))) => {
                         // Reading on sends the answer that is due (RFC 6455 §5.5.1).
-                        let _ = timeout(door.settings.write, socket.recv()).await;
+                        if let Some(by) = admission.over() {
+                            let _ = timeout_at(by, socket.recv()).await;
+                        }
                         return Ok("closed by the peer");
                     }
                     None => return Ok("closed by the peer"),
@@ -364,7 +363,13 @@ async fn converse(
 }
 
 /// Closes the connection, and lets the other side say that it has seen that.
-async fn close(socket: &mut WebSocket, code: u16, why: &'static str) -> Result<&'static str, &'static str> {
+async fn close(
+    socket: &mut WebSocket,
+    admission: &Admission,
+    code: u16,
+    why: &'static str,
+) -> Result<&'static str, &'static str> {
+    let by = admission.over().ok_or(why)?;
     let frame = Message::Close(Some(CloseFrame {
         code,
         reason: "".into(),
@@ -374,15 +379,13 @@ async fn close(socket: &mut WebSocket, code: u16, why: &'static str) -> Result<&
             while let Some(Ok(_)) = socket.recv().await {}
         }
     };
-    timeout(CLOSING, both).await.map(|()| why).map_err(|_| why)
+    timeout_at(by, both).await.map(|()| why).map_err(|_| why)
 }
 
 /// The senders of all open connections, between the door and the rendezvous. Lives on the signalling thread.
 #[derive(Debug, Default)]
 pub struct Connections {
     senders: BTreeMap<ConnKey, HubSender>,
-    /// Those that were closed last, if they are still there.
-    closing: VecDeque<Arc<Admission>>,
 }
 
 impl Connections {
@@ -432,23 +435,12 @@ impl Connections {
                 }
             }
             let Some((conn, _)) = hub.poll_close() else { return };
-            if let Some(sender) = self.senders.remove(&conn) {
-                self.close(sender);
+            // It is closed once all is sent.
+            if let Some(sender) = self.senders.remove(&conn)
+                && !sender.admission.is_pending()
+            {
+                sender.admission.close();
             }
-        }
-    }
-
-    /// Closes a connection once all is sent. The hub counts it no more: so it may take little time for that, and so may few at once.
-    fn close(&mut self, sender: HubSender) {
-        if sender.admission.is_pending() {
-            return;
-        }
-        sender.admission.close();
-        self.closing.push_back(sender.admission);
-        if self.closing.len() > MAX_CLOSING
-            && let Some(oldest) = self.closing.pop_front()
-        {
-            oldest.end("closed by the hub, and others wait");
         }
     }
 }

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,17 +20,17 @@ use quartet_proto::rate::{Rate, RateLimiter, source_of};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 /// How long a new connection is not among the first to go: time for its task to read what it says, and for that to arrive.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long a connection that the hub has closed may take for what is still to be sent.
+/// How long a connection that is over may take for what is still to be sent and read.
 pub(super) const CLOSING: Duration = Duration::from_secs(1);
 /// The same when the other side has closed.
 const CLOSED: Duration = Duration::from_millis(200);
 /// Connections that are over and may still take that time, all together.
-const MAX_LINGERING: usize = 64;
+pub(super) const MAX_OVER: usize = 64;
 /// What is read of a connection before its hello is accepted: a request's head and a hello have 10 KiB at most. Without this
 /// a frame without an end would fill a buffer of [`quartet_proto::hub::MAX_FRAME`] on each.
 const MAX_READ: usize = 32 * 1024;
@@ -46,8 +46,8 @@ pub(super) struct Pending {
     /// Those of one source.
     max_per_source: usize,
     table: Mutex<Table>,
-    /// Connections that are over and linger.
-    lingering: AtomicUsize,
+    /// Places for those that are over and not gone yet.
+    over: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -120,7 +120,7 @@ impl Pending {
             max,
             max_per_source,
             table: Mutex::default(),
-            lingering: AtomicUsize::new(0),
+            over: Arc::new(Semaphore::new(MAX_OVER)),
         }
     }
 
@@ -159,6 +159,7 @@ impl Pending {
             standing: watch::Sender::new(Standing::Pending),
             progress: AtomicU8::new(Progress::Silent as u8),
             reader: AtomicWaker::new(),
+            over: Mutex::new(None),
             pending: Arc::clone(self),
         });
         table.connections.insert(key, (source, Arc::clone(&admission)));
@@ -255,7 +256,16 @@ pub(super) struct Admission {
     progress: AtomicU8,
     /// Who reads, if it waits for the hello to be accepted.
     reader: AtomicWaker,
+    /// Once it is over.
+    over: Mutex<Option<Over>>,
     pending: Arc<Pending>,
+}
+
+/// By when a connection that is over is gone, and its place among those that are.
+#[derive(Debug)]
+struct Over {
+    by: Instant,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Admission {
@@ -289,8 +299,11 @@ impl Admission {
         *self.standing.borrow() == Standing::Pending
     }
 
-    /// The hub has closed it.
+    /// The hub has closed it. It is counted no more there: so it may take little time, and so may few at once.
     pub(super) fn close(&self) {
+        if self.over().is_none() {
+            return self.end("closed by the hub, as are others");
+        }
         self.standing.send_if_modified(|standing| {
             let was_open = *standing == Standing::Admitted;
             if was_open {
@@ -300,10 +313,34 @@ impl Admission {
         });
     }
 
+    /// By when it is gone, now that it is over, whoever ended it; `None` if too many are over: then it is dropped at once.
+    pub(super) fn over(&self) -> Option<Instant> {
+        let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        if over.is_none() {
+            let place = Arc::clone(&self.pending.over).try_acquire_owned().ok()?;
+            *over = Some(Over {
+                by: Instant::now() + CLOSING,
+                _place: place,
+            });
+        }
+        over.as_ref().map(|over| over.by)
+    }
+
+    /// It is gone.
+    fn gone(&self) {
+        *self.over.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Whether it is being dropped.
     #[cfg(test)]
     pub(super) fn is_ended(&self) -> bool {
         matches!(*self.standing.borrow(), Standing::Ended(_))
+    }
+
+    /// How many are over and not gone.
+    #[cfg(test)]
+    pub(super) fn count_over(&self) -> usize {
+        MAX_OVER - self.pending.over.available_permits()
     }
 
     /// Has the connection dropped, with all that was not sent.
@@ -346,7 +383,8 @@ impl Admission {
             let _ = standing.wait_for(is_over).await;
             if *self.standing.borrow() == Standing::Closing {
                 let is_ended = |standing: &Standing| matches!(standing, Standing::Ended(_));
-                if timeout(CLOSING, standing.wait_for(is_ended)).await.is_err() {
+                let by = self.over().unwrap_or_else(Instant::now);
+                if timeout_at(by, standing.wait_for(is_ended)).await.is_err() {
                     self.standing.send_replace(Standing::Ended("closed by the hub"));
                 }
             }
@@ -399,17 +437,17 @@ impl PlacedStream {
 
 /// Lets the other side read what is on its way, for a little while. Whether it does nobody can see from here, and what it does not read
 /// the system would keep for minutes, megabytes a connection: so in the end that is thrown away.
-async fn linger(mut stream: TcpStream, pending: Arc<Pending>, place: Option<OwnedSemaphorePermit>) {
+async fn linger(mut stream: TcpStream, admission: Arc<Admission>, place: Option<OwnedSemaphorePermit>, by: Instant) {
     let closes = async {
         let mut scrap = [0; 512];
         while stream.read(&mut scrap).await.is_ok_and(|count| count > 0) {}
         // It may have closed its own direction alone.
         sleep(CLOSED).await;
     };
-    let _ = timeout(CLOSING, closes).await;
+    let _ = timeout_at(by, closes).await;
     let _ = stream.set_zero_linger();
     drop((stream, place));
-    pending.lingering.fetch_sub(1, Ordering::Relaxed);
+    admission.gone();
 }
 
 impl Drop for PlacedStream {
@@ -417,17 +455,15 @@ impl Drop for PlacedStream {
         self.admission.pending.leave(self.admission.key);
         let Some(stream) = self.stream.take() else { return };
         let is_ended = matches!(*self.admission.standing.borrow(), Standing::Ended(_));
-        let pending = &self.admission.pending;
-        let may_linger = !is_ended && pending.lingering.fetch_add(1, Ordering::Relaxed) < MAX_LINGERING;
-        match Handle::try_current() {
-            Ok(runtime) if may_linger => {
-                runtime.spawn(linger(stream, Arc::clone(pending), self.place.take()));
+        let by = if is_ended { None } else { self.admission.over() };
+        match (Handle::try_current(), by) {
+            (Ok(runtime), Some(by)) => {
+                runtime.spawn(linger(stream, Arc::clone(&self.admission), self.place.take(), by));
             }
-            Ok(_) | Err(_) => {
-                if !is_ended {
-                    pending.lingering.fetch_sub(1, Ordering::Relaxed);
-                }
+            _ => {
                 let _ = stream.set_zero_linger();
+                drop(stream);
+                self.admission.gone();
             }
         }
     }
@@ -743,7 +779,7 @@ mod tests {
             let user = Arc::clone(&user);
             async move { user.ended().await }
         });
-        let still = timeout(Duration::from_millis(100), &mut watcher).await;
+        let still = tokio::time::timeout(Duration::from_millis(100), &mut watcher).await;
         assert!(still.is_err(), "{still:?}");
         user.end("slow reader");
         assert_eq!(watcher.await.unwrap(), "slow reader");

@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use super::pending::{CLOSING, MAX_OVER};
 use super::*;
 use crate::hub::{Account, Directory, Limits, RendezvousConfig};
 
@@ -238,7 +239,8 @@ async fn a_connection_that_the_hub_has_closed_is_soon_gone_whether_it_reads_or_n
         assert!(sender.send(frame.clone()));
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    Connections::new().close(sender);
+    sender.admission.close();
+    drop(sender);
     assert!(matches!(next(&mut received).await.event, HubEvent::Closed));
     drop(client);
 }
@@ -298,8 +300,8 @@ async fn few_that_the_hub_has_closed_stay_at_once() {
         ..WebSocketSettings::default()
     };
     let (address, mut received) = door(settings).await;
-    let (mut clients, mut senders, mut connections) = (Vec::new(), Vec::new(), Connections::new());
-    for _ in 0..MAX_CLOSING + 2 {
+    let (mut clients, mut senders) = (Vec::new(), Vec::new());
+    for _ in 0..MAX_OVER + 2 {
         clients.push(connect(address).await);
         let (_, _, sender) = opened(&mut received).await;
         sender.admit();
@@ -307,10 +309,45 @@ async fn few_that_the_hub_has_closed_stay_at_once() {
     }
     let admissions: Vec<_> = senders.iter().map(|sender| Arc::clone(&sender.admission)).collect();
     for sender in senders {
-        connections.close(sender);
+        sender.admission.close();
     }
     let ended: Vec<_> = admissions.iter().map(|admission| admission.is_ended()).collect();
-    assert!(ended[0] && ended[1] && !ended[2..].contains(&true), "{ended:?}");
+    let at_once = ended.iter().filter(|ended| **ended).count();
+    assert!(at_once == 2 && ended.ends_with(&[true, true]), "{ended:?}");
+}
+
+/// Seen: who was closed for what he had sent took a second for that and one to linger, and any number did at once.
+#[tokio::test]
+async fn whoever_is_over_has_one_second_in_all() {
+    let settings = WebSocketSettings {
+        pending_per_source: 100,
+        ..WebSocketSettings::default()
+    };
+    let (address, mut received) = door(settings).await;
+    let (mut clients, mut senders) = (Vec::new(), Vec::new());
+    for _ in 0..MAX_OVER + 2 {
+        clients.push(connect(address).await);
+        let (_, _, sender) = opened(&mut received).await;
+        sender.admit();
+        senders.push(sender);
+    }
+    let over = || senders[0].admission.count_over();
+    for client in &mut clients {
+        client.send(Frame::Binary(vec![1].into())).await.unwrap();
+    }
+    while over() < MAX_OVER {
+        tokio::task::yield_now().await;
+    }
+    let began = tokio::time::Instant::now();
+    // They see it and say so in the middle of their second; their side stays open.
+    tokio::time::sleep(CLOSING / 2).await;
+    for client in &mut clients {
+        let _ = timeout(TIMEOUT, client.next()).await;
+    }
+    while over() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(began.elapsed() < CLOSING + CLOSING / 4, "{:?}", began.elapsed());
 }
 
 /// Bytes count, not frames: a relay passes large ones on.
