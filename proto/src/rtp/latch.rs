@@ -262,8 +262,9 @@ impl Latch {
             // Who came after the one that goes on is forgotten.
             return self.displaced.truncate(place);
         }
-        // Who was early keeps that claim.
-        let latched = self.latched.filter(|latched| !self.intruded && !self.is_firm(*latched));
+        // Who was early keeps that claim, while that place is named.
+        let keeps_claim = |latched: SocketAddr| self.signalled == Some(latched) && self.is_firm(latched);
+        let latched = self.latched.filter(|latched| !self.intruded && !keeps_claim(*latched));
         let Some((source, (ssrc, _))) = latched.zip(self.owner) else {
             return;
         };

@@ -556,10 +556,11 @@ fn who_was_heard_for_another_silence_alone_comes_back_from_nowhere() {
 /// Seen: a phone that named another place and sent on from the old one was late for ever, so that a neighbour kept its place.
 #[test]
 fn who_names_another_place_and_stays_where_he_was_is_not_late() {
-    for home in [None, Some("192.0.2.7".parse().unwrap())] {
+    let ip = Some("192.0.2.7".parse().unwrap());
+    for (home, named) in [(None, 4_000), (ip, 4_000), (None, 61_000), (ip, 61_000)] {
         let (phone, neighbour) = (at("192.0.2.7:61000"), at("192.0.2.7:9"));
         let mut latch = Latch::new();
-        latch.signal(at("192.0.2.7:4000"), home, true);
+        latch.signal(SocketAddr::new(phone.ip(), named), home, true);
         assert!(latch.accept(0, phone, 7));
         latch.signal(at("192.0.2.7:4002"), home, false);
         for packet in 0..300 {
