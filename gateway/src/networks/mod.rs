@@ -19,6 +19,7 @@ use crate::media::{Relay, RelayUser};
 use quartet_proto::reflector::Tag;
 
 pub mod hub;
+pub mod telegram;
 
 /// The name of a network, as in `[network.NAME]`, routes and records.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -352,6 +353,10 @@ pub enum Refusal {
     Lost,
     /// The callee was called as often as it may be.
     TooOften,
+    /// Another device of our account has taken the call.
+    Elsewhere,
+    /// The two have no version in common.
+    Incompatible,
     /// Too many requests.
     RateLimited {
         /// When another try makes sense.
@@ -370,6 +375,8 @@ impl Refusal {
             Self::Offline => Cause::Offline,
             Self::Busy => Cause::Busy,
             Self::Forbidden => Cause::Forbidden,
+            Self::Elsewhere => Cause::Elsewhere,
+            Self::Incompatible => Cause::Incompatible,
             Self::TooOften => Cause::Limit { retry_after: None },
             Self::RateLimited { retry_after } => Cause::Limit {
                 retry_after: Some(*retry_after),

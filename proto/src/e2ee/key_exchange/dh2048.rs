@@ -23,6 +23,20 @@ const PRIME: U2048 = U2048::from_be_hex(concat!(
 
 const GENERATOR: U2048 = U2048::from_u8(3);
 
+/// The prime of the one group there is, big-endian.
+#[must_use]
+pub fn known_group() -> [u8; 256] {
+    let mut bytes = [0; 256];
+    bytes.copy_from_slice(PRIME.to_be_bytes().as_ref());
+    bytes
+}
+
+/// Whether a network names this group. Another safe prime would do as well, but whoever names one may have chosen it.
+#[must_use]
+pub fn is_known_group(prime: &[u8], generator: i32) -> bool {
+    prime == known_group() && generator == 3
+}
+
 /// Public values lie strictly between 2^1984 and p - 2^1984: what is nearer to the ends is degenerate or malicious.
 const MARGIN_BITS: u32 = 1984;
 

@@ -19,6 +19,7 @@ pub(super) mod tests;
 mod x25519;
 
 pub use commit::commitment;
+pub use dh2048::{is_known_group, known_group};
 
 /// The 256 bytes a network's server may add to our randomness in `dh2048`; all zero on a hub.
 pub const NO_SERVER_RANDOM: [u8; 256] = [0; 256];

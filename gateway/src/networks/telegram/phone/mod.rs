@@ -1,0 +1,507 @@
+//! The phone of the accounts: commands of the core to requests of the service, its answers and updates to events of the core.
+//!
+//! Order of a call (`phone.*`): requested, received, accepted, confirmed, then signalling until one side discards it. Updates and
+//! answers travel by different ways, so an update may come before the answer that names its call: it waits for that a little.
+
+mod account;
+mod answers;
+mod budget;
+mod calls;
+mod dial;
+mod errors;
+#[cfg(test)]
+mod tests;
+mod updates;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use grammers_tl_types::{Serializable as _, functions, types};
+use quartet_proto::e2ee;
+use quartet_proto::e2ee::key_exchange::NO_SERVER_RANDOM;
+
+pub use self::account::Account;
+use self::account::{Line, Standing};
+use self::calls::{Call, Stage};
+use self::dial::Dialled;
+use super::frame::{Frame, Order, Report};
+use crate::networks::{
+    CallRequest, DiscardReason, KeyExchange, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, Refusal, Terms,
+};
+
+/// How long the service may take to answer.
+const ANSWER: Duration = Duration::from_secs(15);
+/// Requests that may wait for their answers.
+const MAX_ASKED: usize = 4096;
+/// The oldest and the newest layer of calls, as clients say them; the service refuses others.
+const LAYERS: (i32, i32) = (65, 92);
+
+/// The accounts, and what they may do.
+#[derive(Clone, Debug, Default)]
+pub struct PhoneConfig {
+    /// In the order that frames count them.
+    pub accounts: Vec<Account>,
+    /// Pools of them, by name: the places of their accounts.
+    pub pools: BTreeMap<String, Vec<usize>>,
+}
+
+/// What a request is for, until it is answered.
+#[derive(Clone, Debug)]
+enum What {
+    Config,
+    DhConfig,
+    /// Who the user of this call is.
+    Resolve(NetworkCall, Dialled),
+    /// The same by an address book entry, which is taken out again.
+    Import(NetworkCall, Dialled),
+    Request(NetworkCall),
+    /// The call cannot go on without it.
+    Vital(NetworkCall),
+    Confirm(NetworkCall),
+    Signal(NetworkCall),
+    /// Whatever the answer.
+    Nothing,
+}
+
+impl What {
+    fn call(&self) -> Option<NetworkCall> {
+        match self {
+            Self::Resolve(call, _)
+            | Self::Import(call, _)
+            | Self::Request(call)
+            | Self::Vital(call)
+            | Self::Confirm(call)
+            | Self::Signal(call) => Some(*call),
+            Self::Config | Self::DhConfig | Self::Nothing => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Asked {
+    account: usize,
+    what: What,
+    until: Instant,
+}
+
+/// The machine.
+///
+/// Drain [`Network::poll_frame`] and [`Network::poll_event`] after every `handle_*`.
+#[derive(Debug)]
+pub struct Phone {
+    lines: Vec<Line>,
+    pools: BTreeMap<String, Vec<usize>>,
+    calls: BTreeMap<NetworkCall, Call>,
+    asked: BTreeMap<u64, Asked>,
+    next: u64,
+    frames: VecDeque<Frame<Order>>,
+    events: VecDeque<NetworkEvent>,
+}
+
+impl Phone {
+    /// A machine whose accounts are not connected yet.
+    #[must_use]
+    pub fn new(config: PhoneConfig) -> Self {
+        Self {
+            lines: config.accounts.into_iter().map(Line::new).collect(),
+            pools: config.pools,
+            calls: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            next: 1,
+            frames: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    fn ask(&mut self, now: Instant, account: usize, what: What, body: Vec<u8>) {
+        let number = self.next;
+        self.next += 1;
+        if self.asked.len() >= MAX_ASKED {
+            self.asked.pop_first();
+        }
+        let until = now + ANSWER;
+        self.asked.insert(number, Asked { account, what, until });
+        self.order(account, Order::Request { number, body });
+    }
+
+    fn order(&mut self, account: usize, word: Order) {
+        let account = u32::try_from(account).unwrap_or(u32::MAX);
+        self.frames.push_back(Frame { account, word });
+    }
+
+    /// What the account needs for calls, once it is connected.
+    fn prepare(&mut self, now: Instant, account: usize) {
+        self.ask(now, account, What::Config, functions::help::GetConfig {}.to_bytes());
+        let version = self.lines[account].dh_version;
+        let body = functions::messages::GetDhConfig {
+            version,
+            random_length: 256,
+        };
+        self.ask(now, account, What::DhConfig, body.to_bytes());
+        for (id, access_hash) in std::mem::take(&mut self.lines[account].left) {
+            tracing::info!(account = %self.lines[account].name(), "a call that the last process left behind is ended");
+            self.discard_there(
+                now,
+                account,
+                (id, access_hash),
+                DiscardReason::Disconnect,
+                Duration::ZERO,
+            );
+        }
+    }
+
+    fn discard_there(
+        &mut self,
+        now: Instant,
+        account: usize,
+        (id, access_hash): (i64, i64),
+        reason: DiscardReason,
+        duration: Duration,
+    ) {
+        let body = functions::phone::DiscardCall {
+            video: false,
+            peer: types::InputPhoneCall { id, access_hash }.into(),
+            duration: i32::try_from(duration.as_secs()).unwrap_or(i32::MAX),
+            reason: calls::reason_there(reason),
+            connection_id: 0,
+        };
+        self.ask(now, account, What::Nothing, body.to_bytes());
+    }
+
+    /// What has to be known after a crash is kept.
+    fn keep(&mut self, account: usize) {
+        let calls = self.calls.values().filter(|call| call.account == account);
+        let live: Vec<(i64, i64)> = calls.filter_map(|call| call.there).collect();
+        let line = &mut self.lines[account];
+        if let Some(kept) = line.kept_anew(live) {
+            self.order(account, Order::Keep(kept));
+        }
+    }
+
+    /// The call is over on our side; who must know is told by the caller.
+    fn end(&mut self, call: NetworkCall) -> Option<Call> {
+        let ended = self.calls.remove(&call)?;
+        let line = &mut self.lines[ended.account];
+        line.call = line.call.filter(|other| *other != call);
+        self.keep(ended.account);
+        Some(ended)
+    }
+
+    /// The call ends for this reason, and the service is told if it knows the call.
+    fn fail(&mut self, now: Instant, call: NetworkCall, why: Refusal, reason: DiscardReason) {
+        let Some(ended) = self.end(call) else { return };
+        self.events.push_back(NetworkEvent::Refused { call, why });
+        self.leave(now, &ended, call, reason, Duration::ZERO);
+    }
+
+    /// Tells the service that a call of ours is over; if it has not named it yet, as soon as it does.
+    fn leave(&mut self, now: Instant, ended: &Call, call: NetworkCall, reason: DiscardReason, duration: Duration) {
+        match ended.there {
+            Some(there) => self.discard_there(now, ended.account, there, reason, duration),
+            None if ended.stage == Stage::Asked => {
+                self.lines[ended.account].unnamed = Some((call, reason));
+            }
+            None => {}
+        }
+    }
+
+    /// The account that calls that user: of those that may, the one that has called least.
+    fn choose(&mut self, now: Instant, place: &str, user: &Dialled) -> Result<usize, Refusal> {
+        let named = self.lines.iter().position(|line| line.name() == place);
+        let candidates = match (named, self.pools.get(place)) {
+            (Some(account), _) => vec![account],
+            (None, Some(pool)) => pool.clone(),
+            (None, None) => return Err(Refusal::UnknownUser),
+        };
+        let mut worst: Option<Refusal> = None;
+        let mut best: Option<(usize, usize)> = None;
+        for account in candidates {
+            match self.lines[account].may_call(now, user) {
+                Ok(made) if best.is_none_or(|(least, _)| made < least) => best = Some((made, account)),
+                Ok(_) => {}
+                // One that is only busy is the better news, then the one that may call soonest.
+                Err(why) => {
+                    worst = Some(match worst {
+                        Some(before) => errors::milder(before, why),
+                        None => why,
+                    });
+                }
+            }
+        }
+        best.map(|(_, account)| account)
+            .ok_or(worst.unwrap_or(Refusal::UnknownUser))
+    }
+
+    fn request(&mut self, now: Instant, request: CallRequest) {
+        let call = request.call;
+        let refuse = |why| NetworkEvent::Refused { call, why };
+        let Some((place, user)) = dial::split(&request.to) else {
+            return self.events.push_back(refuse(Refusal::UnknownUser));
+        };
+        let commitment = request
+            .offers
+            .iter()
+            .find(|offer| offer.exchange == KeyExchange::Dh2048);
+        let Some(commitment) = commitment.map(|offer| offer.commitment) else {
+            return self.events.push_back(refuse(Refusal::Protocol(
+                "no exchange that this network has".to_owned(),
+            )));
+        };
+        let account = match self.choose(now, place, &user) {
+            Ok(account) if !self.calls.contains_key(&call) => account,
+            Ok(_) => return,
+            Err(why) => return self.events.push_back(refuse(why)),
+        };
+        let line = &mut self.lines[account];
+        line.call = Some(call);
+        let peer = line.peer(&user);
+        self.calls.insert(
+            call,
+            Call::outgoing(account, commitment, request.versions, request.p2p, now + ANSWER),
+        );
+        match peer {
+            Some(peer) => self.request_call(now, call, peer),
+            None => self.look_up(now, call, user),
+        }
+    }
+
+    /// Asks the service who that is.
+    fn look_up(&mut self, now: Instant, call: NetworkCall, user: Dialled) {
+        let Some(account) = self.calls.get(&call).map(|call| call.account) else {
+            return;
+        };
+        let body = match &user {
+            Dialled::Name(username) => functions::contacts::ResolveUsername {
+                username: username.clone(),
+                referer: None,
+            }
+            .to_bytes(),
+            Dialled::Number(phone) => functions::contacts::ResolvePhone { phone: phone.clone() }.to_bytes(),
+            // Without its key a number alone says nothing, and asking for it is no use.
+            Dialled::Id(_) => return self.fail(now, call, Refusal::UnknownUser, DiscardReason::Hangup),
+        };
+        self.lines[account].lookups.make(now);
+        self.ask(now, account, What::Resolve(call, user), body);
+    }
+
+    fn request_call(&mut self, now: Instant, id: NetworkCall, (user_id, access_hash): (i64, i64)) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        (call.stage, call.user_id) = (Stage::Asked, Some(user_id));
+        let body = functions::phone::RequestCall {
+            video: false,
+            user_id: types::InputUser { user_id, access_hash }.into(),
+            random_id: calls::random_id(id),
+            g_a_hash: call.commitment.to_vec(),
+            protocol: calls::protocol(&call.versions, call.p2p),
+        };
+        let account = call.account;
+        self.lines[account].calls.make(now);
+        self.ask(now, account, What::Request(id), body.to_bytes());
+    }
+
+    /// Sends a request of a call that the service knows; false if it is not there or not so far.
+    fn of_call(
+        &mut self,
+        now: Instant,
+        id: NetworkCall,
+        (from, to): (Stage, Stage),
+        what: What,
+        body: impl FnOnce(types::InputPhoneCall, &Call) -> Vec<u8>,
+    ) -> bool {
+        let Some(call) = self.calls.get_mut(&id).filter(|call| call.stage == from) else {
+            return false;
+        };
+        let Some((number, access_hash)) = call.there else {
+            return false;
+        };
+        let peer = types::InputPhoneCall {
+            id: number,
+            access_hash,
+        };
+        call.stage = to;
+        let (account, body) = (call.account, body(peer, call));
+        self.ask(now, account, what, body);
+        true
+    }
+}
+
+impl Network for Phone {
+    fn terms(&self) -> Terms {
+        let random = self.lines.iter().find_map(|line| line.dh_random.clone());
+        Terms {
+            key_exchanges: vec![KeyExchange::Dh2048],
+            versions: e2ee::versions().into_iter().map(str::to_owned).collect(),
+            transport: "webrtc".into(),
+            server_random: random.unwrap_or_else(|| Box::new(NO_SERVER_RANDOM)),
+            brings_servers: true,
+        }
+    }
+
+    fn user_of(&self, dialled: &str) -> String {
+        dialled.to_ascii_lowercase()
+    }
+
+    fn name_of(&self, _extension: &str) -> String {
+        // Whom the service shows is the account itself.
+        String::new()
+    }
+
+    fn extension_of(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
+    fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
+        let Some(Frame { account, word }) = Frame::<Report>::parse(frame) else {
+            return;
+        };
+        let account = account as usize;
+        if account >= self.lines.len() {
+            return;
+        }
+        match word {
+            Report::Kept(kept) => self.lines[account].recall(&kept),
+            Report::Up => {
+                self.lines[account].standing = Standing::Up;
+                self.prepare(now, account);
+            }
+            // Media goes on, and what is said waits in the client.
+            Report::Away => self.lines[account].standing = Standing::Away,
+            Report::Out(why) => self.log_out(account, why),
+            Report::Answer { number, body } => {
+                if let Some(asked) = self.asked.remove(&number) {
+                    self.answered(now, asked, &body);
+                }
+            }
+            Report::Error { number, error } => {
+                if let Some(asked) = self.asked.remove(&number) {
+                    self.refused(now, asked, &error);
+                }
+            }
+            Report::Update(body) => self.updated(now, account, &body),
+        }
+    }
+
+    fn poll_frame(&mut self) -> Option<Vec<u8>> {
+        self.frames.pop_front().map(|frame| frame.to_bytes())
+    }
+
+    /// The accounts connect by themselves.
+    fn handle_link(&mut self, _now: Instant, _link: Link) {}
+
+    fn is_up(&self) -> bool {
+        self.lines.iter().any(|line| matches!(line.standing, Standing::Up))
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    fn handle_command(&mut self, now: Instant, command: NetworkCommand) {
+        match command {
+            NetworkCommand::Request(request) => self.request(now, request),
+            NetworkCommand::Received { call } => {
+                let steps = (Stage::Offered, Stage::Ringing);
+                self.of_call(now, call, steps, What::Vital(call), |peer, _| {
+                    functions::phone::ReceivedCall { peer: peer.into() }.to_bytes()
+                });
+            }
+            NetworkCommand::Accept { call, public, .. } => {
+                let steps = (Stage::Ringing, Stage::Accepted);
+                let body = |peer: types::InputPhoneCall, call: &Call| {
+                    functions::phone::AcceptCall {
+                        peer: peer.into(),
+                        g_b: public,
+                        protocol: calls::protocol(&call.versions, call.p2p),
+                    }
+                    .to_bytes()
+                };
+                self.of_call(now, call, steps, What::Vital(call), body);
+                if let Some(call) = self.calls.get_mut(&call) {
+                    call.until = Some(now + self.lines[call.account].timers.receive);
+                }
+            }
+            NetworkCommand::Confirm {
+                call,
+                public,
+                fingerprint,
+            } => {
+                let steps = (Stage::Accepted, Stage::Confirmed);
+                let body = |peer: types::InputPhoneCall, call: &Call| {
+                    functions::phone::ConfirmCall {
+                        peer: peer.into(),
+                        g_a: public,
+                        key_fingerprint: fingerprint,
+                        protocol: calls::protocol(&call.versions, call.p2p),
+                    }
+                    .to_bytes()
+                };
+                self.of_call(now, call, steps, What::Confirm(call), body);
+            }
+            NetworkCommand::Signal { call, packet } => {
+                let steps = (Stage::Confirmed, Stage::Confirmed);
+                self.of_call(now, call, steps, What::Signal(call), |peer, _| {
+                    functions::phone::SendSignalingData {
+                        peer: peer.into(),
+                        data: packet,
+                    }
+                    .to_bytes()
+                });
+            }
+            NetworkCommand::Discard { call, reason, duration } => {
+                if let Some(ended) = self.end(call) {
+                    self.leave(now, &ended, call, reason, duration);
+                }
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let unanswered: Vec<u64> = self
+            .asked
+            .iter()
+            .take_while(|(_, asked)| asked.until <= now)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in unanswered {
+            if let Some(asked) = self.asked.remove(&number) {
+                self.refused(now, asked, &super::frame::RpcError::unreachable());
+            }
+        }
+        let late: Vec<NetworkCall> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.until.is_some_and(|until| until <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        for call in late {
+            let stage = self.calls.get(&call).map(|call| call.stage);
+            let (why, reason) = match stage {
+                // It has reached nobody.
+                Some(Stage::Asked) => (Refusal::Offline, DiscardReason::Missed),
+                Some(Stage::RingsThere) => {
+                    self.events.push_back(NetworkEvent::Discarded {
+                        call,
+                        reason: DiscardReason::Missed,
+                    });
+                    if let Some(ended) = self.end(call) {
+                        self.leave(now, &ended, call, DiscardReason::Missed, Duration::ZERO);
+                    }
+                    continue;
+                }
+                _ => (Refusal::Lost, DiscardReason::Disconnect),
+            };
+            self.fail(now, call, why, reason);
+        }
+    }
+
+    fn poll_event(&mut self) -> Option<NetworkEvent> {
+        self.events.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        // Numbers and deadlines grow together.
+        let asked = self.asked.first_key_value().map(|(_, asked)| asked.until);
+        let calls = self.calls.values().filter_map(|call| call.until);
+        calls.chain(asked).min()
+    }
+}

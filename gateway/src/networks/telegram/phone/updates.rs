@@ -1,0 +1,270 @@
+//! What the service says by itself.
+
+use std::time::{Duration, Instant};
+
+use grammers_tl_types::{Cursor, Deserializable, enums, types};
+use quartet_proto::e2ee;
+
+use super::calls::{call_of, reason_here};
+use super::dial::Dialled;
+use super::{Call, Phone, Stage};
+use crate::networks::{
+    CallRequest, DiscardReason, KeyExchange, NetworkCall, NetworkEvent, Offer, Reflector, Refusal, Secret, Servers,
+    TurnServer, Via,
+};
+
+impl Phone {
+    pub(super) fn updated(&mut self, now: Instant, account: usize, body: &[u8]) {
+        let cursor = &mut Cursor::from_slice(body);
+        let Ok(users) = Vec::<enums::User>::deserialize(cursor) else {
+            return;
+        };
+        let Ok(update) = enums::Update::deserialize(cursor) else {
+            return;
+        };
+        if let enums::Update::PhoneCall(update) = update {
+            if let enums::PhoneCall::Requested(request) = update.phone_call {
+                self.on_requested(now, account, &users, request);
+            } else {
+                self.on_phone_call(now, account, update.phone_call);
+            }
+        } else if let enums::Update::PhoneCallSignalingData(update) = update
+            && let Some(call) = self.find(account, update.phone_call_id)
+        {
+            let packet = update.data;
+            self.events.push_back(NetworkEvent::Signal { call, packet });
+        }
+    }
+
+    /// Which call of ours the service's number is.
+    fn find(&self, account: usize, id: i64) -> Option<NetworkCall> {
+        let is_it = |call: &Call| call.account == account && call.there.is_some_and(|there| there.0 == id);
+        self.calls.iter().find_map(|(key, call)| is_it(call).then_some(*key))
+    }
+
+    /// Somebody calls the account.
+    fn on_requested(
+        &mut self,
+        now: Instant,
+        account: usize,
+        users: &[enums::User],
+        request: types::PhoneCallRequested,
+    ) {
+        let there = (request.id, request.access_hash);
+        let call = call_of(account, request.id);
+        if self.calls.contains_key(&call) {
+            return;
+        }
+        let line = &mut self.lines[account];
+        if line.call.is_some() {
+            return self.discard_there(now, account, there, DiscardReason::Busy, Duration::ZERO);
+        }
+        let enums::PhoneCallProtocol::Protocol(protocol) = request.protocol;
+        let Ok(commitment) = <[u8; 32]>::try_from(request.g_a_hash) else {
+            return self.discard_there(now, account, there, DiscardReason::Disconnect, Duration::ZERO);
+        };
+        let caller = users.iter().find_map(|user| match user {
+            enums::User::User(user) if user.id == request.admin_id => Some(user),
+            enums::User::User(_) | enums::User::Empty(_) => None,
+        });
+        // Whoever calls can be called back.
+        if let Some((user, access_hash)) = caller.and_then(|user| Some((user, user.access_hash?))) {
+            let peer = (user.id, access_hash);
+            line.meet(&Dialled::Id(user.id), peer);
+            if let Some(name) = &user.username {
+                line.meet(&Dialled::Name(name.to_ascii_lowercase()), peer);
+            }
+        }
+        let named = caller.and_then(|user| user.username.as_ref());
+        let from = named.map_or_else(
+            || request.admin_id.to_string(),
+            |name| format!("@{}", name.to_ascii_lowercase()),
+        );
+        line.call = Some(call);
+        let to = line.name().to_owned();
+        let ours = e2ee::versions();
+        let theirs = protocol.library_versions.clone();
+        let versions: Vec<String> = theirs
+            .iter()
+            .filter(|version| ours.contains(&version.as_str()))
+            .cloned()
+            .collect();
+        if versions.is_empty() {
+            tracing::warn!(account = to, offered = ?theirs, "the other app speaks no version that we know");
+        }
+        self.calls
+            .insert(call, Call::incoming(account, there, versions.clone(), protocol.udp_p2p));
+        self.keep(account);
+        self.events.push_back(NetworkEvent::Requested(CallRequest {
+            call,
+            from,
+            to,
+            offers: vec![Offer {
+                exchange: KeyExchange::Dh2048,
+                commitment,
+            }],
+            versions,
+            p2p: protocol.udp_p2p,
+        }));
+    }
+
+    /// A call has come further.
+    pub(super) fn on_phone_call(&mut self, now: Instant, account: usize, update: enums::PhoneCall) {
+        let id = match &update {
+            enums::PhoneCall::Waiting(call) => call.id,
+            enums::PhoneCall::Accepted(call) => call.id,
+            enums::PhoneCall::Call(call) => call.id,
+            enums::PhoneCall::Discarded(call) => call.id,
+            enums::PhoneCall::Requested(_) | enums::PhoneCall::Empty(_) => return,
+        };
+        let Some(key) = self.find(account, id) else {
+            let is_asked = |call: &Call| call.account == account && call.stage == Stage::Asked && call.there.is_none();
+            if self.calls.values().any(is_asked) {
+                self.lines[account].wait_for_name(now, update);
+            }
+            return;
+        };
+        match update {
+            enums::PhoneCall::Waiting(call) => {
+                let ring = self.lines[account].timers.ring;
+                if call.receive_date.is_some()
+                    && let Some(call) = self.calls.get_mut(&key).filter(|call| call.stage == Stage::Asked)
+                {
+                    (call.stage, call.until) = (Stage::RingsThere, Some(now + ring));
+                    self.events.push_back(NetworkEvent::Received { call: key });
+                }
+            }
+            enums::PhoneCall::Accepted(answer) => self.on_accepted(now, key, answer),
+            enums::PhoneCall::Call(_) => self.on_call(now, account, update),
+            enums::PhoneCall::Discarded(discarded) => {
+                let Some(ended) = self.end(key) else { return };
+                let is_taken = matches!(ended.stage, Stage::Accepted | Stage::Confirmed);
+                // Another device of the account has taken it: the service then gives no reason.
+                let event = if !ended.is_outgoing && !is_taken && discarded.reason.is_none() {
+                    NetworkEvent::Refused {
+                        call: key,
+                        why: Refusal::Elsewhere,
+                    }
+                } else {
+                    NetworkEvent::Discarded {
+                        call: key,
+                        reason: reason_here(discarded.reason, ended.is_outgoing && !is_taken),
+                    }
+                };
+                self.events.push_back(event);
+            }
+            enums::PhoneCall::Requested(_) | enums::PhoneCall::Empty(_) => {}
+        }
+    }
+
+    fn on_accepted(&mut self, now: Instant, key: NetworkCall, answer: types::PhoneCallAccepted) {
+        let receive = self.calls.get(&key).map(|call| self.lines[call.account].timers.receive);
+        let Some((call, receive)) = self.calls.get_mut(&key).zip(receive) else {
+            return;
+        };
+        if !call.is_outgoing || !matches!(call.stage, Stage::Asked | Stage::RingsThere) {
+            return;
+        }
+        let enums::PhoneCallProtocol::Protocol(protocol) = answer.protocol;
+        let Some(version) = e2ee::choose(&call.versions, &protocol.library_versions) else {
+            tracing::warn!(offered = ?protocol.library_versions, "the other app speaks no version that we know");
+            return self.fail(now, key, Refusal::Incompatible, DiscardReason::Disconnect);
+        };
+        (call.stage, call.until) = (Stage::Accepted, Some(now + receive));
+        self.events.push_back(NetworkEvent::Accepted {
+            call: key,
+            exchange: KeyExchange::Dh2048,
+            public: answer.g_b,
+            version: version.name().to_owned(),
+        });
+    }
+
+    /// The service names the servers of a call that has a key; to the callee it brings the caller's public value.
+    pub(super) fn on_call(&mut self, now: Instant, account: usize, update: enums::PhoneCall) {
+        let enums::PhoneCall::Call(answer) = update else {
+            return self.on_phone_call(now, account, update);
+        };
+        let Some(key) = self.find(account, answer.id) else {
+            return;
+        };
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        let expected = if call.is_outgoing {
+            Stage::Confirmed
+        } else {
+            Stage::Accepted
+        };
+        if call.stage != expected {
+            return;
+        }
+        let enums::PhoneCallProtocol::Protocol(protocol) = &answer.protocol;
+        let Some(version) = e2ee::choose(&call.versions, &protocol.library_versions) else {
+            return self.fail(now, key, Refusal::Incompatible, DiscardReason::Disconnect);
+        };
+        (call.stage, call.until) = (Stage::Confirmed, None);
+        if !call.is_outgoing {
+            self.events.push_back(NetworkEvent::Confirmed {
+                call: key,
+                public: answer.g_a_or_b,
+                fingerprint: answer.key_fingerprint,
+            });
+        }
+        let servers = servers(version.name(), answer.p2p_allowed, answer.connections);
+        self.events.push_back(NetworkEvent::Servers {
+            call: key,
+            servers: Box::new(servers),
+        });
+    }
+}
+
+/// The servers of a call; what cannot be used is left out.
+fn servers(version: &str, p2p: bool, connections: Vec<enums::PhoneConnection>) -> Servers {
+    let mut servers = Servers {
+        version: Some(version.to_owned()),
+        p2p,
+        ..Servers::default()
+    };
+    for connection in connections {
+        let hosts = |ip: &str, ipv6: &str| -> Vec<String> {
+            [ip, ipv6]
+                .into_iter()
+                .filter(|host| !host.is_empty())
+                .map(str::to_owned)
+                .collect()
+        };
+        match connection {
+            enums::PhoneConnection::Connection(reflector) => {
+                let (Ok(port), Ok(tag)) = (u16::try_from(reflector.port), <[u8; 16]>::try_from(reflector.peer_tag))
+                else {
+                    continue;
+                };
+                for host in hosts(&reflector.ip, &reflector.ipv6) {
+                    servers.reflectors.push(Reflector {
+                        id: reflector.id.cast_unsigned(),
+                        host,
+                        port,
+                        tag: zeroize::Zeroizing::new(tag),
+                        tcp: reflector.tcp,
+                    });
+                }
+            }
+            enums::PhoneConnection::Webrtc(server) => {
+                let Ok(port) = u16::try_from(server.port) else { continue };
+                for host in hosts(&server.ip, &server.ipv6) {
+                    if server.stun {
+                        servers.stun.push((host.clone(), port));
+                    }
+                    if server.turn {
+                        servers.turn.push(TurnServer {
+                            host,
+                            port,
+                            via: Via::Udp,
+                            username: server.username.clone(),
+                            password: Secret(zeroize::Zeroizing::new(server.password.clone().into_bytes())),
+                        });
+                    }
+                }
+            }
+        }
+    }
+    servers
+}
