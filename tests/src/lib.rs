@@ -15,6 +15,7 @@ pub mod peers;
 pub mod plugin;
 pub mod recording;
 pub mod speech;
+pub mod telegram;
 pub mod turnserver;
 pub mod usage;
 pub mod wait;

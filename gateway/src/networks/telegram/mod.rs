@@ -4,6 +4,7 @@
 //! writes and reads TL objects and holds no connection; [`frame`] is what passes between it and the client of each account, which
 //! carries them.
 
+pub mod client;
 pub mod frame;
 mod phone;
 

@@ -1,0 +1,298 @@
+//! The client of one account: it carries requests and updates between the service and the machine, and says where the login stands.
+//!
+//! MTProto itself is grammers'. Nothing is asked twice by itself, save what shows whether the connection lives; what the service says of
+//! pauses is for the machine to honour.
+
+pub mod login;
+pub mod session;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use grammers_mtsender::{
+    ConnectionParams, InvocationError, NoRetries, SenderPool, SenderPoolHandle, UpdatesConfiguration, UpdatesReceiver,
+};
+use grammers_tl_types::{Deserializable as _, Serializable as _, enums, functions};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use self::session::Login;
+use super::frame::{Frame, Order, Report, RpcError};
+
+/// Updates that may wait. A call makes some twenty at once, and what does not fit is lost.
+const UPDATES: usize = 4096;
+/// How often it is looked whether the connection lives, and how long that may take: an open socket that says nothing shows nothing.
+const WATCH: Duration = Duration::from_secs(30);
+const ALIVE: Duration = Duration::from_secs(10);
+/// Pauses between attempts to connect.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// How often it is looked whether somebody has logged in meanwhile.
+const LOGGED_OUT: Duration = Duration::from_secs(5);
+
+/// What a client is made from.
+#[derive(Debug)]
+pub struct ClientSetup {
+    /// The account's place.
+    pub account: u32,
+    /// Identifies the operator's application to the service.
+    pub api_id: i32,
+    /// Where the login is kept, and the key to it.
+    pub session: std::path::PathBuf,
+    /// The file of that key.
+    pub key: std::path::PathBuf,
+}
+
+/// Says who we are.
+fn params() -> ConnectionParams {
+    ConnectionParams {
+        device_model: "Quartet".to_owned(),
+        system_version: std::env::consts::OS.to_owned(),
+        app_version: env!("CARGO_PKG_VERSION").to_owned(),
+        system_lang_code: "en".to_owned(),
+        lang_code: "en".to_owned(),
+        retry_policy: Box::new(NoRetries),
+        updates_channel_capacity: NonZeroUsize::new(UPDATES).expect("it is not zero"),
+        ..ConnectionParams::default()
+    }
+}
+
+/// Runs until nobody gives orders any more.
+pub async fn run(setup: ClientSetup, mut orders: mpsc::UnboundedReceiver<Order>, reports: mpsc::Sender<Vec<u8>>) {
+    let link = Link {
+        account: setup.account,
+        reports,
+    };
+    let mut seen = None;
+    loop {
+        let login = match Login::open(&setup.session, &setup.key) {
+            Ok(login) if login.is_logged_in() => login,
+            opened => {
+                let (why, modified) = match opened {
+                    Ok(login) => ("nobody has logged in yet".to_owned(), login.modified()),
+                    Err(error) => (error.to_string(), None),
+                };
+                if seen.is_none() {
+                    link.say(Report::Out(why)).await;
+                }
+                seen = Some(modified);
+                if !wait_logged_out(&link, &mut orders).await {
+                    return;
+                }
+                continue;
+            }
+        };
+        seen = None;
+        let login = Arc::new(login);
+        let modified = login.modified();
+        match serve(&setup, &login, &mut orders, &link).await {
+            End::Stopped => return,
+            End::Out(why) => {
+                link.say(Report::Out(why)).await;
+                // Until somebody logs in anew.
+                while login.modified() == modified {
+                    if !wait_logged_out(&link, &mut orders).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Refuses what is asked for a while; false if nobody asks any more.
+async fn wait_logged_out(link: &Link, orders: &mut mpsc::UnboundedReceiver<Order>) -> bool {
+    let pause = sleep(LOGGED_OUT);
+    tokio::pin!(pause);
+    loop {
+        tokio::select! {
+            () = &mut pause => return true,
+            order = orders.recv() => match order {
+                Some(Order::Request { number, .. }) => {
+                    let error = RpcError::unreachable();
+                    link.say(Report::Error { number, error }).await;
+                }
+                Some(Order::Keep(_)) => {}
+                None => return false,
+            }
+        }
+    }
+}
+
+/// How a login came to its end.
+enum End {
+    /// Nobody gives orders.
+    Stopped,
+    /// The service says that it is gone.
+    Out(String),
+}
+
+/// The way to the machine.
+#[derive(Clone, Debug)]
+struct Link {
+    account: u32,
+    reports: mpsc::Sender<Vec<u8>>,
+}
+
+impl Link {
+    async fn say(&self, word: Report) {
+        let account = self.account;
+        // If the machine is gone there is nobody to tell.
+        let _ = self.reports.send(Frame { account, word }.to_bytes()).await;
+    }
+}
+
+/// Serves one login.
+async fn serve(
+    setup: &ClientSetup,
+    login: &Arc<Login>,
+    orders: &mut mpsc::UnboundedReceiver<Order>,
+    link: &Link,
+) -> End {
+    let SenderPool {
+        runner,
+        handle,
+        updates,
+    } = SenderPool::with_configuration(Arc::clone(login), setup.api_id, params());
+    let erased = Arc::clone(&handle.session);
+    let thin = handle.thin.clone();
+    let runner = tokio::spawn(runner.run());
+    let receiver =
+        UpdatesReceiver::create(thin.clone(), erased, updates, UpdatesConfiguration { catch_up: false }).await;
+    let (out_in, mut out) = mpsc::channel::<String>(1);
+    let listener = match receiver {
+        Ok(receiver) => tokio::spawn(listen(receiver, link.clone())),
+        Err(error) => return End::Out(format!("the login cannot be used: {error}")),
+    };
+    link.say(Report::Kept(login.kept())).await;
+    let mut watch = interval(WATCH);
+    watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut is_up, mut pause) = (false, MIN_PAUSE);
+    let end = loop {
+        tokio::select! {
+            order = orders.recv() => match order {
+                None => break End::Stopped,
+                Some(Order::Keep(kept)) => {
+                    if let Err(error) = login.keep(kept) {
+                        tracing::error!(%error, "calls that a crash leaves behind would stay");
+                    }
+                }
+                Some(Order::Request { number, body }) => {
+                    let (thin, home, link, out) = (thin.clone(), login.home(), link.clone(), out_in.clone());
+                    tokio::spawn(async move {
+                        match thin.raw_invoke_in_dc(home, body).await {
+                            Ok(body) => link.say(Report::Answer { number, body }).await,
+                            Err(error) => {
+                                let error = rpc_error(&error);
+                                if error.code == 401 {
+                                    let _ = out.try_send(error.name.clone());
+                                }
+                                link.say(Report::Error { number, error }).await;
+                            }
+                        }
+                    });
+                }
+            },
+            Some(why) = out.recv() => break End::Out(why),
+            _ = watch.tick() => {
+                match look(&thin, login.home()).await {
+                    Ok(()) => {
+                        pause = MIN_PAUSE;
+                        if !std::mem::replace(&mut is_up, true) {
+                            tracing::info!(account = setup.account, "telegram: connected");
+                            link.say(Report::Up).await;
+                        }
+                    }
+                    Err(error) if error.code == 401 => break End::Out(error.name),
+                    Err(error) => {
+                        if std::mem::take(&mut is_up) {
+                            tracing::warn!(account = setup.account, code = error.code, error = error.name, "telegram: the connection is gone");
+                            link.say(Report::Away).await;
+                        }
+                        thin.disconnect_from_dc(login.home());
+                        // Sooner than the next look, and less and less soon.
+                        watch.reset_after(pause);
+                        pause = (pause * 2).min(MAX_PAUSE);
+                    }
+                }
+            }
+        }
+    };
+    listener.abort();
+    thin.quit();
+    // It ends by itself once its connections are closed.
+    let _ = timeout(ALIVE, runner).await;
+    end
+}
+
+/// Whether the service answers.
+async fn look(thin: &SenderPoolHandle, home: i32) -> Result<(), RpcError> {
+    let asked = thin.raw_invoke_in_dc(home, functions::updates::GetState {}.to_bytes());
+    match timeout(ALIVE, asked).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(rpc_error(&error)),
+        Err(_) => Err(RpcError::unreachable()),
+    }
+}
+
+/// Passes updates on, as long as there are any.
+async fn listen(mut receiver: UpdatesReceiver, link: Link) {
+    loop {
+        match receiver.next().await {
+            Ok((updates, users, _)) => {
+                for (update, _) in updates {
+                    link.say(Report::Update(update_body(&users, &update))).await;
+                }
+            }
+            // The connection is gone; whether that is so the watch finds out.
+            Err(error) => {
+                tracing::debug!(%error, "telegram: updates");
+                sleep(MIN_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// As the machine reads it; what it has no use for is left to it.
+fn update_body(users: &Vec<enums::User>, update: &enums::Update) -> Vec<u8> {
+    let mut body = users.to_bytes();
+    update.serialize(&mut body);
+    body
+}
+
+/// What an error is in the service's words.
+fn rpc_error(error: &InvocationError) -> RpcError {
+    match error {
+        InvocationError::Rpc(error) => RpcError {
+            code: error.code,
+            name: error.name.clone(),
+            value: error.value,
+        },
+        other @ (InvocationError::Io(_)
+        | InvocationError::Dropped(_)
+        | InvocationError::Transport(_)
+        | InvocationError::Deserialize(_)
+        | InvocationError::Authentication(_)
+        | InvocationError::Session(_)
+        | InvocationError::InvalidDc) => {
+            tracing::debug!(error = %other, "telegram: a request");
+            RpcError::unreachable()
+        }
+    }
+}
+
+/// Asks for one thing, and reads the answer.
+async fn ask<R: grammers_tl_types::RemoteCall>(
+    thin: &SenderPoolHandle,
+    home: i32,
+    request: &R,
+) -> Result<R::Return, RpcError> {
+    let body = thin.raw_invoke_in_dc(home, request.to_bytes()).await;
+    let body = body.map_err(|error| rpc_error(&error))?;
+    R::Return::from_bytes(&body).map_err(|_| RpcError {
+        code: 0,
+        name: "an answer that is not understood".to_owned(),
+        value: None,
+    })
+}

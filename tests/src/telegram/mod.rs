@@ -1,0 +1,223 @@
+//! A data centre of our own for tests: enough of MTProto and of the service's functions that unmodified clients log in and call each other.
+
+mod keys;
+mod mtproto;
+mod service;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+pub use self::keys::{auth_key, public_der};
+use self::mtproto::{Keys, Wire};
+pub use self::service::{CODE, Fault, Service, User};
+
+/// The data centre, without IO: bytes of connections in, bytes for connections out.
+pub struct DataCentre {
+    keys: Keys,
+    /// What it knows.
+    pub service: Service,
+    wires: BTreeMap<u64, Wire>,
+    next: u64,
+    /// Why connections were closed.
+    pub closed: Vec<String>,
+}
+
+impl DataCentre {
+    /// One with these users, of whom nobody is logged in.
+    #[must_use]
+    pub fn new(users: Vec<User>, seed: u64) -> Self {
+        Self {
+            keys: Keys::new(ChaCha8Rng::seed_from_u64(seed)),
+            service: Service::new(users),
+            wires: BTreeMap::new(),
+            next: 1,
+            closed: Vec::new(),
+        }
+    }
+
+    /// A client with this key is logged in as that user.
+    pub fn log_in(&mut self, key: [u8; 256], user: i64) {
+        let id = self.keys.learn(key);
+        self.service.logins.insert(id, user);
+    }
+
+    /// A client may use this key.
+    pub fn know(&mut self, key: [u8; 256]) {
+        self.keys.learn(key);
+    }
+
+    /// The sessions of that user are over.
+    pub fn revoke(&mut self, user: i64) {
+        self.service.logins.retain(|_, of| *of != user);
+    }
+
+    /// The keys of that user are not known any more.
+    pub fn forget(&mut self, user: i64) {
+        let of = |(key, logged_in): (&[u8; 8], &i64)| (*logged_in == user).then_some(*key);
+        let gone: Vec<[u8; 8]> = self.service.logins.iter().filter_map(of).collect();
+        gone.iter().for_each(|key| self.keys.forget(key));
+    }
+
+    /// A connection has come.
+    pub fn connect(&mut self) -> u64 {
+        self.next += 1;
+        self.wires.insert(self.next, Wire::new());
+        self.next
+    }
+
+    /// A connection is gone.
+    pub fn disconnect(&mut self, connection: u64) {
+        self.wires.remove(&connection);
+    }
+
+    /// Takes bytes of a connection.
+    ///
+    /// # Errors
+    /// If it has to be closed, once what there is for it is sent.
+    pub fn handle_input(&mut self, connection: u64, bytes: &[u8]) -> Result<(), String> {
+        let Some(wire) = self.wires.get_mut(&connection) else {
+            return Ok(());
+        };
+        let requests = wire.handle_input(&mut self.keys, bytes)?;
+        for request in requests {
+            let Some(key) = self.wires.get(&connection).and_then(Wire::key) else {
+                continue;
+            };
+            let (answer, pushes) = self
+                .service
+                .handle(&mut self.keys, key, request.function, &request.body);
+            if let Some(wire) = self.wires.get_mut(&connection) {
+                wire.answer(&mut self.keys, request.message, &answer);
+            }
+            for push in pushes {
+                let copies = self.service.copies();
+                let body = self.service.update_for(&push);
+                let logins = &self.service.logins;
+                let of = |wire: &&mut Wire| wire.key().and_then(|key| logins.get(&key)) == Some(&push.to);
+                for wire in self.wires.values_mut().filter(of) {
+                    for _ in 0..copies {
+                        wire.push(&mut self.keys, &body);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes for a connection.
+    pub fn poll_transmit(&mut self, connection: u64) -> Vec<u8> {
+        let wire = self.wires.get_mut(&connection);
+        wire.map(|wire| std::mem::take(&mut wire.out)).unwrap_or_default()
+    }
+}
+
+/// A data centre that listens.
+pub struct Served {
+    centre: Arc<Mutex<DataCentre>>,
+    address: SocketAddr,
+    gate: Arc<tokio::sync::watch::Sender<bool>>,
+}
+
+impl Served {
+    /// Serves it on the loopback of where it is called from.
+    ///
+    /// # Errors
+    /// If no port can be had.
+    pub async fn start(centre: DataCentre) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let centre = Arc::new(Mutex::new(centre));
+        let (news, gate) = (Arc::new(Notify::new()), Arc::new(tokio::sync::watch::Sender::new(true)));
+        let served = Self {
+            centre: Arc::clone(&centre),
+            address,
+            gate: Arc::clone(&gate),
+        };
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if *gate.borrow() {
+                    tokio::spawn(serve(stream, Arc::clone(&centre), Arc::clone(&news), gate.subscribe()));
+                }
+            }
+        });
+        Ok(served)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The centre itself.
+    pub fn centre(&self) -> MutexGuard<'_, DataCentre> {
+        self.centre.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether connections are taken; if not, those that there are end.
+    pub fn open(&self, is_open: bool) {
+        self.gate.send_replace(is_open);
+    }
+
+    /// How often that user has asked for that.
+    pub fn count(&self, user: i64, function: &str) -> usize {
+        let centre = self.centre();
+        let requests = centre.service.requests.iter();
+        requests.filter(|(of, what)| *of == user && *what == function).count()
+    }
+}
+
+/// Connections are to end.
+async fn closed(gate: &mut tokio::sync::watch::Receiver<bool>) {
+    let _ = gate.wait_for(|is_open| !is_open).await;
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    centre: Arc<Mutex<DataCentre>>,
+    news: Arc<Notify>,
+    mut gate: tokio::sync::watch::Receiver<bool>,
+) {
+    let lock = || centre.lock().unwrap_or_else(PoisonError::into_inner);
+    let connection = lock().connect();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let told = news.notified();
+        tokio::pin!(told);
+        told.as_mut().enable();
+        let out = lock().poll_transmit(connection);
+        if !out.is_empty() && stream.write_all(&out).await.is_err() {
+            break;
+        }
+        tokio::select! {
+            read = stream.read(&mut buffer) => {
+                let Ok(count) = read else { break };
+                if count == 0 {
+                    break;
+                }
+                let taken = lock().handle_input(connection, &buffer[..count]);
+                // Others may have been told something.
+                news.notify_waiters();
+                if let Err(why) = taken {
+                    let out = {
+                        let mut centre = lock();
+                        centre.closed.push(why);
+                        centre.poll_transmit(connection)
+                    };
+                    let _ = stream.write_all(&out).await;
+                    break;
+                }
+            }
+            () = &mut told => {}
+            () = closed(&mut gate) => break,
+        }
+    }
+    lock().disconnect(connection);
+}
