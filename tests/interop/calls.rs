@@ -89,7 +89,7 @@ async fn desk_at(house: &House, gateway: SocketAddr, user: &str, codecs: &str, a
 }
 
 /// The words that ntgcalls showed.
-fn words_of(emojis: &serde_json::Value) -> Vec<&'static str> {
+pub(crate) fn words_of(emojis: &serde_json::Value) -> Vec<&'static str> {
     let indices = emojis["indices"].as_array().expect("indices");
     let word = |index: &serde_json::Value| {
         let index = u16::try_from(index.as_u64().expect("a number")).expect("a row");

@@ -6,6 +6,7 @@ mod calls;
 mod moves;
 mod phones;
 mod relays;
+mod telegram;
 
 /// The product, as cargo built it for these tests.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_quartet-under-test");

@@ -34,21 +34,26 @@ impl Ntgcalls {
     /// # Errors
     /// If the hub does not know it in time; the text has all that it said.
     pub fn try_start(namespace: &Host, hub: &str, token: &str, more: &[&str]) -> Option<Result<Self, std::io::Error>> {
+        let token_argument = format!("--token={token}");
+        let arguments = ["--hub", hub, &token_argument, "--max-time", "180"];
+        let arguments: Vec<&str> = arguments.iter().chain(more).copied().collect();
+        Self::run(namespace, "hub_peer.py", &arguments, token)
+    }
+
+    /// Runs another driver of the client, from `tests/peers`, which says `registered` as this one does; `name` tells its recording from
+    /// those of others. None, with a visible line, where it is not installed.
+    ///
+    /// # Errors
+    /// If it does not get so far in time; the text has all that it said.
+    pub fn run(namespace: &Host, script: &str, arguments: &[&str], name: &str) -> Option<Result<Self, std::io::Error>> {
         let python = peers::python()?;
-        let record = std::env::temp_dir().join(format!("q-ntgcalls-{}-{:x}.wav", std::process::id(), hash(token)));
+        let record = std::env::temp_dir().join(format!("q-ntgcalls-{}-{:x}.wav", std::process::id(), hash(name)));
         let mut command: Command = namespace.command(python);
         command
-            .arg(peers::root().join("tests/peers/hub_peer.py"))
-            .args([
-                "--hub",
-                hub,
-                &format!("--token={token}"),
-                "--max-time",
-                "180",
-                "--record",
-            ])
+            .arg(peers::root().join("tests/peers").join(script))
+            .arg("--record")
             .arg(&record)
-            .args(more)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

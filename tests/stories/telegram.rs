@@ -215,7 +215,7 @@ async fn an_account_logs_in_by_code_and_password_and_out_again() {
     let mut centre = DataCentre::new(users, 1);
     centre.know(auth_key("main"));
     centre.know(auth_key("other"));
-    let served = Served::start(centre).await.expect("it listens");
+    let served = Served::start(centre, [127, 0, 0, 1].into()).await.expect("it listens");
     let key = folder.key();
     // By code alone; the first one is wrong.
     folder.prepare("main", served.address(), None);
@@ -264,7 +264,7 @@ async fn two(folder: &Folder) -> (Served, Party, Party) {
     let mut centre = DataCentre::new(vec![user(1_001, "Alice"), user(1_003, "Gateway")], 2);
     centre.log_in(auth_key("alice"), 1_001);
     centre.log_in(auth_key("main"), 1_003);
-    let served = Served::start(centre).await.expect("it listens");
+    let served = Served::start(centre, [127, 0, 0, 1].into()).await.expect("it listens");
     folder.prepare("alice", served.address(), Some(1_001));
     folder.prepare("main", served.address(), Some(1_003));
     let (mut gateway, mut alice) = (Party::start(folder, "main"), Party::start(folder, "alice"));

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod ask;
 pub mod check;
 pub mod demo;
+pub mod login;
 pub mod passwd;
 pub mod plugin;
 mod run;
@@ -100,6 +101,16 @@ enum Verb {
         #[arg(long)]
         revoke: bool,
     },
+    /// Log an account in at a network
+    Login {
+        /// telegram.NAME
+        account: String,
+    },
+    /// Log it out again
+    Logout {
+        /// telegram.NAME
+        account: String,
+    },
     /// Look at plugins
     Plugin(plugin::PluginArgs),
 }
@@ -123,6 +134,8 @@ pub fn main() -> u8 {
         Verb::Reflector { until_stdin_closes } => run::reflector(conf.as_deref(), until_stdin_closes),
         Verb::Invite { user, revoke: true, .. } => ask::revoke(conf.as_deref(), json, user),
         Verb::Invite { user, gateway, .. } => ask::invite(conf.as_deref(), json, user, gateway),
+        Verb::Login { account } => login::login(conf.as_deref(), json, &account),
+        Verb::Logout { account } => login::logout(conf.as_deref(), json, &account),
         Verb::Plugin(arguments) => plugins(conf.as_deref(), json, arguments),
     };
     done.unwrap_or_else(|error| {

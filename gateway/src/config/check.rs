@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::kind::{Faults, Raw, quoted};
 use super::nearest::nearest;
-use super::options::{ConfFile, LATER, Preset, ROWS, Row, SECTIONS, bracketed, is_repeated, row};
+use super::options::{ConfFile, LATER, Preset, ROWS, Row, SECTIONS, bracketed, is_named, is_repeated, row};
 use super::problem::{Place, Problem};
 use super::tree::Tree;
 use super::words;
@@ -72,6 +72,51 @@ pub(super) fn check_blocks(tree: &Tree, section: &'static str, problems: &mut Ve
                 );
             }
         }
+    }
+    blocks
+}
+
+/// Checks all `[section.NAME]`s of quartet.conf and returns what was good in them; the name is among the values.
+pub(super) fn check_named(tree: &Tree, section: &'static str, problems: &mut Vec<Problem>) -> Vec<Block> {
+    debug_assert!(is_named(section));
+    let mut check = Check {
+        tree,
+        problems,
+        values: Values::new(),
+    };
+    let mut entries = &tree.root;
+    let mut found = None;
+    for part in section.split('.') {
+        let Some((_, line, value)) = entries.iter().find(|(key, ..)| key == part) else {
+            return Vec::new();
+        };
+        found = Some((*line, value));
+        let Raw::Table(below) = value else { break };
+        entries = below;
+    }
+    let form = format!("must be written {}", bracketed(section));
+    let Some((line, Raw::Table(named))) = found else {
+        check.problem(found.map_or(1, |(line, _)| line), form);
+        return Vec::new();
+    };
+    let _ = line;
+    let mut blocks = Vec::new();
+    for (name, line, value) in named {
+        let Raw::Table(entries) = value else {
+            check.problem(*line, form.clone());
+            continue;
+        };
+        if let Err(sentence) = words::account(name) {
+            check.problem(*line, format!("the name of a section {sentence}"));
+            continue;
+        }
+        let mut block = check.block(section, *line, entries);
+        let checked = Checked {
+            place: Some(tree.place(*line)),
+            value: Raw::Text(name.clone()),
+        };
+        block.values.insert("name".to_owned(), checked);
+        blocks.push(block);
     }
     blocks
 }
@@ -227,7 +272,7 @@ impl Check<'_> {
             {
                 self.problem(
                     line,
-                    format!("[[{section}]] has no {}; add a line {0} = {example}", row.name),
+                    format!("{} has no {}; add a line {1} = {example}", bracketed(section), row.name),
                 );
             }
         }

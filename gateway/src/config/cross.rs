@@ -273,7 +273,7 @@ fn check_route(block: &Block, phones: Option<&[&str]>, problems: &mut Vec<Proble
             problem(
                 place,
                 format!(
-                    "from names the network {}; the only one is {}",
+                    "from names the network {}; use {}",
                     quoted(name),
                     networks_as(|network| format!("\"network:{network}\""))
                 ),

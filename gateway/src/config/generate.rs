@@ -41,7 +41,13 @@ pub fn quartet_conf() -> String {
         for line in wrapped(about, WIDTH - 2) {
             let _ = writeln!(text, "# {line}");
         }
-        let _ = writeln!(text, "{mark}{}", bracketed(section));
+        let example = if section == super::telegram::POOL {
+            "all"
+        } else {
+            "main"
+        };
+        let heading = bracketed(section).replace("NAME", example);
+        let _ = writeln!(text, "{mark}{heading}");
         for row in rows_of(section) {
             let help = format!("{} Reload: {}.", row.help, row.reload.word());
             for line in wrapped(&help, WIDTH - 2) {
@@ -119,6 +125,7 @@ impl Loaded {
             }
             text.push('\n');
         }
+        self.effective_telegram(&mut text);
         self.effective_ice_servers(&mut text);
         self.effective_phones(&mut text);
         self.effective_routes(&mut text);
@@ -142,6 +149,28 @@ impl Loaded {
             }
             let line = format!("{key} = {}", checked.value.to_toml());
             let _ = writeln!(text, "{line:<50}  # {}", origin(checked.place.as_ref()));
+        }
+    }
+
+    fn effective_telegram(&self, text: &mut String) {
+        for account in &self.settings.telegram.accounts {
+            let _ = writeln!(text, "[network.telegram.{}]\napi_id = {}", account.name, account.api_id);
+            let files = [
+                ("api_hash_file", &account.api_hash_file),
+                ("session_file", &account.session_file),
+                ("session_key_file", &account.session_key_file),
+            ];
+            for (name, path) in files {
+                let _ = writeln!(text, "{name} = {}", quoted(&path.display().to_string()));
+            }
+            let _ = writeln!(
+                text,
+                "calls_per_hour = {}\nlookups_per_day = {}\ndial_numbers = {}\n",
+                account.calls_per_hour, account.lookups_per_day, account.dial_numbers
+            );
+        }
+        for (name, accounts) in &self.settings.telegram.pools {
+            let _ = writeln!(text, "[telegram_pool.{name}]\naccounts = {}\n", list(accounts));
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 use zeroize::Zeroizing;
 
-use super::check::{Block, Values, check_blocks, check_sections};
+use super::check::{Block, Values, check_blocks, check_named, check_sections};
 use super::environment::{PREFIX, check_variables};
 use super::kind::Raw;
 use super::options::ConfFile;
@@ -14,7 +14,7 @@ use super::problem::{Place, Problem, Problems};
 use super::rows::{IceServers, PhonesFile, QuartetFile, RoutesFile};
 use super::settings::Settings;
 use super::tree::Tree;
-use super::{cross, generate};
+use super::{cross, generate, telegram};
 use crate::permissions::{Trusted, open_regular};
 
 /// Longest conf file that is read; ten thousand phones take a fifth of it.
@@ -183,6 +183,9 @@ pub(super) fn check_and_build(
 
     let server_blocks = check_blocks(quartet, "ice_server", &mut problems);
     cross::check_ice_servers(folder, &server_blocks, &mut problems);
+    let accounts = check_named(quartet, telegram::ACCOUNT, &mut problems);
+    let pools = check_named(quartet, telegram::POOL, &mut problems);
+    telegram::check(folder, &accounts, &pools, &mut problems);
     let phone_blocks = check_blocks(phones, "phone", &mut problems);
     let route_blocks = check_blocks(routes, "route", &mut problems);
     cross::check_unique("phone", "user", &phone_blocks, &mut problems);
@@ -191,6 +194,7 @@ pub(super) fn check_and_build(
     let known = known_phones(&phone_blocks);
     let complete = phones.broken.is_empty() && texts[ConfFile::Phones as usize].is_some();
     cross::check_routes(&route_blocks, complete.then_some(known.as_slice()), &mut problems);
+    telegram::check_routes(&route_blocks, &accounts, &pools, &mut problems);
 
     if !problems.is_empty() {
         problems.sort_by_key(|problem| order(&problem.place));
@@ -200,7 +204,14 @@ pub(super) fn check_and_build(
     let kept = keep(&values);
     values.extend(kept.clone());
     layers.push(kept);
-    build(folder, layers, &server_blocks, &phone_blocks, &route_blocks).map(|settings| Loaded { settings, values })
+    let blocks = Blocks {
+        servers: &server_blocks,
+        accounts: &accounts,
+        pools: &pools,
+        phones: &phone_blocks,
+        routes: &route_blocks,
+    };
+    build(folder, layers, &blocks).map(|settings| Loaded { settings, values })
 }
 
 /// Files in the order in which they are read, then lines, then variables.
@@ -287,14 +298,17 @@ fn default_values() -> Values {
     values
 }
 
+/// What was good in sections of which there are several.
+struct Blocks<'a> {
+    servers: &'a [Block],
+    accounts: &'a [Block],
+    pools: &'a [Block],
+    phones: &'a [Block],
+    routes: &'a [Block],
+}
+
 /// Lets `config` merge what was checked, later layers over earlier ones, and serde build the structs.
-fn build(
-    folder: &Path,
-    layers: Vec<Values>,
-    servers: &[Block],
-    phones: &[Block],
-    routes: &[Block],
-) -> Result<Settings, Problems> {
+fn build(folder: &Path, layers: Vec<Values>, blocks: &Blocks<'_>) -> Result<Settings, Problems> {
     // What the check lets through, serde takes; if not, this sentence at least says where.
     let wrong = |file: ConfFile, error: String| Problems::file(&folder.join(file.name()), error);
     let builder = layers
@@ -305,11 +319,16 @@ fn build(
         .and_then(Config::try_deserialize)
         .map_err(|error| wrong(ConfFile::Quartet, error.to_string()))?;
     main.resolve_paths(folder);
-    let servers = rows::<IceServers>("ice_server", servers);
-    let mut servers = servers.map_err(|error| wrong(ConfFile::Quartet, error.to_string()))?;
+    let of_quartet = |error: ConfigError| wrong(ConfFile::Quartet, error.to_string());
+    let mut servers = rows::<IceServers>("ice_server", blocks.servers).map_err(of_quartet)?;
+    let accounts = rows::<telegram::AccountRows>("accounts", blocks.accounts).map_err(of_quartet)?;
+    let pools = rows::<telegram::PoolRows>("pools", blocks.pools).map_err(of_quartet)?;
+    let state = main.store.path.parent().unwrap_or(folder).to_owned();
     servers.resolve_paths(folder);
-    let phones: PhonesFile = rows("phone", phones).map_err(|error| wrong(ConfFile::Phones, error.to_string()))?;
-    let routes: RoutesFile = rows("route", routes).map_err(|error| wrong(ConfFile::Routes, error.to_string()))?;
+    let phones: PhonesFile =
+        rows("phone", blocks.phones).map_err(|error| wrong(ConfFile::Phones, error.to_string()))?;
+    let routes: RoutesFile =
+        rows("route", blocks.routes).map_err(|error| wrong(ConfFile::Routes, error.to_string()))?;
     Ok(Settings {
         folder: folder.to_owned(),
         phones: phones.phone.into_iter().map(|row| row.complete(&main.call)).collect(),
@@ -332,6 +351,7 @@ fn build(
         store: main.store,
         log: main.log,
         ice_servers: servers.ice_server,
+        telegram: telegram::Telegram::complete(accounts.rows, pools.rows, folder, &state),
     })
 }
 

@@ -23,6 +23,7 @@ mod reload;
 mod rows;
 mod secret;
 mod settings;
+mod telegram;
 mod tree;
 mod units;
 mod words;
@@ -40,6 +41,7 @@ pub use settings::{
     Call, Cdr, Control, Hub, IceServer, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Reflector, Route, Settings,
     Sip, Store, Strategy, VerifyMode, stack,
 };
+pub use telegram::{Telegram, TelegramAccount};
 pub use units::{
     Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, ReflectorListen, SipListen,
 };

@@ -103,6 +103,15 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "The hub, where encrypted users connect with a client of the hub protocol: the embedded one, or one elsewhere.",
     ),
     (
+        "network.telegram",
+        "An account at Telegram, by which phones call its users and are called by them (docs/telegram.md); NAME is what routes call it. \
+         Log in with quartet login telegram.NAME.",
+    ),
+    (
+        "telegram_pool",
+        "Several accounts under one name: a call goes by the one that is free and has called least. NAME is none of an account.",
+    ),
+    (
         "reflector",
         "A relay of our own for media that finds no other way, in this process or alone (quartet reflector). It sees only what is \
          encrypted. An [[ice_server]] with its address and the same secret lets the users of the hub use it.",
@@ -139,12 +148,19 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
 
 /// Whether a section is written in two brackets and may stand several times.
 pub(super) fn is_repeated(section: &str) -> bool {
-    matches!(section, "phone" | "route" | "ice_server")
+    matches!(section, "phone" | "route" | "ice_server") || is_named(section)
+}
+
+/// Whether there are several of a section, each with a name behind a dot.
+pub(super) fn is_named(section: &str) -> bool {
+    matches!(section, "network.telegram" | "telegram_pool")
 }
 
 /// A section as it is written.
 pub(super) fn bracketed(section: &str) -> String {
-    if is_repeated(section) {
+    if is_named(section) {
+        format!("[{section}.NAME]")
+    } else if is_repeated(section) {
         format!("[[{section}]]")
     } else {
         format!("[{section}]")
@@ -166,10 +182,6 @@ pub(super) fn networks_as(written: impl Fn(&str) -> String) -> String {
 /// Things of the design that are not served yet, and options that were: refused with a sentence instead of a guess at a
 /// typing mistake.
 pub(super) const LATER: &[(&str, &str)] = &[
-    (
-        "network.telegram",
-        "the telegram network comes later; remove the section",
-    ),
     (
         "trunk",
         "trunks come later; remove the section, or register the PBX as a [[phone]]",
@@ -602,6 +614,82 @@ pub(super) const ROWS: &[Row] = &[
         preset: Preset::Value(r#""info""#),
         reload: Reload::Live,
         help: "The lowest level that is logged; debug shows numbers and names. It is overridden by $RUST_LOG; libraries log nothing below info.",
+    },
+    Row {
+        section: "network.telegram",
+        name: "api_id",
+        kind: Kind::Integer(1, 2_147_483_647),
+        preset: Preset::Required("12345"),
+        reload: Reload::Restart,
+        help: "The number of your application, from my.telegram.org; never that of somebody else's program.",
+    },
+    Row {
+        section: "network.telegram",
+        name: "api_hash_file",
+        kind: Kind::Text(words::path),
+        preset: Preset::Required(r#""telegram.hash""#),
+        reload: Reload::Restart,
+        help: "A file with the api_hash that belongs to it and nothing else, mode 0600; read by quartet login.",
+    },
+    Row {
+        section: "network.telegram",
+        name: "session_file",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words(
+            "telegram-NAME.session beside the store",
+            r#""/var/lib/quartet/telegram-main.session""#,
+        ),
+        reload: Reload::Restart,
+        help: "Where the login is kept, sealed with the key of session_key_file. Whoever has both is the account.",
+    },
+    Row {
+        section: "network.telegram",
+        name: "session_key_file",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words(
+            "telegram.key beside the store",
+            r#""/run/credentials/quartet.service/telegram.key""#,
+        ),
+        reload: Reload::Restart,
+        help: "A file with 64 hexadecimal digits, mode 0600; made at the first login. Several accounts may share it.",
+    },
+    Row {
+        section: "network.telegram",
+        name: "calls_per_hour",
+        kind: Kind::Integer(1, 1_000),
+        preset: Preset::Value("30"),
+        reload: Reload::Restart,
+        help: "Calls that the account places in an hour; beyond, callers hear 503 with Retry-After. After a FLOOD_WAIT it is halved until the \
+               next start.",
+    },
+    Row {
+        section: "network.telegram",
+        name: "lookups_per_day",
+        kind: Kind::Integer(1, 1_000),
+        preset: Preset::Value("50"),
+        reload: Reload::Restart,
+        help: "Users that the account asks the service for in a day, by name or number; whom it has met it knows.",
+    },
+    Row {
+        section: "network.telegram",
+        name: "dial_numbers",
+        kind: Kind::Flag,
+        preset: Preset::Value("false"),
+        reload: Reload::Restart,
+        help: "Whether telephone numbers may be dialled (\"telegram:NAME/+{number}\"). The service counts that: a number that it does not tell \
+               is written into the account's address book for a moment.",
+    },
+    Row {
+        section: "telegram_pool",
+        name: "accounts",
+        kind: Kind::Words {
+            bare: false,
+            empty: false,
+            each: words::account,
+        },
+        preset: Preset::Required(r#"["main", "second"]"#),
+        reload: Reload::Restart,
+        help: "Names of accounts.",
     },
     Row {
         section: "ice_server",

@@ -13,6 +13,7 @@ use super::hub_url::HubUrl;
 use super::ice_url::{IceUrl, Via, path_server};
 use super::origin::Origin;
 use super::secret::PasswordHash;
+use super::telegram::Telegram;
 use super::units::{
     Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, ReflectorListen, SipListen,
     one_or_many,
@@ -50,6 +51,8 @@ pub struct Settings {
     pub log: Log,
     /// `[[ice_server]]`
     pub ice_servers: Vec<IceServer>,
+    /// `[network.telegram.NAME]` and `[telegram_pool.NAME]`
+    pub telegram: Telegram,
     /// `[[phone]]` of phones.conf, in the order of the file.
     pub phones: Vec<Phone>,
     /// `[[route]]` of routes.conf, in the order of the file: the first that matches wins.

@@ -322,14 +322,14 @@ fn unknown_keys_and_sections() {
             "quartet.conf:2: unknown section or key \"spi\"; did you mean [sip]?",
             "quartet.conf:3: [[phone]] belongs in phones.conf; move it there",
             "quartet.conf:5: unknown key \"realm\" in [media]; it belongs under [sip]",
-            "quartet.conf:6: unknown section or key \"zzzzzzzz\"; valid here: [sip], [media], [call], [limits], [ivr], [network.hub], [reflector], [plugins], [cdr], [control], [store], [log], [[ice_server]]",
+            "quartet.conf:6: unknown section or key \"zzzzzzzz\"; valid here: [sip], [media], [call], [limits], [ivr], [network.hub], [telegram_pool.NAME], [reflector], [plugins], [cdr], [control], [store], [log], [[ice_server]]",
             "quartet.conf:8: unknown key \"zzzzzz\" in [log]; valid here: level",
         ],
     );
     refused(
         "[network.telegram.main]\napi_id = 1\n[network.hub]\nurl = \"wss://x\"\n[network.hbu]\n",
         &[
-            "quartet.conf:1: the telegram network comes later; remove the section",
+            "quartet.conf:1: [network.telegram.NAME] has no api_hash_file; add a line api_hash_file = \"telegram.hash\"",
             "quartet.conf:4: url needs token_file, the file with the token that `quartet invite --gateway NAME` prints on that hub",
             "quartet.conf:5: unknown key \"hbu\" in [network]; did you mean \"hub\"?",
         ],
@@ -465,14 +465,14 @@ fn dangling_references_and_routes_that_cannot_be() {
          [[route]]\nname = \"d\"\nfrom = \"phones\"\nto = [\"hub:x\", \"hub:y\"]\nnumber = \"{a\"\n\
          [[route]]\nname = \"e\"\nfrom = \"trunk:pbx\"\nto = \"telegram:main/@x\"\nnumbr = \"1\"\n",
         &[
-            "routes.conf:3: from names the network \"telgram\"; the only one is \"network:hub\"",
+            "routes.conf:3: from names the network \"telgram\"; use \"network:hub\" or \"network:telegram\"",
             "routes.conf:6: to names the phone \"9999\", which phones.conf does not have; add a [[phone]] there or correct the route",
-            "routes.conf:11: to sends a phone to a phone; calls between phones come later, use \"hub:USER\"",
+            "routes.conf:11: to sends a phone to a phone; calls between phones come later, use \"hub:USER\" or \"telegram:USER\"",
             "routes.conf:15: to sends a call from a network to a network; use \"phone:USER\"",
             "routes.conf:19: to has \"hub:x\" in a list; a user of a network stands alone, only phones ring together",
             "routes.conf:20: number has a \"{\" that is never closed; a capture is written {name}, a class [0-9]{3}",
             "routes.conf:23: from names a trunk; trunks come later, use \"phones\" or \"phone:USER\"",
-            "routes.conf:24: to names the telegram network, which comes later; use \"hub:USER\"",
+            "routes.conf:24: to names the account \"main\", which quartet.conf does not have; add [network.telegram.main] there or correct the route",
             "routes.conf:25: unknown key \"numbr\" in [[route]]; did you mean \"number\"?",
         ],
     );
@@ -758,11 +758,20 @@ fn the_shipped_conf_file_uncommented_is_its_defaults() {
             _ => format!("{line}\n"),
         })
         .collect();
-    let all = Folder::new(&[("quartet.conf", &uncommented)]);
+    // Its pool has a second account.
+    let second = "[network.telegram.second]\napi_id = 1\napi_hash_file = \"telegram.hash\"\n";
+    let uncommented = uncommented + second;
+    let all = Folder::new(&[("quartet.conf", &uncommented), ("telegram.hash", "0123")]);
     let none = Folder::new(&[("quartet.conf", "")]);
     let (mut all, none) = (all.load(&[]).unwrap().settings, none.load(&[]).unwrap().settings);
     assert_eq!(all.plugins.options.len(), 1, "the example of a plugin's options");
     all.plugins.options.clear();
+    let main = all.telegram.account("main").unwrap();
+    assert_eq!(
+        (main.api_id, main.calls_per_hour, main.dial_numbers),
+        (12_345, 30, false)
+    );
+    assert_eq!(all.telegram.pools["all"], ["main", "second"]);
     assert_eq!(
         (all.sip, all.media, all.call, all.limits),
         (none.sip, none.media, none.call, none.limits)
@@ -922,5 +931,29 @@ fn what_is_wrong_with_a_server_for_media_is_said() {
     refused(
         "[ice_server]\nurls = \"stun:a\"\n",
         &["quartet.conf:1: must be written [[ice_server]], with two brackets on each side"],
+    );
+}
+
+#[test]
+fn accounts_and_pools_of_the_telegram_network() {
+    let hash = "api_id = 1\napi_hash_file = \"absent\"\n";
+    refused(
+        &format!(
+            "[network.telegram.Main]\n{hash}[network.telegram]\nx = 1\n[network.telegram.two]\n{hash}callsperhour = 1\n\
+             [telegram_pool.two]\naccounts = [\"two\", \"three\"]\n[telegram_pool.none]\n"
+        ),
+        &[
+            "quartet.conf:1: the name of a section must be 1 to 31 lower-case letters, digits or -, and begin with a letter",
+            "quartet.conf:5: must be written [network.telegram.NAME]",
+            "quartet.conf:8: api_hash_file names \"absent\", which cannot be read (No such file or directory (os error 2))",
+            "quartet.conf:9: unknown key \"callsperhour\" in [network.telegram.NAME]; did you mean \"calls_per_hour\"?",
+            "quartet.conf:10: \"two\" is an account and a pool; give one of them another name",
+            "quartet.conf:11: accounts names \"three\", which has no section [network.telegram.three]",
+            "quartet.conf:12: [telegram_pool.NAME] has no accounts; add a line accounts = [\"main\", \"second\"]",
+        ],
+    );
+    refused_routes(
+        "[[route]]\nname = \"a\"\nfrom = \"phones\"\nto = \"telegram:alice\"\n",
+        &["routes.conf:4: to names the telegram network without an account; write \"telegram:NAME/@{user}\""],
     );
 }

@@ -18,6 +18,15 @@ pub(crate) fn user(text: &str) -> Result<(), String> {
     Err("must be 1 to 31 lower-case letters, digits or any of . _ -".to_owned())
 }
 
+/// The name of an account of a network, as routes and sections spell it.
+pub(super) fn account(text: &str) -> Result<(), String> {
+    let rest = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.len() <= 31 && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(rest) {
+        return Ok(());
+    }
+    Err("must be 1 to 31 lower-case letters, digits or -, and begin with a letter".to_owned())
+}
+
 /// A network, as `192.0.2.0/24`, or one address.
 pub(crate) fn network(text: &str) -> Result<(), String> {
     super::units::network(text).map(drop)

@@ -24,6 +24,7 @@ pub mod sip;
 pub mod startup;
 mod status;
 pub mod store;
+mod telegram;
 mod tls;
 pub mod unserved;
 pub mod watchdog;

@@ -25,13 +25,14 @@ use super::sip::{Datagram, SipSockets};
 use super::sleep_until;
 use super::startup::{check_media_addresses, ports, prepare_state, prompts, shares};
 use super::store::StoreThread;
+use super::telegram::{self, TelegramClients};
 use super::unserved::unserved;
 use super::websocket::{HubConnection, LinkEvent};
 use crate::cdr::Clock;
 use crate::config::Loaded;
 use crate::exchange::{self, BoxRng, Exchange, Here, JobResult, Parts};
 use crate::media::{LegKey, MediaCommand, MediaEvent};
-use crate::networks::{Link, NetworkId, hub as hub_network};
+use crate::networks::{Link, NetworkId, hub as hub_network, telegram as telegram_network};
 use crate::plugins::Registry;
 use crate::store::Store;
 
@@ -55,6 +56,8 @@ pub struct Signalling {
     pub(super) hub: HubSide,
     /// The hub's name as a network.
     pub(super) hub_network: NetworkId,
+    telegram: TelegramClients,
+    telegram_network: NetworkId,
     pub(super) sip: SipSockets,
     pub(super) media: Arc<Media>,
     pub(super) relays: Relays,
@@ -81,6 +84,7 @@ struct Inputs {
 enum Input {
     Datagram(Datagram),
     Hub(HubEvent),
+    Telegram(Vec<u8>),
     Media(MediaEvent),
     Job(LegKey, JobResult),
     PendingControlRequest(PendingControlRequest),
@@ -165,10 +169,15 @@ impl Signalling {
         let names = Names::follow(exchange::names(settings));
         let sip_addresses = sip.addresses().collect();
         let hub_network = NetworkId::new(hub_network::NAME);
+        let telegram_network = NetworkId::new(telegram_network::NAME);
+        let mut networks: exchange::Networks = [(hub_network.clone(), network)].into();
+        if let Some(phone) = telegram::phone(&settings.telegram) {
+            networks.insert(telegram_network.clone(), Box::new(phone));
+        }
         let mut exchange = Exchange::new(Parts {
             settings: Arc::new(settings.clone()),
             registry: Arc::clone(&registry),
-            networks: [(hub_network.clone(), network)].into(),
+            networks,
             sip: sip_addresses,
             here: here(addresses, &names),
             rng: Box::new(generator),
@@ -177,6 +186,7 @@ impl Signalling {
         exchange.restore(&clock, bindings);
         exchange.set_challenge_key(challenge_key);
         let (reloader, read) = Reloader::new(registry);
+        let telegram = TelegramClients::start(&settings.telegram);
         let inputs = Inputs {
             datagrams,
             media: media_events,
@@ -193,6 +203,8 @@ impl Signalling {
             asked_in,
             hub,
             hub_network,
+            telegram,
+            telegram_network,
             sip,
             media,
             relays,
@@ -244,6 +256,7 @@ impl Signalling {
                     Some((leg, done)) = self.inputs.jobs.recv() => Input::Job(leg, done),
                     Some(event) = self.inputs.media.recv() => Input::Media(event),
                     event = self.hub.next() => Input::Hub(event),
+                    frame = self.telegram.next() => Input::Telegram(frame),
                     Some(datagram) = self.inputs.datagrams.recv() => Input::Datagram(datagram),
                     () = sleep_until(wake) => Input::Timeout,
                 }
@@ -255,6 +268,7 @@ impl Signalling {
                     self.exchange.handle_sip(now, Receive { five_tuple, payload });
                 }
                 Input::Hub(event) => self.handle_hub(now, event),
+                Input::Telegram(frame) => self.exchange.handle_frame(now, &self.telegram_network, &frame),
                 Input::Media(event) => self.exchange.handle_media(now, event),
                 Input::Job(leg, done) => self.exchange.handle_job(now, leg, done),
                 Input::PendingControlRequest(asked) => self.answer(now, asked),
@@ -333,9 +347,12 @@ impl Signalling {
     /// Carries out what the machines want, until all are quiet.
     fn drain(&mut self, now: Instant) {
         loop {
-            while let Some((_, frame)) = self.exchange.poll_frame() {
-                // The hub is the one network there is a driver for; its frames are text.
-                self.hub.say(now, frame);
+            while let Some((network, frame)) = self.exchange.poll_frame() {
+                if network == self.telegram_network {
+                    self.telegram.say(&frame);
+                } else {
+                    self.hub.say(now, frame);
+                }
             }
             let for_us = self.hub.flush(now);
             if for_us.is_empty() {

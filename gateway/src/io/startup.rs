@@ -25,6 +25,19 @@ pub(super) fn ports(ports: config::Ports) -> Option<RangeInclusive<u16>> {
     }
 }
 
+/// Makes the folder of a file, for this user alone, whatever the umask.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn make_state_folder(file: &Path) -> anyhow::Result<()> {
+    let Some(folder) = file.parent() else { return Ok(()) };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))
+}
+
 /// Makes the folders of what the gateway keeps, and makes sure that nobody else can write there.
 ///
 /// # Errors
@@ -35,14 +48,7 @@ pub(super) fn prepare_state(settings: &Settings) -> anyhow::Result<()> {
         ("cdr", &settings.cdr.path),
         ("control", &settings.control.path),
     ] {
-        if let Some(folder) = file.parent() {
-            // For this user alone, whatever the umask.
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)
-                .with_context(|| format!("cannot make the folder {} of [{section}] path", folder.display()))?;
-        }
+        make_state_folder(file).with_context(|| format!("of [{section}] path"))?;
     }
     let faults = state_faults(settings);
     if !faults.is_empty() {

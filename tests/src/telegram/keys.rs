@@ -36,8 +36,8 @@ pub(super) fn rsa() -> RsaKey {
 }
 
 /// The public key as a client wants it: PKCS #1, in DER.
-#[must_use]
-pub fn public_der() -> Vec<u8> {
+
+fn public_der() -> Vec<u8> {
     let integer = |number: &[u8]| {
         let mut bytes = if number[0] & 0x80 == 0 { Vec::new() } else { vec![0] };
         bytes.extend(number);
@@ -45,6 +45,21 @@ pub fn public_der() -> Vec<u8> {
     };
     let both = [integer(&rsa().modulus.to_bytes_be()), integer(&[1, 0, 1])].concat();
     tagged(0x30, &both)
+}
+
+/// The same in PEM.
+#[must_use]
+pub fn public_pem() -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(public_der());
+    let lines: Vec<&str> = (0..text.len())
+        .step_by(64)
+        .map(|at| &text[at..text.len().min(at + 64)])
+        .collect();
+    format!(
+        "-----BEGIN RSA PUBLIC KEY-----\n{}\n-----END RSA PUBLIC KEY-----\n",
+        lines.join("\n")
+    )
 }
 
 fn tagged(tag: u8, body: &[u8]) -> Vec<u8> {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-pub use self::keys::{auth_key, public_der};
+pub use self::keys::{auth_key, public_pem};
 use self::mtproto::{Keys, Wire};
 pub use self::service::{CODE, Fault, Service, User};
 
@@ -126,12 +126,12 @@ pub struct Served {
 }
 
 impl Served {
-    /// Serves it on the loopback of where it is called from.
+    /// Serves it on this address.
     ///
     /// # Errors
     /// If no port can be had.
-    pub async fn start(centre: DataCentre) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    pub async fn start(centre: DataCentre, address: std::net::IpAddr) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((address, 0)).await?;
         let address = listener.local_addr()?;
         let centre = Arc::new(Mutex::new(centre));
         let (news, gate) = (Arc::new(Notify::new()), Arc::new(tokio::sync::watch::Sender::new(true)));

@@ -1,0 +1,207 @@
+//! `[network.telegram.NAME]` and `[telegram_pool.NAME]`: the operator's accounts at the service, and pools of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::check::Block;
+use super::kind::quoted;
+use super::options::{Preset, row};
+use super::problem::{Place, Problem};
+use crate::permissions::read_secret;
+use crate::route::Target;
+
+/// The section of an account.
+pub(super) const ACCOUNT: &str = "network.telegram";
+/// The section of a pool.
+pub(super) const POOL: &str = "telegram_pool";
+
+/// An account, as `[network.telegram.NAME]` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TelegramAccount {
+    /// What routes call it.
+    pub name: String,
+    /// Identifies the operator's application to the service.
+    pub api_id: i32,
+    /// Where its secret is.
+    pub api_hash_file: PathBuf,
+    /// Where the login is kept.
+    pub session_file: PathBuf,
+    /// Where the key to that is.
+    pub session_key_file: PathBuf,
+    /// Calls that it places in an hour.
+    pub calls_per_hour: u32,
+    /// Users that it looks up in a day.
+    pub lookups_per_day: u32,
+    /// Whether telephone numbers may be dialled.
+    pub dial_numbers: bool,
+}
+
+/// All accounts and pools.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Telegram {
+    /// In the order of their names.
+    pub accounts: Vec<TelegramAccount>,
+    /// The accounts of each pool, by name.
+    pub pools: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccountRow {
+    name: String,
+    api_id: i32,
+    api_hash_file: PathBuf,
+    session_file: Option<PathBuf>,
+    session_key_file: Option<PathBuf>,
+    calls_per_hour: Option<u32>,
+    lookups_per_day: Option<u32>,
+    dial_numbers: Option<bool>,
+}
+
+/// The accounts of quartet.conf.
+#[derive(Deserialize)]
+pub(super) struct AccountRows {
+    #[serde(default, rename = "accounts")]
+    pub(super) rows: Vec<AccountRow>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PoolRow {
+    name: String,
+    accounts: Vec<String>,
+}
+
+/// The pools of quartet.conf.
+#[derive(Deserialize)]
+pub(super) struct PoolRows {
+    #[serde(default, rename = "pools")]
+    pub(super) rows: Vec<PoolRow>,
+}
+
+/// A default of the option table that is a number.
+fn number(name: &str) -> u32 {
+    let preset = row(ACCOUNT, name).map(|row| row.preset);
+    let text = match preset {
+        Some(Preset::Value(toml)) => toml,
+        Some(Preset::Words(..) | Preset::Required(_)) | None => "",
+    };
+    text.parse().expect("a test reads every default of the option table")
+}
+
+impl Telegram {
+    /// Fills in what the file leaves open; `state` is the folder of `[store] path`.
+    pub(super) fn complete(accounts: Vec<AccountRow>, pools: Vec<PoolRow>, folder: &Path, state: &Path) -> Self {
+        let account = |row: AccountRow| TelegramAccount {
+            api_id: row.api_id,
+            api_hash_file: folder.join(row.api_hash_file),
+            session_file: match row.session_file {
+                Some(path) => folder.join(path),
+                None => state.join(format!("telegram-{}.session", row.name)),
+            },
+            session_key_file: match row.session_key_file {
+                Some(path) => folder.join(path),
+                None => state.join("telegram.key"),
+            },
+            calls_per_hour: row.calls_per_hour.unwrap_or_else(|| number("calls_per_hour")),
+            lookups_per_day: row.lookups_per_day.unwrap_or_else(|| number("lookups_per_day")),
+            dial_numbers: row.dial_numbers.unwrap_or(false),
+            name: row.name,
+        };
+        Self {
+            accounts: accounts.into_iter().map(account).collect(),
+            pools: pools.into_iter().map(|pool| (pool.name, pool.accounts)).collect(),
+        }
+    }
+
+    /// The account of that name.
+    #[must_use]
+    pub fn account(&self, name: &str) -> Option<&TelegramAccount> {
+        self.accounts.iter().find(|account| account.name == name)
+    }
+}
+
+fn text_at<'a>(block: &'a Block, key: &str) -> Option<&'a str> {
+    block.values.get(key)?.value.text()
+}
+
+fn names(blocks: &[Block]) -> impl Iterator<Item = &str> {
+    blocks.iter().filter_map(|block| text_at(block, "name"))
+}
+
+/// Checks accounts and pools against each other and against the disk.
+pub(super) fn check(folder: &Path, accounts: &[Block], pools: &[Block], problems: &mut Vec<Problem>) {
+    let mut problem = |place: &Place, sentence: String| {
+        problems.push(Problem {
+            place: place.clone(),
+            sentence,
+        });
+    };
+    for block in accounts {
+        if let Some(checked) = block.values.get("api_hash_file")
+            && let Some(path) = checked.value.text()
+            && let Err(why) = read_secret(&folder.join(path))
+        {
+            let place = checked.place.as_ref().unwrap_or(&block.place);
+            problem(place, format!("api_hash_file names {}, {why}", quoted(path)));
+        }
+    }
+    for block in pools {
+        let name = text_at(block, "name").unwrap_or_default();
+        if names(accounts).any(|account| account == name) {
+            problem(
+                &block.place,
+                format!(
+                    "{} is an account and a pool; give one of them another name",
+                    quoted(name)
+                ),
+            );
+        }
+        let Some(listed) = block.values.get("accounts") else {
+            continue;
+        };
+        let place = listed.place.as_ref().unwrap_or(&block.place);
+        for (_, account) in listed.value.texts(0) {
+            if !names(accounts).any(|known| known == account) {
+                problem(
+                    place,
+                    format!(
+                        "accounts names {}, which has no section [{ACCOUNT}.{account}]",
+                        quoted(account)
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// Checks that what routes name is there.
+pub(super) fn check_routes(routes: &[Block], accounts: &[Block], pools: &[Block], problems: &mut Vec<Problem>) {
+    for block in routes {
+        let Some(to) = block.values.get("to") else { continue };
+        for (_, text) in to.value.texts(0) {
+            let Ok(Target::Network { network, user }) = text.parse() else {
+                continue;
+            };
+            if network != crate::networks::telegram::NAME {
+                continue;
+            }
+            let text = user.to_string();
+            let place = to.place.as_ref().unwrap_or(&block.place);
+            let sentence = match text.split_once('/') {
+                None => "to names the telegram network without an account; write \"telegram:NAME/@{user}\"".to_owned(),
+                Some((name, _)) if names(accounts).chain(names(pools)).any(|known| known == name) => continue,
+                Some((name, _)) => format!(
+                    "to names the account {}, which quartet.conf does not have; add [{ACCOUNT}.{name}] there or correct the route",
+                    quoted(name)
+                ),
+            };
+            problems.push(Problem {
+                place: place.clone(),
+                sentence,
+            });
+        }
+    }
+}
