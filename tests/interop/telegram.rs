@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use grammers_session::types::DcOption;
 use quartet::demo::gateway::Hub;
-use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ};
+use quartet::demo::{Ears, Hashes, PEER_HZ, PHONE_HZ};
 use quartet::io::control::ControlRequest;
 use quartet::networks::telegram::client::session::Login;
 use quartet_tests::house::{House, HouseSetup, write_secret};
 use quartet_tests::namespace::Namespace;
 use quartet_tests::ntgcalls::Ntgcalls;
 use quartet_tests::peers;
-use quartet_tests::telegram::{CODE, DataCentre, Served, User, auth_key, public_pem};
+use quartet_tests::telegram::{CODE, DataCentre, Fault, Served, User, auth_key, public_pem};
 
 use crate::PROGRAM;
 use crate::calls::{MACHINE, SOON, desk, words_of};
@@ -165,6 +165,12 @@ async fn baresip_dials_a_telegram_user_and_both_see_the_same_emojis_and_hear_eac
     };
     let heard = alice.try_wait("the phone's tone", SOON, hears);
     heard.unwrap_or_else(|error| panic!("{}", office.fails(&error.to_string())));
+    // The announcement, and a little talk.
+    office.house.wait_calls("verdict", "announced", SOON).await;
+    for _ in 0..4 {
+        alice.forget();
+        alice.wait_for("tone", SOON);
+    }
     desk.command("hangup", "");
     let ended = alice.try_wait("ended", SOON, |event| event["event"] == "ended");
     ended.unwrap_or_else(|error| panic!("{}", office.fails(&error.to_string())));
@@ -175,6 +181,85 @@ async fn baresip_dials_a_telegram_user_and_both_see_the_same_emojis_and_hear_eac
         "{record:#}"
     );
     assert_eq!(office.served.count(GATEWAY, "phone.requestCall"), 1);
+    alice.end();
+    let at_desk = desk.heard();
+    let ears = Ears::new(office.house.registry.clone()).expect("the recordings");
+    if calls[0]["emojis"] == emojis["emojis"] {
+        assert_eq!(ears.words(&at_desk.samples), words_of(&emojis));
+    }
+    let tone = at_desk.tone(at_desk.seconds() - 2.0, 1.0).expect("a tone");
+    assert!((tone.hz - PEER_HZ).abs() <= 5.0 && tone.share > 0.9, "{tone:?}");
+}
+
+/// What the phone hears of a call that cannot be, and that the service is asked once at most.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_fault_has_its_answer_at_the_phone() {
+    let _machine = MACHINE.read().await;
+    let Some(office) = office("faults").await else { return };
+    office.up().await;
+    let mut desk = desk(&office.house, "100", "pcmu", false).await;
+    let gateway = office.house.gateway.sip().expect("the SIP address");
+    let error = |name: &str, code| Fault::Error("phone.requestCall", code, name.to_owned());
+    let mut number = 0;
+    for (user, fault, cause, status) in [
+        ("nobody", None, "unknown", "404"),
+        ("alice", Some(error("USER_PRIVACY_RESTRICTED", 403)), "forbidden", "403"),
+        ("alice", Some(error("CALL_OCCUPY_FAILED", 500)), "busy", "486"),
+        (
+            "alice",
+            Some(error("PARTICIPANT_VERSION_OUTDATED", 400)),
+            "incompatible",
+            "488",
+        ),
+        ("alice", Some(error("FLOOD_WAIT_40", 420)), "limit", "503"),
+        // And now nobody is asked.
+        ("alice", None, "limit", "503"),
+    ] {
+        let before = office.served.count(GATEWAY, "phone.requestCall");
+        let asks = usize::from(fault.is_some());
+        office.served.centre().service.faults.extend(fault);
+        desk.events.clear();
+        desk.dial(&format!("sip:tg*{user}@{gateway}"));
+        let closed = desk.wait_for("CALL_CLOSED", SOON);
+        let said = closed["param"].as_str().unwrap_or_default().to_owned();
+        assert!(said.contains(status), "{user}: {said}, wanted {status}");
+        assert_eq!(
+            office.served.count(GATEWAY, "phone.requestCall"),
+            before + asks,
+            "{user} {cause}"
+        );
+        number += 1;
+        let record = office.house.record(number).await;
+        assert_eq!(record["cause"], cause, "{record:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_declines_and_a_value_that_was_changed_on_its_way() {
+    let _machine = MACHINE.read().await;
+    let Some(office) = office("ends").await else { return };
+    office.up().await;
+    let mut desk = desk(&office.house, "100", "pcmu", true).await;
+    let gateway = office.house.gateway.sip().expect("the SIP address");
+    let mut alice = office.alice(&["--decline"]);
+    desk.dial(&format!("sip:tg*alice@{gateway}"));
+    let closed = desk.wait_for("CALL_CLOSED", SOON);
+    let said = closed["param"].as_str().unwrap_or_default();
+    assert!(
+        said.contains("603"),
+        "{said}\n{}",
+        office.fails(&format!("{:#?}", alice.events))
+    );
+    assert_eq!(office.house.record(1).await["cause"], "declined");
+    alice.end();
+    drop(alice);
+    // She calls, and somebody between the two changes what she has committed to.
+    office.served.centre().service.faults.push_back(Fault::WrongValue);
+    let mut alice = office.alice(&["--dial", "gateway"]);
+    let record = office.house.record(2).await;
+    assert_eq!(record["cause"], "key_exchange", "{record:#}");
+    alice.read();
+    assert!(!alice.events.iter().any(|event| event["event"] == "connected"));
     alice.end();
 }
 

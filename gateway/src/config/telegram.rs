@@ -12,6 +12,8 @@ use super::problem::{Place, Problem};
 use crate::permissions::read_secret;
 use crate::route::Target;
 
+/// What routes call the network.
+const NETWORK: &str = "telegram";
 /// The section of an account.
 pub(super) const ACCOUNT: &str = "network.telegram";
 /// The section of a pool.
@@ -185,7 +187,7 @@ pub(super) fn check_routes(routes: &[Block], accounts: &[Block], pools: &[Block]
             let Ok(Target::Network { network, user }) = text.parse() else {
                 continue;
             };
-            if network != crate::networks::telegram::NAME {
+            if network != NETWORK {
                 continue;
             }
             let text = user.to_string();

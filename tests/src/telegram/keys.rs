@@ -36,7 +36,6 @@ pub(super) fn rsa() -> RsaKey {
 }
 
 /// The public key as a client wants it: PKCS #1, in DER.
-
 fn public_der() -> Vec<u8> {
     let integer = |number: &[u8]| {
         let mut bytes = if number[0] & 0x80 == 0 { Vec::new() } else { vec![0] };

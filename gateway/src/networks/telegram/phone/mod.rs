@@ -9,6 +9,7 @@ mod budget;
 mod calls;
 mod dial;
 mod errors;
+mod outgoing;
 #[cfg(test)]
 mod tests;
 mod updates;
@@ -26,7 +27,7 @@ use self::calls::{Call, Stage};
 use self::dial::Dialled;
 use super::frame::{Frame, Order, Report};
 use crate::networks::{
-    CallRequest, DiscardReason, KeyExchange, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, Refusal, Terms,
+    DiscardReason, KeyExchange, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, Refusal, Terms,
 };
 
 /// How long the service may take to answer.
@@ -203,100 +204,6 @@ impl Phone {
             }
             None => {}
         }
-    }
-
-    /// The account that calls that user: of those that may, the one that has called least.
-    fn choose(&mut self, now: Instant, place: &str, user: &Dialled) -> Result<usize, Refusal> {
-        let named = self.lines.iter().position(|line| line.name() == place);
-        let candidates = match (named, self.pools.get(place)) {
-            (Some(account), _) => vec![account],
-            (None, Some(pool)) => pool.clone(),
-            (None, None) => return Err(Refusal::UnknownUser),
-        };
-        let mut worst: Option<Refusal> = None;
-        let mut best: Option<(usize, usize)> = None;
-        for account in candidates {
-            match self.lines[account].may_call(now, user) {
-                Ok(made) if best.is_none_or(|(least, _)| made < least) => best = Some((made, account)),
-                Ok(_) => {}
-                // One that is only busy is the better news, then the one that may call soonest.
-                Err(why) => {
-                    worst = Some(match worst {
-                        Some(before) => errors::milder(before, why),
-                        None => why,
-                    });
-                }
-            }
-        }
-        best.map(|(_, account)| account)
-            .ok_or(worst.unwrap_or(Refusal::UnknownUser))
-    }
-
-    fn request(&mut self, now: Instant, request: CallRequest) {
-        let call = request.call;
-        let refuse = |why| NetworkEvent::Refused { call, why };
-        let Some((place, user)) = dial::split(&request.to) else {
-            return self.events.push_back(refuse(Refusal::UnknownUser));
-        };
-        let commitment = request
-            .offers
-            .iter()
-            .find(|offer| offer.exchange == KeyExchange::Dh2048);
-        let Some(commitment) = commitment.map(|offer| offer.commitment) else {
-            return self.events.push_back(refuse(Refusal::Protocol(
-                "no exchange that this network has".to_owned(),
-            )));
-        };
-        let account = match self.choose(now, place, &user) {
-            Ok(account) if !self.calls.contains_key(&call) => account,
-            Ok(_) => return,
-            Err(why) => return self.events.push_back(refuse(why)),
-        };
-        let line = &mut self.lines[account];
-        line.call = Some(call);
-        let peer = line.peer(&user);
-        self.calls.insert(
-            call,
-            Call::outgoing(account, commitment, request.versions, request.p2p, now + ANSWER),
-        );
-        match peer {
-            Some(peer) => self.request_call(now, call, peer),
-            None => self.look_up(now, call, user),
-        }
-    }
-
-    /// Asks the service who that is.
-    fn look_up(&mut self, now: Instant, call: NetworkCall, user: Dialled) {
-        let Some(account) = self.calls.get(&call).map(|call| call.account) else {
-            return;
-        };
-        let body = match &user {
-            Dialled::Name(username) => functions::contacts::ResolveUsername {
-                username: username.clone(),
-                referer: None,
-            }
-            .to_bytes(),
-            Dialled::Number(phone) => functions::contacts::ResolvePhone { phone: phone.clone() }.to_bytes(),
-            // Without its key a number alone says nothing, and asking for it is no use.
-            Dialled::Id(_) => return self.fail(now, call, Refusal::UnknownUser, DiscardReason::Hangup),
-        };
-        self.lines[account].lookups.make(now);
-        self.ask(now, account, What::Resolve(call, user), body);
-    }
-
-    fn request_call(&mut self, now: Instant, id: NetworkCall, (user_id, access_hash): (i64, i64)) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        (call.stage, call.user_id) = (Stage::Asked, Some(user_id));
-        let body = functions::phone::RequestCall {
-            video: false,
-            user_id: types::InputUser { user_id, access_hash }.into(),
-            random_id: calls::random_id(id),
-            g_a_hash: call.commitment.to_vec(),
-            protocol: calls::protocol(&call.versions, call.p2p),
-        };
-        let account = call.account;
-        self.lines[account].calls.make(now);
-        self.ask(now, account, What::Request(id), body.to_bytes());
     }
 
     /// Sends a request of a call that the service knows; false if it is not there or not so far.

@@ -4,7 +4,7 @@ use grammers_tl_types::{Deserializable as _, Identifiable as _, enums, types};
 
 use super::*;
 use crate::networks::telegram::frame::RpcError;
-use crate::networks::{Offer, Via};
+use crate::networks::{CallRequest, Offer, Via};
 
 const KEY: (i64, i64) = (77, 4_711);
 const BOB: (i64, i64) = (1_002, 99);
