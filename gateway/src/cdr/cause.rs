@@ -49,7 +49,7 @@ pub enum Phase {
 pub enum Cause {
     /// It was answered and one side hung up.
     Answered,
-    /// Another of the called answered: said to those that stop ringing, never in a record.
+    /// Another of the called answered: said to those that stop ringing; in a record, where another device of our account took the call.
     Elsewhere,
     /// The callee is in another call.
     Busy,
@@ -156,7 +156,7 @@ impl Cause {
                 480,
                 ("SIP", 200, "Call completed elsewhere"),
                 DiscardReason::Hangup,
-                "Said to phones that stop ringing because another has answered; never in a record.",
+                "Said to phones that stop ringing because another has answered; in a record, where another device of our account took the call.",
             ),
             Self::Busy => row(
                 "busy",
