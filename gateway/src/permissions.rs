@@ -88,9 +88,9 @@ impl Trusted {
 
     /// Trusts the owner of a file, and the groups that can change it or a folder above.
     fn add_writers_of(&mut self, program: &Path) {
-        for (_, meta) in steps(program) {
+        for (path, meta) in steps(program) {
             let shared = !mode_is_void(&meta);
-            if shared && meta.mode() & GROUP_WRITE != 0 {
+            if shared && meta.mode() & GROUP_WRITE != 0 && !has_list(&path) {
                 self.groups.insert(meta.gid());
             }
             self.everybody |= shared && meta.mode() & OTHERS_WRITE != 0;
@@ -149,7 +149,7 @@ impl Trusted {
         let reason = if !self.users.contains(&meta.uid()) {
             FaultReason::Owner { owner: meta.uid() }
         } else {
-            let group = mode & GROUP_WRITE != 0 && !self.groups.contains(&meta.gid());
+            let group = mode & GROUP_WRITE != 0 && (!self.groups.contains(&meta.gid()) || has_list(&path));
             let others = mode & OTHERS_WRITE != 0;
             if self.everybody || (!group && !others) {
                 return None;
@@ -162,6 +162,13 @@ impl Trusted {
         };
         Some(Fault { path, reason })
     }
+}
+
+/// Whether a file has an access control list: then the mode's bits of the group are the most that any of it has, and not the group's.
+fn has_list(path: &Path) -> bool {
+    // One that is longer than this is one.
+    let read = rustix::fs::getxattr(path, "system.posix_acl_access", &mut [0; 512]);
+    read.map_or_else(|error| error == rustix::io::Errno::RANGE, |length| length > 0)
 }
 
 /// Where a file is that may be a link, also if it is not there yet.
@@ -389,6 +396,40 @@ mod tests {
         fn drop(&mut self) {
             fs::remove_dir_all(&self.top).ok();
         }
+    }
+
+    /// Seen: where the program was its group's to write, an access control list let somebody else write a conf file of that group.
+    #[test]
+    fn a_list_beside_the_mode_is_no_group_that_is_trusted() {
+        let mut ground = Ground::new("list");
+        let file = ground.top.join("conf/file");
+        ground.mode("conf/file", 0o664);
+        ground.trusted.groups.insert(fs::metadata(&file).unwrap().gid());
+        assert!(ground.faults("conf/file").is_empty(), "the group of the program");
+        // Version 2; the owner, a user, the group, the most, all others: what each is, what it may, who.
+        let entries = [
+            (1, 6, u32::MAX),
+            (2, 6, 65_534),
+            (4, 4, u32::MAX),
+            (16, 6, u32::MAX),
+            (32, 0, u32::MAX),
+        ];
+        let mut list = 2_u32.to_le_bytes().to_vec();
+        for (kind, may, who) in entries {
+            list.extend([u16::to_le_bytes(kind), u16::to_le_bytes(may)].concat());
+            list.extend(u32::to_le_bytes(who));
+        }
+        let set = rustix::fs::setxattr(&file, "system.posix_acl_access", &list, rustix::fs::XattrFlags::empty());
+        if let Err(error) = set {
+            return eprintln!("SKIPPED: no access control lists here ({error})");
+        }
+        assert_eq!(ground.faults("conf/file"), ["conf/file"]);
+        let mut other = Trusted::default();
+        other.add_writers_of(&file);
+        assert!(
+            !other.groups.contains(&fs::metadata(&file).unwrap().gid()),
+            "it may not write it"
+        );
     }
 
     #[test]

@@ -206,6 +206,12 @@ impl Exchange {
         self.networks.get(network).is_some_and(|network| network.is_up())
     }
 
+    /// The accounts of a network that has several, each with where it stands in a word.
+    pub fn accounts(&self, network: &NetworkId) -> Vec<(String, &'static str)> {
+        let network = self.networks.get(network);
+        network.map(|network| network.accounts()).unwrap_or_default()
+    }
+
     /// One word from the media workers.
     pub fn handle_media(&mut self, now: Instant, event: MediaEvent) {
         let leg = event.leg();

@@ -24,6 +24,8 @@ const SETTLE: Duration = Duration::from_millis(20);
 pub struct MachineAddresses {
     /// All of them: what can be bound.
     pub all: Vec<IpAddr>,
+    /// With those of a link alone: where this machine is reached by itself.
+    pub here: Vec<IpAddr>,
     /// Those of links that are up: what can be offered.
     pub up: Vec<IpAddr>,
     /// The networks of all of them.
@@ -36,11 +38,9 @@ impl MachineAddresses {
     /// # Errors
     /// The system's, if it does not tell.
     pub fn read() -> anyhow::Result<Self> {
-        let mut interfaces: Vec<_> = if_addrs::get_if_addrs()
-            .context("cannot read the addresses of this machine")?
-            .into_iter()
-            .filter(|interface| !interface.is_link_local())
-            .collect();
+        let mut interfaces = if_addrs::get_if_addrs().context("cannot read the addresses of this machine")?;
+        let here = interfaces.iter().map(if_addrs::Interface::ip).collect();
+        interfaces.retain(|interface| !interface.is_link_local());
         interfaces.sort_by_key(|interface| {
             let ip = interface.ip();
             (ip.is_loopback(), ip.is_ipv6(), ip)
@@ -52,6 +52,7 @@ impl MachineAddresses {
         };
         Ok(Self {
             all: all_of(&mut interfaces.iter()),
+            here,
             up: all_of(&mut interfaces.iter().filter(|interface| interface.is_oper_up())),
             networks: interfaces.iter().filter_map(network).collect(),
         })

@@ -70,7 +70,7 @@ async fn dials(relay: Relay, trust: &Mutex<BTreeMap<Option<PathBuf>, Arc<ClientC
         }
     };
     // Read now, not kept: they come and go.
-    let ours = MachineAddresses::read().unwrap_or_default().all;
+    let ours = MachineAddresses::read().unwrap_or_default().here;
     let is_here = |ip: IpAddr| ours.contains(&ip.to_canonical());
     addresses.retain(|address| {
         is_destination(address.ip(), relay.may_be_here) && (relay.may_be_here || !is_here(address.ip()))

@@ -57,7 +57,7 @@ pub struct Signalling {
     /// The hub's name as a network.
     pub(super) hub_network: NetworkId,
     telegram: TelegramClients,
-    telegram_network: NetworkId,
+    pub(super) telegram_network: NetworkId,
     pub(super) sip: SipSockets,
     pub(super) media: Arc<Media>,
     pub(super) relays: Relays,

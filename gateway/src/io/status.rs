@@ -1,5 +1,6 @@
 //! What the control socket is told: the state of the gateway as JSON, and what an operator asks of it.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::control::{ControlRequest, PendingControlRequest, Reply};
@@ -22,6 +23,7 @@ impl Signalling {
                 "sip": self.sip.addresses().map(|(protocol, address)| format!("{}:{address}", protocol.name().to_ascii_lowercase())).collect::<Vec<_>>(),
                 "hub": self.hub.address(),
                 "hub_up": self.exchange.is_up(&self.hub_network),
+                "telegram": self.exchange.accounts(&self.telegram_network).into_iter().collect::<BTreeMap<_, _>>(),
                 "reflector": self.reflector.as_ref().map(ReflectorServer::status),
             })),
             ControlRequest::Calls => Reply::Ok(serde_json::json!(self.exchange.calls(now))),

@@ -416,6 +416,11 @@ pub trait Network: Send {
     /// Whether what is said arrives, as far as is known.
     fn is_up(&self) -> bool;
 
+    /// The accounts of ours that it has, where there are several, each with where it stands in a word.
+    fn accounts(&self) -> Vec<(String, &'static str)> {
+        Vec::new()
+    }
+
     /// Calls in any state, as the network knows them: none may outlive the calls of the exchange.
     fn calls(&self) -> usize;
 

@@ -285,7 +285,7 @@ impl Latch {
         let silent_ns = now_ns.saturating_sub(at);
         match self.open {
             Open::Closed => false,
-            _ if self.is_owner(ssrc) => true,
+            _ if self.is_owner(ssrc) && !self.intruded => true,
             Open::SameStream => false,
             Open::Expired => silent_ns >= NAT_MAPPING_NS,
             Open::Silent => silent_ns >= MIN_SILENT_NS || self.intruded,

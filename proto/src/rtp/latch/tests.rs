@@ -337,7 +337,7 @@ fn two_streams_forged_in_a_pause_deafen_nobody() {
     }
     assert!(latch.accept(9_000 * MS, p, 66));
     latch.signal(p, Some(p.ip()), false);
-    assert!(latch.accept(9_100 * MS, n, 66), "the same stream, from elsewhere");
+    assert!(!latch.accept(9_100 * MS, n, 66), "the same stream, from elsewhere");
     assert!(latch.accept(9_400 * MS, p, 67));
     assert!(latch.accept(9_410 * MS, q, 7), "the phone goes on");
     assert!(!latch.accept(9_420 * MS, p, 67));
@@ -550,6 +550,27 @@ fn who_was_heard_for_another_silence_alone_comes_back_from_nowhere() {
             }
         }
         assert_eq!(latch.destination(), Some(moved));
+    }
+}
+
+/// Seen: one packet forged in a phone's silence, and after a refresh its stream came from a neighbour's port.
+#[test]
+fn who_was_heard_for_anothers_silence_moves_nowhere_after_a_refresh() {
+    let ip = "192.0.2.7".parse().unwrap();
+    let (named, phone) = (SocketAddr::new(ip, 4_000), SocketAddr::new(ip, 61_000));
+    for resumes in [false, true] {
+        let mut latch = Latch::new();
+        latch.signal(named, Some(ip), true);
+        for packet in 0..300 {
+            assert!(latch.accept(packet * 20 * MS, phone, 7));
+        }
+        assert!(latch.accept(7_000 * MS, named, 66), "the phone, for all that is known");
+        latch.signal(named, Some(ip), resumes);
+        for packet in 0..50 {
+            assert!(!latch.accept((8_000 + packet * 20) * MS, SocketAddr::new(ip, 9), 66));
+        }
+        assert!(latch.accept(10_000 * MS, phone, 7));
+        assert_eq!(latch.destination(), Some(phone));
     }
 }
 

@@ -57,6 +57,15 @@ impl Default for Timers {
     }
 }
 
+/// The end of a call of which the service has not heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    /// The call and the key to it.
+    pub(super) there: (i64, i64),
+    pub(super) reason: DiscardReason,
+    pub(super) duration: Duration,
+}
+
 /// What outlives the process.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
@@ -82,9 +91,19 @@ pub(super) struct Line {
     pub(super) calls: Budget,
     pub(super) lookups: Budget,
     kept: Kept,
-    /// Calls that an earlier process has left.
-    pub(super) left: Vec<(i64, i64)>,
+    /// Calls that are over, and of which the service could not be told: those of an earlier process too.
+    pub(super) left: Vec<Left>,
     pub(super) early: VecDeque<(Instant, enums::PhoneCall)>,
+}
+
+impl Left {
+    pub(super) fn new(there: (i64, i64), reason: DiscardReason) -> Self {
+        Self {
+            there,
+            reason,
+            duration: Duration::ZERO,
+        }
+    }
 }
 
 impl Line {
@@ -108,6 +127,16 @@ impl Line {
 
     pub(super) fn name(&self) -> &str {
         &self.config.name
+    }
+
+    /// Where it stands, in a word for the operator.
+    pub(super) fn word(&self) -> &'static str {
+        match self.standing {
+            Standing::Up if self.call.is_some() => "in a call",
+            Standing::Up => "up",
+            Standing::Away => "away",
+            Standing::Out => "logged out",
+        }
     }
 
     /// How many calls it has placed of late, if it may place one to that user now.
@@ -165,7 +194,8 @@ impl Line {
         let Ok(kept) = serde_json::from_slice::<Kept>(kept) else {
             return;
         };
-        self.left = kept.calls;
+        let left = |there| Left::new(there, DiscardReason::Disconnect);
+        self.left = kept.calls.into_iter().map(left).collect();
         self.kept.names = kept.names;
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use grammers_tl_types::{Deserializable as _, Serializable as _, enums, functions, types};
 use quartet_proto::e2ee::key_exchange::is_known_group;
 
-use super::account::Standing;
+use super::account::{Left, Standing};
 use super::dial::Dialled;
 use super::{Asked, Phone, Stage, What, errors};
 use crate::networks::telegram::frame::RpcError;
@@ -34,7 +34,7 @@ impl Phone {
                 Ok(enums::phone::PhoneCall::Call(answer)) => self.on_call(now, account, answer.phone_call),
                 Err(_) => self.not_understood(now, call),
             },
-            What::Vital(_) | What::Signal(_) | What::Nothing => {}
+            What::Vital(_) | What::Signal(_) | What::Discard(_) | What::Nothing => {}
         }
     }
 
@@ -84,8 +84,13 @@ impl Phone {
                 }
                 self.fail(now, call, errors::refusal(error), DiscardReason::Disconnect);
             }
+            // Not refused, but not heard.
+            What::Discard(left) if error.code == 0 => {
+                self.lines[account].left.push(left);
+                self.keep(account);
+            }
             // One packet is lost, which signalling survives.
-            What::Signal(_) | What::Config | What::DhConfig | What::Nothing => {
+            What::Signal(_) | What::Discard(_) | What::Config | What::DhConfig | What::Nothing => {
                 tracing::debug!(code = error.code, error = error.name, "the service refuses");
             }
         }
@@ -228,7 +233,7 @@ impl Phone {
         let there = (named.id, named.access_hash);
         // It was given up meanwhile.
         if let Some((_, reason)) = self.lines[account].unnamed.take_if(|(unnamed, _)| *unnamed == id) {
-            return self.discard_there(now, account, there, reason, Duration::ZERO);
+            return self.discard_there(now, account, Left::new(there, reason));
         }
         let receive = self.lines[account].timers.receive;
         let Some(call) = self.calls.get_mut(&id) else { return };

@@ -22,7 +22,7 @@ use quartet_proto::e2ee;
 use quartet_proto::e2ee::key_exchange::NO_SERVER_RANDOM;
 
 pub use self::account::Account;
-use self::account::{Line, Standing};
+use self::account::{Left, Line, Standing};
 use self::calls::{Call, Stage};
 use self::dial::Dialled;
 use super::frame::{Frame, Order, Report};
@@ -60,6 +60,8 @@ enum What {
     Vital(NetworkCall),
     Confirm(NetworkCall),
     Signal(NetworkCall),
+    /// The service must hear of it, if not now then when it is there again.
+    Discard(Left),
     /// Whatever the answer.
     Nothing,
 }
@@ -73,7 +75,7 @@ impl What {
             | Self::Vital(call)
             | Self::Confirm(call)
             | Self::Signal(call) => Some(*call),
-            Self::Config | Self::DhConfig | Self::Nothing => None,
+            Self::Config | Self::DhConfig | Self::Discard(_) | Self::Nothing => None,
         }
     }
 }
@@ -139,41 +141,31 @@ impl Phone {
             random_length: 256,
         };
         self.ask(now, account, What::DhConfig, body.to_bytes());
-        for (id, access_hash) in std::mem::take(&mut self.lines[account].left) {
-            tracing::info!(account = %self.lines[account].name(), "a call that the last process left behind is ended");
-            self.discard_there(
-                now,
-                account,
-                (id, access_hash),
-                DiscardReason::Disconnect,
-                Duration::ZERO,
-            );
+        for left in std::mem::take(&mut self.lines[account].left) {
+            tracing::info!(account = %self.lines[account].name(), "the service is told of a call that is over");
+            self.discard_there(now, account, left);
         }
+        self.keep(account);
     }
 
-    fn discard_there(
-        &mut self,
-        now: Instant,
-        account: usize,
-        (id, access_hash): (i64, i64),
-        reason: DiscardReason,
-        duration: Duration,
-    ) {
+    fn discard_there(&mut self, now: Instant, account: usize, left: Left) {
+        let (id, access_hash) = left.there;
         let body = functions::phone::DiscardCall {
             video: false,
             peer: types::InputPhoneCall { id, access_hash }.into(),
-            duration: i32::try_from(duration.as_secs()).unwrap_or(i32::MAX),
-            reason: calls::reason_there(reason),
+            duration: i32::try_from(left.duration.as_secs()).unwrap_or(i32::MAX),
+            reason: calls::reason_there(left.reason),
             connection_id: 0,
         };
-        self.ask(now, account, What::Nothing, body.to_bytes());
+        self.ask(now, account, What::Discard(left), body.to_bytes());
     }
 
     /// What has to be known after a crash is kept.
     fn keep(&mut self, account: usize) {
         let calls = self.calls.values().filter(|call| call.account == account);
-        let live: Vec<(i64, i64)> = calls.filter_map(|call| call.there).collect();
+        let mut live: Vec<(i64, i64)> = calls.filter_map(|call| call.there).collect();
         let line = &mut self.lines[account];
+        live.extend(line.left.iter().map(|left| left.there));
         if let Some(kept) = line.kept_anew(live) {
             self.order(account, Order::Keep(kept));
         }
@@ -198,7 +190,14 @@ impl Phone {
     /// Tells the service that a call of ours is over; if it has not named it yet, as soon as it does.
     fn leave(&mut self, now: Instant, ended: &Call, call: NetworkCall, reason: DiscardReason, duration: Duration) {
         match ended.there {
-            Some(there) => self.discard_there(now, ended.account, there, reason, duration),
+            Some(there) => {
+                let left = Left {
+                    there,
+                    reason,
+                    duration,
+                };
+                self.discard_there(now, ended.account, left);
+            }
             None if ended.stage == Stage::Asked => {
                 self.lines[ended.account].unnamed = Some((call, reason));
             }
@@ -286,6 +285,13 @@ impl Network for Phone {
             }
             Report::Update(body) => self.updated(now, account, &body),
         }
+    }
+
+    fn accounts(&self) -> Vec<(String, &'static str)> {
+        self.lines
+            .iter()
+            .map(|line| (line.name().to_owned(), line.word()))
+            .collect()
     }
 
     fn poll_frame(&mut self) -> Option<Vec<u8>> {

@@ -725,6 +725,31 @@ fn calls_that_a_crash_left_are_ended_at_the_next_start_and_who_was_met_is_known(
 }
 
 #[test]
+fn the_end_of_a_call_is_told_when_the_service_is_there_again() {
+    let mut desk = Desk::new(vec![account("main")]);
+    let call = desk.called();
+    desk.report(0, Report::Away);
+    assert_eq!(desk.phone.accounts(), [("main".to_owned(), "away")]);
+    desk.discard(call, DiscardReason::Hangup);
+    let asked = desk.one();
+    desk.refuse(&asked, RpcError::unreachable());
+    assert!(desk.asked().is_empty() && desk.events().is_empty());
+    desk.report(0, Report::Up);
+    let asked = desk.asked();
+    let discard = asked
+        .iter()
+        .find(|asked| is!(asked, phone::DiscardCall))
+        .expect("it is told");
+    let discard = functions::phone::DiscardCall::from_bytes(&discard.body[4..]).unwrap();
+    assert_eq!(
+        (discard.reason, discard.duration),
+        (enums::PhoneCallDiscardReason::Hangup, 5)
+    );
+    desk.report(0, Report::Up);
+    assert!(!desk.asked().iter().any(|asked| is!(asked, phone::DiscardCall)), "once");
+}
+
+#[test]
 fn a_login_that_is_gone_is_said_once_and_nothing_is_asked_after_it() {
     let mut desk = Desk::new(vec![account("main")]);
     let call = desk.call(1, "main/@bobby");

@@ -1,10 +1,11 @@
 //! What the service says by itself.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use grammers_tl_types::{Cursor, Deserializable, enums, types};
 use quartet_proto::e2ee;
 
+use super::account::Left;
 use super::calls::{call_of, reason_here};
 use super::dial::Dialled;
 use super::{Call, Phone, Stage};
@@ -57,11 +58,11 @@ impl Phone {
         }
         let line = &mut self.lines[account];
         if line.call.is_some() {
-            return self.discard_there(now, account, there, DiscardReason::Busy, Duration::ZERO);
+            return self.discard_there(now, account, Left::new(there, DiscardReason::Busy));
         }
         let enums::PhoneCallProtocol::Protocol(protocol) = request.protocol;
         let Ok(commitment) = <[u8; 32]>::try_from(request.g_a_hash) else {
-            return self.discard_there(now, account, there, DiscardReason::Disconnect, Duration::ZERO);
+            return self.discard_there(now, account, Left::new(there, DiscardReason::Disconnect));
         };
         let caller = users.iter().find_map(|user| match user {
             enums::User::User(user) if user.id == request.admin_id => Some(user),
