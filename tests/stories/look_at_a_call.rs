@@ -45,9 +45,12 @@ async fn how_a_call_sounds_and_why_it_is_coded_so() {
     assert_eq!((&phone["side"], &user["side"]), (&"phone".into(), &"network".into()));
     assert_eq!(phone["sent_as"], Value::Null, "G.711 leaves no choice");
     let sent_as = user["sent_as"].as_str().expect("Opus does");
-    // The call has just begun.
-    assert!(sent_as.starts_with("24 kbit/s in packets of 40 ms"), "{sent_as}");
-    assert!(sent_as.ends_with("the way is not known yet"), "{sent_as}");
+    // It has just begun, and a slow machine may look later.
+    let is_known = sent_as.starts_with("24 kbit/s in packets of 20 ms");
+    assert!(
+        is_known || sent_as.ends_with("ready for 1 % loss: the way is not known yet"),
+        "{sent_as}"
+    );
     for side in [phone, user] {
         assert!(side["mos"].as_f64() > Some(4.0), "{side}");
         let old = side["mouth_to_ear_ms"].as_u64().expect("media flows");
