@@ -8,7 +8,7 @@ use grammers_mtsender::{SenderPool, SenderPoolHandle};
 use grammers_tl_types::{enums, functions, types};
 
 use super::session::Login;
-use super::{ask, params};
+use super::{ask, pool};
 use crate::networks::telegram::frame::RpcError;
 
 /// How often a code or a password may be wrong.
@@ -53,7 +53,7 @@ pub struct LoginSetup<'a> {
 /// A sentence that says what to do.
 pub async fn log_in(setup: LoginSetup<'_>, person: &mut dyn Person) -> anyhow::Result<String> {
     let login = Arc::new(Login::open(setup.session, setup.key)?);
-    let SenderPool { runner, handle, .. } = SenderPool::with_configuration(Arc::clone(&login), setup.api_id, params());
+    let SenderPool { runner, handle, .. } = pool(&login, setup.api_id);
     let thin = handle.thin.clone();
     let runner = tokio::spawn(runner.run());
     let entered = enter(&setup, &login, &thin, person).await;
@@ -73,7 +73,7 @@ pub async fn log_out(api_id: i32, session: &Path, key: &Path) -> anyhow::Result<
     if !login.is_logged_in() {
         return Ok(false);
     }
-    let SenderPool { runner, handle, .. } = SenderPool::with_configuration(Arc::clone(&login), api_id, params());
+    let SenderPool { runner, handle, .. } = pool(&login, api_id);
     let thin = handle.thin.clone();
     let runner = tokio::spawn(runner.run());
     let told = ask(&thin, login.home(), &functions::auth::LogOut {}).await;

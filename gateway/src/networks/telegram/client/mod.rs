@@ -58,45 +58,45 @@ fn params() -> ConnectionParams {
     }
 }
 
+/// The way to the service that a login knows.
+fn pool(login: &Arc<Login>, api_id: i32) -> SenderPool {
+    SenderPool::with_configuration(Arc::clone(login), api_id, params())
+}
+
 /// Runs until nobody gives orders any more.
 pub async fn run(setup: ClientSetup, mut orders: mpsc::UnboundedReceiver<Order>, reports: mpsc::Sender<Vec<u8>>) {
     let link = Link {
         account: setup.account,
         reports,
     };
-    let mut seen = None;
+    let mut is_told = false;
     loop {
-        let login = match Login::open(&setup.session, &setup.key) {
-            Ok(login) if login.is_logged_in() => login,
-            opened => {
-                let (why, modified) = match opened {
-                    Ok(login) => ("nobody has logged in yet".to_owned(), login.modified()),
-                    Err(error) => (error.to_string(), None),
-                };
-                if seen.is_none() {
-                    link.say(Report::Out(why)).await;
-                }
-                seen = Some(modified);
-                if !wait_logged_out(&link, &mut orders).await {
+        let opened = Login::open(&setup.session, &setup.key);
+        let why = match opened {
+            Ok(login) if login.is_logged_in() => {
+                is_told = false;
+                let login = Arc::new(login);
+                let End::Out(why) = serve(&setup, &login, &mut orders, &link).await else {
                     return;
-                }
-                continue;
-            }
-        };
-        seen = None;
-        let login = Arc::new(login);
-        let modified = login.modified();
-        match serve(&setup, &login, &mut orders, &link).await {
-            End::Stopped => return,
-            End::Out(why) => {
+                };
                 link.say(Report::Out(why)).await;
-                // Until somebody logs in anew.
+                // Until somebody logs in anew: nobody else writes it from here on.
+                let modified = login.modified();
                 while login.modified() == modified {
                     if !wait_logged_out(&link, &mut orders).await {
                         return;
                     }
                 }
+                continue;
             }
+            Ok(_) => "nobody has logged in yet".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if !std::mem::replace(&mut is_told, true) {
+            link.say(Report::Out(why)).await;
+        }
+        if !wait_logged_out(&link, &mut orders).await {
+            return;
         }
     }
 }
@@ -154,7 +154,7 @@ async fn serve(
         runner,
         handle,
         updates,
-    } = SenderPool::with_configuration(Arc::clone(login), setup.api_id, params());
+    } = pool(login, setup.api_id);
     let erased = Arc::clone(&handle.session);
     let thin = handle.thin.clone();
     let runner = tokio::spawn(runner.run());

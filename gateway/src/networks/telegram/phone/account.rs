@@ -189,13 +189,13 @@ impl Line {
         (before.calls != self.kept.calls).then(|| serde_json::to_vec(&self.kept).unwrap_or_default())
     }
 
-    /// Takes what was kept.
-    pub(super) fn recall(&mut self, kept: &[u8]) {
+    /// Takes what was kept; these calls stand.
+    pub(super) fn recall(&mut self, kept: &[u8], live: &[(i64, i64)]) {
         let Ok(kept) = serde_json::from_slice::<Kept>(kept) else {
             return;
         };
-        let left = |there| Left::new(there, DiscardReason::Disconnect);
-        self.left = kept.calls.into_iter().map(left).collect();
+        let left = kept.calls.into_iter().filter(|there| !live.contains(there));
+        self.left = left.map(|there| Left::new(there, DiscardReason::Disconnect)).collect();
         self.kept.names = kept.names;
     }
 

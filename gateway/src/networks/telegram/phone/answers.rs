@@ -31,7 +31,7 @@ impl Phone {
                 Err(_) => self.not_understood(now, call),
             },
             What::Confirm(call) => match enums::phone::PhoneCall::from_bytes(body) {
-                Ok(enums::phone::PhoneCall::Call(answer)) => self.on_call(now, account, answer.phone_call),
+                Ok(enums::phone::PhoneCall::Call(answer)) => self.on_phone_call(now, account, answer.phone_call),
                 Err(_) => self.not_understood(now, call),
             },
             What::Vital(_) | What::Signal(_) | What::Discard(_) | What::Nothing => {}

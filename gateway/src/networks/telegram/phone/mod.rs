@@ -160,10 +160,15 @@ impl Phone {
         self.ask(now, account, What::Discard(left), body.to_bytes());
     }
 
+    /// The calls that stand, as the service has named them.
+    fn live(&self, account: usize) -> impl Iterator<Item = (i64, i64)> {
+        let calls = self.calls.values().filter(move |call| call.account == account);
+        calls.filter_map(|call| call.there)
+    }
+
     /// What has to be known after a crash is kept.
     fn keep(&mut self, account: usize) {
-        let calls = self.calls.values().filter(|call| call.account == account);
-        let mut live: Vec<(i64, i64)> = calls.filter_map(|call| call.there).collect();
+        let mut live: Vec<_> = self.live(account).collect();
         let line = &mut self.lines[account];
         live.extend(line.left.iter().map(|left| left.there));
         if let Some(kept) = line.kept_anew(live) {
@@ -182,8 +187,14 @@ impl Phone {
 
     /// The call ends for this reason, and the service is told if it knows the call.
     fn fail(&mut self, now: Instant, call: NetworkCall, why: Refusal, reason: DiscardReason) {
+        self.give_up(now, NetworkEvent::Refused { call, why }, reason);
+    }
+
+    /// The call of this event is over, and nobody was told.
+    fn give_up(&mut self, now: Instant, event: NetworkEvent, reason: DiscardReason) {
+        let call = event.call();
         let Some(ended) = self.end(call) else { return };
-        self.events.push_back(NetworkEvent::Refused { call, why });
+        self.events.push_back(event);
         self.leave(now, &ended, call, reason, Duration::ZERO);
     }
 
@@ -265,7 +276,11 @@ impl Network for Phone {
             return;
         }
         match word {
-            Report::Kept(kept) => self.lines[account].recall(&kept),
+            Report::Kept(kept) => {
+                // A login that was made anew has kept those that stand as well.
+                let live: Vec<_> = self.live(account).collect();
+                self.lines[account].recall(&kept, &live);
+            }
             Report::Up => {
                 self.lines[account].standing = Standing::Up;
                 self.prepare(now, account);
@@ -328,8 +343,9 @@ impl Network for Phone {
                     }
                     .to_bytes()
                 };
-                self.of_call(now, call, steps, What::Vital(call), body);
-                if let Some(call) = self.calls.get_mut(&call) {
+                if self.of_call(now, call, steps, What::Vital(call), body)
+                    && let Some(call) = self.calls.get_mut(&call)
+                {
                     call.until = Some(now + self.lines[call.account].timers.receive);
                 }
             }
@@ -386,24 +402,14 @@ impl Network for Phone {
             .filter(|(_, call)| call.until.is_some_and(|until| until <= now))
             .map(|(id, _)| *id)
             .collect();
+        let reason = DiscardReason::Missed;
         for call in late {
-            let stage = self.calls.get(&call).map(|call| call.stage);
-            let (why, reason) = match stage {
+            match self.calls.get(&call).map(|call| call.stage) {
                 // It has reached nobody.
-                Some(Stage::Asked) => (Refusal::Offline, DiscardReason::Missed),
-                Some(Stage::RingsThere) => {
-                    self.events.push_back(NetworkEvent::Discarded {
-                        call,
-                        reason: DiscardReason::Missed,
-                    });
-                    if let Some(ended) = self.end(call) {
-                        self.leave(now, &ended, call, DiscardReason::Missed, Duration::ZERO);
-                    }
-                    continue;
-                }
-                _ => (Refusal::Lost, DiscardReason::Disconnect),
-            };
-            self.fail(now, call, why, reason);
+                Some(Stage::Asked) => self.fail(now, call, Refusal::Offline, reason),
+                Some(Stage::RingsThere) => self.give_up(now, NetworkEvent::Discarded { call, reason }, reason),
+                _ => self.fail(now, call, Refusal::Lost, DiscardReason::Disconnect),
+            }
         }
     }
 

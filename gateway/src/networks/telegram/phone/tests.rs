@@ -1,281 +1,15 @@
 //! The machine against a service that says what the test says, under virtual time.
+//!
+//! Size: one list of what may happen to a call.
+
+mod desk;
 
 use grammers_tl_types::{Deserializable as _, Identifiable as _, enums, types};
 
 use super::*;
+use crate::networks::Via;
 use crate::networks::telegram::frame::RpcError;
-use crate::networks::{CallRequest, Offer, Via};
-
-const KEY: (i64, i64) = (77, 4_711);
-const BOB: (i64, i64) = (1_002, 99);
-const S: Duration = Duration::from_secs(1);
-
-struct Desk {
-    phone: Phone,
-    now: Instant,
-}
-
-/// A request of the machine.
-struct Asked {
-    account: u32,
-    number: u64,
-    body: Vec<u8>,
-}
-
-impl Asked {
-    fn constructor(&self) -> u32 {
-        u32::from_le_bytes(self.body[..4].try_into().unwrap())
-    }
-}
-
-macro_rules! is {
-    ($asked:expr, $($function:ident)::+) => {
-        $asked.constructor() == functions::$($function)::+::CONSTRUCTOR_ID
-    };
-}
-
-fn account(name: &str) -> Account {
-    Account {
-        name: name.to_owned(),
-        calls_per_hour: 30,
-        lookups_per_day: 20,
-        dials_numbers: false,
-    }
-}
-
-fn user(id: i64, access_hash: i64, name: &str) -> enums::User {
-    // Two flag words, the id and one word more: a user of whom nothing is known.
-    let mut bytes = types::User::CONSTRUCTOR_ID.to_le_bytes().to_vec();
-    bytes.extend([0; 16]);
-    let Ok(enums::User::User(mut user)) = enums::User::from_bytes(&bytes) else {
-        panic!("a user");
-    };
-    (user.id, user.access_hash, user.username) = (id, Some(access_hash), Some(name.to_owned()));
-    user.into()
-}
-
-fn waiting(receive_date: Option<i32>) -> enums::PhoneCall {
-    types::PhoneCallWaiting {
-        video: false,
-        id: KEY.0,
-        access_hash: KEY.1,
-        date: 0,
-        admin_id: 1,
-        participant_id: BOB.0,
-        protocol: protocol(&["9.0.0"]),
-        receive_date,
-    }
-    .into()
-}
-
-fn protocol(versions: &[&str]) -> enums::PhoneCallProtocol {
-    let versions: Vec<String> = versions.iter().map(|version| (*version).to_owned()).collect();
-    calls::protocol(&versions, true)
-}
-
-fn accepted(versions: &[&str]) -> enums::PhoneCall {
-    types::PhoneCallAccepted {
-        video: false,
-        id: KEY.0,
-        access_hash: KEY.1,
-        date: 0,
-        admin_id: 1,
-        participant_id: BOB.0,
-        g_b: vec![2; 256],
-        protocol: protocol(versions),
-    }
-    .into()
-}
-
-fn confirmed(versions: &[&str], connections: Vec<enums::PhoneConnection>) -> enums::PhoneCall {
-    types::PhoneCall {
-        p2p_allowed: false,
-        video: false,
-        conference_supported: false,
-        id: KEY.0,
-        access_hash: KEY.1,
-        date: 0,
-        admin_id: 1,
-        participant_id: BOB.0,
-        g_a_or_b: vec![3; 256],
-        key_fingerprint: 5,
-        protocol: protocol(versions),
-        connections,
-        start_date: 0,
-        custom_parameters: None,
-    }
-    .into()
-}
-
-fn discarded(reason: Option<enums::PhoneCallDiscardReason>) -> enums::PhoneCall {
-    types::PhoneCallDiscarded {
-        need_rating: false,
-        need_debug: false,
-        video: false,
-        id: KEY.0,
-        reason,
-        duration: None,
-    }
-    .into()
-}
-
-fn requested() -> enums::PhoneCall {
-    types::PhoneCallRequested {
-        video: false,
-        id: KEY.0,
-        access_hash: KEY.1,
-        date: 0,
-        admin_id: BOB.0,
-        participant_id: 1,
-        g_a_hash: vec![7; 32],
-        protocol: protocol(&["3.0.0", "9.0.0", "13.0.0"]),
-    }
-    .into()
-}
-
-fn error(code: i32, name: &str, value: Option<u32>) -> RpcError {
-    RpcError {
-        code,
-        name: name.to_owned(),
-        value,
-    }
-}
-
-impl Desk {
-    /// Its accounts are connected, and know their group.
-    fn new(accounts: Vec<Account>) -> Self {
-        let count = accounts.len();
-        let phone = Phone::new(PhoneConfig {
-            accounts,
-            pools: [("all".to_owned(), (0..count).collect())].into(),
-        });
-        let now = Instant::now();
-        let mut desk = Self { phone, now };
-        for account in 0..count {
-            desk.report(account as u32, Report::Up);
-        }
-        for asked in desk.asked() {
-            assert!(is!(asked, help::GetConfig) || is!(asked, messages::GetDhConfig));
-            if is!(asked, messages::GetDhConfig) {
-                let group = types::messages::DhConfig {
-                    g: 3,
-                    p: e2ee::key_exchange::known_group().to_vec(),
-                    version: 3,
-                    random: vec![9; 256],
-                };
-                desk.answer(&asked, &enums::messages::DhConfig::Config(group));
-            }
-        }
-        desk
-    }
-
-    fn report(&mut self, account: u32, word: Report) {
-        self.phone.handle_frame(self.now, &Frame { account, word }.to_bytes());
-    }
-
-    fn answer(&mut self, asked: &Asked, object: &impl grammers_tl_types::Serializable) {
-        let (number, body) = (asked.number, object.to_bytes());
-        self.report(asked.account, Report::Answer { number, body });
-    }
-
-    fn refuse(&mut self, asked: &Asked, error: RpcError) {
-        let number = asked.number;
-        self.report(asked.account, Report::Error { number, error });
-    }
-
-    fn update(&mut self, account: u32, call: enums::PhoneCall) {
-        let mut body = vec![user(BOB.0, BOB.1, "Bobby")].to_bytes();
-        body.extend(enums::Update::from(types::UpdatePhoneCall { phone_call: call }).to_bytes());
-        self.report(account, Report::Update(body));
-    }
-
-    fn asked(&mut self) -> Vec<Asked> {
-        let frames = std::iter::from_fn(|| self.phone.poll_frame());
-        let orders = frames.filter_map(|frame| Frame::<Order>::parse(&frame));
-        orders
-            .filter_map(|frame| match frame.word {
-                Order::Request { number, body } => Some(Asked {
-                    account: frame.account,
-                    number,
-                    body,
-                }),
-                Order::Keep(_) => None,
-            })
-            .collect()
-    }
-
-    /// The one request there is.
-    fn one(&mut self) -> Asked {
-        let mut asked = self.asked();
-        assert_eq!(asked.len(), 1);
-        asked.remove(0)
-    }
-
-    fn events(&mut self) -> Vec<NetworkEvent> {
-        std::iter::from_fn(|| self.phone.poll_event()).collect()
-    }
-
-    fn wait(&mut self, time: Duration) {
-        self.now += time;
-        while self.phone.poll_timeout().is_some_and(|at| at <= self.now) {
-            self.phone.handle_timeout(self.now);
-        }
-    }
-
-    fn command(&mut self, command: NetworkCommand) {
-        self.phone.handle_command(self.now, command);
-    }
-
-    fn call(&mut self, number: u8, to: &str) -> NetworkCall {
-        let call = NetworkCall([number; 16]);
-        self.command(NetworkCommand::Request(CallRequest {
-            call,
-            from: String::new(),
-            to: to.to_owned(),
-            offers: vec![Offer {
-                exchange: KeyExchange::Dh2048,
-                commitment: [7; 32],
-            }],
-            versions: vec!["9.0.0".to_owned(), "13.0.0".to_owned()],
-            p2p: true,
-        }));
-        call
-    }
-
-    /// A call to @bob that the service has named.
-    fn called(&mut self) -> NetworkCall {
-        let call = self.call(1, "main/@bobby");
-        let asked = self.one();
-        assert!(is!(asked, contacts::ResolveUsername));
-        self.found(&asked);
-        let asked = self.one();
-        assert!(is!(asked, phone::RequestCall));
-        self.named(&asked, waiting(None));
-        call
-    }
-
-    fn found(&mut self, asked: &Asked) {
-        let found = types::contacts::ResolvedPeer {
-            peer: types::PeerUser { user_id: BOB.0 }.into(),
-            chats: Vec::new(),
-            users: vec![user(BOB.0, BOB.1, "Bobby")],
-        };
-        self.answer(asked, &enums::contacts::ResolvedPeer::Peer(found));
-    }
-
-    fn named(&mut self, asked: &Asked, phone_call: enums::PhoneCall) {
-        let answer = types::phone::PhoneCall {
-            phone_call,
-            users: Vec::new(),
-        };
-        self.answer(asked, &enums::phone::PhoneCall::Call(answer));
-    }
-
-    fn discard(&mut self, call: NetworkCall, reason: DiscardReason) {
-        let duration = Duration::from_secs(5);
-        self.command(NetworkCommand::Discard { call, reason, duration });
-    }
-}
+use desk::*;
 
 #[test]
 fn a_call_out_goes_step_by_step() {
@@ -416,10 +150,7 @@ fn a_call_in_goes_step_by_step() {
 #[test]
 fn an_update_that_overtakes_the_answer_waits_for_it() {
     let mut desk = Desk::new(vec![account("main")]);
-    let call = desk.call(1, "main/@bobby");
-    let asked = desk.one();
-    desk.found(&asked);
-    let asked = desk.one();
+    let (call, asked) = desk.asked_for();
     desk.update(0, waiting(Some(1)));
     desk.update(0, accepted(&["9.0.0"]));
     assert!(desk.events().is_empty());
@@ -438,10 +169,7 @@ fn an_update_that_overtakes_the_answer_waits_for_it() {
 #[test]
 fn a_call_that_is_given_up_before_it_has_a_name_is_discarded_when_it_has() {
     let mut desk = Desk::new(vec![account("main")]);
-    let call = desk.call(1, "main/@bobby");
-    let asked = desk.one();
-    desk.found(&asked);
-    let asked = desk.one();
+    let (call, asked) = desk.asked_for();
     desk.discard(call, DiscardReason::Missed);
     assert!(desk.asked().is_empty());
     desk.named(&asked, waiting(None));
@@ -503,10 +231,7 @@ fn each_error_of_the_service_ends_the_call_with_its_reason_and_nothing_is_asked_
         (0, "", None, Refusal::Lost),
     ] {
         let mut desk = Desk::new(vec![account("main")]);
-        let call = desk.call(1, "main/@bobby");
-        let asked = desk.one();
-        desk.found(&asked);
-        let asked = desk.one();
+        let (call, asked) = desk.asked_for();
         desk.refuse(&asked, error(code, name, value));
         assert_eq!(desk.events(), [NetworkEvent::Refused { call, why }], "{name}");
         assert!(desk.asked().is_empty() && desk.phone.calls() == 0, "{name}");
@@ -516,10 +241,7 @@ fn each_error_of_the_service_ends_the_call_with_its_reason_and_nothing_is_asked_
 #[test]
 fn after_a_flood_the_service_is_not_asked_before_it_has_passed() {
     let mut desk = Desk::new(vec![account("main")]);
-    desk.call(1, "main/@bobby");
-    let asked = desk.one();
-    desk.found(&asked);
-    let asked = desk.one();
+    let (_, asked) = desk.asked_for();
     desk.refuse(&asked, error(420, "FLOOD_WAIT", Some(40)));
     desk.events();
     let call = desk.call(2, "main/@bobby");
@@ -690,10 +412,7 @@ fn nobody_waits_for_ever() {
 fn calls_that_a_crash_left_are_ended_at_the_next_start_and_who_was_met_is_known() {
     let mut desk = Desk::new(vec![account("main")]);
     let mut kept = Vec::new();
-    desk.call(1, "main/@bobby");
-    let asked = desk.one();
-    desk.found(&asked);
-    let asked = desk.one();
+    let (_, asked) = desk.asked_for();
     desk.named(&asked, waiting(None));
     while let Some(frame) = desk.phone.poll_frame() {
         if let Some(Frame {
@@ -747,6 +466,48 @@ fn the_end_of_a_call_is_told_when_the_service_is_there_again() {
     );
     desk.report(0, Report::Up);
     assert!(!desk.asked().iter().any(|asked| is!(asked, phone::DiscardCall)), "once");
+}
+
+/// Seen by reading: a client that logs in anew tells again what was kept, and the calls that stand were among it.
+#[test]
+fn a_login_that_is_made_anew_ends_no_call_that_stands() {
+    let mut desk = Desk::new(vec![account("main")]);
+    let call = desk.called();
+    let kept = serde_json::json!({ "calls": [KEY, (79, 5)] }).to_string();
+    desk.report(0, Report::Kept(kept.into_bytes()));
+    desk.report(0, Report::Up);
+    let ended: Vec<_> = desk
+        .asked()
+        .into_iter()
+        .filter(|asked| is!(asked, phone::DiscardCall))
+        .collect();
+    assert_eq!(ended.len(), 1, "the one that nobody knows");
+    desk.update(0, waiting(Some(1)));
+    assert_eq!(desk.events(), [NetworkEvent::Received { call }]);
+}
+
+/// Seen by reading: an accept that came out of order gave a standing call twenty seconds.
+#[test]
+fn an_accept_out_of_order_changes_nothing() {
+    let mut desk = Desk::new(vec![account("main")]);
+    let call = desk.called();
+    desk.update(0, accepted(&["9.0.0"]));
+    desk.command(NetworkCommand::Confirm {
+        call,
+        public: vec![3; 256],
+        fingerprint: 1,
+    });
+    let asked = desk.one();
+    desk.named(&asked, confirmed(&["9.0.0"], Vec::new()));
+    desk.events();
+    desk.command(NetworkCommand::Accept {
+        call,
+        exchange: KeyExchange::Dh2048,
+        public: vec![2; 256],
+        version: "9.0.0".to_owned(),
+    });
+    desk.wait(600 * S);
+    assert!(desk.asked().is_empty() && desk.events().is_empty() && desk.phone.calls() == 1);
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl Phone {
                 }
             }
             enums::PhoneCall::Accepted(answer) => self.on_accepted(now, key, answer),
-            enums::PhoneCall::Call(_) => self.on_call(now, account, update),
+            enums::PhoneCall::Call(answer) => self.on_call(now, key, answer),
             enums::PhoneCall::Discarded(discarded) => {
                 let Some(ended) = self.end(key) else { return };
                 let is_taken = matches!(ended.stage, Stage::Accepted | Stage::Confirmed);
@@ -181,13 +181,7 @@ impl Phone {
     }
 
     /// The service names the servers of a call that has a key; to the callee it brings the caller's public value.
-    pub(super) fn on_call(&mut self, now: Instant, account: usize, update: enums::PhoneCall) {
-        let enums::PhoneCall::Call(answer) = update else {
-            return self.on_phone_call(now, account, update);
-        };
-        let Some(key) = self.find(account, answer.id) else {
-            return;
-        };
+    fn on_call(&mut self, now: Instant, key: NetworkCall, answer: types::PhoneCall) {
         let Some(call) = self.calls.get_mut(&key) else { return };
         let expected = if call.is_outgoing {
             Stage::Confirmed
