@@ -353,7 +353,7 @@ fn no_phone(user: &str, phones: Option<&[&str]>) -> Option<String> {
     ))
 }
 
-fn text_at<'a>(block: &'a Block, key: &str) -> Option<(&'a str, &'a Place)> {
+pub(super) fn text_at<'a>(block: &'a Block, key: &str) -> Option<(&'a str, &'a Place)> {
     let checked = block.values.get(key)?;
     Some((checked.value.text()?, checked.place.as_ref()?))
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::check::Block;
+use super::cross::text_at;
 use super::kind::quoted;
 use super::options::{Preset, row};
 use super::problem::{Place, Problem};
@@ -125,12 +126,8 @@ impl Telegram {
     }
 }
 
-fn text_at<'a>(block: &'a Block, key: &str) -> Option<&'a str> {
-    block.values.get(key)?.value.text()
-}
-
 fn names(blocks: &[Block]) -> impl Iterator<Item = &str> {
-    blocks.iter().filter_map(|block| text_at(block, "name"))
+    blocks.iter().filter_map(|block| Some(text_at(block, "name")?.0))
 }
 
 /// Checks accounts and pools against each other and against the disk.
@@ -142,17 +139,16 @@ pub(super) fn check(folder: &Path, accounts: &[Block], pools: &[Block], problems
         });
     };
     for block in accounts {
-        if let Some(checked) = block.values.get("api_hash_file")
-            && let Some(path) = checked.value.text()
+        if let Some((path, place)) = text_at(block, "api_hash_file")
             && let Err(why) = read_secret(&folder.join(path))
         {
-            let place = checked.place.as_ref().unwrap_or(&block.place);
             problem(place, format!("api_hash_file names {}, {why}", quoted(path)));
         }
     }
     for block in pools {
-        let name = text_at(block, "name").unwrap_or_default();
-        if names(accounts).any(|account| account == name) {
+        if let Some((name, _)) = text_at(block, "name")
+            && names(accounts).any(|account| account == name)
+        {
             problem(
                 &block.place,
                 format!(

@@ -293,8 +293,8 @@ async fn what_nobody_reads_is_thrown_away_soon_after_the_end() {
     assert_eq!(read.matches("HTTP/1.1 200").count(), 31);
 }
 
-#[tokio::test]
-async fn few_that_the_hub_has_closed_stay_at_once() {
+/// Connections that were admitted, two more than may be over at a time.
+async fn two_too_many() -> (mpsc::Receiver<HubInput>, Vec<Client>, Vec<HubSender>) {
     let settings = WebSocketSettings {
         pending_per_source: 100,
         ..WebSocketSettings::default()
@@ -307,6 +307,12 @@ async fn few_that_the_hub_has_closed_stay_at_once() {
         sender.admit();
         senders.push(sender);
     }
+    (received, clients, senders)
+}
+
+#[tokio::test]
+async fn few_that_the_hub_has_closed_stay_at_once() {
+    let (_received, _clients, senders) = two_too_many().await;
     let admissions: Vec<_> = senders.iter().map(|sender| Arc::clone(&sender.admission)).collect();
     for sender in senders {
         sender.admission.close();
@@ -319,18 +325,7 @@ async fn few_that_the_hub_has_closed_stay_at_once() {
 /// Seen: who was closed for what he had sent took a second for that and one to linger, and any number did at once.
 #[tokio::test]
 async fn whoever_is_over_has_one_second_in_all() {
-    let settings = WebSocketSettings {
-        pending_per_source: 100,
-        ..WebSocketSettings::default()
-    };
-    let (address, mut received) = door(settings).await;
-    let (mut clients, mut senders) = (Vec::new(), Vec::new());
-    for _ in 0..MAX_OVER + 2 {
-        clients.push(connect(address).await);
-        let (_, _, sender) = opened(&mut received).await;
-        sender.admit();
-        senders.push(sender);
-    }
+    let (_received, mut clients, senders) = two_too_many().await;
     let over = || senders[0].admission.count_over();
     for client in &mut clients {
         client.send(Frame::Binary(vec![1].into())).await.unwrap();

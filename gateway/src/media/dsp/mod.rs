@@ -13,3 +13,8 @@ pub use conceal::Concealer;
 pub use noise::ComfortNoise;
 pub use resample::Resampler;
 pub use stretch::{Loudness, Sound, grow, shrink};
+
+/// The mean square of samples; of none, 0.
+fn power(pcm: &[i16]) -> f32 {
+    pcm.iter().map(|sample| f32::from(*sample).powi(2)).sum::<f32>() / pcm.len().max(1) as f32
+}

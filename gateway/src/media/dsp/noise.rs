@@ -1,5 +1,7 @@
 //! Comfort noise: what is heard of the place where nobody speaks, in place of a dead line.
 
+use super::power;
+
 /// It comes in over this time ...
 const FADE_IN_MS: usize = 80;
 /// ... lasts so long in all ...
@@ -37,9 +39,8 @@ impl ComfortNoise {
 
     /// Hears a frame in which nobody speaks.
     pub fn hear(&mut self, pcm: &[i16]) {
-        let power = pcm.iter().map(|sample| f32::from(*sample).powi(2)).sum::<f32>() / pcm.len().max(1) as f32;
         let weight = if self.level == 0.0 { 1.0 } else { WEIGHT };
-        self.level += (power.sqrt() - self.level) * weight;
+        self.level += (power(pcm).sqrt() - self.level) * weight;
     }
 
     /// Begins anew; false if there is nothing to be heard.
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     fn level(pcm: &[i16]) -> f32 {
-        (pcm.iter().map(|sample| f32::from(*sample).powi(2)).sum::<f32>() / pcm.len() as f32).sqrt()
+        power(pcm).sqrt()
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! change its depth unheard.
 
 use super::pitch::{self, Period, crossfade};
+use super::power;
 
 /// Periods less alike than this are left alone.
 const ALIKE: f32 = 0.7;
@@ -72,7 +73,7 @@ pub struct Loudness {
 impl Loudness {
     /// Takes a frame.
     pub fn hear(&mut self, pcm: &[i16]) -> Sound {
-        let power = pcm.iter().map(|sample| f32::from(*sample).powi(2)).sum::<f32>() / pcm.len().max(1) as f32;
+        let power = power(pcm);
         self.loudest = power.max(self.loudest * FADES);
         if power < self.loudest * PAUSE {
             Sound::Quiet

@@ -480,7 +480,7 @@ fn what_piled_up_while_the_network_stood_still_does_not_stay_behind() {
         }
         let later = packets.split_off(packets.partition_point(|(at, _)| *at <= end));
         run_part(&mut flow, packets);
-        let most_ms = |flow: &mut Flow, packets: &[(u64, Vec<u8>)]| {
+        let max_ms = |flow: &mut Flow, packets: &[(u64, Vec<u8>)]| {
             let depths = packets.iter().map(|packet| {
                 run_part(flow, vec![packet.clone()]);
                 flow.depth_ns / MS
@@ -490,8 +490,8 @@ fn what_piled_up_while_the_network_stood_still_does_not_stay_behind() {
         let at = |ms: u64| later.partition_point(|(at, _)| *at < end + ms * MS);
         run_part(&mut flow, later[..at(500)].to_vec());
         let (soon, then) = (
-            most_ms(&mut flow, &later[at(500)..at(2_000)]),
-            most_ms(&mut flow, &later[at(2_000)..]),
+            max_ms(&mut flow, &later[at(500)..at(2_000)]),
+            max_ms(&mut flow, &later[at(2_000)..]),
         );
         assert!(soon <= 230 && then <= 150, "{name}: {soon}, {then}");
         // All else is heard.
