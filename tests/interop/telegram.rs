@@ -1,19 +1,17 @@
 //! A desk phone and a user of the telegram network, by unmodified Telethon and PyTgCalls, over a data centre of our own.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use grammers_session::types::DcOption;
 use quartet::demo::gateway::Hub;
 use quartet::demo::{Ears, Hashes, PEER_HZ, PHONE_HZ};
 use quartet::io::control::ControlRequest;
-use quartet::networks::telegram::client::session::Login;
-use quartet_tests::house::{House, HouseSetup, write_secret};
+use quartet_tests::house::{House, HouseSetup, MANY_CALLS, write_secret};
 use quartet_tests::namespace::Namespace;
 use quartet_tests::ntgcalls::Ntgcalls;
 use quartet_tests::peers;
-use quartet_tests::telegram::{CODE, DataCentre, Fault, Served, User, auth_key, public_pem};
+use quartet_tests::telegram::{CODE, DataCentre, Fault, Served, User, auth_key, prepare_login, public_pem};
 
 use crate::PROGRAM;
 use crate::calls::{MACHINE, SOON, desk, words_of};
@@ -48,48 +46,28 @@ impl Drop for Office {
     }
 }
 
-fn user(id: i64, name: &str) -> User {
-    User {
-        id,
-        phone: format!("1555{id}"),
-        name: name.to_owned(),
-        password: None,
-    }
-}
-
 async fn office(name: &str) -> Option<Office> {
     peers::may_make_namespaces()?;
     peers::program("baresip")?;
     peers::python()?;
     let namespace = Namespace::new();
     let near: IpAddr = namespace.near().into();
-    let mut centre = DataCentre::new(vec![user(ALICE, "Alice"), user(GATEWAY, "Gateway")], 5);
+    let mut centre = DataCentre::new(vec![User::new(ALICE, "Alice"), User::new(GATEWAY, "Gateway")], 5);
     centre.log_in(auth_key("main"), GATEWAY);
     let served = Served::start(centre, near).await.expect("it listens");
     let folder = std::env::temp_dir().join(format!("quartet-tg-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let (session, key, hash) = (folder.join("main.session"), folder.join("key"), folder.join("hash"));
     write_secret(&hash, "0123456789abcdef").expect("written");
-    let login = Login::open(&session, &key).expect("a login");
-    let SocketAddr::V4(ipv4) = served.address() else {
-        panic!("an IPv4 address");
-    };
-    let option = DcOption {
-        id: 2,
-        ipv4,
-        ipv6: "[::1]:1".parse().expect("an address"),
-        auth_key: Some(auth_key("main")),
-    };
-    login.set_centre(option).expect("written");
-    login.logged_in(GATEWAY, 1).expect("written");
+    prepare_login(&session, &key, served.address(), "main", Some(GATEWAY));
     let more = format!(
-        "[network.telegram.main]\napi_id = 1\napi_hash_file = {hash:?}\nsession_file = {session:?}\nsession_key_file = {key:?}\n"
+        "[network.telegram.main]\napi_id = 1\napi_hash_file = {hash:?}\nsession_file = {session:?}\nsession_key_file = {key:?}\n{MANY_CALLS}"
     );
     let setup = HouseSetup {
         more: &more,
         hub: Hub::Here((namespace.near(), 0).into()),
         hashes: Hashes::Md5,
-        phone: "codecs = [\"pcmu\"]",
+        phone: "codecs = [\"pcmu\", \"opus\"]",
         routes: ROUTES,
         ..HouseSetup::default()
     };
@@ -128,6 +106,20 @@ impl Office {
         }
     }
 
+    /// Waits for what she sees.
+    fn sees(&self, alice: &mut Ntgcalls, event: &str) -> serde_json::Value {
+        let seen = alice.try_wait(event, SOON, |seen| seen["event"] == event);
+        seen.unwrap_or_else(|error| panic!("{}", self.fails(&error.to_string())))
+    }
+
+    /// Waits until she hears the phone's tone.
+    fn hears_the_phone(&self, alice: &mut Ntgcalls) {
+        let is_it = |hz: f64| (hz - f64::from(PHONE_HZ)).abs() < 10.0;
+        let hears = |event: &serde_json::Value| event["event"] == "tone" && event["hz"].as_f64().is_some_and(is_it);
+        let heard = alice.try_wait("the phone's tone", SOON, hears);
+        heard.unwrap_or_else(|error| panic!("{}", self.fails(&error.to_string())));
+    }
+
     fn fails(&self, what: &str) -> String {
         let requests = &self.served.centre().service.requests;
         format!("{what}\n{requests:#?}\n{}", self.house.gateway.log())
@@ -143,13 +135,10 @@ async fn baresip_dials_a_telegram_user_and_both_see_the_same_emojis_and_hear_eac
     let mut desk = desk(&office.house, "100", "pcmu", false).await;
     let gateway = office.house.gateway.sip().expect("the SIP address");
     desk.dial(&format!("sip:tg*alice@{gateway}"));
-    let incoming = alice.try_wait("incoming", SOON, |event| event["event"] == "incoming");
-    incoming.unwrap_or_else(|error| panic!("{}", office.fails(&error.to_string())));
-    let emojis = alice.try_wait("emojis", SOON, |event| event["event"] == "emojis");
-    let emojis = emojis.unwrap_or_else(|error| panic!("{}", office.fails(&error.to_string())));
+    office.sees(&mut alice, "incoming");
+    let emojis = office.sees(&mut alice, "emojis");
     desk.wait_for("CALL_ESTABLISHED", SOON);
-    let connected = alice.try_wait("connected", SOON, |event| event["event"] == "connected");
-    connected.unwrap_or_else(|error| panic!("{}", office.fails(&error.to_string())));
+    office.sees(&mut alice, "connected");
     let calls = office.calls().await;
     if calls[0]["emojis"] == emojis["emojis"] {
         assert_eq!(calls[0]["words"], serde_json::json!(words_of(&emojis)));
@@ -157,14 +146,7 @@ async fn baresip_dials_a_telegram_user_and_both_see_the_same_emojis_and_hear_eac
         // Once in 256 calls: the key begins with a zero byte, and ntgcalls shows another row.
         eprintln!("{} and {}", calls[0]["emojis"], emojis["emojis"]);
     }
-    let hears = |event: &serde_json::Value| {
-        event["event"] == "tone"
-            && event["hz"]
-                .as_f64()
-                .is_some_and(|hz| (hz - f64::from(PHONE_HZ)).abs() < 10.0)
-    };
-    let heard = alice.try_wait("the phone's tone", SOON, hears);
-    heard.unwrap_or_else(|error| panic!("{}", office.fails(&error.to_string())));
+    office.hears_the_phone(&mut alice);
     // The announcement, and a little talk.
     office.house.wait_calls("verdict", "announced", SOON).await;
     for _ in 0..4 {
@@ -172,8 +154,7 @@ async fn baresip_dials_a_telegram_user_and_both_see_the_same_emojis_and_hear_eac
         alice.wait_for("tone", SOON);
     }
     desk.command("hangup", "");
-    let ended = alice.try_wait("ended", SOON, |event| event["event"] == "ended");
-    ended.unwrap_or_else(|error| panic!("{}", office.fails(&error.to_string())));
+    office.sees(&mut alice, "ended");
     let record = office.house.record(1).await;
     assert_eq!(
         (&record["network"], &record["cause"]),
@@ -271,22 +252,13 @@ async fn a_telegram_user_calls_a_desk_phone_and_hangs_up() {
     let mut desk = desk(&office.house, "100", "pcmu", true).await;
     let mut alice = office.alice(&["--dial", "gateway", "--tone", &PEER_HZ.to_string()]);
     desk.wait_for("CALL_ESTABLISHED", SOON);
-    let emojis = alice.try_wait("emojis", SOON, |event| event["event"] == "emojis");
-    let emojis = emojis.unwrap_or_else(|error| panic!("{}", office.fails(&error.to_string())));
-    let connected = alice.try_wait("connected", SOON, |event| event["event"] == "connected");
-    connected.unwrap_or_else(|error| panic!("{}", office.fails(&error.to_string())));
+    let emojis = office.sees(&mut alice, "emojis");
+    office.sees(&mut alice, "connected");
     let calls = office.calls().await;
     if calls[0]["emojis"] != emojis["emojis"] {
         eprintln!("{} and {}", calls[0]["emojis"], emojis["emojis"]);
     }
-    let hears = |event: &serde_json::Value| {
-        event["event"] == "tone"
-            && event["hz"]
-                .as_f64()
-                .is_some_and(|hz| (hz - f64::from(PHONE_HZ)).abs() < 10.0)
-    };
-    let heard = alice.try_wait("the phone's tone", SOON, hears);
-    heard.unwrap_or_else(|error| panic!("{}", office.fails(&error.to_string())));
+    office.hears_the_phone(&mut alice);
     // She hangs up.
     alice.end();
     desk.wait_for("CALL_CLOSED", SOON);
@@ -296,4 +268,49 @@ async fn a_telegram_user_calls_a_desk_phone_and_hangs_up() {
         (&"@alice".into(), &"answered".into(), &"caller".into()),
         "{record:#}"
     );
+}
+
+/// A gateway that is killed in a call: the phone is an Opus one here, and the next gateway ends the call at the service and takes others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_was_killed_ends_its_call_at_the_service_and_goes_on() {
+    let _machine = MACHINE.write().await;
+    let Some(mut office) = office("killed").await else {
+        return;
+    };
+    office.up().await;
+    let mut first = desk(&office.house, "100", "opus", true).await;
+    let mut alice = office.alice(&["--dial", "gateway"]);
+    first.wait_for("CALL_ESTABLISHED", SOON);
+    office.sees(&mut alice, "connected");
+    office.hears_the_phone(&mut alice);
+    office.house.gateway.kill().expect("killed");
+    assert_eq!(office.served.count(GATEWAY, "phone.discardCall"), 0);
+    office.house.gateway.start_again().await.expect("it starts again");
+    office.sees(&mut alice, "ended");
+    assert_eq!(office.served.count(GATEWAY, "phone.discardCall"), 1);
+    assert_eq!(office.house.record(1).await["cause"], "crashed");
+    alice.end();
+    drop((alice, first));
+    // Its login needs nobody, whom it has met it knows, and ten calls in a row are as good as one.
+    let mut desk = desk(&office.house, "100", "opus", false).await;
+    let gateway = office.house.gateway.sip().expect("the SIP address");
+    let mut alice = office.alice(&[]);
+    for number in 2..12 {
+        desk.events.clear();
+        alice.forget();
+        desk.dial(&format!("sip:tg*alice@{gateway}"));
+        office.sees(&mut alice, "connected");
+        office.hears_the_phone(&mut alice);
+        desk.command("hangup", "");
+        desk.wait_for("CALL_CLOSED", SOON);
+        office.sees(&mut alice, "ended");
+        let record = office.house.record(number).await;
+        assert_eq!(record["cause"], "answered", "{record:#}");
+    }
+    assert_eq!(
+        office.served.count(GATEWAY, "contacts.resolveUsername"),
+        0,
+        "she has called before"
+    );
+    alice.end();
 }

@@ -5,30 +5,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use grammers_session::types::DcOption;
 use quartet::networks::telegram::client::login::{LoginSetup, Person, log_in, log_out};
-use quartet::networks::telegram::client::session::Login;
 use quartet::networks::telegram::client::{ClientSetup, run};
 use quartet::networks::telegram::frame::{Frame, Order, Report};
 use quartet::networks::telegram::{Account, Phone, PhoneConfig};
 use quartet::networks::{
     CallRequest, DiscardReason, KeyExchange, Network as _, NetworkCall, NetworkCommand, NetworkEvent, Offer, Refusal,
 };
-use quartet_tests::telegram::{CODE, DataCentre, Fault, Served, User, auth_key};
+use quartet_tests::telegram::{CODE, DataCentre, Fault, Served, User, auth_key, prepare_login};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(20);
-
-fn user(id: i64, name: &str) -> User {
-    User {
-        id,
-        phone: format!("1555{id}"),
-        name: name.to_owned(),
-        password: None,
-    }
-}
 
 struct Folder(PathBuf);
 
@@ -47,22 +36,9 @@ impl Folder {
         self.0.join("key")
     }
 
-    /// Makes a login that knows where the data centre is and has a key to it.
+    /// Makes a login of that name.
     fn prepare(&self, name: &str, address: SocketAddr, me: Option<i64>) {
-        let login = Login::open(&self.session(name), &self.key()).expect("a login");
-        let SocketAddr::V4(ipv4) = address else {
-            panic!("an IPv4 address");
-        };
-        let option = DcOption {
-            id: 2,
-            ipv4,
-            ipv6: "[::1]:1".parse().expect("an address"),
-            auth_key: Some(auth_key(name)),
-        };
-        login.set_centre(option).expect("written");
-        if let Some(me) = me {
-            login.logged_in(me, 1).expect("written");
-        }
+        prepare_login(&self.session(name), &self.key(), address, name, me);
     }
 }
 
@@ -210,7 +186,7 @@ impl Party {
 #[tokio::test]
 async fn an_account_logs_in_by_code_and_password_and_out_again() {
     let folder = Folder::new("login");
-    let mut users = vec![user(1_003, "Gateway"), user(1_004, "Other")];
+    let mut users = vec![User::new(1_003, "Gateway"), User::new(1_004, "Other")];
     users[1].password = Some("a secret".to_owned());
     let mut centre = DataCentre::new(users, 1);
     centre.know(auth_key("main"));
@@ -261,7 +237,7 @@ async fn an_account_logs_in_by_code_and_password_and_out_again() {
 
 /// A data centre with two accounts that are logged in.
 async fn two(folder: &Folder) -> (Served, Party, Party) {
-    let mut centre = DataCentre::new(vec![user(1_001, "Alice"), user(1_003, "Gateway")], 2);
+    let mut centre = DataCentre::new(vec![User::new(1_001, "Alice"), User::new(1_003, "Gateway")], 2);
     centre.log_in(auth_key("alice"), 1_001);
     centre.log_in(auth_key("main"), 1_003);
     let served = Served::start(centre, [127, 0, 0, 1].into()).await.expect("it listens");

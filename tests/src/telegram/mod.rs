@@ -1,13 +1,19 @@
 //! A data centre of our own for tests: enough of MTProto and of the service's functions that unmodified clients log in and call each other.
 
+mod calls;
+mod config;
 mod keys;
 mod mtproto;
+mod password;
 mod service;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use grammers_session::types::DcOption;
+use quartet::networks::telegram::client::session::Login;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,6 +23,27 @@ use tokio::sync::Notify;
 pub use self::keys::{auth_key, public_pem};
 use self::mtproto::{Keys, Wire};
 pub use self::service::{CODE, Fault, Service, User};
+
+/// Makes a login that knows where the data centre is and has the key of that name; `me` is logged in, if anybody.
+///
+/// # Panics
+/// If it cannot be written, or the address is none of IPv4.
+pub fn prepare_login(session: &Path, key: &Path, address: SocketAddr, name: &str, me: Option<i64>) {
+    let login = Login::open(session, key).expect("a login");
+    let SocketAddr::V4(ipv4) = address else {
+        panic!("an IPv4 address");
+    };
+    let option = DcOption {
+        id: 2,
+        ipv4,
+        ipv6: "[::1]:1".parse().expect("an address"),
+        auth_key: Some(auth_key(name)),
+    };
+    login.set_centre(option).expect("written");
+    if let Some(me) = me {
+        login.logged_in(me, 1).expect("written");
+    }
+}
 
 /// The data centre, without IO: bytes of connections in, bytes for connections out.
 pub struct DataCentre {
