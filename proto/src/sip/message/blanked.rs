@@ -5,14 +5,19 @@
 const SECRET_FIELDS: [&str; 2] = ["authori", "authenti"];
 
 /// Lines of SDP that hold keys.
-const SECRET_LINES: [&str; 3] = ["a=crypto:", "a=key-mgmt:", "a=ice-pwd:"];
+const SECRET_LINES: [&str; 4] = ["a=crypto:", "a=key-mgmt:", "a=ice-pwd:", "k="];
 
-/// The text of a message with secrets blanked: the values of digest fields, keys in SDP, and bodies that tell key presses.
+/// The text of a message with secrets blanked: the values of digest fields, passwords in URIs, keys in SDP, and bodies that tell
+/// key presses.
 ///
 /// What is no SIP is shown as so many bytes.
 #[must_use]
 pub fn blanked(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
+    // A lone CR ends a line too: what stands behind it is read by somebody.
+    let whole = String::from_utf8_lossy(bytes);
+    let length = whole.len() - head_length(&whole);
+    let text = whole.replace("\r\n", "\n").replace('\r', "\n");
+    let text = without_passwords(&text);
     let (head, body) = text.split_at(head_length(&text));
     let mut lines = head.lines();
     let first = lines.next().unwrap_or_default();
@@ -45,7 +50,7 @@ pub fn blanked(bytes: &[u8]) -> String {
     }
     shown.push_str("\r\n\r\n");
     if !is_sdp && !body.is_empty() {
-        shown.push_str(&format!("({} bytes)", body.len()));
+        shown.push_str(&format!("({length} bytes)"));
         return shown;
     }
     for line in body.lines() {
@@ -54,6 +59,35 @@ pub fn blanked(bytes: &[u8]) -> String {
         shown.push_str(secret.map_or(line, |secret| secret));
         shown.push_str(if secret.is_some() { "…\r\n" } else { "\r\n" });
     }
+    shown
+}
+
+/// The same without the passwords of URIs: `sip:user:password@host` (RFC 3261 §19.1.1).
+fn without_passwords(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(':') {
+        let scheme = rest[..at].to_ascii_lowercase();
+        let (head, tail) = rest.split_at(at + 1);
+        shown.push_str(head);
+        rest = tail;
+        if !scheme.ends_with("sip") && !scheme.ends_with("sips") {
+            continue;
+        }
+        // What cannot stand in user and password ends them.
+        let end = rest
+            .find(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"'))
+            .unwrap_or(rest.len());
+        let Some((userinfo, _)) = rest[..end].split_once('@') else {
+            continue;
+        };
+        if let Some((user, password)) = userinfo.split_once(':') {
+            shown.push_str(user);
+            shown.push_str(":…");
+            rest = &rest[user.len() + 1 + password.len()..];
+        }
+    }
+    shown.push_str(rest);
     shown
 }
 
@@ -96,6 +130,19 @@ mod tests {
         let keys = "INFO sip:a@h SIP/2.0\r\nContent-Type: application/dtmf-relay\r\n\r\nSignal=5\r\n";
         let shown = blanked(keys.as_bytes());
         assert!(!shown.contains("Signal") && shown.ends_with("(10 bytes)"), "{shown}");
+        let told = "INVITE sip:anna:5ec2e7@h SIP/2.0\r\nTo: \"a: b\" <SIPS:anna:5ec2e7@h;x=y>\r\nFrom: <sip:b@h:5060>\r\n\
+                    Contact: sip:5ec2e7:@h\r\nContent-Type: application/sdp\r\n\r\nv=0\r\nk=clear:5ec2e7\r\na=x\ra=crypto:5ec2e7\r\n";
+        let shown = blanked(told.as_bytes());
+        assert_eq!(shown.matches("5ec2e7").count(), 1, "a user is no secret: {shown}");
+        for kept in [
+            "INVITE sip:anna:…@h SIP/2.0",
+            "<SIPS:anna:…@h;x=y>",
+            "<sip:b@h:5060>",
+            "sip:5ec2e7:…@h",
+            "k=…",
+        ] {
+            assert!(shown.contains(kept), "{kept} in {shown}");
+        }
         let challenge = "SIP/2.0 401 Unauthorized\r\nWWW-Authenticate: Digest nonce=\"5ec2e7\"\r\n\r\n";
         assert!(!blanked(challenge.as_bytes()).contains("5ec2e7"));
         assert_eq!(blanked(b"\r\n\r\n"), "4 bytes that are no SIP");
