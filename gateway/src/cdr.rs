@@ -177,6 +177,9 @@ pub struct LegFigures {
     pub mos: Option<f64>,
     /// How what is sent was coded at the end, and why; `None` if the codec leaves no choice.
     pub sent_as: Option<String>,
+    /// What the program at the far end speaks (layers, library versions); `None` if the network does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speaks: Option<String>,
     /// How long a packet took there and back, as last measured.
     pub round_trip_ms: Option<u32>,
     /// How long after the call was taken the leg heard and was heard; `None` if it never did.
@@ -354,6 +357,7 @@ pub(crate) mod tests {
                     mouth_to_ear_ms: Some(44),
                     mos: Some(4.3),
                     sent_as: None,
+                    speaks: None,
                     round_trip_ms: None,
                     setup_ms: Some(0),
                 },
@@ -376,6 +380,7 @@ pub(crate) mod tests {
                     mouth_to_ear_ms: Some(164),
                     mos: Some(4.2),
                     sent_as: Some("24 kbit/s in packets of 20 ms: the way is clear".to_owned()),
+                    speaks: None,
                     round_trip_ms: Some(48),
                     setup_ms: Some(210),
                 },

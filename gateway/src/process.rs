@@ -38,6 +38,20 @@ pub fn forbid_core_dumps() -> io::Result<()> {
     Ok(())
 }
 
+/// The most memory of a process that reads what a stranger has packed: a client has some MiB.
+const MAX_MEMORY: u64 = 256 * 1024 * 1024;
+
+/// Bounds the memory of this process: beyond, it ends, and no other.
+pub fn limit_memory() {
+    let limit = Rlimit {
+        current: Some(MAX_MEMORY),
+        maximum: Some(MAX_MEMORY),
+    };
+    if let Err(error) = setrlimit(Resource::Data, limit) {
+        eprintln!("the memory of this process cannot be bounded: {error}");
+    }
+}
+
 /// Raises the soft limit of descriptors to the hard one.
 ///
 /// Soft limits are low (1,024) for the sake of programs that use `select`, which this one does not.

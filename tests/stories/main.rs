@@ -16,6 +16,7 @@ mod many_calls;
 mod register_desk_phone;
 mod reload_the_conf_files;
 mod survive_a_crash;
+mod take_over_from_tg2sip;
 mod telegram;
 mod tell_of_sound;
 mod verify_emoji;

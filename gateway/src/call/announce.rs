@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use quartet_proto::e2ee::fingerprint::Emoji;
 
+use super::member::Member;
 use super::{Action, Call, Script, State, VerifyOutput};
 use crate::cdr::{By, Cause, Direction};
 use crate::ivr::script;
@@ -51,6 +52,23 @@ impl Call {
             }
         }
         self.follow_verify(now);
+    }
+
+    /// A key was pressed: the other side gets it, and the question of the emojis if it was asked here.
+    pub(super) fn on_key(&mut self, now: Instant, key: LegKey, digit: char, forwarded: bool) {
+        let partner = self.in_call().map(Member::key).find(|leg| *leg != key);
+        if let Some(leg) = partner.filter(|_| !forwarded && self.state == State::Talking) {
+            self.actions
+                .push_back(Action::Media(MediaCommand::SendDtmf { leg, digit }));
+        }
+        // What the far end's person types says nothing of what is heard here.
+        if self
+            .running()
+            .any(|member| member.key() == key && member.leg.phone().is_some())
+        {
+            self.verify.handle_digit(now, digit);
+            self.follow_verify(now);
+        }
     }
 
     /// Does what the verification wants, and tells who has to know of it.

@@ -77,6 +77,8 @@ pub struct E2eeLeg {
     early_packets: Vec<Vec<u8>>,
     /// Caller: it rings there.
     rings: bool,
+    /// What the far end's program speaks, as the network says.
+    speaks: Option<String>,
     started: bool,
     channels: bool,
     codec: Option<String>,
@@ -138,7 +140,7 @@ impl E2eeLeg {
             callee: incoming.to,
         };
         let mut leg = Self::new(config, incoming.call, Role::Callee, binding, State::Ended, rng);
-        leg.p2p = incoming.p2p;
+        (leg.p2p, leg.speaks) = (incoming.p2p, incoming.caller.speaks);
         if let (Some(offer), Some(version)) = (offer, version) {
             leg.state = State::Offered { offer, version };
             leg.network(NetworkCommand::Received { call: leg.call });
@@ -170,6 +172,7 @@ impl E2eeLeg {
             early_lines: String::new(),
             early_packets: Vec::new(),
             rings: false,
+            speaks: None,
             started: false,
             channels: false,
             codec: None,
@@ -208,6 +211,11 @@ impl E2eeLeg {
         self.servers.as_ref()
     }
 
+    /// What the far end's program speaks, as the network says.
+    pub fn speaks(&self) -> Option<&str> {
+        self.speaks.as_deref()
+    }
+
     /// The codec in use, for the call record.
     pub fn codec(&self) -> Option<&str> {
         self.codec.as_deref()
@@ -216,7 +224,11 @@ impl E2eeLeg {
     /// What the call wants.
     pub fn handle_command(&mut self, now: Instant, command: LegCommand) {
         match command {
-            LegCommand::Ring | LegCommand::Answer { .. } | LegCommand::Show { .. } | LegCommand::Probe => {}
+            LegCommand::Queue
+            | LegCommand::Ring
+            | LegCommand::Answer { .. }
+            | LegCommand::Show { .. }
+            | LegCommand::Probe => {}
             LegCommand::State(state) if self.transport_up => {
                 let (leg, text) = (self.config.key, state.to_text());
                 self.actions.push_back(Action::Media(MediaCommand::State { leg, text }));
@@ -242,6 +254,13 @@ impl E2eeLeg {
             return;
         }
         match event {
+            NetworkEvent::Queued { .. } => self.events.push_back(LegEvent::Queued),
+            NetworkEvent::Speaks { what, .. } => self.speaks = Some(what),
+            NetworkEvent::Keys { digits, .. } => {
+                let forwarded = false;
+                let keys = digits.chars().map(|digit| LegEvent::Dtmf { digit, forwarded });
+                self.events.extend(keys);
+            }
             NetworkEvent::Received { .. } => {
                 self.rings = true;
                 self.events.push_back(LegEvent::Ringing);

@@ -19,6 +19,8 @@ use crate::networks::{NetworkCommand, NetworkEvent, NetworkId};
 /// What a leg tells its call.
 #[derive(Clone, Debug)]
 pub enum LegEvent {
+    /// The call waits for its turn.
+    Queued,
     /// The person's device rings.
     Ringing,
     /// The person accepted the call; media is not yet up.
@@ -48,6 +50,7 @@ impl LegEvent {
     /// The word for the log; which key was pressed and which emojis there are is nobody's business.
     pub fn word(&self) -> &'static str {
         match self {
+            Self::Queued => "queued",
             Self::Ringing => "ringing",
             Self::Accepted => "accepted",
             Self::Emojis(_) => "emojis",
@@ -64,6 +67,8 @@ impl LegEvent {
 /// What a call tells a leg.
 #[derive(Clone, Debug)]
 pub enum LegCommand {
+    /// The call waits for its turn.
+    Queue,
     /// The other side rings.
     Ring,
     /// Somebody accepted the call: whoever calls may begin to connect.
@@ -285,6 +290,14 @@ impl Leg {
         match self {
             Self::Sip(_) => Side::Phone,
             Self::E2ee(_) => Side::Network,
+        }
+    }
+
+    /// What the program at the far end speaks, if a network says that.
+    pub fn speaks(&self) -> Option<&str> {
+        match self {
+            Self::Sip(_) => None,
+            Self::E2ee(leg) => leg.speaks(),
         }
     }
 

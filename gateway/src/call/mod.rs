@@ -319,6 +319,10 @@ impl Call {
                     self.tell(now, phone, LegCommand::Show { display });
                 }
             }
+            LegEvent::Queued => {
+                self.deadline = Some(now + self.policy.wait + self.policy.ring_timeout);
+                self.tell(now, self.caller(), LegCommand::Queue);
+            }
             LegEvent::Accepted if replaces.is_some() => member.phase = Phase::Accepted,
             LegEvent::Ringing if replaces.is_some() => {}
             LegEvent::Ringing => self.tell(now, self.caller(), LegCommand::Ring),
@@ -328,15 +332,7 @@ impl Call {
                 None if phase != Phase::Connected => self.on_connected(now, key),
                 None => {}
             },
-            LegEvent::Dtmf { digit, forwarded } => {
-                let partner = self.in_call().map(Member::key).find(|leg| *leg != key);
-                if let Some(leg) = partner.filter(|_| !forwarded && self.state == State::Talking) {
-                    self.actions
-                        .push_back(Action::Media(MediaCommand::SendDtmf { leg, digit }));
-                }
-                self.verify.handle_digit(now, digit);
-                self.follow_verify(now);
-            }
+            LegEvent::Dtmf { digit, forwarded } => self.on_key(now, key, digit, forwarded),
             LegEvent::Played(play) => {
                 if self.play == Some(play) {
                     self.play = None;

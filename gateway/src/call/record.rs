@@ -72,6 +72,7 @@ impl Call {
                 mouth_to_ear_ms: mouth_to_ear(&member.report, halves_ms).map(|ms| ms as u32),
                 mos: opinion(member.leg.codec(), &member.report, halves_ms),
                 sent_as: sent_as(&member.report),
+                speaks: member.leg.speaks().map(str::to_owned),
                 side: member.leg.side(),
                 codec: member.leg.codec().map(str::to_owned),
                 received: member.report.received,

@@ -170,12 +170,8 @@ impl SipLeg {
     /// What the call wants.
     pub fn handle_command(&mut self, command: LegCommand) {
         match command {
-            LegCommand::Ring => {
-                if let State::Waiting { .. } = self.state {
-                    let (dialog, status, body) = (self.dialog, 180, None);
-                    self.sip(SipCommand::Ring { dialog, status, body });
-                }
-            }
+            LegCommand::Queue => self.tell_progress(182),
+            LegCommand::Ring => self.tell_progress(180),
             LegCommand::Connect { .. } | LegCommand::State(_) => {}
             LegCommand::Answer { display } => {
                 if let State::Waiting { .. } = self.state {
@@ -255,6 +251,14 @@ impl SipLeg {
             | MediaEvent::State { .. }
             | MediaEvent::Report { .. }
             | MediaEvent::Closed { .. } => {}
+        }
+    }
+
+    /// A provisional response, as long as the phone waits (RFC 3261 §21.1).
+    fn tell_progress(&mut self, status: u16) {
+        if let State::Waiting { .. } = self.state {
+            let (dialog, body) = (self.dialog, None);
+            self.sip(SipCommand::Ring { dialog, status, body });
         }
     }
 
@@ -346,7 +350,11 @@ impl SipLeg {
             from,
             to,
             identity: None,
-            headers: self.headers(),
+            headers: self
+                .headers()
+                .into_iter()
+                .chain(self.config.caller_headers.clone())
+                .collect(),
             body: Some(offer.to_bytes()),
             credentials: None,
             account: Some(self.config.user.clone()),

@@ -11,6 +11,8 @@ pub struct Policy {
     pub confirm_timeout: Duration,
     /// How long a phone may be silent (no RTP, no RTCP) before the call ends.
     pub rtp_timeout: Duration,
+    /// How long the call may wait for its turn.
+    pub wait: Duration,
     /// How long the callee may ring.
     pub ring_timeout: Duration,
     /// How long key exchange and media may take after somebody took the call.

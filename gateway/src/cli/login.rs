@@ -4,11 +4,14 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::run::load;
 use crate::config::{Settings, TelegramAccount};
+use crate::networks::telegram::client::access::Access;
 use crate::networks::telegram::client::login::{LoginSetup, Person, log_in, log_out};
 use crate::permissions::read_secret;
 
@@ -39,6 +42,14 @@ impl Person for Terminal {
         // Nobody reads it if that fails.
         let _ = writeln!(io::stderr(), "{sentence}");
     }
+
+    fn show(&mut self, link: &str) {
+        let picture = QrCode::new(link).map(|code| code.render::<Dense1x2>().build());
+        let picture = picture.unwrap_or_default();
+        self.tell(&format!(
+            "{picture}\nIn an app of the account: Settings, Devices, Link Desktop Device, and look at this picture.\n{link}"
+        ));
+    }
 }
 
 /// The account of `telegram.NAME`.
@@ -58,17 +69,16 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 ///
 /// # Errors
 /// If it cannot be logged in; the text says what to do.
-pub fn login(conf: Option<&Path>, json: bool, what: &str) -> anyhow::Result<u8> {
+pub fn login(conf: Option<&Path>, json: bool, what: &str, by_qr: bool) -> anyhow::Result<u8> {
     let Some(loaded) = load(conf)? else { return Ok(1) };
     let account = account(&loaded.settings, what)?;
     let api_hash = read_secret(&account.api_hash_file)
         .map_err(|why| anyhow::anyhow!("api_hash_file names {}, {why}", account.api_hash_file.display()))?;
     crate::io::startup::make_state_folder(&account.session_file)?;
     let setup = LoginSetup {
-        api_id: account.api_id,
+        access: &Access::of(account),
         api_hash: api_hash.trim(),
-        session: &account.session_file,
-        key: &account.session_key_file,
+        by_qr,
     };
     let who = runtime()?.block_on(log_in(setup, &mut Terminal))?;
     let printed = if json {
@@ -87,8 +97,7 @@ pub fn login(conf: Option<&Path>, json: bool, what: &str) -> anyhow::Result<u8> 
 pub fn logout(conf: Option<&Path>, json: bool, what: &str) -> anyhow::Result<u8> {
     let Some(loaded) = load(conf)? else { return Ok(1) };
     let account = account(&loaded.settings, what)?;
-    let out = log_out(account.api_id, &account.session_file, &account.session_key_file);
-    let was_in = runtime()?.block_on(out)?;
+    let was_in = runtime()?.block_on(log_out(&Access::of(account)))?;
     let printed = match (json, was_in) {
         (true, _) => json!({ "account": what, "logged_out": was_in }).to_string(),
         (false, true) => format!("{what} is logged out."),

@@ -9,10 +9,14 @@ use clap::{Parser, Subcommand};
 mod ask;
 pub mod check;
 pub mod demo;
+mod import;
 pub mod login;
 pub mod passwd;
 pub mod plugin;
+mod route;
 mod run;
+
+use crate::io::telegram;
 
 /// A call gateway that joins SIP phones to end-to-end encrypted calls.
 #[derive(Debug, Parser)]
@@ -64,6 +68,13 @@ enum Verb {
         /// Show all that is known of the one with this id
         id: Option<String>,
     },
+    /// Say which route a call would take, and what a network would be asked; nobody is asked
+    Route {
+        /// A phone, or a caller of a network: telegram:@user,contact or hub:NAME
+        from: String,
+        /// What it dials; of a network: the account or the extension that is called
+        number: String,
+    },
     /// List the phones that are registered
     Phones,
     /// List sources and accounts that failed to log in too often
@@ -105,11 +116,22 @@ enum Verb {
     Login {
         /// telegram.NAME
         account: String,
+        /// Show a picture that an app of the account looks at, instead of asking for a code
+        #[arg(long)]
+        qr: bool,
     },
     /// Log it out again
     Logout {
         /// telegram.NAME
         account: String,
+    },
+    /// The process of an account's client, which a running gateway starts by itself
+    #[command(hide = true)]
+    TelegramClient,
+    /// Make conf files from the settings of another program
+    Import {
+        #[command(subcommand)]
+        from: import::From,
     },
     /// Look at plugins
     Plugin(plugin::PluginArgs),
@@ -126,6 +148,7 @@ pub fn main() -> u8 {
         Verb::Status => ask::status(conf.as_deref(), json),
         Verb::Reload => ask::reload(conf.as_deref(), json),
         Verb::Calls { id } => ask::calls(conf.as_deref(), json, id.as_deref()),
+        Verb::Route { from, number } => route::run(conf.as_deref(), json, &from, &number),
         Verb::Phones => ask::phones(conf.as_deref(), json),
         Verb::Locked => ask::locked(conf.as_deref(), json),
         Verb::Unlock { who } => ask::unlock(conf.as_deref(), json, who),
@@ -134,8 +157,10 @@ pub fn main() -> u8 {
         Verb::Reflector { until_stdin_closes } => run::reflector(conf.as_deref(), until_stdin_closes),
         Verb::Invite { user, revoke: true, .. } => ask::revoke(conf.as_deref(), json, user),
         Verb::Invite { user, gateway, .. } => ask::invite(conf.as_deref(), json, user, gateway),
-        Verb::Login { account } => login::login(conf.as_deref(), json, &account),
+        Verb::Login { account, qr } => login::login(conf.as_deref(), json, &account, qr),
         Verb::Logout { account } => login::logout(conf.as_deref(), json, &account),
+        Verb::TelegramClient => telegram::client_process(),
+        Verb::Import { from } => import::run(&from, json),
         Verb::Plugin(arguments) => plugins(conf.as_deref(), json, arguments),
     };
     done.unwrap_or_else(|error| {

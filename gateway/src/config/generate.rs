@@ -6,6 +6,7 @@ use super::kind::quoted;
 use super::load::Loaded;
 use super::options::{ConfFile, Preset, ROWS, Row, SECTIONS, bracketed, is_repeated};
 use super::problem::Place;
+use super::units::Period;
 
 /// Width of the generated files.
 const WIDTH: usize = 100;
@@ -225,11 +226,17 @@ impl Loaded {
         for route in &self.settings.routes {
             let _ = writeln!(text, "[[route]]\nname = {}", quoted(&route.name));
             let _ = writeln!(text, "from = {}", quoted(&route.from.to_string()));
+            if !route.caller.is_empty() {
+                let _ = writeln!(text, "caller = {}", list(&route.caller));
+            }
             if !route.number.is_any() {
                 let _ = writeln!(text, "number = {}", quoted(&route.number.to_string()));
             }
             let _ = writeln!(text, "to = {}", list(&route.to));
             let _ = writeln!(text, "ring_timeout = \"{}\"", route.ring_timeout);
+            if route.wait != Period::default() {
+                let _ = writeln!(text, "wait = \"{}\"", route.wait);
+            }
             if let Some(transport) = &route.transport {
                 let _ = writeln!(text, "transport = {}", quoted(transport));
             }

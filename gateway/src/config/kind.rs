@@ -83,7 +83,7 @@ impl Raw {
 }
 
 /// Writes a text as a TOML basic string.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {

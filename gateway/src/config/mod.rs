@@ -31,6 +31,7 @@ mod words;
 pub use generate::{manual, quartet_conf};
 pub use hub_url::{HUB_PATH, HubUrl};
 pub use ice_url::{IceService, IceUrl, Via};
+pub(crate) use kind::quoted;
 pub use load::{Loaded, environment, find_folder, load, load_texts, realm};
 pub use options::Reload;
 pub use origin::Origin;
@@ -41,7 +42,7 @@ pub use settings::{
     Call, Cdr, Control, Hub, IceServer, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Reflector, Route, Settings,
     Sip, Store, Strategy, VerifyMode, stack,
 };
-pub use telegram::{Telegram, TelegramAccount};
+pub use telegram::{CallerDisplay, SocksProxy, Telegram, TelegramAccount};
 pub use units::{
     Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, ReflectorListen, SipListen,
 };

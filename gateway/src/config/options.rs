@@ -633,6 +633,31 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         section: "network.telegram",
+        name: "proxy",
+        kind: Kind::Text(words::socks_proxy),
+        preset: Preset::Words("none", r#""socks5://192.0.2.20:1080""#),
+        reload: Reload::Restart,
+        help: "A SOCKS5 proxy by which the service is reached, as \"socks5://HOST:PORT\". It carries what is asked and told, not the media of calls.",
+    },
+    Row {
+        section: "network.telegram",
+        name: "proxy_login_file",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words("no login", r#""telegram.proxy""#),
+        reload: Reload::Restart,
+        help: "A file with USER:PASSWORD for that proxy and nothing else, mode 0600.",
+    },
+    Row {
+        section: "network.telegram",
+        name: "test_service",
+        kind: Kind::Flag,
+        preset: Preset::Value("false"),
+        reload: Reload::Restart,
+        help: "Whether quartet login goes to Telegram's public test service, where accounts are apart from the real ones. It decides where a new \
+               login is made; log out and in again to change it.",
+    },
+    Row {
+        section: "network.telegram",
         name: "session_file",
         kind: Kind::Text(words::path),
         preset: Preset::Words(
@@ -678,6 +703,48 @@ pub(super) const ROWS: &[Row] = &[
         reload: Reload::Restart,
         help: "Whether telephone numbers may be dialled (\"telegram:NAME/+{number}\"). The service counts that: a number that it does not tell \
                is written into the account's address book for a moment.",
+    },
+    Row {
+        section: "network.telegram",
+        name: "allow",
+        kind: Kind::Words {
+            bare: true,
+            empty: true,
+            each: words::pattern,
+        },
+        preset: Preset::Value("[]"),
+        reload: Reload::Restart,
+        help: "Who may call the account, as patterns of the caller option of a route: [\"contact\", \"@anna\"]. Empty: everybody whom block does \
+               not name. Others are declined, and recorded.",
+    },
+    Row {
+        section: "network.telegram",
+        name: "block",
+        kind: Kind::Words {
+            bare: true,
+            empty: true,
+            each: words::pattern,
+        },
+        preset: Preset::Value("[]"),
+        reload: Reload::Restart,
+        help: "Who may not, in the same words: [\"stranger\"].",
+    },
+    Row {
+        section: "network.telegram",
+        name: "caller_display",
+        kind: Kind::OneOf(&["name", "user", "both"]),
+        preset: Preset::Value(r#""name""#),
+        reload: Reload::Restart,
+        help: "What the display of a phone shows of a caller: the name that the caller goes by there, the user name, or both.",
+    },
+    Row {
+        section: "network.telegram",
+        name: "caller_headers",
+        kind: Kind::Flag,
+        preset: Preset::Value("false"),
+        reload: Reload::Restart,
+        help: "Whether a PBX is told who calls in header fields of the INVITE: X-TG-ID, X-TG-FirstName, X-TG-LastName, X-TG-Username, X-TG-Phone, \
+               X-GW-Context (the account), each if it is known.",
     },
     Row {
         section: "telegram_pool",
@@ -849,6 +916,18 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         section: "route",
+        name: "caller",
+        kind: Kind::Words {
+            bare: true,
+            empty: false,
+            each: words::pattern,
+        },
+        preset: Preset::Words("every caller", r#"["@anna", "+49{rest}", "stranger"]"#),
+        reload: Reload::NewCalls,
+        help: "Which of those callers it is for: patterns, one of which fits. A caller from telegram is known by user name (@anna), by number,                by telephone number (+49…) if the service tells it, and as contact or stranger, by whether it is in the account's address book;                one of the hub by its name.",
+    },
+    Row {
+        section: "route",
         name: "number",
         kind: Kind::Text(words::pattern),
         preset: Preset::Words("every number", r#""tg*{user}""#),
@@ -878,6 +957,14 @@ pub(super) const ROWS: &[Row] = &[
         preset: Preset::Words("that of [call]", r#""60s""#),
         reload: Reload::NewCalls,
         help: "How long it rings.",
+    },
+    Row {
+        section: "route",
+        name: "wait",
+        kind: Kind::Period("0s", "10m"),
+        preset: Preset::Value(r#""0s""#),
+        reload: Reload::NewCalls,
+        help: "How long a call waits for its turn (the phone is told 182 Queued) if every account at telegram that could place it is in a call.                With 0s it is busy at once.",
     },
     Row {
         section: "route",

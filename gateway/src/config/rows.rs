@@ -145,20 +145,49 @@ pub(super) struct RoutesFile {
 pub(super) struct RouteRow {
     name: String,
     from: String,
+    #[serde(default)]
+    caller: OneOrMany,
     number: Option<String>,
     to: OneOrMany,
     ring_timeout: Option<Period>,
+    wait: Option<Period>,
     transport: Option<String>,
     #[serde(default)]
     relay_only: bool,
     strategy: Option<Strategy>,
 }
 
+/// A word, or a list of them.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum OneOrMany {
+pub(super) enum OneOrMany {
     One(String),
     Many(Vec<String>),
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl OneOrMany {
+    pub(super) fn list(self) -> Vec<String> {
+        match self {
+            Self::One(word) => vec![word],
+            Self::Many(words) => words,
+        }
+    }
+}
+
+/// Patterns that were checked before.
+///
+/// # Errors
+/// The rest of a sentence that begins with the option's name.
+pub(super) fn patterns(texts: &[String]) -> Result<Vec<Pattern>, String> {
+    let read = texts.iter().map(|text| text.parse());
+    read.collect::<Result<_, _>>()
+        .map_err(|error: crate::route::PatternError| error.to_string())
 }
 
 impl RouteRow {
@@ -167,12 +196,11 @@ impl RouteRow {
     /// # Errors
     /// A sentence, if a part was not checked before.
     pub(super) fn complete(self, call: &Call) -> Result<Route, String> {
-        let to = match self.to {
-            OneOrMany::One(target) => vec![target],
-            OneOrMany::Many(targets) => targets,
-        };
+        let to = self.to.list();
+        let caller = self.caller.list();
         Ok(Route {
             from: self.from.parse().map_err(|error| format!("from {error}"))?,
+            caller: patterns(&caller).map_err(|error| format!("caller {error}"))?,
             number: match self.number {
                 None => Pattern::any(),
                 Some(number) => number.parse().map_err(|error| format!("number {error}"))?,
@@ -183,6 +211,7 @@ impl RouteRow {
                 .collect::<Result<_, _>>()
                 .map_err(|error| format!("to {error}"))?,
             ring_timeout: self.ring_timeout.unwrap_or(call.ring_timeout),
+            wait: self.wait.unwrap_or_default(),
             transport: self.transport,
             relay_only: self.relay_only,
             strategy: self.strategy.unwrap_or(Strategy::All),

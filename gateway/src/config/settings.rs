@@ -283,9 +283,11 @@ impl Settings {
         let rule = |route: &Route| Rule {
             name: route.name.clone(),
             from: route.from.clone(),
+            caller: route.caller.clone(),
             number: route.number.clone(),
             to: route.to.clone(),
             ring_timeout: route.ring_timeout.duration(),
+            wait: route.wait.duration(),
             transport: route.transport.clone(),
             relay_only: route.relay_only,
         };
@@ -318,12 +320,16 @@ pub struct Route {
     pub name: String,
     /// Whose calls it is for.
     pub from: Callers,
+    /// Which callers of those; none: all.
+    pub caller: Vec<Pattern>,
     /// Which numbers it is for.
     pub number: Pattern,
     /// Where the call goes: one user of a network, or phones.
     pub to: Vec<Target>,
     /// How long it rings; that of `[call]` if the file says nothing.
     pub ring_timeout: Period,
+    /// How long before that a call waits for its turn.
+    pub wait: Period,
     /// The session transport of its encrypted legs, as [`stack`] reads it; `None`: that of the network.
     pub transport: Option<String>,
     /// Media goes over relays alone.

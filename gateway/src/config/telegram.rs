@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::check::Block;
 use super::cross::text_at;
 use super::kind::quoted;
 use super::options::{Preset, row};
 use super::problem::{Place, Problem};
+use super::rows::{OneOrMany, patterns};
 use crate::permissions::read_secret;
-use crate::route::Target;
+use crate::route::{Pattern, Target};
 
 /// What routes call the network.
 const NETWORK: &str = "telegram";
@@ -29,6 +31,10 @@ pub struct TelegramAccount {
     pub api_id: i32,
     /// Where its secret is.
     pub api_hash_file: PathBuf,
+    /// By which proxy the service is reached.
+    pub proxy: Option<SocksProxy>,
+    /// Whether it is the service's public test service.
+    pub test_service: bool,
     /// Where the login is kept.
     pub session_file: PathBuf,
     /// Where the key to that is.
@@ -39,6 +45,59 @@ pub struct TelegramAccount {
     pub lookups_per_day: u32,
     /// Whether telephone numbers may be dialled.
     pub dial_numbers: bool,
+    /// Who may call it; none: everybody.
+    pub allow: Vec<Pattern>,
+    /// Who may not.
+    pub block: Vec<Pattern>,
+    /// What displays show of a caller.
+    pub caller_display: CallerDisplay,
+    /// Whether phones are told of a caller in header fields.
+    pub caller_headers: bool,
+}
+
+/// What the display of a phone shows of a caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CallerDisplay {
+    /// The name that the caller goes by.
+    #[default]
+    Name,
+    /// The user name.
+    User,
+    /// Both.
+    Both,
+}
+
+/// A SOCKS5 proxy.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SocksProxy {
+    /// `HOST:PORT`.
+    pub place: String,
+    /// User and password, if it wants them.
+    pub login: Option<(String, Zeroizing<String>)>,
+}
+
+impl std::fmt::Debug for SocksProxy {
+    /// Prints no password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SocksProxy({})", self.place)
+    }
+}
+
+impl SocksProxy {
+    /// Reads user and password, as `proxy_login_file` holds them.
+    ///
+    /// # Errors
+    /// The rest of a sentence. They are written into a URL that nobody decodes, so characters that have a meaning there are refused.
+    pub fn read_login(text: &str) -> Result<(String, Zeroizing<String>), &'static str> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,".contains(c);
+        match text.trim().split_once(':') {
+            Some((user, password)) if !user.is_empty() && user.chars().chain(password.chars()).all(is_plain) => {
+                Ok((user.to_owned(), Zeroizing::new(password.to_owned())))
+            }
+            Some(_) => Err("which has a character that cannot be used: only letters, digits and -._~!$&'()*+, are"),
+            None => Err("which does not hold USER:PASSWORD"),
+        }
+    }
 }
 
 /// All accounts and pools.
@@ -56,11 +115,20 @@ pub(super) struct AccountRow {
     name: String,
     api_id: i32,
     api_hash_file: PathBuf,
+    proxy: Option<String>,
+    proxy_login_file: Option<PathBuf>,
+    test_service: Option<bool>,
     session_file: Option<PathBuf>,
     session_key_file: Option<PathBuf>,
     calls_per_hour: Option<u32>,
     lookups_per_day: Option<u32>,
     dial_numbers: Option<bool>,
+    #[serde(default)]
+    allow: OneOrMany,
+    #[serde(default)]
+    block: OneOrMany,
+    caller_display: Option<String>,
+    caller_headers: Option<bool>,
 }
 
 /// The accounts of quartet.conf.
@@ -100,6 +168,15 @@ impl Telegram {
         let account = |row: AccountRow| TelegramAccount {
             api_id: row.api_id,
             api_hash_file: folder.join(row.api_hash_file),
+            proxy: row.proxy.map(|url| SocksProxy {
+                place: url.trim_start_matches("socks5://").to_owned(),
+                // Checked before.
+                login: row.proxy_login_file.and_then(|path| {
+                    let text = read_secret(&folder.join(path)).ok()?;
+                    SocksProxy::read_login(&text).ok()
+                }),
+            }),
+            test_service: row.test_service.unwrap_or(false),
             session_file: match row.session_file {
                 Some(path) => folder.join(path),
                 None => state.join(format!("telegram-{}.session", row.name)),
@@ -111,6 +188,15 @@ impl Telegram {
             calls_per_hour: row.calls_per_hour.unwrap_or_else(|| number("calls_per_hour")),
             lookups_per_day: row.lookups_per_day.unwrap_or_else(|| number("lookups_per_day")),
             dial_numbers: row.dial_numbers.unwrap_or(false),
+            // Checked before.
+            allow: patterns(&row.allow.list()).unwrap_or_default(),
+            block: patterns(&row.block.list()).unwrap_or_default(),
+            caller_display: match row.caller_display.as_deref() {
+                Some("user") => CallerDisplay::User,
+                Some("both") => CallerDisplay::Both,
+                _ => CallerDisplay::Name,
+            },
+            caller_headers: row.caller_headers.unwrap_or(false),
             name: row.name,
         };
         Self {
@@ -143,6 +229,18 @@ pub(super) fn check(folder: &Path, accounts: &[Block], pools: &[Block], problems
             && let Err(why) = read_secret(&folder.join(path))
         {
             problem(place, format!("api_hash_file names {}, {why}", quoted(path)));
+        }
+        if let Some((path, place)) = text_at(block, "proxy_login_file") {
+            let read = read_secret(&folder.join(path));
+            let read = read.and_then(|text| SocksProxy::read_login(&text).map(drop).map_err(str::to_owned));
+            if let Err(why) = read {
+                problem(place, format!("proxy_login_file names {}, {why}", quoted(path)));
+            } else if text_at(block, "proxy").is_none() {
+                problem(
+                    place,
+                    "proxy_login_file is of no use without proxy; add proxy = \"socks5://HOST:PORT\"".to_owned(),
+                );
+            }
         }
     }
     for block in pools {

@@ -39,7 +39,7 @@ deserialize_by_from_str!(
 );
 
 /// A length of time, written as whole numbers with units: `500ms`, `10s`, `1m 30s`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(Duration);
 
 impl Period {

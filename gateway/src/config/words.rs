@@ -179,6 +179,22 @@ pub(super) fn callers(text: &str) -> Result<(), String> {
     }
 }
 
+/// `socks5://HOST:PORT`.
+pub(super) fn socks_proxy(text: &str) -> Result<(), String> {
+    let place = text.strip_prefix("socks5://").and_then(|place| place.rsplit_once(':'));
+    match place {
+        Some((host, _)) if host.contains('@') => {
+            Err("has a login in it; write it into the file of proxy_login_file".to_owned())
+        }
+        Some((host, port))
+            if !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0) =>
+        {
+            Ok(())
+        }
+        _ => Err("must be \"socks5://HOST:PORT\"".to_owned()),
+    }
+}
+
 /// The address of a STUN or TURN server.
 pub(super) fn ice_url(text: &str) -> Result<(), String> {
     text.parse::<IceUrl>().map(drop)

@@ -272,6 +272,7 @@ impl Task {
             bind,
             relays: Vec::new(),
             relay_only: false,
+            patience: Duration::ZERO,
             own_servers: Vec::new(),
             is_stacked: false,
             codecs,
@@ -329,7 +330,11 @@ impl Task {
                         self.close();
                     }
                     LegEvent::State(state) => self.tell(Event::Sound(state)),
-                    LegEvent::Accepted | LegEvent::Dtmf { .. } | LegEvent::Played(_) | LegEvent::Held(_) => {}
+                    LegEvent::Queued
+                    | LegEvent::Accepted
+                    | LegEvent::Dtmf { .. }
+                    | LegEvent::Played(_)
+                    | LegEvent::Held(_) => {}
                 }
             } else {
                 return;

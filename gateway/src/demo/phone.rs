@@ -244,6 +244,7 @@ impl Task {
             user: self.setup.user.clone(),
             language: "en".into(),
             verify: VerifyMode::Off,
+            caller_headers: Vec::new(),
             peer: Uri::sip("demo", self.setup.gateway),
             registry: Arc::clone(&self.registry),
         }
@@ -287,7 +288,8 @@ impl Task {
                         self.tell(Event::Ended(cause.word()));
                         self.close();
                     }
-                    LegEvent::Accepted
+                    LegEvent::Queued
+                    | LegEvent::Accepted
                     | LegEvent::Emojis(_)
                     | LegEvent::Dtmf { .. }
                     | LegEvent::Played(_)

@@ -17,7 +17,7 @@ use crate::cdr::{Cause, Direction};
 use crate::config::{self, Addresses, IceServer, IceUrl, Via, stack};
 use crate::log::Redacted;
 use crate::media::{Bind, LegKey, Relay};
-use crate::networks::{Network, NetworkCall, NetworkCommand, NetworkId};
+use crate::networks::{CallerDetails, Network, NetworkCall, NetworkCommand, NetworkId};
 use crate::route::{Destination, DestinationKind, Origin};
 
 /// One caller, one callee or one route has had too many calls in the last minute.
@@ -93,14 +93,21 @@ impl Exchange {
             }
         };
         // As it was dialled; else in lower case, for nobody says "ANNA" and means another.
-        let found = self.routes.find(&origin, &number);
-        let found = found.or_else(|_| self.routes.find(&origin, &number.to_ascii_lowercase()));
+        let mut caller = vec![parties.from.as_str()];
+        if let Arrival::Network { incoming, .. } = &arrival {
+            if incoming.caller.is_refused {
+                return Err(Cause::Declined);
+            }
+            caller.extend(incoming.caller.also.iter().map(String::as_str));
+        }
+        let found = self.routes.find(&origin, &caller, &number);
+        let found = found.or_else(|_| self.routes.find(&origin, &caller, &number.to_ascii_lowercase()));
         let destination = found.map_err(|error| {
             tracing::debug!(%error, "no destination");
             no_route
         })?;
         parties.route = Some(destination.route.clone());
-        let policy = self.policy(destination.ring_timeout);
+        let policy = self.policy(&destination);
         let legs = match (arrival, destination.kind.clone()) {
             (
                 Arrival::Sip {
@@ -143,12 +150,13 @@ impl Exchange {
                     .e2ee_leg_config(key, network.clone(), None, &destination)
                     .ok_or(Cause::Network)?;
                 let foreign_id = ForeignId::Network(network, incoming.call);
+                let details = incoming.caller.clone();
                 let caller = E2eeLeg::answer(config, incoming, (self.rng)());
                 let mut legs = vec![(Leg::E2ee(caller), foreign_id)];
                 legs.extend(
                     contacts
                         .iter()
-                        .map(|(phone, contact)| self.ring(call, phone, contact, &parties.from, number)),
+                        .map(|(phone, contact)| self.ring(call, phone, contact, (&parties.from, &details), number)),
                 );
                 legs
             }
@@ -272,14 +280,16 @@ impl Exchange {
         call: CallKey,
         phone: &config::Phone,
         contact: &Contact,
-        from: &str,
+        (from, details): (&str, &CallerDetails),
         number: Option<&str>,
     ) -> (Leg, ForeignId) {
         let key = self.new_leg_key();
         let dialog = self.endpoint.new_dialog_key();
-        let config = self.sip_leg_config((call, key), phone, (contact.five_tuple, contact.origin.ip()), from);
+        let mut config = self.sip_leg_config((call, key), phone, (contact.five_tuple, contact.origin.ip()), from);
+        config.caller_headers.clone_from(&details.headers);
         let host = self.endpoint.shown(contact.five_tuple, Some(&phone.user));
-        let from = NameAddr::new(Some(from), Uri::sip(from, host));
+        let display = details.display.as_deref().unwrap_or(from);
+        let from = NameAddr::new(Some(display), Uri::sip(from, host));
         let to = NameAddr::new(phone.name.as_deref(), Uri::sip(number.unwrap_or(&phone.user), host));
         let mut contact = contact.clone();
         // Behind the contact of a PBX there are many numbers.
@@ -351,6 +361,7 @@ impl Exchange {
             language: phone.language.clone(),
             verify: phone.verify,
             user: phone.user.clone(),
+            caller_headers: Vec::new(),
             peer: Uri::sip(peer, self.endpoint.shown(signalling, Some(&phone.user))),
             registry: Arc::clone(&self.registry),
         }
@@ -385,6 +396,7 @@ impl Exchange {
             own_servers: self.settings.ice_servers.iter().flat_map(IceServer::places).collect(),
             is_stacked: path.is_some(),
             relay_only: destination.relay_only,
+            patience: destination.wait,
             codecs: e2ee_codecs(&self.registry),
             ssrc,
             same_worker_as,
@@ -423,12 +435,13 @@ impl Exchange {
         self.settings.phones.iter().find(|phone| phone.user == user).cloned()
     }
 
-    fn policy(&self, ring_timeout: Duration) -> Policy {
+    fn policy(&self, destination: &Destination) -> Policy {
         let call = &self.settings.call;
         Policy {
             confirm_timeout: call.confirm_timeout.duration(),
             rtp_timeout: call.rtp_timeout.duration(),
-            ring_timeout,
+            wait: destination.wait,
+            ring_timeout: destination.ring_timeout,
             connect_timeout: call.connect_timeout.duration(),
         }
     }

@@ -186,7 +186,7 @@ impl Signalling {
         exchange.restore(&clock, bindings);
         exchange.set_challenge_key(challenge_key);
         let (reloader, read) = Reloader::new(registry);
-        let telegram = TelegramClients::start(&settings.telegram);
+        let telegram = TelegramClients::start(&settings.telegram, settings.log.level);
         let inputs = Inputs {
             datagrams,
             media: media_events,
@@ -297,6 +297,7 @@ impl Signalling {
                 if let HubSide::Elsewhere(connection) = self.hub {
                     connection.close().await;
                 }
+                self.telegram.end().await;
                 return Ok(());
             }
         }

@@ -64,7 +64,7 @@ pub(super) fn prepare_state(settings: &Settings) -> anyhow::Result<()> {
 /// What stands behind the name of the state file in its own and in those beside it.
 const SQLITE: [&str; 5] = ["", "-wal", "-shm", "-journal", ".lock"];
 
-/// Who else could change what the gateway keeps and believes: state file, records, and the folder of the control socket.
+/// Who else could change what the gateway keeps and believes: state file, records, logins, and the folder of the control socket.
 pub fn state_faults(settings: &Settings) -> Vec<Fault> {
     let with = |path: &Path, end: &str| {
         let mut path = path.as_os_str().to_owned();
@@ -78,13 +78,16 @@ pub fn state_faults(settings: &Settings) -> Vec<Fault> {
     paths.extend(SQLITE.iter().map(|end| with(&behind, end)));
     paths.extend(["", ".torn"].iter().map(|end| with(records, end)));
     paths.extend(settings.control.path.parent().map(Path::to_owned));
+    let logins = settings.telegram.accounts.iter().map(|account| &account.session_file);
+    paths.extend(logins.clone().cloned());
     let trusted = Trusted::by_this_process();
     // SQLite believes what lies beside its file, whenever it looks: nobody else may put a file there.
     // Records are opened anew whenever their file is gone: it must be ours that comes.
-    let shared = [store, records, &with(records, ".torn")].map(|path| trusted.shared_of(path));
+    let torn = with(records, ".torn");
+    let shared = [store, records, &torn].into_iter().chain(logins);
+    let shared = shared.map(|path| trusted.shared_of(path));
     let mut faults: Vec<Fault> = Vec::new();
     for fault in shared
-        .into_iter()
         .flatten()
         .chain(paths.iter().flat_map(|path| trusted.faults(path)))
     {

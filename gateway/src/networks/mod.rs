@@ -196,6 +196,30 @@ pub struct Offer {
     pub commitment: [u8; 32],
 }
 
+/// What a network knows of a caller beside the name.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct CallerDetails {
+    /// What else the caller is called: by number, by telephone number, whether it is in the address book.
+    pub also: Vec<String>,
+    /// For displays; `None`: the name itself.
+    pub display: Option<String>,
+    /// Header fields for the phone.
+    pub headers: Vec<(&'static str, String)>,
+    /// What the caller's program speaks, in words for the operator.
+    pub speaks: Option<String>,
+    /// Whether the settings of the account keep this caller out.
+    pub is_refused: bool,
+}
+
+impl fmt::Debug for CallerDetails {
+    /// Prints no name and no number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallerDetails")
+            .field("is_refused", &self.is_refused)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A call as its caller places it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallRequest {
@@ -211,6 +235,10 @@ pub struct CallRequest {
     pub versions: Vec<String>,
     /// Whether the caller lets media go straight between the parties.
     pub p2p: bool,
+    /// Theirs: what is known of the caller.
+    pub caller: CallerDetails,
+    /// Ours: how long the call may wait for its turn, where the network has as many of ours as it can.
+    pub patience: Duration,
 }
 
 /// What the core asks of a network.
@@ -266,6 +294,11 @@ pub enum NetworkCommand {
 pub enum NetworkEvent {
     /// Somebody calls us.
     Requested(CallRequest),
+    /// Our outgoing call waits for its turn.
+    Queued {
+        /// The call.
+        call: NetworkCall,
+    },
     /// Our outgoing call rings.
     Received {
         /// The call.
@@ -298,6 +331,20 @@ pub enum NetworkEvent {
         /// All of them.
         servers: Box<Servers>,
     },
+    /// What the callee's program speaks, in words for the operator.
+    Speaks {
+        /// The call.
+        call: NetworkCall,
+        /// Layers and versions.
+        what: String,
+    },
+    /// Keys that the far end's person has typed: `0`-`9`, `*`, `#`, `A`-`D`.
+    Keys {
+        /// The call.
+        call: NetworkCall,
+        /// In their order.
+        digits: String,
+    },
     /// One encrypted signalling packet arrived.
     Signal {
         /// The call.
@@ -327,7 +374,10 @@ impl NetworkEvent {
     pub fn call(&self) -> NetworkCall {
         match self {
             Self::Requested(CallRequest { call, .. })
+            | Self::Queued { call }
             | Self::Received { call }
+            | Self::Speaks { call, .. }
+            | Self::Keys { call, .. }
             | Self::Accepted { call, .. }
             | Self::Confirmed { call, .. }
             | Self::Servers { call, .. }

@@ -32,6 +32,8 @@ pub struct Destination {
     pub kind: DestinationKind,
     /// How long.
     pub ring_timeout: Duration,
+    /// How long before that the call may wait for its turn.
+    pub wait: Duration,
     /// The session transport of encrypted legs; `None`: that of the network.
     pub transport: Option<String>,
     /// Whether media of encrypted legs goes over relays alone.
@@ -80,16 +82,53 @@ pub struct Rule {
     pub name: String,
     /// Whose calls it is for.
     pub from: Callers,
+    /// Which callers of those; none: all.
+    pub caller: Vec<Pattern>,
     /// Which numbers.
     pub number: Pattern,
     /// Where they go: one user of a network, or phones.
     pub to: Vec<Target>,
     /// How long it rings there.
     pub ring_timeout: Duration,
+    /// How long before that the call may wait for its turn.
+    pub wait: Duration,
     /// The session transport of encrypted legs; `None`: that of the network.
     pub transport: Option<String>,
     /// Whether media of encrypted legs goes over relays alone.
     pub relay_only: bool,
+}
+
+/// Why a route is not for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotFor {
+    /// By its `from`.
+    From,
+    /// By its `caller`.
+    Caller,
+    /// By its `number`.
+    Number,
+}
+
+impl Rule {
+    /// What the number captures, if the route is for this call.
+    ///
+    /// # Errors
+    /// The first of its conditions that does not hold.
+    pub fn takes(&self, origin: &Origin, caller: &[&str], number: &str) -> Result<Captures, NotFor> {
+        if !self.from.includes(origin) {
+            return Err(NotFor::From);
+        }
+        if !is_one_of(&self.caller, caller) {
+            return Err(NotFor::Caller);
+        }
+        self.number.matches(number).ok_or(NotFor::Number)
+    }
+}
+
+/// Whether one of these spellings fits one of these patterns; without a pattern all do.
+pub fn is_one_of(patterns: &[Pattern], spellings: &[&str]) -> bool {
+    let fits = |pattern: &Pattern| spellings.iter().any(|spelling| pattern.matches(spelling).is_some());
+    patterns.is_empty() || patterns.iter().any(fits)
 }
 
 /// The routes of one gateway.
@@ -105,19 +144,23 @@ impl Routes {
         Self { routes, phones }
     }
 
+    /// All routes, in their order.
+    pub fn rules(&self) -> &[Rule] {
+        &self.routes
+    }
+
     /// Finds where a call goes.
     ///
     /// `number` is what the phone dialled, or the extension that a network's caller asked for (`100` of `100@gw`, empty
-    /// of plain `gw`).
+    /// of plain `gw`). `caller` is all that the caller is called.
     ///
     /// # Errors
     /// [`NoRoute`] if the call is to be refused as unknown.
-    pub fn find(&self, origin: &Origin, number: &str) -> Result<Destination, NoRoute> {
+    pub fn find(&self, origin: &Origin, caller: &[&str], number: &str) -> Result<Destination, NoRoute> {
         let (route, captures) = self
             .routes
             .iter()
-            .filter(|route| route.from.includes(origin))
-            .find_map(|route| Some((route, route.number.matches(number)?)))
+            .find_map(|route| Some((route, route.takes(origin, caller, number).ok()?)))
             .ok_or(NoRoute::NoMatch)?;
         let mut phones = Vec::new();
         for target in &route.to {
@@ -144,6 +187,7 @@ impl Routes {
         Destination {
             kind,
             ring_timeout: route.ring_timeout,
+            wait: route.wait,
             transport: route.transport.clone(),
             relay_only: route.relay_only,
             route: route.name.clone(),

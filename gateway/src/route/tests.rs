@@ -220,7 +220,7 @@ fn the_first_route_that_matches_decides() {
         (hub(), "anna", "no route matches"),
         (Origin::Network("telegram".to_owned()), "100", "no route matches"),
     ] {
-        let shown = match routes.find(&origin, number) {
+        let shown = match routes.find(&origin, &[], number) {
             Err(error) => error.to_string(),
             Ok(Destination {
                 kind: DestinationKind::User { network, user },

@@ -2,8 +2,9 @@
 
 use grammers_tl_types::{enums, functions, types};
 
+use super::between::Between;
 use super::mtproto::{Keys, sha256, unix};
-use super::service::{Answer, Push, Refused, Service, ok, refused};
+use super::service::{Answer, Fault, Push, Refused, Service, To, ok, refused};
 
 /// A call between two users.
 pub(super) struct Call {
@@ -16,6 +17,7 @@ pub(super) struct Call {
     pub(super) answer: Vec<u8>,
     pub(super) offered: types::PhoneCallProtocol,
     pub(super) taken: Option<types::PhoneCallProtocol>,
+    pub(super) between: Option<Between>,
 }
 
 impl Service {
@@ -41,15 +43,22 @@ impl Service {
             return Err(refused(500, "CALL_OCCUPY_FAILED"));
         }
         let id = i64::from_le_bytes(keys.bytes()) & i64::MAX;
+        let is_between = self.takes(|fault| matches!(fault, Fault::Between)).is_some();
+        let mut commitment = asked.g_a_hash;
+        let between = is_between.then(|| Between::new(keys, commitment.clone()));
+        if let Some(between) = &between {
+            commitment = between.own_commitment();
+        }
         let call = Call {
             caller: me,
             callee: callee.user_id,
             keys: [i64::from_le_bytes(keys.bytes()), i64::from_le_bytes(keys.bytes())],
             date: unix(),
-            commitment: asked.g_a_hash,
+            commitment,
             answer: Vec::new(),
             offered,
             taken: None,
+            between,
         };
         let requested = types::PhoneCallRequested {
             video: false,
@@ -74,14 +83,30 @@ impl Service {
         pushes: &mut Vec<Push>,
     ) -> Answer {
         let id = self.call_of(me, &asked.peer)?;
-        let is_wrong = self.takes_wrong_value();
-        let call = &self.calls[&id];
-        if sha256(&[&asked.g_a])[..] != call.commitment[..] {
+        let is_wrong = self.takes(|fault| matches!(fault, Fault::WrongValue)).is_some();
+        let (versions, p2p, connections) = (self.versions.clone(), self.p2p, self.connections.clone());
+        let call = self
+            .calls
+            .get_mut(&id)
+            .ok_or_else(|| refused(400, "CALL_PEER_INVALID"))?;
+        let committed = call
+            .between
+            .as_ref()
+            .map_or(&call.commitment, |between| &between.commitment);
+        if sha256(&[&asked.g_a])[..] != committed[..] {
             return Err(refused(400, "CALL_G_A_INVALID"));
         }
-        let object = |value: Vec<u8>, access_hash: i64| -> enums::PhoneCall {
+        // Values and fingerprint as each side is told them: of the caller, of the callee.
+        let (mut of_caller, mut of_callee, mut fingerprint) =
+            (asked.g_a.clone(), call.answer.clone(), asked.key_fingerprint);
+        if let Some(between) = &mut call.between {
+            fingerprint = between.agree(&asked.g_a, &call.answer);
+            (of_caller, of_callee) = (between.public(), between.public());
+        }
+        let call = &self.calls[&id];
+        let object = |value: Vec<u8>, key_fingerprint: i64, access_hash: i64| -> enums::PhoneCall {
             types::PhoneCall {
-                p2p_allowed: self.p2p,
+                p2p_allowed: p2p,
                 video: false,
                 conference_supported: false,
                 id,
@@ -90,20 +115,19 @@ impl Service {
                 admin_id: call.caller,
                 participant_id: call.callee,
                 g_a_or_b: value,
-                key_fingerprint: asked.key_fingerprint,
-                protocol: call.common().into(),
-                connections: self.connections.clone(),
+                key_fingerprint,
+                protocol: call.common(versions.as_deref()).into(),
+                connections: connections.clone(),
                 start_date: unix(),
                 custom_parameters: None,
             }
             .into()
         };
-        let mut value = asked.g_a;
-        if is_wrong && let Some(last) = value.last_mut() {
+        if is_wrong && let Some(last) = of_caller.last_mut() {
             *last ^= 1;
         }
-        pushes.push(call.tell(call.callee, object(value, call.keys[1])));
-        ok(&self.answered(id, me, object(call.answer.clone(), call.keys[0])))
+        pushes.push(call.tell(call.callee, object(of_caller, fingerprint, call.keys[1])));
+        ok(&self.answered(id, me, object(of_callee, asked.key_fingerprint, call.keys[0])))
     }
 
     /// The call that this side has the key to.
@@ -134,7 +158,7 @@ impl Call {
 
     pub(super) fn tell(&self, to: i64, phone_call: enums::PhoneCall) -> Push {
         Push {
-            to,
+            to: To::User(to),
             update: types::UpdatePhoneCall { phone_call }.into(),
             about: vec![self.caller, self.callee],
         }
@@ -154,9 +178,29 @@ impl Call {
         .into()
     }
 
-    /// What both speak.
-    pub(super) fn common(&self) -> types::PhoneCallProtocol {
+    pub(super) fn discarded(
+        &self,
+        id: i64,
+        reason: Option<enums::PhoneCallDiscardReason>,
+        duration: Option<i32>,
+    ) -> enums::PhoneCall {
+        types::PhoneCallDiscarded {
+            need_rating: false,
+            need_debug: false,
+            video: false,
+            id,
+            reason,
+            duration,
+        }
+        .into()
+    }
+
+    /// What both speak, of what the service lets calls have.
+    pub(super) fn common(&self, versions: Option<&[String]>) -> types::PhoneCallProtocol {
         let mut common = self.offered.clone();
+        if let Some(versions) = versions {
+            common.library_versions.retain(|version| versions.contains(version));
+        }
         if let Some(taken) = &self.taken {
             common
                 .library_versions

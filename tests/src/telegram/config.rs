@@ -5,7 +5,7 @@ use grammers_tl_types::types;
 use super::mtproto::unix;
 
 /// The answer to `help.getConfig`: the times of calls matter, the rest is as small as it may be.
-pub(super) fn config() -> types::Config {
+pub(super) fn config((receive_ms, ring_ms): (i32, i32)) -> types::Config {
     types::Config {
         default_p2p_contacts: false,
         preload_featured_stickers: false,
@@ -36,8 +36,8 @@ pub(super) fn config() -> types::Config {
         stickers_recent_limit: 1,
         channels_read_media_period: 1,
         tmp_sessions: None,
-        call_receive_timeout_ms: 20_000,
-        call_ring_timeout_ms: 90_000,
+        call_receive_timeout_ms: receive_ms,
+        call_ring_timeout_ms: ring_ms,
         call_connect_timeout_ms: 30_000,
         call_packet_timeout_ms: 10_000,
         me_url_prefix: String::new(),

@@ -1,8 +1,11 @@
 //! A data centre of our own for tests: enough of MTProto and of the service's functions that unmodified clients log in and call each other.
 
+mod between;
 mod calls;
 mod config;
 mod keys;
+mod links;
+mod messages;
 mod mtproto;
 mod password;
 mod service;
@@ -20,8 +23,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+pub use self::between::Overheard;
 pub use self::keys::{auth_key, public_pem};
 use self::mtproto::{Keys, Wire};
+use self::service::To;
 pub use self::service::{CODE, Fault, Service, User};
 
 /// Makes a login that knows where the data centre is and has the key of that name; `me` is logged in, if anybody.
@@ -54,6 +59,8 @@ pub struct DataCentre {
     next: u64,
     /// Why connections were closed.
     pub closed: Vec<String>,
+    /// A user whose connections are not served.
+    pub shut_out: Option<i64>,
 }
 
 impl DataCentre {
@@ -66,6 +73,7 @@ impl DataCentre {
             wires: BTreeMap::new(),
             next: 1,
             closed: Vec::new(),
+            shut_out: None,
         }
     }
 
@@ -78,6 +86,13 @@ impl DataCentre {
     /// A client may use this key.
     pub fn know(&mut self, key: [u8; 256]) {
         self.keys.learn(key);
+    }
+
+    /// That user has a password from now on.
+    pub fn set_password(&mut self, user: i64, password: &str) {
+        if let Some(user) = self.service.users.get_mut(&user) {
+            user.password = Some(password.to_owned());
+        }
     }
 
     /// The sessions of that user are over.
@@ -127,7 +142,13 @@ impl DataCentre {
                 let copies = self.service.copies();
                 let body = self.service.update_for(&push);
                 let logins = &self.service.logins;
-                let of = |wire: &&mut Wire| wire.key().and_then(|key| logins.get(&key)) == Some(&push.to);
+                let of = |wire: &&mut Wire| {
+                    wire.key().is_some_and(|key| match push.to {
+                        To::User(user) => logins.get(&key) == Some(&user),
+                        To::Others(user, but) => logins.get(&key) == Some(&user) && key != but,
+                        To::Key(wanted) => key == wanted,
+                    })
+                };
                 for wire in self.wires.values_mut().filter(of) {
                     for _ in 0..copies {
                         wire.push(&mut self.keys, &body);
@@ -136,6 +157,13 @@ impl DataCentre {
             }
         }
         Ok(())
+    }
+
+    /// Whether this connection is one of a user who is shut out.
+    fn is_shut_out(&self, connection: u64) -> bool {
+        let key = self.wires.get(&connection).and_then(Wire::key);
+        let user = key.and_then(|key| self.service.logins.get(&key));
+        user.is_some() && user == self.shut_out.as_ref()
     }
 
     /// Bytes for a connection.
@@ -150,6 +178,7 @@ pub struct Served {
     centre: Arc<Mutex<DataCentre>>,
     address: SocketAddr,
     gate: Arc<tokio::sync::watch::Sender<bool>>,
+    news: Arc<Notify>,
 }
 
 impl Served {
@@ -166,6 +195,7 @@ impl Served {
             centre: Arc::clone(&centre),
             address,
             gate: Arc::clone(&gate),
+            news: Arc::clone(&news),
         };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -186,6 +216,12 @@ impl Served {
     /// The centre itself.
     pub fn centre(&self) -> MutexGuard<'_, DataCentre> {
         self.centre.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves this user no more, and ends the connections there are; `None`: everybody again.
+    pub fn shut_out(&self, user: Option<i64>) {
+        self.centre().shut_out = user;
+        self.news.notify_waiters();
     }
 
     /// Whether connections are taken; if not, those that there are end.
@@ -229,7 +265,14 @@ async fn serve(
                 if count == 0 {
                     break;
                 }
-                let taken = lock().handle_input(connection, &buffer[..count]);
+                let taken = {
+                    let mut centre = lock();
+                    let taken = centre.handle_input(connection, &buffer[..count]);
+                    if centre.is_shut_out(connection) {
+                        break;
+                    }
+                    taken
+                };
                 // Others may have been told something.
                 news.notify_waiters();
                 if let Err(why) = taken {
@@ -242,7 +285,11 @@ async fn serve(
                     break;
                 }
             }
-            () = &mut told => {}
+            () = &mut told => {
+                if lock().is_shut_out(connection) {
+                    break;
+                }
+            }
             () = closed(&mut gate) => break,
         }
     }

@@ -6,8 +6,10 @@ use grammers_tl_types::{Cursor, Deserializable as _, Identifiable as _, Serializ
 use num_bigint::BigUint;
 use quartet_proto::e2ee::key_exchange::known_group;
 
+use super::between::{Between, Overheard};
 use super::calls::Call;
 use super::config::config;
+use super::links::Links;
 use super::mtproto::{Keys, unix};
 
 /// The code that everybody is sent.
@@ -64,15 +66,30 @@ pub enum Fault {
     Error(&'static str, i32, String),
     /// The callee of the next call is told another public value than the caller has committed to.
     WrongValue,
+    /// Somebody is in the middle of the next call: both sides have a key with that one.
+    Between,
+    /// The next link of a login is for the data centre of this number.
+    LinkElsewhere(i32),
     /// The next updates do not come: so many.
     Drop(usize),
     /// The next updates come twice: so many.
     Twice(usize),
 }
 
-/// For a user: an update, and whom it is about.
+/// Who is told something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum To {
+    /// Every device of a user.
+    User(i64),
+    /// Every one but that with this key.
+    Others(i64, [u8; 8]),
+    /// That one, whether somebody is logged in there or not.
+    Key([u8; 8]),
+}
+
+/// An update, for whom, and whom it is about.
 pub(super) struct Push {
-    pub(super) to: i64,
+    pub(super) to: To,
     pub(super) update: enums::Update,
     pub(super) about: Vec<i64>,
 }
@@ -96,6 +113,15 @@ pub struct Service {
     pub faults: VecDeque<Fault>,
     /// Each request: of whom, and what.
     pub requests: Vec<(i64, &'static str)>,
+    /// The versions that the service lets calls have; `None`: all that both sides speak.
+    pub versions: Option<Vec<String>>,
+    /// How long a call may take until a device has it, and may ring: in milliseconds.
+    pub timers: (i32, i32),
+    /// What calls said with somebody in the middle.
+    pub overheard: Vec<Overheard>,
+    pub(super) links: Links,
+    /// How many messages each user has had.
+    pub(super) messages: HashMap<i64, i32>,
     /// Passwords on their way: the server's exponent, by key.
     pub(super) proving: HashMap<[u8; 8], (BigUint, i64)>,
 }
@@ -110,6 +136,11 @@ impl Service {
             connections: Vec::new(),
             faults: VecDeque::new(),
             requests: Vec::new(),
+            versions: None,
+            timers: (20_000, 90_000),
+            overheard: Vec::new(),
+            links: Links::default(),
+            messages: HashMap::new(),
             proving: HashMap::new(),
         }
     }
@@ -156,7 +187,7 @@ impl Service {
                 *left -= 1;
                 *left == 0
             }),
-            Some(Fault::Error(..) | Fault::WrongValue) | None => (1, false),
+            Some(Fault::Error(..) | Fault::WrongValue | Fault::Between | Fault::LinkElsewhere(_)) | None => (1, false),
         };
         if is_over {
             self.faults.pop_front();
@@ -164,9 +195,10 @@ impl Service {
         copies
     }
 
-    pub(super) fn takes_wrong_value(&mut self) -> bool {
-        let at = self.faults.iter().position(|fault| matches!(fault, Fault::WrongValue));
-        at.is_some_and(|at| self.faults.remove(at).is_some())
+    /// Whether this was ordered; it is then done.
+    pub(super) fn takes(&mut self, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
+        let at = self.faults.iter().position(wanted)?;
+        self.faults.remove(at)
     }
 
     fn answer(
@@ -186,7 +218,7 @@ impl Service {
             };
         }
         if is!(help::GetConfig) {
-            return ok(&enums::Config::Config(config()));
+            return ok(&enums::Config::Config(config(self.timers)));
         }
         if is!(auth::SendCode) {
             let asked = asked!(auth::SendCode);
@@ -214,6 +246,16 @@ impl Service {
             }
             return self.enter(key, user.id);
         }
+        if is!(auth::ExportLoginToken) {
+            if let Some(Fault::LinkElsewhere(centre)) = self.takes(|fault| matches!(fault, Fault::LinkElsewhere(_))) {
+                self.links.elsewhere = Some(centre);
+            }
+            return self.export_link(keys, key);
+        }
+        if is!(auth::ImportLoginToken) {
+            let asked = asked!(auth::ImportLoginToken);
+            return self.import_link(keys, key, &asked.token);
+        }
         if is!(account::GetPassword) {
             return self.password_wanted(keys, key);
         }
@@ -224,6 +266,14 @@ impl Service {
         let Some(me) = me else {
             return Err(refused(401, "AUTH_KEY_UNREGISTERED"));
         };
+        if is!(auth::AcceptLoginToken) {
+            let asked = asked!(auth::AcceptLoginToken);
+            return self.accept_link(me, &asked, pushes);
+        }
+        if is!(messages::SendMessage) {
+            let asked = asked!(messages::SendMessage);
+            return self.send_message(me, asked, pushes);
+        }
         if is!(auth::LogOut) {
             self.logins.remove(&key);
             return ok(&enums::auth::LoggedOut::Out(types::auth::LoggedOut {
@@ -232,7 +282,7 @@ impl Service {
         }
         if is!(updates::GetState) {
             return ok(&enums::updates::State::State(types::updates::State {
-                pts: 1,
+                pts: self.pts(me),
                 qts: 0,
                 date: unix(),
                 seq: 1,
@@ -309,7 +359,7 @@ impl Service {
                 return Err(refused(400, "CALL_ALREADY_ACCEPTED"));
             }
             (call.answer, call.taken) = (asked.g_b, Some(protocol));
-            let common = call.common();
+            let common = call.common(self.versions.as_deref());
             if common.library_versions.is_empty() {
                 return Err(refused(406, "CALL_PROTOCOL_COMPAT_LAYER_INVALID"));
             }
@@ -320,10 +370,18 @@ impl Service {
                 date: call.date,
                 admin_id: call.caller,
                 participant_id: call.callee,
-                g_b: call.answer.clone(),
+                g_b: call
+                    .between
+                    .as_ref()
+                    .map_or_else(|| call.answer.clone(), Between::public),
                 protocol: common.into(),
             };
             pushes.push(call.tell(call.caller, accepted.into()));
+            // The user's other devices stop ringing, and are not told why.
+            pushes.push(Push {
+                to: To::Others(me, key),
+                ..call.tell(me, call.discarded(id, None, None))
+            });
             return ok(&self.answered(id, me, self.calls[&id].waiting(id, me, None)));
         }
         if is!(phone::ConfirmCall) {
@@ -333,12 +391,21 @@ impl Service {
         if is!(phone::SendSignalingData) {
             let asked = asked!(phone::SendSignalingData);
             let id = self.call_of(me, &asked.peer)?;
+            let call = &self.calls[&id];
+            let mut data = asked.data;
+            if let Some(between) = &call.between {
+                let Some((sealed, plain)) = between.pass(me == call.caller, &data) else {
+                    return Err(refused(400, "DATA_INVALID"));
+                };
+                self.overheard.push(Overheard { by: me, plain });
+                data = sealed;
+            }
             let data = types::UpdatePhoneCallSignalingData {
                 phone_call_id: id,
-                data: asked.data,
+                data,
             };
             pushes.push(Push {
-                to: self.calls[&id].other(me),
+                to: To::User(call.other(me)),
                 update: data.into(),
                 about: Vec::new(),
             });
@@ -351,17 +418,16 @@ impl Service {
                 .calls
                 .remove(&id)
                 .ok_or_else(|| refused(400, "CALL_PEER_INVALID"))?;
-            let discarded = types::PhoneCallDiscarded {
-                need_rating: false,
-                need_debug: false,
-                video: false,
-                id,
-                reason: Some(asked.reason),
-                duration: Some(asked.duration),
-            };
-            let push = call.tell(call.other(me), discarded.into());
+            let discarded = call.discarded(id, Some(asked.reason), Some(asked.duration));
+            let push = call.tell(call.other(me), discarded.clone());
             let update = push.update.clone();
             pushes.push(push);
+            if me == call.callee {
+                pushes.push(Push {
+                    to: To::Others(me, key),
+                    ..call.tell(me, discarded)
+                });
+            }
             return ok(&enums::Updates::Updates(types::Updates {
                 updates: vec![update],
                 users: Vec::new(),
@@ -374,19 +440,27 @@ impl Service {
     }
 
     pub(super) fn enter(&mut self, key: [u8; 8], user: i64) -> Answer {
+        ok(&self.entered(key, user))
+    }
+
+    pub(super) fn entered(&mut self, key: [u8; 8], user: i64) -> enums::auth::Authorization {
         self.logins.insert(key, user);
-        ok(&enums::auth::Authorization::Authorization(types::auth::Authorization {
+        enums::auth::Authorization::Authorization(types::auth::Authorization {
             setup_password_required: false,
             otherwise_relogin_days: None,
             tmp_sessions: None,
             future_auth_token: None,
             user: self.users[&user].object(true),
-        }))
+        })
     }
 
     /// An update as that user is told it.
     pub(super) fn update_for(&self, push: &Push) -> Vec<u8> {
-        let users = push.about.iter().map(|user| self.users[user].object(*user == push.to));
+        let to = match push.to {
+            To::User(user) | To::Others(user, _) => user,
+            To::Key(_) => 0,
+        };
+        let users = push.about.iter().map(|user| self.users[user].object(*user == to));
         enums::Updates::Updates(types::Updates {
             updates: vec![push.update.clone()],
             users: users.collect(),

@@ -9,7 +9,7 @@ use quartet_proto::e2ee::{KeyExchange, Negotiation, Role, Version};
 use super::{E2eeLeg, State};
 use crate::call::leg::{Action, KeyExchangeJob, LegEvent};
 use crate::cdr::Cause;
-use crate::networks::{CallRequest, NetworkCommand, Offer};
+use crate::networks::{CallRequest, CallerDetails, NetworkCommand, Offer};
 
 impl E2eeLeg {
     /// Caller: all secrets are drawn; their commitments go out.
@@ -33,6 +33,8 @@ impl E2eeLeg {
             offers,
             versions: self.config.terms.versions.clone(),
             p2p: self.p2p,
+            caller: CallerDetails::default(),
+            patience: self.config.patience,
         }));
         self.state = State::Requested { drawn };
     }

@@ -41,6 +41,8 @@ pub struct SipLegConfig {
     pub language: String,
     /// How its calls are verified.
     pub verify: VerifyMode,
+    /// Header fields for its INVITE: what is known of the caller.
+    pub caller_headers: Vec<(&'static str, String)>,
     /// The address of the person at the other end, for displays.
     pub peer: Uri,
     /// Knows what codecs make of each other's parameters.

@@ -47,6 +47,7 @@ fn config(key: u64, signalling_peer_ip: IpAddr) -> SipLegConfig {
         user: "100".into(),
         language: "en".into(),
         verify: VerifyMode::Confirm,
+        caller_headers: Vec::new(),
         peer: Uri::sip("anna", address),
         registry: Arc::new(Registry::default()),
     }
@@ -66,6 +67,7 @@ pub(in crate::call) fn talking(now: Instant, legs: Vec<SipLeg>) -> Call {
     let policy = Policy {
         confirm_timeout: second,
         rtp_timeout: 10 * second,
+        wait: Duration::ZERO,
         ring_timeout: second,
         connect_timeout: second,
     };

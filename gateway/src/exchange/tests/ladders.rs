@@ -9,6 +9,7 @@ use super::*;
 use crate::call::{CallKey, Leg};
 use crate::exchange::ForeignId;
 use crate::exchange::here::ice_addresses;
+use crate::networks::CallerDetails;
 
 #[test]
 fn users_get_no_socket_on_loopback_unless_all_is_there() {
@@ -679,7 +680,9 @@ fn a_leg_is_swapped_in_a_standing_call() {
         let phone = world.exchange.phone("101").expect("phone 101");
         let contact = world.exchange.endpoint.contacts(world.now, "101").remove(0);
         let old = world.leg_over("rtp").expect("the phone's media");
-        let (leg, foreign_id) = world.exchange.ring(key, &phone, &contact, "anna", None);
+        let (leg, foreign_id) = world
+            .exchange
+            .ring(key, &phone, &contact, ("anna", &CallerDetails::default()), None);
         assert!(world.exchange.replace(world.now, key, old, leg, foreign_id));
         world.drain();
         (key, old)
@@ -721,7 +724,9 @@ fn a_leg_is_swapped_in_a_standing_call() {
     assert_eq!(world.cause(), "answered");
     let phone = world.exchange.phone("101").expect("phone 101");
     let contact = world.exchange.endpoint.contacts(world.now, "101").remove(0);
-    let (leg, foreign_id) = world.exchange.ring(key, &phone, &contact, "anna", None);
+    let (leg, foreign_id) = world
+        .exchange
+        .ring(key, &phone, &contact, ("anna", &CallerDetails::default()), None);
     assert!(!world.exchange.replace(world.now, key, old, leg, foreign_id));
     world.assert_empty();
 

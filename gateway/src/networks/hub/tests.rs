@@ -12,7 +12,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 use super::*;
 use crate::hub::tests::schema;
 use crate::hub::{Account, ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
-use crate::networks::Offer;
+use crate::networks::{CallerDetails, Offer};
 
 const CALL: NetworkCall = NetworkCall([7; 16]);
 
@@ -46,6 +46,8 @@ pub(super) fn request(call: NetworkCall, from: &str, to: &str) -> NetworkCommand
         offers: offers(),
         versions: vec!["8.0.0".to_owned(), "9.0.0".to_owned()],
         p2p: true,
+        caller: CallerDetails::default(),
+        patience: Duration::ZERO,
     })
 }
 

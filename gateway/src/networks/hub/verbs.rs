@@ -8,7 +8,9 @@ use quartet_proto::hub::{ExchangeName, Name, Request, Version};
 use super::order::{Call, Step};
 use super::words::id_of;
 use super::{Adapter, Kind};
-use crate::networks::{CallRequest, DiscardReason, KeyExchange, NetworkCall, NetworkEvent, Offer, Refusal};
+use crate::networks::{
+    CallRequest, CallerDetails, DiscardReason, KeyExchange, NetworkCall, NetworkEvent, Offer, Refusal,
+};
 
 impl Adapter {
     /// Somebody calls the gateway.
@@ -43,6 +45,8 @@ impl Adapter {
             offers,
             versions,
             p2p: body.udp_p2p,
+            caller: CallerDetails::default(),
+            patience: Duration::ZERO,
         }));
     }
 
@@ -75,6 +79,7 @@ impl Adapter {
             offers,
             versions,
             p2p: udp_p2p,
+            ..
         } = request;
         let Ok(to) = Name::new(to) else {
             return self.refuse(call, Refusal::UnknownUser);

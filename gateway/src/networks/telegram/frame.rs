@@ -1,7 +1,9 @@
 //! What passes between the machine and the clients of its accounts.
 //!
-//! A frame is `account (u32, little-endian), kind (u8), number (u64, little-endian), body`. It never leaves the process.
+//! A frame is `account (u32, little-endian), kind (u8), number (u64, little-endian), body`. It never leaves the machine.
 
+/// The longest name of an error that is believed to be one.
+const MAX_NAME: usize = 64;
 /// Bytes before the body.
 const HEAD: usize = 13;
 
@@ -159,6 +161,19 @@ impl Frame<Report> {
 }
 
 impl RpcError {
+    /// As the service says it: names are capital letters, and what is none is nobody's to read.
+    #[must_use]
+    pub fn of_service(code: i32, name: &str, value: Option<u32>) -> Self {
+        let is_plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+        let is_name = name.len() <= MAX_NAME && name.bytes().all(is_plain);
+        let name = if is_name { name } else { "NO_NAME" };
+        Self {
+            code,
+            name: name.to_owned(),
+            value,
+        }
+    }
+
     /// The service could not be asked.
     #[must_use]
     pub fn unreachable() -> Self {
@@ -190,6 +205,15 @@ impl RpcError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_none_is_not_repeated() {
+        let name = |text: &str| RpcError::of_service(400, text, None).name;
+        assert_eq!(name("FLOOD_WAIT"), "FLOOD_WAIT");
+        for text in ["\u{1b}[2J", "Passed from the service", &"A".repeat(65), "A\nB"] {
+            assert_eq!(name(text), "NO_NAME");
+        }
+    }
 
     #[test]
     fn what_is_written_is_read_back_and_scraps_are_none() {

@@ -8,7 +8,7 @@ pub mod client;
 pub mod frame;
 mod phone;
 
-pub use phone::{Account, Phone, PhoneConfig};
+pub use phone::{Account, Phone, PhoneConfig, Plan, plan};
 
 /// The name of this network.
 pub const NAME: &str = "telegram";

@@ -1,14 +1,15 @@
 //! Logging in: a code that the service sends, a password if the account has one.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use grammers_crypto::two_factor_auth::{calculate_2fa, check_p_and_g};
 use grammers_mtsender::{SenderPool, SenderPoolHandle};
 use grammers_tl_types::{enums, functions, types};
 
+use super::access::Access;
 use super::session::Login;
-use super::{ask, pool};
+use super::{ask, qr};
+use crate::log::one_line;
 use crate::networks::telegram::frame::RpcError;
 
 /// How often a code or a password may be wrong.
@@ -32,19 +33,26 @@ pub trait Person {
 
     /// Tells something.
     fn tell(&mut self, sentence: &str);
+
+    /// Shows a link that an app of the account is to look at.
+    fn show(&mut self, link: &str);
 }
 
 /// What a login needs to know.
-#[derive(Debug)]
 pub struct LoginSetup<'a> {
-    /// As the operator's application is known.
-    pub api_id: i32,
-    /// Its secret.
+    /// How the service is reached, and where the login is kept.
+    pub access: &'a Access,
+    /// The secret that belongs to its application.
     pub api_hash: &'a str,
-    /// Where the login is kept.
-    pub session: &'a Path,
-    /// And the key to it.
-    pub key: &'a Path,
+    /// Whether an app of the account looks at a picture, instead of a code.
+    pub by_qr: bool,
+}
+
+impl std::fmt::Debug for LoginSetup<'_> {
+    /// Prints no secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LoginSetup({:?})", self.access)
+    }
 }
 
 /// Logs an account in; says who it is.
@@ -52,11 +60,22 @@ pub struct LoginSetup<'a> {
 /// # Errors
 /// A sentence that says what to do.
 pub async fn log_in(setup: LoginSetup<'_>, person: &mut dyn Person) -> anyhow::Result<String> {
-    let login = Arc::new(Login::open(setup.session, setup.key)?);
-    let SenderPool { runner, handle, .. } = pool(&login, setup.api_id);
+    let login = Arc::new(setup.access.login()?);
+    if setup.access.is_test && !login.is_logged_in() {
+        login.go_to_test_service()?;
+    }
+    let SenderPool {
+        runner,
+        handle,
+        mut updates,
+    } = setup.access.pool(&login).await?;
     let thin = handle.thin.clone();
     let runner = tokio::spawn(runner.run());
-    let entered = enter(&setup, &login, &thin, person).await;
+    let entered = if setup.by_qr {
+        qr::enter(&setup, &login, &thin, &mut updates, person).await
+    } else {
+        enter(&setup, &login, &thin, person).await
+    };
     thin.quit();
     let _ = runner.await;
     let user = entered?;
@@ -68,12 +87,12 @@ pub async fn log_in(setup: LoginSetup<'_>, person: &mut dyn Person) -> anyhow::R
 ///
 /// # Errors
 /// If the file cannot be written; that the service is not there is no error.
-pub async fn log_out(api_id: i32, session: &Path, key: &Path) -> anyhow::Result<bool> {
-    let login = Arc::new(Login::open(session, key)?);
+pub async fn log_out(access: &Access) -> anyhow::Result<bool> {
+    let login = Arc::new(access.login()?);
     if !login.is_logged_in() {
         return Ok(false);
     }
-    let SenderPool { runner, handle, .. } = pool(&login, api_id);
+    let SenderPool { runner, handle, .. } = access.pool(&login).await?;
     let thin = handle.thin.clone();
     let runner = tokio::spawn(runner.run());
     let told = ask(&thin, login.home(), &functions::auth::LogOut {}).await;
@@ -92,9 +111,8 @@ pub async fn log_out(api_id: i32, session: &Path, key: &Path) -> anyhow::Result<
 
 fn name(user: &types::User) -> String {
     let named = user.username.as_ref().map(|name| format!("@{name}"));
-    named
-        .or_else(|| user.first_name.clone())
-        .unwrap_or_else(|| user.id.to_string())
+    let shown = named.or_else(|| user.first_name.clone());
+    shown.map_or_else(|| user.id.to_string(), |name| one_line(&name).into_owned())
 }
 
 async fn enter(
@@ -136,7 +154,7 @@ async fn send_code(
 ) -> anyhow::Result<(&'static str, String)> {
     let request = functions::auth::SendCode {
         phone_number: phone.to_owned(),
-        api_id: setup.api_id,
+        api_id: setup.access.api_id,
         api_hash: setup.api_hash.to_owned(),
         settings: types::CodeSettings {
             allow_flashcall: false,
@@ -192,7 +210,7 @@ async fn send_code(
     anyhow::bail!("the service sends us from one data centre to the next; try again later")
 }
 
-fn user_of(answer: enums::auth::Authorization) -> anyhow::Result<types::User> {
+pub(super) fn user_of(answer: enums::auth::Authorization) -> anyhow::Result<types::User> {
     match answer {
         enums::auth::Authorization::Authorization(entered) => match entered.user {
             enums::User::User(user) => Ok(user),
@@ -204,7 +222,7 @@ fn user_of(answer: enums::auth::Authorization) -> anyhow::Result<types::User> {
     }
 }
 
-async fn check_password(
+pub(super) async fn check_password(
     login: &Login,
     thin: &SenderPoolHandle,
     person: &mut dyn Person,
@@ -223,7 +241,9 @@ async fn check_password(
         if !check_p_and_g(&algorithm.p, &algorithm.g) {
             anyhow::bail!("the service wants the password checked in a group that is not safe; it was not told");
         }
-        let hint = wanted.hint.map_or_else(String::new, |hint| format!(" (hint: {hint})"));
+        let hint = wanted
+            .hint
+            .map_or_else(String::new, |hint| format!(" (hint: {})", one_line(&hint)));
         let password = person.ask_secret(&format!("The password of the account{hint}: "))?;
         let (proof, ours) = calculate_2fa(
             &algorithm.salt1,
@@ -254,7 +274,7 @@ async fn check_password(
 }
 
 /// What an error of the service means for who logs in.
-fn sentence(error: &RpcError) -> anyhow::Error {
+pub(super) fn sentence(error: &RpcError) -> anyhow::Error {
     let what = match (error.code, error.name.as_str()) {
         (0, "") => "the service cannot be reached; look at this machine's network".to_owned(),
         (420, _) => format!(

@@ -3,31 +3,35 @@
 //! MTProto itself is grammers'. Nothing is asked twice by itself, save what shows whether the connection lives; what the service says of
 //! pauses is for the machine to honour.
 
+pub mod access;
 pub mod login;
+mod qr;
 pub mod session;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use grammers_mtsender::{
-    ConnectionParams, InvocationError, NoRetries, SenderPool, SenderPoolHandle, UpdatesConfiguration, UpdatesReceiver,
-};
+use grammers_mtsender::{InvocationError, SenderPool, SenderPoolHandle, UpdatesConfiguration, UpdatesReceiver};
 use grammers_tl_types::{Deserializable as _, Serializable as _, enums, functions};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use self::access::Access;
 use self::session::Login;
 use super::frame::{Frame, Order, Report, RpcError};
 
 /// Updates that may wait. A call makes some twenty at once, and what does not fit is lost.
-const UPDATES: usize = 4096;
+const UPDATES: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not zero");
 /// How often it is looked whether the connection lives, and how long that may take: an open socket that says nothing shows nothing.
 const WATCH: Duration = Duration::from_secs(30);
 const ALIVE: Duration = Duration::from_secs(10);
 /// Pauses between attempts to connect.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// How long the last requests of a client that ends may take.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How often it is looked whether somebody has logged in meanwhile.
 const LOGGED_OUT: Duration = Duration::from_secs(5);
 
@@ -36,54 +40,39 @@ const LOGGED_OUT: Duration = Duration::from_secs(5);
 pub struct ClientSetup {
     /// The account's place.
     pub account: u32,
-    /// Identifies the operator's application to the service.
-    pub api_id: i32,
-    /// Where the login is kept, and the key to it.
-    pub session: std::path::PathBuf,
-    /// The file of that key.
-    pub key: std::path::PathBuf,
-}
-
-/// Says who we are.
-fn params() -> ConnectionParams {
-    ConnectionParams {
-        device_model: "Quartet".to_owned(),
-        system_version: std::env::consts::OS.to_owned(),
-        app_version: env!("CARGO_PKG_VERSION").to_owned(),
-        system_lang_code: "en".to_owned(),
-        lang_code: "en".to_owned(),
-        retry_policy: Box::new(NoRetries),
-        updates_channel_capacity: NonZeroUsize::new(UPDATES).expect("it is not zero"),
-        ..ConnectionParams::default()
-    }
-}
-
-/// The way to the service that a login knows.
-fn pool(login: &Arc<Login>, api_id: i32) -> SenderPool {
-    SenderPool::with_configuration(Arc::clone(login), api_id, params())
+    /// How it reaches the service.
+    pub access: Access,
 }
 
 /// Runs until nobody gives orders any more.
-pub async fn run(setup: ClientSetup, mut orders: mpsc::UnboundedReceiver<Order>, reports: mpsc::Sender<Vec<u8>>) {
+pub async fn run(setup: ClientSetup, mut orders: mpsc::Receiver<Order>, reports: mpsc::Sender<Vec<u8>>) {
     let link = Link {
         account: setup.account,
         reports,
     };
     let mut is_told = false;
     loop {
-        let opened = Login::open(&setup.session, &setup.key);
+        let opened = setup.access.login();
         let why = match opened {
             Ok(login) if login.is_logged_in() => {
                 is_told = false;
                 let login = Arc::new(login);
-                let End::Out(why) = serve(&setup, &login, &mut orders, &link).await else {
-                    return;
+                let why = match serve(&setup, &login, &mut orders, &link).await {
+                    End::Stopped => return,
+                    End::Away(why) => {
+                        tracing::warn!(account = setup.account, why, "telegram: no way to the service");
+                        if !wait_logged_out(&link, &mut orders, MAX_PAUSE).await {
+                            return;
+                        }
+                        continue;
+                    }
+                    End::Out(why) => why,
                 };
                 link.say(Report::Out(why)).await;
                 // Until somebody logs in anew: nobody else writes it from here on.
                 let modified = login.modified();
                 while login.modified() == modified {
-                    if !wait_logged_out(&link, &mut orders).await {
+                    if !wait_logged_out(&link, &mut orders, LOGGED_OUT).await {
                         return;
                     }
                 }
@@ -95,15 +84,15 @@ pub async fn run(setup: ClientSetup, mut orders: mpsc::UnboundedReceiver<Order>,
         if !std::mem::replace(&mut is_told, true) {
             link.say(Report::Out(why)).await;
         }
-        if !wait_logged_out(&link, &mut orders).await {
+        if !wait_logged_out(&link, &mut orders, LOGGED_OUT).await {
             return;
         }
     }
 }
 
 /// Refuses what is asked for a while; false if nobody asks any more.
-async fn wait_logged_out(link: &Link, orders: &mut mpsc::UnboundedReceiver<Order>) -> bool {
-    let pause = sleep(LOGGED_OUT);
+async fn wait_logged_out(link: &Link, orders: &mut mpsc::Receiver<Order>, pause: Duration) -> bool {
+    let pause = sleep(pause);
     tokio::pin!(pause);
     loop {
         tokio::select! {
@@ -126,6 +115,8 @@ enum End {
     Stopped,
     /// The service says that it is gone.
     Out(String),
+    /// There is no way to the service now.
+    Away(String),
 }
 
 /// The way to the machine.
@@ -144,23 +135,21 @@ impl Link {
 }
 
 /// Serves one login.
-async fn serve(
-    setup: &ClientSetup,
-    login: &Arc<Login>,
-    orders: &mut mpsc::UnboundedReceiver<Order>,
-    link: &Link,
-) -> End {
+async fn serve(setup: &ClientSetup, login: &Arc<Login>, orders: &mut mpsc::Receiver<Order>, link: &Link) -> End {
     let SenderPool {
         runner,
         handle,
         updates,
-    } = pool(login, setup.api_id);
+    } = match setup.access.pool(login).await {
+        Ok(pool) => pool,
+        Err(error) => return End::Away(error.to_string()),
+    };
     let erased = Arc::clone(&handle.session);
     let thin = handle.thin.clone();
     let runner = tokio::spawn(runner.run());
     let receiver =
         UpdatesReceiver::create(thin.clone(), erased, updates, UpdatesConfiguration { catch_up: false }).await;
-    let (out_in, mut out) = mpsc::channel::<String>(1);
+    let mut requests = JoinSet::new();
     let listener = match receiver {
         Ok(receiver) => tokio::spawn(listen(receiver, link.clone())),
         Err(error) => return End::Out(format!("the login cannot be used: {error}")),
@@ -179,22 +168,20 @@ async fn serve(
                     }
                 }
                 Some(Order::Request { number, body }) => {
-                    let (thin, home, link, out) = (thin.clone(), login.home(), link.clone(), out_in.clone());
-                    tokio::spawn(async move {
-                        match thin.raw_invoke_in_dc(home, body).await {
-                            Ok(body) => link.say(Report::Answer { number, body }).await,
-                            Err(error) => {
-                                let error = rpc_error(&error);
-                                if error.code == 401 {
-                                    let _ = out.try_send(error.name.clone());
-                                }
-                                link.say(Report::Error { number, error }).await;
-                            }
-                        }
-                    });
+                    _ = requests.spawn(request(thin.clone(), login.home(), link.clone(), number, body));
                 }
             },
-            Some(why) = out.recv() => break End::Out(why),
+            Some(Ok(failed)) = requests.join_next() => match failed {
+                Some(RpcError { code: 401, name, .. }) => break End::Out(name),
+                // What was not heard is told again once the connection is known to be there.
+                Some(RpcError { code: 0, .. }) => {
+                    if std::mem::take(&mut is_up) {
+                        link.say(Report::Away).await;
+                    }
+                    watch.reset_after(pause);
+                }
+                Some(_) | None => {}
+            },
             _ = watch.tick() => {
                 match look(&thin, login.home()).await {
                     Ok(()) => {
@@ -219,11 +206,34 @@ async fn serve(
             }
         }
     };
+    if let End::Stopped = end {
+        // The last words of calls.
+        let _ = timeout(LAST_WORDS, async { while requests.join_next().await.is_some() {} }).await;
+    }
     listener.abort();
     thin.quit();
     // It ends by itself once its connections are closed.
     let _ = timeout(ALIVE, runner).await;
     end
+}
+
+/// Asks for one thing; the error, if that was all.
+async fn request(thin: SenderPoolHandle, home: i32, link: Link, number: u64, body: Vec<u8>) -> Option<RpcError> {
+    match thin.raw_invoke_in_dc(home, body).await {
+        Ok(body) => {
+            link.say(Report::Answer { number, body }).await;
+            None
+        }
+        Err(error) => {
+            let error = rpc_error(&error);
+            link.say(Report::Error {
+                number,
+                error: error.clone(),
+            })
+            .await;
+            Some(error)
+        }
+    }
 }
 
 /// Whether the service answers.
@@ -264,11 +274,7 @@ fn update_body(users: &Vec<enums::User>, update: &enums::Update) -> Vec<u8> {
 /// What an error is in the service's words.
 fn rpc_error(error: &InvocationError) -> RpcError {
     match error {
-        InvocationError::Rpc(error) => RpcError {
-            code: error.code,
-            name: error.name.clone(),
-            value: error.value,
-        },
+        InvocationError::Rpc(error) => RpcError::of_service(error.code, &error.name, error.value),
         other @ (InvocationError::Io(_)
         | InvocationError::Dropped(_)
         | InvocationError::Transport(_)

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddrV4, SocketAddrV6};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,10 +18,12 @@ use rand_core::Rng as _;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::permissions::read_secret;
+use crate::permissions::{FaultReason, Trusted, open_believed, read_secret};
 
 /// Bytes of the key of a file.
 const KEY: usize = 32;
+/// The longest file of a login: ten thousand users that the account has met are shorter.
+const MAX_LOGIN: u64 = 4 * 1024 * 1024;
 
 /// Why a login cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,14 @@ pub enum SessionError {
         path: String,
         /// The system's word.
         why: std::io::Error,
+    },
+    /// Somebody else could read it or put another in its place.
+    #[error("the login {path} is not safe: {why}")]
+    Shared {
+        /// Which file.
+        path: String,
+        /// What is wrong, and what to do.
+        why: String,
     },
     /// It was sealed under another key, or is broken.
     #[error(
@@ -114,20 +124,11 @@ impl Login {
             updates: UpdatesState::default(),
             kept: String::new(),
         };
-        match std::fs::read(path) {
-            Ok(sealed) => {
-                let is_broken = || SessionError::Sealed(path.display().to_string());
-                let plain = unseal(&key, sealed).ok_or_else(is_broken)?;
-                let contents: Contents = serde_json::from_slice(&plain).map_err(|_| is_broken())?;
-                state.take(contents).ok_or_else(is_broken)?;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(why) => {
-                return Err(SessionError::File {
-                    path: path.display().to_string(),
-                    why,
-                });
-            }
+        if let Some(sealed) = read(path)? {
+            let is_broken = || SessionError::Sealed(path.display().to_string());
+            let plain = unseal(&key, sealed).ok_or_else(is_broken)?;
+            let contents: Contents = serde_json::from_slice(&plain).map_err(|_| is_broken())?;
+            state.take(contents).ok_or_else(is_broken)?;
         }
         Ok(Self {
             path: path.to_owned(),
@@ -165,6 +166,19 @@ impl Login {
             state.centres.values_mut().for_each(|centre| centre.auth_key = None);
         }
         self.write()
+    }
+
+    /// A new login is made at the public test service: <https://core.telegram.org/api/auth#test-accounts>.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn go_to_test_service(&self) -> Result<(), SessionError> {
+        self.set_centre(DcOption {
+            id: 2,
+            ipv4: SocketAddrV4::new([149, 154, 167, 40].into(), 443),
+            ipv6: SocketAddrV6::new("2001:67c:4e8:f002::e".parse().expect("an address"), 443, 0, 0),
+            auth_key: None,
+        })
     }
 
     /// What the machine has kept.
@@ -218,10 +232,13 @@ impl Login {
         };
         let next = self.path.with_extension("next");
         let written = || -> std::io::Result<()> {
+            // One that an interrupted write has left, or that somebody has put there: it is not written into.
+            if next.symlink_metadata().is_ok() {
+                std::fs::remove_file(&next)?;
+            }
             let mut file = std::fs::OpenOptions::new()
                 .write(true)
-                .create(true)
-                .truncate(true)
+                .create_new(true)
                 .mode(0o600)
                 .open(&next)?;
             file.write_all(&sealed)?;
@@ -281,6 +298,42 @@ fn me(id: i64, access_hash: i64) -> PeerInfo {
         bot: Some(false),
         is_self: Some(true),
     }
+}
+
+/// What is in the file of a login, if there is one. Nobody else may read or write it, or write in its folder.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, SessionError> {
+    let shared = |why| SessionError::Shared {
+        path: path.display().to_string(),
+        why,
+    };
+    let of_file = |why| SessionError::File {
+        path: path.display().to_string(),
+        why,
+    };
+    let trusted = Trusted::by_this_process();
+    if let Some(fault) = trusted.shared_of(path).into_iter().next() {
+        return Err(shared(match fault.reason {
+            // Root would leave a file there that the gateway cannot read.
+            FaultReason::Owner { owner } => format!(
+                "{} belongs to user {owner}: run this command as that user",
+                fault.path.display()
+            ),
+            FaultReason::Writable { .. } => format!("{} {fault}", fault.path.display()),
+        }));
+    }
+    match path.symlink_metadata() {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(why) => return Err(of_file(why)),
+    }
+    let file = open_believed(path).map_err(shared)?;
+    let meta = file.metadata().map_err(of_file)?;
+    if meta.mode() & 0o077 != 0 {
+        return Err(shared("others may read it; chmod 600 it".to_owned()));
+    }
+    let mut sealed = Vec::new();
+    file.take(MAX_LOGIN).read_to_end(&mut sealed).map_err(of_file)?;
+    Ok(Some(sealed))
 }
 
 /// The key of a file of 64 hexadecimal digits; one that is not there is made.
@@ -453,6 +506,48 @@ mod tests {
         std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let short = Login::open(&file, &key).unwrap_err().to_string();
         assert!(short.contains("64 hexadecimal digits"), "{short}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Seen: a pipe of a stranger's in a shared folder stopped the gateway, and a link beside a login was written through.
+    #[test]
+    fn a_login_that_somebody_else_could_change_is_not_believed() {
+        if Trusted::is_everybody() {
+            return;
+        }
+        let folder = folder("shared");
+        let (file, key) = (folder.join("main.session"), folder.join("key"));
+        let mode = |path: &Path, mode: u32| {
+            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        };
+        let error = || Login::open(&file, &key).unwrap_err().to_string();
+        for shared in [0o1777, 0o777, 0o770] {
+            mode(&folder, shared);
+            assert!(error().contains("can be written by"), "{}", error());
+        }
+        mode(&folder, 0o700);
+        let login = Login::open(&file, &key).unwrap();
+        // What stands where the next one is written is replaced, not followed.
+        let other = folder.join("other");
+        std::fs::write(&other, "mine").unwrap();
+        std::os::unix::fs::symlink(&other, folder.join("main.next")).unwrap();
+        login.logged_in(1_003, 5).unwrap();
+        assert_eq!(std::fs::read(&other).unwrap(), b"mine");
+        assert!(!file.symlink_metadata().unwrap().is_symlink());
+        for open in [0o644, 0o640, 0o666] {
+            mode(&file, open);
+            assert!(error().contains("chmod"), "{}", error());
+        }
+        std::fs::remove_file(&file).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &file,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        assert!(error().contains("no regular file"), "{}", error());
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

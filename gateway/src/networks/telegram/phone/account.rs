@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::Budget;
 use super::dial::Dialled;
+use crate::config::CallerDisplay;
 use crate::networks::{DiscardReason, NetworkCall, Refusal};
+use crate::route::Pattern;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -29,6 +31,14 @@ pub struct Account {
     pub lookups_per_day: u32,
     /// Whether telephone numbers may be dialled.
     pub dials_numbers: bool,
+    /// Who may call it; none: everybody.
+    pub allow: Vec<Pattern>,
+    /// Who may not.
+    pub block: Vec<Pattern>,
+    /// What displays show of a caller.
+    pub display: CallerDisplay,
+    /// Whether phones are told of a caller in header fields.
+    pub tells_headers: bool,
 }
 
 /// Where an account stands.
@@ -94,6 +104,8 @@ pub(super) struct Line {
     /// Calls that are over, and of which the service could not be told: those of an earlier process too.
     pub(super) left: Vec<Left>,
     pub(super) early: VecDeque<(Instant, enums::PhoneCall)>,
+    /// What an app spoke last that we do not.
+    drifted: String,
 }
 
 impl Left {
@@ -121,12 +133,30 @@ impl Line {
             kept: Kept::default(),
             left: Vec::new(),
             early: VecDeque::new(),
+            drifted: String::new(),
             config,
         }
     }
 
     pub(super) fn name(&self) -> &str {
         &self.config.name
+    }
+
+    pub(super) fn config(&self) -> &Account {
+        &self.config
+    }
+
+    /// An app speaks nothing that we do: said once, for the next one is most likely the same.
+    pub(super) fn on_drift(&mut self, what: &str) {
+        if self.drifted != what {
+            what.clone_into(&mut self.drifted);
+            tracing::warn!(
+                account = self.name(),
+                theirs = what,
+                ours = ?quartet_proto::e2ee::versions(),
+                "the other app speaks no version that we know: look for a newer Quartet"
+            );
+        }
     }
 
     /// Where it stands, in a word for the operator.

@@ -37,7 +37,7 @@ pub(super) struct Call {
     pub(super) commitment: [u8; 32],
     pub(super) versions: Vec<String>,
     pub(super) p2p: bool,
-    /// Outgoing: whom the service is asked to call.
+    /// The other's number: outgoing, once it is known.
     pub(super) user_id: Option<i64>,
     /// Until when the next step has to come.
     pub(super) until: Option<Instant>,
@@ -64,7 +64,7 @@ impl Call {
         }
     }
 
-    pub(super) fn incoming(account: usize, there: (i64, i64), versions: Vec<String>, p2p: bool) -> Self {
+    pub(super) fn incoming(account: usize, there: (i64, i64), user_id: i64, versions: Vec<String>, p2p: bool) -> Self {
         Self {
             account,
             is_outgoing: false,
@@ -73,7 +73,7 @@ impl Call {
             commitment: [0; 32],
             versions,
             p2p,
-            user_id: None,
+            user_id: Some(user_id),
             until: None,
         }
     }
@@ -89,6 +89,27 @@ pub(super) fn protocol(versions: &[String], p2p: bool) -> enums::PhoneCallProtoc
         library_versions: versions.to_vec(),
     }
     .into()
+}
+
+/// Versions of a protocol that are shown, and their length: a hostile service may name any number of anything.
+const MAX_SHOWN: usize = 8;
+const MAX_VERSION: usize = 16;
+
+/// What a program speaks, for the operator.
+pub(super) fn words(protocol: &types::PhoneCallProtocol) -> String {
+    let is_version =
+        |text: &&String| text.len() <= MAX_VERSION && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let versions = protocol.library_versions.iter().filter(is_version).take(MAX_SHOWN);
+    let versions: Vec<&str> = versions.map(String::as_str).collect();
+    let listed = if versions.is_empty() {
+        "none".to_owned()
+    } else {
+        versions.join(" ")
+    };
+    format!(
+        "layers {} to {}, versions {listed}",
+        protocol.min_layer, protocol.max_layer
+    )
 }
 
 /// The same random number however often the request is made.

@@ -6,10 +6,12 @@
 mod account;
 mod answers;
 mod budget;
+mod caller;
 mod calls;
 mod dial;
 mod errors;
 mod outgoing;
+mod plan;
 #[cfg(test)]
 mod tests;
 mod updates;
@@ -25,9 +27,10 @@ pub use self::account::Account;
 use self::account::{Left, Line, Standing};
 use self::calls::{Call, Stage};
 use self::dial::Dialled;
+pub use self::plan::{Plan, plan};
 use super::frame::{Frame, Order, Report};
 use crate::networks::{
-    DiscardReason, KeyExchange, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, Refusal, Terms,
+    CallRequest, DiscardReason, KeyExchange, Link, Network, NetworkCall, NetworkCommand, NetworkEvent, Refusal, Terms,
 };
 
 /// How long the service may take to answer.
@@ -95,6 +98,8 @@ pub struct Phone {
     lines: Vec<Line>,
     pools: BTreeMap<String, Vec<usize>>,
     calls: BTreeMap<NetworkCall, Call>,
+    /// Calls of ours that wait for an account, and until when.
+    queue: VecDeque<(Instant, CallRequest)>,
     asked: BTreeMap<u64, Asked>,
     next: u64,
     frames: VecDeque<Frame<Order>>,
@@ -109,6 +114,7 @@ impl Phone {
             lines: config.accounts.into_iter().map(Line::new).collect(),
             pools: config.pools,
             calls: BTreeMap::new(),
+            queue: VecDeque::new(),
             asked: BTreeMap::new(),
             next: 1,
             frames: VecDeque::new(),
@@ -300,6 +306,7 @@ impl Network for Phone {
             }
             Report::Update(body) => self.updated(now, account, &body),
         }
+        self.serve_queue(now);
     }
 
     fn accounts(&self) -> Vec<(String, &'static str)> {
@@ -321,7 +328,7 @@ impl Network for Phone {
     }
 
     fn calls(&self) -> usize {
-        self.calls.len()
+        self.calls.len() + self.queue.len()
     }
 
     fn handle_command(&mut self, now: Instant, command: NetworkCommand) {
@@ -377,11 +384,13 @@ impl Network for Phone {
                 });
             }
             NetworkCommand::Discard { call, reason, duration } => {
+                self.queue.retain(|(_, waiting)| waiting.call != call);
                 if let Some(ended) = self.end(call) {
                     self.leave(now, &ended, call, reason, duration);
                 }
             }
         }
+        self.serve_queue(now);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -411,6 +420,7 @@ impl Network for Phone {
                 _ => self.fail(now, call, Refusal::Lost, DiscardReason::Disconnect),
             }
         }
+        self.serve_queue(now);
     }
 
     fn poll_event(&mut self) -> Option<NetworkEvent> {
@@ -421,6 +431,7 @@ impl Network for Phone {
         // Numbers and deadlines grow together.
         let asked = self.asked.first_key_value().map(|(_, asked)| asked.until);
         let calls = self.calls.values().filter_map(|call| call.until);
-        calls.chain(asked).min()
+        let queued = self.queue.iter().map(|(until, _)| *until);
+        calls.chain(asked).chain(queued).min()
     }
 }

@@ -10,14 +10,16 @@ use super::{ANSWER, Phone, What, errors};
 use crate::networks::{CallRequest, DiscardReason, KeyExchange, NetworkCall, NetworkEvent, Refusal};
 
 impl Phone {
+    /// The accounts of that name: one, or those of a pool.
+    pub(super) fn candidates(&self, place: &str) -> Vec<usize> {
+        let named = self.lines.iter().position(|line| line.name() == place);
+        let pool = || self.pools.get(place).cloned().unwrap_or_default();
+        named.map_or_else(pool, |account| vec![account])
+    }
+
     /// The account that calls that user: of those that may, the one that has called least.
     fn choose(&mut self, now: Instant, place: &str, user: &Dialled) -> Result<usize, Refusal> {
-        let named = self.lines.iter().position(|line| line.name() == place);
-        let candidates = match (named, self.pools.get(place)) {
-            (Some(account), _) => vec![account],
-            (None, Some(pool)) => pool.clone(),
-            (None, None) => return Err(Refusal::UnknownUser),
-        };
+        let candidates = self.candidates(place);
         let mut worst: Option<Refusal> = None;
         let mut best: Option<(usize, usize)> = None;
         for account in candidates {
@@ -37,7 +39,19 @@ impl Phone {
             .ok_or(worst.unwrap_or(Refusal::UnknownUser))
     }
 
+    /// Those that wait are placed in their order, as soon as an account is free.
+    pub(super) fn serve_queue(&mut self, now: Instant) {
+        for (until, request) in std::mem::take(&mut self.queue) {
+            self.place(now, request, Some(until));
+        }
+    }
+
     pub(super) fn request(&mut self, now: Instant, request: CallRequest) {
+        self.place(now, request, None);
+    }
+
+    /// Places a call, or has it wait for its turn; `until`: it waits already.
+    fn place(&mut self, now: Instant, request: CallRequest, until: Option<Instant>) {
         let call = request.call;
         let refuse = |why| NetworkEvent::Refused { call, why };
         let Some((place, user)) = dial::split(&request.to) else {
@@ -55,6 +69,12 @@ impl Phone {
         let account = match self.choose(now, place, &user) {
             Ok(account) if !self.calls.contains_key(&call) => account,
             Ok(_) => return,
+            Err(Refusal::Busy) if now < until.unwrap_or(now + request.patience) => {
+                if until.is_none() {
+                    self.events.push_back(NetworkEvent::Queued { call });
+                }
+                return self.queue.push_back((until.unwrap_or(now + request.patience), request));
+            }
             Err(why) => return self.events.push_back(refuse(why)),
         };
         let line = &mut self.lines[account];

@@ -3,6 +3,7 @@
 //! Size: one list of what may happen to a call.
 
 mod desk;
+mod people;
 
 use grammers_tl_types::{Deserializable as _, Identifiable as _, enums, types};
 

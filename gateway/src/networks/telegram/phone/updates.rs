@@ -1,6 +1,6 @@
 //! What the service says by itself.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use grammers_tl_types::{Cursor, Deserializable, enums, types};
 use quartet_proto::e2ee;
@@ -8,11 +8,16 @@ use quartet_proto::e2ee;
 use super::account::Left;
 use super::calls::{call_of, reason_here};
 use super::dial::Dialled;
-use super::{Call, Phone, Stage};
+use super::{Asked, Call, Phone, Stage, What, caller, calls};
 use crate::networks::{
     CallRequest, DiscardReason, KeyExchange, NetworkCall, NetworkEvent, Offer, Reflector, Refusal, Secret, Servers,
     TurnServer, Via,
 };
+
+/// Keys that one message may stand for.
+const MAX_KEYS: usize = 32;
+/// Calls of others that may be refused at a time.
+const MAX_DISCARDS: usize = 64;
 
 impl Phone {
     pub(super) fn updated(&mut self, now: Instant, account: usize, body: &[u8]) {
@@ -29,11 +34,28 @@ impl Phone {
             } else {
                 self.on_phone_call(now, account, update.phone_call);
             }
-        } else if let enums::Update::PhoneCallSignalingData(update) = update
-            && let Some(call) = self.find(account, update.phone_call_id)
+        } else if let enums::Update::PhoneCallSignalingData(update) = update {
+            if let Some(call) = self.find(account, update.phone_call_id) {
+                let packet = update.data;
+                self.events.push_back(NetworkEvent::Signal { call, packet });
+            }
+        } else if let enums::Update::NewMessage(update) = update
+            && let enums::Message::Message(message) = update.message
         {
-            let packet = update.data;
-            self.events.push_back(NetworkEvent::Signal { call, packet });
+            self.on_message(account, &message);
+        }
+    }
+
+    /// Apps have no keys to press: who writes keys to the account during a call presses them.
+    fn on_message(&mut self, account: usize, message: &types::Message) {
+        let enums::Peer::User(of) = &message.peer_id else {
+            return;
+        };
+        let is_of =
+            |call: &Call| call.account == account && call.stage == Stage::Confirmed && call.user_id == Some(of.user_id);
+        let call = self.calls.iter().find_map(|(key, call)| is_of(call).then_some(*key));
+        if let Some((call, digits)) = call.filter(|_| !message.out).zip(keys(&message.message)) {
+            self.events.push_back(NetworkEvent::Keys { call, digits });
         }
     }
 
@@ -58,7 +80,12 @@ impl Phone {
         }
         let line = &mut self.lines[account];
         if line.call.is_some() {
-            return self.discard_there(now, account, Left::new(there, DiscardReason::Busy));
+            // Each is told so, but not any number of them.
+            let is_discard = |asked: &&Asked| asked.account == account && matches!(asked.what, What::Discard(_));
+            if self.asked.values().filter(is_discard).count() < MAX_DISCARDS {
+                self.discard_there(now, account, Left::new(there, DiscardReason::Busy));
+            }
+            return;
         }
         let enums::PhoneCallProtocol::Protocol(protocol) = request.protocol;
         let Ok(commitment) = <[u8; 32]>::try_from(request.g_a_hash) else {
@@ -76,12 +103,8 @@ impl Phone {
                 line.meet(&Dialled::Name(name.to_ascii_lowercase()), peer);
             }
         }
-        let named = caller.and_then(|user| user.username.as_ref());
-        let from = named.map_or_else(
-            || request.admin_id.to_string(),
-            |name| format!("@{}", name.to_ascii_lowercase()),
-        );
         line.call = Some(call);
+        let (from, mut details) = caller::details(line.config(), request.admin_id, caller);
         let to = line.name().to_owned();
         let ours = e2ee::versions();
         let theirs = protocol.library_versions.clone();
@@ -90,11 +113,13 @@ impl Phone {
             .filter(|version| ours.contains(&version.as_str()))
             .cloned()
             .collect();
+        let speaks = calls::words(&protocol);
         if versions.is_empty() {
-            tracing::warn!(account = to, offered = ?theirs, "the other app speaks no version that we know");
+            line.on_drift(&speaks);
         }
-        self.calls
-            .insert(call, Call::incoming(account, there, versions.clone(), protocol.udp_p2p));
+        details.speaks = Some(speaks);
+        let begun = Call::incoming(account, there, request.admin_id, versions.clone(), protocol.udp_p2p);
+        self.calls.insert(call, begun);
         self.keep(account);
         self.events.push_back(NetworkEvent::Requested(CallRequest {
             call,
@@ -106,6 +131,8 @@ impl Phone {
             }],
             versions,
             p2p: protocol.udp_p2p,
+            caller: details,
+            patience: Duration::ZERO,
         }));
     }
 
@@ -167,8 +194,14 @@ impl Phone {
             return;
         }
         let enums::PhoneCallProtocol::Protocol(protocol) = answer.protocol;
+        let what = calls::words(&protocol);
+        self.events.push_back(NetworkEvent::Speaks {
+            call: key,
+            what: what.clone(),
+        });
         let Some(version) = e2ee::choose(&call.versions, &protocol.library_versions) else {
-            tracing::warn!(offered = ?protocol.library_versions, "the other app speaks no version that we know");
+            let account = call.account;
+            self.lines[account].on_drift(&what);
             return self.fail(now, key, Refusal::Incompatible, DiscardReason::Disconnect);
         };
         (call.stage, call.until) = (Stage::Accepted, Some(now + receive));
@@ -209,6 +242,13 @@ impl Phone {
             servers: Box::new(servers),
         });
     }
+}
+
+/// The keys that a message stands for, if it is nothing else.
+fn keys(text: &str) -> Option<String> {
+    let text = text.trim();
+    let is_key = |c: char| c.is_ascii_digit() || matches!(c, 'A'..='D' | '*' | '#');
+    ((1..=MAX_KEYS).contains(&text.len()) && text.chars().all(is_key)).then(|| text.to_owned())
 }
 
 /// The servers of a call; what cannot be used is left out.

@@ -3,8 +3,9 @@
 use grammers_tl_types::{Deserializable as _, Identifiable as _, enums, types};
 
 use super::super::*;
+use crate::config::CallerDisplay;
 use crate::networks::telegram::frame::RpcError;
-use crate::networks::{CallRequest, Offer};
+use crate::networks::{CallerDetails, Offer};
 
 pub(super) const KEY: (i64, i64) = (77, 4_711);
 pub(super) const BOB: (i64, i64) = (1_002, 99);
@@ -41,6 +42,10 @@ pub(super) fn account(name: &str) -> Account {
         calls_per_hour: 30,
         lookups_per_day: 20,
         dials_numbers: false,
+        allow: Vec::new(),
+        block: Vec::new(),
+        display: CallerDisplay::Name,
+        tells_headers: false,
     }
 }
 
@@ -212,7 +217,14 @@ impl Desk {
         asked.remove(0)
     }
 
+    /// What the core is told, but for what the other app speaks.
     pub(super) fn events(&mut self) -> Vec<NetworkEvent> {
+        let mut events = self.all_events();
+        events.retain(|event| !matches!(event, NetworkEvent::Speaks { .. }));
+        events
+    }
+
+    pub(super) fn all_events(&mut self) -> Vec<NetworkEvent> {
         std::iter::from_fn(|| self.phone.poll_event()).collect()
     }
 
@@ -228,6 +240,10 @@ impl Desk {
     }
 
     pub(super) fn call(&mut self, number: u8, to: &str) -> NetworkCall {
+        self.call_with(number, to, Duration::ZERO)
+    }
+
+    pub(super) fn call_with(&mut self, number: u8, to: &str, patience: Duration) -> NetworkCall {
         let call = NetworkCall([number; 16]);
         self.command(NetworkCommand::Request(CallRequest {
             call,
@@ -239,6 +255,8 @@ impl Desk {
             }],
             versions: vec!["9.0.0".to_owned(), "13.0.0".to_owned()],
             p2p: true,
+            caller: CallerDetails::default(),
+            patience,
         }));
         call
     }
