@@ -41,8 +41,8 @@ def stream():
 class User:
     """One user, with at most one call."""
 
-    def __init__(self, calls, options):
-        self.calls, self.options = calls, options
+    def __init__(self, client, calls, options):
+        self.client, self.calls, self.options = client, calls, options
         self.ear, self.tone, self.table = Ear(options.record), Tone(options.tone), emoji_table()
         self.peer, self.playing = None, None
         self.over = asyncio.Event()
@@ -64,6 +64,8 @@ class User:
                 if self.options.mode == "answer":
                     asyncio.ensure_future(self.take(update.chat_id))
             else:
+                if self.playing:
+                    self.playing.cancel()
                 say("ended", status=str(update.status))
                 self.over.set()
 
@@ -75,7 +77,7 @@ class User:
             say("declined")
             return
         try:
-            await self.calls.play(peer, stream(), CallConfig(timeout=60))
+            await self.calls.play(peer, stream(), CallConfig(timeout=self.options.patience))
         except Exception as error:  # noqa: BLE001 - whatever the client says is what the test wants to see
             say("failed", why=type(error).__name__, text=str(error))
             self.over.set()
@@ -83,6 +85,8 @@ class User:
         say("connected")
         await self.calls.record(peer, stream())
         self.playing = asyncio.ensure_future(self.play())
+        if self.options.keys:
+            await self.client.send_message(peer, self.options.keys)
 
     async def play(self):
         """Sends a tone in time."""
@@ -114,7 +118,7 @@ async def main(options):
     await client.start(phone=lambda: options.phone, code_callback=lambda: options.code)
     await client(functions.contacts.GetContactsRequest(0))
     calls = PyTgCalls(client)
-    user = User(calls, options)
+    user = User(client, calls, options)
     calls.on_update()(user.on_update)
     await calls.start()
     say("registered")
@@ -146,6 +150,8 @@ if __name__ == "__main__":
     parser.add_argument("--no-answer", dest="mode", action="store_const", const="ring", help="let calls ring")
     parser.add_argument("--decline", action="store_true", help="decline every call")
     parser.add_argument("--dial", metavar="USER", help="call this user")
+    parser.add_argument("--patience", type=int, default=60, metavar="S", help="how long a call may ring")
+    parser.add_argument("--keys", metavar="KEYS", help="write these in the chat once the call stands")
     parser.add_argument("--tone", type=float, default=600.0, metavar="HZ", help="what to play")
     parser.add_argument("--record", metavar="FILE", help="write what is heard as WAV")
     parser.add_argument("--max-time", type=float, default=180, metavar="S")

@@ -17,6 +17,8 @@ use quartet::io::control::ControlRequest;
 use quartet::plugins::Registry;
 use serde_json::Value;
 
+use crate::usage::memory_kib;
+
 /// Further lines of quartet.conf: how often somebody may call is met by no test that is not about that.
 pub const MANY_CALLS: &str = "[limits]\ncalls_per_minute_phone = 60000\ncalls_per_minute_callee = 60000\n\
      calls_per_minute_route = 60000\n";
@@ -322,12 +324,7 @@ impl House {
 
     /// Resident memory of the gateway's own, in KiB: not the pages of its program, which the system drops and reads again.
     pub fn memory_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.gateway.pid())).expect("it runs");
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"))
-            .expect("Linux tells");
-        line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+        memory_kib(self.gateway.pid()).expect("it runs")
     }
 }
 

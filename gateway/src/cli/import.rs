@@ -140,6 +140,15 @@ fn read(text: &str) -> Result<BTreeMap<(String, String), String>, String> {
     Ok(settings)
 }
 
+/// The names of what settings become.
+///
+/// # Errors
+/// If they cannot be read.
+#[cfg(feature = "fuzzing")]
+pub(super) fn names(text: &str) -> anyhow::Result<Vec<&'static str>> {
+    Ok(make(text)?.files.iter().map(|(name, ..)| *name).collect())
+}
+
 fn make(text: &str) -> anyhow::Result<Made> {
     let mut settings = read(text).map_err(anyhow::Error::msg)?;
     let mut take = |section: &str, key: &str| {

@@ -169,6 +169,15 @@ pub fn main() -> u8 {
     })
 }
 
+/// What settings of tg2sip become, or why they are refused: the names of the conf files.
+///
+/// # Errors
+/// A sentence that says what is wrong with them.
+#[cfg(feature = "fuzzing")]
+pub fn import_tg2sip(text: &str) -> anyhow::Result<Vec<&'static str>> {
+    import::names(text)
+}
+
 fn plugins(conf: Option<&Path>, json: bool, arguments: plugin::PluginArgs) -> anyhow::Result<u8> {
     if !arguments.needs_settings() {
         return plugin::run(arguments, json, None);

@@ -206,10 +206,10 @@ impl Exchange {
         self.networks.get(network).is_some_and(|network| network.is_up())
     }
 
-    /// The accounts of a network that has several, each with where it stands in a word.
-    pub fn accounts(&self, network: &NetworkId) -> Vec<(String, &'static str)> {
+    /// The accounts of a network that has several, each with where it stands in words.
+    pub fn accounts(&self, now: Instant, network: &NetworkId) -> Vec<(String, String)> {
         let network = self.networks.get(network);
-        network.map(|network| network.accounts()).unwrap_or_default()
+        network.map(|network| network.accounts(now)).unwrap_or_default()
     }
 
     /// One word from the media workers.

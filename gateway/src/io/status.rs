@@ -23,7 +23,7 @@ impl Signalling {
                 "sip": self.sip.addresses().map(|(protocol, address)| format!("{}:{address}", protocol.name().to_ascii_lowercase())).collect::<Vec<_>>(),
                 "hub": self.hub.address(),
                 "hub_up": self.exchange.is_up(&self.hub_network),
-                "telegram": self.exchange.accounts(&self.telegram_network).into_iter().collect::<BTreeMap<_, _>>(),
+                "telegram": self.exchange.accounts(now, &self.telegram_network).into_iter().collect::<BTreeMap<_, _>>(),
                 "reflector": self.reflector.as_ref().map(ReflectorServer::status),
             })),
             ControlRequest::Calls => Reply::Ok(serde_json::json!(self.exchange.calls(now))),

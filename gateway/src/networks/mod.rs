@@ -1,8 +1,8 @@
 //! Where E2EE users live: the verbs a network must carry.
 //!
 //! A network introduces two parties and relays opaque bytes between them; it derives no key and reads no packet. Six
-//! verbs go down ([`NetworkCommand`]), the same six come up ([`NetworkEvent`]), and a seventh answer says why a verb had
-//! no effect ([`Refusal`]). A further network is one more implementation of [`Network`]; nothing in `call` changes.
+//! verbs go down ([`NetworkCommand`]), the same six come up ([`NetworkEvent`]), and another answer says why a verb had
+//! no effect ([`Refusal`]); what only some networks tell (the servers of a call, that it waits, keys, what the far end speaks) comes up beside them. A further network is one more implementation of [`Network`]; nothing in `call` changes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -466,8 +466,8 @@ pub trait Network: Send {
     /// Whether what is said arrives, as far as is known.
     fn is_up(&self) -> bool;
 
-    /// The accounts of ours that it has, where there are several, each with where it stands in a word.
-    fn accounts(&self) -> Vec<(String, &'static str)> {
+    /// The accounts of ours that it has, where there are several, each with where it stands in words.
+    fn accounts(&self, _now: Instant) -> Vec<(String, String)> {
         Vec::new()
     }
 

@@ -7,7 +7,9 @@ mod keys;
 mod links;
 mod messages;
 mod mtproto;
+pub mod office;
 mod password;
+mod poison;
 mod service;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ use tokio::sync::Notify;
 pub use self::between::Overheard;
 pub use self::keys::{auth_key, public_pem};
 use self::mtproto::{Keys, Wire};
+pub use self::poison::Poison;
 use self::service::To;
 pub use self::service::{CODE, Fault, Service, User};
 
@@ -221,6 +224,20 @@ impl Served {
     /// Serves this user no more, and ends the connections there are; `None`: everybody again.
     pub fn shut_out(&self, user: Option<i64>) {
         self.centre().shut_out = user;
+        self.news.notify_waiters();
+    }
+
+    /// Sends that user's clients what cannot be read.
+    pub fn poison(&self, user: i64, poison: Poison) {
+        let body = poison.body();
+        let mut centre = self.centre();
+        let DataCentre {
+            keys, service, wires, ..
+        } = &mut *centre;
+        let of = |wire: &&mut Wire| wire.key().and_then(|key| service.logins.get(&key)) == Some(&user);
+        for wire in wires.values_mut().filter(of) {
+            wire.push(keys, &body);
+        }
         self.news.notify_waiters();
     }
 

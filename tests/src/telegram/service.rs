@@ -113,6 +113,10 @@ pub struct Service {
     pub faults: VecDeque<Fault>,
     /// Each request: of whom, and what.
     pub requests: Vec<(i64, &'static str)>,
+    /// Whether what was asked is kept whole.
+    pub keeps_bodies: bool,
+    /// It, from then on.
+    pub bodies: Vec<Vec<u8>>,
     /// The versions that the service lets calls have; `None`: all that both sides speak.
     pub versions: Option<Vec<String>>,
     /// How long a call may take until a device has it, and may ring: in milliseconds.
@@ -136,6 +140,8 @@ impl Service {
             connections: Vec::new(),
             faults: VecDeque::new(),
             requests: Vec::new(),
+            keeps_bodies: false,
+            bodies: Vec::new(),
             versions: None,
             timers: (20_000, 90_000),
             overheard: Vec::new(),
@@ -150,6 +156,9 @@ impl Service {
         let me = self.logins.get(&key).copied();
         let name = grammers_tl_types::name_for_id(function);
         self.requests.push((me.unwrap_or_default(), name));
+        if self.keeps_bodies {
+            self.bodies.push(body.to_vec());
+        }
         let mut pushes = Vec::new();
         let answer = match self.fault_of(name) {
             Some(refused) => Err(refused),

@@ -29,7 +29,7 @@ const WATCH: Duration = Duration::from_secs(30);
 const ALIVE: Duration = Duration::from_secs(10);
 /// Pauses between attempts to connect.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// How long the last requests of a client that ends may take.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How often it is looked whether somebody has logged in meanwhile.

@@ -101,6 +101,8 @@ pub(super) struct Line {
     pub(super) calls: Budget,
     pub(super) lookups: Budget,
     kept: Kept,
+    /// A user was met or forgotten since it was kept.
+    is_new: bool,
     /// Calls that are over, and of which the service could not be told: those of an earlier process too.
     pub(super) left: Vec<Left>,
     pub(super) early: VecDeque<(Instant, enums::PhoneCall)>,
@@ -131,6 +133,7 @@ impl Line {
             calls: Budget::new(config.calls_per_hour, HOUR),
             lookups: Budget::new(config.lookups_per_day, DAY),
             kept: Kept::default(),
+            is_new: false,
             left: Vec::new(),
             early: VecDeque::new(),
             drifted: String::new(),
@@ -159,13 +162,17 @@ impl Line {
         }
     }
 
-    /// Where it stands, in a word for the operator.
-    pub(super) fn word(&self) -> &'static str {
-        match self.standing {
+    /// Where it stands, in words for the operator.
+    pub(super) fn words(&self, now: Instant) -> String {
+        let word = match self.standing {
             Standing::Up if self.call.is_some() => "in a call",
             Standing::Up => "up",
             Standing::Away => "away",
             Standing::Out => "logged out",
+        };
+        match self.calls.paused(now).as_secs() {
+            0 => word.to_owned(),
+            seconds => format!("{word}, no calls for {seconds} s as the service wants it"),
         }
     }
 
@@ -203,20 +210,22 @@ impl Line {
     /// Remembers a user.
     pub(super) fn meet(&mut self, user: &Dialled, peer: (i64, i64)) {
         if self.kept.names.len() < MAX_PEERS || self.kept.names.contains_key(&key(user)) {
-            self.kept.names.insert(key(user), peer);
+            self.is_new |= self.kept.names.insert(key(user), peer) != Some(peer);
         }
     }
 
     /// The key to a user is worth nothing any more.
     pub(super) fn forget(&mut self, user_id: i64) {
         self.kept.names.retain(|_, peer| peer.0 != user_id);
+        self.is_new = true;
     }
 
     /// What is to be kept, if it is not what was kept last.
     pub(super) fn kept_anew(&mut self, live: Vec<(i64, i64)>) -> Option<Vec<u8>> {
         let names = std::mem::take(&mut self.kept.names);
         let before = std::mem::replace(&mut self.kept, Kept { calls: live, names });
-        (before.calls != self.kept.calls).then(|| serde_json::to_vec(&self.kept).unwrap_or_default())
+        let is_new = std::mem::take(&mut self.is_new) || before.calls != self.kept.calls;
+        is_new.then(|| serde_json::to_vec(&self.kept).unwrap_or_default())
     }
 
     /// Takes what was kept; these calls stand.

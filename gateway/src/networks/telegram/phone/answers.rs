@@ -69,12 +69,14 @@ impl Phone {
             | What::Request(call)
             | What::Vital(call)
             | What::Confirm(call) => {
-                tracing::info!(
-                    account = self.lines[account].name(),
-                    code = error.code,
-                    error = error.name,
-                    "the service refuses a call"
-                );
+                if wait.is_none() {
+                    tracing::info!(
+                        account = self.lines[account].name(),
+                        code = error.code,
+                        error = error.name,
+                        "the service refuses a call"
+                    );
+                }
                 if let Some(call) = self.calls.get_mut(&call).filter(|call| call.stage == Stage::Asked) {
                     // It does not know the call; and the key to a user may be too old.
                     call.stage = Stage::LookingUp;

@@ -38,9 +38,7 @@ impl Budget {
         {
             self.made.pop_front();
         }
-        let of_service = self
-            .not_before
-            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        let of_service = self.paused(now);
         let of_ours = if self.made.len() < self.max {
             Duration::ZERO
         } else {
@@ -49,6 +47,12 @@ impl Budget {
             first.map_or(self.period, |at| (*at + self.period).saturating_duration_since(now))
         };
         of_service.max(of_ours)
+    }
+
+    /// How long the service wants none, from now on.
+    pub(super) fn paused(&self, now: Instant) -> Duration {
+        self.not_before
+            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
     }
 
     /// One is made.

@@ -309,11 +309,9 @@ impl Network for Phone {
         self.serve_queue(now);
     }
 
-    fn accounts(&self) -> Vec<(String, &'static str)> {
-        self.lines
-            .iter()
-            .map(|line| (line.name().to_owned(), line.word()))
-            .collect()
+    fn accounts(&self, now: Instant) -> Vec<(String, String)> {
+        let lines = self.lines.iter();
+        lines.map(|line| (line.name().to_owned(), line.words(now))).collect()
     }
 
     fn poll_frame(&mut self) -> Option<Vec<u8>> {

@@ -245,6 +245,8 @@ fn after_a_flood_the_service_is_not_asked_before_it_has_passed() {
     let (_, asked) = desk.asked_for();
     desk.refuse(&asked, error(420, "FLOOD_WAIT", Some(40)));
     desk.events();
+    let said = desk.phone.accounts(desk.now).remove(0).1;
+    assert_eq!(said, "up, no calls for 70 s as the service wants it");
     let call = desk.call(2, "main/@bobby");
     assert!(desk.asked().is_empty());
     let why = Refusal::RateLimited {
@@ -449,7 +451,7 @@ fn the_end_of_a_call_is_told_when_the_service_is_there_again() {
     let mut desk = Desk::new(vec![account("main")]);
     let call = desk.called();
     desk.report(0, Report::Away);
-    assert_eq!(desk.phone.accounts(), [("main".to_owned(), "away")]);
+    assert_eq!(desk.phone.accounts(desk.now), [("main".to_owned(), "away".to_owned())]);
     desk.discard(call, DiscardReason::Hangup);
     let asked = desk.one();
     desk.refuse(&asked, RpcError::unreachable());

@@ -202,6 +202,23 @@ fn keys_that_the_other_writes_during_the_call_are_pressed() {
     assert!(desk.events().is_empty(), "the call is over");
 }
 
+/// Whom the account has looked up is remembered although the call came to nothing: the next start need not ask.
+#[test]
+fn a_user_who_was_met_is_kept_at_once() {
+    let mut desk = Desk::new(vec![account("main")]);
+    let (_, asked) = desk.asked_for();
+    desk.refuse(&asked, error(403, "USER_PRIVACY_RESTRICTED", None));
+    let frames = std::iter::from_fn(|| desk.phone.poll_frame());
+    let kept: Vec<Vec<u8>> = frames
+        .filter_map(|frame| match Frame::<Order>::parse(&frame)?.word {
+            Order::Keep(kept) => Some(kept),
+            Order::Request { .. } => None,
+        })
+        .collect();
+    let [kept] = &kept[..] else { panic!("{}", kept.len()) };
+    assert!(String::from_utf8_lossy(kept).contains("@bobby"));
+}
+
 #[test]
 fn a_call_waits_for_its_turn_as_long_as_it_may() {
     let mut desk = Desk::new(vec![account("main")]);

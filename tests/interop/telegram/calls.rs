@@ -1,130 +1,11 @@
-//! A desk phone and a user of the telegram network, by unmodified Telethon and PyTgCalls, over a data centre of our own.
+//! Calls between a desk phone and a user, and why one cannot be.
 
-use std::net::IpAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use quartet::demo::{Ears, PEER_HZ};
+use quartet_tests::telegram::Fault;
+use quartet_tests::telegram::office::GATEWAY;
 
-use quartet::demo::gateway::Hub;
-use quartet::demo::{Ears, Hashes, PEER_HZ, PHONE_HZ};
-use quartet::io::control::ControlRequest;
-use quartet_tests::house::{House, HouseSetup, MANY_CALLS, write_secret};
-use quartet_tests::namespace::Namespace;
-use quartet_tests::ntgcalls::Ntgcalls;
-use quartet_tests::peers;
-use quartet_tests::telegram::{CODE, DataCentre, Fault, Served, User, auth_key, prepare_login, public_pem};
-
-use crate::PROGRAM;
+use super::office;
 use crate::calls::{MACHINE, SOON, desk, words_of};
-
-const ALICE: i64 = 1_001;
-const GATEWAY: i64 = 1_003;
-
-const ROUTES: &str = r#"
-[[route]]
-name = "people at telegram"
-from = "phones"
-number = "tg*{user}"
-to = "telegram:main/@{user}"
-[[route]]
-name = "the front desk"
-from = "network:telegram"
-number = "main"
-to = "phone:100"
-"#;
-
-/// A gateway with an account, a data centre, and the namespace of its users.
-struct Office {
-    house: House,
-    namespace: Namespace,
-    served: Served,
-    folder: PathBuf,
-}
-
-impl Drop for Office {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.folder).ok();
-    }
-}
-
-async fn office(name: &str) -> Option<Office> {
-    peers::may_make_namespaces()?;
-    peers::program("baresip")?;
-    peers::python()?;
-    let namespace = Namespace::new();
-    let near: IpAddr = namespace.near().into();
-    let mut centre = DataCentre::new(vec![User::new(ALICE, "Alice"), User::new(GATEWAY, "Gateway")], 5);
-    centre.log_in(auth_key("main"), GATEWAY);
-    let served = Served::start(centre, near).await.expect("it listens");
-    let folder = std::env::temp_dir().join(format!("quartet-tg-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let (session, key, hash) = (folder.join("main.session"), folder.join("key"), folder.join("hash"));
-    write_secret(&hash, "0123456789abcdef").expect("written");
-    prepare_login(&session, &key, served.address(), "main", Some(GATEWAY));
-    let more = format!(
-        "[network.telegram.main]\napi_id = 1\napi_hash_file = {hash:?}\nsession_file = {session:?}\nsession_key_file = {key:?}\n{MANY_CALLS}"
-    );
-    let setup = HouseSetup {
-        more: &more,
-        hub: Hub::Here((namespace.near(), 0).into()),
-        hashes: Hashes::Md5,
-        phone: "codecs = [\"pcmu\", \"opus\"]",
-        routes: ROUTES,
-        ..HouseSetup::default()
-    };
-    let house = House::build(PROGRAM, setup).await;
-    Some(Office {
-        house,
-        namespace,
-        served,
-        folder,
-    })
-}
-
-impl Office {
-    /// Alice, with unmodified clients.
-    fn alice(&self, more: &[&str]) -> Ntgcalls {
-        let key = self.folder.join("dc.pem");
-        std::fs::write(&key, public_pem()).expect("written");
-        let (dc, phone) = (self.served.address().to_string(), format!("+1555{ALICE}"));
-        let key = key.display().to_string();
-        let arguments = ["--dc", &dc, "--key", &key, "--phone", &phone, "--code", CODE];
-        let arguments: Vec<&str> = arguments.iter().chain(more).copied().collect();
-        let started = Ntgcalls::run(&self.namespace, "telegram_user.py", &arguments, "alice");
-        started.expect("installed").unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    async fn calls(&self) -> serde_json::Value {
-        self.house.gateway.ask(&ControlRequest::Calls).await.expect("calls")
-    }
-
-    /// Until the account is up: then its first requests have been made.
-    async fn up(&self) {
-        let end = std::time::Instant::now() + SOON;
-        while self.served.count(GATEWAY, "messages.getDhConfig") == 0 {
-            assert!(std::time::Instant::now() < end, "{}", self.house.gateway.log());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Waits for what she sees.
-    fn sees(&self, alice: &mut Ntgcalls, event: &str) -> serde_json::Value {
-        let seen = alice.try_wait(event, SOON, |seen| seen["event"] == event);
-        seen.unwrap_or_else(|error| panic!("{}", self.fails(&error.to_string())))
-    }
-
-    /// Waits until she hears the phone's tone.
-    fn hears_the_phone(&self, alice: &mut Ntgcalls) {
-        let is_it = |hz: f64| (hz - f64::from(PHONE_HZ)).abs() < 10.0;
-        let hears = |event: &serde_json::Value| event["event"] == "tone" && event["hz"].as_f64().is_some_and(is_it);
-        let heard = alice.try_wait("the phone's tone", SOON, hears);
-        heard.unwrap_or_else(|error| panic!("{}", self.fails(&error.to_string())));
-    }
-
-    fn fails(&self, what: &str) -> String {
-        let requests = &self.served.centre().service.requests;
-        format!("{what}\n{requests:#?}\n{}", self.house.gateway.log())
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn baresip_dials_a_telegram_user_and_both_see_the_same_emojis_and_hear_each_other() {
@@ -133,8 +14,7 @@ async fn baresip_dials_a_telegram_user_and_both_see_the_same_emojis_and_hear_eac
     office.up().await;
     let mut alice = office.alice(&["--tone", &PEER_HZ.to_string()]);
     let mut desk = desk(&office.house, "100", "pcmu", false).await;
-    let gateway = office.house.gateway.sip().expect("the SIP address");
-    desk.dial(&format!("sip:tg*alice@{gateway}"));
+    desk.dial(&office.address("tg*alice"));
     office.sees(&mut alice, "incoming");
     let emojis = office.sees(&mut alice, "emojis");
     desk.wait_for("CALL_ESTABLISHED", SOON);
@@ -179,7 +59,6 @@ async fn each_fault_has_its_answer_at_the_phone() {
     let Some(office) = office("faults").await else { return };
     office.up().await;
     let mut desk = desk(&office.house, "100", "pcmu", false).await;
-    let gateway = office.house.gateway.sip().expect("the SIP address");
     let error = |name: &str, code| Fault::Error("phone.requestCall", code, name.to_owned());
     let mut number = 0;
     for (user, fault, cause, status) in [
@@ -200,7 +79,7 @@ async fn each_fault_has_its_answer_at_the_phone() {
         let asks = usize::from(fault.is_some());
         office.served.centre().service.faults.extend(fault);
         desk.events.clear();
-        desk.dial(&format!("sip:tg*{user}@{gateway}"));
+        desk.dial(&office.address(&format!("tg*{user}")));
         let closed = desk.wait_for("CALL_CLOSED", SOON);
         let said = closed["param"].as_str().unwrap_or_default().to_owned();
         assert!(said.contains(status), "{user}: {said}, wanted {status}");
@@ -221,9 +100,8 @@ async fn a_user_who_declines_and_a_value_that_was_changed_on_its_way() {
     let Some(office) = office("ends").await else { return };
     office.up().await;
     let mut desk = desk(&office.house, "100", "pcmu", true).await;
-    let gateway = office.house.gateway.sip().expect("the SIP address");
     let mut alice = office.alice(&["--decline"]);
-    desk.dial(&format!("sip:tg*alice@{gateway}"));
+    desk.dial(&office.address("tg*alice"));
     let closed = desk.wait_for("CALL_CLOSED", SOON);
     let said = closed["param"].as_str().unwrap_or_default();
     assert!(
@@ -293,12 +171,11 @@ async fn a_gateway_that_was_killed_ends_its_call_at_the_service_and_goes_on() {
     drop((alice, first));
     // Its login needs nobody, whom it has met it knows, and ten calls in a row are as good as one.
     let mut desk = desk(&office.house, "100", "opus", false).await;
-    let gateway = office.house.gateway.sip().expect("the SIP address");
     let mut alice = office.alice(&[]);
     for number in 2..12 {
         desk.events.clear();
         alice.forget();
-        desk.dial(&format!("sip:tg*alice@{gateway}"));
+        desk.dial(&office.address("tg*alice"));
         office.sees(&mut alice, "connected");
         office.hears_the_phone(&mut alice);
         desk.command("hangup", "");
