@@ -61,7 +61,6 @@ async fn three_accounts_have_three_calls_and_the_fourth_is_busy_or_waits_for_its
 async fn an_account_calls_so_often_in_an_hour_and_then_the_phone_hears_when_again() {
     let _machine = MACHINE.read().await;
     let setup = OfficeSetup {
-        account: "calls_per_hour = 2",
         log: "trace",
         ..OfficeSetup::default()
     };
@@ -71,7 +70,9 @@ async fn an_account_calls_so_often_in_an_hour_and_then_the_phone_hears_when_agai
     office.up().await;
     let mut desk = desk(&office.house, "100", "pcmu", false).await;
     let mut alice = office.alice(&["--decline"]);
-    for (number, status) in [(1, "603"), (2, "603"), (3, "503")] {
+    // As many as the default allows, and one more.
+    for number in 1..=31 {
+        let status = if number <= 30 { "603" } else { "503" };
         desk.events.clear();
         desk.dial(&office.address("tg*alice"));
         let closed = desk.wait_for("CALL_CLOSED", SOON);
@@ -79,8 +80,8 @@ async fn an_account_calls_so_often_in_an_hour_and_then_the_phone_hears_when_agai
         assert!(said.contains(status), "{number}: {said}");
         alice.forget();
     }
-    assert_eq!(office.served.count(GATEWAY, "phone.requestCall"), 2);
-    assert_eq!(office.house.record(3).await["cause"], "limit");
+    assert_eq!(office.served.count(GATEWAY, "phone.requestCall"), 30);
+    assert_eq!(office.house.record(31).await["cause"], "limit");
     let log = office.house.gateway.log();
     let answer = log.split("SIP/2.0 503").nth(1).expect("it was sent");
     let seconds = answer
