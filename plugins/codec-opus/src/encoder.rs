@@ -8,7 +8,7 @@ use crate::{channels, reason, redundancy::Coding};
 /// The rates that Opus can make, RFC 6716 §2.1.1.
 const BITRATES: core::ops::RangeInclusive<i64> = 6_000..=510_000;
 const DEFAULT_BITRATE: i64 = 24_000;
-const DEFAULT_COMPLEXITY: i64 = 5;
+const DEFAULT_COMPLEXITY: i64 = 9;
 /// At 8 kHz 5 costs 2.7 times as much for 0.04 of PESQ (see docs/performance.md).
 const DEFAULT_COMPLEXITY_NARROW: i64 = 1;
 const NARROW: u32 = 8_000;

@@ -23,7 +23,7 @@ quartet_plugin::export_codecs! {
     summary: "Opus for speech, with forward error correction",
     options: [
         { name: "bitrate", kind: "int", default_value: "", help: "bit/s at most, 6000 to 510000; how many there are follows the network" },
-        { name: "complexity", kind: "int", default_value: "", help: "0 to 10: quality of the encoder against CPU time; without it 1 at 8 kHz, else 5" },
+        { name: "complexity", kind: "int", default_value: "", help: "0 to 10: quality of the encoder against CPU time; without it 1 at 8 kHz, else 9" },
     ],
     codecs: [Opus],
 }
