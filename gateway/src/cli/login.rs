@@ -14,6 +14,7 @@ use crate::config::{Settings, TelegramAccount};
 use crate::networks::telegram::client::access::Access;
 use crate::networks::telegram::client::login::{LoginSetup, Person, log_in, log_out};
 use crate::permissions::read_secret;
+use crate::process::limit_memory;
 
 /// Whoever sits at the terminal; else the lines of standard input are the answers.
 struct Terminal;
@@ -70,6 +71,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// If it cannot be logged in; the text says what to do.
 pub fn login(conf: Option<&Path>, json: bool, what: &str, by_qr: bool) -> anyhow::Result<u8> {
+    limit_memory();
     let Some(loaded) = load(conf)? else { return Ok(1) };
     let account = account(&loaded.settings, what)?;
     let api_hash = read_secret(&account.api_hash_file)
@@ -95,6 +97,7 @@ pub fn login(conf: Option<&Path>, json: bool, what: &str, by_qr: bool) -> anyhow
 /// # Errors
 /// If the file of the login cannot be changed.
 pub fn logout(conf: Option<&Path>, json: bool, what: &str) -> anyhow::Result<u8> {
+    limit_memory();
     let Some(loaded) = load(conf)? else { return Ok(1) };
     let account = account(&loaded.settings, what)?;
     let was_in = runtime()?.block_on(log_out(&Access::of(account)))?;

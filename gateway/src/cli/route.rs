@@ -29,17 +29,10 @@ pub(super) fn run(conf: Option<&Path>, json: bool, from: &str, number: &str) -> 
         Origin::Network(_) => number.to_owned(),
     };
     let routes = settings.routes();
-    let lower = number.to_ascii_lowercase();
-    let dialled = [number.as_str(), lower.as_str()];
-    // The spelling decides first, then the order, as in a call.
-    let taken = dialled
-        .iter()
-        .find(|number| routes.find(&origin, &caller, number).is_ok());
-    let number = taken.unwrap_or(&dialled[0]);
-    let found = routes.find(&origin, &caller, number);
+    let found = routes.find(&origin, &caller, &number);
     let mut steps = Vec::new();
     for rule in routes.rules() {
-        let takes = rule.takes(&origin, &caller, number);
+        let takes = rule.takes(&origin, &caller, &number);
         steps.push(step(rule, &takes));
         if takes.is_ok() {
             break;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use super::kind::without_login;
+
 /// The path of the hub protocol on a hub.
 pub const HUB_PATH: &str = "/hub/v1";
 
@@ -39,7 +41,7 @@ impl FromStr for HubUrl {
         parse(text).ok_or_else(|| {
             format!(
                 "is \"{}\", which is no address of a hub; write \"wss://hub.example.org\", or \"ws://127.0.0.1:8080\" on this machine",
-                text.escape_debug()
+                without_login(text).escape_debug()
             )
         })
     }

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+use super::kind::without_login;
+
 /// What reaches a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Via {
@@ -76,7 +78,7 @@ impl FromStr for IceUrl {
                 "has \"{}\", which names no server; write \"stun:HOST\", \"turn:HOST\", \"turn:HOST?transport=tcp\", \
                  \"turns:HOST\", \"reflector:HOST\" or \"reflector:HOST?transport=tcp\", with :PORT behind HOST where it is not 3478 \
                  (turns: 5349, reflector: 599)",
-                text.escape_debug()
+                without_login(text).escape_debug()
             )
         })
     }

@@ -96,6 +96,14 @@ pub(crate) fn quoted(text: &str) -> String {
     out
 }
 
+/// A URL as it may be shown: a login that somebody has written into it is nobody's to read.
+pub(super) fn without_login(text: &str) -> String {
+    let scheme = text.find("://").map(|at| at + 3).or(text.find(':').map(|at| at + 1));
+    let (scheme, rest) = text.split_at(scheme.unwrap_or(0));
+    rest.rsplit_once('@')
+        .map_or_else(|| text.to_owned(), |(_, place)| format!("{scheme}…@{place}"))
+}
+
 /// Says what is wrong with a word, as the rest of a sentence that begins with the option's name.
 pub(super) type WordCheck = fn(&str) -> Result<(), String>;
 

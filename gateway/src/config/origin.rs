@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use super::kind::without_login;
+
 /// A web origin, written `SCHEME://HOST` or `SCHEME://HOST:PORT`.
 #[derive(Clone, Eq)]
 pub struct Origin {
@@ -48,7 +50,7 @@ impl FromStr for Origin {
         parse(text).ok_or_else(|| {
             format!(
                 "names \"{}\", which is no web origin; origins are as \"https://phone.example.org\", without a path",
-                text.escape_debug()
+                without_login(text).escape_debug()
             )
         })
     }

@@ -957,3 +957,17 @@ fn accounts_and_pools_of_the_telegram_network() {
         &["routes.conf:4: to names the telegram network without an account; write \"telegram:NAME/@{user}\""],
     );
 }
+
+/// Seen: a login that was written into a URL by mistake was printed with the mistake.
+#[test]
+fn a_login_in_a_url_is_not_repeated() {
+    for quartet in [
+        "[network.hub]\nurl = \"wss://anna:S3cret@h\"\n",
+        "[network.hub]\norigins = [\"https://anna:S3cret@h\"]\n",
+        "[[ice_server]]\nurls = \"turn:anna:S3cret@h\"\n",
+    ] {
+        let loaded = load_texts(Path::new("/nonexistent"), [quartet, "", ""], &[]);
+        let problems = loaded.err().expect("refused").to_string();
+        assert!(!problems.contains("S3cret") && problems.contains("…@h"), "{problems}");
+    }
+}

@@ -92,7 +92,6 @@ impl Exchange {
                 (origin, number.unwrap_or_default(), Cause::Declined)
             }
         };
-        // As it was dialled; else in lower case, for nobody says "ANNA" and means another.
         let mut caller = vec![parties.from.as_str()];
         if let Arrival::Network { incoming, .. } = &arrival {
             if incoming.caller.is_refused {
@@ -101,7 +100,6 @@ impl Exchange {
             caller.extend(incoming.caller.also.iter().map(String::as_str));
         }
         let found = self.routes.find(&origin, &caller, &number);
-        let found = found.or_else(|_| self.routes.find(&origin, &caller, &number.to_ascii_lowercase()));
         let destination = found.map_err(|error| {
             tracing::debug!(%error, "no destination");
             no_route

@@ -121,7 +121,10 @@ impl Rule {
         if !is_one_of(&self.caller, caller) {
             return Err(NotFor::Caller);
         }
-        self.number.matches(number).ok_or(NotFor::Number)
+        // As it was dialled; else in lower case, for nobody says "ANNA" and means another.
+        let as_dialled = self.number.matches(number);
+        let captures = as_dialled.or_else(|| self.number.matches(&number.to_ascii_lowercase()));
+        captures.ok_or(NotFor::Number)
     }
 }
 

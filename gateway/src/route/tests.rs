@@ -272,3 +272,21 @@ fn the_worst_pattern_takes_a_bounded_number_of_steps() {
     let pattern: Pattern = pattern.parse().unwrap();
     assert_eq!(pattern.matches(&"a".repeat(256)), None);
 }
+
+/// Seen: with anna's own route first and one for everybody behind it, ANNA was called by the second.
+#[test]
+fn upper_and_lower_case_make_no_difference_to_which_route_decides() {
+    let routes = "[[route]]\nname = \"anna\"\nfrom = \"phones\"\nnumber = \"anna\"\nto = \"hub:anna\"\nrelay_only = true\n\
+                  [[route]]\nname = \"all\"\nfrom = \"phones\"\nnumber = \"{user}\"\nto = \"hub:{user}\"\n";
+    let phone = "[[phone]]\nuser = \"100\"\npassword_hash = { md5 = \"00112233445566778899aabbccddeeff\" }\n";
+    let loaded = config::load_texts(Path::new("."), ["", phone, routes], &[]).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let routes = loaded.settings.routes();
+    for (number, route) in [("anna", "anna"), ("ANNA", "anna"), ("Anna", "anna"), ("Bob", "all")] {
+        let found = routes.find(&Origin::Phone("100".into()), &["100"], number).unwrap();
+        assert_eq!(
+            (found.route.as_str(), found.relay_only),
+            (route, route == "anna"),
+            "{number}"
+        );
+    }
+}

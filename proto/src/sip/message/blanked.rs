@@ -78,7 +78,8 @@ fn without_passwords(text: &str) -> String {
         let end = rest
             .find(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"'))
             .unwrap_or(rest.len());
-        let Some((userinfo, _)) = rest[..end].split_once('@') else {
+        // As URIs are read: the last one ends it.
+        let Some((userinfo, _)) = rest[..end].rsplit_once('@') else {
             continue;
         };
         if let Some((user, password)) = userinfo.split_once(':') {
@@ -131,7 +132,7 @@ mod tests {
         let shown = blanked(keys.as_bytes());
         assert!(!shown.contains("Signal") && shown.ends_with("(10 bytes)"), "{shown}");
         let told = "INVITE sip:anna:5ec2e7@h SIP/2.0\r\nTo: \"a: b\" <SIPS:anna:5ec2e7@h;x=y>\r\nFrom: <sip:b@h:5060>\r\n\
-                    Contact: sip:5ec2e7:@h\r\nContent-Type: application/sdp\r\n\r\nv=0\r\nk=clear:5ec2e7\r\na=x\ra=crypto:5ec2e7\r\n";
+                    Contact: sip:5ec2e7:@h\r\nX: <sip:a:5ec2e7@5ec2e7@h>\r\nContent-Type: application/sdp\r\n\r\nv=0\r\nk=clear:5ec2e7\r\na=x\ra=crypto:5ec2e7\r\n";
         let shown = blanked(told.as_bytes());
         assert_eq!(shown.matches("5ec2e7").count(), 1, "a user is no secret: {shown}");
         for kept in [

@@ -300,6 +300,19 @@ fn me(id: i64, access_hash: i64) -> PeerInfo {
     }
 }
 
+/// Why a file cannot be made or believed where it is: somebody else may make files there.
+fn shared_folder(path: &Path) -> Option<String> {
+    let fault = Trusted::by_this_process().shared_of(path).into_iter().next()?;
+    Some(match fault.reason {
+        // Root would leave a file there that the gateway cannot read.
+        FaultReason::Owner { owner } => format!(
+            "{} belongs to user {owner}: run this command as that user",
+            fault.path.display()
+        ),
+        FaultReason::Writable { .. } => format!("{} {fault}", fault.path.display()),
+    })
+}
+
 /// What is in the file of a login, if there is one. Nobody else may read or write it, or write in its folder.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, SessionError> {
     let shared = |why| SessionError::Shared {
@@ -310,16 +323,8 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, SessionError> {
         path: path.display().to_string(),
         why,
     };
-    let trusted = Trusted::by_this_process();
-    if let Some(fault) = trusted.shared_of(path).into_iter().next() {
-        return Err(shared(match fault.reason {
-            // Root would leave a file there that the gateway cannot read.
-            FaultReason::Owner { owner } => format!(
-                "{} belongs to user {owner}: run this command as that user",
-                fault.path.display()
-            ),
-            FaultReason::Writable { .. } => format!("{} {fault}", fault.path.display()),
-        }));
+    if let Some(why) = shared_folder(path) {
+        return Err(shared(why));
     }
     match path.symlink_metadata() {
         Ok(_) => {}
@@ -342,6 +347,9 @@ fn key_of(path: &Path) -> Result<Zeroizing<[u8; KEY]>, SessionError> {
         path: path.display().to_string(),
         why,
     };
+    if let Some(why) = shared_folder(path) {
+        return Err(fault(format!("which is not safe: {why}")));
+    }
     if !path.exists() {
         let mut key = Zeroizing::new([0; KEY]);
         rand::rng().fill_bytes(&mut *key);
@@ -524,6 +532,7 @@ mod tests {
         for shared in [0o1777, 0o777, 0o770] {
             mode(&folder, shared);
             assert!(error().contains("can be written by"), "{}", error());
+            assert!(!key.exists(), "no key is made there");
         }
         mode(&folder, 0o700);
         let login = Login::open(&file, &key).unwrap();

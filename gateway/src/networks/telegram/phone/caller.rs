@@ -1,6 +1,6 @@
 //! Who calls an account: what routes, displays and PBXes are told of it, and whether it may.
 
-use grammers_tl_types::types;
+use grammers_tl_types::{enums, types};
 
 use super::account::Account;
 use super::dial::Dialled;
@@ -9,15 +9,15 @@ use crate::log::one_line;
 use crate::networks::CallerDetails;
 use crate::route::is_one_of;
 
+/// Names of one user that count.
+const MAX_NAMES: usize = 16;
 /// The longest part of a name that is shown.
 const MAX_NAME: usize = 64;
 
 /// What routes call a caller, and what else there is to know.
 pub(super) fn details(account: &Account, id: i64, user: Option<&types::User>) -> (String, CallerDetails) {
-    let username = user.and_then(|user| match Dialled::parse(&format!("@{}", user.username.as_ref()?)) {
-        Some(Dialled::Name(name)) => Some(name),
-        Some(Dialled::Id(_) | Dialled::Number(_)) | None => None,
-    });
+    let usernames = user.map(usernames).unwrap_or_default();
+    let username = usernames.first().cloned();
     let from = username
         .as_ref()
         .map_or_else(|| id.to_string(), |name| format!("@{name}"));
@@ -28,6 +28,7 @@ pub(super) fn details(account: &Account, id: i64, user: Option<&types::User>) ->
     let is_contact = user.is_some_and(|user| user.contact);
     let mut also = vec![id.to_string()];
     also.extend(number.clone());
+    also.extend(usernames.iter().skip(1).map(|name| format!("@{name}")));
     also.push(if is_contact { "contact" } else { "stranger" }.to_owned());
     let spellings: Vec<&str> = also.iter().chain([&from]).map(String::as_str).collect();
     let is_blocked = !account.block.is_empty() && is_one_of(&account.block, &spellings);
@@ -63,4 +64,20 @@ pub(super) fn details(account: &Account, id: i64, user: Option<&types::User>) ->
         is_refused,
     };
     (from, details)
+}
+
+/// All names by which a user can be called that are names: an account may have several.
+pub(super) fn usernames(user: &types::User) -> Vec<String> {
+    let further = user.usernames.iter().flatten().filter_map(|name| {
+        let enums::Username::Username(name) = name;
+        name.active.then_some(&name.username)
+    });
+    let names = user.username.iter().chain(further);
+    names
+        .filter_map(|name| match Dialled::parse(&format!("@{name}")) {
+            Some(Dialled::Name(name)) => Some(name),
+            Some(Dialled::Id(_) | Dialled::Number(_)) | None => None,
+        })
+        .take(MAX_NAMES)
+        .collect()
 }

@@ -79,6 +79,9 @@ impl Phone {
             return;
         }
         let line = &mut self.lines[account];
+        if request.admin_id <= 0 {
+            return self.discard_there(now, account, Left::new(there, DiscardReason::Disconnect));
+        }
         if line.call.is_some() {
             // Each is told so, but not any number of them.
             let is_discard = |asked: &&Asked| asked.account == account && matches!(asked.what, What::Discard(_));
@@ -99,8 +102,8 @@ impl Phone {
         if let Some((user, access_hash)) = caller.and_then(|user| Some((user, user.access_hash?))) {
             let peer = (user.id, access_hash);
             line.meet(&Dialled::Id(user.id), peer);
-            if let Some(name) = &user.username {
-                line.meet(&Dialled::Name(name.to_ascii_lowercase()), peer);
+            for name in caller::usernames(user) {
+                line.meet(&Dialled::Name(name), peer);
             }
         }
         line.call = Some(call);

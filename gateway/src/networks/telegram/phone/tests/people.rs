@@ -69,6 +69,22 @@ fn displays_routes_and_a_pbx_are_told_who_calls() {
     let request = called_by(account("main"), |bob| bob.username = None);
     assert_eq!((request.from.as_str(), request.caller.display), ("1002", None));
     assert_eq!(request.caller.also, ["1002", "stranger"]);
+    // Of an account with several names each counts.
+    let several = |bob: &mut types::User| {
+        bob.username = None;
+        let name = |username: &str, active| types::Username {
+            editable: false,
+            active,
+            deletable: false,
+            expired: false,
+            username: username.to_owned(),
+        };
+        let names = [name("Bobby", true), name("robert", true), name("sold", false)];
+        bob.usernames = Some(names.into_iter().map(Into::into).collect());
+    };
+    let request = called_by(account("main"), several);
+    assert_eq!(request.from, "@bobby");
+    assert_eq!(request.caller.also, ["1002", "@robert", "stranger"]);
     let by_user = Account {
         display: CallerDisplay::User,
         ..account("main")
