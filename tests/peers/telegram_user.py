@@ -54,6 +54,7 @@ class User:
                 for frame in update.frames:
                     for verdict in self.ear.hear(frame.frame):
                         say("tone", second=self.ear.seconds, **verdict)
+                        await self.write_keys()
         elif isinstance(update, UpdatedEmojis):
             shown = split_emojis("".join(update.emojis), self.table)
             indices = [self.table.index(emoji) if emoji in self.table else None for emoji in shown]
@@ -85,8 +86,12 @@ class User:
         say("connected")
         await self.calls.record(peer, stream())
         self.playing = asyncio.ensure_future(self.play())
-        if self.options.keys:
-            await self.client.send_message(peer, self.options.keys)
+
+    async def write_keys(self):
+        """Writes the keys in the chat, once: whoever hears something is heard as well."""
+        keys, self.options.keys = self.options.keys, None
+        if keys:
+            await self.client.send_message(self.peer, keys)
 
     async def play(self):
         """Sends a tone in time."""
@@ -151,7 +156,7 @@ if __name__ == "__main__":
     parser.add_argument("--decline", action="store_true", help="decline every call")
     parser.add_argument("--dial", metavar="USER", help="call this user")
     parser.add_argument("--patience", type=int, default=60, metavar="S", help="how long a call may ring")
-    parser.add_argument("--keys", metavar="KEYS", help="write these in the chat once the call stands")
+    parser.add_argument("--keys", metavar="KEYS", help="write these in the chat once something is heard")
     parser.add_argument("--tone", type=float, default=600.0, metavar="HZ", help="what to play")
     parser.add_argument("--record", metavar="FILE", help="write what is heard as WAV")
     parser.add_argument("--max-time", type=float, default=180, metavar="S")
