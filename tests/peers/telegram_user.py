@@ -54,7 +54,8 @@ class User:
                 for frame in update.frames:
                     for verdict in self.ear.hear(frame.frame):
                         say("tone", second=self.ear.seconds, **verdict)
-                        await self.write_keys()
+                        if verdict["rms"] > 1000:
+                            await self.write_keys()
         elif isinstance(update, UpdatedEmojis):
             shown = split_emojis("".join(update.emojis), self.table)
             indices = [self.table.index(emoji) if emoji in self.table else None for emoji in shown]
