@@ -3,6 +3,7 @@
 use quartet::demo::{Ears, PEER_HZ};
 use quartet_tests::telegram::Fault;
 use quartet_tests::telegram::office::GATEWAY;
+use quartet_tests::{usage, wait};
 
 use super::office;
 use crate::calls::{MACHINE, SOON, desk, words_of};
@@ -146,6 +147,33 @@ async fn a_telegram_user_calls_a_desk_phone_and_hangs_up() {
         (&"@alice".into(), &"answered".into(), &"caller".into()),
         "{record:#}"
     );
+}
+
+/// A gateway that is told to stop in a call, with a phone that speaks Opus: its last word reaches the service, by a client that is a
+/// process of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_told_to_stop_hangs_up_at_the_service_first() {
+    let _machine = MACHINE.read().await;
+    let Some(office) = office("stopped").await else { return };
+    office.up().await;
+    let mut desk = desk(&office.house, "100", "opus", false).await;
+    let mut alice = office.alice(&[]);
+    desk.dial(&office.address("tg*alice"));
+    office.sees(&mut alice, "connected");
+    office.hears_the_phone(&mut alice);
+    let pid = office.house.gateway.pid();
+    let processes = usage::family(pid);
+    assert_eq!(processes.len(), 2, "the gateway and the client of its account");
+    let told = std::process::Command::new("kill")
+        .args(["-TERM", &pid.to_string()])
+        .status();
+    assert!(told.expect("kill").success());
+    office.sees(&mut alice, "ended");
+    assert_eq!(office.served.count(GATEWAY, "phone.discardCall"), 1);
+    let is_gone = |pid: &u32| usage::memory_kib(*pid).is_none();
+    wait::until("the end of both", SOON, || processes.iter().all(is_gone).then_some(()));
+    assert_eq!(office.house.record(1).await["by"], "gateway");
+    alice.end();
 }
 
 /// A gateway that is killed in a call: the phone is an Opus one here, and the next gateway ends the call at the service and takes others.
