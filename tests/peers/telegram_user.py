@@ -79,7 +79,7 @@ class User:
             say("declined")
             return
         try:
-            await self.calls.play(peer, stream(), CallConfig(timeout=self.options.patience))
+            await self.calls.play(peer, stream(), CallConfig(timeout=self.options.ring_timeout))
         except Exception as error:  # noqa: BLE001 - whatever the client says is what the test wants to see
             say("failed", why=type(error).__name__, text=str(error))
             self.over.set()
@@ -156,7 +156,7 @@ if __name__ == "__main__":
     parser.add_argument("--no-answer", dest="mode", action="store_const", const="ring", help="let calls ring")
     parser.add_argument("--decline", action="store_true", help="decline every call")
     parser.add_argument("--dial", metavar="USER", help="call this user")
-    parser.add_argument("--patience", type=int, default=60, metavar="S", help="how long a call may ring")
+    parser.add_argument("--ring-timeout", type=int, default=60, metavar="S", help="how long a call may ring")
     parser.add_argument("--keys", metavar="KEYS", help="write these in the chat once something is heard")
     parser.add_argument("--tone", type=float, default=600.0, metavar="HZ", help="what to play")
     parser.add_argument("--record", metavar="FILE", help="write what is heard as WAV")

@@ -924,7 +924,9 @@ pub(super) const ROWS: &[Row] = &[
         },
         preset: Preset::Words("every caller", r#"["@anna", "+49{rest}", "stranger"]"#),
         reload: Reload::NewCalls,
-        help: "Which of those callers it is for: patterns, one of which fits. A caller from telegram is known by user name (@anna), by number,                by telephone number (+49…) if the service tells it, and as contact or stranger, by whether it is in the account's address book;                one of the hub by its name.",
+        help: "Which of those callers it is for: patterns, one of which fits. A caller from telegram is known by user name (@anna), by number, \
+               by telephone number (+49…) if the service tells it, and as contact or stranger, by whether it is in the account's address book; \
+               one of the hub by its name.",
     },
     Row {
         section: "route",
@@ -964,7 +966,8 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Period("0s", "10m"),
         preset: Preset::Value(r#""0s""#),
         reload: Reload::NewCalls,
-        help: "How long a call waits for its turn (the phone is told 182 Queued) if every account at telegram that could place it is in a call.                With 0s it is busy at once.",
+        help: "How long a call waits for its turn (the phone is told 182 Queued) if every account at telegram that could place it is in a call. \
+               With 0s it is busy at once.",
     },
     Row {
         section: "route",

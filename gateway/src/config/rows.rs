@@ -10,7 +10,7 @@ use super::settings::{
     Call, Cdr, Control, IceServer, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Reflector, Route, Sip, Store,
     Strategy, VerifyMode,
 };
-use super::units::{ExternalAddress, Period, Prompts};
+use super::units::{ExternalAddress, Period, Prompts, one_or_many, patterns};
 use crate::route::Pattern;
 
 /// quartet.conf.
@@ -86,8 +86,8 @@ pub(super) struct PhoneRow {
     verify: Option<VerifyMode>,
     transport: Option<String>,
     max_contacts: Option<usize>,
-    #[serde(default)]
-    may_assert: Vec<String>,
+    #[serde(default, deserialize_with = "patterns")]
+    may_assert: Vec<Pattern>,
     external_address: Option<ExternalAddress>,
 }
 
@@ -121,11 +121,7 @@ impl PhoneRow {
                     .parse()
                     .expect("a test reads every default of the option table")
             }),
-            may_assert: self
-                .may_assert
-                .iter()
-                .filter_map(|pattern| pattern.parse().ok())
-                .collect(),
+            may_assert: self.may_assert,
             external_address: self.external_address,
         }
     }
@@ -145,10 +141,11 @@ pub(super) struct RoutesFile {
 pub(super) struct RouteRow {
     name: String,
     from: String,
-    #[serde(default)]
-    caller: OneOrMany,
+    #[serde(default, deserialize_with = "patterns")]
+    caller: Vec<Pattern>,
     number: Option<String>,
-    to: OneOrMany,
+    #[serde(deserialize_with = "one_or_many")]
+    to: Vec<String>,
     ring_timeout: Option<Period>,
     wait: Option<Period>,
     transport: Option<String>,
@@ -157,55 +154,21 @@ pub(super) struct RouteRow {
     strategy: Option<Strategy>,
 }
 
-/// A word, or a list of them.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Default for OneOrMany {
-    fn default() -> Self {
-        Self::Many(Vec::new())
-    }
-}
-
-impl OneOrMany {
-    pub(super) fn list(self) -> Vec<String> {
-        match self {
-            Self::One(word) => vec![word],
-            Self::Many(words) => words,
-        }
-    }
-}
-
-/// Patterns that were checked before.
-///
-/// # Errors
-/// The rest of a sentence that begins with the option's name.
-pub(super) fn patterns(texts: &[String]) -> Result<Vec<Pattern>, String> {
-    let read = texts.iter().map(|text| text.parse());
-    read.collect::<Result<_, _>>()
-        .map_err(|error: crate::route::PatternError| error.to_string())
-}
-
 impl RouteRow {
     /// Fills in what the file leaves open.
     ///
     /// # Errors
     /// A sentence, if a part was not checked before.
     pub(super) fn complete(self, call: &Call) -> Result<Route, String> {
-        let to = self.to.list();
-        let caller = self.caller.list();
         Ok(Route {
             from: self.from.parse().map_err(|error| format!("from {error}"))?,
-            caller: patterns(&caller).map_err(|error| format!("caller {error}"))?,
+            caller: self.caller,
             number: match self.number {
                 None => Pattern::any(),
                 Some(number) => number.parse().map_err(|error| format!("number {error}"))?,
             },
-            to: to
+            to: self
+                .to
                 .iter()
                 .map(|target| target.parse())
                 .collect::<Result<_, _>>()

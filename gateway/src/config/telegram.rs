@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::check::Block;
@@ -11,7 +11,7 @@ use super::cross::text_at;
 use super::kind::quoted;
 use super::options::{Preset, row};
 use super::problem::{Place, Problem};
-use super::rows::{OneOrMany, patterns};
+use super::units::patterns;
 use crate::permissions::read_secret;
 use crate::route::{Pattern, Target};
 
@@ -56,7 +56,8 @@ pub struct TelegramAccount {
 }
 
 /// What the display of a phone shows of a caller.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CallerDisplay {
     /// The name that the caller goes by.
     #[default]
@@ -68,7 +69,7 @@ pub enum CallerDisplay {
 }
 
 /// A SOCKS5 proxy.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocksProxy {
     /// `HOST:PORT`.
     pub place: String,
@@ -117,18 +118,22 @@ pub(super) struct AccountRow {
     api_hash_file: PathBuf,
     proxy: Option<String>,
     proxy_login_file: Option<PathBuf>,
-    test_service: Option<bool>,
+    #[serde(default)]
+    test_service: bool,
     session_file: Option<PathBuf>,
     session_key_file: Option<PathBuf>,
     calls_per_hour: Option<u32>,
     lookups_per_day: Option<u32>,
-    dial_numbers: Option<bool>,
     #[serde(default)]
-    allow: OneOrMany,
+    dial_numbers: bool,
+    #[serde(default, deserialize_with = "patterns")]
+    allow: Vec<Pattern>,
+    #[serde(default, deserialize_with = "patterns")]
+    block: Vec<Pattern>,
     #[serde(default)]
-    block: OneOrMany,
-    caller_display: Option<String>,
-    caller_headers: Option<bool>,
+    caller_display: CallerDisplay,
+    #[serde(default)]
+    caller_headers: bool,
 }
 
 /// The accounts of quartet.conf.
@@ -176,7 +181,7 @@ impl Telegram {
                     SocksProxy::read_login(&text).ok()
                 }),
             }),
-            test_service: row.test_service.unwrap_or(false),
+            test_service: row.test_service,
             session_file: match row.session_file {
                 Some(path) => folder.join(path),
                 None => state.join(format!("telegram-{}.session", row.name)),
@@ -187,16 +192,11 @@ impl Telegram {
             },
             calls_per_hour: row.calls_per_hour.unwrap_or_else(|| number("calls_per_hour")),
             lookups_per_day: row.lookups_per_day.unwrap_or_else(|| number("lookups_per_day")),
-            dial_numbers: row.dial_numbers.unwrap_or(false),
-            // Checked before.
-            allow: patterns(&row.allow.list()).unwrap_or_default(),
-            block: patterns(&row.block.list()).unwrap_or_default(),
-            caller_display: match row.caller_display.as_deref() {
-                Some("user") => CallerDisplay::User,
-                Some("both") => CallerDisplay::Both,
-                _ => CallerDisplay::Name,
-            },
-            caller_headers: row.caller_headers.unwrap_or(false),
+            dial_numbers: row.dial_numbers,
+            allow: row.allow,
+            block: row.block,
+            caller_display: row.caller_display,
+            caller_headers: row.caller_headers,
             name: row.name,
         };
         Self {

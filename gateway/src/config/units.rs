@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::hub_url::HubUrl;
 use super::origin::Origin;
+use crate::route::Pattern;
 
 /// Reads a value by its `FromStr`; what [`crate::config`] checked before cannot fail here.
 macro_rules! deserialize_by_from_str {
@@ -301,6 +302,13 @@ pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
         Words::One(word) => vec![word],
         Words::Many(words) => words,
     })
+}
+
+/// Patterns of numbers or names: one, or a list of them.
+pub(super) fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, D::Error> {
+    let words = one_or_many(deserializer)?;
+    let read = words.iter().map(|word| word.parse().map_err(de::Error::custom));
+    read.collect()
 }
 
 /// Reads one address that a phone could send audio to.

@@ -272,7 +272,7 @@ impl Task {
             bind,
             relays: Vec::new(),
             relay_only: false,
-            patience: Duration::ZERO,
+            wait: Duration::ZERO,
             own_servers: Vec::new(),
             is_stacked: false,
             codecs,

@@ -394,7 +394,7 @@ impl Exchange {
             own_servers: self.settings.ice_servers.iter().flat_map(IceServer::places).collect(),
             is_stacked: path.is_some(),
             relay_only: destination.relay_only,
-            patience: destination.wait,
+            wait: destination.wait,
             codecs: e2ee_codecs(&self.registry),
             ssrc,
             same_worker_as,

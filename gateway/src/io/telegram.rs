@@ -8,7 +8,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
@@ -16,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::pieces;
-use crate::config::{Level, SocksProxy, Telegram};
+use crate::config::{Level, Telegram};
 use crate::networks::telegram::client::access::Access;
 use crate::networks::telegram::client::{ClientSetup, run};
 use crate::networks::telegram::frame::{Frame, Order, Report, RpcError};
@@ -26,7 +25,7 @@ use crate::{log, process};
 /// Frames of all clients that may wait, and orders of one.
 const WAITING: usize = 4096;
 /// The verb of a client's process.
-pub(crate) const VERB: &str = "telegram-client";
+const VERB: &str = "telegram-client";
 /// Pauses before a client that has ended is started again.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
@@ -160,7 +159,7 @@ async fn serve(
         .context("cannot start a process")?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let (mut stdin, mut stdout) = stdin.zip(stdout).context("a process without pipes")?;
-    let first = Zeroizing::new(serde_json::to_vec(&Setup::of(setup, level)).context("a setup is JSON")?);
+    let first = Zeroizing::new(serde_json::to_vec(&(setup, level.0.as_str())).context("a setup is JSON")?);
     pieces::write(&mut stdin, &first).await.context("it does not listen")?;
     let account = setup.account;
     let say = async {
@@ -198,63 +197,6 @@ async fn serve(
     Ok(End::Ended(status.to_string()))
 }
 
-/// What a client's process is told first.
-#[derive(Serialize, Deserialize)]
-struct Setup {
-    account: u32,
-    api_id: i32,
-    session: std::path::PathBuf,
-    key: std::path::PathBuf,
-    proxy: Option<(String, Option<(String, String)>)>,
-    is_test: bool,
-    level: String,
-}
-
-impl Drop for Setup {
-    fn drop(&mut self) {
-        if let Some((_, Some((_, password)))) = &mut self.proxy {
-            zeroize::Zeroize::zeroize(password);
-        }
-    }
-}
-
-impl Setup {
-    fn of(setup: &ClientSetup, level: Level) -> Self {
-        let access = &setup.access;
-        let login = |proxy: &SocksProxy| {
-            let login = proxy.login.as_ref();
-            login.map(|(user, password)| (user.clone(), password.to_string()))
-        };
-        Self {
-            account: setup.account,
-            api_id: access.api_id,
-            session: access.session.clone(),
-            key: access.key.clone(),
-            proxy: access.proxy.as_ref().map(|proxy| (proxy.place.clone(), login(proxy))),
-            is_test: access.is_test,
-            level: level.0.to_string().to_ascii_lowercase(),
-        }
-    }
-
-    fn client(&mut self) -> ClientSetup {
-        let login = |login: Option<(String, String)>| login.map(|(user, password)| (user, Zeroizing::new(password)));
-        let proxy = self.proxy.take().map(|(place, of)| SocksProxy {
-            place,
-            login: login(of),
-        });
-        ClientSetup {
-            account: self.account,
-            access: Access {
-                api_id: self.api_id,
-                session: std::mem::take(&mut self.session),
-                key: std::mem::take(&mut self.key),
-                proxy,
-                is_test: self.is_test,
-            },
-        }
-    }
-}
-
 /// The process of a client, from its first piece to the end of its orders.
 ///
 /// # Errors
@@ -279,9 +221,9 @@ where
 {
     let first = pieces::read(&mut from).await?.map(Zeroizing::new);
     let first = first.context("this is started by `quartet run`, and by nobody else")?;
-    let mut setup: Setup =
+    let (setup, level): (ClientSetup, String) =
         serde_json::from_slice(&first).context("this is started by `quartet run`, and by nobody else")?;
-    log::init(setup.level.parse::<Level>().map_err(anyhow::Error::msg)?.0)?;
+    log::init(level.parse()?)?;
     let (orders, taken) = mpsc::channel(WAITING);
     let (reports, mut said) = mpsc::channel::<Vec<u8>>(WAITING);
     let hear = async move {
@@ -295,7 +237,7 @@ where
         }
     };
     tokio::spawn(hear);
-    let client = tokio::spawn(run(setup.client(), taken, reports));
+    let client = tokio::spawn(run(setup, taken, reports));
     while let Some(frame) = said.recv().await {
         pieces::write(&mut to, &frame).await?;
     }

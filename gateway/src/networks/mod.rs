@@ -238,7 +238,7 @@ pub struct CallRequest {
     /// Theirs: what is known of the caller.
     pub caller: CallerDetails,
     /// Ours: how long the call may wait for its turn, where the network has as many of ours as it can.
-    pub patience: Duration,
+    pub wait: Duration,
 }
 
 /// What the core asks of a network.

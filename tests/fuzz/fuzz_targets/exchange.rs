@@ -99,7 +99,7 @@ impl User {
             own_servers: Vec::new(),
             is_stacked: false,
             relay_only: false,
-            patience: Duration::ZERO,
+            wait: Duration::ZERO,
             network,
             terms,
             bind,

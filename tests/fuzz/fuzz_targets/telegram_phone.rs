@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use quartet::config::CallerDisplay;
 use quartet::networks::telegram::frame::{Frame, Order, Report, RpcError};
 use quartet::networks::telegram::{Account, Phone, PhoneConfig};
 use quartet::networks::{CallRequest, CallerDetails, KeyExchange, Network, NetworkCall, NetworkCommand, NetworkEvent, Offer};
@@ -23,7 +22,7 @@ fn request(number: u8) -> NetworkCommand {
         versions: vec!["9.0.0".to_owned()],
         p2p: true,
         caller: CallerDetails::default(),
-        patience: Duration::ZERO,
+        wait: Duration::ZERO,
     })
 }
 
@@ -33,10 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
         calls_per_hour: 1_000,
         lookups_per_day: 1_000,
         dials_numbers: true,
-        allow: Vec::new(),
-        block: Vec::new(),
-        display: CallerDisplay::Name,
-        tells_headers: false,
+        ..Account::default()
     };
     let mut phone = Phone::new(PhoneConfig {
         accounts: vec![account],

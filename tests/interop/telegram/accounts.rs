@@ -42,7 +42,7 @@ async fn three_accounts_have_three_calls_and_the_fourth_is_busy_or_waits_for_its
     fourth.dial("tg*dave");
     let busy = fourth.wait(&phone::Event::Ended("busy"), SOON).await;
     busy.unwrap_or_else(|error| panic!("{}", office.fails(&error.to_string())));
-    // One that has patience waits until somebody hangs up.
+    // One that may wait does so until somebody hangs up.
     fourth.dial("q*dave");
     let queued = fourth.wait(&phone::Event::Ringing, SOON).await;
     queued.unwrap_or_else(|error| panic!("{}", office.fails(&error.to_string())));
@@ -155,7 +155,7 @@ async fn a_call_that_nobody_takes_is_given_up_by_its_caller() {
     let Some(office) = office("missed").await else { return };
     office.up().await;
     let mut desk = desk(&office.house, "100", "pcmu", false).await;
-    let mut alice = office.alice(&["--dial", "gateway", "--patience", "3"]);
+    let mut alice = office.alice(&["--dial", "gateway", "--ring-timeout", "3"]);
     desk.wait_for("CALL_INCOMING", SOON);
     let failed = office.sees(&mut alice, "failed");
     assert_eq!(failed["why"], "TimedOutAnswer", "{failed}");

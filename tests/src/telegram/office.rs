@@ -32,7 +32,7 @@ from = "phones"
 number = "tg*{user}"
 to = "telegram:office/@{user}"
 [[route]]
-name = "with patience"
+name = "with a wait"
 from = "phones"
 number = "q*{user}"
 to = "telegram:office/@{user}"

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use quartet::config::CallerDisplay;
 use quartet::networks::telegram::client::access::Access;
 use quartet::networks::telegram::client::login::{LoginSetup, Person};
 use quartet::networks::telegram::client::{ClientSetup, run};
@@ -134,11 +133,7 @@ impl Party {
                 name: "main".to_owned(),
                 calls_per_hour: 30,
                 lookups_per_day: 20,
-                dials_numbers: false,
-                allow: Vec::new(),
-                block: Vec::new(),
-                display: CallerDisplay::Name,
-                tells_headers: false,
+                ..Account::default()
             }],
             ..PhoneConfig::default()
         });
@@ -205,7 +200,7 @@ impl Party {
             versions: vec!["9.0.0".to_owned(), "13.0.0".to_owned()],
             p2p: true,
             caller: CallerDetails::default(),
-            patience: Duration::ZERO,
+            wait: Duration::ZERO,
         }));
         call
     }

@@ -34,7 +34,7 @@ impl E2eeLeg {
             versions: self.config.terms.versions.clone(),
             p2p: self.p2p,
             caller: CallerDetails::default(),
-            patience: self.config.patience,
+            wait: self.config.wait,
         }));
         self.state = State::Requested { drawn };
     }

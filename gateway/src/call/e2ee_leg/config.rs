@@ -25,7 +25,7 @@ pub struct E2eeLegConfig {
     /// Whether the user learns no address of ours: media goes over relays alone.
     pub relay_only: bool,
     /// How long a call of ours may wait for its turn at the network.
-    pub patience: std::time::Duration,
+    pub wait: std::time::Duration,
     /// The codecs we send, best first; empty if no plugin serves one.
     pub codecs: Vec<Codec>,
     /// The stream that we announce.

@@ -536,7 +536,7 @@ impl World {
             own_servers: Vec::new(),
             is_stacked: false,
             relay_only: false,
-            patience: Duration::ZERO,
+            wait: Duration::ZERO,
             network: hub_id(),
             terms: Terms {
                 versions: self.user.versions.clone(),

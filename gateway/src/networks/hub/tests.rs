@@ -47,7 +47,7 @@ pub(super) fn request(call: NetworkCall, from: &str, to: &str) -> NetworkCommand
         versions: vec!["8.0.0".to_owned(), "9.0.0".to_owned()],
         p2p: true,
         caller: CallerDetails::default(),
-        patience: Duration::ZERO,
+        wait: Duration::ZERO,
     })
 }
 

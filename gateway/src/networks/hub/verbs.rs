@@ -46,7 +46,7 @@ impl Adapter {
             versions,
             p2p: body.udp_p2p,
             caller: CallerDetails::default(),
-            patience: Duration::ZERO,
+            wait: Duration::ZERO,
         }));
     }
 

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use grammers_mtsender::{ConnectionParams, NoRetries, SenderPool};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::session::Login;
 use crate::config::{SocksProxy, TelegramAccount};
 
 /// What a client is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Access {
     /// Identifies the operator's application to the service.
     pub api_id: i32,

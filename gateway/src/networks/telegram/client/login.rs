@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use grammers_crypto::two_factor_auth::{calculate_2fa, check_p_and_g};
 use grammers_mtsender::{SenderPool, SenderPoolHandle};
+use grammers_session::Session as _;
 use grammers_tl_types::{enums, functions, types};
 
 use super::access::Access;
@@ -15,7 +16,7 @@ use crate::networks::telegram::frame::RpcError;
 /// How often a code or a password may be wrong.
 const ATTEMPTS: usize = 3;
 /// How often the service may send us to another data centre.
-const MOVES: usize = 3;
+pub(super) const MOVES: usize = 3;
 
 /// Who answers the questions of a login.
 pub trait Person {
@@ -145,6 +146,13 @@ async fn enter(
     anyhow::bail!("the code was wrong too often; run the command again for another one")
 }
 
+/// The account lives at another data centre.
+pub(super) async fn move_to(login: &Login, thin: &SenderPoolHandle, home: i32) -> anyhow::Result<()> {
+    thin.disconnect_from_dc(login.home());
+    login.set_home_dc_id(home).await?;
+    Ok(())
+}
+
 /// Has the service send a code; how it comes, and what the service calls it.
 async fn send_code(
     setup: &LoginSetup<'_>,
@@ -181,8 +189,7 @@ async fn send_code(
             Err(error) if error.code == 303 => {
                 let home = error.value.and_then(|home| i32::try_from(home).ok());
                 let home = home.ok_or_else(|| sentence(&error))?;
-                thin.disconnect_from_dc(login.home());
-                grammers_session::Session::set_home_dc_id(login, home).await?;
+                move_to(login, thin, home).await?;
                 continue;
             }
             Err(error) => return Err(sentence(&error)),

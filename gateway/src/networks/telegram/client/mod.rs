@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use grammers_mtsender::{InvocationError, SenderPool, SenderPoolHandle, UpdatesConfiguration, UpdatesReceiver};
 use grammers_tl_types::{Deserializable as _, Serializable as _, enums, functions};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -36,7 +37,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 const LOGGED_OUT: Duration = Duration::from_secs(5);
 
 /// What a client is made from.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ClientSetup {
     /// The account's place.
     pub account: u32,
@@ -61,7 +62,7 @@ pub async fn run(setup: ClientSetup, mut orders: mpsc::Receiver<Order>, reports:
                     End::Stopped => return,
                     End::Away(why) => {
                         tracing::warn!(account = setup.account, why, "telegram: no way to the service");
-                        if !wait_logged_out(&link, &mut orders, MAX_PAUSE).await {
+                        if !refuse_for(&link, &mut orders, MAX_PAUSE).await {
                             return;
                         }
                         continue;
@@ -72,7 +73,7 @@ pub async fn run(setup: ClientSetup, mut orders: mpsc::Receiver<Order>, reports:
                 // Until somebody logs in anew: nobody else writes it from here on.
                 let modified = login.modified();
                 while login.modified() == modified {
-                    if !wait_logged_out(&link, &mut orders, LOGGED_OUT).await {
+                    if !refuse_for(&link, &mut orders, LOGGED_OUT).await {
                         return;
                     }
                 }
@@ -84,14 +85,14 @@ pub async fn run(setup: ClientSetup, mut orders: mpsc::Receiver<Order>, reports:
         if !std::mem::replace(&mut is_told, true) {
             link.say(Report::Out(why)).await;
         }
-        if !wait_logged_out(&link, &mut orders, LOGGED_OUT).await {
+        if !refuse_for(&link, &mut orders, LOGGED_OUT).await {
             return;
         }
     }
 }
 
-/// Refuses what is asked for a while; false if nobody asks any more.
-async fn wait_logged_out(link: &Link, orders: &mut mpsc::Receiver<Order>, pause: Duration) -> bool {
+/// Refuses what is asked, as long as there is no way to the service; false if nobody asks any more.
+async fn refuse_for(link: &Link, orders: &mut mpsc::Receiver<Order>, pause: Duration) -> bool {
     let pause = sleep(pause);
     tokio::pin!(pause);
     loop {

@@ -6,17 +6,16 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use grammers_mtsender::SenderPoolHandle;
-use grammers_session::Session as _;
 use grammers_session::updates::UpdatesLike;
 use grammers_tl_types::{enums, functions, types};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::ask;
-use super::login::{LoginSetup, Person, check_password, sentence, user_of};
+use super::login::{LoginSetup, MOVES, Person, check_password, move_to, sentence, user_of};
 use super::session::Login;
 
-/// How long a picture may be looked at, if the service does not say.
+/// How long a picture is shown before it is asked for another; the service takes one for so long.
 const SHOWN: Duration = Duration::from_secs(30);
 /// How many are shown before nobody is believed to look.
 const PICTURES: usize = 10;
@@ -30,7 +29,7 @@ pub(super) async fn enter(
     person: &mut dyn Person,
 ) -> anyhow::Result<types::User> {
     let (mut shown, mut import) = (Vec::new(), None);
-    let mut pictures = 0;
+    let (mut pictures, mut moves) = (0, 0);
     loop {
         let asked = match import.take() {
             None => ask(thin, login.home(), &export(setup)).await,
@@ -39,8 +38,12 @@ pub(super) async fn enter(
         match asked {
             Ok(enums::auth::LoginToken::Success(success)) => return user_of(success.authorization),
             Ok(enums::auth::LoginToken::MigrateTo(elsewhere)) => {
-                thin.disconnect_from_dc(login.home());
-                login.set_home_dc_id(elsewhere.dc_id).await?;
+                moves += 1;
+                anyhow::ensure!(
+                    moves <= MOVES,
+                    "the service sends us from one data centre to the next; try again later"
+                );
+                move_to(login, thin, elsewhere.dc_id).await?;
                 import = Some(elsewhere.token);
             }
             Ok(enums::auth::LoginToken::Token(token)) => {

@@ -21,7 +21,7 @@ const MAX_EARLY: usize = 16;
 pub(super) const EARLY: Duration = Duration::from_secs(1);
 
 /// An account of the operator's.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Account {
     /// As in `[network.telegram.NAME]`.
     pub name: String,

@@ -3,7 +3,7 @@
 use grammers_tl_types::{enums, types};
 
 use super::account::Account;
-use super::dial::Dialled;
+use super::dial;
 use crate::config::CallerDisplay;
 use crate::log::one_line;
 use crate::networks::CallerDetails;
@@ -21,10 +21,8 @@ pub(super) fn details(account: &Account, id: i64, user: Option<&types::User>) ->
     let from = username
         .as_ref()
         .map_or_else(|| id.to_string(), |name| format!("@{name}"));
-    let number = user.and_then(|user| match Dialled::parse(&format!("+{}", user.phone.as_ref()?)) {
-        Some(Dialled::Number(digits)) => Some(format!("+{digits}")),
-        Some(Dialled::Name(_) | Dialled::Id(_)) | None => None,
-    });
+    let number = user.and_then(|user| dial::number(user.phone.as_ref()?));
+    let number = number.map(|digits| format!("+{digits}"));
     let is_contact = user.is_some_and(|user| user.contact);
     let mut also = vec![id.to_string()];
     also.extend(number.clone());
@@ -73,11 +71,5 @@ pub(super) fn usernames(user: &types::User) -> Vec<String> {
         name.active.then_some(&name.username)
     });
     let names = user.username.iter().chain(further);
-    names
-        .filter_map(|name| match Dialled::parse(&format!("@{name}")) {
-            Some(Dialled::Name(name)) => Some(name),
-            Some(Dialled::Id(_) | Dialled::Number(_)) | None => None,
-        })
-        .take(MAX_NAMES)
-        .collect()
+    names.filter_map(|name| dial::username(name)).take(MAX_NAMES).collect()
 }

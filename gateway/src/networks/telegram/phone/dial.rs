@@ -20,17 +20,26 @@ impl Dialled {
     /// Reads one; `None` if it is none of the three.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if let Some(digits) = text.strip_prefix('+') {
-            let is_number = NUMBER.contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-            return is_number.then(|| Self::Number(digits.to_owned()));
+            return number(digits).map(Self::Number);
         }
         if text.bytes().all(|b| b.is_ascii_digit()) {
             return text.parse().ok().filter(|id| *id > 0).map(Self::Id);
         }
-        let name = text.strip_prefix('@').unwrap_or(text);
-        let spelt = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-        let is_name = NAME.contains(&name.len()) && name.bytes().all(spelt);
-        is_name.then(|| Self::Name(name.to_ascii_lowercase()))
+        username(text.strip_prefix('@').unwrap_or(text)).map(Self::Name)
     }
+}
+
+/// A user name as it is compared, without `@`; `None` if it is none.
+pub(super) fn username(text: &str) -> Option<String> {
+    let spelt = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let is_name = NAME.contains(&text.len()) && text.bytes().all(spelt);
+    is_name.then(|| text.to_ascii_lowercase())
+}
+
+/// A telephone number, without `+`; `None` if it is none.
+pub(super) fn number(digits: &str) -> Option<String> {
+    let is_number = NUMBER.contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| digits.to_owned())
 }
 
 /// The account or pool, and the user there.

@@ -69,11 +69,11 @@ impl Phone {
         let account = match self.choose(now, place, &user) {
             Ok(account) if !self.calls.contains_key(&call) => account,
             Ok(_) => return,
-            Err(Refusal::Busy) if now < until.unwrap_or(now + request.patience) => {
+            Err(Refusal::Busy) if now < until.unwrap_or(now + request.wait) => {
                 if until.is_none() {
                     self.events.push_back(NetworkEvent::Queued { call });
                 }
-                return self.queue.push_back((until.unwrap_or(now + request.patience), request));
+                return self.queue.push_back((until.unwrap_or(now + request.wait), request));
             }
             Err(why) => return self.events.push_back(refuse(why)),
         };

@@ -135,7 +135,7 @@ impl Phone {
             versions,
             p2p: protocol.udp_p2p,
             caller: details,
-            patience: Duration::ZERO,
+            wait: Duration::ZERO,
         }));
     }
 

@@ -3,7 +3,6 @@
 use grammers_tl_types::{Deserializable as _, Identifiable as _, enums, types};
 
 use super::super::*;
-use crate::config::CallerDisplay;
 use crate::networks::telegram::frame::RpcError;
 use crate::networks::{CallerDetails, Offer};
 
@@ -41,11 +40,7 @@ pub(super) fn account(name: &str) -> Account {
         name: name.to_owned(),
         calls_per_hour: 30,
         lookups_per_day: 20,
-        dials_numbers: false,
-        allow: Vec::new(),
-        block: Vec::new(),
-        display: CallerDisplay::Name,
-        tells_headers: false,
+        ..Account::default()
     }
 }
 
@@ -243,7 +238,7 @@ impl Desk {
         self.call_with(number, to, Duration::ZERO)
     }
 
-    pub(super) fn call_with(&mut self, number: u8, to: &str, patience: Duration) -> NetworkCall {
+    pub(super) fn call_with(&mut self, number: u8, to: &str, wait: Duration) -> NetworkCall {
         let call = NetworkCall([number; 16]);
         self.command(NetworkCommand::Request(CallRequest {
             call,
@@ -256,7 +251,7 @@ impl Desk {
             versions: vec!["9.0.0".to_owned(), "13.0.0".to_owned()],
             p2p: true,
             caller: CallerDetails::default(),
-            patience,
+            wait,
         }));
         call
     }

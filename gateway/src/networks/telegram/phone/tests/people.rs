@@ -251,7 +251,7 @@ fn a_call_waits_for_its_turn_as_long_as_it_may() {
         call,
         why: Refusal::Busy,
     };
-    assert_eq!(desk.events(), [busy(fourth)], "this one has no patience");
+    assert_eq!(desk.events(), [busy(fourth)], "this one may not wait");
     desk.wait(5 * S);
     assert_eq!(desk.events(), [busy(third)]);
     desk.discard(first, DiscardReason::Hangup);
