@@ -4,6 +4,9 @@
 /// `Authorization`, `Proxy-Authenticate`, `Authentication-Info` and so on.
 const SECRET_FIELDS: [&str; 2] = ["authori", "authenti"];
 
+/// What may be said of such a field: any other first word of it may be a part of the proof.
+const SCHEMES: [&str; 3] = ["Digest ", "Basic ", "Bearer "];
+
 /// Lines of SDP that hold keys.
 const SECRET_LINES: [&str; 4] = ["a=crypto:", "a=key-mgmt:", "a=ice-pwd:", "k="];
 
@@ -42,8 +45,13 @@ pub fn blanked(bytes: &[u8]) -> String {
         }
         shown.push_str("\r\n");
         if is_secret {
+            // Of a line without a colon all may be secret but the first word.
+            let name = name.split_whitespace().next().unwrap_or_default();
             let scheme = value.split_whitespace().next().unwrap_or_default();
-            shown.push_str(&format!("{name}: {scheme} …"));
+            let scheme = SCHEMES
+                .iter()
+                .find(|known| known.trim_end().eq_ignore_ascii_case(scheme));
+            shown.push_str(&format!("{name}: {}…", scheme.copied().unwrap_or_default()));
         } else {
             shown.push_str(line);
         }
@@ -54,7 +62,12 @@ pub fn blanked(bytes: &[u8]) -> String {
         return shown;
     }
     for line in body.lines() {
-        let begins = line.trim_start().to_ascii_lowercase();
+        let begins: String = line.split_whitespace().collect::<String>().to_ascii_lowercase();
+        // SDP folds no lines; somebody may read it so all the same.
+        if line.starts_with([' ', '\t']) {
+            shown.push_str("…\r\n");
+            continue;
+        }
         let secret = SECRET_LINES.iter().find(|secret| begins.starts_with(**secret));
         shown.push_str(secret.map_or(line, |secret| secret));
         shown.push_str(if secret.is_some() { "…\r\n" } else { "\r\n" });
@@ -62,33 +75,29 @@ pub fn blanked(bytes: &[u8]) -> String {
     shown
 }
 
-/// The same without the passwords of URIs: `sip:user:password@host` (RFC 3261 §19.1.1).
+/// The same without the passwords of URIs of any scheme, `sip:user:password@host` and `http://user:password@host`, and without the header
+/// fields that a URI asks for (RFC 3261 §19.1.1): one may be a login.
 fn without_passwords(text: &str) -> String {
+    // What cannot stand in a URI ends it.
+    let is_end = |c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"');
     let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(':') {
-        let scheme = rest[..at].to_ascii_lowercase();
-        let (head, tail) = rest.split_at(at + 1);
-        shown.push_str(head);
-        rest = tail;
-        if !scheme.ends_with("sip") && !scheme.ends_with("sips") {
-            continue;
+    for word in text.split_inclusive(is_end) {
+        let is_uri = word.contains(':');
+        let (uri, asked) = word.split_once('?').filter(|_| is_uri).unwrap_or((word, ""));
+        // As URIs are read: the last `@` ends what stands before the host, and a password may hold question marks.
+        let end = if asked.contains('@') { word } else { uri };
+        let (before, host) = end.rsplit_once('@').unwrap_or(("", end));
+        let scheme = before.find(':').map_or(0, |at| at + 1);
+        let (scheme, userinfo) = before.split_at(scheme);
+        match userinfo.split_once(':') {
+            Some((user, _)) => shown.push_str(&format!("{scheme}{user}:…@{host}")),
+            None => shown.push_str(end),
         }
-        // What cannot stand in user and password ends them.
-        let end = rest
-            .find(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"'))
-            .unwrap_or(rest.len());
-        // As URIs are read: the last one ends it.
-        let Some((userinfo, _)) = rest[..end].rsplit_once('@') else {
-            continue;
-        };
-        if let Some((user, password)) = userinfo.split_once(':') {
-            shown.push_str(user);
-            shown.push_str(":…");
-            rest = &rest[user.len() + 1 + password.len()..];
+        if end.len() < word.len() {
+            shown.push_str("?…");
+            shown.extend(word.chars().next_back().filter(|last| is_end(*last)));
         }
     }
-    shown.push_str(rest);
     shown
 }
 
@@ -144,8 +153,38 @@ mod tests {
         ] {
             assert!(shown.contains(kept), "{kept} in {shown}");
         }
-        let challenge = "SIP/2.0 401 Unauthorized\r\nWWW-Authenticate: Digest nonce=\"5ec2e7\"\r\n\r\n";
-        assert!(!blanked(challenge.as_bytes()).contains("5ec2e7"));
+        // Whatever the scheme, and where fields are asked for.
+        for field in [
+            "Call-Info: <http://anna:5ec2e7@h/a.png>",
+            "Alert-Info: <HTTPS://5ec2e7@h:5ec2e7@h/ring.wav>;x=y",
+            "Error-Info: ftp://anna:5ec2e7@h/x",
+            "X: <sip:anna:5ec?5ec2e7@h>",
+            "Refer-To: <sip:anna@h?Authorization=5ec2e7>",
+            "Authentication-Info: rspauth=\"5ec2e7\",qop=auth",
+            "Authentication-Info:nextnonce=\"n\",rspauth=\"5ec2e7\"",
+            "Authorization Digest response=5ec2e7",
+            "Proxy-Authorization 5ec2e7: x",
+        ] {
+            let shown = blanked(format!("OPTIONS sip:h SIP/2.0\r\n{field}\r\n\r\n").as_bytes());
+            let (users, name) = (
+                shown.matches("5ec2e7@h:…").count(),
+                field.split([':', ' ']).next().unwrap(),
+            );
+            assert_eq!(shown.matches("5ec2e7").count(), users, "{shown}");
+            assert!(
+                shown.to_ascii_lowercase().contains(&name.to_ascii_lowercase()),
+                "{shown}"
+            );
+        }
+        let sdp = "v=0\r\nu=http://anna:5ec2e7@h/\r\na = crypto:1 X inline:5ec2e7\r\na=x:1\r\n inline:5ec2e7\r\na=sendrecv\r\n";
+        let shown = blanked(format!("INVITE sip:h SIP/2.0\r\nc: application/sdp\r\n\r\n{sdp}").as_bytes());
+        assert!(!shown.contains("5ec2e7") && shown.contains("a=sendrecv"), "{shown}");
+        let challenge = "SIP/2.0 401 Unauthorized\r\nWWW-Authenticate: digest nonce=\"5ec2e7\"\r\n\r\n";
+        let shown = blanked(challenge.as_bytes());
+        assert!(
+            !shown.contains("5ec2e7") && shown.contains("WWW-Authenticate: Digest …"),
+            "{shown}"
+        );
         assert_eq!(blanked(b"\r\n\r\n"), "4 bytes that are no SIP");
         for bytes in [&b""[..], b"\xff\xfe SIP/2.0", b"x: y SIP/2.0\r\n\r\n\r\n"] {
             assert!(blanked(bytes).len() < 100);
