@@ -317,16 +317,25 @@ fn unreadable(error: io::Error) -> String {
     format!("which cannot be read ({error})")
 }
 
+/// Opens a file that holds a secret.
+///
+/// # Errors
+/// The rest of a sentence that names the file: it cannot be read, somebody else could change it, or everybody may read it.
+pub fn open_secret(path: &Path) -> Result<File, String> {
+    let file = open_believed(path)?;
+    if file.metadata().map_err(unreadable)?.mode() & 0o004 != 0 {
+        return Err("which everybody may read; chmod 600 it".to_owned());
+    }
+    Ok(file)
+}
+
 /// Reads a file that holds one secret and nothing else; white space round it does not count.
 ///
 /// # Errors
 /// The rest of a sentence that names the file: it cannot be read, somebody else could change it, everybody may read it, or it is
 /// empty.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, String> {
-    let file = open_believed(path)?;
-    if file.metadata().map_err(unreadable)?.mode() & 0o004 != 0 {
-        return Err("which everybody may read; chmod 600 it".to_owned());
-    }
+    let file = open_secret(path)?;
     let mut text = Zeroizing::new(String::new());
     file.take(MAX_SECRET + 1)
         .read_to_string(&mut text)

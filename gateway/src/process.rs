@@ -10,6 +10,9 @@ const MAX_PENDING: usize = 256;
 /// The hub's connections take at most one of so many descriptors, so that a crowd at its door costs no call.
 const HUB_SHARE: u64 = 4;
 
+/// The same of SIP's.
+const SIP_SHARE: u64 = 4;
+
 /// Descriptors of everything but calls, SIP and the hub: standard streams, pollers and wakers, the store, the record file,
 /// the control socket and those who ask there.
 const RESERVE: u64 = 64;
@@ -82,6 +85,8 @@ pub struct Demand {
     pub media_addresses: usize,
     /// SIP sockets.
     pub sip: usize,
+    /// `[limits] sip_connections`, if SIP is heard over connections.
+    pub sip_connections: u32,
     /// `[limits] hub_sessions`.
     pub hub_sessions: u32,
 }
@@ -100,6 +105,8 @@ pub struct Shares {
     pub hub_pending: usize,
     /// Connections to the hub that have said hello: what the settings allow, or as many as its share has room for.
     pub hub_sessions: usize,
+    /// Connections of SIP: what the settings allow, or as many as its share has room for.
+    pub sip_connections: usize,
     /// What does not fit, in sentences for the operator.
     pub shortages: Vec<String>,
 }
@@ -114,8 +121,9 @@ impl Shares {
             .saturating_sub(hub_pending)
             .min(u64::from(demand.hub_sessions))
             .max(1);
+        let sip_connections = u64::from(demand.sip_connections).min(limit / SIP_SHARE);
         let (calls, per_call) = (u64::from(demand.calls), demand.sockets_per_call());
-        let others = RESERVE + demand.sip as u64 + hub_pending + hub_sessions;
+        let others = RESERVE + demand.sip as u64 + sip_connections + hub_pending + hub_sessions;
         let needed = calls.saturating_mul(per_call).saturating_add(others);
         let mut shortages = Vec::new();
         if needed > limit {
@@ -123,6 +131,13 @@ impl Shares {
                 "[limits] calls = {calls} cannot all be served: with {per_call} sockets each they need a limit of {needed} open \
                  files, and it is {limit}; raise it (ulimit -n, LimitNOFILE in the systemd unit), or set calls to {}",
                 limit.saturating_sub(others) / per_call
+            ));
+        }
+        if sip_connections < u64::from(demand.sip_connections) {
+            shortages.push(format!(
+                "[limits] sip_connections = {} cannot all be served: SIP takes a quarter of the {limit} open files, room for \
+                 {sip_connections}; raise the limit (ulimit -n, LimitNOFILE in the systemd unit), or lower sip_connections",
+                demand.sip_connections
             ));
         }
         if hub_sessions < u64::from(demand.hub_sessions) {
@@ -135,6 +150,7 @@ impl Shares {
         Self {
             hub_pending: small(hub_pending),
             hub_sessions: small(hub_sessions),
+            sip_connections: small(sip_connections),
             shortages,
         }
     }
@@ -154,6 +170,7 @@ impl Shares {
         Self {
             hub_pending: small(hub_pending),
             hub_sessions: small(hub_sessions),
+            sip_connections: 0,
             shortages,
         }
     }
@@ -172,6 +189,7 @@ mod tests {
         calls: 100,
         media_addresses: 2,
         sip: 2,
+        sip_connections: 0,
         hub_sessions: 1000,
     };
 
@@ -246,8 +264,16 @@ mod tests {
             hub_sessions: u32::MAX,
             media_addresses: usize::MAX,
             sip: 64,
+            sip_connections: u32::MAX,
         };
-        assert_eq!(shares(1024, most).2.len(), 2);
+        assert_eq!(shares(1024, most).2.len(), 3);
+        let streams = Demand {
+            sip_connections: 4000,
+            ..DEFAULTS
+        };
+        assert_eq!(Shares::new(8192, &streams).sip_connections, 2048);
+        assert!(shares(8192, streams).2[0].starts_with("[limits] sip_connections = 4000 "));
+        assert_eq!(Shares::new(65_536, &streams).sip_connections, 4000);
     }
 
     #[test]

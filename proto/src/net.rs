@@ -14,15 +14,44 @@ pub enum Protocol {
     Tcp,
     /// A connection under TLS.
     Tls,
+    /// A WebSocket (RFC 7118).
+    Ws,
+    /// A WebSocket under TLS.
+    Wss,
 }
 
 impl Protocol {
+    const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
+
     /// Whether each message arrives once and in order, or the connection is gone (RFC 3261 §17: timers A, E and G rest).
     #[must_use]
     pub fn is_reliable(self) -> bool {
         match self {
             Self::Udp => false,
-            Self::Tcp | Self::Tls => true,
+            Self::Tcp | Self::Tls | Self::Ws | Self::Wss => true,
+        }
+    }
+
+    /// Whether we can open a connection to a peer: nobody but a browser opens a WebSocket.
+    #[must_use]
+    pub fn can_connect(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
+    }
+
+    /// Whether a message ends where its `Content-Length` says, and not with a datagram or a frame (RFC 3261 §18.3).
+    #[must_use]
+    pub fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
+    }
+
+    /// The `transport` parameter of a URI; none where it goes without saying (RFC 3261 §19.1.1, RFC 7118 §5.2).
+    #[must_use]
+    pub fn parameter(self) -> Option<&'static str> {
+        match self {
+            Self::Udp => None,
+            Self::Tcp => Some("tcp"),
+            Self::Tls => Some("tls"),
+            Self::Ws | Self::Wss => Some("ws"),
         }
     }
 
@@ -33,6 +62,8 @@ impl Protocol {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
         }
     }
 }
@@ -47,8 +78,9 @@ impl FromStr for Protocol {
 
     /// Reads [`Protocol::name`], in either case.
     fn from_str(text: &str) -> Result<Self, UnknownProtocol> {
-        let all = [Self::Udp, Self::Tcp, Self::Tls];
-        let mut found = all.into_iter().filter(|known| known.name().eq_ignore_ascii_case(text));
+        let mut found = Self::ALL
+            .into_iter()
+            .filter(|known| known.name().eq_ignore_ascii_case(text));
         found.next().ok_or(UnknownProtocol)
     }
 }
@@ -56,6 +88,23 @@ impl FromStr for Protocol {
 /// Names one connection as long as it lives; never used again after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
+
+impl ConnectionId {
+    /// One of an earlier process: it is never open.
+    pub const GONE: Self = Self(0);
+
+    /// The n-th that a peer has opened to us, counted from 1.
+    #[must_use]
+    pub fn accepted(n: u64) -> Self {
+        Self(n.wrapping_mul(2))
+    }
+
+    /// The n-th that we have opened, counted from 0.
+    #[must_use]
+    pub fn opened(n: u64) -> Self {
+        Self(n.wrapping_mul(2) | 1)
+    }
+}
 
 /// A way between us and a peer: the protocol and both addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

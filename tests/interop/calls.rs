@@ -58,6 +58,8 @@ pub(crate) async fn desk(house: &House, user: &str, codecs: &str, auto_answer: b
 
 async fn desk_at(house: &House, gateway: SocketAddr, user: &str, codecs: &str, auto_answer: bool) -> Baresip {
     let setup = baresip::Setup {
+        transport: "udp",
+        authority: None,
         user,
         password: PASSWORD,
         gateway,
@@ -389,6 +391,8 @@ async fn baresip_dials_the_echo_of_the_demo_and_hears_the_words_on_its_screen() 
         .parse()
         .expect("an address");
     let setup = baresip::Setup {
+        transport: "udp",
+        authority: None,
         user: "100",
         password: &password,
         gateway: server,

@@ -7,6 +7,7 @@ mod moves;
 mod phones;
 mod relays;
 mod telegram;
+mod transports;
 
 /// The product, as cargo built it for these tests.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_quartet-under-test");

@@ -20,6 +20,8 @@ async fn baresip_registers_with_md5_and_is_refused_with_a_wrong_password() {
     let phones = house.gateway.ask(&ControlRequest::Phones).await.expect("phones");
     assert_eq!(phones[0]["user"], "100", "{phones}");
     let wrong = quartet_tests::baresip::Setup {
+        transport: "udp",
+        authority: None,
         user: "101",
         password: "wrong",
         gateway: house.gateway.sip().expect("the SIP address"),

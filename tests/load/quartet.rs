@@ -74,6 +74,8 @@ impl Subject {
         };
         let setup = gateway::Setup {
             sip: (Ipv4Addr::LOCALHOST, 0).into(),
+            listen: Vec::new(),
+            identity: None,
             hub: place,
             plugins: vec![program.parent().context("the program has no folder")?.to_owned()],
             more,

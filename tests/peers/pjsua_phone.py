@@ -2,6 +2,9 @@
 """A SIP phone made of pjsua2: registers, dials, and is silent. With voice activity detection it then sends nothing at all.
 
     pjsua_phone.py --gateway 127.0.0.1:5060 --user 100 --password secret --dial anna --seconds 10
+    pjsua_phone.py … --transport tls --ca ca.pem --answer --seconds 10
+
+With --answer it takes the first call instead of dialling.
 
 Prints one JSON object a line: registered, confirmed, ended with its code.
 """
@@ -28,14 +31,28 @@ class Call(pj.Call):
 
 
 class Account(pj.Account):
+    call = None
+
+    def onIncomingCall(self, parameters):
+        self.call = Call(self, parameters.callId)
+        say("incoming")
+        answer = pj.CallOpParam()
+        answer.statusCode = 200
+        self.call.answer(answer)
+
     def onRegState(self, parameters):
         say("registered" if parameters.code == 200 else "refused", code=parameters.code)
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
-    for name in ("gateway", "user", "password", "dial"):
+    for name in ("gateway", "user", "password"):
         arguments.add_argument(f"--{name}", required=True)
+    arguments.add_argument("--dial")
+    arguments.add_argument("--answer", action="store_true")
+    arguments.add_argument("--transport", choices=("udp", "tcp", "tls"), default="udp")
+    arguments.add_argument("--ca", default="")
+    arguments.add_argument("--local", default="127.0.0.1")
     arguments.add_argument("--seconds", type=float, default=10)
     a = arguments.parse_args()
 
@@ -50,15 +67,27 @@ def main():
     # No sound card: the null device clocks, and says nothing.
     endpoint.audDevManager().setNullDev()
     transport = pj.TransportConfig()
-    transport.boundAddress = "127.0.0.1"
-    endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
+    transport.boundAddress = a.local
+    if a.ca:
+        transport.tlsConfig.CaListFile = a.ca
+        transport.tlsConfig.verifyServer = True
+    is_v6 = ":" in a.local
+    kinds = {
+        "udp": pj.PJSIP_TRANSPORT_UDP6 if is_v6 else pj.PJSIP_TRANSPORT_UDP,
+        "tcp": pj.PJSIP_TRANSPORT_TCP6 if is_v6 else pj.PJSIP_TRANSPORT_TCP,
+        "tls": pj.PJSIP_TRANSPORT_TLS6 if is_v6 else pj.PJSIP_TRANSPORT_TLS,
+    }
+    endpoint.transportCreate(kinds[a.transport], transport)
+    over = f";transport={a.transport}"
     endpoint.libStart()
 
     settings = pj.AccountConfig()
     settings.idUri = f"sip:{a.user}@{a.gateway}"
-    settings.regConfig.registrarUri = f"sip:{a.gateway}"
+    settings.regConfig.registrarUri = f"sip:{a.gateway}{over}"
     settings.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", a.user, 0, a.password))
-    settings.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
+    settings.mediaConfig.transportConfig.boundAddress = a.local
+    if is_v6:
+        settings.mediaConfig.ipv6Use = pj.PJSUA_IPV6_ENABLED
     account = Account()
     account.create(settings)
 
@@ -68,10 +97,12 @@ def main():
             endpoint.libHandleEvents(20)
 
     run(1)
-    call = Call(account)
-    call.makeCall(f"sip:{a.dial}@{a.gateway}", pj.CallOpParam(True))
+    if a.dial:
+        account.call = Call(account)
+        account.call.makeCall(f"sip:{a.dial}@{a.gateway}{over}", pj.CallOpParam(True))
     run(a.seconds)
-    if call.isActive():
+    call = account.call
+    if call and call.isActive():
         call.hangup(pj.CallOpParam())
     run(0.5)
     say("done")

@@ -30,6 +30,9 @@ pub struct Setup<'a> {
     pub password: &'a str,
     /// The gateway.
     pub gateway: SocketAddr,
+    /// `udp`, `tcp` or `tls`, and for this one whom it trusts, in PEM form.
+    pub transport: &'a str,
+    pub authority: Option<&'a str>,
     /// baresip's names: `pcmu`, `pcma`, `opus`, `L16/16000/1`.
     pub codecs: &'a str,
     /// Whether it answers calls by itself.
@@ -45,12 +48,15 @@ impl Baresip {
         let folder = std::env::temp_dir().join(format!("q-baresip-{}-{}", std::process::id(), free_port()));
         std::fs::create_dir_all(folder.join("rec")).expect("a temporary folder can be made");
         let (sip, control) = (free_port(), free_port());
-        std::fs::write(folder.join("config"), config(&folder, sip, control, setup.tone_hz)).expect("config");
+        // At loopback of the gateway's family.
+        let sip = SocketAddr::new(setup.gateway.ip(), sip);
+        std::fs::write(folder.join("config"), config(&folder, sip, control, setup)).expect("config");
         std::fs::write(folder.join("contacts"), "").expect("contacts");
         let account = format!(
-            "<sip:{}@{}>;auth_user={};auth_pass={};regint=60;audio_codecs={}{}\n",
+            "<sip:{}@{};transport={}>;auth_user={};auth_pass={};regint=60;audio_codecs={}{}\n",
             setup.user,
             setup.gateway,
+            setup.transport,
             setup.user,
             setup.password,
             setup.codecs,
@@ -209,17 +215,25 @@ fn free_port() -> u16 {
     }
 }
 
-fn config(folder: &Path, sip: u16, control: u16, tone: u32) -> String {
+fn config(folder: &Path, sip: SocketAddr, control: u16, setup: &Setup<'_>) -> String {
     let modules = "/usr/lib/baresip/modules";
     let rec = folder.join("rec");
+    let tone = setup.tone_hz;
+    let mut trust = String::new();
+    if let Some(authority) = setup.authority {
+        let file = folder.join("ca.pem");
+        std::fs::write(&file, authority).expect("the authority");
+        trust = format!("sip_cafile {}\nsip_verify_server yes\n", file.display());
+    }
     format!(
-        "poll_method epoll\nsip_listen 127.0.0.1:{sip}\nnet_interface 127.0.0.1\nmodule_path {modules}\n\
+        "poll_method epoll\nsip_listen {sip}\nnet_interface {}\n{trust}module_path {modules}\n\
          module opus.so\nmodule g711.so\nmodule l16.so\nmodule ausine.so\nmodule aubridge.so\nmodule sndfile.so\n\
          module_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{control}\n\
          audio_source ausine,{tone}\naudio_player aubridge,sink\naudio_alert aubridge,alert\naudio_level no\n\
          ausrc_srate 48000\nauplay_srate 48000\nausrc_channels 2\nauplay_channels 2\n\
          ausrc_format s16\nauplay_format s16\nauenc_format s16\naudec_format s16\naudio_txmode thread\n\
          audio_buffer 20-160\njitter_buffer_delay 5-10\nsnd_path {}\n",
+        sip.ip(),
         rec.display()
     )
 }

@@ -1,6 +1,6 @@
 //! A house: a real gateway process, its phones, and E2EE users on its hub, all on loopback.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,6 +52,10 @@ pub struct HouseSetup<'a> {
     pub log: &'a str,
     /// Where phones register.
     pub sip: IpAddr,
+    /// Over what else: `tcp`, `tls`, `ws`, `wss`.
+    pub transports: &'a [&'a str],
+    /// Certificate and key of those under TLS, in PEM form.
+    pub identity: Option<(String, String)>,
     /// Its hub.
     pub hub: Hub,
     /// What the phones' accounts can be challenged for.
@@ -70,6 +74,8 @@ impl Default for HouseSetup<'_> {
             more: "",
             log: "debug",
             sip: [127, 0, 0, 1].into(),
+            transports: &[],
+            identity: None,
             hub: Hub::Here(([127, 0, 0, 1], 0).into()),
             hashes: Hashes::Md5AndSha256,
             phone: "codecs = [\"pcmu\", \"opus\"]",
@@ -139,6 +145,8 @@ impl House {
             more,
             log,
             sip,
+            transports,
+            identity,
             hub,
             hashes,
             phone,
@@ -153,6 +161,11 @@ impl House {
         let plugins = [plugin_folder()].into_iter().chain(plugins).collect();
         let setup = gateway::Setup {
             sip: (sip, 0).into(),
+            listen: transports
+                .iter()
+                .map(|transport| format!("{transport}:{}", SocketAddr::new(sip, 0)))
+                .collect(),
+            identity,
             hub,
             plugins,
             more: format!("[log]\nlevel = \"{log}\"\n{more}"),
@@ -332,6 +345,8 @@ impl House {
 pub async fn hub_alone(program: &str, more: &str) -> Gateway {
     let setup = gateway::Setup {
         sip: ([127, 0, 0, 1], 0).into(),
+        listen: Vec::new(),
+        identity: None,
         hub: Hub::Here(([127, 0, 0, 1], 0).into()),
         plugins: Vec::new(),
         more: format!("[log]\nlevel = \"debug\"\n{more}"),

@@ -14,6 +14,7 @@ pub mod ntgcalls;
 pub mod peers;
 pub mod plugin;
 pub mod recording;
+pub mod sip_stream;
 pub mod speech;
 pub mod telegram;
 pub mod turnserver;

@@ -355,6 +355,7 @@ impl SipLeg {
                 .into_iter()
                 .chain(self.config.caller_headers.clone())
                 .collect(),
+            routes: contact.path,
             body: Some(offer.to_bytes()),
             credentials: None,
             account: Some(self.config.user.clone()),

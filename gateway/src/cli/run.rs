@@ -12,6 +12,7 @@ use crate::io::control::{ControlRequest, PendingControlRequest};
 use crate::io::hub_alone::HubAlone;
 use crate::io::reflector::ReflectorAlone;
 use crate::io::signalling::Signalling;
+use crate::io::sip::place_name;
 use crate::io::watchdog;
 use crate::{log, process};
 
@@ -21,7 +22,7 @@ pub(super) fn run(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Resu
         watchdog::start().context("no thread for the watchdog")?;
         let signalling = Signalling::start(loaded).await.context("the gateway cannot start")?;
         let (sip, hub) = signalling.addresses();
-        let sip: Vec<_> = sip.iter().map(|address| format!("udp:{address}")).collect();
+        let sip: Vec<_> = sip.into_iter().map(place_name).collect();
         tracing::info!(sip = sip.join(" "), hub, "gateway is up");
         tokio::spawn(reload_at(hang_up, signalling.asker()));
         signalling.run(stop).await

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use super::check::{Block, Checked, Values};
 use super::kind::{Raw, quoted};
+use super::listen::{SipListen, of_table};
 use super::nearest::nearest;
 use super::options::{networks, networks_as};
 use super::problem::{Place, Problem};
 use super::units::ExternalAddress;
-use crate::permissions::{Trusted, open_believed, read_secret};
+use crate::permissions::{Trusted, open_believed, open_secret, read_secret};
 use crate::route::{Callers, Pattern, Target};
 
 /// Checks the values of quartet.conf, with the environment, against each other and against the disk.
@@ -36,6 +37,7 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
             problem(checked, sentence);
         }
     }
+    check_tls(folder, values, &mut problem);
     check_hub(folder, values, &mut problem);
     check_reflector(folder, values, &mut problem);
     if let Some(prompts) = values.get("ivr.prompts")
@@ -62,6 +64,63 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
             }
         }
     }
+}
+
+/// Who listens under TLS needs a certificate, and its key.
+fn check_tls(folder: &Path, values: &Values, problem: &mut impl FnMut(&Checked, String)) {
+    let common = |name: &str| values.get(&format!("tls.{name}"));
+    let mut wanted = None;
+    if let Some(listen) = values.get("sip.listen") {
+        let Raw::List(entries) = &listen.value else { return };
+        for (_, entry) in entries {
+            let Some(address) = of_table(entry, "address").and_then(|text| text.parse::<SipListen>().ok()) else {
+                continue;
+            };
+            if address.is_secure() && of_table(entry, "certificate").is_none() {
+                wanted.get_or_insert((listen, address));
+            }
+            for (name, is_secret) in [("certificate", false), ("key", true), ("client_ca", false)] {
+                if let Some(file) = of_table(entry, name)
+                    && let Err(why) = check_pem(&folder.join(file), is_secret)
+                {
+                    problem(
+                        listen,
+                        format!("listen has a {name} that names {}, {why}", quoted(file)),
+                    );
+                }
+            }
+        }
+    }
+    match (common("certificate"), common("key"), wanted) {
+        (Some(_), Some(_), _) | (None, None, None) => {}
+        (None, None, Some((listen, address))) => {
+            let sentence = format!(
+                "listen names {}, which needs a certificate: name it with certificate and key in [tls]",
+                address.name()
+            );
+            problem(listen, sentence);
+        }
+        (Some(certificate), None, _) => problem(certificate, "certificate needs key as well".to_owned()),
+        (None, Some(key), _) => problem(key, "key needs certificate as well".to_owned()),
+    }
+    for (name, is_secret) in [("certificate", false), ("key", true), ("client_ca", false)] {
+        if let Some(at) = common(name)
+            && let Some(path) = at.value.text()
+            && let Err(why) = check_pem(&folder.join(path), is_secret)
+        {
+            problem(at, format!("{name} names {}, {why}", quoted(path)));
+        }
+    }
+}
+
+/// What it holds is read at the start, and by `quartet check`.
+fn check_pem(path: &Path, is_secret: bool) -> Result<(), String> {
+    let opened = if is_secret {
+        open_secret(path)
+    } else {
+        open_believed(path)
+    };
+    opened.map(drop)
 }
 
 /// A reflector serves nobody without the secret.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::listen::{entry_faults, of_table};
 use super::units::Period;
 
 /// A value as a file or the environment has it, before anybody believes it.
@@ -131,6 +132,8 @@ pub(super) enum Kind {
     },
     /// `{ md5 = "…", sha256 = "…" }`
     PasswordHash,
+    /// A list of addresses to listen on, each a text or a table.
+    Listen,
 }
 
 /// What is wrong with a value: the line, if it is that of a part, and the rest of a sentence.
@@ -164,6 +167,8 @@ impl Kind {
             (Self::Words { empty, each, .. }, Raw::List(items)) => word_faults(*empty, *each, items),
             (Self::Words { bare: true, .. }, _) => of_type("text in quotes or a list of texts"),
             (Self::Words { bare: false, .. }, _) => of_type("a list of texts, as [\"one\", \"two\"]"),
+            (Self::Listen, Raw::List(items)) => listen_faults(items),
+            (Self::Listen, _) => of_type("a list of texts, as [\"udp:0.0.0.0:5060\"]"),
             (Self::PasswordHash, Raw::Table(entries)) => hash_faults(entries),
             // The value is not shown: it may be a password.
             (Self::PasswordHash, _) => of_type("{ md5 = \"…\", sha256 = \"…\" } as `quartet passwd` prints it"),
@@ -184,6 +189,7 @@ impl Kind {
             Self::Period(low, high) => format!("time, {low} to {high}"),
             Self::Words { bare: true, .. } => "text or list of texts".to_owned(),
             Self::Words { bare: false, .. } => "list of texts".to_owned(),
+            Self::Listen => "list of texts or tables".to_owned(),
             Self::PasswordHash => "`{ md5 = \"…\", sha256 = \"…\" }`".to_owned(),
         }
     }
@@ -199,8 +205,8 @@ impl Kind {
                 Ok(flag) => Raw::Flag(flag),
                 Err(_) => Raw::Text(text.to_owned()),
             },
-            Self::Words { .. } if text.trim().is_empty() => Raw::List(Vec::new()),
-            Self::Words { .. } => Raw::List(
+            Self::Words { .. } | Self::Listen if text.trim().is_empty() => Raw::List(Vec::new()),
+            Self::Words { .. } | Self::Listen => Raw::List(
                 text.split(',')
                     .map(|word| (0, Raw::Text(word.trim().to_owned())))
                     .collect(),
@@ -248,6 +254,23 @@ fn word_faults(empty: bool, each: WordCheck, items: &[(usize, Raw)]) -> Faults {
                 faults.push((Some(*line), format!("names {} twice; name it once", quoted(word))));
             }
             Some(word) => faults.extend(each(word).err().map(|sentence| (Some(*line), sentence))),
+        }
+    }
+    faults
+}
+
+fn listen_faults(items: &[(usize, Raw)]) -> Faults {
+    if items.is_empty() {
+        return vec![(None, "must not be empty".to_owned())];
+    }
+    let mut seen = BTreeSet::new();
+    let mut faults = Faults::new();
+    for (line, item) in items {
+        match of_table(item, "address") {
+            Some(address) if !seen.insert(address) => {
+                faults.push((Some(*line), format!("names {} twice; name it once", quoted(address))));
+            }
+            _ => faults.extend(entry_faults(*line, item)),
         }
     }
     faults

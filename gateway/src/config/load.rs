@@ -339,6 +339,7 @@ fn build(folder: &Path, layers: Vec<Values>, blocks: &Blocks<'_>) -> Result<Sett
             .collect::<Result<_, _>>()
             .map_err(|error| wrong(ConfFile::Routes, error))?,
         sip: main.sip,
+        tls: main.tls,
         media: main.media,
         call: main.call,
         limits: main.limits,

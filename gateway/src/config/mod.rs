@@ -14,6 +14,7 @@ mod generate;
 mod hub_url;
 mod ice_url;
 mod kind;
+mod listen;
 mod load;
 mod nearest;
 mod options;
@@ -32,6 +33,7 @@ pub use generate::{manual, quartet_conf};
 pub use hub_url::{HUB_PATH, HubUrl};
 pub use ice_url::{IceService, IceUrl, Via};
 pub(crate) use kind::quoted;
+pub use listen::{SipListen, Tls};
 pub use load::{Loaded, environment, find_folder, load, load_texts, realm};
 pub use options::Reload;
 pub use origin::Origin;
@@ -44,7 +46,7 @@ pub use settings::{
 };
 pub use telegram::{CallerDisplay, SocksProxy, Telegram, TelegramAccount};
 pub use units::{
-    Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, ReflectorListen, SipListen,
+    Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, ReflectorListen,
 };
 pub(crate) use words::{realm as check_realm, user as check_user};
 

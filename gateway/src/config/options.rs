@@ -94,6 +94,7 @@ impl ConfFile {
 /// A section with a line of explanation, in the order of the file.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("sip", "SIP signalling: where phones register and call."),
+    ("tls", "The certificate for phones and proxies that connect under TLS."),
     ("media", "RTP and WebRTC media."),
     ("call", "Defaults for every call; a phone or a route may override them."),
     ("limits", "Limits per source address, per account and in all."),
@@ -218,14 +219,11 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         section: "sip",
         name: "listen",
-        kind: Kind::Words {
-            bare: false,
-            empty: false,
-            each: words::sip_listen,
-        },
+        kind: Kind::Listen,
         preset: Preset::Value(r#"["udp:0.0.0.0:5060"]"#),
         reload: Reload::Live,
-        help: "Addresses to listen on, as \"udp:ADDRESS:PORT\". 0.0.0.0 and [::] are all addresses of this machine, as they come and go; \
+        help: "Addresses to listen on, as \"udp:ADDRESS:PORT\", \"tcp:…\", \"tls:…\", or for web pages \"ws:…\" and \"wss:…\"; tls and wss need the \
+               certificate of [tls], or one of their own: { address = \"tls:0.0.0.0:5061\", certificate = \"pbx.pem\", key = \"pbx-key.pem\" }. 0.0.0.0 and [::] are all addresses of this machine, as they come and go; \
                another that it does not have yet is waited for. With port 0 the system chooses one; `quartet status` shows it.",
     },
     Row {
@@ -258,6 +256,44 @@ pub(super) const ROWS: &[Row] = &[
         help: "SIP proxies and session border controllers of your own, for example [\"192.0.2.10\", \"2001:db8::10\"], or a network \
                (\"10.1.0.0/24\") in which there is nothing else: what they say in Via of where a request began is believed. Limits then count the phone itself, and its media may come \
                straight from there.",
+    },
+    Row {
+        section: "sip",
+        name: "origins",
+        kind: Kind::Words {
+            bare: false,
+            empty: true,
+            each: words::origin,
+        },
+        preset: Preset::Value("[]"),
+        reload: Reload::Live,
+        help: "Origins of web pages that may register over ws or wss, for example \"https://phone.example.org\". Pages of the gateway's own IP \
+               address, or behind a proxy of its name, always may, and so may programs that are not browsers.",
+    },
+    Row {
+        section: "tls",
+        name: "certificate",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words("none", r#""certificate.pem""#),
+        reload: Reload::Live,
+        help: "Our certificate in PEM form, then those that signed it, for listeners at tls: and wss:. It is read again at a reload, and each \
+               hour if the file has changed; if the new one cannot be used the old one stays.",
+    },
+    Row {
+        section: "tls",
+        name: "key",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words("none", r#""key.pem""#),
+        reload: Reload::Live,
+        help: "The private key of certificate, in PEM form; not everybody may be able to read it (chmod 600).",
+    },
+    Row {
+        section: "tls",
+        name: "client_ca",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words("none: nobody is asked for a certificate", r#""clients.pem""#),
+        reload: Reload::Live,
+        help: "Certificate authorities in PEM form: who connects to tls: or wss: must have a certificate of one of them.",
     },
     Row {
         section: "media",
@@ -450,6 +486,14 @@ pub(super) const ROWS: &[Row] = &[
         preset: Preset::Value("1000"),
         reload: Reload::Live,
         help: "Calls at the same time of a gateway elsewhere on this hub.",
+    },
+    Row {
+        section: "limits",
+        name: "sip_connections",
+        kind: Kind::Integer(1, MANY),
+        preset: Preset::Value("4000"),
+        reload: Reload::Restart,
+        help: "Concurrent TCP, TLS and WebSocket connections of phones and proxies.",
     },
     Row {
         section: "limits",

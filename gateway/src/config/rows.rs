@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::listen::{Tls, resolve};
 use super::options::{Preset, row};
 use super::secret::{Hash, PasswordHash};
 use super::settings::{
@@ -18,6 +19,8 @@ use crate::route::Pattern;
 #[serde(deny_unknown_fields)]
 pub(super) struct QuartetFile {
     pub(super) sip: Sip,
+    #[serde(default)]
+    pub(super) tls: Tls,
     pub(super) media: Media,
     pub(super) call: Call,
     pub(super) limits: Limits,
@@ -56,7 +59,11 @@ impl QuartetFile {
         let files = [&mut self.cdr.path, &mut self.control.path, &mut self.store.path];
         let hub = &mut self.network.hub;
         let of_hub = [&mut hub.token_file, &mut hub.ca_file].into_iter().flatten();
+        for listen in &mut self.sip.listen {
+            resolve(listen, folder);
+        }
         let paths = files.into_iter().chain(&mut self.plugins.path).chain(of_hub);
+        let paths = paths.chain(self.tls.paths_mut());
         for path in paths.chain(&mut self.reflector.secret_file) {
             *path = folder.join(&*path);
         }

@@ -11,12 +11,12 @@ use serde::Deserialize;
 
 use super::hub_url::HubUrl;
 use super::ice_url::{IceUrl, Via, path_server};
+use super::listen::{SipListen, Tls};
 use super::origin::Origin;
 use super::secret::PasswordHash;
 use super::telegram::Telegram;
 use super::units::{
-    Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, ReflectorListen, SipListen,
-    one_or_many,
+    Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, ReflectorListen, one_or_many,
 };
 use crate::route::{Callers, Pattern, Routes, Rule, Target};
 
@@ -27,6 +27,8 @@ pub struct Settings {
     pub folder: PathBuf,
     /// `[sip]`
     pub sip: Sip,
+    /// `[tls]`
+    pub tls: Tls,
     /// `[media]`
     pub media: Media,
     /// `[call]`
@@ -72,6 +74,8 @@ pub struct Sip {
     /// Proxies whose `Via` is believed.
     #[serde(deserialize_with = "super::units::networks")]
     pub trusted_proxies: Vec<IpNet>,
+    /// Web pages that may register over a WebSocket, beside those of the gateway's own address.
+    pub origins: Vec<Origin>,
 }
 
 /// Where audio flows.
@@ -144,6 +148,8 @@ pub struct Limits {
     pub hub_gateway_requests_per_minute: u32,
     /// Calls at the same time, of a gateway elsewhere.
     pub hub_gateway_calls: u32,
+    /// TCP, TLS and WebSocket connections of phones.
+    pub sip_connections: u32,
     /// Open connections to the hub.
     pub hub_sessions: u32,
 }

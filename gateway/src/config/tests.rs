@@ -208,7 +208,7 @@ confirm_timeout = "500s"
 #[test]
 fn every_mistake_is_reported_in_one_run() {
     let quartet =
-        "[sip]\nrelm = \"x\"\nlisten = [\"tcp:0.0.0.0:5060\"]\n\n[limits]\ncalls = 0\ncalls_per_phone = \"4\"\n";
+        "[sip]\nrelm = \"x\"\nlisten = [\"sctp:0.0.0.0:5060\"]\n\n[limits]\ncalls = 0\ncalls_per_phone = \"4\"\n";
     let phones = "[[phone]]\nuser = \"100\"\n\n[[phone]]\nuser = \"100\"\npassword_hash = { md5 = \"12\" }\n";
     let routes =
         "[[route]]\nname = \"x\"\nfrom = \"phone:105\"\nnumber = \"{a}\"\nto = \"hub:{b}\"\nstrategy = \"in-order\"\n";
@@ -220,7 +220,7 @@ fn every_mistake_is_reported_in_one_run() {
     let problems = folder.problems(&[("QUARTET__MEDIA__WORKERS", "many"), ("QUARTET__SIP__RELM", "x")]);
     let expected = r#"
 quartet.conf:2: unknown key "relm" in [sip]; did you mean "realm"?
-quartet.conf:3: listen names "tcp", which is not served yet; listen on "udp:0.0.0.0:5060"
+quartet.conf:3: listen must be written "udp:ADDRESS:PORT", as "udp:0.0.0.0:5060"; there are udp, tcp, tls, ws and wss
 quartet.conf:6: calls must be from 1 to 1000000
 quartet.conf:7: calls_per_phone must be a whole number from 1 to 1000000 without quotes, not text
 phones.conf:1: [[phone]] has no password_hash; add a line password_hash = { md5 = "…", sha256 = "…" }
@@ -322,7 +322,7 @@ fn unknown_keys_and_sections() {
             "quartet.conf:2: unknown section or key \"spi\"; did you mean [sip]?",
             "quartet.conf:3: [[phone]] belongs in phones.conf; move it there",
             "quartet.conf:5: unknown key \"realm\" in [media]; it belongs under [sip]",
-            "quartet.conf:6: unknown section or key \"zzzzzzzz\"; valid here: [sip], [media], [call], [limits], [ivr], [network.hub], [telegram_pool.NAME], [reflector], [plugins], [cdr], [control], [store], [log], [[ice_server]]",
+            "quartet.conf:6: unknown section or key \"zzzzzzzz\"; valid here: [sip], [tls], [media], [call], [limits], [ivr], [network.hub], [telegram_pool.NAME], [reflector], [plugins], [cdr], [control], [store], [log], [[ice_server]]",
             "quartet.conf:8: unknown key \"zzzzzz\" in [log]; valid here: level",
         ],
     );
@@ -647,10 +647,66 @@ fn variables_go_before_the_file() {
 }
 
 #[test]
+fn listeners_under_tls_need_a_certificate_and_its_key() {
+    refused(
+        "[sip]\nlisten = [\"udp:0.0.0.0:5060\", \"tls:0.0.0.0:5061\"]\n",
+        &[
+            "quartet.conf:2: listen names tls:0.0.0.0:5061, which needs a certificate: name it with certificate and key in [tls]",
+        ],
+    );
+    refused(
+        "[tls]\ncertificate = \"none.pem\"\n",
+        &[
+            "quartet.conf:2: certificate needs key as well",
+            "quartet.conf:2: certificate names \"none.pem\", which cannot be read (No such file or directory (os error 2))",
+        ],
+    );
+    refused(
+        "[sip]\nlisten = [\n  { address = \"udp:0.0.0.0:1\", key = \"k\", certificate = \"c\" },\n  { address = \"wss:0.0.0.0:2\", key = \"k\" },\n  \
+         { adress = \"tcp:0.0.0.0:3\" },\n  7,\n  { address = \"tcp:0.0.0.0:4\" },\n  \"tcp:0.0.0.0:4\",\n]\n",
+        &[
+            "quartet.conf:3: listen names udp:0.0.0.0:1 with a certificate, and nothing is sealed there; use tls or wss",
+            "quartet.conf:4: listen names wss:0.0.0.0:2 with one of certificate and key; it needs both or neither",
+            "quartet.conf:5: listen has the unknown key \"adress\"; valid here: address, certificate, key, client_ca",
+            "quartet.conf:5: listen has a table without address",
+            "quartet.conf:6: listen must hold texts in quotes, or tables as { address = \"tls:0.0.0.0:5061\", certificate = \"…\", key = \"…\" }",
+            "quartet.conf:8: listen names \"tcp:0.0.0.0:4\" twice; name it once",
+        ],
+    );
+    let folder = Folder::new(&[
+        (
+            "quartet.conf",
+            "[sip]\nlisten = [\"tls:0.0.0.0:5061\", { address = \"wss:0.0.0.0:443\", certificate = \"web.pem\", key = \"web.key\" }]\n\
+             [tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\n",
+        ),
+        ("a.pem", ""),
+        ("a.key", ""),
+        ("web.pem", ""),
+        ("web.key", ""),
+    ]);
+    ["a.key", "web.key"].iter().for_each(|key| folder.mode(key, 0o644));
+    let everybody = folder.problems(&[]);
+    assert_eq!(
+        everybody,
+        [
+            "quartet.conf:2: listen has a key that names \"web.key\", which everybody may read; chmod 600 it",
+            "quartet.conf:5: key names \"a.key\", which everybody may read; chmod 600 it",
+        ]
+    );
+    ["a.key", "web.key"].iter().for_each(|key| folder.mode(key, 0o600));
+    let settings = folder.load(&[]).unwrap().settings;
+    let names = settings.sip.listen.iter().map(|listen| {
+        let certificate = listen.files(&settings.tls).certificate.unwrap();
+        certificate.file_name().unwrap().to_str().unwrap().to_owned()
+    });
+    assert_eq!(names.collect::<Vec<_>>(), ["a.pem", "web.pem"]);
+}
+
+#[test]
 fn variables_with_mistakes() {
     let folder = Folder::new(&[("quartet.conf", "")]);
     let problems = folder.problems(&[
-        ("QUARTET__SIP__LISTEN", "tcp:1.2.3.4:5060"),
+        ("QUARTET__SIP__LISTEN", "sctp:1.2.3.4:5060"),
         ("QUARTET__PHONE__USER", "100"),
         ("QUARTET__", "x"),
         ("QUARTET__IVR__PROMPTS", "nowhere-at-all"),
@@ -667,7 +723,7 @@ fn variables_with_mistakes() {
             "environment variable QUARTET__NETWORK__HUB__URL: url needs token_file, the file with the token that `quartet invite --gateway NAME` prints on that hub",
             "environment variable QUARTET__PHONE__USER: sets no option of quartet.conf; names are as QUARTET__SIP__REALM",
             "environment variable QUARTET__PLUGINS__OPTIONS__CODEC_OPUS: \"\" is no option of a plugin; names are as bitrate = 24000",
-            "environment variable QUARTET__SIP__LISTEN: listen names \"tcp\", which is not served yet; listen on \"udp:1.2.3.4:5060\"",
+            "environment variable QUARTET__SIP__LISTEN: listen must be written \"udp:ADDRESS:PORT\", as \"udp:0.0.0.0:5060\"; there are udp, tcp, tls, ws and wss",
         ]
     );
 }

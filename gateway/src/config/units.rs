@@ -31,7 +31,6 @@ deserialize_by_from_str!(
     Origin,
     HubUrl,
     Period,
-    SipListen,
     HttpListen,
     ReflectorListen,
     Ports,
@@ -79,36 +78,6 @@ impl fmt::Display for Period {
 impl fmt::Debug for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-/// A SIP socket to bind, written `udp:ADDRESS:PORT`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SipListen {
-    /// How bytes travel.
-    pub protocol: Protocol,
-    /// Port 0 lets the system choose.
-    pub address: SocketAddr,
-}
-
-impl FromStr for SipListen {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let form = "must be written \"udp:ADDRESS:PORT\", as \"udp:0.0.0.0:5060\"";
-        let (scheme, address) = text.split_once(':').ok_or(form)?;
-        let protocol: Protocol = match scheme {
-            "tcp" | "tls" | "ws" | "wss" => {
-                return Err(format!(
-                    "names \"{scheme}\", which is not served yet; listen on \"udp:{address}\""
-                ));
-            }
-            scheme => scheme.parse().map_err(|_| form)?,
-        };
-        Ok(Self {
-            protocol,
-            address: socket_address(address)?,
-        })
     }
 }
 
@@ -183,7 +152,7 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
 }
 
 /// Reads `192.0.2.1:5060` or `[2001:db8::1]:5060`.
-fn socket_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| format!("names \"{text}\", which is not an IP address and a port, as 0.0.0.0:5060 or [::]:5060"))
 }
@@ -472,25 +441,6 @@ mod tests {
 
     #[test]
     fn listening_addresses() {
-        let listen: SipListen = "udp:[::1]:0".parse().unwrap();
-        assert_eq!(listen.address, "[::1]:0".parse().unwrap());
-        assert!(
-            "tcp:0.0.0.0:5060"
-                .parse::<SipListen>()
-                .unwrap_err()
-                .contains("not served yet")
-        );
-        for bad in [
-            "",
-            "udp",
-            "udp:",
-            "udp:host:5060",
-            "udp:1.2.3.4",
-            "http:1.2.3.4:1",
-            "0.0.0.0:5060",
-        ] {
-            assert!(bad.parse::<SipListen>().is_err(), "{bad}");
-        }
         assert_eq!(
             "http:127.0.0.1:8080".parse::<HttpListen>().unwrap().address.port(),
             8080

@@ -6,7 +6,7 @@ use super::hub_url::HubUrl;
 use super::ice_url::IceUrl;
 use super::options::{LATER, networks, networks_as};
 use super::origin::Origin;
-use super::units::{Addresses, ExternalAddress, HttpListen, Ports, Prompts, ReflectorListen, SipListen};
+use super::units::{Addresses, ExternalAddress, HttpListen, Ports, Prompts, ReflectorListen};
 use crate::route::{Callers, Pattern, Target, TargetError};
 
 /// A login name or an account: two of them with `@` between are a name on the hub.
@@ -95,11 +95,6 @@ pub(super) fn path(text: &str) -> Result<(), String> {
     } else {
         Ok(())
     }
-}
-
-/// `udp:ADDRESS:PORT`.
-pub(super) fn sip_listen(text: &str) -> Result<(), String> {
-    text.parse::<SipListen>().map(drop)
 }
 
 /// `http:ADDRESS:PORT`.

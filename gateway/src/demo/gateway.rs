@@ -20,6 +20,10 @@ const START: Duration = Duration::from_secs(10);
 pub struct Setup {
     /// Where phones register, port 0 for any.
     pub sip: SocketAddr,
+    /// Where else, as `tcp:127.0.0.1:0`.
+    pub listen: Vec<String>,
+    /// Certificate and key for those under TLS, in PEM form.
+    pub identity: Option<(String, String)>,
     /// Its hub.
     pub hub: Hub,
     /// Where the plugins are: folders or files.
@@ -113,6 +117,8 @@ impl Gateway {
         if let Ok(sip) = self.sip() {
             self.setup.sip = sip;
         }
+        let others = self.status["sip"].as_array().into_iter().flatten().skip(1);
+        self.setup.listen = others.filter_map(|text| Some(text.as_str()?.to_owned())).collect();
         if let Ok(hub) = self.hub() {
             self.setup.hub = Hub::Here(hub);
         }
@@ -180,6 +186,16 @@ impl Gateway {
         Ok(text.context("the gateway names no SIP address")?.parse()?)
     }
 
+    /// Where phones register over another transport, as `tls`.
+    ///
+    /// # Errors
+    /// If the gateway did not say.
+    pub fn sip_over(&self, transport: &str) -> anyhow::Result<SocketAddr> {
+        let all = self.status["sip"].as_array().into_iter().flatten();
+        let mut all = all.filter_map(|text| text.as_str()?.strip_prefix(transport)?.strip_prefix(':'));
+        Ok(all.next().context("the gateway is not heard over that")?.parse()?)
+    }
+
     /// Where the hub listens.
     ///
     /// # Errors
@@ -242,11 +258,19 @@ fn write_conf(folder: &Path, setup: &Setup) -> anyhow::Result<()> {
             lines
         }
     };
+    let mut listen = vec![format!("udp:{}", setup.sip)];
+    listen.extend(setup.listen.iter().cloned());
+    let mut tls = "";
+    if let Some((certificate, key)) = &setup.identity {
+        write_private(&folder.join("gateway.pem"), certificate)?;
+        write_private(&folder.join("gateway-key.pem"), key)?;
+        tls = "[tls]\ncertificate = \"gateway.pem\"\nkey = \"gateway-key.pem\"\n";
+    }
     let main = format!(
-        "[sip]\nlisten = [\"udp:{}\"]\nrealm = \"quartet\"\n[media]\nports = \"0\"\n[network.hub]\n{hub}\n\
+        "[sip]\nlisten = {listen:?}\nrealm = \"quartet\"\n[media]\nports = \"0\"\n[network.hub]\n{hub}\n\
          [plugins]\npath = {plugins:?}\nrequired = [\"codec-g711\", \"codec-opus\", \"transport-rtp\", \"transport-webrtc\"]\n\
-         {}\n",
-        setup.sip, setup.more
+         {tls}{}\n",
+        setup.more
     );
     write_private(&folder.join("quartet.conf"), &main)?;
     write_private(&folder.join("phones.conf"), &setup.phones)?;

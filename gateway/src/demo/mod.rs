@@ -201,6 +201,8 @@ impl Stage {
         let (password, demo_password) = (password(), password());
         let setup = gateway::Setup {
             sip: ([127, 0, 0, 1], sip_port).into(),
+            listen: Vec::new(),
+            identity: None,
             hub: gateway::Hub::Here(([127, 0, 0, 1], 0).into()),
             plugins: vec![plugins.to_owned()],
             more: String::new(),

@@ -259,6 +259,7 @@ impl Task {
             origin: at,
             expires: Instant::now(),
             user_agent: None,
+            path: Vec::new(),
         };
         let from = NameAddr::new(None, Uri::sip(&self.setup.user, at));
         let to = NameAddr::new(None, Uri::sip(number, at));

@@ -1,9 +1,12 @@
-//! The SIP endpoint as the settings want it: its name, its bounds, its accounts.
+//! The SIP endpoint as the settings want it: its name, its bounds, its accounts; and its connections.
 
+use std::time::Instant;
+
+use quartet_proto::net::{ConnectionId, FiveTuple};
 use quartet_proto::sip::{Account, Endpoint, EndpointConfig, Ha1, Limits};
 use zeroize::Zeroizing;
 
-use super::{BoxRng, Here};
+use super::{BoxRng, Exchange, Here};
 use crate::call::Instance;
 use crate::config;
 
@@ -51,5 +54,23 @@ fn account(phone: &config::Phone, here: &Here) -> Account {
         },
         max_contacts: phone.max_contacts,
         external_addresses: phone.external_address.as_ref().map(|own| here.addresses_of(own)),
+    }
+}
+
+impl Exchange {
+    /// The next connection to open to a phone, before what is sent over it.
+    pub fn poll_connect(&mut self) -> Option<FiveTuple> {
+        self.endpoint.poll_connect()
+    }
+
+    /// A connection with a phone is gone, or could not be opened.
+    pub fn handle_sip_closed(&mut self, now: Instant, id: ConnectionId) {
+        self.endpoint.handle_closed(now, id);
+        self.drain_events(now);
+    }
+
+    /// Whether somebody is registered, or in a call, over this connection.
+    pub fn is_sip_connection_used(&self, way: FiveTuple) -> bool {
+        self.endpoint.is_connection_used(way)
     }
 }

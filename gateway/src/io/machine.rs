@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use super::addresses::MachineAddresses;
 use super::hub::network;
-use super::sip::expand;
+use quartet_proto::net::Protocol;
+
+use super::sip::{SipSetup, check_certificates, expand};
 use super::{cannot_listen, is_not_there_yet};
 use crate::config::{Addresses, Hub, Settings};
 
@@ -48,11 +50,16 @@ pub fn look(settings: &Settings) -> Vec<Finding> {
     let none_runs = UnixStream::connect(&settings.control.path)
         .is_err_and(|error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused));
     if none_runs {
-        let listen: Vec<_> = settings.sip.listen.iter().map(|listen| listen.address).collect();
         let machine = MachineAddresses::read().unwrap_or_default();
-        for address in expand(&listen, &machine.all) {
-            if let Err(error) = UdpSocket::bind(address) {
-                found("sip.listen", "udp", address, "[sip] listen", &error);
+        for place in expand(&settings.sip.listen, &machine.all).into_keys() {
+            let (protocol, address) = place;
+            let bound = match protocol {
+                Protocol::Udp => UdpSocket::bind(address).map(drop),
+                Protocol::Tcp | Protocol::Tls | Protocol::Ws | Protocol::Wss => TcpListener::bind(address).map(drop),
+            };
+            if let Err(error) = bound {
+                let scheme = protocol.name().to_ascii_lowercase();
+                found("sip.listen", &scheme, address, "[sip] listen", &error);
             }
         }
         let hub = settings.network.hub.listen.address;
@@ -69,6 +76,16 @@ pub fn look(settings: &Settings) -> Vec<Finding> {
             }
         }
     }
+    let setup = SipSetup {
+        listen: settings.sip.listen.clone(),
+        tls: settings.tls.clone(),
+        ..SipSetup::default()
+    };
+    findings.extend(check_certificates(&setup).err().map(|error| Finding {
+        about: About::Option("tls.certificate"),
+        sentence: format!("{error:#}"),
+        is_error: true,
+    }));
     findings.extend(readable_hashes(settings));
     findings.extend(hub_elsewhere(&settings.network.hub));
     findings

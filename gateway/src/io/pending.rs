@@ -1,4 +1,4 @@
-//! Connections that have not said hello: bounded in number, per source and in time, whatever they do meanwhile.
+//! Connections that have not said hello, or logged in: bounded in number, per source and in time, whatever they do meanwhile.
 //!
 //! [`Pending`] is the table of them. In a source that has its share, and in a source with many when the table is full, one makes
 //! room: of those that have had their [`GRACE`], or if none has of all, the oldest of those that have come least far. So who says
@@ -32,10 +32,6 @@ pub(super) const MAX_OVER: usize = 64;
 /// What is read of a connection before its hello is accepted: a request's head and a hello have 10 KiB at most. Without this
 /// a frame without an end would fill a buffer of [`quartet_proto::hub::MAX_FRAME`] on each.
 const MAX_READ: usize = 32 * 1024;
-/// What is read of a connection in a second once it is admitted, sixteen seconds' worth at once; who sends more is dropped. Twice
-/// what the hub takes in frames: here fragments, pings and all that never becomes a frame count as well.
-const MAX_READ_PER_SECOND: u32 = 512 * 1024;
-
 /// The connections that have not said hello.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -43,6 +39,8 @@ pub(super) struct Pending {
     max: usize,
     /// Those of one source.
     max_per_source: usize,
+    /// Bytes of one that is admitted.
+    max_read_per_second: u32,
     table: Mutex<Table>,
     /// Places for those that are over and not gone yet.
     over: Arc<Semaphore>,
@@ -113,10 +111,11 @@ impl Table {
 }
 
 impl Pending {
-    pub(super) fn new(max: usize, max_per_source: usize) -> Self {
+    pub(super) fn new(max: usize, max_per_source: usize, max_read_per_second: u32) -> Self {
         Self {
             max,
             max_per_source,
+            max_read_per_second,
             table: Mutex::default(),
             over: Arc::new(Semaphore::new(MAX_OVER)),
         }
@@ -427,7 +426,7 @@ mod tests {
 
     #[test]
     fn a_source_has_its_share_and_the_proxy_the_whole_table() {
-        let pending = Arc::new(Pending::new(8, 2));
+        let pending = Arc::new(Pending::new(8, 2, u32::MAX));
         let enter = |address: &str| {
             pending.make_room_for(ip(address));
             pending.enter(ip(address), far())
@@ -454,7 +453,7 @@ mod tests {
 
     #[test]
     fn a_source_with_many_yields_to_one_with_few() {
-        let pending = Arc::new(Pending::new(4, 4));
+        let pending = Arc::new(Pending::new(4, 4, u32::MAX));
         let honest = pending.enter(ip("198.51.100.1"), far());
         let crowd = [1, 2, 3, 4].map(|_| pending.enter(ip("192.0.2.1"), far()));
         for evicted in &crowd[..2] {
@@ -472,7 +471,7 @@ mod tests {
     fn users_behind_one_address_get_in_beside_a_crowd_of_single_ones() {
         const ROUND_TRIP: Duration = Duration::from_millis(200);
         for (users, per_round_trip) in [(1, 20), (2, 20), (5, 20), (8, 100)] {
-            let pending = Arc::new(Pending::new(256, 16));
+            let pending = Arc::new(Pending::new(256, 16, u32::MAX));
             let mut crowd = std::collections::VecDeque::new();
             let mut last = 0_u32;
             let mut comes = |now: Instant, crowd: &mut std::collections::VecDeque<_>| {
@@ -521,7 +520,7 @@ mod tests {
     fn who_has_come_farther_yields_to_none_that_says_nothing() {
         for progress in [Progress::Speaking, Progress::Upgraded] {
             // A neighbour renews its connections, however often.
-            let pending = Arc::new(Pending::new(256, 16));
+            let pending = Arc::new(Pending::new(256, 16, u32::MAX));
             let honest = pending.enter(ip("192.0.2.1"), far());
             honest.comes_to(progress);
             let enter = |address: &str| {
@@ -547,7 +546,7 @@ mod tests {
     #[test]
     fn a_newcomer_has_its_grace_beside_those_that_have_come_farther() {
         for progress in [Progress::Silent, Progress::Speaking, Progress::Upgraded] {
-            let pending = Arc::new(Pending::new(256, 16));
+            let pending = Arc::new(Pending::new(256, 16, u32::MAX));
             let earlier = Instant::now().checked_sub(GRACE).unwrap();
             let crowd = [(); 16].map(|()| pending.enter_at(earlier, ip("192.0.2.1"), far()));
             crowd.iter().for_each(|one| one.comes_to(progress));
@@ -573,7 +572,7 @@ mod tests {
 
     #[test]
     fn a_crowd_that_upgrades_at_once_leaves_a_newcomer_its_round_trip() {
-        let pending = Arc::new(Pending::new(256, 16));
+        let pending = Arc::new(Pending::new(256, 16, u32::MAX));
         let enter = |address: &str| {
             pending.make_room_for(ip(address));
             if pending.is_full() {
@@ -613,7 +612,7 @@ mod tests {
 
     #[test]
     fn only_one_that_is_pending_makes_room() {
-        let pending = Arc::new(Pending::new(3, 3));
+        let pending = Arc::new(Pending::new(3, 3, u32::MAX));
         let [first, second, third] = [1, 2, 3].map(|_| pending.enter(ip("192.0.2.1"), far()));
         assert!(pending.is_full());
         first.admit();
@@ -636,7 +635,7 @@ mod tests {
 
     #[test]
     fn a_named_source_is_counted_instead_of_the_proxy() {
-        let pending = Arc::new(Pending::new(10, 1));
+        let pending = Arc::new(Pending::new(10, 1, u32::MAX));
         let [first, second] = [1, 2].map(|_| pending.enter(ip("127.0.0.1"), far()));
         assert!(first.name_source(ip("192.0.2.1")) && first.name_source(ip("192.0.2.1")));
         assert!(second.name_source(ip("192.0.2.1")), "the newer has its one place");
@@ -650,7 +649,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_deadline_ends_what_is_pending_and_nothing_else() {
-        let pending = Arc::new(Pending::new(10, 10));
+        let pending = Arc::new(Pending::new(10, 10, u32::MAX));
         let soon = || Instant::now() + Duration::from_millis(20);
         let late = pending.enter(ip("192.0.2.1"), soon());
         assert_eq!(late.ended().await, "no hello in time");

@@ -10,7 +10,7 @@ use super::control::Reply;
 use super::hub::handed_out;
 use super::reflector;
 use super::signalling::Signalling;
-use super::startup::{check_media_addresses, ports, prompts, shares};
+use super::startup::{check_media_addresses, ports, prompts, shares, sip_setup};
 use super::unserved::unserved;
 use crate::config::{self, Changes, Loaded};
 use crate::exchange;
@@ -152,29 +152,21 @@ impl Signalling {
         } = prepared;
         let settings = &loaded.settings;
         let machine = self.machine_addresses_seen();
-        let listen = settings.sip.listen.iter().map(|listen| listen.address).collect();
+        let shares = shares(settings, &machine);
+        let old = self.sip.setup().clone();
         self.sip
-            .listen_on(listen, &machine.all)
+            .listen_on(sip_setup(settings, &shares), &machine.all)
             .map_err(|error| format!("{error:#}"))?;
         if let Some(prompts) = prompts
             && !self.compute.set_prompts(prompts)
         {
             // The sockets go back to what they were, all of which are still bound.
-            let listen = self
-                .loaded
-                .settings
-                .sip
-                .listen
-                .iter()
-                .map(|listen| listen.address)
-                .collect();
-            self.sip.listen_on(listen, &machine.all).ok();
+            self.sip.listen_on(old, &machine.all).ok();
             return Err("the machine has too much to do now; ask again".into());
         }
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        let shares = shares(settings, &self.sip, machine.all.len());
         for shortage in &shares.shortages {
             tracing::warn!("{shortage}");
         }

@@ -2,7 +2,6 @@
 //!
 //! Every arm of its loop feeds one machine; then all machines are drained. No media passes here.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,9 +20,9 @@ use super::names::Names;
 use super::reflector::ReflectorServer;
 use super::relays::Relays;
 use super::reload::{Reloader, Reloading};
-use super::sip::{Datagram, SipSockets};
+use super::sip::{Datagram, Place, SipInput, SipSockets};
 use super::sleep_until;
-use super::startup::{check_media_addresses, ports, prepare_state, prompts, shares};
+use super::startup::{check_media_addresses, ports, prepare_state, prompts, shares, sip_setup};
 use super::store::StoreThread;
 use super::telegram::{self, TelegramClients};
 use super::unserved::unserved;
@@ -72,7 +71,7 @@ pub struct Signalling {
 
 /// Everything that can arrive.
 struct Inputs {
-    datagrams: mpsc::Receiver<Datagram>,
+    sip: mpsc::Receiver<SipInput>,
     media: mpsc::UnboundedReceiver<MediaEvent>,
     jobs: mpsc::UnboundedReceiver<(LegKey, JobResult)>,
     asked: mpsc::Receiver<PendingControlRequest>,
@@ -82,7 +81,7 @@ struct Inputs {
 
 /// What woke the loop.
 enum Input {
-    Datagram(Datagram),
+    Sip(SipInput),
     Hub(HubEvent),
     Telegram(Vec<u8>),
     Media(MediaEvent),
@@ -128,19 +127,18 @@ impl Signalling {
         let store = Store::open(&settings.store.path)?;
         let bindings = store.bindings()?;
         let challenge_key = store.key("challenges", &mut generator())?;
-        let listen: Vec<_> = settings.sip.listen.iter().map(|listen| listen.address).collect();
         let mut machine = addresses::follow()?;
         let addresses = machine.borrow_and_update().clone();
-        let (datagram_in, datagrams) = mpsc::channel(WAITING);
-        let sip = SipSockets::bind(listen, &addresses.all, datagram_in)?;
+        let shares = shares(settings, &addresses);
+        for shortage in &shares.shortages {
+            tracing::warn!("{shortage}");
+        }
+        let (sip_in, sip_inputs) = mpsc::channel(WAITING);
+        let sip = SipSockets::bind(sip_setup(settings, &shares), &addresses.all, sip_in)?;
         check_media_addresses(&settings.media.addresses)?;
         let control = control::bind(&settings.control.path).await?;
         let reflector = ReflectorServer::open(&settings.reflector)?;
 
-        let shares = shares(settings, &sip, addresses.all.len());
-        for shortage in &shares.shortages {
-            tracing::warn!("{shortage}");
-        }
         // Bounded by their makers: a leg reports once a second, a call has a handful of jobs.
         let (media_in, media_events) = mpsc::unbounded_channel();
         let (job_in, jobs) = mpsc::unbounded_channel();
@@ -188,7 +186,7 @@ impl Signalling {
         let (reloader, read) = Reloader::new(registry);
         let telegram = TelegramClients::start(&settings.telegram, settings.log.level);
         let inputs = Inputs {
-            datagrams,
+            sip: sip_inputs,
             media: media_events,
             jobs,
             asked,
@@ -223,11 +221,8 @@ impl Signalling {
     }
 
     /// The SIP addresses as really bound, and where the hub is.
-    pub fn addresses(&self) -> (Vec<SocketAddr>, String) {
-        (
-            self.sip.addresses().map(|(_, address)| address).collect(),
-            self.hub.address(),
-        )
+    pub fn addresses(&self) -> (Vec<Place>, String) {
+        (self.sip.addresses().collect(), self.hub.address())
     }
 
     /// Runs until `stop` is done, then ends all calls.
@@ -257,16 +252,13 @@ impl Signalling {
                     Some(event) = self.inputs.media.recv() => Input::Media(event),
                     event = self.hub.next() => Input::Hub(event),
                     frame = self.telegram.next() => Input::Telegram(frame),
-                    Some(datagram) = self.inputs.datagrams.recv() => Input::Datagram(datagram),
+                    Some(input) = self.inputs.sip.recv() => Input::Sip(input),
                     () = sleep_until(wake) => Input::Timeout,
                 }
             };
             let now = Instant::now();
             match input {
-                Input::Datagram(Datagram { five_tuple, payload }) => {
-                    let payload = &payload;
-                    self.exchange.handle_sip(now, Receive { five_tuple, payload });
-                }
+                Input::Sip(input) => self.handle_sip(now, input),
                 Input::Hub(event) => self.handle_hub(now, event),
                 Input::Telegram(frame) => self.exchange.handle_frame(now, &self.telegram_network, &frame),
                 Input::Media(event) => self.exchange.handle_media(now, event),
@@ -299,6 +291,23 @@ impl Signalling {
                 }
                 self.telegram.end().await;
                 return Ok(());
+            }
+        }
+    }
+
+    fn handle_sip(&mut self, now: Instant, input: SipInput) {
+        let Self { sip, exchange, .. } = self;
+        match input {
+            SipInput::Message(Datagram { five_tuple, payload }) => {
+                let payload = &payload;
+                exchange.handle_sip(now, Receive { five_tuple, payload });
+                sip.look(five_tuple, false, |way| exchange.is_sip_connection_used(way));
+            }
+            SipInput::Opened(connection) => sip.opened(connection),
+            SipInput::Look(way) => sip.look(way, true, |way| exchange.is_sip_connection_used(way)),
+            SipInput::Closed(id) => {
+                sip.closed(id);
+                exchange.handle_sip_closed(now, id);
             }
         }
     }
@@ -363,8 +372,11 @@ impl Signalling {
                 self.exchange.handle_frame(now, &self.hub_network, text.as_bytes());
             }
         }
+        while let Some(way) = self.exchange.poll_connect() {
+            self.sip.connect(way);
+        }
         while let Some(transmit) = self.exchange.poll_transmit() {
-            self.sip.send(&transmit);
+            self.sip.send(transmit);
         }
         while let Some(command) = self.exchange.poll_media() {
             if let MediaCommand::Relay { leg, relay } = command {

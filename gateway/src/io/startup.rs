@@ -9,7 +9,8 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 
-use super::sip::SipSockets;
+use super::addresses::MachineAddresses;
+use super::sip::{SipSetup, expand};
 use super::{cannot_listen, is_not_there_yet};
 use crate::config::{self, Settings};
 use crate::ivr::prompts::{OpenDecoder, Prompts};
@@ -127,16 +128,33 @@ pub(super) fn check_media_addresses(addresses: &config::Addresses) -> anyhow::Re
     Ok(())
 }
 
+/// Where SIP is heard, and how.
+pub fn sip_setup(settings: &Settings, shares: &Shares) -> SipSetup {
+    SipSetup {
+        listen: settings.sip.listen.clone(),
+        tls: settings.tls.clone(),
+        origins: settings.sip.origins.clone(),
+        // There is no door without a place, though nobody may come to it.
+        connections: shares.sip_connections.max(1),
+    }
+}
+
 /// Shares out the descriptors that this process may have.
-pub(super) fn shares(settings: &Settings, sip: &SipSockets, machine_addresses: usize) -> Shares {
+pub(super) fn shares(settings: &Settings, machine: &MachineAddresses) -> Shares {
     let media_addresses = match &settings.media.addresses {
-        config::Addresses::Auto => machine_addresses,
+        config::Addresses::Auto => machine.all.len(),
         config::Addresses::Listed(listed) => listed.len(),
     };
+    let is_connected = settings.sip.listen.iter().any(|listen| listen.protocol.is_reliable());
     let demand = Demand {
         calls: settings.limits.calls,
         media_addresses,
-        sip: sip.addresses().count(),
+        sip: expand(&settings.sip.listen, &machine.all).len(),
+        sip_connections: if is_connected {
+            settings.limits.sip_connections
+        } else {
+            0
+        },
         hub_sessions: settings.limits.hub_sessions,
     };
     Shares::new(process::descriptor_limit(), &demand)

@@ -20,6 +20,7 @@ impl Signalling {
                 "sip_transactions": self.exchange.transaction_count(),
                 "phones": self.exchange.phones(now).len(),
                 "hub_sessions": self.hub.server().map_or(0, |server| server.counts().0),
+                "sip_connections": self.sip.connection_count(),
                 "sip": self.sip.addresses().map(|(protocol, address)| format!("{}:{address}", protocol.name().to_ascii_lowercase())).collect::<Vec<_>>(),
                 "hub": self.hub.address(),
                 "hub_up": self.exchange.is_up(&self.hub_network),

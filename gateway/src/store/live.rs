@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use quartet_proto::net::FiveTuple;
+use quartet_proto::net::{ConnectionId, FiveTuple, Protocol};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
 use rusqlite::{Row, Transaction, TransactionBehavior, params};
 
@@ -24,6 +24,8 @@ pub struct StoredBinding {
     pub source: SocketAddr,
     /// Where the phone is, below trusted proxies; `None` in a file of an earlier program.
     pub origin: Option<IpAddr>,
+    /// The proxies on the way to it, as `Path` named them.
+    pub path: Vec<String>,
     /// The `Call-ID` of that REGISTER.
     pub call_id: String,
     /// Its `CSeq`.
@@ -37,6 +39,9 @@ pub struct StoredBinding {
     /// How many seconds were left when it was written; `None` in a file of an earlier program.
     pub seconds_left: Option<u32>,
 }
+
+/// Stands between two proxies in the file: a header field has no line end.
+const PATH_BETWEEN: &str = "\n";
 
 /// What one transaction writes.
 #[derive(Debug)]
@@ -57,7 +62,7 @@ impl Store {
     pub fn bindings(&self) -> Result<BTreeMap<String, Vec<StoredBinding>>, StoreError> {
         let read = || {
             let sql = "SELECT user, contact, phone, destination, local, source, call_id, cseq, user_agent, credential, \
-                       expires, protocol, seconds_left, origin FROM bindings ORDER BY user, position";
+                       expires, protocol, seconds_left, origin, path FROM bindings ORDER BY user, position";
             let mut statement = self.connection.prepare(sql)?;
             let mut rows = statement.query([])?;
             let mut all = BTreeMap::<String, Vec<_>>::new();
@@ -118,8 +123,8 @@ fn write_bindings(
     let mut delete = transaction.prepare_cached("DELETE FROM bindings WHERE user = ?1")?;
     let mut insert = transaction.prepare_cached(
         "INSERT INTO bindings (user, position, contact, phone, destination, local, protocol, source, call_id, cseq, \
-         user_agent, credential, expires, seconds_left, origin) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+         user_agent, credential, expires, seconds_left, origin, path) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     )?;
     for (user, bindings) in bindings {
         delete.execute([user])?;
@@ -146,6 +151,7 @@ fn write_bindings(
                 i64::try_from(b.expires).unwrap_or(i64::MAX),
                 b.seconds_left,
                 b.origin.map(|origin| origin.to_string()),
+                (!b.path.is_empty()).then(|| b.path.join(PATH_BETWEEN)),
             ])?;
         }
     }
@@ -182,11 +188,14 @@ fn write_calls(transaction: &Transaction<'_>, batch: &Batch<'_>) -> rusqlite::Re
 
 fn binding(row: &Row<'_>) -> rusqlite::Result<StoredBinding> {
     let address = |column| text(row, column, |text| text.parse().ok());
-    let protocol = text(row, 11, |text| text.parse().ok())?;
+    let protocol: Protocol = text(row, 11, |text| text.parse().ok())?;
     Ok(StoredBinding {
         contact: row.get(1)?,
         sip_instance: row.get(2)?,
-        five_tuple: FiveTuple::new(protocol, address(4)?, address(3)?),
+        five_tuple: FiveTuple {
+            connection: protocol.is_reliable().then_some(ConnectionId::GONE),
+            ..FiveTuple::new(protocol, address(4)?, address(3)?)
+        },
         source: address(5)?,
         call_id: row.get(6)?,
         cseq: row.get(7)?,
@@ -195,6 +204,9 @@ fn binding(row: &Row<'_>) -> rusqlite::Result<StoredBinding> {
         expires: u64::try_from(row.get::<_, i64>(10)?).unwrap_or(0),
         seconds_left: row.get(12)?,
         origin: row.get::<_, Option<String>>(13)?.and_then(|text| text.parse().ok()),
+        path: row
+            .get::<_, Option<String>>(14)?
+            .map_or_else(Vec::new, |path| path.split(PATH_BETWEEN).map(str::to_owned).collect()),
     })
 }
 

@@ -12,7 +12,7 @@ pub(super) const APPLICATION: i64 = 0x5172_7474;
 pub(super) const SCHEMA: i64 = STEPS.len() as i64;
 
 /// The n-th step makes schema n of schema n - 1.
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 6] = [
     // Accounts of the embedded hub.
     "CREATE TABLE accounts (
          token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
@@ -79,6 +79,30 @@ const STEPS: [&str; 5] = [
      ALTER TABLE bindings ADD COLUMN origin TEXT;"#,
     // Accounts of gateways, which have extensions.
     "ALTER TABLE accounts ADD COLUMN gateway INTEGER NOT NULL DEFAULT 0 CHECK (gateway IN (0, 1));",
+    // Phones that registered over a connection, for which the table is made anew; and the proxies on the way to a phone.
+    r#"ALTER TABLE bindings RENAME TO bindings_5;
+     CREATE TABLE bindings (
+         user         TEXT NOT NULL,
+         position     INTEGER NOT NULL,
+         contact      TEXT NOT NULL,
+         phone        TEXT,
+         destination  TEXT NOT NULL,
+         local        TEXT NOT NULL,
+         protocol     TEXT NOT NULL,
+         source       TEXT NOT NULL,
+         call_id      TEXT NOT NULL,
+         cseq         INTEGER NOT NULL,
+         user_agent   TEXT,
+         credential   INTEGER NOT NULL,
+         expires      INTEGER NOT NULL,
+         seconds_left INTEGER,
+         origin       TEXT,
+         path         TEXT,
+         PRIMARY KEY (user, position)
+     ) STRICT, WITHOUT ROWID;
+     INSERT INTO bindings SELECT user, position, contact, phone, destination, local, protocol, source, call_id, cseq, user_agent,
+         credential, expires, seconds_left, origin, NULL FROM bindings_5;
+     DROP TABLE bindings_5;"#,
 ];
 
 /// Does the steps that a file of our own, or an empty one, still lacks; each in one transaction, so that a file is at one

@@ -179,7 +179,7 @@ fn a_missing_folder_is_named() {
 }
 
 /// A file of each older schema, as the program that knew no later one made it, with something in it.
-const OLDER: [&str; 4] = [SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4];
+const OLDER: [&str; 5] = [SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5];
 
 const SCHEMA_1: &str = "BEGIN IMMEDIATE;
     CREATE TABLE IF NOT EXISTS accounts (
@@ -345,6 +345,59 @@ const SCHEMA_4: &str = r#"CREATE TABLE accounts (
         '192.0.2.9:5060', 'call', 1, NULL, 7, 1790000600, NULL, NULL);
     INSERT INTO calls VALUES ('q0000001-7', 1790000000000, NULL, 1790000001000, '100', 'anna', NULL, 'outgoing', 'hub', 'people', 'off');"#;
 
+const SCHEMA_5: &str = r#"CREATE TABLE accounts (
+         token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
+         user       TEXT NOT NULL,
+         created    INTEGER NOT NULL,
+         revoked    INTEGER
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX accounts_by_user ON accounts (user);
+     CREATE TABLE bindings (
+         user        TEXT NOT NULL,
+         position    INTEGER NOT NULL,
+         contact     TEXT NOT NULL,
+         phone       TEXT,
+         destination TEXT NOT NULL,
+         local       TEXT NOT NULL,
+         protocol    TEXT NOT NULL CHECK (protocol IN ('udp')),
+         source      TEXT NOT NULL,
+         call_id     TEXT NOT NULL,
+         cseq        INTEGER NOT NULL,
+         user_agent  TEXT,
+         credential  INTEGER NOT NULL,
+         expires     INTEGER NOT NULL,
+         PRIMARY KEY (user, position)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE calls (
+         call      TEXT PRIMARY KEY,
+         start_ms  INTEGER NOT NULL,
+         answer_ms INTEGER,
+         end_ms    INTEGER NOT NULL,
+         "from"    TEXT NOT NULL,
+         "to"      TEXT NOT NULL,
+         shown     TEXT,
+         direction TEXT NOT NULL CHECK (direction IN ('outgoing', 'incoming')),
+         network   TEXT,
+         route     TEXT,
+         verdict   TEXT NOT NULL
+     ) STRICT, WITHOUT ROWID;
+     ALTER TABLE bindings ADD COLUMN seconds_left INTEGER;
+     CREATE TABLE keys (
+         name  TEXT PRIMARY KEY,
+         value BLOB NOT NULL CHECK (length(value) = 32)
+     ) STRICT, WITHOUT ROWID;
+     ALTER TABLE bindings ADD COLUMN origin TEXT;
+     ALTER TABLE accounts ADD COLUMN gateway INTEGER NOT NULL DEFAULT 0 CHECK (gateway IN (0, 1));
+    PRAGMA application_id = 1366455412;
+    PRAGMA user_version = 5;
+    INSERT INTO accounts (user, token_hash, created, revoked) VALUES
+        ('anna', unhex('0101010101010101010101010101010101010101010101010101010101010101'), 1790000000, NULL),
+        ('bob', unhex('0303030303030303030303030303030303030303030303030303030303030303'), 1790000000, NULL),
+        ('carl', unhex('0404040404040404040404040404040404040404040404040404040404040404'), 1790000000, 1790000001);
+    INSERT INTO bindings VALUES ('900', 0, 'sip:900@192.0.2.9', NULL, '192.0.2.9:5060', '192.0.2.1:5060', 'udp',
+        '192.0.2.9:5060', 'call', 1, NULL, 7, 1790000600, NULL, NULL);
+    INSERT INTO calls VALUES ('q0000001-7', 1790000000000, NULL, 1790000001000, '100', 'anna', NULL, 'outgoing', 'hub', 'people', 'off');"#;
+
 /// What SQLite knows of a file's tables, spaces aside.
 fn tables(path: &Path) -> Vec<(String, String)> {
     let connection = Connection::open(path).unwrap();
@@ -481,6 +534,7 @@ fn bindings() -> BTreeMap<String, Vec<StoredBinding>> {
         ),
         source: "192.0.2.7:5062".parse().unwrap(),
         origin: Some([192, 0, 2, 7].into()),
+        path: Vec::new(),
         call_id: "a'b\"c".into(),
         cseq: u32::MAX,
         user_agent: Some("Phone/1.0 ☎".into()),

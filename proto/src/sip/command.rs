@@ -38,6 +38,8 @@ pub struct OutgoingInvite {
     pub identity: Option<NameAddr>,
     /// Further header fields.
     pub headers: Vec<(&'static str, String)>,
+    /// Proxies on the way, as [`Contact::path`](super::Contact::path).
+    pub routes: Vec<String>,
     /// SDP offer; `None`: late offer.
     pub body: Option<Vec<u8>>,
     /// Credentials for a challenge, if there is one.

@@ -150,6 +150,7 @@ impl Dialog {
             self.local_cseq += 1;
             self.local_cseq
         };
+        let hop = self.hop();
         Outgoing {
             method,
             uri: self.target.to_string(),
@@ -160,32 +161,27 @@ impl Dialog {
             routes: self.routes.iter().map(NameAddr::to_string).collect(),
             extra,
             body: None,
-            five_tuple: self.peer.with_remote(self.next_hop()),
+            five_tuple: self.peer.with_remote(self.next_hop(hop)),
+            listens_at: hop.filter(|hop| !self.is_registered || hop.ip() == self.peer.remote.ip()),
             account: self.account.clone(),
             sent_by: self.peer.local,
         }
     }
 
-    /// Where requests go: the phone's last address, else the first proxy or the Contact where those are addresses that
-    /// can be meant, else where the peer was heard from.
-    fn next_hop(&self) -> SocketAddr {
+    /// Where requests go: the phone's last address, else the first proxy or the Contact, else where the peer was heard from.
+    fn next_hop(&self, hop: Option<SocketAddr>) -> SocketAddr {
         // A connection leads to whoever is at its other end.
-        if self.peer.connection.is_some() {
-            return self.peer.remote;
-        }
+        let is_at_hop = self.peer.connection.is_none() && !self.is_registered;
+        hop.filter(|_| is_at_hop).unwrap_or(self.peer.remote)
+    }
+
+    /// The first proxy or the Contact, where that is an address that can be meant.
+    fn hop(&self) -> Option<SocketAddr> {
         let hop = self.routes.first().map_or(&self.target, |route| &route.uri);
-        let hop = hop.socket_addr().filter(|_| is_hop(hop, self.peer));
-        match hop {
-            Some(hop) if !self.is_registered && hop.is_ipv4() == self.peer.local.is_ipv4() => {
-                let behind_nat = hop.ip() != self.peer.remote.ip() && is_private(hop.ip());
-                if behind_nat && self.routes.is_empty() {
-                    self.peer.remote
-                } else {
-                    hop
-                }
-            }
-            Some(_) | None => self.peer.remote,
-        }
+        let hop = hop.socket_addr().filter(|_| is_hop(hop, self.peer))?;
+        let behind_nat = hop.ip() != self.peer.remote.ip() && is_private(hop.ip());
+        let fits = hop.is_ipv4() == self.peer.local.is_ipv4() && !(behind_nat && self.routes.is_empty());
+        fits.then_some(hop)
     }
 }
 

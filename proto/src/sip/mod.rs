@@ -8,6 +8,7 @@ use thiserror::Error;
 
 pub mod auth;
 pub mod command;
+mod connections;
 mod dialog;
 pub mod dtmf_info;
 pub mod endpoint;
@@ -17,6 +18,7 @@ pub mod message;
 mod outgoing;
 pub mod registrar;
 mod response;
+pub mod stream;
 mod timers;
 mod transaction;
 

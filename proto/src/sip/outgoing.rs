@@ -25,6 +25,8 @@ pub(in crate::sip) struct Outgoing {
     pub(in crate::sip) body: Option<(String, Vec<u8>)>,
     /// The way it goes.
     pub(in crate::sip) five_tuple: FiveTuple,
+    /// Where its peer takes connections, and datagrams, if it says so itself and may be believed.
+    pub(in crate::sip) listens_at: Option<SocketAddr>,
     /// Whose call it is of: what that one is told of where we are.
     pub(in crate::sip) account: Option<String>,
     /// Where we say that we are (RFC 3261 §18.1.1, sent-by): set when it is sent.

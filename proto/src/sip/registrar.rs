@@ -26,6 +26,8 @@ pub struct Contact {
     pub expires: Instant,
     /// The phone's `User-Agent`, if it told.
     pub user_agent: Option<String>,
+    /// The proxies on the way to it, nearest first: `Route` of calls to it (RFC 3327).
+    pub path: Vec<String>,
 }
 
 /// One contact that a REGISTER asks for.
@@ -52,6 +54,7 @@ pub(in crate::sip) struct Update<'a> {
     /// Where it began.
     pub(in crate::sip) origin: SocketAddr,
     pub(in crate::sip) user_agent: Option<&'a str>,
+    pub(in crate::sip) path: &'a [String],
     pub(in crate::sip) max_contacts: usize,
     pub(in crate::sip) replace_oldest: bool,
 }
@@ -232,6 +235,34 @@ impl Registrar {
             .collect()
     }
 
+    /// Where a call to an account goes: its contacts, and of several flows of one phone one alone (RFC 5626 §5.3), the latest that leads to it.
+    pub(in crate::sip) fn targets(&self, now: Instant, user: &str, leads: impl Fn(FiveTuple) -> bool) -> Vec<Contact> {
+        let bindings = self.bindings.get(user).map(Vec::as_slice).unwrap_or_default();
+        let mut all: Vec<(&str, &Contact)> = Vec::new();
+        for binding in bindings.iter().rev().filter(|b| b.contact.expires > now) {
+            // As it was noted: the instance, and the number of the flow.
+            let flow = binding
+                .sip_instance
+                .as_deref()
+                .and_then(|instance| instance.rsplit_once(' '));
+            let phone = flow.map_or("", |(phone, number)| if number.is_empty() { "" } else { phone });
+            match all.iter_mut().find(|(of, _)| !phone.is_empty() && *of == phone) {
+                Some((_, other)) if !leads(other.five_tuple) && leads(binding.contact.five_tuple) => {
+                    *other = &binding.contact;
+                }
+                Some(_) => {}
+                None => all.push((phone, &binding.contact)),
+            }
+        }
+        all.into_iter().map(|(_, contact)| contact.clone()).collect()
+    }
+
+    /// The way to this contact of an account.
+    pub(in crate::sip) fn way_of(&self, user: &str, uri: &str) -> Option<FiveTuple> {
+        let mut bindings = self.bindings.get(user)?.iter();
+        bindings.find(|b| b.contact.uri == uri).map(|b| b.contact.five_tuple)
+    }
+
     /// All accounts with contacts.
     pub(in crate::sip) fn all(&self, now: Instant) -> Vec<(String, Vec<Contact>)> {
         let all = self
@@ -306,6 +337,7 @@ impl Registrar {
                 origin: update.origin,
                 expires,
                 user_agent: update.user_agent.map(str::to_owned),
+                path: update.path.to_vec(),
             },
             uri: requested.uri.clone(),
             sip_instance: requested.sip_instance.clone(),

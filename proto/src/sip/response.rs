@@ -15,6 +15,8 @@ pub(in crate::sip) struct Head {
     pub(in crate::sip) origin: SocketAddr,
     /// The way the response goes.
     pub(in crate::sip) response_to: FiveTuple,
+    /// Where its sender says that it listens, if that is the host that the request came from.
+    pub(in crate::sip) listens_at: Option<SocketAddr>,
     vias: Vec<String>,
     record_routes: Vec<String>,
     from: Option<String>,
@@ -82,6 +84,7 @@ impl Head {
             } else {
                 five_tuple.with_remote(via.response_to(source))
             },
+            listens_at: via.listens_at(five_tuple),
             vias,
             record_routes: headers.all("Record-Route").map(str::to_owned).collect(),
             from: text("From"),

@@ -53,6 +53,8 @@ pub(in crate::sip) enum Timer {
     Retransmit2xx,
     /// A dialog gives up waiting for the ACK of its 2xx.
     AckTimeout,
+    /// A client gives up: there is no way to its peer, RFC 3261 §17.1.4.
+    Unreachable,
     /// A caller gives up waiting for the response to its cancelled INVITE, RFC 3261 §9.1.
     Cancel,
 }

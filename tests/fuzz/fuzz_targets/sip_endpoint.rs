@@ -75,6 +75,7 @@ impl Subject {
         self.dialogs.push(dialog);
         let address: NameAddr = "<sip:100@192.0.2.2>".parse().expect("an address");
         self.command(SipCommand::Invite(Box::new(OutgoingInvite {
+            routes: Vec::new(),
             dialog,
             request_uri: "sip:100@192.0.2.2".to_owned(),
             five_tuple: FiveTuple::new(Protocol::Udp, self.local, self.remote),

@@ -388,6 +388,7 @@ fn only_a_phone_that_is_called_rings_and_not_by_any_response() {
         origin: address,
         expires: Instant::now(),
         user_agent: None,
+        path: Vec::new(),
     };
     let name = || NameAddr::new(None, Uri::sip("anna", address));
     let mut called = SipLeg::outgoing(config(1, address.ip()), DialogKey(1), contact, name(), name());

@@ -590,6 +590,7 @@ impl World {
         let phone = &mut self.phones[0];
         phone.dialog = phone.endpoint.new_dialog_key();
         let command = SipCommand::Invite(Box::new(OutgoingInvite {
+            routes: Vec::new(),
             dialog: phone.dialog,
             request_uri: format!("sip:{number}@192.0.2.1"),
             five_tuple: phone.way(),

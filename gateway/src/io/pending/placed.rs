@@ -1,4 +1,4 @@
-//! A connection's socket: it holds one of the hub's places, reads what it may, and lingers a little when it is over.
+//! A connection's socket: it holds a place of its door, reads what it may, and lingers a little when it is over.
 
 use std::io;
 use std::pin::Pin;
@@ -13,10 +13,10 @@ use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Admission, CLOSED, MAX_READ, MAX_READ_PER_SECOND, Progress, Standing};
+use super::{Admission, CLOSED, MAX_READ, Progress, Standing};
 
-/// A socket that holds one of the hub's places for as long as it is open.
-pub(in crate::io::websocket) struct PlacedStream {
+/// A socket that holds a place of its door for as long as it is open.
+pub(in crate::io) struct PlacedStream {
     /// Until it is dropped.
     stream: Option<TcpStream>,
     admission: Arc<Admission>,
@@ -28,11 +28,7 @@ pub(in crate::io::websocket) struct PlacedStream {
 }
 
 impl PlacedStream {
-    pub(in crate::io::websocket) fn new(
-        stream: TcpStream,
-        admission: Arc<Admission>,
-        place: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(in crate::io) fn new(stream: TcpStream, admission: Arc<Admission>, place: OwnedSemaphorePermit) -> Self {
         Self {
             stream: Some(stream),
             admission,
@@ -87,7 +83,10 @@ impl AsyncRead for PlacedStream {
         if !self.admission.is_pending() {
             let done = self.stream().poll_read(cx, buf);
             let count = u32::try_from(buf.filled().len() - before).unwrap_or(u32::MAX);
-            let rate = Rate::new(16 * MAX_READ_PER_SECOND, Duration::from_secs(16));
+            let rate = Rate::new(
+                self.admission.pending.max_read_per_second.saturating_mul(16),
+                Duration::from_secs(16),
+            );
             if self.bytes.take(Instant::now().into_std(), rate, count).is_err() {
                 self.admission.end("flood");
             }

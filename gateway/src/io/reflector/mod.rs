@@ -101,7 +101,7 @@ impl ReflectorServer {
                     sockets.push(socket);
                     local
                 }
-                Protocol::Tcp | Protocol::Tls => {
+                Protocol::Tcp | Protocol::Tls | Protocol::Ws | Protocol::Wss => {
                     let listener = TcpListener::bind(address).map_err(wrong)?;
                     let local = listener.local_addr()?;
                     listeners.push(listener);

@@ -1,22 +1,47 @@
-//! SIP sockets: one UDP socket for each address, read by a small task, written by the signalling task.
+//! SIP sockets: one for each address, read by small tasks, written by the signalling task.
+//!
+//! Datagrams come from the socket of their address; a connection has a task of its own (`connection`), and comes in by a door that all
+//! listeners share.
+
+mod connection;
+mod listener;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use quartet_proto::net::{FiveTuple, Protocol, Transmit};
+use quartet_proto::net::{ConnectionId, FiveTuple, Protocol, Transmit};
 use quartet_proto::sip::MAX_MESSAGE;
-use tokio::net::UdpSocket;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::door::{Door, DoorBounds};
+use super::tls::{Identity, Loaded};
 use super::{cannot_listen, is_not_there_yet};
+use crate::config::{Origin, SipListen, Tls};
+use connection::{Connection, Task, outbox};
+use listener::{Shared, accept, connected, reread};
 
 /// A byte more than the endpoint takes: what is longer is cut here, and dropped there.
 const DATAGRAM: usize = MAX_MESSAGE + 1;
 
-/// One datagram, and where it was received.
+/// Connections over which nobody has logged in.
+const MAX_PENDING: usize = 512;
+/// The same of one source: all phones of an office come at once when its power does.
+const MAX_PENDING_PER_SOURCE: usize = 64;
+/// How long a connection may take until somebody has logged in over it.
+const LOGIN: Duration = Duration::from_secs(20);
+/// What a connection may send in a second: a proxy has many phones behind it.
+const MAX_READ_PER_SECOND: u32 = 4 * 1024 * 1024;
+
+/// The option that says where SIP is heard.
+const LISTEN: &str = "[sip] listen";
+
+/// One message, and where it was received.
 #[derive(Debug)]
 pub struct Datagram {
     /// The way it came.
@@ -25,51 +50,123 @@ pub struct Datagram {
     pub payload: Vec<u8>,
 }
 
-/// The sockets that are bound.
+/// What happens on the sockets.
 #[derive(Debug)]
-pub struct SipSockets {
-    listen: Vec<SocketAddr>,
-    received: mpsc::Sender<Datagram>,
-    /// By the address that is bound.
-    sockets: BTreeMap<SocketAddr, Bound>,
-    /// What could not be bound, as it was last said.
-    missing: BTreeSet<SocketAddr>,
+pub enum SipInput {
+    /// A message has come.
+    Message(Datagram),
+    /// A peer has connected.
+    Opened(Connection),
+    /// A connection is gone, and nothing more comes of it.
+    Closed(ConnectionId),
+    /// It is time to look whether this connection is still of use.
+    Look(FiveTuple),
 }
 
-#[derive(Debug)]
+/// Where it is heard: what is carried how, and the address.
+pub type Place = (Protocol, SocketAddr);
+
+/// What the sockets are made of.
+#[derive(Clone, Debug, Default)]
+pub struct SipSetup {
+    /// Where to listen.
+    pub listen: Vec<SipListen>,
+    /// The certificate for those that have none of their own.
+    pub tls: Tls,
+    /// Web pages that may connect.
+    pub origins: Vec<Origin>,
+    /// Connections at once; taken once.
+    pub connections: usize,
+}
+
+/// The sockets that are bound, and the connections.
+pub struct SipSockets {
+    setup: SipSetup,
+    shared: Arc<Shared>,
+    /// By what is bound.
+    sockets: BTreeMap<Place, Bound>,
+    /// What could not be bound, as it was last said.
+    missing: BTreeSet<Place>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    /// As they were read last: for what is bound later.
+    certificates: Certificates,
+}
+
 struct Bound {
     /// What was asked for: the port may have been left to the system.
-    wanted: SocketAddr,
+    wanted: Place,
     /// No longer wanted: only for the calls that began there.
     is_retired: bool,
-    socket: Arc<UdpSocket>,
-    reader: AbortHandle,
+    /// Of datagrams.
+    socket: Option<Arc<UdpSocket>>,
+    /// Under TLS.
+    identity: Option<Arc<Identity>>,
+    tasks: Vec<AbortHandle>,
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        self.reader.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
     }
+}
+
+/// The certificates of a setup, read.
+type Certificates = Vec<(Tls, Arc<Loaded>)>;
+
+fn certificates(setup: &SipSetup) -> anyhow::Result<Certificates> {
+    let mut all = Certificates::new();
+    for listen in setup.listen.iter().filter(|listen| listen.is_secure()) {
+        let files = listen.files(&setup.tls);
+        if !all.iter().any(|(known, _)| *known == files) {
+            let loaded = Loaded::read(&files)?;
+            all.push((files, Arc::new(loaded)));
+        }
+    }
+    Ok(all)
+}
+
+/// Whether the certificates that a setup names can be used.
+///
+/// # Errors
+/// If not; the text names the file and says what to do.
+pub fn check_certificates(setup: &SipSetup) -> anyhow::Result<()> {
+    certificates(setup).map(drop)
 }
 
 impl SipSockets {
     /// Binds each address; a wildcard becomes one socket for each address of this machine, so that what we write into a
-    /// message is always an address at which we can be reached. Every datagram goes to `received`.
+    /// message is always an address at which we can be reached. Everything that comes goes to `received`.
     ///
     /// An address that this machine does not have is waited for ([`follow`](Self::follow)).
     ///
     /// # Errors
-    /// If one cannot be bound for another reason; the text names it and what to change.
-    pub fn bind(listen: Vec<SocketAddr>, machine: &[IpAddr], received: mpsc::Sender<Datagram>) -> anyhow::Result<Self> {
-        let mut sockets = Self {
-            listen,
+    /// If one cannot be bound for another reason, or a certificate cannot be used; the text names it and what to change.
+    pub fn bind(setup: SipSetup, machine: &[IpAddr], received: mpsc::Sender<SipInput>) -> anyhow::Result<Self> {
+        let certificates = certificates(&setup)?;
+        let door = Door::new(DoorBounds {
+            connections: setup.connections,
+            pending: MAX_PENDING.min(setup.connections),
+            pending_per_source: MAX_PENDING_PER_SOURCE,
+            hello: LOGIN,
+            max_read_per_second: MAX_READ_PER_SECOND,
+        });
+        let shared = Shared {
             received,
+            door,
+            accepted: AtomicU64::new(0),
+            origins: Mutex::new(setup.origins.clone()),
+        };
+        let mut sockets = Self {
+            setup,
+            shared: Arc::new(shared),
             sockets: BTreeMap::new(),
             missing: BTreeSet::new(),
+            connections: BTreeMap::new(),
+            certificates,
         };
         for (wanted, error) in sockets.bind_new(machine) {
             if !is_not_there_yet(&error) {
-                return Err(cannot_listen("udp", wanted, &error, "[sip] listen"));
+                return Err(refused(wanted, &error));
             }
         }
         Ok(sockets)
@@ -77,140 +174,282 @@ impl SipSockets {
 
     /// The addresses of this machine may have changed: binds the new ones and closes what is gone.
     pub fn follow(&mut self, machine: &[IpAddr]) {
-        let wanted = expand(&self.listen, machine);
+        let wanted = expand(&self.setup.listen, machine);
         let before: BTreeSet<_> = self.sockets.keys().copied().collect();
         // An address that was named stays bound: it works again when it comes back.
         self.sockets
-            .retain(|_, bound| bound.is_retired || wanted.contains(&bound.wanted));
+            .retain(|_, bound| bound.is_retired || wanted.contains_key(&bound.wanted));
         for bound in self.sockets.values_mut() {
-            bound.is_retired &= !wanted.contains(&bound.wanted);
+            bound.is_retired &= !wanted.contains_key(&bound.wanted);
         }
         self.bind_new(machine);
         let now: BTreeSet<_> = self.sockets.keys().copied().collect();
         for gone in before.difference(&now) {
-            tracing::info!("udp:{gone} is gone; phones are no longer heard there");
+            tracing::info!("{} is gone; phones are no longer heard there", place_name(*gone));
         }
         for new in now.difference(&before) {
-            tracing::info!("udp:{new} is new; phones are heard there");
+            tracing::info!("{} is new; phones are heard there", place_name(*new));
         }
     }
 
-    /// Listens elsewhere from now on. What is no longer wanted is retired: it stays for the calls that use it
+    /// Listens elsewhere from now on, and with other certificates. What is no longer wanted is retired: it stays for the calls that use it
     /// ([`close_unused`](Self::close_unused)).
     ///
     /// # Errors
     /// As [`bind`](Self::bind); nothing has changed then.
-    pub fn listen_on(&mut self, listen: Vec<SocketAddr>, machine: &[IpAddr]) -> anyhow::Result<()> {
+    pub fn listen_on(&mut self, setup: SipSetup, machine: &[IpAddr]) -> anyhow::Result<()> {
+        let certificates = certificates(&setup)?;
         let before: BTreeSet<_> = self.sockets.keys().copied().collect();
-        let old = (std::mem::replace(&mut self.listen, listen), self.missing.clone());
+        let old = (
+            std::mem::replace(&mut self.setup, setup),
+            std::mem::replace(&mut self.certificates, certificates),
+            self.missing.clone(),
+        );
         for (wanted, error) in self.bind_new(machine) {
             if !is_not_there_yet(&error) {
-                (self.listen, self.missing) = old;
+                (self.setup, self.certificates, self.missing) = old;
                 self.sockets.retain(|address, _| before.contains(address));
-                return Err(cannot_listen("udp", wanted, &error, "[sip] listen"));
+                return Err(refused(wanted, &error));
             }
         }
-        let wanted = expand(&self.listen, machine);
+        let wanted = expand(&self.setup.listen, machine);
         for bound in self.sockets.values_mut() {
-            bound.is_retired = !wanted.contains(&bound.wanted);
+            let listen = wanted.get(&bound.wanted);
+            bound.is_retired = listen.is_none();
+            let files = listen.map(|listen| listen.files(&self.setup.tls));
+            let loaded = self
+                .certificates
+                .iter()
+                .find(|(known, _)| Some(known) == files.as_ref());
+            if let (Some(identity), Some((files, loaded))) = (&bound.identity, loaded) {
+                identity.set(files.clone(), Arc::clone(loaded));
+            }
         }
+        self.shared
+            .origins
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&self.setup.origins);
         Ok(())
     }
 
+    /// What was listened on last.
+    pub fn setup(&self) -> &SipSetup {
+        &self.setup
+    }
+
     /// Closes the retired sockets that are not used any more; true if there were such.
-    pub fn close_unused(&mut self, is_used: impl Fn((Protocol, SocketAddr)) -> bool) -> bool {
+    pub fn close_unused(&mut self, is_used: impl Fn(Place) -> bool) -> bool {
         let before = self.sockets.len();
         self.sockets
-            .retain(|address, bound| !bound.is_retired || is_used((Protocol::Udp, *address)));
+            .retain(|address, bound| !bound.is_retired || is_used(*address));
         self.sockets.len() != before
     }
 
     /// Binds what is wanted and not bound, and says once what cannot be; the errors.
-    fn bind_new(&mut self, machine: &[IpAddr]) -> Vec<(SocketAddr, io::Error)> {
+    fn bind_new(&mut self, machine: &[IpAddr]) -> Vec<(Place, io::Error)> {
         let bound: BTreeSet<_> = self.sockets.values().map(|bound| bound.wanted).collect();
         let mut errors = Vec::new();
         let mut missing = BTreeSet::new();
-        for wildcard in self
-            .listen
-            .iter()
-            .filter(|address| expand(&[**address], machine).is_empty())
-        {
-            missing.insert(*wildcard);
-            if !self.missing.contains(wildcard) {
+        for listen in &self.setup.listen {
+            let wildcard = (listen.protocol, listen.address);
+            if !expand(std::slice::from_ref(listen), machine).is_empty() {
+                continue;
+            }
+            missing.insert(wildcard);
+            if !self.missing.contains(&wildcard) {
                 tracing::warn!(
-                    "this machine has no address for udp:{wildcard} of [sip] listen; phones are heard there once it has one"
+                    "this machine has no address for {} of {LISTEN}; phones are heard there once it has one",
+                    listen.name()
                 );
             }
         }
-        for wanted in expand(&self.listen, machine).difference(&bound) {
-            let Err(error) = self.bind_one(*wanted) else { continue };
-            missing.insert(*wanted);
-            if !self.missing.contains(wanted) {
-                tracing::warn!(
-                    "{}; it is tried again",
-                    cannot_listen("udp", *wanted, &error, "[sip] listen")
-                );
+        let listen = self.setup.listen.clone();
+        for (wanted, listen) in expand(&listen, machine) {
+            if bound.contains(&wanted) {
+                continue;
             }
-            errors.push((*wanted, error));
+            let files = listen.files(&self.setup.tls);
+            let loaded = self
+                .certificates
+                .iter()
+                .find(|(known, _)| *known == files && listen.is_secure());
+            let identity =
+                loaded.map(|(files, loaded)| Identity::new(listen.name(), files.clone(), Arc::clone(loaded)));
+            let Err(error) = self.bind_one(wanted, identity.map(Arc::new)) else {
+                continue;
+            };
+            missing.insert(wanted);
+            if !self.missing.contains(&wanted) {
+                tracing::warn!("{}; it is tried again", refused(wanted, &error));
+            }
+            errors.push((wanted, error));
         }
         self.missing = missing;
         errors
     }
 
-    fn bind_one(&mut self, wanted: SocketAddr) -> io::Result<()> {
-        let socket = std::net::UdpSocket::bind(wanted)?;
-        socket.set_nonblocking(true)?;
-        let socket = Arc::new(UdpSocket::from_std(socket)?);
-        let local = socket.local_addr()?;
-        let reader = tokio::spawn(read(local, Arc::clone(&socket), self.received.clone())).abort_handle();
+    fn bind_one(&mut self, wanted: Place, identity: Option<Arc<Identity>>) -> io::Result<()> {
+        let (protocol, address) = wanted;
+        let mut tasks = Vec::new();
+        let (socket, local) = if protocol == Protocol::Udp {
+            let socket = std::net::UdpSocket::bind(address)?;
+            socket.set_nonblocking(true)?;
+            let socket = Arc::new(UdpSocket::from_std(socket)?);
+            let local = socket.local_addr()?;
+            let reader = read(local, Arc::clone(&socket), self.shared.received.clone());
+            tasks.push(tokio::spawn(reader).abort_handle());
+            (Some(socket), local)
+        } else {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(listener)?;
+            let local = listener.local_addr()?;
+            let accept = accept(listener, (protocol, local), identity.clone(), Arc::clone(&self.shared));
+            tasks.push(tokio::spawn(accept).abort_handle());
+            (None, local)
+        };
+        tasks.extend(
+            identity
+                .clone()
+                .map(|identity| tokio::spawn(reread(identity)).abort_handle()),
+        );
         self.sockets.insert(
-            local,
+            (protocol, local),
             Bound {
                 wanted,
                 is_retired: false,
                 socket,
-                reader,
+                identity,
+                tasks,
             },
         );
         Ok(())
     }
 
     /// The addresses really bound.
-    pub fn addresses(&self) -> impl Iterator<Item = (Protocol, SocketAddr)> + '_ {
+    pub fn addresses(&self) -> impl Iterator<Item = Place> + '_ {
         self.all(false)
     }
 
     /// Those that only the calls there still use.
-    pub fn retired(&self) -> impl Iterator<Item = (Protocol, SocketAddr)> + '_ {
+    pub fn retired(&self) -> impl Iterator<Item = Place> + '_ {
         self.all(true)
     }
 
-    fn all(&self, retired: bool) -> impl Iterator<Item = (Protocol, SocketAddr)> + '_ {
+    fn all(&self, retired: bool) -> impl Iterator<Item = Place> + '_ {
         let sockets = self
             .sockets
             .iter()
             .filter(move |(_, bound)| bound.is_retired == retired);
-        sockets.map(|(address, _)| (Protocol::Udp, *address))
+        sockets.map(|(address, _)| *address)
     }
 
-    /// Sends one datagram. A full socket drops it: SIP retransmits over UDP.
-    pub fn send(&self, transmit: &Transmit) {
+    /// How many connections there are.
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// A peer has connected.
+    pub fn opened(&mut self, connection: Connection) {
+        if let Some(id) = connection.way.connection {
+            self.connections.insert(id, connection);
+        }
+    }
+
+    /// A connection is gone.
+    pub fn closed(&mut self, id: ConnectionId) {
+        self.connections.remove(&id);
+    }
+
+    /// Something was heard over this way, or it is time to look. One over which somebody is registered or in a call may stay; another has
+    /// its deadline, and is closed if it `is_over`.
+    pub fn look(&mut self, way: FiveTuple, is_over: bool, is_used: impl Fn(FiveTuple) -> bool) {
+        let Some(id) = way.connection else { return };
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let is_pending = connection
+            .admission
+            .as_ref()
+            .is_some_and(|admission| admission.is_pending());
+        if !is_pending && !is_over {
+            return;
+        }
+        match (is_used(way), &connection.admission) {
+            (true, Some(admission)) => admission.admit(),
+            (false, _) if is_over => _ = self.connections.remove(&id),
+            (true, None) | (false, _) => {}
+        }
+    }
+
+    /// Opens a connection; what is sent over it meanwhile waits for it.
+    pub fn connect(&mut self, way: FiveTuple) {
+        let Some(id) = way.connection else { return };
+        let (outbox, waiting) = outbox();
+        let (shared, pongs) = (Arc::clone(&self.shared), outbox.pongs());
+        tokio::spawn(async move {
+            match connected(way, &shared.door).await {
+                Ok((stream, admission)) => {
+                    let task = Task {
+                        way,
+                        input: shared.received.clone(),
+                        waiting,
+                        pongs,
+                        admission,
+                    };
+                    task.run_stream(stream).await;
+                }
+                Err(error) => {
+                    tracing::debug!(remote = %way.remote, %error, "no SIP connection");
+                    let _ = shared.received.send(SipInput::Closed(id)).await;
+                }
+            }
+        });
+        let admission = None;
+        self.connections.insert(id, Connection { way, outbox, admission });
+    }
+
+    /// Sends one message. A full socket drops it: SIP retransmits over UDP. Who does not read what comes over a connection loses it.
+    pub fn send(&mut self, transmit: Transmit) {
         let FiveTuple {
             protocol,
             local,
             remote,
-            ..
+            connection,
         } = transmit.five_tuple;
-        let Some(bound) = self.sockets.get(&local).filter(|_| protocol == Protocol::Udp) else {
+        if let Some(id) = connection {
+            let Some(connection) = self.connections.get(&id) else {
+                return tracing::debug!(%remote, "the SIP connection is gone");
+            };
+            if !connection.outbox.send(transmit.payload) {
+                if let Some(admission) = &connection.admission {
+                    admission.end("slow reader");
+                }
+                self.connections.remove(&id);
+            }
+            return;
+        }
+        let bound = self.sockets.get(&(protocol, local));
+        let Some(socket) = bound.and_then(|bound| bound.socket.as_ref()) else {
             return tracing::debug!(?protocol, %local, "no such SIP socket");
         };
-        if let Err(error) = bound.socket.try_send_to(&transmit.payload, remote) {
+        if let Err(error) = socket.try_send_to(&transmit.payload, remote) {
             tracing::debug!(%remote, %error, "SIP datagram not sent");
         }
     }
 }
 
-async fn read(local: SocketAddr, socket: Arc<UdpSocket>, received: mpsc::Sender<Datagram>) {
+/// As a sentence names it.
+pub fn place_name((protocol, address): Place) -> String {
+    format!("{}:{address}", protocol.name().to_ascii_lowercase())
+}
+
+pub(super) fn refused((protocol, address): Place, error: &io::Error) -> anyhow::Error {
+    cannot_listen(&protocol.name().to_ascii_lowercase(), address, error, LISTEN)
+}
+
+async fn read(local: SocketAddr, socket: Arc<UdpSocket>, received: mpsc::Sender<SipInput>) {
     let mut buffer = vec![0; DATAGRAM];
     loop {
         match socket.recv_from(&mut buffer).await {
@@ -219,7 +458,7 @@ async fn read(local: SocketAddr, socket: Arc<UdpSocket>, received: mpsc::Sender<
                     five_tuple: FiveTuple::new(Protocol::Udp, local, remote),
                     payload: buffer[..length].to_vec(),
                 };
-                if received.send(datagram).await.is_err() {
+                if received.send(SipInput::Message(datagram)).await.is_err() {
                     return;
                 }
             }
@@ -229,130 +468,20 @@ async fn read(local: SocketAddr, socket: Arc<UdpSocket>, received: mpsc::Sender<
     }
 }
 
-/// Replaces wildcards by the addresses of this machine that fit them.
-pub(super) fn expand(listen: &[SocketAddr], machine: &[IpAddr]) -> BTreeSet<SocketAddr> {
-    let mut all = BTreeSet::new();
-    for address in listen {
+/// What is to be bound, and by which entry: wildcards are replaced by the addresses of this machine that fit them.
+pub(super) fn expand<'a>(listen: &'a [SipListen], machine: &[IpAddr]) -> BTreeMap<Place, &'a SipListen> {
+    let mut all = BTreeMap::new();
+    for entry in listen {
+        let address = entry.address;
         if address.ip().is_unspecified() {
             let fitting = machine.iter().filter(|ip| ip.is_ipv4() == address.is_ipv4());
-            all.extend(fitting.map(|ip| SocketAddr::new(*ip, address.port())));
+            all.extend(fitting.map(|ip| ((entry.protocol, SocketAddr::new(*ip, address.port())), entry)));
         } else {
-            all.insert(*address);
+            all.insert((entry.protocol, address), entry);
         }
     }
     all
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::io::addresses::MachineAddresses;
-
-    fn addresses(sockets: &SipSockets) -> Vec<SocketAddr> {
-        sockets.addresses().map(|(_, address)| address).collect()
-    }
-
-    #[tokio::test]
-    async fn a_wildcard_becomes_real_addresses_and_datagrams_pass() {
-        let (sender, mut received) = mpsc::channel(8);
-        let machine = MachineAddresses::read().unwrap().all;
-        let sockets = SipSockets::bind(vec!["0.0.0.0:0".parse().unwrap()], &machine, sender).unwrap();
-        let addresses = addresses(&sockets);
-        let loopback = *addresses.iter().find(|a| a.ip().is_loopback()).unwrap();
-        assert!(addresses.iter().all(|a| !a.ip().is_unspecified() && a.port() != 0));
-        let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        peer.send_to(b"ping", loopback).await.unwrap();
-        let got = received.recv().await.unwrap();
-        assert_eq!(
-            (got.five_tuple.local, got.five_tuple.remote, got.payload.as_slice()),
-            (loopback, peer.local_addr().unwrap(), &b"ping"[..])
-        );
-        let answer = Transmit {
-            five_tuple: got.five_tuple,
-            payload: b"pong".to_vec(),
-        };
-        sockets.send(&answer);
-        let mut buffer = [0; 16];
-        let (length, from) = peer.recv_from(&mut buffer).await.unwrap();
-        assert_eq!((&buffer[..length], from), (&b"pong"[..], loopback));
-    }
-
-    #[tokio::test]
-    async fn a_taken_port_is_named() {
-        let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = taken.local_addr().unwrap();
-        let error = SipSockets::bind(vec![address], &[], mpsc::channel(8).0).unwrap_err();
-        assert!(error.to_string().contains(&address.to_string()), "{error}");
-    }
-
-    #[tokio::test]
-    async fn an_address_that_comes_is_bound_one_that_goes_is_closed_and_the_rest_stands() {
-        let [one, two, other] = ["127.0.0.1", "127.0.0.2", "127.0.0.3"].map(|ip| ip.parse().unwrap());
-        let listen = vec!["0.0.0.0:0".parse().unwrap(), SocketAddr::new(other, 0)];
-        let mut sockets = SipSockets::bind(listen, &[], mpsc::channel(8).0).unwrap();
-        let named = addresses(&sockets);
-        assert_eq!(
-            named.iter().map(SocketAddr::ip).collect::<Vec<_>>(),
-            [other],
-            "before DHCP"
-        );
-        sockets.follow(&[one, two]);
-        let both = addresses(&sockets);
-        assert_eq!(both.iter().map(SocketAddr::ip).collect::<Vec<_>>(), [one, two, other]);
-        sockets.follow(&[two, one]);
-        assert_eq!(addresses(&sockets), both, "the ports are the same");
-        sockets.follow(&[two]);
-        assert_eq!(addresses(&sockets), both[1..]);
-    }
-
-    #[tokio::test]
-    async fn other_addresses_are_bound_all_or_none_and_old_ones_stay_while_they_are_used() {
-        let all = |sockets: &SipSockets| {
-            let ips = |addresses: Vec<(Protocol, SocketAddr)>| {
-                addresses
-                    .iter()
-                    .map(|(_, a)| a.ip().to_string())
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            };
-            (ips(sockets.addresses().collect()), ips(sockets.retired().collect()))
-        };
-        let pair = |now: &str, retired: &str| (now.to_owned(), retired.to_owned());
-        let at = |ips: &str| {
-            ips.split(' ')
-                .map(|ip| SocketAddr::new(ip.parse().unwrap(), 0))
-                .collect::<Vec<_>>()
-        };
-        let mut sockets = SipSockets::bind(at("127.0.0.1 127.0.0.2"), &[], mpsc::channel(8).0).unwrap();
-        let before = addresses(&sockets);
-        let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut wrong = at("127.0.0.2 127.0.0.3");
-        wrong.push(taken.local_addr().unwrap());
-        assert!(sockets.listen_on(wrong, &[]).is_err());
-        assert_eq!(
-            (addresses(&sockets), sockets.retired().count()),
-            (before.clone(), 0),
-            "nothing has changed"
-        );
-        sockets.listen_on(at("127.0.0.2 127.0.0.3"), &[]).unwrap();
-        assert_eq!(all(&sockets), pair("127.0.0.2 127.0.0.3", "127.0.0.1"));
-        sockets.follow(&[]);
-        assert!(!sockets.close_unused(|address| address == (Protocol::Udp, before[0])));
-        assert_eq!(all(&sockets), pair("127.0.0.2 127.0.0.3", "127.0.0.1"));
-        // It is wanted again, at the same port.
-        sockets.listen_on(at("127.0.0.1"), &[]).unwrap();
-        assert_eq!(addresses(&sockets), before[..1]);
-        assert!(sockets.close_unused(|_| false));
-        assert_eq!(all(&sockets), pair("127.0.0.1", ""));
-    }
-
-    /// 192.0.2.0/24 is nobody's (RFC 5737): as a floating address that another machine has now.
-    #[tokio::test]
-    async fn an_address_that_is_not_here_yet_is_waited_for() {
-        let floating: SocketAddr = "192.0.2.77:5060".parse().unwrap();
-        let mut sockets = SipSockets::bind(vec![floating], &[], mpsc::channel(8).0).unwrap();
-        assert_eq!(addresses(&sockets), []);
-        sockets.follow(&[]);
-        assert_eq!(sockets.missing, BTreeSet::from([floating]));
-    }
-}
+mod tests;

@@ -10,17 +10,19 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::net::TcpListener;
 
 use super::WebSocketSettings;
-use super::pending::{Admission, Pending, PlacedStream};
 use crate::io::AcceptErrors;
+use crate::io::door::{Door, DoorBounds};
+use crate::io::pending::{Admission, PlacedStream};
 
 /// The most that a request's head may have, the least that hyper takes. Its buffer may grow to twice that before it is
 /// refused; hyper's own bound is 400 KiB, held by everybody who sends headers without an end.
 const MAX_REQUEST_HEAD: usize = 8 * 1024;
+/// What is read of a connection in a second once it is admitted. Twice what the hub takes in frames: here fragments, pings and all that
+/// never becomes a frame count as well.
+const MAX_READ_PER_SECOND: u32 = 512 * 1024;
 
 /// What a request handler knows of its connection.
 #[derive(Clone, Debug)]
@@ -31,59 +33,24 @@ pub(super) struct Peer {
     pub(super) admission: Arc<Admission>,
 }
 
-/// Takes connections in, no more than there are places.
-pub(super) struct Acceptor {
-    listener: TcpListener,
-    places: Arc<Semaphore>,
-    pending: Arc<Pending>,
-    settings: Arc<WebSocketSettings>,
-    errors: AcceptErrors,
-}
-
-impl Acceptor {
-    pub(super) fn new(listener: TcpListener, settings: Arc<WebSocketSettings>) -> Self {
-        Self {
-            listener,
-            places: Arc::new(Semaphore::new(settings.connections.min(Semaphore::MAX_PERMITS))),
-            pending: Arc::new(Pending::new(settings.pending, settings.pending_per_source)),
-            settings,
-            errors: AcceptErrors::new("the hub"),
-        }
-    }
-
-    /// Serves every connection, for ever.
-    pub(super) async fn serve(mut self, router: Router) {
-        loop {
-            let (stream, address) = match self.listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    self.errors.wait_out(&error).await;
-                    continue;
-                }
-            };
-            self.pending.make_room_for(address.ip());
-            let Some(place) = self.place().await else { return };
-            let deadline = Instant::now() + self.settings.hello;
-            let admission = self.pending.enter(address.ip(), deadline);
-            super::hasten::hasten(&stream);
-            tokio::spawn(drive(stream, Peer { address, admission }, place, router.clone()));
-        }
-    }
-
-    /// A place for one more connection. If there is none, one without a hello makes room; if all have said hello,
-    /// somebody must leave first. `None`: never, the semaphore is never closed.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        if self.pending.is_full() || self.places.available_permits() == 0 {
-            self.pending.evict();
-        }
-        Arc::clone(&self.places).acquire_owned().await.ok()
+/// Serves every connection, for ever.
+pub(super) async fn serve(listener: TcpListener, settings: &WebSocketSettings, router: Router) {
+    let door = Door::new(DoorBounds {
+        connections: settings.connections,
+        pending: settings.pending,
+        pending_per_source: settings.pending_per_source,
+        hello: settings.hello,
+        max_read_per_second: MAX_READ_PER_SECOND,
+    });
+    let mut errors = AcceptErrors::new("the hub");
+    while let Some((stream, address, admission)) = door.accept(&listener, &mut errors).await {
+        tokio::spawn(drive(stream, Peer { address, admission }, router.clone()));
     }
 }
 
 /// Speaks HTTP on one connection until its deadline. An upgraded one goes on in [`super::upgrade`].
-async fn drive(stream: TcpStream, peer: Peer, place: OwnedSemaphorePermit, router: Router) {
+async fn drive(stream: PlacedStream, peer: Peer, router: Router) {
     let admission = Arc::clone(&peer.admission);
-    let stream = PlacedStream::new(stream, Arc::clone(&admission), place);
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());

@@ -163,7 +163,7 @@ impl HubLocation {
             .await
             .context("the name server does not answer")??;
         let stream = connect_any(addresses).await?;
-        super::hasten::hasten(&stream);
+        crate::io::hasten::hasten(&stream);
         let opening = async {
             let stream: Box<dyn Stream> = match &self.tls {
                 Some((connector, name)) => Box::new(connector.connect(name.clone(), stream).await?),

@@ -7,10 +7,7 @@
 
 mod accept;
 mod client;
-mod hasten;
 mod listener;
-mod origin;
-mod pending;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -30,14 +27,15 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval_at, timeout, timeout_at};
 
+use super::origin;
+use super::pending::Admission;
 use crate::config::Origin;
 use crate::hub::{ConnKey, Rendezvous};
 
-use accept::{Acceptor, Peer};
+use accept::Peer;
 pub(super) use client::text_of;
 pub use client::{HubConnection, HubLocation, LinkEvent};
 pub use listener::HubListener;
-use pending::Admission;
 
 /// Read from a connection at once. It is held as long as the connection, and the library's own 128 KiB are more than a whole
 /// call takes; a client's frames have a few hundred bytes.
@@ -180,7 +178,7 @@ pub async fn serve_with(listener: TcpListener, input: mpsc::Sender<HubInput>, se
         .route("/hub/v1", get(upgrade))
         .with_state(door);
     tokio::select! {
-        () = Acceptor::new(listener, settings).serve(router) => {}
+        () = accept::serve(listener, &settings, router) => {}
         () = done.closed() => {}
     }
 }
@@ -270,12 +268,12 @@ async fn serve_socket(mut socket: WebSocket, source: SocketAddr, admission: Arc<
 }
 
 /// Whether a peer is on this machine, as the reverse proxy is that is believed whom it connects for.
-fn is_proxy(peer: SocketAddr) -> bool {
+pub(super) fn is_proxy(peer: SocketAddr) -> bool {
     peer.ip().to_canonical().is_loopback()
 }
 
 /// Who connects: the TCP peer, or, behind a reverse proxy on this machine, whom that proxy names last.
-fn source(peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+pub(super) fn source(peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
     if !is_proxy(peer) {
         return peer;
     }

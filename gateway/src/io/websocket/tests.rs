@@ -14,9 +14,9 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::pending::{CLOSING, MAX_OVER};
 use super::*;
 use crate::hub::{Account, Directory, Limits, RendezvousConfig};
+use crate::io::pending::{CLOSING, MAX_OVER};
 
 /// No test waits longer than this for anything.
 const TIMEOUT: Duration = Duration::from_secs(20);

@@ -145,6 +145,7 @@ fn binding(contact: &str) -> StoredBinding {
         ),
         source: "192.0.2.7:5060".parse().unwrap(),
         origin: Some([192, 0, 2, 7].into()),
+        path: Vec::new(),
         call_id: "c".into(),
         cseq: 1,
         user_agent: None,

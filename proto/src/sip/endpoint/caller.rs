@@ -1,8 +1,10 @@
 //! INVITE as caller: our call, its responses, its ACKs. RFC 3261 §13.2.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{ALLOW, Endpoint};
+use crate::net::FiveTuple;
 use crate::sip::auth::authorization;
 use crate::sip::command::OutgoingInvite;
 use crate::sip::dialog::{Dialog, State};
@@ -46,15 +48,21 @@ impl Endpoint {
             to: invite.to.clone().with_tag(None).to_string(),
             call_id: self.token(),
             cseq: 1,
-            routes: Vec::new(),
+            routes: invite.routes.clone(),
             extra,
             body: invite.body.map(|body| ("application/sdp".to_owned(), body)),
             five_tuple: invite.five_tuple,
+            // Behind a proxy it is that which takes connections.
+            listens_at: listens_at(&target, invite.five_tuple).filter(|_| invite.routes.is_empty()),
             account: invite.account.clone(),
             sent_by: invite.five_tuple.local,
         };
         let call_id = request.call_id.clone();
         let id = self.start(now, request, Purpose::Invite(key), invite.credentials.clone(), 0)?;
+        let peer = self
+            .client_transactions
+            .get(id)
+            .map_or(invite.five_tuple, |sent| sent.request.five_tuple);
         self.dialogs.insert(Dialog {
             key,
             state: State::Calling,
@@ -66,8 +74,8 @@ impl Endpoint {
             local_cseq: 1,
             remote_cseq: None,
             target,
-            routes: Vec::new(),
-            peer: invite.five_tuple,
+            routes: invite.routes.iter().filter_map(|route| route.parse().ok()).collect(),
+            peer,
             origin: invite.origin,
             account: invite.account,
             is_registered: self.registrar.reaches(invite.five_tuple.peer(), None),
@@ -292,6 +300,13 @@ impl Endpoint {
             transaction.acks.push((tag, wire, to));
         }
     }
+}
+
+/// Where a peer says itself that it listens, if that is the host that it is reached at: what is behind a NAT is not.
+pub(super) fn listens_at(contact: &Uri, way: FiveTuple) -> Option<SocketAddr> {
+    contact
+        .socket_addr()
+        .filter(|at| at.ip() == way.remote.ip() && at.port() != 0)
 }
 
 /// `Retry-After: 5 (comment);duration=3`.

@@ -32,18 +32,22 @@ use zeroize::Zeroizing;
 
 use super::auth::{Account, Guard, Locked};
 use super::command::SipCommand;
+use super::connections::Connections;
 use super::dialog::Dialogs;
 use super::message::Method;
 use super::registrar::{Change, Contact, Registrar};
 use super::timers::Timers;
 use super::transaction::{Clients, Purpose, Servers};
 use super::{DialogKey, Limits, SipError, SipEvent};
-use crate::net::{External, FiveTuple, Protocol, Receive, Transmit};
+use crate::net::{ConnectionId, External, FiveTuple, Protocol, Receive, Transmit};
 pub use receive::MAX_MESSAGE;
 use strangers::StrangerLimiter;
 
 /// Our `Allow`.
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
+
+/// The extensions that we understand: as registrar.
+const SUPPORTED: &str = "path, outbound";
 
 /// What an endpoint is told once.
 #[derive(Clone, Debug)]
@@ -71,6 +75,7 @@ pub struct Endpoint {
     /// Addresses that only the dialogs there still use.
     retired: BTreeSet<(Protocol, SocketAddr)>,
     external: External,
+    connections: Connections,
     timers: Timers,
     server_transactions: Servers,
     client_transactions: Clients,
@@ -106,6 +111,7 @@ impl Endpoint {
             local: Vec::new(),
             retired: BTreeSet::new(),
             external: External::default(),
+            connections: Connections::default(),
             timers: Timers::default(),
             server_transactions: Servers::default(),
             client_transactions: Clients::default(),
@@ -188,10 +194,40 @@ impl Endpoint {
         &self.local
     }
 
-    /// Takes one datagram; what is no SIP is ignored, what is broken SIP gets 400, 501 or 505, and what is longer than
+    /// Takes one message; what is no SIP is ignored, what is broken SIP gets 400, 501 or 505, and what is longer than
     /// [`MAX_MESSAGE`] nothing.
     pub fn handle_input(&mut self, now: Instant, input: Receive<'_>) {
         self.receive(now, input);
+    }
+
+    /// A peer has opened a connection. Whoever is heard over one has opened it, so this may be left out.
+    pub fn handle_opened(&mut self, way: FiveTuple) {
+        self.connections.opened(way);
+    }
+
+    /// A connection is gone, or one of [`Endpoint::poll_connect`] could not be opened: who waits for a response over it has none to
+    /// expect.
+    pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId) {
+        self.connections.closed(connection);
+        for id in self.client_transactions.over(connection) {
+            self.unreachable(now, id);
+        }
+    }
+
+    /// The next connection to open, from our host to `remote`; [`Endpoint::poll_transmit`] is for after that.
+    pub fn poll_connect(&mut self) -> Option<FiveTuple> {
+        self.connections.poll_wanted()
+    }
+
+    /// Whether somebody who has logged in, or is in a call, is at the other end of this connection.
+    #[must_use]
+    pub fn is_connection_used(&self, way: FiveTuple) -> bool {
+        let peer = way.peer();
+        self.registrar.reaches(peer, None)
+            || self.dialogs.iter().any(|dialog| dialog.peer.peer() == peer)
+            || way
+                .connection
+                .is_some_and(|id| !self.client_transactions.over(id).is_empty())
     }
 
     /// Does what is due.
@@ -244,7 +280,7 @@ impl Endpoint {
         }
     }
 
-    /// The next datagram to send.
+    /// The next message to send; over a connection, in order.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmits.pop_front()
     }
@@ -264,10 +300,10 @@ impl Endpoint {
             .min()
     }
 
-    /// Contacts of an account, the one registered last first.
+    /// Where a call to an account goes: its contacts, the one registered last first, and each phone once.
     #[must_use]
     pub fn contacts(&self, now: Instant, user: &str) -> Vec<Contact> {
-        let mut contacts = self.registrar.contacts(now, user);
+        let mut contacts = self.registrar.targets(now, user, |way| self.connections.leads(way));
         for contact in &mut contacts {
             contact.five_tuple = self.way_from_here(contact.five_tuple);
         }

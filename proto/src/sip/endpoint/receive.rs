@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tracing::trace;
 
-use super::{ALLOW, Endpoint};
+use super::{ALLOW, Endpoint, SUPPORTED};
 use crate::net::{FiveTuple, Receive};
 use crate::sip::message::{Headers, Malformed, Message, Method, Request, Response, Scheme, Via};
 use crate::sip::response::Head;
@@ -23,7 +23,12 @@ impl Endpoint {
         if input.payload.len() > MAX_MESSAGE {
             return trace!(source = %input.five_tuple.remote, "a message that is too large");
         }
+        self.connections.opened(input.five_tuple);
         match Message::parse(input.payload) {
+            Ok(Message::Request(request)) if has_no_end(&request, input) => {
+                let head = Head::of(&request, input);
+                self.respond_stateless(now, &head, 400, Some("Missing Content-Length"), Vec::new());
+            }
             Ok(Message::Request(request)) => self.on_request(now, &request, input),
             Ok(Message::Response(response)) => self.on_response(now, &response, input.five_tuple),
             Err(Malformed::Silence) => trace!(source = %input.five_tuple.remote, "not a SIP message"),
@@ -113,10 +118,13 @@ impl Endpoint {
     /// Refuses what no endpoint of our kind could take. RFC 3261 §8.2.
     pub(super) fn is_refused(&mut self, now: Instant, request: &Request, head: &Head) -> bool {
         let hops_left = request.headers.get("Max-Forwards") != Some("0");
+        let is_register = request.method == Method::Register;
+        let understood = |wanted: &str| SUPPORTED.split(", ").any(|ours| ours.eq_ignore_ascii_case(wanted));
         let required = |name| {
             request
                 .headers
                 .list(name)
+                .filter(|wanted| !is_register || !understood(wanted))
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
                 .join(", ")
@@ -207,6 +215,11 @@ impl Endpoint {
             Purpose::Cancel | Purpose::StrayBye => {}
         }
     }
+}
+
+/// Whether nobody knows where a request over a stream ends, RFC 3261 §20.14.
+fn has_no_end(request: &Request, input: Receive<'_>) -> bool {
+    input.five_tuple.protocol.is_stream() && request.headers.get("Content-Length").is_none()
 }
 
 /// Whether a response came from where its request went: over the same connection, and from just there, or, where it `may_be_elsewhere`,

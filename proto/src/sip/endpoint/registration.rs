@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::Endpoint;
+use super::{Endpoint, SUPPORTED};
 use crate::net::FiveTuple;
 use crate::sip::auth::Credentials;
 use crate::sip::dialog::MAX_CONTACT;
@@ -20,8 +20,14 @@ const MAX_CONTACTS: usize = 32;
 /// How long after its binding has expired a phone still logs in apart from strangers.
 pub(super) const REFRESH_GRACE: Duration = Duration::from_secs(60);
 
+/// Bytes of `Path` that are kept of a REGISTER: proxies add some 60.
+const MAX_PATH: usize = 2 * 1024;
+
 /// What is kept of a phone's `User-Agent`, in characters.
 const MAX_USER_AGENT: usize = 128;
+
+/// Seconds after which a phone may send a keep-alive at the latest (RFC 5626 §4.4): below what NATs forget a connection in.
+const FLOW_TIMER: u32 = 120;
 
 /// Registrations of ours at once.
 const MAX_REGISTRATIONS: usize = 10_000;
@@ -29,6 +35,9 @@ const MAX_REGISTRATIONS: usize = 10_000;
 /// A registration of ours: all its REGISTERs share these.
 pub(super) struct Registration {
     aor: String,
+    /// As it was asked for.
+    wanted_way: FiveTuple,
+    /// The way that the last REGISTER went.
     five_tuple: FiveTuple,
     /// User part of our Contact: nobody else knows it, so a call to it comes from the registrar.
     contact_user: String,
@@ -55,6 +64,7 @@ impl Endpoint {
             return;
         }
         let (source, origin) = (head.five_tuple, head.origin);
+        let told = told(request);
         let id = self.create_server_transaction(request, head, holder, None);
         let tag = self.token();
         match self.bind(now, request, &user, (source, origin)) {
@@ -63,7 +73,8 @@ impl Endpoint {
                     let left = c.expires.saturating_duration_since(now).as_secs();
                     ("Contact", format!("<{}>;expires={left}", c.uri))
                 };
-                let extra = contacts.iter().map(contact).collect();
+                let mut extra: Vec<_> = contacts.iter().map(contact).collect();
+                extra.extend(told);
                 self.respond_with(
                     now,
                     id,
@@ -99,6 +110,12 @@ impl Endpoint {
         user: &str,
         (source, origin): (FiveTuple, SocketAddr),
     ) -> Result<Vec<Contact>, Refusal> {
+        let path: Vec<String> = request.headers.list("Path").map(str::to_owned).collect();
+        if path.iter().map(String::len).sum::<usize>() > MAX_PATH
+            || path.iter().any(|hop| hop.parse::<NameAddr>().is_err())
+        {
+            return Err((400, Some("Bad Path"), Vec::new()));
+        }
         let update = Update {
             user,
             call_id: &request.call_id,
@@ -106,6 +123,7 @@ impl Endpoint {
             source,
             origin,
             user_agent: request.headers.get("User-Agent").map(shortened),
+            path: &path,
             replace_oldest: self.config.limits.replace_oldest,
             max_contacts: self.accounts.get(user).map_or(0, |a| a.max_contacts),
         };
@@ -196,7 +214,7 @@ impl Endpoint {
         let same = self
             .outbound_registrations
             .get(&registration)
-            .is_some_and(|r| r.aor == aor && r.five_tuple.peer() == five_tuple.peer());
+            .is_some_and(|r| r.aor == aor && r.wanted_way == five_tuple);
         if !same {
             if self.outbound_registrations.len() >= MAX_REGISTRATIONS {
                 return Err(SipError::TooMany("registrations"));
@@ -205,6 +223,7 @@ impl Endpoint {
             let (aor, wanted) = (aor.to_owned(), expires);
             let new = Registration {
                 aor,
+                wanted_way: five_tuple,
                 five_tuple,
                 contact_user,
                 call_id,
@@ -225,10 +244,10 @@ impl Endpoint {
             ..
         } = five_tuple;
         let address = NameAddr::new(None, Uri::sip_host(aor, &host_of(registrar.ip())));
-        let contact = NameAddr::new(None, Uri::sip(&known.contact_user, local));
+        let contact = NameAddr::new(None, Uri::sip(&known.contact_user, local).over(five_tuple.protocol));
         let request = Outgoing {
             method: Method::Register,
-            uri: Uri::sip("", registrar).to_string(),
+            uri: Uri::sip("", registrar).over(five_tuple.protocol).to_string(),
             from: address.clone().with_tag(Some(&known.tag)).to_string(),
             to: address.to_string(),
             call_id: known.call_id.clone(),
@@ -240,11 +259,16 @@ impl Endpoint {
             ],
             body: None,
             five_tuple,
+            listens_at: Some(registrar),
             account: None,
             sent_by: five_tuple.local,
         };
-        self.start(now, request, Purpose::Register(registration), credentials, 0)
-            .map(|_| ())
+        let id = self.start(now, request, Purpose::Register(registration), credentials, 0)?;
+        let sent = self.client_transactions.get(id).map(|sent| sent.request.five_tuple);
+        if let Some((known, sent)) = self.outbound_registrations.get_mut(&registration).zip(sent) {
+            known.five_tuple = sent;
+        }
+        Ok(())
     }
 
     /// A response to our REGISTER.
@@ -285,6 +309,32 @@ impl Endpoint {
         }
         self.events.push_back(SipEvent::Registered { registration, expires });
     }
+}
+
+/// What a registrar says of itself beside the contacts: the way back that it has noted (RFC 3327 §5.3), and that it keeps several flows of one
+/// phone apart (RFC 5626 §6).
+fn told(request: &Request) -> Vec<(&'static str, String)> {
+    let has = |option: &str| {
+        request
+            .headers
+            .list("Supported")
+            .any(|it| it.eq_ignore_ascii_case(option))
+    };
+    let mut told: Vec<_> = request
+        .headers
+        .all("Path")
+        .map(|path| ("Path", path.to_owned()))
+        .collect();
+    let is_flow = |contact: &str| {
+        let contact = contact.parse::<NameAddr>();
+        contact.is_ok_and(|contact| contact.param("reg-id").is_some() && contact.param("+sip.instance").is_some())
+    };
+    if has("outbound") && request.headers.list("Contact").any(is_flow) {
+        told.push(("Require", "outbound".to_owned()));
+        told.push(("Flow-Timer", FLOW_TIMER.to_string()));
+    }
+    told.push(("Supported", SUPPORTED.to_owned()));
+    told
 }
 
 /// The way to a contact: at its own address if the sender plainly is where it says it is, else where the REGISTER

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Endpoint;
 use super::registration::REFRESH_GRACE;
+use crate::net::ConnectionId;
 use crate::sip::registrar::SavedBinding;
 
 impl Endpoint {
@@ -28,6 +29,9 @@ impl Endpoint {
         let latest = now + self.config.limits.max_expires;
         for saved in &mut saved {
             saved.contact.expires = saved.contact.expires.min(latest);
+            for way in [&mut saved.contact.five_tuple, &mut saved.source] {
+                way.connection = way.protocol.is_reliable().then_some(ConnectionId::GONE);
+            }
             let until = saved.contact.expires + REFRESH_GRACE;
             self.guard.registered(now, user, saved.contact.origin.ip(), until);
         }

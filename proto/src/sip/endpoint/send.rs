@@ -1,6 +1,6 @@
 //! Sending: tags, branches, Contacts, responses through a transaction or stateless, requests of ours.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -41,7 +41,8 @@ impl Endpoint {
     /// The same for a dialog that is only beginning, with this account.
     pub(super) fn contact(&self, key: DialogKey, way: FiveTuple, account: Option<&str>) -> String {
         let user = format!("{}-{}", self.config.instance, key.0);
-        NameAddr::new(None, Uri::sip(&user, self.shown(way, account))).to_string()
+        let uri = Uri::sip(&user, self.shown(way, account)).over(way.protocol);
+        NameAddr::new(None, uri).to_string()
     }
 
     pub(super) fn transmit(&mut self, five_tuple: FiveTuple, payload: Vec<u8>) {
@@ -138,7 +139,10 @@ impl Endpoint {
             return None;
         }
         let response_to = transaction.head.response_to;
+        let listens_at = transaction.head.listens_at;
         let response_to = self.way_in_dialog(response_to);
+        // RFC 3261 §18.2.2: if the connection is gone, to where the sender listens.
+        let response_to = self.connections.way(response_to, listens_at);
         self.server_transactions.keep_response(id, wire.clone());
         self.transmit(response_to, wire.clone());
         Some(wire)
@@ -158,8 +162,13 @@ impl Endpoint {
     }
 
     /// Writes on a request where it leaves from and where we say that we are.
-    fn address(&self, request: &mut Outgoing) {
-        request.five_tuple = self.way_in_dialog(request.five_tuple);
+    fn address(&mut self, request: &mut Outgoing) {
+        let way = self.way_in_dialog(request.five_tuple);
+        // A phone whose connection is gone may have come back, and registered over another.
+        let back = request.account.as_deref().filter(|_| !self.connections.leads(way));
+        let back = back.and_then(|user| self.registrar.way_of(user, &request.uri));
+        let way = back.filter(|back| self.connections.leads(*back)).unwrap_or(way);
+        request.five_tuple = self.connections.way(way, request.listens_at);
         request.sent_by = self.shown(request.five_tuple, request.account.as_deref());
     }
 
@@ -202,6 +211,9 @@ impl Endpoint {
         if let Purpose::Probe(_) = purpose {
             timers.set(Timer::F, PROBE_TIMEOUT);
         }
+        if !self.connections.leads(request.five_tuple) {
+            timers.set(Timer::Unreachable, Duration::ZERO);
+        }
         let is_to_phone = self.registrar.reaches(request.five_tuple.peer(), None);
         let wire = request.write(&branch, &self.config.user_agent);
         self.transmit(request.five_tuple, wire.clone());
@@ -231,6 +243,11 @@ impl Endpoint {
         let wire = request.write(&branch, &self.config.user_agent);
         self.transmit(request.five_tuple, wire.clone());
         (wire, request.five_tuple)
+    }
+
+    /// There is no way for this request, or for its response.
+    pub(super) fn unreachable(&mut self, now: Instant, id: u64) {
+        self.timers.set(now, Owner::Client(id), Timer::Unreachable);
     }
 
     /// Forgets a request of ours.

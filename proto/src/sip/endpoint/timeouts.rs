@@ -71,15 +71,17 @@ impl Endpoint {
             TimerAction::Over => _ = self.drop_client(id),
             TimerAction::TimedOut => {
                 if let Some(transaction) = self.drop_client(id) {
-                    self.on_timeout(now, transaction.purpose);
+                    self.on_timeout(now, transaction.purpose, timer);
                 }
             }
         }
     }
 
-    /// No response to a request of ours: as if 408 had come. RFC 3261 §8.1.3.1.
-    fn on_timeout(&mut self, now: Instant, purpose: Purpose) {
+    /// No response to a request of ours, or no way to send it: as if 408 had come. RFC 3261 §8.1.3.1.
+    fn on_timeout(&mut self, now: Instant, purpose: Purpose, timer: Timer) {
         match purpose {
+            // Its connection is gone, and it may make another: the call need not be over.
+            Purpose::InDialog(_) if timer == Timer::Unreachable => {}
             Purpose::Invite(key) => self.refused(key, 408, reason_phrase(408).to_owned(), None),
             Purpose::Bye(key) => self.ended(key),
             Purpose::InDialog(key) | Purpose::Probe(key) => self.on_in_dialog_response(now, key, 408),

@@ -19,6 +19,7 @@ pub use via::Via;
 
 pub(in crate::sip) use address::{header_params, quote, split_outside};
 pub(in crate::sip) use body::{SDP, part_of};
+pub(in crate::sip) use scan::{head_end, length_of};
 pub(in crate::sip) use uri::{host_of, param};
 pub(in crate::sip) use via::MAGIC_COOKIE;
 pub(in crate::sip) use write::{Writer, reason_phrase};

@@ -107,6 +107,33 @@ pub(super) fn scan(bytes: &[u8]) -> Option<Scanned> {
     Some(scanned)
 }
 
+/// Where the head of a message ends: behind its first empty line, as [`scan`] finds it. None of it ends before `from`, and there are no
+/// line ends before the message.
+pub(in crate::sip) fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let ends = |at: &usize| match bytes.get(at + 1..) {
+        Some([b'\n', ..]) => Some(at + 2),
+        Some([b'\r', b'\n', ..]) => Some(at + 3),
+        _ => None,
+    };
+    let feeds = bytes.iter().enumerate().skip(from).filter(|(_, byte)| **byte == b'\n');
+    feeds.map(|(at, _)| at).find_map(|at| ends(&at))
+}
+
+/// What the head of a message says of the length of its body: an error if that is in doubt; `None` if it is no SIP.
+pub(in crate::sip) fn length_of(head: &[u8]) -> Option<Result<usize, ()>> {
+    let scanned = scan(head)?;
+    Some(announced(&scanned.headers).unwrap_or(Err(())))
+}
+
+/// The length of the body that is announced: an error if it is no number, or if there are two that differ.
+fn announced(headers: &Headers) -> Option<Result<usize, ()>> {
+    let mut lengths = headers.all("Content-Length");
+    let first = lengths.next()?;
+    let is_number = !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit());
+    let is_one = is_number && lengths.all(|length| length == first);
+    Some(first.parse().ok().filter(|_| is_one).ok_or(()))
+}
+
 /// Cuts one line off, up to its LF; `None` if there is none.
 fn take_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let end = rest.iter().position(|b| *b == b'\n')?;
@@ -167,13 +194,9 @@ fn push_field(scanned: &mut Scanned, field: &str) {
 
 /// Compares Content-Length with what is there, RFC 3261 §18.3: more than announced is cut, less is an error.
 fn take_body(scanned: &mut Scanned, rest: &[u8]) {
-    let mut lengths = scanned.headers.all("Content-Length");
-    let first = lengths.next().map(str::to_owned);
-    let differs = lengths.any(|l| Some(l) != first.as_deref());
-    let length = match first.map(|l| l.parse::<usize>()) {
+    let length = match announced(&scanned.headers) {
         None => Some(rest.len()),
-        Some(Ok(length)) if !differs && length <= rest.len() => Some(length),
-        Some(Ok(_) | Err(_)) => None,
+        Some(length) => length.ok().filter(|length| *length <= rest.len()),
     };
     match length.and_then(|l| rest.get(..l)) {
         Some(body) => scanned.body = body.to_vec(),

@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use crate::net::Protocol;
 use crate::sip::SipError;
 
 /// Longest URI looked at; longer ones are refused.
@@ -74,6 +75,18 @@ impl Uri {
             params: Vec::new(),
             headers: None,
         }
+    }
+
+    /// The same, to be reached over this transport.
+    #[must_use]
+    pub fn over(mut self, protocol: Protocol) -> Self {
+        self.params.retain(|param| param.name != "transport");
+        let param = |value: &str| Param {
+            name: "transport".to_owned(),
+            value: Some(value.to_owned()),
+        };
+        self.params.extend(protocol.parameter().map(param));
+        self
     }
 
     /// Puts another user (plain text, escaped here) in.

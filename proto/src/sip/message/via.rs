@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::address::{header_params, is_token, quote};
 use super::uri::{Param, host_port_of, param};
 use super::{Headers, LWS, words};
+use crate::net::{FiveTuple, Protocol};
 
 /// Begins every branch since RFC 3261.
 pub(in crate::sip) const MAGIC_COOKIE: &str = "z9hG4bK";
@@ -111,6 +112,13 @@ impl Via {
     #[must_use]
     pub fn names(&self, source: SocketAddr) -> bool {
         self.ip() == Some(source.ip()) && self.port.unwrap_or(5060) == source.port()
+    }
+
+    /// Where the sender takes connections, if it names the host that it really is at.
+    pub(in crate::sip) fn listens_at(&self, source: FiveTuple) -> Option<SocketAddr> {
+        let ip = self.ip().filter(|ip| *ip == source.remote.ip())?;
+        let standard = if source.protocol == Protocol::Tls { 5061 } else { 5060 };
+        Some(SocketAddr::new(ip, self.port.unwrap_or(standard)))
     }
 
     fn ip(&self) -> Option<IpAddr> {

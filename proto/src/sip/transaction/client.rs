@@ -65,7 +65,7 @@ impl Client {
                 timers.set(Timer::E, self.interval);
                 TimerAction::Retransmit
             }
-            (Timer::F, State::Trying | State::Proceeding) => TimerAction::TimedOut,
+            (Timer::F | Timer::Unreachable, State::Trying | State::Proceeding) => TimerAction::TimedOut,
             (Timer::K, State::Completed) => TimerAction::Over,
             _ => TimerAction::Nothing,
         }

@@ -90,7 +90,9 @@ impl InviteClient {
                 timers.set(Timer::A, self.interval);
                 TimerAction::Retransmit
             }
-            (Timer::B, State::Calling) => TimerAction::TimedOut,
+            (Timer::B, State::Calling) | (Timer::Unreachable, State::Calling | State::Proceeding) => {
+                TimerAction::TimedOut
+            }
             (Timer::D, State::Completed) | (Timer::M, State::Accepted) => TimerAction::Over,
             _ => TimerAction::Nothing,
         }

@@ -5,7 +5,7 @@ mod invite_client;
 mod invite_server;
 mod server;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
@@ -15,7 +15,7 @@ use super::message::{MAGIC_COOKIE, Method, Request};
 use super::outgoing::Outgoing;
 use super::response::Head;
 use super::{DialogKey, Limits};
-use crate::net::FiveTuple;
+use crate::net::{ConnectionId, FiveTuple};
 
 pub(in crate::sip) use client::Client;
 pub(in crate::sip) use invite_client::InviteClient;
@@ -321,12 +321,21 @@ pub(in crate::sip) struct ClientTransaction {
 pub(in crate::sip) struct Clients {
     all: BTreeMap<u64, ClientTransaction>,
     by_branch: BTreeMap<(String, Method), u64>,
+    /// Those over a connection.
+    by_connection: BTreeSet<(ConnectionId, u64)>,
 }
 
 impl Clients {
     pub(in crate::sip) fn insert(&mut self, id: u64, transaction: ClientTransaction) {
         self.by_branch
             .insert((transaction.branch.clone(), transaction.request.method), id);
+        self.by_connection.extend(
+            transaction
+                .request
+                .five_tuple
+                .connection
+                .map(|connection| (connection, id)),
+        );
         self.all.insert(id, transaction);
     }
 
@@ -334,7 +343,16 @@ impl Clients {
         let transaction = self.all.remove(&id)?;
         self.by_branch
             .remove(&(transaction.branch.clone(), transaction.request.method));
+        if let Some(connection) = transaction.request.five_tuple.connection {
+            self.by_connection.remove(&(connection, id));
+        }
         Some(transaction)
+    }
+
+    /// Those that were sent over this connection.
+    pub(in crate::sip) fn over(&self, connection: ConnectionId) -> Vec<u64> {
+        let all = self.by_connection.range((connection, 0)..=(connection, u64::MAX));
+        all.map(|(_, id)| *id).collect()
     }
 
     pub(in crate::sip) fn find(&self, branch: &str, method: Method) -> Option<u64> {
@@ -354,6 +372,6 @@ impl Clients {
     }
 
     pub(in crate::sip) fn len(&self) -> usize {
-        self.all.len().max(self.by_branch.len())
+        self.all.len().max(self.by_branch.len()).max(self.by_connection.len())
     }
 }

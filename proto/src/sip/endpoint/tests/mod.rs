@@ -8,6 +8,7 @@ mod logins;
 mod loss;
 mod megaphone;
 mod restore;
+mod streams;
 mod torture;
 mod trust;
 
@@ -184,6 +185,17 @@ impl World {
     }
 
     fn command(&mut self, node: usize, command: SipCommand) -> Result<(), SipError> {
+        // To the gateway there is always a connection; it has those that it was heard over.
+        let way = if let SipCommand::Invite(invite) = &command {
+            Some(invite.five_tuple)
+        } else if let SipCommand::Register { five_tuple, .. } = &command {
+            Some(*five_tuple)
+        } else {
+            None
+        };
+        if let Some(way) = way.filter(|_| node != GATEWAY) {
+            self.nodes[node].endpoint.handle_opened(way);
+        }
         let result = self.nodes[node].endpoint.handle_command(self.now, command);
         self.drain(node);
         result
@@ -192,9 +204,18 @@ impl World {
     /// Gives a node bytes out of the blue.
     fn inject(&mut self, node: usize, source: &str, bytes: &[u8]) {
         let local = self.nodes[node].address;
+        // Over a stream every message says how long it is.
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let bare = text
+            .strip_suffix("\r\n\r\n")
+            .filter(|text| !text.contains("Content-Length"));
+        let bytes = match bare.filter(|_| self.protocol.is_stream()) {
+            Some(head) => format!("{head}\r\nContent-Length: 0\r\n\r\n").into_bytes(),
+            None => bytes.to_vec(),
+        };
         let input = Receive {
             five_tuple: self.way(local, source.parse().unwrap()),
-            payload: bytes,
+            payload: &bytes,
         };
         self.nodes[node].endpoint.handle_input(self.now, input);
         self.drain(node);
@@ -295,6 +316,7 @@ impl World {
         let five_tuple = self.way(self.nodes[PHONE].address, self.nodes[GATEWAY].address);
         let dialog = self.nodes[PHONE].endpoint.new_dialog_key();
         let command = SipCommand::Invite(Box::new(OutgoingInvite {
+            routes: Vec::new(),
             dialog,
             request_uri: format!("sip:{target}@192.0.2.1"),
             five_tuple,
@@ -316,6 +338,7 @@ impl World {
         let contact = self.nodes[GATEWAY].endpoint.contacts(self.now, "100").remove(0);
         let dialog = self.gateway().new_dialog_key();
         let command = SipCommand::Invite(Box::new(OutgoingInvite {
+            routes: Vec::new(),
             dialog,
             request_uri: contact.uri,
             five_tuple: contact.five_tuple,

@@ -1,0 +1,138 @@
+//! From a listener to the task of a connection: TLS, the upgrade to a WebSocket, and the way out to where we connect ourselves.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quartet_proto::net::{ConnectionId, FiveTuple, Protocol};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+use super::connection::{Connection, Task, outbox, upgraded, within};
+use super::{Place, SipInput};
+use crate::config::Origin;
+use crate::io::AcceptErrors;
+use crate::io::door::Door;
+use crate::io::pending::{Admission, PlacedStream};
+use crate::io::tls::Identity;
+use crate::io::websocket::{is_proxy, source};
+
+/// How long a connection of ours may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How often it is looked whether a certificate has changed.
+const REREAD: Duration = Duration::from_secs(3600);
+
+/// What the tasks of all listeners have in common.
+pub(super) struct Shared {
+    pub(super) received: mpsc::Sender<SipInput>,
+    pub(super) door: Door,
+    /// How many peers have connected.
+    pub(super) accepted: AtomicU64,
+    pub(super) origins: Mutex<Vec<Origin>>,
+}
+
+/// Takes connections in.
+pub(super) async fn accept(listener: TcpListener, place: Place, identity: Option<Arc<Identity>>, shared: Arc<Shared>) {
+    let mut errors = AcceptErrors::new("SIP");
+    while let Some((stream, remote, admission)) = shared.door.accept(&listener, &mut errors).await {
+        let (identity, shared) = (identity.clone(), Arc::clone(&shared));
+        tokio::spawn(async move {
+            let Some(identity) = identity else {
+                return drive(stream, place, remote, admission, &shared).await;
+            };
+            let shake = TlsAcceptor::from(identity.server()).accept(stream);
+            tokio::select! {
+                stream = shake => match stream {
+                    Ok(stream) => drive(stream, place, remote, admission, &shared).await,
+                    Err(error) => tracing::debug!(%remote, %error, "TLS of SIP"),
+                },
+                why = admission.ended() => tracing::debug!(%remote, why, "TLS of SIP"),
+            }
+        });
+    }
+}
+
+/// Carries SIP over one connection that a peer has opened.
+async fn drive(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    (protocol, local): Place,
+    remote: SocketAddr,
+    admission: Arc<Admission>,
+    shared: &Arc<Shared>,
+) {
+    let begin = |remote: SocketAddr| {
+        let id = ConnectionId::accepted(shared.accepted.fetch_add(1, Ordering::Relaxed) + 1);
+        let way = FiveTuple {
+            connection: Some(id),
+            ..FiveTuple::new(protocol, local, remote)
+        };
+        let (outbox, waiting) = outbox();
+        let task = Task {
+            way,
+            input: shared.received.clone(),
+            waiting,
+            pongs: outbox.pongs(),
+            admission: Arc::clone(&admission),
+        };
+        let connection = Connection {
+            way,
+            outbox,
+            admission: Some(Arc::clone(&admission)),
+        };
+        (task, SipInput::Opened(connection))
+    };
+    if !matches!(protocol, Protocol::Ws | Protocol::Wss) {
+        let (task, opened) = begin(remote);
+        if shared.received.send(opened).await.is_ok() {
+            task.run_stream(stream).await;
+        }
+        return;
+    }
+    let is_proxied = is_proxy(remote);
+    let origins = shared.origins.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let Some((socket, headers)) = upgraded(stream, &admission, is_proxied, &origins).await else {
+        return;
+    };
+    // The port of whom a proxy connects for is not known; that of the proxy is as good.
+    let named = SocketAddr::new(source(remote, &headers).ip(), remote.port());
+    if !admission.name_source(named.ip()) {
+        return;
+    }
+    let (task, opened) = begin(named);
+    if shared.received.send(opened).await.is_ok() {
+        task.run_websocket(socket).await;
+    }
+}
+
+/// A connection of ours, from the host that our messages say we are.
+pub(super) async fn connected(way: FiveTuple, door: &Door) -> io::Result<(PlacedStream, Arc<Admission>)> {
+    let by = Instant::now() + CONNECT;
+    let socket = match way.remote {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.bind(SocketAddr::new(way.local.ip(), 0))?;
+    let stream = within(socket.connect(way.remote), by).await?;
+    if way.protocol != Protocol::Tcp {
+        return Err(io::Error::other("nobody knows by which name to ask for it"));
+    }
+    let full = || io::Error::other("no place for another connection");
+    door.opened(stream, way.remote).ok_or_else(full)
+}
+
+/// Looks from time to time whether a certificate has changed.
+pub(super) async fn reread(identity: Arc<Identity>) {
+    // At once too: the address may have come long after the certificate was read.
+    let mut hours = tokio::time::interval(REREAD);
+    loop {
+        hours.tick().await;
+        let identity = Arc::clone(&identity);
+        // The disk may be slow.
+        let _ = tokio::task::spawn_blocking(move || identity.reread()).await;
+    }
+}

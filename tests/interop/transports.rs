@@ -1,0 +1,127 @@
+//! Phones over each transport that they have: they register, call, and are called.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
+use quartet::demo::{Hashes, PHONE_HZ};
+use quartet_tests::authority::{Certified, certify};
+use quartet_tests::baresip::{self, Baresip};
+use quartet_tests::house::{House, HouseSetup, PASSWORD, hears};
+use quartet_tests::peers;
+
+use crate::PROGRAM;
+use crate::calls::SOON;
+
+/// A gateway that is heard over everything at one address, and the certificate that it shows there.
+async fn house(ip: IpAddr) -> (House, Certified) {
+    let identity = certify(&ip.to_string());
+    let setup = HouseSetup {
+        more: "[call]\nverify = \"off\"",
+        sip: ip,
+        transports: &["tcp", "tls"],
+        identity: Some((identity.certificate.pem(), identity.key.serialize_pem())),
+        hashes: Hashes::Md5,
+        phone: "codecs = [\"pcmu\"]",
+        ..HouseSetup::default()
+    };
+    (House::build(PROGRAM, setup).await, identity)
+}
+
+fn at(house: &House, transport: &str) -> SocketAddr {
+    house.gateway.sip_over(transport).expect("it is heard there")
+}
+
+async fn anna(house: &House) -> E2eePeer {
+    house.user("anna", Answering::Take, Fault::None).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn baresip_calls_and_is_called_over_tcp_and_tls() {
+    if peers::program("baresip").is_none() {
+        return;
+    }
+    for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+        for transport in ["tcp", "tls"] {
+            let (house, identity) = house(ip).await;
+            let mut anna = anna(&house).await;
+            let gateway = at(&house, transport);
+            let setup = baresip::Setup {
+                transport,
+                authority: Some(&identity.authority_pem),
+                user: "100",
+                password: PASSWORD,
+                gateway,
+                codecs: "pcmu",
+                auto_answer: true,
+                tone_hz: PHONE_HZ as u32,
+            };
+            let mut desk = Baresip::start(&setup).expect("baresip is installed");
+            desk.wait_registered(SOON);
+            desk.dial(&format!("sip:anna@{gateway};transport={transport}"));
+            desk.wait_for("CALL_ESTABLISHED", SOON);
+            hears(anna.line(), PHONE_HZ).await;
+            desk.command("hangup", "");
+            house.wait_idle().await;
+            desk.forget();
+            anna.dial("100@gw");
+            let connected = |event: &e2ee_peer::Event| (*event == e2ee_peer::Event::Connected).then_some(());
+            anna.wait("the call", SOON, connected).await.expect("it takes the call");
+            hears(anna.line(), PHONE_HZ).await;
+            println!("baresip over {transport} at {ip}: registered, called, was called");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pjsua_calls_and_is_called_over_tcp_and_tls() {
+    let Some(python) = peers::python() else { return };
+    // Its build from PyPI knows no IPv6.
+    for ip in [IpAddr::from(Ipv4Addr::LOCALHOST)] {
+        for transport in ["tcp", "tls"] {
+            let (house, identity) = house(ip).await;
+            let anna = anna(&house).await;
+            let authority = house.gateway.folder().join("ca.pem");
+            std::fs::write(&authority, &identity.authority_pem).expect("the authority");
+            let run = async |more: &[&str]| {
+                let mut command = tokio::process::Command::new(&python);
+                command
+                    .arg(peers::root().join("tests/peers/pjsua_phone.py"))
+                    .args(["--gateway", &at(&house, transport).to_string(), "--user", "100"])
+                    .args([
+                        "--password",
+                        PASSWORD,
+                        "--transport",
+                        transport,
+                        "--local",
+                        &ip.to_string(),
+                    ])
+                    .args(["--seconds", "4"])
+                    .args(more);
+                if transport == "tls" {
+                    command.arg("--ca").arg(&authority);
+                }
+                let out = command.output().await.expect("python runs");
+                String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+            };
+            let text = run(&["--dial", "anna"]).await;
+            let events = ["registered", "confirmed"];
+            assert!(
+                events.iter().all(|event| text.contains(event)),
+                "{transport} {ip}: {text}"
+            );
+            house.wait_idle().await;
+            let later = async {
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+                anna.dial("100@gw");
+            };
+            let (text, ()) = tokio::join!(run(&["--answer"]), later);
+            let events = ["registered", "incoming", "confirmed"];
+            assert!(
+                events.iter().all(|event| text.contains(event)),
+                "{transport} {ip}: {text}"
+            );
+            println!("pjsua2 over {transport} at {ip}: registered, called, was called");
+        }
+    }
+}
