@@ -1,6 +1,7 @@
 //! What a user could tell: one file for each story, a real gateway process in each.
 #![allow(missing_docs, reason = "tests")]
 
+mod call_between_phones;
 mod check_the_conf_files;
 mod crowd_at_the_hub;
 mod dial_e2ee_user;

@@ -61,10 +61,11 @@ impl Call {
             self.actions
                 .push_back(Action::Media(MediaCommand::SendDtmf { leg, digit }));
         }
-        // What the far end's person types says nothing of what is heard here.
-        if self
-            .running()
-            .any(|member| member.key() == key && member.leg.phone().is_some())
+        // What the far end's person types says nothing of what is heard here; between phones there is nothing to compare.
+        if self.has_user()
+            && self
+                .running()
+                .any(|member| member.key() == key && member.leg.phone().is_some())
         {
             self.verify.handle_digit(now, digit);
             self.follow_verify(now);

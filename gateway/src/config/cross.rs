@@ -376,13 +376,6 @@ fn check_route(block: &Block, phones: Option<&[&str]>, problems: &mut Vec<Proble
             }
         }
         match (target, &from) {
-            (Target::Phone(_), Some((Callers::Phones | Callers::Phone(_), _))) => {
-                let users = networks_as(|network| format!("\"{network}:USER\""));
-                problem(
-                    place,
-                    format!("to sends a phone to a phone; calls between phones come later, use {users}"),
-                );
-            }
             (Target::Network { .. }, Some((Callers::Network(_), _))) => {
                 problem(
                     place,

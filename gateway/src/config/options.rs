@@ -993,7 +993,7 @@ pub(super) const ROWS: &[Row] = &[
         },
         preset: Preset::Required(r#""hub:{user}""#),
         reload: Reload::NewCalls,
-        help: "Where the call goes: \"hub:USER\" for calls of phones; \"phone:USER\" or a list of phones for calls of a network. \
+        help: "Where the call goes: \"hub:USER\" for calls of phones; \"phone:USER\" or a list of phones for calls of a network and of other phones. \
                {name} is what the number captured.",
     },
     Row {

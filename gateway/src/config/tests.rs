@@ -467,7 +467,6 @@ fn dangling_references_and_routes_that_cannot_be() {
         &[
             "routes.conf:3: from names the network \"telgram\"; use \"network:hub\" or \"network:telegram\"",
             "routes.conf:6: to names the phone \"9999\", which phones.conf does not have; add a [[phone]] there or correct the route",
-            "routes.conf:11: to sends a phone to a phone; calls between phones come later, use \"hub:USER\" or \"telegram:USER\"",
             "routes.conf:15: to sends a call from a network to a network; use \"phone:USER\"",
             "routes.conf:19: to has \"hub:x\" in a list; a user of a network stands alone, only phones ring together",
             "routes.conf:20: number has a \"{\" that is never closed; a capture is written {name}, a class [0-9]{3}",

@@ -29,6 +29,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// Characters of a number that is shown: room for the gateway's name beside it.
 const MAX_SHOWN: usize = 31;
 
+/// Who calls, to a callee who is not to learn it (RFC 3323 §4.1.1.3).
+const ANONYMOUS: &str = "anonymous";
+
 /// What a call begins with.
 type Legs = Vec<(Leg, ForeignId)>;
 
@@ -106,62 +109,93 @@ impl Exchange {
         })?;
         parties.route = Some(destination.route.clone());
         let policy = self.policy(&destination);
-        let legs = match (arrival, destination.kind.clone()) {
-            (
-                Arrival::Sip {
-                    dialog,
-                    identities,
-                    is_private,
-                    five_tuple,
-                    origin,
-                    body,
-                    ..
-                },
-                DestinationKind::User { network, user },
-            ) => {
-                let network = NetworkId::new(&network);
-                let there = self.networks.get(&network).ok_or(Cause::Network)?.as_ref();
-                let user = there.user_of(&user);
-                (parties.network, parties.to) = (Some(network.to_string()), user.clone());
-                let phone = self.phone(&parties.from).ok_or(Cause::Forbidden)?;
-                parties.shown = shown(&phone, &self.settings.phones, there, identities, is_private);
-                let called = std::iter::once(user.as_str());
-                let (limits, from) = (&mut self.limits, &parties.from);
-                if !limits.may_call(now, direction, from, &user)
-                    || !limits.take_route(now, direction, &destination.route, from, called)
-                {
-                    return Err(TOO_MANY);
+        let legs =
+            match (arrival, destination.kind.clone()) {
+                (
+                    Arrival::Sip {
+                        dialog,
+                        is_private,
+                        five_tuple,
+                        origin,
+                        body,
+                        ..
+                    },
+                    DestinationKind::Phones(users),
+                ) => {
+                    let phone = self.phone(&parties.from).ok_or(Cause::Forbidden)?;
+                    // Its own phones: whoever dials has one of them in the hand.
+                    let users: Vec<_> = users.into_iter().filter(|user| *user != parties.from).collect();
+                    if users.is_empty() {
+                        return Err(Cause::Busy);
+                    }
+                    let named = format!("phone:{}", parties.from);
+                    let contacts = self.contacts_to_ring(now, &named, &users, &destination.route)?;
+                    let key = self.new_leg_key();
+                    let config = self.sip_leg_config((call, key), &phone, (five_tuple, origin), &parties.to);
+                    let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
+                    let details = CallerDetails {
+                        display: phone.name.clone().filter(|_| !is_private),
+                        ..CallerDetails::default()
+                    };
+                    let from = if is_private { ANONYMOUS } else { parties.from.as_str() };
+                    let number = destination.captured.as_deref().filter(|_| users.len() == 1);
+                    let mut legs = vec![(Leg::Sip(caller), ForeignId::Dialog(dialog))];
+                    for (phone, contact) in &contacts {
+                        legs.push(self.ring(call, phone, contact, (from, &details), number, Some(key)));
+                    }
+                    legs
                 }
-                let key = self.new_leg_key();
-                let config = self.sip_leg_config((call, key), &phone, (five_tuple, origin), &user);
-                let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
-                let shown = parties.shown.as_ref().unwrap_or(&parties.from);
-                let callee = self.call_user(network, (user, shown), key, &destination)?;
-                vec![(Leg::Sip(caller), ForeignId::Dialog(dialog)), callee]
-            }
-            (Arrival::Network { network, incoming }, DestinationKind::Phones(users)) => {
-                let contacts = self.contacts_to_ring(now, &parties.from, &users, &destination.route)?;
-                // A number that was dialled through is for a PBX, not for each of several phones.
-                let number = destination.captured.as_deref().filter(|_| users.len() == 1);
-                let key = self.new_leg_key();
-                let config = self
-                    .e2ee_leg_config(key, network.clone(), None, &destination)
-                    .ok_or(Cause::Network)?;
-                let foreign_id = ForeignId::Network(network, incoming.call);
-                let details = incoming.caller.clone();
-                let caller = E2eeLeg::answer(config, incoming, (self.rng)());
-                let mut legs = vec![(Leg::E2ee(caller), foreign_id)];
-                legs.extend(
-                    contacts
-                        .iter()
-                        .map(|(phone, contact)| self.ring(call, phone, contact, (&parties.from, &details), number)),
-                );
-                legs
-            }
-            // From phone to phone is a PBX's business; routes.conf refuses both, so this is never reached by a call.
-            (Arrival::Sip { .. }, DestinationKind::Phones(_)) => return Err(Cause::Forbidden),
-            (Arrival::Network { .. }, DestinationKind::User { .. }) => return Err(Cause::Declined),
-        };
+                (
+                    Arrival::Sip {
+                        dialog,
+                        identities,
+                        is_private,
+                        five_tuple,
+                        origin,
+                        body,
+                        ..
+                    },
+                    DestinationKind::User { network, user },
+                ) => {
+                    let network = NetworkId::new(&network);
+                    let there = self.networks.get(&network).ok_or(Cause::Network)?.as_ref();
+                    let user = there.user_of(&user);
+                    (parties.network, parties.to) = (Some(network.to_string()), user.clone());
+                    let phone = self.phone(&parties.from).ok_or(Cause::Forbidden)?;
+                    parties.shown = shown(&phone, &self.settings.phones, there, identities, is_private);
+                    let called = std::iter::once(user.as_str());
+                    let (limits, from) = (&mut self.limits, &parties.from);
+                    if !limits.may_call(now, direction, from, &user)
+                        || !limits.take_route(now, direction, &destination.route, from, called)
+                    {
+                        return Err(TOO_MANY);
+                    }
+                    let key = self.new_leg_key();
+                    let config = self.sip_leg_config((call, key), &phone, (five_tuple, origin), &user);
+                    let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
+                    let shown = parties.shown.as_ref().unwrap_or(&parties.from);
+                    let callee = self.call_user(network, (user, shown), key, &destination)?;
+                    vec![(Leg::Sip(caller), ForeignId::Dialog(dialog)), callee]
+                }
+                (Arrival::Network { network, incoming }, DestinationKind::Phones(users)) => {
+                    let contacts = self.contacts_to_ring(now, &parties.from, &users, &destination.route)?;
+                    // A number that was dialled through is for a PBX, not for each of several phones.
+                    let number = destination.captured.as_deref().filter(|_| users.len() == 1);
+                    let key = self.new_leg_key();
+                    let config = self
+                        .e2ee_leg_config(key, network.clone(), None, &destination)
+                        .ok_or(Cause::Network)?;
+                    let foreign_id = ForeignId::Network(network, incoming.call);
+                    let details = incoming.caller.clone();
+                    let caller = E2eeLeg::answer(config, incoming, (self.rng)());
+                    let mut legs = vec![(Leg::E2ee(caller), foreign_id)];
+                    legs.extend(contacts.iter().map(|(phone, contact)| {
+                        self.ring(call, phone, contact, (&parties.from, &details), number, None)
+                    }));
+                    legs
+                }
+                (Arrival::Network { .. }, DestinationKind::User { .. }) => return Err(Cause::Declined),
+            };
         Ok((policy, legs))
     }
 
@@ -280,11 +314,13 @@ impl Exchange {
         contact: &Contact,
         (from, details): (&str, &CallerDetails),
         number: Option<&str>,
+        same_worker_as: Option<LegKey>,
     ) -> (Leg, ForeignId) {
         let key = self.new_leg_key();
         let dialog = self.endpoint.new_dialog_key();
         let mut config = self.sip_leg_config((call, key), phone, (contact.five_tuple, contact.origin.ip()), from);
         config.caller_headers.clone_from(&details.headers);
+        config.same_worker_as = same_worker_as;
         let host = self.endpoint.shown(contact.five_tuple, Some(&phone.user));
         let display = details.display.as_deref().unwrap_or(from);
         let from = NameAddr::new(Some(display), Uri::sip(from, host));

@@ -680,9 +680,10 @@ fn a_leg_is_swapped_in_a_standing_call() {
         let phone = world.exchange.phone("101").expect("phone 101");
         let contact = world.exchange.endpoint.contacts(world.now, "101").remove(0);
         let old = world.leg_over("rtp").expect("the phone's media");
-        let (leg, foreign_id) = world
-            .exchange
-            .ring(key, &phone, &contact, ("anna", &CallerDetails::default()), None);
+        let (leg, foreign_id) =
+            world
+                .exchange
+                .ring(key, &phone, &contact, ("anna", &CallerDetails::default()), None, None);
         assert!(world.exchange.replace(world.now, key, old, leg, foreign_id));
         world.drain();
         (key, old)
@@ -726,7 +727,7 @@ fn a_leg_is_swapped_in_a_standing_call() {
     let contact = world.exchange.endpoint.contacts(world.now, "101").remove(0);
     let (leg, foreign_id) = world
         .exchange
-        .ring(key, &phone, &contact, ("anna", &CallerDetails::default()), None);
+        .ring(key, &phone, &contact, ("anna", &CallerDetails::default()), None, None);
     assert!(!world.exchange.replace(world.now, key, old, leg, foreign_id));
     world.assert_empty();
 

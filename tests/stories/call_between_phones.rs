@@ -1,0 +1,103 @@
+//! A small office has no PBX: its phones call each other through the gateway, where a route says so.
+
+use quartet::demo::PHONE_HZ;
+use quartet::demo::phone::{self, Phone};
+use quartet::io::control::ControlRequest;
+use quartet_tests::house::{House, HouseSetup, ROUTES, SOON, hears};
+
+use crate::PROGRAM;
+
+const BETWEEN: &str = r#"
+[[route]]
+name = "between phones"
+from = "phones"
+number = "{user:[0-9]{3}}"
+to = "phone:{user}"
+ring_timeout = "3s"
+"#;
+
+async fn house() -> House {
+    let routes = format!("{BETWEEN}{ROUTES}");
+    let setup = HouseSetup {
+        more: "[call]\nverify = \"confirm\"\nrtp_timeout = \"3s\"",
+        routes: &routes,
+        ..HouseSetup::default()
+    };
+    House::build(PROGRAM, setup).await
+}
+
+async fn ended(phone: &mut Phone) -> &'static str {
+    let pick = |event: &phone::Event| {
+        if let phone::Event::Ended(cause) = event {
+            Some(*cause)
+        } else {
+            None
+        }
+    };
+    phone.wait_for("the end", SOON, pick).await.expect("it is told")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_phones_talk_and_nobody_speaks_of_emojis() {
+    let house = house().await;
+    let mut caller = house.phone("100", false).await;
+    let mut callee = house.phone("101", true).await;
+    caller.dial("101");
+    callee
+        .wait(&phone::Event::Called("100".into()), SOON)
+        .await
+        .expect("it rings");
+    caller.wait(&phone::Event::Ringing, SOON).await.expect("it is told");
+    for phone in [&mut caller, &mut callee] {
+        phone
+            .wait(&phone::Event::Connected, SOON)
+            .await
+            .expect("the call stands");
+    }
+    hears(caller.line(), PHONE_HZ).await;
+    hears(callee.line(), PHONE_HZ).await;
+    // The keys of the emojis mean nothing here, and the other side gets them.
+    "*9".chars().for_each(|key| caller.line().key(key));
+    let calls = house.gateway.ask(&ControlRequest::Calls).await.expect("calls");
+    assert_eq!(calls[0]["state"], "talking", "{calls}");
+    hears(callee.line(), PHONE_HZ).await;
+    callee.hang_up();
+    assert_eq!(ended(&mut caller).await, "answered");
+    let record = house.record(1).await;
+    let of = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+    assert_eq!(
+        (of("from"), of("to"), of("cause"), of("by"), of("verdict")),
+        (
+            "100".into(),
+            "101".into(),
+            "answered".into(),
+            "callee".into(),
+            "off".into()
+        ),
+        "{record}"
+    );
+    assert_eq!(of("route"), "between phones");
+    house.wait_idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_is_not_there_rings_in_vain_is_unknown_or_is_one_s_own() {
+    let house = house().await;
+    let mut caller = house.phone("100", false).await;
+    for (count, (number, heard, cause)) in [
+        ("101", "missed", "offline"),
+        ("199", "unknown", "unknown"),
+        ("100", "busy", "busy"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        caller.dial(number);
+        assert_eq!(ended(&mut caller).await, heard, "{number}");
+        assert_eq!(house.record(count + 1).await["cause"], cause, "{number}");
+    }
+    let _silent = house.phone("101", false).await;
+    caller.dial("101");
+    assert_eq!(ended(&mut caller).await, "missed");
+    assert_eq!(house.record(4).await["cause"], "missed");
+}
