@@ -227,6 +227,7 @@ impl StreamPhone {
     /// If the connection is gone.
     pub async fn register(&mut self, expires: Duration) -> io::Result<Result<Duration, u16>> {
         let command = SipCommand::Register {
+            domain: None,
             registration: 1,
             aor: self.user.clone(),
             five_tuple: self.stream.way,

@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod call_between_phones;
+mod call_over_trunks;
 mod check_the_conf_files;
 mod crowd_at_the_hub;
 mod dial_e2ee_user;

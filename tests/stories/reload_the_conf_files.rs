@@ -50,7 +50,7 @@ async fn phones_and_routes_come_and_go_while_a_call_stands() {
         .await
         .expect("it reloads");
     let expected = json!({ "options": ["log.level"], "restart": ["cdr.path"], "phones_added": 1, "phones_removed": 2,
-                           "phones_changed": 1, "routes": true, "ice_servers": false });
+                           "phones_changed": 1, "routes": true, "ice_servers": false, "trunks": false });
     assert_eq!(changes, expected);
     assert_eq!(registered(&house).await, ["101"], "whoever is gone is no longer called");
     // The call of the phone that is gone goes on.

@@ -54,6 +54,11 @@ impl Call {
         self.follow_verify(now);
     }
 
+    /// Whether somebody in it is reached end-to-end encrypted.
+    pub(super) fn has_user(&self) -> bool {
+        self.in_call().any(|member| member.leg.is_user())
+    }
+
     /// A key was pressed: the other side gets it, and the question of the emojis if it was asked here.
     pub(super) fn on_key(&mut self, now: Instant, key: LegKey, digit: char, forwarded: bool) {
         let partner = self.in_call().map(Member::key).find(|leg| *leg != key);

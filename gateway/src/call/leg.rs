@@ -293,6 +293,11 @@ impl Leg {
         }
     }
 
+    /// Whether it is end-to-end encrypted: without one of those there are no emojis to compare.
+    pub fn is_user(&self) -> bool {
+        self.side() == Side::Network
+    }
+
     /// What the program at the far end speaks, if a network says that.
     pub fn speaks(&self) -> Option<&str> {
         match self {

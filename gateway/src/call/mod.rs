@@ -33,13 +33,13 @@ pub use leg::{Action, KeyExchangeJob, KeyExchangeResult, Leg, LegCommand, LegEve
 use liveness::Liveness;
 use member::{Member, Phase};
 use record::Times;
-pub use sip_leg::{SipLeg, SipLegConfig};
+pub use sip_leg::{SipLeg, SipLegConfig, TrunkTerms};
 use sound::Sound;
 pub use terms::{Parties, Policy, State};
 pub use verify::{Output as VerifyOutput, Script, Verify};
 use waiting::Waiting;
 
-use crate::cdr::{By, Cause, Direction, Side, Verdict};
+use crate::cdr::{By, Cause, Direction, Verdict};
 use crate::config::VerifyMode;
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent, PlayKey, Report};
 use crate::networks::NetworkId;
@@ -81,9 +81,10 @@ impl Call {
     /// Makes a call from its caller and all that are called, at least one.
     pub fn new(now: Instant, key: CallKey, parties: Parties, policy: Policy, legs: Vec<Leg>) -> Self {
         let span = tracing::info_span!("call", key = %key);
-        // Without an encrypted leg there are no emojis to compare.
-        let has_user = legs.iter().any(|leg| leg.side() == Side::Network);
-        let mode = legs.iter().find_map(Leg::verify).filter(|_| has_user);
+        let mode = legs
+            .iter()
+            .find_map(Leg::verify)
+            .filter(|_| legs.iter().any(Leg::is_user));
         let mut call = Self {
             key,
             members: legs.into_iter().map(|leg| Member::new(&span, leg, None)).collect(),
@@ -361,9 +362,7 @@ impl Call {
         self.state = State::Connecting;
         self.deadline = Some(now + self.policy.connect_timeout);
         self.times.take(now);
-        if self.has_user() {
-            self.begin_waiting(now);
-        }
+        self.begin_waiting(now);
         let caller = self.caller();
         let others: Vec<_> = self.in_call().map(Member::key).collect();
         for other in others.into_iter().filter(|leg| *leg != key && *leg != caller) {
@@ -397,20 +396,13 @@ impl Call {
     fn bridge(&mut self, now: Instant, a: LegKey, b: LegKey) {
         self.actions.push_back(Action::Media(MediaCommand::Bridge { a, b }));
         self.liveness = Liveness::new(now);
-        let mode = self
-            .in_call()
-            .find_map(|member| member.leg.verify())
-            .filter(|_| self.has_user());
+        let mode = self.in_call().find_map(|member| member.leg.verify());
+        let mode = mode.filter(|_| self.has_user());
         self.verify = Verify::new(mode.unwrap_or(VerifyMode::Off), self.policy.confirm_timeout);
         if self.emojis().is_some() {
             self.verify.begin();
         }
         self.follow_verify(now);
-    }
-
-    /// Whether somebody in it is reached end-to-end encrypted.
-    fn has_user(&self) -> bool {
-        self.in_call().any(|member| member.leg.side() == Side::Network)
     }
 
     fn on_ended(&mut self, now: Instant, key: LegKey, cause: Cause) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use quartet_proto::sdp::{Agreed, Codec, SessionDescription};
 use quartet_proto::sip::{Contact, DialogKey, NameAddr, OutgoingInvite, SipCommand, SipEvent};
 
-pub use self::config::SipLegConfig;
+pub use self::config::{SipLegConfig, TrunkTerms};
 use super::leg::{Action, LegCommand, LegEvent};
 use crate::cdr::Cause;
 use crate::config::VerifyMode;
@@ -342,6 +342,12 @@ impl SipLeg {
         let State::Opening { contact, from, to } = std::mem::replace(&mut self.state, State::Ended) else {
             return;
         };
+        let trunk = self.config.trunk.take();
+        let account = trunk.is_none().then(|| self.config.user.clone());
+        let (name, credentials, identity, alternates) = match trunk {
+            Some(trunk) => (Some(trunk.name), trunk.credentials, trunk.identity, trunk.alternates),
+            None => (None, None, None, Vec::new()),
+        };
         self.sip(SipCommand::Invite(Box::new(OutgoingInvite {
             dialog: self.dialog,
             request_uri: contact.uri,
@@ -349,7 +355,7 @@ impl SipLeg {
             origin: contact.origin,
             from,
             to,
-            identity: None,
+            identity,
             headers: self
                 .headers()
                 .into_iter()
@@ -357,8 +363,10 @@ impl SipLeg {
                 .collect(),
             routes: contact.path,
             body: Some(offer.to_bytes()),
-            credentials: None,
-            account: Some(self.config.user.clone()),
+            credentials,
+            account,
+            trunk: name,
+            alternates,
         })));
         self.state = State::Calling { offer };
     }

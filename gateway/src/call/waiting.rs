@@ -41,7 +41,8 @@ impl Waiting {
 impl Call {
     /// Somebody took the call.
     pub(super) fn begin_waiting(&mut self, now: Instant) {
-        self.waiting.due = Some(now + QUIET);
+        // Between phones nothing is set up that would take its time.
+        self.waiting.due = Some(now + QUIET).filter(|_| self.has_user());
     }
 
     /// Nobody waits any more: what is being said is cut off.

@@ -25,7 +25,7 @@ pub(super) fn run(conf: Option<&Path>, json: bool, from: &str, number: &str) -> 
     let caller: Vec<&str> = caller.iter().map(String::as_str).collect();
     // As the gateway reads it from a request.
     let number = match &origin {
-        Origin::Phone(_) => Uri::sip(number, ([127, 0, 0, 1], 5060).into()).dialled(),
+        Origin::Phone(_) | Origin::Trunk(_) => Uri::sip(number, ([127, 0, 0, 1], 5060).into()).dialled(),
         Origin::Network(_) => number.to_owned(),
     };
     let routes = settings.routes();
@@ -44,6 +44,7 @@ pub(super) fn run(conf: Option<&Path>, json: bool, from: &str, number: &str) -> 
                 let phones = phones.iter().map(|user| format!("phone:{user}")).collect();
                 (phones, Vec::new(), None)
             }
+            DestinationKind::Trunk { trunk, number } => (vec![format!("trunk:{trunk}:{number}")], Vec::new(), None),
             DestinationKind::User { network, user } => {
                 (vec![format!("{network}:{user}")], asks(settings, network, user), None)
             }
@@ -83,10 +84,21 @@ fn origin(settings: &Settings, from: &str) -> anyhow::Result<(Origin, Vec<String
     }
     let Some((network, caller)) = from.split_once(':') else {
         bail!(
-            "\"{from}\" is no phone of phones.conf; a caller of a network is written telegram:@user,contact or hub:NAME"
+            "\"{from}\" is no phone of phones.conf; a caller of a network is written telegram:@user,contact or hub:NAME, of a trunk trunk:NAME,NUMBER"
         );
     };
-    let caller = caller.split(',').map(|word| word.trim().to_ascii_lowercase()).collect();
+    let words = caller.split(',').map(str::trim);
+    if network == "trunk" {
+        // trunk:NAME, or trunk:NAME,NUMBER as its callers say who they are.
+        let caller: Vec<String> = words.map(str::to_owned).collect();
+        let name = caller.first().cloned().unwrap_or_default();
+        anyhow::ensure!(
+            settings.trunks.iter().any(|trunk| trunk.name == name),
+            "there is no [[trunk]] {name:?} in quartet.conf"
+        );
+        return Ok((Origin::Trunk(name), caller));
+    }
+    let caller = words.map(str::to_ascii_lowercase).collect();
     Ok((Origin::Network(network.to_owned()), caller))
 }
 

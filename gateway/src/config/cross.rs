@@ -308,13 +308,17 @@ pub(super) fn check_unique(section: &str, key: &str, blocks: &[Block], problems:
 }
 
 /// Checks what routes refer to. `phones` is `None` if phones.conf is too broken to know them all.
-pub(super) fn check_routes(blocks: &[Block], phones: Option<&[&str]>, problems: &mut Vec<Problem>) {
+pub(super) fn check_routes(
+    blocks: &[Block],
+    (phones, trunks): (Option<&[&str]>, &[&str]),
+    problems: &mut Vec<Problem>,
+) {
     for block in blocks {
-        check_route(block, phones, problems);
+        check_route(block, (phones, trunks), problems);
     }
 }
 
-fn check_route(block: &Block, phones: Option<&[&str]>, problems: &mut Vec<Problem>) {
+fn check_route(block: &Block, (phones, trunks): (Option<&[&str]>, &[&str]), problems: &mut Vec<Problem>) {
     let mut problem = |place: &Place, sentence: String| {
         problems.push(Problem {
             place: place.clone(),
@@ -338,6 +342,11 @@ fn check_route(block: &Block, phones: Option<&[&str]>, problems: &mut Vec<Proble
                 ),
             );
         }
+        Some((Callers::Trunk(name), place)) => {
+            if let Some(sentence) = no_trunk(name, trunks) {
+                problem(place, format!("from {sentence}"));
+            }
+        }
         Some((Callers::Phones | Callers::Network(_), _)) | None => {}
     }
     // A number that was said and is wrong says nothing about its captures.
@@ -356,14 +365,12 @@ fn check_route(block: &Block, phones: Option<&[&str]>, problems: &mut Vec<Proble
         .filter_map(|(line, text)| Some((Place::Line(file.clone(), line), text.parse().ok()?)))
         .collect();
     if targets.len() > 1
-        && let Some((place, target)) = targets
-            .iter()
-            .find(|(_, target)| matches!(target, Target::Network { .. }))
+        && let Some((place, target)) = targets.iter().find(|(_, target)| !matches!(target, Target::Phone(_)))
     {
         problem(
             place,
             format!(
-                "to has {} in a list; a user of a network stands alone, only phones ring together",
+                "to has {} in a list; a user of a network or a trunk stands alone, only phones ring together",
                 quoted(&target.to_string())
             ),
         );
@@ -387,9 +394,29 @@ fn check_route(block: &Block, phones: Option<&[&str]>, problems: &mut Vec<Proble
                     problem(place, format!("to {sentence}"));
                 }
             }
+            (Target::Trunk { trunk, .. }, _) => {
+                if let Some(sentence) = no_trunk(trunk, trunks) {
+                    problem(place, format!("to {sentence}"));
+                }
+            }
             (Target::Network { .. }, _) => {}
         }
     }
+}
+
+/// Says that a trunk does not exist, and which one was probably meant.
+fn no_trunk(name: &str, trunks: &[&str]) -> Option<String> {
+    if trunks.contains(&name) {
+        return None;
+    }
+    let advice = match nearest(name, trunks.iter().copied()) {
+        Some(near) => format!("did you mean \"trunk:{near}\"?"),
+        None => "add a [[trunk]] there or correct the route".to_owned(),
+    };
+    Some(format!(
+        "names the trunk {}, which quartet.conf does not have; {advice}",
+        quoted(name)
+    ))
 }
 
 /// Says that a phone does not exist, and which one was probably meant.

@@ -128,6 +128,7 @@ impl Loaded {
         }
         self.effective_telegram(&mut text);
         self.effective_ice_servers(&mut text);
+        self.effective_trunks(&mut text);
         self.effective_phones(&mut text);
         self.effective_routes(&mut text);
         text.truncate(text.trim_end().len());
@@ -186,6 +187,33 @@ impl Loaded {
                 ("secret_file", &server.secret_file),
                 ("ca_file", &server.ca_file),
             ];
+            for (name, path) in files {
+                if let Some(path) = path {
+                    let _ = writeln!(text, "{name} = {}", quoted(&path.display().to_string()));
+                }
+            }
+            text.push('\n');
+        }
+    }
+
+    fn effective_trunks(&self, text: &mut String) {
+        for trunk in &self.settings.trunks {
+            let addresses: Vec<_> = trunk.addresses.iter().map(ToString::to_string).collect();
+            let allow: Vec<_> = trunk.allow.iter().map(ToString::to_string).collect();
+            let _ = writeln!(
+                text,
+                "[[trunk]]\nname = {}\naddress = {}\nallow = {}\nregister = {}\ncalls = {}\ncalls_per_minute = {}",
+                quoted(&trunk.name),
+                list(&addresses),
+                list(&allow),
+                trunk.register,
+                trunk.calls,
+                trunk.calls_per_minute
+            );
+            if let Some(username) = &trunk.username {
+                let _ = writeln!(text, "username = {}", quoted(username));
+            }
+            let files = [("password_file", &trunk.password_file), ("ca_file", &trunk.ca_file)];
             for (name, path) in files {
                 if let Some(path) = path {
                     let _ = writeln!(text, "{name} = {}", quoted(&path.display().to_string()));

@@ -14,7 +14,7 @@ use super::problem::{Place, Problem, Problems};
 use super::rows::{IceServers, PhonesFile, QuartetFile, RoutesFile};
 use super::settings::Settings;
 use super::tree::Tree;
-use super::{cross, generate, telegram};
+use super::{cross, generate, telegram, trunk};
 use crate::permissions::{Trusted, open_regular};
 
 /// Longest conf file that is read; ten thousand phones take a fifth of it.
@@ -183,6 +183,8 @@ pub(super) fn check_and_build(
 
     let server_blocks = check_blocks(quartet, "ice_server", &mut problems);
     cross::check_ice_servers(folder, &server_blocks, &mut problems);
+    let trunk_blocks = check_blocks(quartet, "trunk", &mut problems);
+    cross::check_unique("trunk", "name", &trunk_blocks, &mut problems);
     let accounts = check_named(quartet, telegram::ACCOUNT, &mut problems);
     let pools = check_named(quartet, telegram::POOL, &mut problems);
     telegram::check(folder, &accounts, &pools, &mut problems);
@@ -193,7 +195,16 @@ pub(super) fn check_and_build(
     cross::check_unique("route", "name", &route_blocks, &mut problems);
     let known = known_phones(&phone_blocks);
     let complete = phones.broken.is_empty() && texts[ConfFile::Phones as usize].is_some();
-    cross::check_routes(&route_blocks, complete.then_some(known.as_slice()), &mut problems);
+    trunk::check(folder, &trunk_blocks, &known, &mut problems);
+    let trunks: Vec<&str> = trunk_blocks
+        .iter()
+        .filter_map(|block| Some(cross::text_at(block, "name")?.0))
+        .collect();
+    cross::check_routes(
+        &route_blocks,
+        (complete.then_some(known.as_slice()), &trunks),
+        &mut problems,
+    );
     telegram::check_routes(&route_blocks, &accounts, &pools, &mut problems);
 
     if !problems.is_empty() {
@@ -206,6 +217,7 @@ pub(super) fn check_and_build(
     layers.push(kept);
     let blocks = Blocks {
         servers: &server_blocks,
+        trunks: &trunk_blocks,
         accounts: &accounts,
         pools: &pools,
         phones: &phone_blocks,
@@ -301,6 +313,7 @@ fn default_values() -> Values {
 /// What was good in sections of which there are several.
 struct Blocks<'a> {
     servers: &'a [Block],
+    trunks: &'a [Block],
     accounts: &'a [Block],
     pools: &'a [Block],
     phones: &'a [Block],
@@ -321,6 +334,7 @@ fn build(folder: &Path, layers: Vec<Values>, blocks: &Blocks<'_>) -> Result<Sett
     main.resolve_paths(folder);
     let of_quartet = |error: ConfigError| wrong(ConfFile::Quartet, error.to_string());
     let mut servers = rows::<IceServers>("ice_server", blocks.servers).map_err(of_quartet)?;
+    let trunks = rows::<trunk::TrunkRows>("trunk", blocks.trunks).map_err(of_quartet)?;
     let accounts = rows::<telegram::AccountRows>("accounts", blocks.accounts).map_err(of_quartet)?;
     let pools = rows::<telegram::PoolRows>("pools", blocks.pools).map_err(of_quartet)?;
     let state = main.store.path.parent().unwrap_or(folder).to_owned();
@@ -338,6 +352,11 @@ fn build(folder: &Path, layers: Vec<Values>, blocks: &Blocks<'_>) -> Result<Sett
             .map(|row| row.complete(&main.call))
             .collect::<Result<_, _>>()
             .map_err(|error| wrong(ConfFile::Routes, error))?,
+        trunks: trunks
+            .trunk
+            .into_iter()
+            .map(|row| row.complete(&main.call, folder))
+            .collect(),
         sip: main.sip,
         tls: main.tls,
         media: main.media,

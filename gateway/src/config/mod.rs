@@ -26,6 +26,7 @@ mod secret;
 mod settings;
 mod telegram;
 mod tree;
+mod trunk;
 mod units;
 mod words;
 
@@ -45,6 +46,7 @@ pub use settings::{
     Sip, Store, Strategy, VerifyMode, stack,
 };
 pub use telegram::{CallerDisplay, SocksProxy, Telegram, TelegramAccount};
+pub use trunk::{Identity, Trunk, TrunkAddress};
 pub use units::{
     Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, ReflectorListen,
 };

@@ -139,6 +139,11 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "Servers that help media of encrypted calls through: STUN says as which address we are seen, TURN relays. They come to those \
          that a network names.",
     ),
+    (
+        "trunk",
+        "A PBX or a provider: it calls from known addresses without a login, and routes lead to it as trunk:NAME:NUMBER (docs/pbx). A PBX that \
+         logs in is a [[phone]].",
+    ),
     ("phone", "A SIP account: one extension, on one phone or several."),
     (
         "route",
@@ -149,7 +154,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
 
 /// Whether a section is written in two brackets and may stand several times.
 pub(super) fn is_repeated(section: &str) -> bool {
-    matches!(section, "phone" | "route" | "ice_server") || is_named(section)
+    matches!(section, "phone" | "route" | "ice_server" | "trunk") || is_named(section)
 }
 
 /// Whether there are several of a section, each with a name behind a dot.
@@ -183,10 +188,6 @@ pub(super) fn networks_as(written: impl Fn(&str) -> String) -> String {
 /// Things of the design that are not served yet, and options that were: refused with a sentence instead of a guess at a
 /// typing mistake.
 pub(super) const LATER: &[(&str, &str)] = &[
-    (
-        "trunk",
-        "trunks come later; remove the section, or register the PBX as a [[phone]]",
-    ),
     (
         "limits.failures_slow",
         "failures_slow is gone: login_failures and login_interval say how many failed logins are judged; remove the line",
@@ -847,6 +848,147 @@ pub(super) const ROWS: &[Row] = &[
         preset: Preset::Words("the certificate authorities that this machine trusts", r#""ca.pem""#),
         reload: Reload::NewCalls,
         help: "Certificate authorities in PEM form that turns: trusts instead of this machine's; read again at a reload.",
+    },
+    Row {
+        section: "trunk",
+        name: "name",
+        kind: Kind::Text(words::trunk),
+        preset: Preset::Required(r#""pbx""#),
+        reload: Reload::Live,
+        help: "What routes call it: from = \"trunk:pbx\", to = \"trunk:pbx:{number}\".",
+    },
+    Row {
+        section: "trunk",
+        name: "address",
+        kind: Kind::Words {
+            bare: true,
+            empty: false,
+            each: words::trunk_address,
+        },
+        preset: Preset::Required(r#""udp:192.0.2.10:5060""#),
+        reload: Reload::NewCalls,
+        help: "Where it listens, as \"udp:HOST:PORT\", \"tcp:HOST\" or \"tls:HOST\", the most wanted first: a call that one does not answer within a \
+               second, or refuses as overloaded, goes to the next. Names are looked up every minute. Under TLS its certificate must be of that name.",
+    },
+    Row {
+        section: "trunk",
+        name: "allow",
+        kind: Kind::Words {
+            bare: false,
+            empty: true,
+            each: words::network,
+        },
+        preset: Preset::Value("[]"),
+        reload: Reload::Live,
+        help: "Addresses and networks from which its calls come, for example [\"192.0.2.10\", \"2001:db8::/64\"]: whoever sends from there calls as \
+               this trunk, without a login.",
+    },
+    Row {
+        section: "trunk",
+        name: "username",
+        kind: Kind::Text(words::user),
+        preset: Preset::Words("none", r#""quartet""#),
+        reload: Reload::NewCalls,
+        help: "Our account there, for its digest challenges.",
+    },
+    Row {
+        section: "trunk",
+        name: "password_file",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words("none", r#""trunk.password""#),
+        reload: Reload::NewCalls,
+        help: "A file with the password of username and nothing else; not everybody may be able to read it (chmod 600).",
+    },
+    Row {
+        section: "trunk",
+        name: "register",
+        kind: Kind::Flag,
+        preset: Preset::Value("false"),
+        reload: Reload::Live,
+        help: "Whether we register there as username, so that it calls us where we are. Calls over the registration are the trunk's.",
+    },
+    Row {
+        section: "trunk",
+        name: "identity",
+        kind: Kind::OneOf(&["p-asserted-identity", "remote-party-id", "from"]),
+        preset: Preset::Value(r#""p-asserted-identity""#),
+        reload: Reload::NewCalls,
+        help: "The header field that tells it who calls; with the first two, From is username.",
+    },
+    Row {
+        section: "trunk",
+        name: "number",
+        kind: Kind::Text(words::user),
+        preset: Preset::Words("their own name", r#""4930123456""#),
+        reload: Reload::NewCalls,
+        help: "The number that callers of a network call with.",
+    },
+    Row {
+        section: "trunk",
+        name: "calls",
+        kind: Kind::Integer(1, MANY),
+        preset: Preset::Value("30"),
+        reload: Reload::Live,
+        help: "Concurrent calls, both ways together.",
+    },
+    Row {
+        section: "trunk",
+        name: "calls_per_minute",
+        kind: Kind::Integer(1, MANY),
+        preset: Preset::Value("300"),
+        reload: Reload::Live,
+        help: "Calls that it may begin per minute; half of them at once.",
+    },
+    Row {
+        section: "trunk",
+        name: "ca_file",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words(
+            "the certificate authorities that this machine trusts",
+            r#""pbx-ca.pem""#,
+        ),
+        reload: Reload::Live,
+        help: "Certificate authorities in PEM form, one of which must have signed the certificate at its tls: addresses.",
+    },
+    Row {
+        section: "trunk",
+        name: "may_assert",
+        kind: Kind::Words {
+            bare: true,
+            empty: true,
+            each: words::pattern,
+        },
+        preset: Preset::Value("[]"),
+        reload: Reload::NewCalls,
+        help: "Numbers that its callers are shown with, as patterns like those of routes: {caller} for all. Others are shown as the trunk's name.",
+    },
+    Row {
+        section: "trunk",
+        name: "codecs",
+        kind: Kind::Words {
+            bare: false,
+            empty: false,
+            each: words::codec,
+        },
+        preset: Preset::Words("those of [call]", r#"["pcma", "opus"]"#),
+        reload: Reload::NewCalls,
+        help: "Its codecs, most wanted first.",
+    },
+    Row {
+        section: "trunk",
+        name: "language",
+        kind: Kind::Text(words::language),
+        preset: Preset::Value(r#""en""#),
+        reload: Reload::NewCalls,
+        help: "The language of what is spoken to its people.",
+    },
+    Row {
+        section: "trunk",
+        name: "verify",
+        kind: Kind::OneOf(&["announce", "confirm", "off"]),
+        preset: Preset::Words("that of [call]", r#""announce""#),
+        reload: Reload::NewCalls,
+        help: "How the four emojis of its calls are checked.",
     },
     Row {
         section: "phone",

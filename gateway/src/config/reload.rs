@@ -26,6 +26,8 @@ pub struct Changes {
     pub routes: bool,
     /// Whether the STUN and TURN servers are others.
     pub ice_servers: bool,
+    /// Whether the trunks are others.
+    pub trunks: bool,
 }
 
 /// Reads and checks the conf files of a running gateway anew. What needs a restart stays as it is in `in_force`.
@@ -129,6 +131,7 @@ impl Changes {
         self.phones_removed = before.phones.len() + self.phones_added - now.phones.len();
         self.routes = before.routes != now.routes;
         self.ice_servers = before.ice_servers != now.ice_servers;
+        self.trunks = before.trunks != now.trunks;
     }
 
     /// One sentence for people.
@@ -150,6 +153,9 @@ impl Changes {
         }
         if self.ice_servers {
             parts.push("servers for media".to_owned());
+        }
+        if self.trunks {
+            parts.push("trunks".to_owned());
         }
         if parts.is_empty() {
             "nothing has changed".to_owned()

@@ -191,7 +191,7 @@ impl RouteRow {
 }
 
 /// The default of an option, as TOML.
-fn preset(section: &str, name: &str) -> &'static str {
+pub(super) fn preset(section: &str, name: &str) -> &'static str {
     match row(section, name).map(|row| row.preset) {
         Some(Preset::Value(toml)) => toml,
         Some(Preset::Words(..) | Preset::Required(_)) | None => "",

@@ -15,6 +15,7 @@ use super::listen::{SipListen, Tls};
 use super::origin::Origin;
 use super::secret::PasswordHash;
 use super::telegram::Telegram;
+use super::trunk::Trunk;
 use super::units::{
     Addresses, ExternalAddress, HttpListen, Level, LocalNetworks, Period, Ports, Prompts, ReflectorListen, one_or_many,
 };
@@ -55,6 +56,8 @@ pub struct Settings {
     pub ice_servers: Vec<IceServer>,
     /// `[network.telegram.NAME]` and `[telegram_pool.NAME]`
     pub telegram: Telegram,
+    /// `[[trunk]]`
+    pub trunks: Vec<Trunk>,
     /// `[[phone]]` of phones.conf, in the order of the file.
     pub phones: Vec<Phone>,
     /// `[[route]]` of routes.conf, in the order of the file: the first that matches wins.

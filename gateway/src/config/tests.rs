@@ -322,7 +322,7 @@ fn unknown_keys_and_sections() {
             "quartet.conf:2: unknown section or key \"spi\"; did you mean [sip]?",
             "quartet.conf:3: [[phone]] belongs in phones.conf; move it there",
             "quartet.conf:5: unknown key \"realm\" in [media]; it belongs under [sip]",
-            "quartet.conf:6: unknown section or key \"zzzzzzzz\"; valid here: [sip], [tls], [media], [call], [limits], [ivr], [network.hub], [telegram_pool.NAME], [reflector], [plugins], [cdr], [control], [store], [log], [[ice_server]]",
+            "quartet.conf:6: unknown section or key \"zzzzzzzz\"; valid here: [sip], [tls], [media], [call], [limits], [ivr], [network.hub], [telegram_pool.NAME], [reflector], [plugins], [cdr], [control], [store], [log], [[ice_server]], [[trunk]]",
             "quartet.conf:8: unknown key \"zzzzzz\" in [log]; valid here: level",
         ],
     );
@@ -339,7 +339,8 @@ fn unknown_keys_and_sections() {
         &[
             "quartet.conf:1: [[phone]] belongs in phones.conf; move it there",
             "quartet.conf:3: [[route]] belongs in routes.conf; move it there",
-            "quartet.conf:4: trunks come later; remove the section, or register the PBX as a [[phone]]",
+            "quartet.conf:4: [[trunk]] has no name; add a line name = \"pbx\"",
+            "quartet.conf:4: [[trunk]] has no address; add a line address = \"udp:192.0.2.10:5060\"",
         ],
     );
 }
@@ -468,9 +469,9 @@ fn dangling_references_and_routes_that_cannot_be() {
             "routes.conf:3: from names the network \"telgram\"; use \"network:hub\" or \"network:telegram\"",
             "routes.conf:6: to names the phone \"9999\", which phones.conf does not have; add a [[phone]] there or correct the route",
             "routes.conf:15: to sends a call from a network to a network; use \"phone:USER\"",
-            "routes.conf:19: to has \"hub:x\" in a list; a user of a network stands alone, only phones ring together",
+            "routes.conf:19: to has \"hub:x\" in a list; a user of a network or a trunk stands alone, only phones ring together",
             "routes.conf:20: number has a \"{\" that is never closed; a capture is written {name}, a class [0-9]{3}",
-            "routes.conf:23: from names a trunk; trunks come later, use \"phones\" or \"phone:USER\"",
+            "routes.conf:23: from names the trunk \"pbx\", which quartet.conf does not have; add a [[trunk]] there or correct the route",
             "routes.conf:24: to names the account \"main\", which quartet.conf does not have; add [network.telegram.main] there or correct the route",
             "routes.conf:25: unknown key \"numbr\" in [[route]]; did you mean \"number\"?",
         ],
@@ -577,7 +578,7 @@ fn phones_with_mistakes() {
             "phones.conf:10: name must be 1 to 128 characters on one line",
             "phones.conf:13: password_hash must have md5, sha256 or both; run `quartet passwd USER` to make it",
             "phones.conf:14: unknown key \"passwrd\" in [[phone]]; valid here: user, password_hash, name, codecs, language, verify, transport, max_contacts, may_assert, external_address",
-            "phones.conf:15: trunks come later; remove the section, or register the PBX as a [[phone]]",
+            "phones.conf:15: [[trunk]] belongs in quartet.conf; move it there",
             "phones.conf:17: unknown section or key \"phones\"; did you mean [[phone]]?",
             "phones.conf:18: unknown section or key \"phone2\"; did you mean [[phone]]?",
         ],

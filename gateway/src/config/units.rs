@@ -221,7 +221,7 @@ impl ExternalAddress {
 }
 
 /// RFC 1123 §2.1; the last label is no number, or it would be a broken address.
-fn is_host_name(word: &str) -> bool {
+pub(super) fn is_host_name(word: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')

@@ -6,6 +6,7 @@ use super::hub_url::HubUrl;
 use super::ice_url::IceUrl;
 use super::options::{LATER, networks, networks_as};
 use super::origin::Origin;
+use super::trunk::TrunkAddress;
 use super::units::{Addresses, ExternalAddress, HttpListen, Ports, Prompts, ReflectorListen};
 use crate::route::{Callers, Pattern, Target, TargetError};
 
@@ -105,6 +106,21 @@ pub(super) fn http_listen(text: &str) -> Result<(), String> {
 /// `udp:ADDRESS:PORT` or `tcp:ADDRESS:PORT`.
 pub(super) fn reflector_listen(text: &str) -> Result<(), String> {
     text.parse::<ReflectorListen>().map(drop)
+}
+
+/// The name of a trunk: a lower-case letter, then letters, digits and `-`.
+pub(super) fn trunk(text: &str) -> Result<(), String> {
+    let rest = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.len() <= 32 && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(rest) {
+        Ok(())
+    } else {
+        Err("must be at most 32 lower-case letters, digits and -, beginning with a letter".to_owned())
+    }
+}
+
+/// `udp:HOST:PORT` and its like.
+pub(super) fn trunk_address(text: &str) -> Result<(), String> {
+    text.parse::<TrunkAddress>().map(drop)
 }
 
 /// `ws://…` or `wss://…`.

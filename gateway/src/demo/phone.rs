@@ -212,6 +212,7 @@ impl Task {
 
     fn register(&mut self, expires: Duration) -> anyhow::Result<()> {
         let command = SipCommand::Register {
+            domain: None,
             registration: REGISTRATION,
             aor: self.setup.user.clone(),
             five_tuple: FiveTuple::new(Protocol::Udp, self.local, self.setup.gateway),
@@ -245,6 +246,7 @@ impl Task {
             language: "en".into(),
             verify: VerifyMode::Off,
             caller_headers: Vec::new(),
+            trunk: None,
             peer: Uri::sip("demo", self.setup.gateway),
             registry: Arc::clone(&self.registry),
         }

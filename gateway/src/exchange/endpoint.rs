@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use quartet_proto::net::{ConnectionId, FiveTuple};
+use std::net::SocketAddr;
+
+use quartet_proto::net::{ConnectionId, FiveTuple, Protocol};
 use quartet_proto::sip::{Account, Endpoint, EndpointConfig, Ha1, Limits};
 use zeroize::Zeroizing;
 
@@ -34,6 +36,8 @@ pub(super) fn apply(settings: &config::Settings, here: &Here, endpoint: &mut End
     });
     endpoint.set_trusted_proxies(settings.sip.trusted_proxies.clone());
     endpoint.set_external(here.external(settings, None));
+    let trunks = settings.trunks.iter();
+    endpoint.set_trunks(trunks.map(|trunk| (trunk.name.clone(), trunk.allow.clone())).collect());
     endpoint.set_accounts(settings.phones.iter().map(|phone| account(phone, here)).collect());
 }
 
@@ -72,5 +76,17 @@ impl Exchange {
     /// Whether somebody is registered, or in a call, over this connection.
     pub fn is_sip_connection_used(&self, way: FiveTuple) -> bool {
         self.endpoint.is_connection_used(way)
+    }
+
+    /// Takes the addresses that SIP is bound to, and those that only standing calls may use. Phones that registered at one that is
+    /// gone are called from another, and standing calls with them go on from there.
+    pub fn set_sip_addresses(&mut self, sip: Vec<(Protocol, SocketAddr)>, retired: Vec<(Protocol, SocketAddr)>) {
+        self.endpoint.set_local(sip);
+        self.endpoint.set_retired(retired);
+    }
+
+    /// Whether a call still uses this address of ours.
+    pub fn is_sip_address_used(&self, address: (Protocol, SocketAddr)) -> bool {
+        self.endpoint.is_used(address)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 use quartet_proto::net::External;
 
-use super::{Exchange, endpoint};
+use super::{Exchange, endpoint, trunks};
 use crate::config::{Addresses, ExternalAddress, LocalNetworks, Settings};
 use crate::media::Bind;
 use crate::networks::NetworkId;
@@ -38,7 +38,7 @@ pub fn names(settings: &Settings) -> BTreeSet<String> {
         ExternalAddress::Name(name) => Some(name.clone()),
         ExternalAddress::Addresses(_) => None,
     };
-    all.filter_map(name).collect()
+    all.filter_map(name).chain(trunks::names(settings)).collect()
 }
 
 impl Here {
@@ -82,6 +82,11 @@ impl Here {
 }
 
 impl Exchange {
+    /// Where this machine is, as it was told last.
+    pub fn here(&self) -> &Here {
+        &self.here
+    }
+
     /// The machine is elsewhere, or knows more of it: for new calls, for what is said of them, and for media with users, which goes on
     /// from where it is now.
     pub fn set_here(&mut self, now: Instant, here: Here) {

@@ -10,10 +10,12 @@ mod deadlines;
 mod endpoint;
 mod here;
 mod job;
+mod legs;
 mod limits;
 mod note;
 mod persist;
 mod report;
+mod trunks;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -35,11 +37,13 @@ use arrival::Arrival;
 use deadlines::Deadlines;
 use limits::CallLimits;
 use note::Blanked;
+use trunks::Trunks;
 
 pub use here::{Here, names};
 pub use job::{Job, JobResult};
 pub use persist::Change;
 pub use report::{CallRow, LegRow, LockedRow, PhoneRow};
+pub use trunks::{Place, TrunkRow, tls_places};
 
 /// A random generator, owned by the part that it is made for.
 pub type BoxRng = Box<dyn CryptoRng + Send>;
@@ -109,6 +113,7 @@ pub struct Exchange {
     /// Dialogs in which the endpoint could not do what a leg wants.
     lost: VecDeque<DialogKey>,
     here: Here,
+    trunks: Trunks,
 }
 
 impl Exchange {
@@ -151,6 +156,7 @@ impl Exchange {
             failed_commands: Summaries::default(),
             lost: VecDeque::new(),
             here,
+            trunks: Trunks::default(),
         };
         exchange.set_sip_addresses(sip, Vec::new());
         exchange
@@ -163,19 +169,8 @@ impl Exchange {
         self.limits.reload(&settings.limits);
         endpoint::apply(&settings, &self.here, &mut self.endpoint);
         self.settings = settings;
+        self.follow_trunks(now);
         self.drain_events(now);
-    }
-
-    /// Takes the addresses that SIP is bound to, and those that only standing calls may use. Phones that registered at one that is
-    /// gone are called from another, and standing calls with them go on from there.
-    pub fn set_sip_addresses(&mut self, sip: Vec<(Protocol, SocketAddr)>, retired: Vec<(Protocol, SocketAddr)>) {
-        self.endpoint.set_local(sip);
-        self.endpoint.set_retired(retired);
-    }
-
-    /// Whether a call still uses this address of ours.
-    pub fn is_sip_address_used(&self, address: (Protocol, SocketAddr)) -> bool {
-        self.endpoint.is_used(address)
     }
 
     /// One datagram from a phone.
@@ -237,6 +232,7 @@ impl Exchange {
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
+        self.register_with_trunks(now);
         self.networks
             .values_mut()
             .for_each(|network| network.handle_timeout(now));
@@ -253,7 +249,11 @@ impl Exchange {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let own = [self.endpoint.poll_timeout(), self.deadlines.next()];
+        let own = [
+            self.endpoint.poll_timeout(),
+            self.deadlines.next(),
+            self.trunks.poll_timeout(),
+        ];
         let networks = self.networks.values().map(|network| network.poll_timeout());
         own.into_iter()
             .chain(networks)
@@ -340,6 +340,7 @@ impl Exchange {
             if let SipEvent::ContactChanged { user, .. } = &event {
                 self.store_bindings(now, user);
             }
+            self.on_registration(now, &event);
             return self.log_event(now, event);
         };
         if let SipEvent::Incoming { .. } = event {

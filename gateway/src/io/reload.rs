@@ -10,7 +10,7 @@ use super::control::Reply;
 use super::hub::handed_out;
 use super::reflector;
 use super::signalling::Signalling;
-use super::startup::{check_media_addresses, ports, prompts, shares, sip_setup};
+use super::startup::{check_media_addresses, ports, prompts, shares, sip_setup, tls_peers};
 use super::unserved::unserved;
 use crate::config::{self, Changes, Loaded};
 use crate::exchange;
@@ -184,6 +184,7 @@ impl Signalling {
             tracing::warn!("log.level was changed, but the variable RUST_LOG goes before it");
         }
         self.names.set(exchange::names(settings));
+        self.sip.set_tls_peers(tls_peers(settings, self.exchange.here()));
         self.exchange.reload(now, Arc::new(settings.clone()));
         self.loaded = Arc::new(loaded);
         self.tell_sip_addresses();

@@ -22,7 +22,7 @@ use super::relays::Relays;
 use super::reload::{Reloader, Reloading};
 use super::sip::{Datagram, Place, SipInput, SipSockets};
 use super::sleep_until;
-use super::startup::{check_media_addresses, ports, prepare_state, prompts, shares, sip_setup};
+use super::startup::{check_media_addresses, ports, prepare_state, prompts, shares, sip_setup, tls_peers};
 use super::store::StoreThread;
 use super::telegram::{self, TelegramClients};
 use super::unserved::unserved;
@@ -134,7 +134,7 @@ impl Signalling {
             tracing::warn!("{shortage}");
         }
         let (sip_in, sip_inputs) = mpsc::channel(WAITING);
-        let sip = SipSockets::bind(sip_setup(settings, &shares), &addresses.all, sip_in)?;
+        let mut sip = SipSockets::bind(sip_setup(settings, &shares), &addresses.all, sip_in)?;
         check_media_addresses(&settings.media.addresses)?;
         let control = control::bind(&settings.control.path).await?;
         let reflector = ReflectorServer::open(&settings.reflector)?;
@@ -183,7 +183,9 @@ impl Signalling {
         let clock = Clock { now, wall };
         exchange.restore(&clock, bindings);
         exchange.set_challenge_key(challenge_key);
+        exchange.follow_trunks(now);
         let (reloader, read) = Reloader::new(registry);
+        sip.set_tls_peers(tls_peers(settings, exchange.here()));
         let telegram = TelegramClients::start(&settings.telegram, settings.log.level);
         let inputs = Inputs {
             sip: sip_inputs,
@@ -346,6 +348,8 @@ impl Signalling {
         }
         self.tell_sip_addresses();
         let here = here(addresses, &self.names);
+        let settings = &self.loaded.settings;
+        self.sip.set_tls_peers(tls_peers(settings, &here));
         self.exchange.set_here(now, here);
     }
 

@@ -1,5 +1,6 @@
 //! What the settings make at the start: networks, recordings, shares of the open files, bounds of the hub.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _};
@@ -8,11 +9,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::addresses::MachineAddresses;
-use super::sip::{SipSetup, expand};
+use super::sip::{SipSetup, TlsPeer, expand};
+use super::tls::client_config;
 use super::{cannot_listen, is_not_there_yet};
 use crate::config::{self, Settings};
+use crate::exchange::{Here, tls_places};
 use crate::ivr::prompts::{OpenDecoder, Prompts};
 use crate::ivr::recording;
 use crate::permissions::{Fault, Trusted, resolved};
@@ -137,6 +141,23 @@ pub fn sip_setup(settings: &Settings, shares: &Shares) -> SipSetup {
         // There is no door without a place, though nobody may come to it.
         connections: shares.sip_connections.max(1),
     }
+}
+
+/// Whom trunks have us reach under TLS. What cannot be trusted is said, and not reached.
+pub(super) fn tls_peers(settings: &Settings, here: &Here) -> BTreeMap<SocketAddr, TlsPeer> {
+    let mut peers = BTreeMap::new();
+    for (place, ca_file) in tls_places(settings, here) {
+        let name = place.host.clone();
+        match (
+            ServerName::try_from(name),
+            client_config(ca_file.as_deref(), "ca_file of [[trunk]]"),
+        ) {
+            (Ok(name), Ok(config)) => _ = peers.insert(place.address, TlsPeer { name, config }),
+            (Err(_), _) => tracing::warn!("{} is no name that a certificate can have", place.host),
+            (_, Err(error)) => tracing::warn!("{error:#}"),
+        }
+    }
+    peers
 }
 
 /// Shares out the descriptors that this process may have.

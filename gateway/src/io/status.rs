@@ -22,6 +22,7 @@ impl Signalling {
                 "hub_sessions": self.hub.server().map_or(0, |server| server.counts().0),
                 "sip_connections": self.sip.connection_count(),
                 "sip": self.sip.addresses().map(|(protocol, address)| format!("{}:{address}", protocol.name().to_ascii_lowercase())).collect::<Vec<_>>(),
+                "trunks": self.exchange.trunks(),
                 "hub": self.hub.address(),
                 "hub_up": self.exchange.is_up(&self.hub_network),
                 "telegram": self.exchange.accounts(now, &self.telegram_network).into_iter().collect::<BTreeMap<_, _>>(),

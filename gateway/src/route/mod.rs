@@ -23,6 +23,8 @@ pub enum Origin {
     Phone(String),
     /// Somebody on a network, by the network's name.
     Network(String),
+    /// Somebody behind a trunk, by the trunk's name.
+    Trunk(String),
 }
 
 /// Where a call goes.
@@ -56,6 +58,13 @@ pub enum DestinationKind {
     },
     /// Phones of phones.conf, at the same time; at least one, none twice.
     Phones(Vec<String>),
+    /// A number behind a trunk.
+    Trunk {
+        /// The trunk's name.
+        trunk: String,
+        /// What is dialled there.
+        number: String,
+    },
 }
 
 /// Why a call goes nowhere.
@@ -172,6 +181,10 @@ impl Routes {
                 Target::Network { network, .. } => {
                     let network = network.clone();
                     return Ok(self.destination(route, &captures, DestinationKind::User { network, user }));
+                }
+                Target::Trunk { trunk, .. } => {
+                    let (trunk, number) = (trunk.clone(), user);
+                    return Ok(self.destination(route, &captures, DestinationKind::Trunk { trunk, number }));
                 }
                 Target::Phone(_) if !self.phones.contains(&user) => {
                     return Err(NoRoute::UnknownPhone {

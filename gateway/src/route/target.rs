@@ -15,6 +15,8 @@ pub enum Callers {
     Phone(String),
     /// Anybody on a network: `network:NAME`.
     Network(String),
+    /// Anybody behind a trunk: `trunk:NAME`.
+    Trunk(String),
 }
 
 impl Callers {
@@ -24,7 +26,10 @@ impl Callers {
             (Self::Phones, Origin::Phone(_)) => true,
             (Self::Phone(user), Origin::Phone(caller)) => user == caller,
             (Self::Network(name), Origin::Network(network)) => name == network,
-            (Self::Phones | Self::Phone(_), Origin::Network(_)) | (Self::Network(_), Origin::Phone(_)) => false,
+            (Self::Trunk(name), Origin::Trunk(trunk)) => name == trunk,
+            (Self::Phones | Self::Phone(_), Origin::Network(_) | Origin::Trunk(_))
+            | (Self::Network(_), Origin::Phone(_) | Origin::Trunk(_))
+            | (Self::Trunk(_), Origin::Phone(_) | Origin::Network(_)) => false,
         }
     }
 }
@@ -37,7 +42,7 @@ impl FromStr for Callers {
             None if text == "phones" => Ok(Self::Phones),
             Some(("phone", user)) if !user.is_empty() => Ok(Self::Phone(user.to_owned())),
             Some(("network", name)) if !name.is_empty() => Ok(Self::Network(name.to_owned())),
-            Some(("trunk", _)) => Err(TargetError::TrunkLater),
+            Some(("trunk", name)) if !name.is_empty() => Ok(Self::Trunk(name.to_owned())),
             _ => Err(TargetError::Callers),
         }
     }
@@ -49,6 +54,7 @@ impl fmt::Display for Callers {
             Self::Phones => f.write_str("phones"),
             Self::Phone(user) => write!(f, "phone:{user}"),
             Self::Network(name) => write!(f, "network:{name}"),
+            Self::Trunk(name) => write!(f, "trunk:{name}"),
         }
     }
 }
@@ -65,13 +71,20 @@ pub enum Target {
     },
     /// A phone of phones.conf: `phone:USER`.
     Phone(Template),
+    /// A number behind a trunk: `trunk:NAME:NUMBER`.
+    Trunk {
+        /// The trunk's name.
+        trunk: String,
+        /// What is dialled there.
+        number: Template,
+    },
 }
 
 impl Target {
     /// The user, with the captures still to be filled in.
     pub fn user(&self) -> &Template {
         match self {
-            Self::Network { user, .. } | Self::Phone(user) => user,
+            Self::Network { user, .. } | Self::Phone(user) | Self::Trunk { number: user, .. } => user,
         }
     }
 }
@@ -82,7 +95,13 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, TargetError> {
         match text.split_once(':') {
             Some(("phone", user)) => Ok(Self::Phone(user.parse()?)),
-            Some(("trunk", _)) => Err(TargetError::TrunkLater),
+            Some(("trunk", rest)) => {
+                let (trunk, number) = rest.split_once(':').ok_or(TargetError::Trunk)?;
+                Ok(Self::Trunk {
+                    trunk: trunk.to_owned(),
+                    number: number.parse()?,
+                })
+            }
             Some((network, user)) if is_network(network) => Ok(Self::Network {
                 network: network.to_owned(),
                 user: user.parse()?,
@@ -97,6 +116,7 @@ impl fmt::Display for Target {
         match self {
             Self::Network { network, user } => write!(f, "{network}:{user}"),
             Self::Phone(user) => write!(f, "phone:{user}"),
+            Self::Trunk { trunk, number } => write!(f, "trunk:{trunk}:{number}"),
         }
     }
 }
@@ -189,10 +209,10 @@ impl fmt::Display for Template {
 #[non_exhaustive]
 pub enum TargetError {
     /// An unknown kind of origin.
-    #[error("must be \"phones\", \"phone:USER\" or \"network:NAME\"")]
+    #[error("must be \"phones\", \"phone:USER\", \"trunk:NAME\" or \"network:NAME\"")]
     Callers,
     /// An unknown kind of target.
-    #[error("must be \"NETWORK:USER\" or \"phone:USER\"")]
+    #[error("must be \"NETWORK:USER\", \"phone:USER\" or \"trunk:NAME:NUMBER\"")]
     Target,
     /// The kind without a user.
     #[error("names no user after the colon")]
@@ -203,7 +223,7 @@ pub enum TargetError {
     /// Something between braces that is no name.
     #[error("has \"{{{0}}}\", which is no capture; a name is a lower-case letter, then letters, digits and _")]
     Name(String),
-    /// Trunks are not served yet.
-    #[error("names a trunk; trunks come later, use \"phones\" or \"phone:USER\"")]
-    TrunkLater,
+    /// A trunk without a number.
+    #[error("names a trunk without a number; write \"trunk:NAME:NUMBER\", as \"trunk:pbx:{{number}}\"")]
+    Trunk,
 }

@@ -133,7 +133,7 @@ fn targets_and_callers() {
     for good in ["hub:anna", "hub:{user}", "phone:100", "phone:1{a}2{b}"] {
         assert_eq!(good.parse::<Target>().unwrap().to_string(), good);
     }
-    for good in ["phones", "phone:100", "network:hub"] {
+    for good in ["phones", "phone:100", "network:hub", "trunk:pbx"] {
         assert_eq!(good.parse::<Callers>().unwrap().to_string(), good);
     }
     for bad in [
@@ -150,7 +150,7 @@ fn targets_and_callers() {
     ] {
         assert!(bad.parse::<Target>().is_err(), "{bad}");
     }
-    for bad in ["", "phone", "phone:", "network:", "trunk:pbx", "anybody"] {
+    for bad in ["", "phone", "phone:", "network:", "trunk:", "anybody"] {
         assert!(bad.parse::<Callers>().is_err(), "{bad}");
     }
 }
@@ -238,6 +238,11 @@ fn the_first_route_that_matches_decides() {
             }) => {
                 format!("{route}: phones {} {}s", users.join(" "), ring_timeout.as_secs())
             }
+            Ok(Destination {
+                kind: DestinationKind::Trunk { trunk, number },
+                route,
+                ..
+            }) => format!("{route}: trunk {trunk} {number}"),
         };
         assert_eq!(shown, expected, "{origin:?} {number}");
     }

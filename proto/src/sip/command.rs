@@ -46,6 +46,11 @@ pub struct OutgoingInvite {
     pub credentials: Option<Credentials>,
     /// The account that is called: with a login as it, its phone may speak in this dialog from elsewhere too.
     pub account: Option<String>,
+    /// The trunk that is called: from its addresses its requests are taken in this dialog.
+    pub trunk: Option<String>,
+    /// Where the call goes if nothing comes back from there within a second, or it cannot be reached or is overloaded: request URI and way, in
+    /// order.
+    pub alternates: Vec<(String, FiveTuple)>,
 }
 
 /// An order to the endpoint.
@@ -131,6 +136,8 @@ pub enum SipCommand {
         registration: u64,
         /// User part of the address of record.
         aor: String,
+        /// Its host; `None`: the registrar's address.
+        domain: Option<String>,
         /// The way to the registrar; our address is also our `Contact`.
         five_tuple: FiveTuple,
         /// Credentials for the challenge.

@@ -81,6 +81,10 @@ pub(in crate::sip) struct Dialog {
     pub(in crate::sip) origin: SocketAddr,
     /// The account of ours that the peer is; from elsewhere it must log in as this.
     pub(in crate::sip) account: Option<String>,
+    /// The trunk that the peer is; from its addresses it is heard.
+    pub(in crate::sip) trunk: Option<String>,
+    /// As caller: where the INVITE goes next, if this peer is silent.
+    pub(in crate::sip) alternates: Vec<(String, FiveTuple)>,
     /// The peer is a registered phone: it is reached where it was last heard from, whatever its Contact says.
     pub(in crate::sip) is_registered: bool,
     /// The INVITE without a final response: our transaction (caller) or the peer's (callee, re-INVITE).

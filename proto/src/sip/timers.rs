@@ -55,6 +55,8 @@ pub(in crate::sip) enum Timer {
     AckTimeout,
     /// A client gives up: there is no way to its peer, RFC 3261 §17.1.4.
     Unreachable,
+    /// A caller goes to the next place: nothing came back from this one.
+    Failover,
     /// A caller gives up waiting for the response to its cancelled INVITE, RFC 3261 §9.1.
     Cancel,
 }

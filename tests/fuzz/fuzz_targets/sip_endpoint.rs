@@ -75,6 +75,8 @@ impl Subject {
         self.dialogs.push(dialog);
         let address: NameAddr = "<sip:100@192.0.2.2>".parse().expect("an address");
         self.command(SipCommand::Invite(Box::new(OutgoingInvite {
+            trunk: None,
+            alternates: Vec::new(),
             routes: Vec::new(),
             dialog,
             request_uri: "sip:100@192.0.2.2".to_owned(),
@@ -93,6 +95,7 @@ impl Subject {
     fn register(&mut self, expires: Duration) {
         let five_tuple = FiveTuple::new(Protocol::Udp, self.local, self.remote);
         self.command(SipCommand::Register {
+            domain: None,
             registration: 1,
             aor: "100".to_owned(),
             five_tuple,

@@ -175,6 +175,8 @@ impl Subject {
         let (called, account) = (Some(destination.ip()), "100".to_owned());
         self.dialogs.push(Dialog { key: dialog, account, called, is_answered: false, is_over: false });
         let placed = self.command(SipCommand::Invite(Box::new(OutgoingInvite {
+            trunk: None,
+            alternates: Vec::new(),
             routes: Vec::new(),
             dialog,
             request_uri,

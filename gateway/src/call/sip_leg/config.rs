@@ -3,14 +3,27 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use quartet_proto::net::External;
+use quartet_proto::net::{External, FiveTuple};
 use quartet_proto::sdp::LocalCodec;
-use quartet_proto::sip::Uri;
+use quartet_proto::sip::{Credentials, NameAddr, Uri};
 
 use crate::call::CallKey;
 use crate::config::VerifyMode;
 use crate::media::{Bind, LegKey};
 use crate::plugins::Registry;
+
+/// What an INVITE to a trunk needs beside that to a phone.
+#[derive(Clone, Debug)]
+pub struct TrunkTerms {
+    /// Its name.
+    pub name: String,
+    /// Our account there.
+    pub credentials: Option<Credentials>,
+    /// Where else it is, in order.
+    pub alternates: Vec<(String, FiveTuple)>,
+    /// Who calls, if `P-Asserted-Identity` says it.
+    pub identity: Option<NameAddr>,
+}
 
 /// How a phone's leg meets the world.
 #[derive(Clone, Debug)]
@@ -41,6 +54,8 @@ pub struct SipLegConfig {
     pub language: String,
     /// How its calls are verified.
     pub verify: VerifyMode,
+    /// Of a trunk: what its INVITE needs.
+    pub trunk: Option<TrunkTerms>,
     /// Header fields for its INVITE: what is known of the caller.
     pub caller_headers: Vec<(&'static str, String)>,
     /// The address of the person at the other end, for displays.

@@ -48,6 +48,7 @@ fn config(key: u64, signalling_peer_ip: IpAddr) -> SipLegConfig {
         language: "en".into(),
         verify: VerifyMode::Confirm,
         caller_headers: Vec::new(),
+        trunk: None,
         peer: Uri::sip("anna", address),
         registry: Arc::new(Registry::default()),
     }

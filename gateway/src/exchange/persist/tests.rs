@@ -81,6 +81,7 @@ impl World {
     /// The phone registers for so long, or takes its binding back; gives what is handed to the store.
     fn register(&mut self, expires: Duration) -> Vec<Change> {
         let command = SipCommand::Register {
+            domain: None,
             registration: 1,
             aor: "100".into(),
             five_tuple: FiveTuple::new(Protocol::Udp, self.at, self.gateway),

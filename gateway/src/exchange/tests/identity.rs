@@ -73,6 +73,7 @@ fn nobody_registers_for_another() {
     let mut world = World::new("");
     let phone = &mut world.phones[0];
     let command = SipCommand::Register {
+        domain: None,
         registration: 1,
         aor: "101".into(),
         five_tuple: phone.way(),

@@ -268,6 +268,7 @@ impl World {
         for at in 0..self.phones.len() {
             let phone = &mut self.phones[at];
             let command = SipCommand::Register {
+                domain: None,
                 registration: 1,
                 aor: phone.user.into(),
                 five_tuple: phone.way(),
@@ -590,6 +591,8 @@ impl World {
         let phone = &mut self.phones[0];
         phone.dialog = phone.endpoint.new_dialog_key();
         let command = SipCommand::Invite(Box::new(OutgoingInvite {
+            trunk: None,
+            alternates: Vec::new(),
             routes: Vec::new(),
             dialog: phone.dialog,
             request_uri: format!("sip:{number}@192.0.2.1"),

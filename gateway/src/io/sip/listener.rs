@@ -11,7 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::connection::{Connection, Task, outbox, upgraded, within};
 use super::{Place, SipInput};
@@ -109,8 +112,27 @@ async fn drive(
     }
 }
 
+/// Whom we reach under TLS at an address.
+#[derive(Clone, Debug)]
+pub struct TlsPeer {
+    /// Its name: that of its certificate.
+    pub name: ServerName<'static>,
+    /// Whom we trust there.
+    pub config: Arc<ClientConfig>,
+}
+
+/// A connection that we have opened.
+pub(super) enum Opened {
+    Plain(PlacedStream),
+    Secure(Box<TlsStream<PlacedStream>>),
+}
+
 /// A connection of ours, from the host that our messages say we are.
-pub(super) async fn connected(way: FiveTuple, door: &Door) -> io::Result<(PlacedStream, Arc<Admission>)> {
+pub(super) async fn connected(
+    way: FiveTuple,
+    peer: Option<TlsPeer>,
+    door: &Door,
+) -> io::Result<(Opened, Arc<Admission>)> {
     let by = Instant::now() + CONNECT;
     let socket = match way.remote {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -118,11 +140,18 @@ pub(super) async fn connected(way: FiveTuple, door: &Door) -> io::Result<(Placed
     };
     socket.bind(SocketAddr::new(way.local.ip(), 0))?;
     let stream = within(socket.connect(way.remote), by).await?;
-    if way.protocol != Protocol::Tcp {
-        return Err(io::Error::other("nobody knows by which name to ask for it"));
-    }
     let full = || io::Error::other("no place for another connection");
-    door.opened(stream, way.remote).ok_or_else(full)
+    let (stream, admission) = door.opened(stream, way.remote).ok_or_else(full)?;
+    if way.protocol == Protocol::Tcp {
+        return Ok((Opened::Plain(stream), admission));
+    }
+    // A phone whose connection is gone has no name that could be verified.
+    let peer = peer.ok_or_else(|| io::Error::other("nobody knows by which name to ask for it"))?;
+    let shake = TlsConnector::from(peer.config).connect(peer.name, stream);
+    let stream = within(shake, by).await.inspect_err(|error| {
+        tracing::warn!(remote = %way.remote, %error, "TLS with a trunk");
+    })?;
+    Ok((Opened::Secure(Box::new(stream)), admission))
 }
 
 /// Looks from time to time whether a certificate has changed.

@@ -24,7 +24,8 @@ use super::tls::{Identity, Loaded};
 use super::{cannot_listen, is_not_there_yet};
 use crate::config::{Origin, SipListen, Tls};
 use connection::{Connection, Task, outbox};
-use listener::{Shared, accept, connected, reread};
+pub use listener::TlsPeer;
+use listener::{Opened, Shared, accept, connected, reread};
 
 /// A byte more than the endpoint takes: what is longer is cut here, and dropped there.
 const DATAGRAM: usize = MAX_MESSAGE + 1;
@@ -88,6 +89,8 @@ pub struct SipSockets {
     /// What could not be bound, as it was last said.
     missing: BTreeSet<Place>,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// Whom we reach under TLS.
+    tls_peers: BTreeMap<SocketAddr, TlsPeer>,
     /// As they were read last: for what is bound later.
     certificates: Certificates,
 }
@@ -162,6 +165,7 @@ impl SipSockets {
             sockets: BTreeMap::new(),
             missing: BTreeSet::new(),
             connections: BTreeMap::new(),
+            tls_peers: BTreeMap::new(),
             certificates,
         };
         for (wanted, error) in sockets.bind_new(machine) {
@@ -383,13 +387,19 @@ impl SipSockets {
         }
     }
 
+    /// Sets whom we reach under TLS, in place of those that were.
+    pub fn set_tls_peers(&mut self, peers: BTreeMap<SocketAddr, TlsPeer>) {
+        self.tls_peers = peers;
+    }
+
     /// Opens a connection; what is sent over it meanwhile waits for it.
     pub fn connect(&mut self, way: FiveTuple) {
         let Some(id) = way.connection else { return };
+        let peer = self.tls_peers.get(&way.remote).cloned();
         let (outbox, waiting) = outbox();
         let (shared, pongs) = (Arc::clone(&self.shared), outbox.pongs());
         tokio::spawn(async move {
-            match connected(way, &shared.door).await {
+            match connected(way, peer, &shared.door).await {
                 Ok((stream, admission)) => {
                     let task = Task {
                         way,
@@ -398,7 +408,10 @@ impl SipSockets {
                         pongs,
                         admission,
                     };
-                    task.run_stream(stream).await;
+                    match stream {
+                        Opened::Plain(stream) => task.run_stream(stream).await,
+                        Opened::Secure(stream) => task.run_stream(stream).await,
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(remote = %way.remote, %error, "no SIP connection");

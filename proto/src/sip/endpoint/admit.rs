@@ -20,6 +20,15 @@ impl Endpoint {
         {
             return Some(Caller::Registration(user));
         }
+        // Whoever is registered there is a phone behind the same address, and logs in.
+        if request.method == Method::Invite
+            && let Some(trunk) = self.trunk_at(head.origin.ip())
+            && (self.registrar)
+                .account_from(head.five_tuple.peer(), head.origin, &request.from.uri.user_unescaped())
+                .is_none()
+        {
+            return Some(Caller::Trunk(trunk.to_owned()));
+        }
         let is_register = request.method == Method::Register;
         let named = if is_register { &request.to } else { &request.from };
         let named = named.uri.user_unescaped();
@@ -79,6 +88,7 @@ impl Endpoint {
             return dialog.account.as_ref().is_some_and(is_registered);
         }
         dialog.peer.peer() == source.peer()
+            || (dialog.trunk.is_some() && dialog.trunk.as_deref() == self.trunk_at(origin.ip()))
             || dialog
                 .routes
                 .iter()

@@ -57,6 +57,11 @@ impl Endpoint {
                 Caller::Account(user) => Some(user.clone()),
                 Caller::Trunk(_) | Caller::Registration(_) => None,
             },
+            trunk: match &caller {
+                Caller::Trunk(name) => Some(name.clone()),
+                Caller::Account(_) | Caller::Registration(_) => None,
+            },
+            alternates: Vec::new(),
             is_registered,
             invite: Some(id),
             invite_cseq: 0,
@@ -66,13 +71,18 @@ impl Endpoint {
             hangup: None,
             credentials: None,
         });
+        // A registrar calls our Contact, and says in To who was dialled.
+        let target = match &caller {
+            Caller::Registration(_) => request.to.uri.dialled(),
+            Caller::Account(_) | Caller::Trunk(_) => request.uri.dialled(),
+        };
         self.events.push_back(SipEvent::Incoming {
             dialog: key,
             caller,
             from: request.from.clone(),
             asserted: asserted_of(&request.headers),
             is_private: is_private(&request.headers),
-            target: request.uri.dialled(),
+            target,
             origin,
             call_id: request.call_id.clone(),
             body: sdp_of(&request.headers, &request.body),

@@ -1,7 +1,7 @@
 //! INVITE as caller: our call, its responses, its ACKs. RFC 3261 §13.2.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{ALLOW, Endpoint};
 use crate::net::FiveTuple;
@@ -13,6 +13,11 @@ use crate::sip::outgoing::Outgoing;
 use crate::sip::timers::{Owner, Timer};
 use crate::sip::transaction::Purpose;
 use crate::sip::{DialogKey, SipError, SipEvent};
+
+/// How long the first response may take before a call goes to the next place, if there is one.
+const FAILOVER: Duration = Duration::from_secs(1);
+/// Refusals that speak of the place and not of the callee.
+const OVERLOADED: [u16; 3] = [408, 500, 503];
 
 /// Tags of one call that respond with 2xx; further ones are ignored.
 const MAX_FORKS: usize = 8;
@@ -59,6 +64,9 @@ impl Endpoint {
         };
         let call_id = request.call_id.clone();
         let id = self.start(now, request, Purpose::Invite(key), invite.credentials.clone(), 0)?;
+        if !invite.alternates.is_empty() {
+            self.timers.set(now + FAILOVER, Owner::Client(id), Timer::Failover);
+        }
         let peer = self
             .client_transactions
             .get(id)
@@ -78,6 +86,8 @@ impl Endpoint {
             peer,
             origin: invite.origin,
             account: invite.account,
+            trunk: invite.trunk,
+            alternates: invite.alternates,
             is_registered: self.registrar.reaches(invite.five_tuple.peer(), None),
             invite: Some(id),
             invite_cseq: 1,
@@ -100,6 +110,7 @@ impl Endpoint {
     }
 
     fn on_provisional(&mut self, now: Instant, id: u64, key: DialogKey, response: &Response) {
+        self.timers.clear(Owner::Client(id), Timer::Failover);
         self.send_cancel(now, id, key);
         let Some(dialog) = self.dialogs.get_mut(key).filter(|d| d.state == State::Calling) else {
             return;
@@ -188,6 +199,8 @@ impl Endpoint {
             peer: request.five_tuple,
             origin: request.five_tuple.remote,
             account: None,
+            trunk: None,
+            alternates: Vec::new(),
             is_registered: self.registrar.reaches(request.five_tuple.peer(), None),
             invite: None,
             invite_cseq: request.cseq,
@@ -211,8 +224,61 @@ impl Endpoint {
         }
     }
 
+    /// Nothing can be had where a call of ours went: it goes to the next place, if there is one. RFC 3263 §4.3.
+    ///
+    /// What was sent there may have arrived all the same: whoever answers is told that it was in vain.
+    pub(super) fn fail_over(&mut self, now: Instant, id: u64, key: DialogKey) -> bool {
+        let is_calling = |dialog: &&mut Dialog| dialog.state == State::Calling && !dialog.alternates.is_empty();
+        let Some(dialog) = self.dialogs.get_mut(key).filter(is_calling) else {
+            return false;
+        };
+        let (uri, way) = dialog.alternates.remove(0);
+        let has_more = !dialog.alternates.is_empty();
+        let Some(transaction) = self.client_transactions.get_mut(id) else {
+            return false;
+        };
+        transaction.purpose = Purpose::Abandoned;
+        self.timers.clear(Owner::Client(id), Timer::Failover);
+        let (mut request, credentials) = (transaction.request.clone(), transaction.credentials.clone());
+        let Ok(target) = uri.parse::<Uri>() else { return false };
+        request.cseq += 1;
+        request.uri = target.to_string();
+        request.five_tuple = way;
+        request.listens_at = listens_at(&target, way);
+        // It was an answer to another's challenge.
+        request.extra.retain(|(name, _)| !name.ends_with("uthorization"));
+        let cseq = request.cseq;
+        let Ok(again) = self.start(now, request, Purpose::Invite(key), credentials, 0) else {
+            return false;
+        };
+        if has_more {
+            self.timers.set(now + FAILOVER, Owner::Client(again), Timer::Failover);
+        }
+        let way = self
+            .client_transactions
+            .get(again)
+            .map_or(way, |sent| sent.request.five_tuple);
+        if let Some(dialog) = self.dialogs.get_mut(key) {
+            (dialog.invite, dialog.invite_cseq, dialog.local_cseq) = (Some(again), cseq, cseq);
+            (dialog.peer, dialog.target, dialog.origin) = (way, target, way.remote);
+        }
+        true
+    }
+
+    /// A response to an INVITE that was given up: whoever rings is to stop, and whoever answers is told that nobody is there.
+    pub(super) fn on_abandoned_response(&mut self, now: Instant, id: u64, response: &Response) {
+        match response.status {
+            100..=199 => self.cancel_abandoned(now, id),
+            200..=299 => self.end_fork(now, id, response),
+            _ => {}
+        }
+    }
+
     fn on_refusal(&mut self, now: Instant, id: u64, key: DialogKey, response: &Response) {
         self.timers.clear(Owner::Dialog(key), Timer::Cancel);
+        if OVERLOADED.contains(&response.status) && self.fail_over(now, id, key) {
+            return;
+        }
         let wanted = self.dialogs.get(key).is_some_and(|d| d.state == State::Calling);
         if wanted && let Some((again, cseq)) = self.retry(now, id, response) {
             if let Some(dialog) = self.dialogs.get_mut(key) {

@@ -75,15 +75,33 @@ impl Endpoint {
         else {
             return;
         };
-        transaction.cancel_sent = true;
         let extra = reason.as_ref().map(reason_field).into_iter().collect();
+        self.cancel(now, id, extra);
+        self.timers
+            .set(now + TRANSACTION_TIMEOUT, Owner::Dialog(key), Timer::Cancel);
+    }
+
+    /// The same for an INVITE that is given up, whose dialog has another.
+    pub(super) fn cancel_abandoned(&mut self, now: Instant, id: u64) {
+        if self
+            .client_transactions
+            .get(id)
+            .is_some_and(|invite| !invite.cancel_sent)
+        {
+            self.cancel(now, id, Vec::new());
+        }
+    }
+
+    fn cancel(&mut self, now: Instant, id: u64, extra: Vec<(&'static str, String)>) {
+        let Some(transaction) = self.client_transactions.get_mut(id) else {
+            return;
+        };
+        transaction.cancel_sent = true;
         let cancel = transaction
             .request
             .sibling(Method::Cancel, &transaction.request.to, extra);
         let branch = transaction.branch.clone();
         self.start_on(now, cancel, branch, Purpose::Cancel);
-        self.timers
-            .set(now + TRANSACTION_TIMEOUT, Owner::Dialog(key), Timer::Cancel);
     }
 
     /// Ends a dialog that both ends know.

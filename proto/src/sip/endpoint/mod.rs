@@ -23,7 +23,7 @@ mod tests;
 mod timeouts;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -76,6 +76,8 @@ pub struct Endpoint {
     retired: BTreeSet<(Protocol, SocketAddr)>,
     external: External,
     connections: Connections,
+    /// Where trunks call from.
+    trunks: Vec<(String, Vec<IpNet>)>,
     timers: Timers,
     server_transactions: Servers,
     client_transactions: Clients,
@@ -112,6 +114,7 @@ impl Endpoint {
             retired: BTreeSet::new(),
             external: External::default(),
             connections: Connections::default(),
+            trunks: Vec::new(),
             timers: Timers::default(),
             server_transactions: Servers::default(),
             client_transactions: Clients::default(),
@@ -148,6 +151,31 @@ impl Endpoint {
     /// Takes the proxies whose `Via` is believed from now on.
     pub fn set_trusted_proxies(&mut self, networks: Vec<IpNet>) {
         self.config.trusted_proxies = networks;
+    }
+
+    /// Takes the trunks, each with the networks that its calls come from: the first that fits has a call.
+    pub fn set_trunks(&mut self, trunks: Vec<(String, Vec<IpNet>)>) {
+        self.trunks = trunks;
+    }
+
+    /// The trunk that calls from here.
+    fn trunk_at(&self, ip: IpAddr) -> Option<&str> {
+        let is_there = |(_, networks): &&(String, Vec<IpNet>)| {
+            let ip = ip.to_canonical();
+            networks.iter().any(|network| network.contains(&ip))
+        };
+        self.trunks.iter().find(is_there).map(|(name, _)| name.as_str())
+    }
+
+    /// The way to an address from one of ours: of this transport, its family, and at loopback only to loopback. `None` if there is none.
+    #[must_use]
+    pub fn way_to(&self, protocol: Protocol, remote: SocketAddr) -> Option<FiveTuple> {
+        let fits = |local: &SocketAddr| {
+            local.is_ipv4() == remote.is_ipv4() && local.ip().is_loopback() == remote.ip().is_loopback()
+        };
+        let mut bound = self.local.iter().filter(|(bound, _)| *bound == protocol);
+        let local = bound.find(|(_, local)| fits(local)).map(|(_, local)| *local)?;
+        Some(FiveTuple::new(protocol, local, remote))
     }
 
     /// Takes the key that draws the challenges of names that are no account, so that a name keeps its challenge over a
@@ -224,6 +252,8 @@ impl Endpoint {
     pub fn is_connection_used(&self, way: FiveTuple) -> bool {
         let peer = way.peer();
         self.registrar.reaches(peer, None)
+            || self.trunk_at(way.remote.ip()).is_some()
+            || self.is_proxy(way.remote.ip())
             || self.dialogs.iter().any(|dialog| dialog.peer.peer() == peer)
             || way
                 .connection
@@ -273,10 +303,11 @@ impl Endpoint {
             SipCommand::Register {
                 registration,
                 aor,
+                domain,
                 five_tuple,
                 credentials,
                 expires,
-            } => self.register(now, registration, &aor, five_tuple, credentials, expires),
+            } => self.register(now, registration, (&aor, domain), five_tuple, credentials, expires),
         }
     }
 

@@ -206,7 +206,7 @@ impl Endpoint {
         &mut self,
         now: Instant,
         registration: u64,
-        aor: &str,
+        (aor, domain): (&str, Option<String>),
         five_tuple: FiveTuple,
         credentials: Option<Credentials>,
         expires: Duration,
@@ -243,7 +243,10 @@ impl Endpoint {
             remote: registrar,
             ..
         } = five_tuple;
-        let address = NameAddr::new(None, Uri::sip_host(aor, &host_of(registrar.ip())));
+        let address = NameAddr::new(
+            None,
+            Uri::sip_host(aor, domain.as_deref().unwrap_or(&host_of(registrar.ip()))),
+        );
         let contact = NameAddr::new(None, Uri::sip(&known.contact_user, local).over(five_tuple.protocol));
         let request = Outgoing {
             method: Method::Register,

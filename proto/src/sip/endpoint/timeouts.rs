@@ -53,6 +53,19 @@ impl Endpoint {
         let Some(transaction) = self.client_transactions.get_mut(id) else {
             return;
         };
+        if let Purpose::Invite(key) = transaction.purpose
+            && matches!(timer, Timer::Failover | Timer::Unreachable | Timer::B)
+            && self.fail_over(now, id, key)
+        {
+            // What was not sent needs no answer.
+            if timer != Timer::Failover {
+                self.drop_client(id);
+            }
+            return;
+        }
+        let Some(transaction) = self.client_transactions.get_mut(id) else {
+            return;
+        };
         let mut timers = TimerHandle {
             timers: &mut self.timers,
             owner: Owner::Client(id),
@@ -92,7 +105,7 @@ impl Endpoint {
                     status: 408,
                 });
             }
-            Purpose::Cancel | Purpose::StrayBye => {}
+            Purpose::Abandoned | Purpose::Cancel | Purpose::StrayBye => {}
         }
     }
 

@@ -280,6 +280,8 @@ pub(in crate::sip) enum ClientMachine {
 pub(in crate::sip) enum Purpose {
     /// A call.
     Invite(DialogKey),
+    /// A call that goes elsewhere now.
+    Abandoned,
     /// To take a call back.
     Cancel,
     /// To end a dialog that the TU still waits for.

@@ -161,6 +161,8 @@ pub(super) fn no_text_of_a_command_can_start_a_header() {
     let dialog = world.gateway().new_dialog_key();
     let invite = |request_uri: &str| {
         SipCommand::Invite(Box::new(OutgoingInvite {
+            trunk: None,
+            alternates: Vec::new(),
             routes: Vec::new(),
             dialog,
             request_uri: request_uri.to_owned(),
@@ -276,6 +278,8 @@ pub(super) fn a_call_is_its_logins_whatever_it_shows_and_a_merged_call_is_one_ca
     let five_tuple = world.way(world.nodes[PHONE].address, world.nodes[GATEWAY].address);
     let dialog = world.nodes[PHONE].endpoint.new_dialog_key();
     let command = SipCommand::Invite(Box::new(OutgoingInvite {
+        trunk: None,
+        alternates: Vec::new(),
         routes: Vec::new(),
         dialog,
         request_uri: "sip:200@192.0.2.1".to_owned(),

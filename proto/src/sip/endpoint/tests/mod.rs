@@ -302,6 +302,7 @@ impl World {
     fn register(&mut self, node: usize, user: &str, password: &str, expires: u64) {
         let five_tuple = self.way(self.nodes[node].address, self.nodes[GATEWAY].address);
         let command = SipCommand::Register {
+            domain: None,
             registration: 1,
             aor: user.to_owned(),
             five_tuple,
@@ -316,6 +317,8 @@ impl World {
         let five_tuple = self.way(self.nodes[PHONE].address, self.nodes[GATEWAY].address);
         let dialog = self.nodes[PHONE].endpoint.new_dialog_key();
         let command = SipCommand::Invite(Box::new(OutgoingInvite {
+            trunk: None,
+            alternates: Vec::new(),
             routes: Vec::new(),
             dialog,
             request_uri: format!("sip:{target}@192.0.2.1"),
@@ -338,6 +341,8 @@ impl World {
         let contact = self.nodes[GATEWAY].endpoint.contacts(self.now, "100").remove(0);
         let dialog = self.gateway().new_dialog_key();
         let command = SipCommand::Invite(Box::new(OutgoingInvite {
+            trunk: None,
+            alternates: Vec::new(),
             routes: Vec::new(),
             dialog,
             request_uri: contact.uri,

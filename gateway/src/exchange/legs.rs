@@ -1,0 +1,423 @@
+//! The legs of a call that may be: the caller's, and those of whom it goes to.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use quartet_proto::net::FiveTuple;
+use quartet_proto::sip::{Contact, NameAddr, Uri};
+use rand_core::Rng;
+
+use super::admit::TOO_MANY;
+use super::trunks::Shown;
+use super::{Arrival, Exchange, ForeignId};
+use crate::call::{
+    CallKey, E2eeLeg, E2eeLegConfig, E2eeOutgoing, Leg, Parties, SipLeg, SipLegConfig, e2ee_codecs, offered_codecs,
+};
+use crate::cdr::{Cause, Direction};
+use crate::config::{self, Addresses, IceServer, IceUrl, Trunk, Via, stack};
+use crate::media::{Bind, LegKey, Relay};
+use crate::networks::{CallerDetails, Network, NetworkCall, NetworkId};
+use crate::route::{Destination, DestinationKind};
+
+/// Who calls, to a callee who is not to learn it (RFC 3323 §4.1.1.3).
+const ANONYMOUS: &str = "anonymous";
+
+/// Characters of a number that is shown: room for the gateway's name beside it.
+const MAX_SHOWN: usize = 31;
+
+/// What a call begins with.
+pub(super) type Legs = Vec<(Leg, ForeignId)>;
+
+impl Exchange {
+    /// The legs of a call along its route, the caller's first.
+    ///
+    /// # Errors
+    /// The cause, if one of them cannot be, or is one too many.
+    pub(super) fn make_legs(
+        &mut self,
+        now: Instant,
+        call: CallKey,
+        (arrival, destination): (Arrival, Destination),
+        trunk: Option<&Trunk>,
+        parties: &mut Parties,
+    ) -> Result<Legs, Cause> {
+        let direction = parties.direction;
+        let legs =
+            match (arrival, destination.kind.clone()) {
+                (
+                    Arrival::Sip {
+                        dialog,
+                        identities,
+                        is_private,
+                        five_tuple,
+                        origin,
+                        body,
+                        ..
+                    },
+                    DestinationKind::Phones(users),
+                ) => {
+                    let phone = self.caller_of(trunk, &parties.from)?;
+                    parties.shown = asserted(&phone, &self.settings.phones, identities);
+                    // Its own phones: whoever dials has one of them in the hand.
+                    let users: Vec<_> = users.into_iter().filter(|user| *user != parties.from).collect();
+                    if users.is_empty() {
+                        return Err(Cause::Busy);
+                    }
+                    let named = format!("phone:{}", parties.from);
+                    let contacts = self.contacts_to_ring(now, &named, &users, &destination.route)?;
+                    let key = self.new_leg_key();
+                    let config = self.sip_leg_config((call, key), &phone, (five_tuple, origin), &parties.to);
+                    let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
+                    let details = CallerDetails {
+                        display: phone.name.clone().filter(|_| !is_private),
+                        ..CallerDetails::default()
+                    };
+                    let from = parties.shown.as_deref().unwrap_or(&parties.from);
+                    let from = if is_private { ANONYMOUS } else { from };
+                    let number = destination.captured.as_deref().filter(|_| users.len() == 1);
+                    let mut legs = vec![(Leg::Sip(caller), ForeignId::Dialog(dialog))];
+                    for (phone, contact) in &contacts {
+                        legs.push(self.ring(call, phone, contact, (from, &details), number, Some(key)));
+                    }
+                    legs
+                }
+                (
+                    Arrival::Sip {
+                        dialog,
+                        identities,
+                        is_private,
+                        five_tuple,
+                        origin,
+                        body,
+                        ..
+                    },
+                    DestinationKind::User { network, user },
+                ) => {
+                    let network = NetworkId::new(&network);
+                    let there = self.networks.get(&network).ok_or(Cause::Network)?.as_ref();
+                    let user = there.user_of(&user);
+                    (parties.network, parties.to) = (Some(network.to_string()), user.clone());
+                    let phone = self.caller_of(trunk, &parties.from)?;
+                    parties.shown = shown(&phone, &self.settings.phones, there, identities, is_private);
+                    let called = std::iter::once(user.as_str());
+                    let (limits, from) = (&mut self.limits, &parties.from);
+                    if !limits.may_call(now, direction, from, &user)
+                        || !limits.take_route(now, direction, &destination.route, from, called)
+                    {
+                        return Err(TOO_MANY);
+                    }
+                    let key = self.new_leg_key();
+                    let config = self.sip_leg_config((call, key), &phone, (five_tuple, origin), &user);
+                    let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
+                    let shown = parties.shown.as_ref().unwrap_or(&parties.from);
+                    let callee = self.call_user(network, (user, shown), key, &destination)?;
+                    vec![(Leg::Sip(caller), ForeignId::Dialog(dialog)), callee]
+                }
+                (Arrival::Network { network, incoming }, DestinationKind::Phones(users)) => {
+                    let contacts = self.contacts_to_ring(now, &parties.from, &users, &destination.route)?;
+                    // A number that was dialled through is for a PBX, not for each of several phones.
+                    let number = destination.captured.as_deref().filter(|_| users.len() == 1);
+                    let key = self.new_leg_key();
+                    let config = self
+                        .e2ee_leg_config(key, network.clone(), None, &destination)
+                        .ok_or(Cause::Network)?;
+                    let foreign_id = ForeignId::Network(network, incoming.call);
+                    let details = incoming.caller.clone();
+                    let caller = E2eeLeg::answer(config, incoming, (self.rng)());
+                    let mut legs = vec![(Leg::E2ee(caller), foreign_id)];
+                    legs.extend(contacts.iter().map(|(phone, contact)| {
+                        self.ring(call, phone, contact, (&parties.from, &details), number, None)
+                    }));
+                    legs
+                }
+                (
+                    Arrival::Sip {
+                        dialog,
+                        identities,
+                        is_private,
+                        five_tuple,
+                        origin,
+                        body,
+                        ..
+                    },
+                    DestinationKind::Trunk { trunk: name, number },
+                ) => {
+                    let phone = self.caller_of(trunk, &parties.from)?;
+                    let called = self.trunk(&name).ok_or(Cause::Network)?;
+                    parties.shown = asserted(&phone, &self.settings.phones, identities);
+                    parties.to.clone_from(&number);
+                    self.take_trunk_call(now, direction, &destination.route, &parties.from, &number)?;
+                    let key = self.new_leg_key();
+                    let config = self.sip_leg_config((call, key), &phone, (five_tuple, origin), &number);
+                    let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
+                    let shown = Shown {
+                        number: parties.shown.as_deref().unwrap_or(&parties.from),
+                        display: phone.name.as_deref(),
+                        is_private,
+                        is_user: false,
+                    };
+                    let callee = self.call_trunk((now, call), &called, &number, &shown, Some(key))?;
+                    vec![(Leg::Sip(caller), ForeignId::Dialog(dialog)), callee]
+                }
+                (Arrival::Network { network, incoming }, DestinationKind::Trunk { trunk: name, number }) => {
+                    let called = self.trunk(&name).ok_or(Cause::Network)?;
+                    self.take_trunk_call(now, direction, &destination.route, &parties.from, &number)?;
+                    let shown = Shown {
+                        number: &parties.from,
+                        display: incoming.caller.display.as_deref(),
+                        is_private: false,
+                        is_user: true,
+                    };
+                    let callee = self.call_trunk((now, call), &called, &number, &shown, None)?;
+                    let key = self.new_leg_key();
+                    let config = self
+                        .e2ee_leg_config(key, network.clone(), None, &destination)
+                        .ok_or(Cause::Network)?;
+                    let foreign_id = ForeignId::Network(network, incoming.call);
+                    let caller = E2eeLeg::answer(config, incoming, (self.rng)());
+                    vec![(Leg::E2ee(caller), foreign_id), callee]
+                }
+                (Arrival::Network { .. }, DestinationKind::User { .. }) => return Err(Cause::Declined),
+            };
+        Ok(legs)
+    }
+
+    /// The contacts of those of the phones that are free and may be called now.
+    fn contacts_to_ring(
+        &mut self,
+        now: Instant,
+        caller: &str,
+        users: &[String],
+        route: &str,
+    ) -> Result<Vec<(config::Phone, Contact)>, Cause> {
+        let free: Vec<_> = users
+            .iter()
+            .filter(|user| !self.is_busy(user) && !self.is_crowded_by(caller, user))
+            .filter_map(|user| self.phone(user))
+            .collect();
+        let called: Vec<_> = free
+            .iter()
+            .filter(|phone| self.limits.may_call(now, Direction::Incoming, caller, &phone.user))
+            .cloned()
+            .collect();
+        let contacts: Vec<_> = called
+            .iter()
+            .flat_map(|phone| {
+                let contacts = self.endpoint.contacts(now, &phone.user);
+                contacts.into_iter().map(move |contact| (phone.clone(), contact))
+            })
+            .collect();
+        if contacts.is_empty() {
+            return Err(if called.len() < free.len() {
+                TOO_MANY
+            } else if free.len() < users.len() {
+                Cause::Busy
+            } else {
+                Cause::Offline
+            });
+        }
+        let rung = called.iter().map(|phone| phone.user.as_str());
+        if !self.limits.take_route(now, Direction::Incoming, route, caller, rung) {
+            return Err(TOO_MANY);
+        }
+        Ok(contacts)
+    }
+
+    /// What the caller's leg is made from: its phone, or its trunk.
+    fn caller_of(&self, trunk: Option<&Trunk>, from: &str) -> Result<config::Phone, Cause> {
+        let trunk = trunk.map(|trunk| trunk.leg.clone());
+        trunk.or_else(|| self.phone(from)).ok_or(Cause::Forbidden)
+    }
+
+    /// Counts a call to a number behind a trunk.
+    fn take_trunk_call(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        route: &str,
+        from: &str,
+        number: &str,
+    ) -> Result<(), Cause> {
+        let may = self.limits.may_call(now, direction, from, number)
+            && self
+                .limits
+                .take_route(now, direction, route, from, std::iter::once(number));
+        if may { Ok(()) } else { Err(TOO_MANY) }
+    }
+
+    /// A leg that calls a user of a network.
+    fn call_user(
+        &mut self,
+        network: NetworkId,
+        (user, extension): (String, &str),
+        caller: LegKey,
+        destination: &Destination,
+    ) -> Result<(Leg, ForeignId), Cause> {
+        let from = self.networks.get(&network).map(|network| network.name_of(extension));
+        let mut id = [0; 16];
+        let mut rng = (self.rng)();
+        rng.fill_bytes(&mut id);
+        let outgoing = E2eeOutgoing {
+            call: NetworkCall(id),
+            from: from.ok_or(Cause::Network)?,
+            to: user,
+        };
+        let key = self.new_leg_key();
+        let config = self
+            .e2ee_leg_config(key, network.clone(), Some(caller), destination)
+            .ok_or(Cause::Network)?;
+        let leg = E2eeLeg::call(config, outgoing, rng);
+        Ok((Leg::E2ee(leg), ForeignId::Network(network, NetworkCall(id))))
+    }
+
+    /// A leg that rings one contact of a phone.
+    pub(super) fn ring(
+        &mut self,
+        call: CallKey,
+        phone: &config::Phone,
+        contact: &Contact,
+        (from, details): (&str, &CallerDetails),
+        number: Option<&str>,
+        same_worker_as: Option<LegKey>,
+    ) -> (Leg, ForeignId) {
+        let key = self.new_leg_key();
+        let dialog = self.endpoint.new_dialog_key();
+        let mut config = self.sip_leg_config((call, key), phone, (contact.five_tuple, contact.origin.ip()), from);
+        config.caller_headers.clone_from(&details.headers);
+        config.same_worker_as = same_worker_as;
+        let host = self.endpoint.shown(contact.five_tuple, Some(&phone.user));
+        let display = details.display.as_deref().unwrap_or(from);
+        let from = NameAddr::new(Some(display), Uri::sip(from, host));
+        let to = NameAddr::new(phone.name.as_deref(), Uri::sip(number.unwrap_or(&phone.user), host));
+        let mut contact = contact.clone();
+        // Behind the contact of a PBX there are many numbers.
+        if let Some(number) = number.filter(|number| *number != phone.user)
+            && let Ok(mut uri) = contact.uri.parse::<Uri>()
+        {
+            uri.set_user(number);
+            contact.uri = uri.to_string();
+        }
+        let leg = SipLeg::outgoing(config, dialog, contact, from, to);
+        (Leg::Sip(leg), ForeignId::Dialog(dialog))
+    }
+
+    pub(super) fn sip_leg_config(
+        &mut self,
+        (call, key): (CallKey, LegKey),
+        phone: &config::Phone,
+        (signalling, origin): (FiveTuple, IpAddr),
+        peer: &str,
+    ) -> SipLegConfig {
+        let local = signalling.local;
+        let mut rng = (self.rng)();
+        let addresses = match &self.settings.media.addresses {
+            Addresses::Auto => vec![local.ip()],
+            Addresses::Listed(listed) => listed
+                .iter()
+                .copied()
+                .filter(|ip| ip.is_ipv4() == local.is_ipv4())
+                .take(1)
+                .collect(),
+        };
+        SipLegConfig {
+            key,
+            call: Some(call),
+            bind: Bind {
+                addresses,
+                components: 2,
+                outer: Vec::new(),
+            },
+            signalling_peer_ip: origin,
+            external: self.here.external(&self.settings, phone.external_address.as_ref()),
+            codecs: offered_codecs(&phone.codecs, &self.registry),
+            // The E2EE leg comes to this one: it opens when a phone has accepted the call.
+            same_worker_as: None,
+            transport: phone.transport.clone(),
+            ssrc: rng.next_u32(),
+            session_id: u64::from(rng.next_u32()),
+            language: phone.language.clone(),
+            verify: phone.verify,
+            user: phone.user.clone(),
+            caller_headers: Vec::new(),
+            trunk: None,
+            peer: Uri::sip(peer, self.endpoint.shown(signalling, Some(&phone.user))),
+            registry: Arc::clone(&self.registry),
+        }
+    }
+
+    fn e2ee_leg_config(
+        &mut self,
+        key: LegKey,
+        network: NetworkId,
+        same_worker_as: Option<LegKey>,
+        destination: &Destination,
+    ) -> Option<E2eeLegConfig> {
+        let mut terms = self.networks.get(&network)?.terms();
+        let (session, path) = destination.transport.as_deref().map_or(("", None), stack);
+        let under = path.and_then(|path| Some(Relay::under(path, self.path_server(path)?)));
+        if let Some(whole) = &destination.transport {
+            // Nobody has the whole: what is missing is the path.
+            let is_missing = path.is_some() && under.is_none();
+            terms.transport = if is_missing { whole } else { session }.to_owned();
+        }
+        let relays = match under {
+            Some(relay) => vec![relay],
+            None => self.settings.ice_servers.iter().flat_map(Relay::of_server).collect(),
+        };
+        let ssrc = (self.rng)().next_u32();
+        Some(E2eeLegConfig {
+            key,
+            bind: self.here.ice_bind(&self.settings, &network),
+            network,
+            terms,
+            relays,
+            own_servers: self.settings.ice_servers.iter().flat_map(IceServer::places).collect(),
+            is_stacked: path.is_some(),
+            relay_only: destination.relay_only,
+            wait: destination.wait,
+            codecs: e2ee_codecs(&self.registry),
+            ssrc,
+            same_worker_as,
+        })
+    }
+
+    /// The server of a path that a route names, if a plugin has the path and the operator has said where.
+    fn path_server(&self, path: &str) -> Option<IceUrl> {
+        let path = self.registry.path(path)?;
+        let via = if path.is_stream() { Via::Tcp } else { Via::Udp };
+        self.settings.plugins.path_server(path.plugin(), via)
+    }
+}
+
+/// The number that this phone, or who is behind this trunk, shows to phones and trunks, if not its own.
+fn asserted(phone: &config::Phone, phones: &[config::Phone], identities: Vec<String>) -> Option<String> {
+    let may = |number: &String| phone.may_assert.iter().any(|pattern| pattern.matches(number).is_some());
+    let is_phone = |number: &String| phones.iter().any(|phone| phone.user == *number);
+    let mut numbers = identities.into_iter().filter(may);
+    numbers
+        .find(|number| (1..=MAX_SHOWN).contains(&number.len()) && !is_phone(number))
+        .filter(|number| *number != phone.user)
+}
+
+/// The number that a call of this phone shows on a network, spelt as that spells it, if not its own; empty: none. It is none of
+/// another phone.
+fn shown(
+    phone: &config::Phone,
+    phones: &[config::Phone],
+    network: &dyn Network,
+    identities: Vec<String>,
+    is_private: bool,
+) -> Option<String> {
+    if is_private {
+        return Some(String::new());
+    }
+    let may = |number: &String| phone.may_assert.iter().any(|pattern| pattern.matches(number).is_some());
+    let is_phone = |number: &String| phones.iter().any(|phone| phone.user == *number);
+    identities
+        .into_iter()
+        .filter(may)
+        .map(|number| network.extension_of(&network.name_of(&number)))
+        .find(|number| (1..=MAX_SHOWN).contains(&number.len()) && (*number == phone.user || !is_phone(number)))
+        .filter(|number| *number != phone.user)
+}

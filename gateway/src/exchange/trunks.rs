@@ -1,0 +1,393 @@
+//! Trunks: where they are, what they may, calls to them, and our registrations with them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use quartet_proto::net::{FiveTuple, Protocol};
+use quartet_proto::rate::{Rate, RateLimiter};
+use quartet_proto::sip::{Caller, Contact, Credentials, NameAddr, SipCommand, SipEvent, Uri};
+use serde::Serialize;
+
+use super::{Exchange, ForeignId, Here};
+use crate::call::{CallKey, Leg, SipLeg, TrunkTerms};
+use crate::cdr::Cause;
+use crate::config::{self, Identity, Settings, Trunk};
+use crate::media::LegKey;
+use crate::permissions::read_secret;
+
+/// What a registration of ours asks for.
+const EXPIRES: Duration = Duration::from_secs(600);
+/// The part of it after which it is refreshed, in hundredths.
+const REFRESH: u32 = 80;
+/// How long a registration that failed rests, at first and at most: twice as long each time.
+const RETRY: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(900)];
+
+/// Who calls, as far as a trunk may be told.
+pub(super) struct Shown<'a> {
+    /// The number, or the name of somebody on a network.
+    pub(super) number: &'a str,
+    /// For displays.
+    pub(super) display: Option<&'a str>,
+    /// It is not to be told (RFC 3323).
+    pub(super) is_private: bool,
+    /// Whether it comes from a network.
+    pub(super) is_user: bool,
+}
+
+/// A place of a trunk, as far as it is known now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its transport.
+    pub protocol: Protocol,
+    /// Its address.
+    pub address: SocketAddr,
+    /// As the conf names it: a certificate must be of that name.
+    pub host: String,
+}
+
+/// Where a trunk can be reached, in the order of the conf.
+pub(super) fn places(trunk: &Trunk, names: &BTreeMap<String, Vec<IpAddr>>) -> Vec<Place> {
+    let of = |address: &config::TrunkAddress| {
+        let ips = match address.ip() {
+            Some(ip) => vec![ip],
+            None => names.get(&address.host).cloned().unwrap_or_default(),
+        };
+        let (protocol, port, host) = (address.protocol, address.port, address.host.clone());
+        ips.into_iter().map(move |ip| Place {
+            protocol,
+            address: SocketAddr::new(ip, port),
+            host: host.clone(),
+        })
+    };
+    trunk.addresses.iter().flat_map(of).collect()
+}
+
+/// A registration of ours.
+#[derive(Debug, Default)]
+struct Registration {
+    /// When the next REGISTER is due; none: one is on its way.
+    due: Option<Instant>,
+    /// Which place is asked.
+    place: usize,
+    retry: Duration,
+    is_up: bool,
+}
+
+/// What is known of all trunks.
+#[derive(Debug, Default)]
+pub(super) struct Trunks {
+    /// By the number that the endpoint knows them by, with the name.
+    registrations: BTreeMap<u64, (String, Registration)>,
+    last: u64,
+    rates: BTreeMap<String, RateLimiter>,
+}
+
+/// A trunk as an operator sees it.
+#[derive(Debug, Serialize)]
+pub struct TrunkRow {
+    name: String,
+    /// Where it is, as far as is known.
+    places: Vec<String>,
+    /// Whether we are registered there; none: we do not.
+    registered: Option<bool>,
+    calls: usize,
+}
+
+impl Trunks {
+    /// When the next REGISTER is due.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.registrations.values().filter_map(|(_, it)| it.due).min()
+    }
+
+    /// Counts a call that a trunk begins; `false`: one too many.
+    fn take(&mut self, now: Instant, trunk: &Trunk) -> bool {
+        let rate = Rate::per_minute(trunk.calls_per_minute);
+        self.rates
+            .entry(trunk.name.clone())
+            .or_default()
+            .take(now, rate, 1)
+            .is_ok()
+    }
+}
+
+impl Exchange {
+    /// The trunk of that name.
+    pub(super) fn trunk(&self, name: &str) -> Option<Trunk> {
+        self.settings.trunks.iter().find(|trunk| trunk.name == name).cloned()
+    }
+
+    /// The trunk that a call is from, by its address or by our registration there.
+    pub(super) fn trunk_of(&self, caller: &Caller) -> Option<Trunk> {
+        match caller {
+            Caller::Account(_) => None,
+            Caller::Trunk(name) => self.trunk(name),
+            Caller::Registration(user) => {
+                let is_it = |trunk: &&Trunk| trunk.register && trunk.username.as_deref() == Some(user);
+                self.settings.trunks.iter().find(is_it).cloned()
+            }
+        }
+    }
+
+    /// Whether a trunk may begin one more call now.
+    pub(super) fn may_trunk_call(&mut self, now: Instant, trunk: &Trunk) -> Result<(), Cause> {
+        if !self.trunks.take(now, trunk) {
+            return Err(Cause::Limit { retry_after: None });
+        }
+        self.has_room(trunk)
+    }
+
+    fn has_room(&self, trunk: &Trunk) -> Result<(), Cause> {
+        if self.calls_of(trunk) >= trunk.calls as usize {
+            return Err(Cause::Busy);
+        }
+        Ok(())
+    }
+
+    fn calls_of(&self, trunk: &Trunk) -> usize {
+        self.calls.values().filter(|call| call.has_phone(&trunk.name)).count()
+    }
+
+    /// A leg that calls a number behind a trunk.
+    ///
+    /// # Errors
+    /// If it has all the calls that it may have, or nobody knows where it is.
+    pub(super) fn call_trunk(
+        &mut self,
+        (now, call): (Instant, CallKey),
+        trunk: &Trunk,
+        number: &str,
+        shown: &Shown<'_>,
+        same_worker_as: Option<LegKey>,
+    ) -> Result<(Leg, ForeignId), Cause> {
+        self.has_room(trunk)?;
+        let mut ways: Vec<(String, FiveTuple)> = Vec::new();
+        for place in places(trunk, &self.here.names) {
+            let Some(way) = self.endpoint.way_to(place.protocol, place.address) else {
+                let scheme = place.protocol.name().to_ascii_lowercase();
+                tracing::debug!(
+                    trunk = trunk.name,
+                    "SIP is not heard over {scheme} in the family of {}",
+                    place.address
+                );
+                continue;
+            };
+            let uri = Uri::sip(number, place.address).over(place.protocol);
+            ways.push((uri.to_string(), way));
+        }
+        if ways.is_empty() {
+            return Err(Cause::Offline);
+        }
+        let (uri, way) = ways.remove(0);
+        let credentials = self.credentials(trunk);
+        let host = trunk
+            .addresses
+            .first()
+            .map(|address| address.host.clone())
+            .unwrap_or_default();
+        let own = trunk
+            .number
+            .as_deref()
+            .filter(|_| shown.is_user)
+            .unwrap_or(shown.number);
+        let caller = NameAddr::new(shown.display, Uri::sip_host(own, &host));
+        let mut headers = Vec::new();
+        let account = trunk.username.as_deref().filter(|_| trunk.identity != Identity::From);
+        let from = match (account, shown.is_private) {
+            // RFC 3323 §4.1.1.3.
+            (_, true) => NameAddr::new(Some("Anonymous"), Uri::sip_host("anonymous", "anonymous.invalid")),
+            (Some(account), false) => NameAddr::new(shown.display, Uri::sip_host(account, &host)),
+            (None, false) => caller.clone(),
+        };
+        if shown.is_private {
+            headers.push(("Privacy", "id".to_owned()));
+        }
+        if trunk.identity == Identity::RemotePartyId {
+            let privacy = if shown.is_private { "full" } else { "off" };
+            headers.push((
+                "Remote-Party-ID",
+                format!("{caller};party=calling;privacy={privacy};screen=yes"),
+            ));
+        }
+        let to = NameAddr::new(None, Uri::sip_host(number, &host));
+        let key = self.new_leg_key();
+        let dialog = self.endpoint.new_dialog_key();
+        let mut config = self.sip_leg_config((call, key), &trunk.leg, (way, way.remote.ip()), own);
+        config.same_worker_as = same_worker_as;
+        config.caller_headers = headers;
+        config.trunk = Some(TrunkTerms {
+            name: trunk.name.clone(),
+            credentials,
+            alternates: ways,
+            identity: (trunk.identity == Identity::PAssertedIdentity).then_some(caller),
+        });
+        let contact = Contact {
+            uri,
+            five_tuple: way,
+            origin: way.remote,
+            // Of a binding; there is none.
+            expires: now,
+            user_agent: None,
+            path: Vec::new(),
+        };
+        let leg = SipLeg::outgoing(config, dialog, contact, from, to);
+        Ok((Leg::Sip(leg), ForeignId::Dialog(dialog)))
+    }
+
+    /// Our account there; the password is read each time, so that another is taken without a restart.
+    fn credentials(&self, trunk: &Trunk) -> Option<Credentials> {
+        let (user, file) = (trunk.username.clone()?, trunk.password_file.as_ref()?);
+        match read_secret(file) {
+            Ok(password) => Some(Credentials { user, password }),
+            Err(why) => {
+                tracing::warn!(trunk = trunk.name, "password_file names {}, {why}", file.display());
+                None
+            }
+        }
+    }
+
+    /// Registers where the settings say so, and nowhere else.
+    pub fn follow_trunks(&mut self, now: Instant) {
+        let wanted: Vec<String> = self
+            .settings
+            .trunks
+            .iter()
+            .filter(|trunk| trunk.register)
+            .map(|trunk| trunk.name.clone())
+            .collect();
+        self.trunks.registrations.retain(|_, (name, _)| wanted.contains(name));
+        self.trunks
+            .rates
+            .retain(|name, _| self.settings.trunks.iter().any(|trunk| trunk.name == *name));
+        for name in wanted {
+            if !self.trunks.registrations.values().any(|(known, _)| *known == name) {
+                self.trunks.last += 1;
+                let new = Registration {
+                    due: Some(now),
+                    retry: RETRY[0],
+                    ..Registration::default()
+                };
+                self.trunks.registrations.insert(self.trunks.last, (name, new));
+            }
+        }
+    }
+
+    /// Sends the REGISTERs that are due.
+    pub(super) fn register_with_trunks(&mut self, now: Instant) {
+        let is_due = |(_, it): &(String, Registration)| it.due.is_some_and(|due| due <= now);
+        let due: Vec<_> = self
+            .trunks
+            .registrations
+            .iter()
+            .filter(|(_, it)| is_due(it))
+            .map(|(id, (name, it))| (*id, name.clone(), it.place))
+            .collect();
+        for (id, name, place) in due {
+            let Some(trunk) = self.trunk(&name) else { continue };
+            let places = places(&trunk, &self.here.names);
+            let place = places.get(place % places.len().max(1));
+            let way = place.and_then(|place| self.endpoint.way_to(place.protocol, place.address));
+            let command = way.zip(place).map(|(five_tuple, place)| SipCommand::Register {
+                registration: id,
+                aor: trunk.username.clone().unwrap_or_default(),
+                domain: Some(place.host.clone()),
+                five_tuple,
+                credentials: self.credentials(&trunk),
+                expires: EXPIRES,
+            });
+            let sent = command.is_some_and(|command| self.endpoint.handle_command(now, command).is_ok());
+            if let Some((_, it)) = self.trunks.registrations.get_mut(&id) {
+                it.due = None;
+            }
+            if !sent {
+                self.on_registration_failed(
+                    now,
+                    id,
+                    "nobody knows where it is, or SIP is not heard over that transport",
+                );
+            }
+        }
+    }
+
+    /// What became of a registration of ours.
+    pub(super) fn on_registration(&mut self, now: Instant, event: &SipEvent) {
+        match event {
+            SipEvent::Registered { registration, expires } => {
+                let Some((name, it)) = self.trunks.registrations.get_mut(registration) else {
+                    return;
+                };
+                if !std::mem::replace(&mut it.is_up, true) {
+                    tracing::info!(trunk = name, "registered");
+                }
+                it.retry = RETRY[0];
+                it.due = Some(now + (*expires * REFRESH / 100).max(RETRY[0]));
+            }
+            SipEvent::RegisterFailed { registration, status } => {
+                self.on_registration_failed(now, *registration, &format!("status {status}"));
+            }
+            SipEvent::Incoming { .. }
+            | SipEvent::ContactChanged { .. }
+            | SipEvent::LoginFailed { .. }
+            | SipEvent::Moved { .. }
+            | SipEvent::Provisional { .. }
+            | SipEvent::Accepted { .. }
+            | SipEvent::Rejected { .. }
+            | SipEvent::Confirmed { .. }
+            | SipEvent::Cancelled { .. }
+            | SipEvent::Bye { .. }
+            | SipEvent::Lost { .. }
+            | SipEvent::Ended { .. }
+            | SipEvent::Dtmf { .. }
+            | SipEvent::Reinvite { .. } => {}
+        }
+    }
+
+    fn on_registration_failed(&mut self, now: Instant, id: u64, why: &str) {
+        let Some((name, it)) = self.trunks.registrations.get_mut(&id) else {
+            return;
+        };
+        // Said once for each time that it goes down, and at the start.
+        if std::mem::replace(&mut it.is_up, false) || it.retry == RETRY[0] {
+            tracing::warn!(trunk = name, why, "not registered; it is tried again");
+        }
+        it.due = Some(now + it.retry);
+        it.retry = (it.retry * 2).min(RETRY[1]);
+        it.place += 1;
+    }
+
+    /// All trunks.
+    pub fn trunks(&self) -> Vec<TrunkRow> {
+        let row = |trunk: &Trunk| TrunkRow {
+            name: trunk.name.clone(),
+            places: places(trunk, &self.here.names)
+                .iter()
+                .map(|place| format!("{}:{}", place.protocol.name().to_ascii_lowercase(), place.address))
+                .collect(),
+            registered: trunk.register.then(|| {
+                let mut all = self.trunks.registrations.values();
+                all.any(|(name, it)| *name == trunk.name && it.is_up)
+            }),
+            calls: self.calls_of(trunk),
+        };
+        self.settings.trunks.iter().map(row).collect()
+    }
+}
+
+/// The names of trunks that are to be looked up.
+pub(super) fn names(settings: &Settings) -> impl Iterator<Item = String> + '_ {
+    let addresses = settings.trunks.iter().flat_map(|trunk| &trunk.addresses);
+    addresses
+        .filter(|address| address.ip().is_none())
+        .map(|address| address.host.clone())
+}
+
+/// Whom TLS has to reach at which address, and whom it trusts there.
+pub fn tls_places(settings: &Settings, here: &Here) -> Vec<(Place, Option<std::path::PathBuf>)> {
+    let of = |trunk: &Trunk| {
+        let ca_file = trunk.ca_file.clone();
+        let places = places(trunk, &here.names);
+        let tls = places.into_iter().filter(|place| place.protocol == Protocol::Tls);
+        tls.map(move |place| (place, ca_file.clone())).collect::<Vec<_>>()
+    };
+    settings.trunks.iter().flat_map(of).collect()
+}

@@ -1,0 +1,311 @@
+//! Two gateways are each other's trunk: by address, by digest, by registration, over TLS, and when one place of it is dead.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use quartet::demo::e2ee_peer::{self, Answering, Fault};
+use quartet::demo::phone::{self, Phone};
+use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ};
+use quartet_tests::authority::certify;
+use quartet_tests::house::{House, HouseSetup, PASSWORD, ROUTES, SOON, hears, write_secret};
+
+use crate::PROGRAM;
+
+/// Where calls of a trunk go, and which calls go to one.
+const TRUNK_ROUTES: &str = r#"
+[[route]]
+name = "out"
+from = ["phones"]
+number = "9{number}"
+to = "trunk:other:{number}"
+ring_timeout = "3s"
+[[route]]
+name = "users out"
+from = "network:hub"
+number = "9{number}"
+to = "trunk:other:{number}"
+ring_timeout = "3s"
+"#;
+
+/// A file with a password that is gone after the test.
+struct PasswordFile(PathBuf);
+
+impl PasswordFile {
+    fn new(password: &str) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!(
+            "q-trunk-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        write_secret(&path, password).expect("written");
+        Self(path)
+    }
+}
+
+impl Drop for PasswordFile {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+/// The other gateway: whoever calls over its trunk `one` reaches its phone 101, or its user by name.
+async fn other(more: &str, identity: Option<(String, String)>) -> House {
+    let by_trunk = r#"
+[[route]]
+name = "phones by trunk"
+from = "trunk:one"
+number = "{user:[0-9]{3}}"
+to = "phone:{user}"
+ring_timeout = "3s"
+[[route]]
+name = "users by trunk"
+from = "trunk:one"
+number = "{user}"
+to = "hub:{user}"
+ring_timeout = "3s"
+"#;
+    let between = r#"
+[[route]]
+name = "between phones"
+from = "phones"
+number = "{user:[0-9]{3}}"
+to = "phone:{user}"
+ring_timeout = "3s"
+"#;
+    let by_trunk = if more.is_empty() { "" } else { by_trunk };
+    let routes = format!("{by_trunk}{between}{ROUTES}");
+    let setup = HouseSetup {
+        more,
+        transports: if identity.is_some() { &["tcp", "tls"] } else { &["tcp"] },
+        identity,
+        hashes: Hashes::Md5,
+        routes: &routes,
+        ..HouseSetup::default()
+    };
+    House::build(PROGRAM, setup).await
+}
+
+/// A gateway with the trunk `other`.
+async fn with_trunk(trunk: &str) -> House {
+    let routes = format!(
+        "{}\n[[route]]\nname = \"in\"\nfrom = \"trunk:other\"\nto = \"phone:100\"\nring_timeout = \"3s\"\n{ROUTES}",
+        TRUNK_ROUTES.replace("[\"phones\"]", "\"phones\"")
+    );
+    let more = format!("[[trunk]]\nname = \"other\"\n{trunk}");
+    let setup = HouseSetup {
+        more: &more,
+        transports: &["tcp", "tls"],
+        identity: {
+            let own = certify("127.0.0.1");
+            Some((own.certificate.pem(), own.key.serialize_pem()))
+        },
+        routes: &routes,
+        ..HouseSetup::default()
+    };
+    House::build(PROGRAM, setup).await
+}
+
+const ALLOWED: &str =
+    "[[trunk]]\nname = \"one\"\naddress = \"udp:127.0.0.1:9\"\nallow = [\"127.0.0.1\"]\nmay_assert = \"{any}\"\n";
+
+async fn ended(phone: &mut Phone) -> &'static str {
+    let pick = |event: &phone::Event| {
+        if let phone::Event::Ended(cause) = event {
+            Some(*cause)
+        } else {
+            None
+        }
+    };
+    phone.wait_for("the end", SOON, pick).await.expect("it is told")
+}
+
+async fn talks(caller: &mut Phone, number: &str, callee: &mut Phone) {
+    caller.dial(number);
+    for phone in [&mut *caller, callee] {
+        phone
+            .wait(&phone::Event::Connected, SOON)
+            .await
+            .expect("the call stands");
+    }
+    hears(caller.line(), PHONE_HZ).await;
+    hears(callee.line(), PHONE_HZ).await;
+    caller.hang_up();
+    assert_eq!(ended(callee).await, "answered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_calls_phones_and_users_behind_a_trunk_that_knows_its_address() {
+    let other = other(ALLOWED, None).await;
+    let mut desk = other.phone("101", true).await;
+    let anna = other.user("anna", Answering::Take, Fault::None).await;
+    for (transport, at) in [
+        ("udp", other.gateway.sip().expect("an address")),
+        ("tcp", other.gateway.sip_over("tcp").expect("an address")),
+    ] {
+        let house = with_trunk(&format!("address = \"{transport}:{at}\"\nnumber = \"4930\"\n")).await;
+        let mut caller = house.phone("100", false).await;
+        talks(&mut caller, "9101", &mut desk).await;
+        house.wait_idle().await;
+        caller.dial("9anna");
+        caller
+            .wait(&phone::Event::Connected, SOON)
+            .await
+            .expect("the call stands");
+        hears(anna.line(), PHONE_HZ).await;
+        caller.hang_up();
+        house.wait_idle().await;
+        other.wait_idle().await;
+        let records = other.gateway.records();
+        let last = records.last().expect("a record");
+        assert_eq!(
+            (&last["from"], &last["route"]),
+            (&"one".into(), &"users by trunk".into()),
+            "{last}"
+        );
+        assert!(
+            last["shown"].is_null(),
+            "the other has a phone of that number, which nobody else is: {last}"
+        );
+        // A user of the hub calls with the trunk's number.
+        let mut ben = house.user("ben", Answering::Take, Fault::None).await;
+        ben.dial("9101@gw");
+        let connected = |event: &e2ee_peer::Event| (*event == e2ee_peer::Event::Connected).then_some(());
+        ben.wait("the call", SOON, connected).await.expect("it stands");
+        hears(desk.line(), PEER_HZ).await;
+        hears(ben.line(), PHONE_HZ).await;
+        drop(ben);
+        assert_eq!(ended(&mut desk).await, "answered");
+        other.wait_idle().await;
+        let records = other.gateway.records();
+        assert_eq!(records.last().expect("a record")["shown"], "4930", "{records:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trunk_that_wants_a_login_gets_it() {
+    let other = other("", None).await;
+    let mut desk = other.phone("101", true).await;
+    let password = PasswordFile::new(PASSWORD);
+    let house = with_trunk(&format!(
+        "address = \"udp:{}\"\nusername = \"102\"\npassword_file = \"{}\"\n",
+        other.gateway.sip().expect("an address"),
+        password.0.display()
+    ))
+    .await;
+    let mut caller = house.phone("100", false).await;
+    talks(&mut caller, "9101", &mut desk).await;
+    let wrong = PasswordFile::new("wrong");
+    let refused = with_trunk(&format!(
+        "address = \"udp:{}\"\nusername = \"102\"\npassword_file = \"{}\"\n",
+        other.gateway.sip().expect("an address"),
+        wrong.0.display()
+    ))
+    .await;
+    let mut caller = refused.phone("100", false).await;
+    caller.dial("9101");
+    assert_eq!(ended(&mut caller).await, "forbidden");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trunk_that_we_register_with_calls_us_where_we_are() {
+    let other = other("", None).await;
+    let password = PasswordFile::new(PASSWORD);
+    let house = with_trunk(&format!(
+        "address = \"tcp:{}\"\nusername = \"102\"\npassword_file = \"{}\"\nregister = true\n",
+        other.gateway.sip_over("tcp").expect("an address"),
+        password.0.display()
+    ))
+    .await;
+    let end = Instant::now() + SOON;
+    while house.status().await["trunks"][0]["registered"] != true {
+        assert!(
+            Instant::now() < end,
+            "{}\n{}",
+            house.status().await,
+            house.gateway.log()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut desk = house.phone("100", true).await;
+    let mut caller = other.phone("101", false).await;
+    talks(&mut caller, "102", &mut desk).await;
+    let record = house.record(1).await;
+    assert_eq!(
+        (&record["from"], &record["route"]),
+        (&"other".into(), &"in".into()),
+        "{record}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_goes_past_places_that_are_silent_or_refuse_connections() {
+    let other = other(ALLOWED, None).await;
+    let mut desk = other.phone("101", true).await;
+    // Nobody answers here, and nobody listens there.
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let closed: SocketAddr = TcpListener::bind("127.0.0.1:0")
+        .and_then(|it| it.local_addr())
+        .expect("a port");
+    let house = with_trunk(&format!(
+        "address = [\"udp:{}\", \"tcp:{closed}\", \"udp:{}\"]\n",
+        silent.local_addr().expect("an address"),
+        other.gateway.sip().expect("an address")
+    ))
+    .await;
+    let mut caller = house.phone("100", false).await;
+    let begun = Instant::now();
+    caller.dial("9101");
+    caller
+        .wait(&phone::Event::Connected, SOON)
+        .await
+        .expect("the call stands");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    hears(desk.line(), PHONE_HZ).await;
+    caller.hang_up();
+    assert_eq!(ended(&mut desk).await, "answered");
+    // None is there.
+    let nowhere = with_trunk(
+        &format!("address = [\"tcp:{closed}\", \"tcp:{closed}\"]\n").replace(&format!(", \"tcp:{closed}\""), ""),
+    )
+    .await;
+    let mut caller = nowhere.phone("100", false).await;
+    caller.dial("9101");
+    assert_eq!(ended(&mut caller).await, "missed");
+    assert_eq!(nowhere.record(1).await["cause"], "offline");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_tls_the_name_of_a_trunk_is_verified() {
+    let certified = certify("127.0.0.1");
+    let identity = (certified.certificate.pem(), certified.key.serialize_pem());
+    let other = other(ALLOWED, Some(identity)).await;
+    let mut desk = other.phone("101", true).await;
+    let at = other.gateway.sip_over("tls").expect("an address");
+    let authority = PasswordFile::new(&certified.authority_pem);
+    let house = with_trunk(&format!(
+        "address = \"tls:{at}\"\nca_file = \"{}\"\n",
+        authority.0.display()
+    ))
+    .await;
+    let mut caller = house.phone("100", false).await;
+    talks(&mut caller, "9101", &mut desk).await;
+    // An authority of the same name that has signed something else.
+    let stranger = PasswordFile::new(&certify("127.0.0.1").authority_pem);
+    let house = with_trunk(&format!(
+        "address = \"tls:{at}\"\nca_file = \"{}\"\n",
+        stranger.0.display()
+    ))
+    .await;
+    let mut caller = house.phone("100", false).await;
+    caller.dial("9101");
+    assert_eq!(ended(&mut caller).await, "missed");
+    assert!(
+        house.gateway.log().contains("TLS with a trunk"),
+        "{}",
+        house.gateway.log()
+    );
+}
