@@ -239,6 +239,7 @@ impl Endpoint {
         };
         transaction.purpose = Purpose::Abandoned;
         self.timers.clear(Owner::Client(id), Timer::Failover);
+        self.timers.clear(Owner::Client(id), Timer::A);
         let (mut request, credentials) = (transaction.request.clone(), transaction.credentials.clone());
         let Ok(target) = uri.parse::<Uri>() else { return false };
         request.cseq += 1;

@@ -10,6 +10,7 @@ mod megaphone;
 mod restore;
 mod streams;
 mod torture;
+mod trunks;
 mod trust;
 
 use std::cell::Cell;
@@ -24,7 +25,7 @@ use zeroize::Zeroizing;
 use crate::net::{ConnectionId, FiveTuple, Protocol, Receive};
 use crate::sip::message::{NameAddr, Uri};
 use crate::sip::{
-    Account, ContactChange, Credentials, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, LoginFailure,
+    Account, Caller, ContactChange, Credentials, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, LoginFailure,
     OutgoingInvite, Reason, SipCommand, SipError, SipEvent,
 };
 

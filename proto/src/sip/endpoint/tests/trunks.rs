@@ -1,0 +1,208 @@
+//! Trunks: calls from known addresses, and calls that go past a place that is silent.
+
+use super::*;
+
+const TRUNK: &str = "192.0.2.2";
+
+fn world() -> World {
+    PROTOCOL.set(Protocol::Udp);
+    let mut world = World::new(91);
+    world
+        .gateway()
+        .set_trunks(vec![("pbx".to_owned(), vec![format!("{TRUNK}/32").parse().unwrap()])]);
+    world
+}
+
+fn invite(source: &str, from: &str, tag: &str) -> String {
+    format!(
+        "INVITE sip:+49-30-1@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP {source};branch=z9hG4bKi{tag};rport\r\nFrom: <sip:{from}@pbx>;tag={tag}\r\n\
+         To: <sip:1@192.0.2.1>\r\nCall-ID: c{tag}\r\nCSeq: 1 INVITE\r\nContact: <sip:pbx@{source}>\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+fn caller(world: &mut World) -> Option<(Caller, String)> {
+    world.events(GATEWAY).into_iter().find_map(|event| {
+        if let SipEvent::Incoming { caller, target, .. } = event {
+            Some((caller, target))
+        } else {
+            None
+        }
+    })
+}
+
+#[test]
+fn calls_from_a_trunks_address_are_its_and_from_elsewhere_nobodys() {
+    let mut world = world();
+    world.inject(
+        GATEWAY,
+        "192.0.2.2:5060",
+        invite("192.0.2.2:5060", "4930", "a").as_bytes(),
+    );
+    assert_eq!(caller(&mut world), Some((Caller::Trunk("pbx".into()), "+49301".into())));
+    world.inject(
+        GATEWAY,
+        "192.0.2.9:5060",
+        invite("192.0.2.9:5060", "4930", "b").as_bytes(),
+    );
+    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"));
+    // What it says of where it is changes nothing.
+    let forged = invite("192.0.2.2:5060", "4930", "d");
+    world.inject(GATEWAY, "192.0.2.9:5061", forged.as_bytes());
+    assert_eq!(caller(&mut world), None);
+    // REGISTER is no call: a login is asked for.
+    let register = invite("192.0.2.2:5060", "100", "e").replace("INVITE", "REGISTER");
+    world.inject(GATEWAY, "192.0.2.2:5060", register.as_bytes());
+    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"));
+}
+
+#[test]
+fn in_a_call_of_a_trunk_its_addresses_are_heard_and_nobody_elses() {
+    let mut world = world();
+    world.inject(
+        GATEWAY,
+        "192.0.2.2:5060",
+        invite("192.0.2.2:5060", "4930", "a").as_bytes(),
+    );
+    let dialog = world.incoming(GATEWAY);
+    world.accept(GATEWAY, dialog);
+    let answer = world.packets.last().unwrap().clone();
+    let to = answer.lines().find(|line| line.starts_with("To: ")).unwrap().to_owned();
+    let bye = |source: &str| {
+        format!(
+            "BYE sip:gw01-1@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP {source};branch=z9hG4bKbye{source};rport\r\nFrom: <sip:4930@pbx>;tag=a\r\n\
+             {to}\r\nCall-ID: ca\r\nCSeq: 2 BYE\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    world.inject(GATEWAY, "192.0.2.9:5060", bye("192.0.2.9:5060").as_bytes());
+    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 481"));
+    // Another port of the trunk's host.
+    world.inject(GATEWAY, "192.0.2.2:5099", bye("192.0.2.2:5099").as_bytes());
+    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 200"));
+}
+
+/// A call of the gateway to these places in turn.
+fn dial(world: &mut World, places: &[&str]) -> DialogKey {
+    let dialog = world.gateway().new_dialog_key();
+    let way = |place: &&str| {
+        let local = "192.0.2.1:5060".parse().unwrap();
+        let way = FiveTuple::new(Protocol::Udp, local, place.parse().unwrap());
+        (format!("sip:1@{place}"), way)
+    };
+    let mut ways: Vec<_> = places.iter().map(way).collect();
+    let (request_uri, five_tuple) = ways.remove(0);
+    let command = SipCommand::Invite(Box::new(OutgoingInvite {
+        trunk: Some("pbx".to_owned()),
+        alternates: ways,
+        routes: Vec::new(),
+        dialog,
+        request_uri,
+        five_tuple,
+        origin: five_tuple.remote,
+        from: address("<sip:100@gateway>"),
+        to: address("<sip:1@pbx>"),
+        identity: None,
+        headers: Vec::new(),
+        body: Some(b"offer".to_vec()),
+        credentials: credentials("100", "secret"),
+        account: None,
+    }));
+    world.command(GATEWAY, command).unwrap();
+    dialog
+}
+
+/// A response to the last request of this method that begins so.
+fn respond(world: &mut World, from: &str, begin: &str, status: &str) {
+    let request = world
+        .packets
+        .iter()
+        .rev()
+        .find(|packet| packet.starts_with(begin))
+        .unwrap();
+    let field = |name: &str| request.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    let answer = format!(
+        "SIP/2.0 {status}\r\n{}\r\n{}\r\n{};tag=far\r\n{}\r\n{}\r\nContact: <sip:1@{from}>\r\nContent-Length: 0\r\n\r\n",
+        field("Via"),
+        field("From"),
+        field("To"),
+        field("Call-ID"),
+        field("CSeq")
+    );
+    world.inject(GATEWAY, from, answer.as_bytes());
+}
+
+fn invites(world: &World) -> Vec<String> {
+    let invites = world.packets.iter().filter(|packet| packet.starts_with("INVITE"));
+    let mut uris: Vec<_> = invites
+        .filter_map(|it| it.split(' ').nth(1))
+        .map(str::to_owned)
+        .collect();
+    uris.dedup();
+    uris
+}
+
+#[test]
+fn a_call_goes_to_the_next_place_after_a_second_of_silence_and_who_answers_later_is_sent_away() {
+    let mut world = world();
+    let call = dial(&mut world, &["192.0.2.11:5060", "192.0.2.12:5060", "192.0.2.13:5060"]);
+    world.run(Duration::from_millis(900));
+    assert_eq!(invites(&world), ["sip:1@192.0.2.11:5060"]);
+    world.run(Duration::from_millis(200));
+    assert_eq!(invites(&world), ["sip:1@192.0.2.11:5060", "sip:1@192.0.2.12:5060"]);
+    // This one rings: the call stays.
+    respond(&mut world, "192.0.2.12:5060", "INVITE sip:1@192.0.2.12", "180 Ringing");
+    world.run(Duration::from_secs(5));
+    assert_eq!(invites(&world).len(), 2);
+    // The first was only slow.
+    respond(&mut world, "192.0.2.11:5060", "INVITE sip:1@192.0.2.11", "180 Ringing");
+    assert!(
+        world
+            .packets
+            .last()
+            .unwrap()
+            .starts_with("CANCEL sip:1@192.0.2.11:5060")
+    );
+    respond(&mut world, "192.0.2.11:5060", "INVITE sip:1@192.0.2.11", "200 OK");
+    let last: Vec<_> = world.packets.iter().rev().take(2).map(|packet| &packet[..24]).collect();
+    assert_eq!(last, ["BYE sip:1@192.0.2.11:506", "ACK sip:1@192.0.2.11:506"]);
+    let answered = |events: &[SipEvent]| events.iter().any(|event| matches!(event, SipEvent::Accepted { .. }));
+    assert!(!answered(&world.events(GATEWAY)));
+    respond(&mut world, "192.0.2.12:5060", "INVITE sip:1@192.0.2.12", "200 OK");
+    assert!(answered(&world.events(GATEWAY)));
+    world.hangup(GATEWAY, call);
+    assert!(world.packets.last().unwrap().starts_with("BYE sip:1@192.0.2.12:5060"));
+}
+
+#[test]
+fn a_place_that_is_overloaded_is_passed_and_a_refusal_of_the_callee_is_not() {
+    let mut world = world();
+    let places = ["192.0.2.11:5060", "192.0.2.12:5060"];
+    let call = dial(&mut world, &places);
+    respond(&mut world, places[0], "INVITE", "503 Service Unavailable");
+    assert_eq!(invites(&world).len(), 2);
+    respond(&mut world, places[1], "INVITE", "486 Busy Here");
+    let is_busy = |event: &SipEvent| matches!(event, SipEvent::Rejected { dialog, status: 486, .. } if *dialog == call);
+    assert!(world.events(GATEWAY).iter().any(is_busy));
+    world.packets.clear();
+    let call = dial(&mut world, &places);
+    respond(&mut world, places[0], "INVITE", "486 Busy Here");
+    assert_eq!(invites(&world).len(), 1);
+    let is_busy = |event: &SipEvent| matches!(event, SipEvent::Rejected { dialog, status: 486, .. } if *dialog == call);
+    assert!(world.events(GATEWAY).iter().any(is_busy));
+    // The last one's silence is the call's.
+    world.packets.clear();
+    let call = dial(&mut world, &places);
+    world.run(Duration::from_secs(34));
+    let is_over = |event: &SipEvent| matches!(event, SipEvent::Rejected { dialog, status: 408, .. } if *dialog == call);
+    assert!(world.events(GATEWAY).iter().any(is_over));
+    world.assert_empty();
+}
+
+#[test]
+fn a_caller_who_gives_up_meanwhile_is_not_taken_elsewhere() {
+    let mut world = world();
+    let call = dial(&mut world, &["192.0.2.11:5060", "192.0.2.12:5060"]);
+    world.hangup(GATEWAY, call);
+    world.run(Duration::from_secs(3));
+    assert_eq!(invites(&world), ["sip:1@192.0.2.11:5060"]);
+    world.assert_empty();
+}
