@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod calls;
+mod kamailio;
 mod moves;
 mod phones;
 mod relays;

@@ -1,7 +1,7 @@
 //! baresip, a real SIP phone from Debian, without a sound card: it plays a tone and records what it hears.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -48,8 +48,12 @@ impl Baresip {
         let folder = std::env::temp_dir().join(format!("q-baresip-{}-{}", std::process::id(), free_port()));
         std::fs::create_dir_all(folder.join("rec")).expect("a temporary folder can be made");
         let (sip, control) = (free_port(), free_port());
-        // At loopback of the gateway's family.
-        let sip = SocketAddr::new(setup.gateway.ip(), sip);
+        // At loopback of the gateway's family; what it sends comes from this address.
+        let loopback: IpAddr = match setup.gateway.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        let sip = SocketAddr::new(loopback, sip);
         std::fs::write(folder.join("config"), config(&folder, sip, control, setup)).expect("config");
         std::fs::write(folder.join("contacts"), "").expect("contacts");
         let account = format!(

@@ -7,6 +7,7 @@ pub mod authority;
 pub mod baresip;
 pub mod framed;
 pub mod house;
+pub mod kamailio;
 pub mod lanes;
 pub mod namespace;
 pub mod network;

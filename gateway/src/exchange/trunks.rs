@@ -66,6 +66,8 @@ pub(super) fn places(trunk: &Trunk, names: &BTreeMap<String, Vec<IpAddr>>) -> Ve
 /// A registration of ours.
 #[derive(Debug, Default)]
 struct Registration {
+    /// As the settings had it when this began.
+    trunk: Option<Trunk>,
     /// When the next REGISTER is due; none: one is on its way.
     due: Option<Instant>,
     /// Which place is asked.
@@ -255,7 +257,12 @@ impl Exchange {
             .filter(|trunk| trunk.register)
             .map(|trunk| trunk.name.clone())
             .collect();
-        self.trunks.registrations.retain(|_, (name, _)| wanted.contains(name));
+        // One that is another now registers anew.
+        let trunks = &self.settings.trunks;
+        self.trunks.registrations.retain(|_, (name, it)| {
+            let now = trunks.iter().find(|trunk| trunk.name == *name);
+            wanted.contains(name) && now == it.trunk.as_ref()
+        });
         self.trunks
             .rates
             .retain(|name, _| self.settings.trunks.iter().any(|trunk| trunk.name == *name));
@@ -263,6 +270,7 @@ impl Exchange {
             if !self.trunks.registrations.values().any(|(known, _)| *known == name) {
                 self.trunks.last += 1;
                 let new = Registration {
+                    trunk: self.trunk(&name),
                     due: Some(now),
                     retry: RETRY[0],
                     ..Registration::default()

@@ -1,0 +1,195 @@
+//! Kamailio as the PBX beside a gateway: by address, by digest, by registration, and with one of two that has stopped.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
+use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ};
+use quartet_tests::baresip::{self, Baresip};
+use quartet_tests::house::{House, HouseSetup, PASSWORD, ROUTES, hears, write_secret};
+use quartet_tests::kamailio::{self, Kamailio};
+
+use crate::PROGRAM;
+use crate::calls::SOON;
+
+const HOSTS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 5), Ipv4Addr::new(127, 0, 0, 6)];
+
+/// Where calls of Kamailio's phones go, and those to them.
+const ROUTES_OF_TRUNK: &str = r#"
+[[route]]
+name = "from the PBX"
+from = "trunk:pbx"
+number = "{user}"
+to = "hub:{user}"
+ring_timeout = "5s"
+[[route]]
+name = "to the PBX"
+from = "network:hub"
+number = "7{number}"
+to = "trunk:pbx:{number}"
+ring_timeout = "5s"
+"#;
+
+/// A gateway whose trunk has these lines beside its name.
+async fn house(trunk: &str) -> House {
+    let more = format!(
+        "[call]\nverify = \"off\"\n[[trunk]]\nname = \"pbx\"\ncodecs = [\"pcmu\"]\nmay_assert = \"{{any}}\"\n{trunk}"
+    );
+    let routes = format!("{ROUTES_OF_TRUNK}{ROUTES}");
+    let setup = HouseSetup {
+        more: &more,
+        transports: &["tcp"],
+        hashes: Hashes::Md5,
+        routes: &routes,
+        ..HouseSetup::default()
+    };
+    House::build(PROGRAM, setup).await
+}
+
+fn pbx(host: Ipv4Addr, gateway: SocketAddr, transport: &str, login: bool) -> Option<Kamailio> {
+    Kamailio::start(&kamailio::Setup {
+        host,
+        gateway,
+        transport,
+        password: PASSWORD,
+        login,
+    })
+}
+
+/// A phone of Kamailio's.
+fn desk(pbx: &Kamailio, user: &str) -> Option<Baresip> {
+    let setup = baresip::Setup {
+        transport: "udp",
+        authority: None,
+        user,
+        password: PASSWORD,
+        gateway: pbx.address(),
+        codecs: "pcmu",
+        auto_answer: true,
+        tone_hz: PHONE_HZ as u32,
+    };
+    let mut desk = Baresip::start(&setup)?;
+    desk.wait_registered(SOON);
+    Some(desk)
+}
+
+async fn is_called_by(anna: &mut E2eePeer, number: &str) {
+    anna.dial(number);
+    let connected = |event: &e2ee_peer::Event| (*event == e2ee_peer::Event::Connected).then_some(());
+    anna.wait("the call", SOON, connected)
+        .await
+        .expect("the phone takes it");
+    hears(anna.line(), PHONE_HZ).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn phones_of_kamailio_call_users_and_are_called_by_address_over_udp_and_tcp() {
+    for transport in ["udp", "tcp"] {
+        // Its calls come from its host; where it listens is written once it does.
+        let mut house = house(&format!(
+            "address = \"udp:{}:9\"\nallow = [\"{}\"]\n",
+            HOSTS[0], HOSTS[0]
+        ))
+        .await;
+        let mut anna = house.user("anna", Answering::Take, Fault::None).await;
+        let gateway = house.gateway.sip_over(transport).expect("it is heard there");
+        let Some(pbx) = pbx(HOSTS[0], gateway, transport, false) else {
+            return;
+        };
+        let mut setup = house.gateway.setup();
+        setup.more = setup.more.replace(
+            &format!("udp:{}:9", HOSTS[0]),
+            &format!("{transport}:{}", pbx.address()),
+        );
+        house.gateway.reload(setup).await.expect("the trunk is elsewhere");
+        let Some(mut desk) = desk(&pbx, "4930") else { return };
+        desk.dial(&format!("sip:8anna@{}", pbx.address()));
+        desk.wait_for("CALL_ESTABLISHED", SOON);
+        hears(anna.line(), PHONE_HZ).await;
+        desk.command("hangup", "");
+        house.wait_idle().await;
+        let record = house.record(1).await;
+        assert_eq!(
+            (&record["from"], &record["cause"]),
+            (&"pbx".into(), &"answered".into()),
+            "{record}"
+        );
+        assert_eq!(record["shown"], "4930", "{record}");
+        desk.forget();
+        is_called_by(&mut anna, "74930@gw").await;
+        let heard = Instant::now() + SOON;
+        while desk
+            .heard()
+            .tone(0.0, 1.0)
+            .is_none_or(|tone| (tone.hz - PEER_HZ).abs() > 5.0)
+            && Instant::now() < heard
+        {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        println!("Kamailio as a trunk over {transport}: its phone called and was called");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kamailio_has_the_gateway_log_in_and_register() {
+    let file = std::env::temp_dir().join(format!("q-kamailio-password-{}", std::process::id()));
+    write_secret(&file, PASSWORD).expect("written");
+    let login = format!("username = \"quartet\"\npassword_file = \"{}\"\n", file.display());
+    let mut house = house(&format!("address = \"udp:{}:9\"\n{login}register = true\n", HOSTS[0])).await;
+    let mut anna = house.user("anna", Answering::Take, Fault::None).await;
+    let Some(pbx) = pbx(HOSTS[0], house.gateway.sip().expect("an address"), "udp", true) else {
+        return;
+    };
+    let mut setup = house.gateway.setup();
+    setup.more = setup
+        .more
+        .replace(&format!("udp:{}:9", HOSTS[0]), &format!("udp:{}", pbx.address()));
+    setup.routes = setup.routes.replace(
+        "number = \"{user}\"\nto = \"hub:{user}\"\nring_timeout = \"5s\"",
+        "to = \"hub:anna\"",
+    );
+    house.gateway.reload(setup).await.expect("the trunk is elsewhere");
+    let end = Instant::now() + 2 * SOON;
+    while house.status().await["trunks"][0]["registered"] != true {
+        assert!(Instant::now() < end, "{}\n{}", house.gateway.log(), pbx.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let Some(mut desk) = desk(&pbx, "100") else { return };
+    // Over the registration, and with a login that Kamailio asks for.
+    desk.dial(&format!("sip:quartet@{}", pbx.address()));
+    desk.wait_for("CALL_ESTABLISHED", SOON);
+    hears(anna.line(), PHONE_HZ).await;
+    desk.command("hangup", "");
+    house.wait_idle().await;
+    desk.forget();
+    is_called_by(&mut anna, "7100@gw").await;
+    std::fs::remove_file(&file).ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kamailio_that_has_stopped_is_passed() {
+    let mut house = house(&format!("address = [\"udp:{}:9\", \"udp:{}:9\"]\n", HOSTS[0], HOSTS[1])).await;
+    let mut anna = house.user("anna", Answering::Take, Fault::None).await;
+    let gateway = house.gateway.sip().expect("an address");
+    let mut both = Vec::new();
+    let mut setup = house.gateway.setup();
+    for host in HOSTS {
+        let Some(pbx) = pbx(host, gateway, "udp", false) else {
+            return;
+        };
+        setup.more = setup
+            .more
+            .replace(&format!("udp:{host}:9"), &format!("udp:{}", pbx.address()));
+        both.push(pbx);
+    }
+    house.gateway.reload(setup).await.expect("the trunks are elsewhere");
+    let Some(_desk) = desk(&both[1], "100") else { return };
+    both[0].signal("-STOP");
+    let begun = Instant::now();
+    is_called_by(&mut anna, "7100@gw").await;
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    println!(
+        "the first Kamailio is stopped: the call stood {:?} after it was dialled",
+        begun.elapsed()
+    );
+}
