@@ -320,6 +320,8 @@ fn start_hub(internet: &Host, cell: &Cell, secrets: &Secrets) -> anyhow::Result<
         format!("[reflector]\nlisten = [\"udp:{RELAY_AT}:599\", \"tcp:{RELAY_AT}:599\"]\nsecret_file = {secret:?}\n");
     let setup = Setup {
         sip: ([127, 0, 0, 1], 0).into(),
+        listen: Vec::new(),
+        identity: None,
         hub: Hub::Here((HUB_AT, 443).into()),
         plugins: Vec::new(),
         more: format!(

@@ -1,7 +1,7 @@
 //! Phones register and are called over TCP, TLS and WebSockets.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use quartet::demo::e2ee_peer::{Answering, Fault};
@@ -12,6 +12,8 @@ use quartet_tests::authority::{Certified, certify};
 use quartet_tests::house::{House, HouseSetup, PASSWORD, SOON};
 use quartet_tests::sip_stream::{Client, SipStream, StreamPhone};
 use quartet_tests::wait;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpSocket;
 
 use crate::PROGRAM;
 
@@ -265,4 +267,39 @@ async fn a_new_certificate_is_taken_at_a_reload_and_a_broken_one_leaves_the_old(
         ..stranger
     };
     registered(&house, &known, "tls", "102").await;
+}
+
+/// As many connections as strangers may hold and more, each with half a message, from many hosts of this machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_says_half_a_word_keeps_no_phone_out() {
+    let identity = certify("127.0.0.1");
+    let house = house([127, 0, 0, 1].into(), &identity).await;
+    let client = Client::trusting(&identity.authority_pem);
+    let before = house.memory_kib();
+    let mut crowd = Vec::new();
+    for n in 0..1200_u32 {
+        let transport = ALL[n as usize % ALL.len()];
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let host = Ipv4Addr::from(0x7f01_0001 + n % 40);
+        socket.bind(SocketAddr::new(host.into(), 0)).expect("a port");
+        let mut stream = socket.connect(at(&house, transport)).await.expect("connected");
+        let half = &options(n).into_bytes()[..60];
+        stream.write_all(half).await.ok();
+        crowd.push(stream);
+        if n % 300 == 299 {
+            for transport in ALL {
+                let begun = std::time::Instant::now();
+                drop(registered(&house, &client, transport, "100").await);
+                assert!(
+                    begun.elapsed() < Duration::from_secs(2),
+                    "{transport}: {:?}",
+                    begun.elapsed()
+                );
+            }
+        }
+    }
+    let grown = house.memory_kib().saturating_sub(before);
+    assert!(grown < 64 * 1024, "{grown} KiB");
+    let open = house.status().await["sip_connections"].as_u64().expect("a number");
+    assert!(open <= 512 + 8, "{open}");
 }
