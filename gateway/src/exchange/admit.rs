@@ -98,7 +98,9 @@ impl Exchange {
                 caller.extend(incoming.caller.also.iter().map(String::as_str));
             }
             // Routes may look at the numbers of those behind a trunk.
-            Arrival::Sip { identities, .. } if trunk.is_some() => caller.extend(identities.iter().map(String::as_str)),
+            Arrival::Sip { invite, .. } if trunk.is_some() => {
+                caller.extend(invite.identities.iter().map(String::as_str));
+            }
             Arrival::Sip { .. } => {}
         }
         let found = self.routes.find(&origin, &caller, &number);

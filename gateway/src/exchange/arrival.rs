@@ -15,19 +15,25 @@ use crate::networks::{CallRequest, NetworkId};
 pub(super) enum Arrival {
     /// By SIP.
     Sip {
-        dialog: DialogKey,
         caller: Caller,
         number: String,
-        /// Whom the caller says it calls for, in order.
-        identities: Vec<String>,
-        is_private: bool,
-        five_tuple: FiveTuple,
-        /// Where the phone is.
-        origin: IpAddr,
-        body: Option<Vec<u8>>,
+        invite: Invite,
     },
     /// From a user of a network.
     Network { network: NetworkId, incoming: CallRequest },
+}
+
+/// What an INVITE says beside who calls whom.
+#[derive(Debug)]
+pub(super) struct Invite {
+    pub(super) dialog: DialogKey,
+    /// Whom the caller says it calls for, in order.
+    pub(super) identities: Vec<String>,
+    pub(super) is_private: bool,
+    pub(super) five_tuple: FiveTuple,
+    /// Where the phone is.
+    pub(super) origin: IpAddr,
+    pub(super) body: Option<Vec<u8>>,
 }
 
 impl Arrival {
@@ -47,16 +53,15 @@ impl Arrival {
         else {
             return None;
         };
-        Some(Self::Sip {
+        let invite = Invite {
             dialog,
-            caller,
-            number,
             identities: asserted.iter().chain([&from]).map(|name| name.uri.dialled()).collect(),
             is_private,
             five_tuple,
             origin: origin.ip(),
             body,
-        })
+        };
+        Some(Self::Sip { caller, number, invite })
     }
 
     pub(super) fn parties(&self) -> Parties {
@@ -79,7 +84,7 @@ impl Arrival {
 
     pub(super) fn foreign_id(&self) -> ForeignId {
         match self {
-            Self::Sip { dialog, .. } => ForeignId::Dialog(*dialog),
+            Self::Sip { invite, .. } => ForeignId::Dialog(invite.dialog),
             Self::Network { network, incoming } => ForeignId::Network(network.clone(), incoming.call),
         }
     }

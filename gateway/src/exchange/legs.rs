@@ -9,6 +9,7 @@ use quartet_proto::sip::{Contact, NameAddr, Uri};
 use rand_core::Rng;
 
 use super::admit::TOO_MANY;
+use super::arrival::Invite;
 use super::trunks::Shown;
 use super::{Arrival, Exchange, ForeignId};
 use crate::call::{
@@ -17,7 +18,7 @@ use crate::call::{
 use crate::cdr::{Cause, Direction};
 use crate::config::{self, Addresses, IceServer, IceUrl, Trunk, Via, stack};
 use crate::media::{Bind, LegKey, Relay};
-use crate::networks::{CallerDetails, Network, NetworkCall, NetworkId};
+use crate::networks::{CallRequest, CallerDetails, Network, NetworkCall, NetworkId};
 use crate::route::{Destination, DestinationKind};
 
 /// Who calls, to a callee who is not to learn it (RFC 3323 §4.1.1.3).
@@ -42,144 +43,90 @@ impl Exchange {
         trunk: Option<&Trunk>,
         parties: &mut Parties,
     ) -> Result<Legs, Cause> {
-        let direction = parties.direction;
-        let legs =
-            match (arrival, destination.kind.clone()) {
-                (
-                    Arrival::Sip {
-                        dialog,
-                        identities,
-                        is_private,
-                        five_tuple,
-                        origin,
-                        body,
-                        ..
-                    },
-                    DestinationKind::Phones(users),
-                ) => {
-                    let phone = self.caller_of(trunk, &parties.from)?;
-                    parties.shown = asserted(&phone, &self.settings.phones, identities);
-                    // Its own phones: whoever dials has one of them in the hand.
-                    let users: Vec<_> = users.into_iter().filter(|user| *user != parties.from).collect();
-                    if users.is_empty() {
-                        return Err(Cause::Busy);
+        let legs = match (arrival, destination.kind.clone()) {
+            (Arrival::Sip { invite, .. }, kind) => {
+                let phone = self.caller_of(trunk, &parties.from)?;
+                match kind {
+                    DestinationKind::User { network, user } => {
+                        let network = NetworkId::new(&network);
+                        let there = self.networks.get(&network).ok_or(Cause::Network)?.as_ref();
+                        let user = there.user_of(&user);
+                        (parties.network, parties.to) = (Some(network.to_string()), user.clone());
+                        parties.shown = shown(&phone, &self.settings.phones, there, &invite);
+                        self.take_call(now, parties, &destination.route)?;
+                        let (key, caller) = self.answer_phone(call, &phone, &invite, &user)?;
+                        let shown = parties.shown.as_ref().unwrap_or(&parties.from);
+                        vec![caller, self.call_user(network, (user, shown), key, &destination)?]
                     }
-                    let named = format!("phone:{}", parties.from);
-                    let contacts = self.contacts_to_ring(now, &named, &users, &destination.route)?;
-                    let key = self.new_leg_key();
-                    let config = self.sip_leg_config((call, key), &phone, (five_tuple, origin), &parties.to);
-                    let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
-                    let details = CallerDetails {
-                        display: phone.name.clone().filter(|_| !is_private),
-                        ..CallerDetails::default()
-                    };
-                    let from = parties.shown.as_deref().unwrap_or(&parties.from);
-                    let from = if is_private { ANONYMOUS } else { from };
-                    let number = destination.captured.as_deref().filter(|_| users.len() == 1);
-                    let mut legs = vec![(Leg::Sip(caller), ForeignId::Dialog(dialog))];
-                    for (phone, contact) in &contacts {
-                        legs.push(self.ring(call, phone, contact, (from, &details), number, Some(key)));
+                    DestinationKind::Phones(users) => {
+                        parties.shown = asserted(&phone, &self.settings.phones, &invite);
+                        // Its own phones: whoever dials has one of them in the hand.
+                        let users: Vec<_> = users.into_iter().filter(|user| *user != parties.from).collect();
+                        if users.is_empty() {
+                            return Err(Cause::Busy);
+                        }
+                        let named = format!("phone:{}", parties.from);
+                        let contacts = self.contacts_to_ring(now, &named, &users, &destination.route)?;
+                        let (key, caller) = self.answer_phone(call, &phone, &invite, &parties.to)?;
+                        let details = CallerDetails {
+                            display: phone.name.clone().filter(|_| !invite.is_private),
+                            ..CallerDetails::default()
+                        };
+                        let from = parties.shown.as_deref().unwrap_or(&parties.from);
+                        let from = if invite.is_private { ANONYMOUS } else { from };
+                        let number = destination.captured.as_deref().filter(|_| users.len() == 1);
+                        let mut legs = vec![caller];
+                        for (phone, contact) in &contacts {
+                            legs.push(self.ring(call, phone, contact, (from, &details), number, Some(key)));
+                        }
+                        legs
                     }
-                    legs
-                }
-                (
-                    Arrival::Sip {
-                        dialog,
-                        identities,
-                        is_private,
-                        five_tuple,
-                        origin,
-                        body,
-                        ..
-                    },
-                    DestinationKind::User { network, user },
-                ) => {
-                    let network = NetworkId::new(&network);
-                    let there = self.networks.get(&network).ok_or(Cause::Network)?.as_ref();
-                    let user = there.user_of(&user);
-                    (parties.network, parties.to) = (Some(network.to_string()), user.clone());
-                    let phone = self.caller_of(trunk, &parties.from)?;
-                    parties.shown = shown(&phone, &self.settings.phones, there, identities, is_private);
-                    let called = std::iter::once(user.as_str());
-                    let (limits, from) = (&mut self.limits, &parties.from);
-                    if !limits.may_call(now, direction, from, &user)
-                        || !limits.take_route(now, direction, &destination.route, from, called)
-                    {
-                        return Err(TOO_MANY);
+                    DestinationKind::Trunk { trunk: name, number } => {
+                        let called = self.trunk(&name).ok_or(Cause::Network)?;
+                        parties.shown = asserted(&phone, &self.settings.phones, &invite);
+                        parties.to.clone_from(&number);
+                        self.take_call(now, parties, &destination.route)?;
+                        let (key, caller) = self.answer_phone(call, &phone, &invite, &number)?;
+                        let shown = Shown {
+                            number: parties.shown.as_deref().unwrap_or(&parties.from),
+                            display: phone.name.as_deref(),
+                            is_private: invite.is_private,
+                            is_user: false,
+                        };
+                        vec![
+                            caller,
+                            self.call_trunk((now, call), &called, &number, &shown, Some(key))?,
+                        ]
                     }
-                    let key = self.new_leg_key();
-                    let config = self.sip_leg_config((call, key), &phone, (five_tuple, origin), &user);
-                    let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
-                    let shown = parties.shown.as_ref().unwrap_or(&parties.from);
-                    let callee = self.call_user(network, (user, shown), key, &destination)?;
-                    vec![(Leg::Sip(caller), ForeignId::Dialog(dialog)), callee]
                 }
-                (Arrival::Network { network, incoming }, DestinationKind::Phones(users)) => {
-                    let contacts = self.contacts_to_ring(now, &parties.from, &users, &destination.route)?;
-                    // A number that was dialled through is for a PBX, not for each of several phones.
-                    let number = destination.captured.as_deref().filter(|_| users.len() == 1);
-                    let key = self.new_leg_key();
-                    let config = self
-                        .e2ee_leg_config(key, network.clone(), None, &destination)
-                        .ok_or(Cause::Network)?;
-                    let foreign_id = ForeignId::Network(network, incoming.call);
-                    let details = incoming.caller.clone();
-                    let caller = E2eeLeg::answer(config, incoming, (self.rng)());
-                    let mut legs = vec![(Leg::E2ee(caller), foreign_id)];
-                    legs.extend(contacts.iter().map(|(phone, contact)| {
-                        self.ring(call, phone, contact, (&parties.from, &details), number, None)
-                    }));
-                    legs
+            }
+            (Arrival::Network { network, incoming }, DestinationKind::Phones(users)) => {
+                let contacts = self.contacts_to_ring(now, &parties.from, &users, &destination.route)?;
+                // A number that was dialled through is for a PBX, not for each of several phones.
+                let number = destination.captured.as_deref().filter(|_| users.len() == 1);
+                let details = incoming.caller.clone();
+                let mut legs = vec![self.answer_user(network, incoming, &destination)?];
+                for (phone, contact) in &contacts {
+                    legs.push(self.ring(call, phone, contact, (&parties.from, &details), number, None));
                 }
-                (
-                    Arrival::Sip {
-                        dialog,
-                        identities,
-                        is_private,
-                        five_tuple,
-                        origin,
-                        body,
-                        ..
-                    },
-                    DestinationKind::Trunk { trunk: name, number },
-                ) => {
-                    let phone = self.caller_of(trunk, &parties.from)?;
-                    let called = self.trunk(&name).ok_or(Cause::Network)?;
-                    parties.shown = asserted(&phone, &self.settings.phones, identities);
-                    parties.to.clone_from(&number);
-                    self.take_trunk_call(now, direction, &destination.route, &parties.from, &number)?;
-                    let key = self.new_leg_key();
-                    let config = self.sip_leg_config((call, key), &phone, (five_tuple, origin), &number);
-                    let caller = SipLeg::incoming(config, dialog, body.as_deref())?;
-                    let shown = Shown {
-                        number: parties.shown.as_deref().unwrap_or(&parties.from),
-                        display: phone.name.as_deref(),
-                        is_private,
-                        is_user: false,
-                    };
-                    let callee = self.call_trunk((now, call), &called, &number, &shown, Some(key))?;
-                    vec![(Leg::Sip(caller), ForeignId::Dialog(dialog)), callee]
-                }
-                (Arrival::Network { network, incoming }, DestinationKind::Trunk { trunk: name, number }) => {
-                    let called = self.trunk(&name).ok_or(Cause::Network)?;
-                    self.take_trunk_call(now, direction, &destination.route, &parties.from, &number)?;
-                    let shown = Shown {
-                        number: &parties.from,
-                        display: incoming.caller.display.as_deref(),
-                        is_private: false,
-                        is_user: true,
-                    };
-                    let callee = self.call_trunk((now, call), &called, &number, &shown, None)?;
-                    let key = self.new_leg_key();
-                    let config = self
-                        .e2ee_leg_config(key, network.clone(), None, &destination)
-                        .ok_or(Cause::Network)?;
-                    let foreign_id = ForeignId::Network(network, incoming.call);
-                    let caller = E2eeLeg::answer(config, incoming, (self.rng)());
-                    vec![(Leg::E2ee(caller), foreign_id), callee]
-                }
-                (Arrival::Network { .. }, DestinationKind::User { .. }) => return Err(Cause::Declined),
-            };
+                legs
+            }
+            (Arrival::Network { network, incoming }, DestinationKind::Trunk { trunk: name, number }) => {
+                let called = self.trunk(&name).ok_or(Cause::Network)?;
+                parties.to.clone_from(&number);
+                self.take_call(now, parties, &destination.route)?;
+                let display = incoming.caller.display.clone();
+                let shown = Shown {
+                    number: &parties.from,
+                    display: display.as_deref(),
+                    is_private: false,
+                    is_user: true,
+                };
+                let callee = self.call_trunk((now, call), &called, &number, &shown, None)?;
+                vec![self.answer_user(network, incoming, &destination)?, callee]
+            }
+            (Arrival::Network { .. }, DestinationKind::User { .. }) => return Err(Cause::Declined),
+        };
         Ok(legs)
     }
 
@@ -230,20 +177,41 @@ impl Exchange {
         trunk.or_else(|| self.phone(from)).ok_or(Cause::Forbidden)
     }
 
-    /// Counts a call to a number behind a trunk.
-    fn take_trunk_call(
-        &mut self,
-        now: Instant,
-        direction: Direction,
-        route: &str,
-        from: &str,
-        number: &str,
-    ) -> Result<(), Cause> {
-        let may = self.limits.may_call(now, direction, from, number)
-            && self
-                .limits
-                .take_route(now, direction, route, from, std::iter::once(number));
+    /// Counts a call to somebody who is no phone of ours.
+    fn take_call(&mut self, now: Instant, parties: &Parties, route: &str) -> Result<(), Cause> {
+        let (direction, from, to) = (parties.direction, &parties.from, &parties.to);
+        let called = std::iter::once(to.as_str());
+        let may = self.limits.may_call(now, direction, from, to)
+            && self.limits.take_route(now, direction, route, from, called);
         if may { Ok(()) } else { Err(TOO_MANY) }
+    }
+
+    /// The leg of a phone, or of a trunk, that calls.
+    fn answer_phone(
+        &mut self,
+        call: CallKey,
+        phone: &config::Phone,
+        invite: &Invite,
+        peer: &str,
+    ) -> Result<(LegKey, (Leg, ForeignId)), Cause> {
+        let key = self.new_leg_key();
+        let config = self.sip_leg_config((call, key), phone, (invite.five_tuple, invite.origin), peer);
+        let leg = SipLeg::incoming(config, invite.dialog, invite.body.as_deref())?;
+        Ok((key, (Leg::Sip(leg), ForeignId::Dialog(invite.dialog))))
+    }
+
+    /// The leg of a user of a network who calls.
+    fn answer_user(
+        &mut self,
+        network: NetworkId,
+        incoming: CallRequest,
+        destination: &Destination,
+    ) -> Result<(Leg, ForeignId), Cause> {
+        let key = self.new_leg_key();
+        let config = self.e2ee_leg_config(key, network.clone(), None, destination);
+        let foreign_id = ForeignId::Network(network, incoming.call);
+        let leg = E2eeLeg::answer(config.ok_or(Cause::Network)?, incoming, (self.rng)());
+        Ok((Leg::E2ee(leg), foreign_id))
     }
 
     /// A leg that calls a user of a network.
@@ -391,33 +359,27 @@ impl Exchange {
 }
 
 /// The number that this phone, or who is behind this trunk, shows to phones and trunks, if not its own.
-fn asserted(phone: &config::Phone, phones: &[config::Phone], identities: Vec<String>) -> Option<String> {
+fn asserted(phone: &config::Phone, phones: &[config::Phone], invite: &Invite) -> Option<String> {
     let may = |number: &String| phone.may_assert.iter().any(|pattern| pattern.matches(number).is_some());
     let is_phone = |number: &String| phones.iter().any(|phone| phone.user == *number);
-    let mut numbers = identities.into_iter().filter(may);
+    let mut numbers = invite.identities.iter().filter(|number| may(number));
     numbers
         .find(|number| (1..=MAX_SHOWN).contains(&number.len()) && !is_phone(number))
-        .filter(|number| *number != phone.user)
+        .filter(|number| **number != phone.user)
+        .cloned()
 }
 
 /// The number that a call of this phone shows on a network, spelt as that spells it, if not its own; empty: none. It is none of
 /// another phone.
-fn shown(
-    phone: &config::Phone,
-    phones: &[config::Phone],
-    network: &dyn Network,
-    identities: Vec<String>,
-    is_private: bool,
-) -> Option<String> {
-    if is_private {
+fn shown(phone: &config::Phone, phones: &[config::Phone], network: &dyn Network, invite: &Invite) -> Option<String> {
+    if invite.is_private {
         return Some(String::new());
     }
     let may = |number: &String| phone.may_assert.iter().any(|pattern| pattern.matches(number).is_some());
     let is_phone = |number: &String| phones.iter().any(|phone| phone.user == *number);
-    identities
-        .into_iter()
-        .filter(may)
-        .map(|number| network.extension_of(&network.name_of(&number)))
+    let numbers = invite.identities.iter().filter(|number| may(number));
+    numbers
+        .map(|number| network.extension_of(&network.name_of(number)))
         .find(|number| (1..=MAX_SHOWN).contains(&number.len()) && (*number == phone.user || !is_phone(number)))
         .filter(|number| *number != phone.user)
 }
