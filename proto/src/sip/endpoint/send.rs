@@ -65,7 +65,9 @@ impl Endpoint {
         let source = (head.five_tuple.peer(), head.origin);
         // Where a REGISTER has come from: a Contact may name any port of its host.
         let is_stranger = !self.registrar.is_registered_at(source, is_proxy, None);
-        if is_stranger && !self.strangers.may_respond(now, head.origin.ip()) {
+        // Who has a connection has read what we sent: nobody else can be flooded by it, and it waits for its answer.
+        let may_be_forged = is_stranger && !head.five_tuple.protocol.is_reliable();
+        if may_be_forged && !self.strangers.may_respond(now, head.origin.ip()) {
             return trace!(source = %head.origin, status, "too many responses to this source");
         }
         let mut mac = Hmac::<Sha256>::new_from_slice(&*self.tag_key).expect("HMAC takes keys of any length");
@@ -81,7 +83,7 @@ impl Endpoint {
         };
         let server = (!is_stranger).then_some(self.config.user_agent.as_str());
         let wire = head.write(&response, server);
-        if is_stranger && !is_in_proportion(head.length, wire.len(), challenges) {
+        if may_be_forged && !is_in_proportion(head.length, wire.len(), challenges) {
             return trace!(source = %head.five_tuple.remote, status, "a response out of proportion to its request");
         }
         self.transmit(head.response_to, wire);

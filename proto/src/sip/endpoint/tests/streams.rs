@@ -216,3 +216,21 @@ fn what_has_no_length_gets_an_answer_over_a_stream_and_none_is_needed_in_a_datag
         );
     }
 }
+
+/// Seen with a hundred phones of one office over TCP: sixty were challenged, the others waited for half a minute.
+#[test]
+fn over_a_connection_every_request_is_answered_however_many_come_from_one_host() {
+    for (protocol, answered) in [(Protocol::Tcp, 200), (Protocol::Udp, 60)] {
+        PROTOCOL.set(protocol);
+        let mut world = World::new(73);
+        for n in 0..200 {
+            let source = format!("192.0.2.2:{}", 40_000 + n);
+            let options = format!(
+                "OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP {source};branch=z9hG4bKo{n};rport\r\nFrom: <sip:a@x>;tag=1\r\n\
+                 To: <sip:x>\r\nCall-ID: c{n}\r\nCSeq: 1 OPTIONS\r\n\r\n"
+            );
+            world.inject(GATEWAY, &source, options.as_bytes());
+        }
+        assert_eq!(world.packets.len(), answered, "{protocol:?}");
+    }
+}
