@@ -90,8 +90,12 @@ impl Endpoint {
         });
     }
 
-    /// Refuses bodies without SDP in clear.
+    /// Refuses bodies without SDP in clear, and whoever takes none of ours.
     pub(super) fn is_body_refused(&mut self, now: Instant, request: &Request, head: &Head) -> bool {
+        if !takes_sdp(&request.headers) {
+            self.respond_stateless(now, head, 406, None, Vec::new());
+            return true;
+        }
         let refused = part_of(&request.headers, &request.body, &[SDP]).is_err();
         if refused {
             let accept = format!("{SDP}, multipart/mixed");
@@ -310,6 +314,17 @@ pub(super) fn reason_field(reason: &Reason) -> (&'static str, String) {
         "Reason",
         format!("{protocol};cause={};text={}", reason.cause, quote(&reason.text)),
     )
+}
+
+/// Whether the sender takes SDP in responses: it does if it says nothing (RFC 3261 §20.1).
+fn takes_sdp(headers: &Headers) -> bool {
+    let is_sdp = |range: &str| {
+        let kind = range.split(';').next().unwrap_or_default().trim();
+        ["*/*", "application/*", SDP]
+            .iter()
+            .any(|fits| kind.eq_ignore_ascii_case(fits))
+    };
+    headers.all("Accept").next().is_none() || headers.list("Accept").any(is_sdp)
 }
 
 /// Whom the caller says it calls for.

@@ -206,3 +206,26 @@ fn a_caller_who_gives_up_meanwhile_is_not_taken_elsewhere() {
     assert_eq!(invites(&world), ["sip:1@192.0.2.11:5060"]);
     world.assert_empty();
 }
+
+/// RFC 4475 has one that takes text alone.
+#[test]
+fn who_takes_no_sdp_cannot_call() {
+    let mut world = world();
+    for (tag, accept, status) in [
+        ("a", "Accept: text/nobodyKnowsThis\r\n", "406 Not Acceptable"),
+        ("b", "Accept:\r\n", "406 Not Acceptable"),
+        ("c", "Accept: text/plain, Application/SDP;level=1\r\n", "100 Trying"),
+        (
+            "d",
+            "Accept: text/plain\r\nAccept: application/*;q=0.1\r\n",
+            "100 Trying",
+        ),
+        ("e", "Accept: */*\r\n", "100 Trying"),
+        ("f", "", "100 Trying"),
+    ] {
+        let call = invite("192.0.2.2:5060", "4930", tag).replace("Content-Length", &format!("{accept}Content-Length"));
+        world.inject(GATEWAY, "192.0.2.2:5060", call.as_bytes());
+        let answer = world.packets.last().unwrap();
+        assert!(answer.starts_with(&format!("SIP/2.0 {status}")), "{accept}: {answer}");
+    }
+}
