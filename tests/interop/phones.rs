@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use quartet::demo::e2ee_peer::{Answering, Fault};
 use quartet::io::control::ControlRequest;
-use quartet_tests::house::{House, PASSWORD};
+use quartet_tests::authority::certify;
+use quartet_tests::house::{House, HouseSetup, PASSWORD};
 use quartet_tests::{peers, wait};
 
 use crate::PROGRAM;
@@ -42,17 +43,45 @@ async fn baresip_registers_with_md5_and_is_refused_with_a_wrong_password() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn linphonec_registers_with_sha_256() {
+    linphonec("udp").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn linphonec_registers_over_tcp_and_tls() {
+    for transport in ["tcp", "tls"] {
+        linphonec(transport).await;
+    }
+}
+
+/// Has linphonec register over this transport.
+async fn linphonec(transport: &str) {
     let Some(program) = peers::program("linphonec") else {
         return;
     };
-    let house = House::new(PROGRAM, "").await;
-    let gateway = house.gateway.sip().expect("the SIP address");
+    let identity = certify("127.0.0.1");
+    let setup = HouseSetup {
+        transports: &["tcp", "tls"],
+        identity: Some((identity.certificate.pem(), identity.key.serialize_pem())),
+        ..HouseSetup::default()
+    };
+    let house = House::build(PROGRAM, setup).await;
+    let gateway = house.gateway.sip_over(transport).expect("the SIP address");
     let home = house.gateway.folder().join("linphone");
     for folder in [".local/share/linphone", ".config/linphone"] {
         std::fs::create_dir_all(home.join(folder)).expect("linphonec's home");
     }
-    let settings = "[sip]\nsip_port=-1\nsip_tcp_port=0\nsip_tls_port=0\nbind_address=127.0.0.1\nuse_ipv6=0\nguess_hostname=0\n\
-                    register_only_when_network_is_up=0\n[net]\nfirewall_policy=0\n[sound]\nechocancellation=0\n[video]\nenabled=0\n";
+    let authority = home.join("ca.pem");
+    std::fs::write(&authority, &identity.authority_pem).expect("the authority");
+    // -1: a port of the system's; 0: none.
+    let port = |of: &str| if of == transport { -1 } else { 0 };
+    let settings = format!(
+        "[sip]\nsip_port={}\nsip_tcp_port={}\nsip_tls_port={}\nroot_ca={}\nbind_address=127.0.0.1\nuse_ipv6=0\nguess_hostname=0\n\
+         register_only_when_network_is_up=0\n[net]\nfirewall_policy=0\n[sound]\nechocancellation=0\n[video]\nenabled=0\n",
+        port("udp"),
+        port("tcp"),
+        port("tls"),
+        authority.display()
+    );
     let file = home.join("linphone.rc");
     std::fs::write(&file, settings).expect("linphone.rc");
     let mut phone = std::process::Command::new(program)
@@ -66,9 +95,14 @@ async fn linphonec_registers_with_sha_256() {
         .spawn()
         .expect("linphonec starts");
     let mut commands = phone.stdin.take().expect("piped");
+    let over = if transport == "udp" {
+        String::new()
+    } else {
+        format!(";transport={transport}")
+    };
     writeln!(
         commands,
-        "soundcard use files\nregister sip:100@{gateway} sip:{gateway} {PASSWORD}"
+        "soundcard use files\nregister sip:100@{gateway} <sip:{gateway}{over}> {PASSWORD}"
     )
     .expect("it listens");
     let end = std::time::Instant::now() + Duration::from_secs(20);
@@ -81,13 +115,14 @@ async fn linphonec_registers_with_sha_256() {
     };
     phone.kill().ok();
     phone.wait().ok();
-    assert_eq!(listed[0]["user"], "100", "{}", house.gateway.log());
+    assert_eq!(listed[0]["user"], "100", "{transport}\n{}", house.gateway.log());
     assert!(
         listed[0]["user_agent"]
             .as_str()
             .is_some_and(|agent| agent.to_lowercase().contains("linphone")),
         "{listed}"
     );
+    println!("linphonec over {transport} at 127.0.0.1: registered");
 }
 
 /// Seen with a mute key, voice activity detection, a GSM call in between: hung up after ten seconds as "Media failed".

@@ -102,6 +102,7 @@ impl Endpoint {
 
     /// A response to our INVITE that is not a retransmission.
     pub(super) fn on_invite_response(&mut self, now: Instant, id: u64, key: DialogKey, response: &Response) {
+        self.timers.clear(Owner::Client(id), Timer::Failover);
         match response.status {
             100..=199 => self.on_provisional(now, id, key, response),
             200..=299 => self.on_success(now, id, key, response),
@@ -110,7 +111,6 @@ impl Endpoint {
     }
 
     fn on_provisional(&mut self, now: Instant, id: u64, key: DialogKey, response: &Response) {
-        self.timers.clear(Owner::Client(id), Timer::Failover);
         self.send_cancel(now, id, key);
         let Some(dialog) = self.dialogs.get_mut(key).filter(|d| d.state == State::Calling) else {
             return;
@@ -228,7 +228,9 @@ impl Endpoint {
     ///
     /// What was sent there may have arrived all the same: whoever answers is told that it was in vain.
     pub(super) fn fail_over(&mut self, now: Instant, id: u64, key: DialogKey) -> bool {
-        let is_calling = |dialog: &&mut Dialog| dialog.state == State::Calling && !dialog.alternates.is_empty();
+        let is_calling = |dialog: &&mut Dialog| {
+            dialog.state == State::Calling && dialog.invite == Some(id) && !dialog.alternates.is_empty()
+        };
         let Some(dialog) = self.dialogs.get_mut(key).filter(is_calling) else {
             return false;
         };
@@ -284,6 +286,9 @@ impl Endpoint {
         if wanted && let Some((again, cseq)) = self.retry(now, id, response) {
             if let Some(dialog) = self.dialogs.get_mut(key) {
                 (dialog.invite, dialog.invite_cseq, dialog.local_cseq) = (Some(again), cseq, cseq);
+                if !dialog.alternates.is_empty() {
+                    self.timers.set(now + FAILOVER, Owner::Client(again), Timer::Failover);
+                }
             }
             return;
         }

@@ -198,6 +198,45 @@ fn a_place_that_is_overloaded_is_passed_and_a_refusal_of_the_callee_is_not() {
 }
 
 #[test]
+fn a_place_that_asks_for_a_login_has_answered() {
+    let mut world = world();
+    let places = ["192.0.2.11:5060", "192.0.2.12:5060"];
+    dial(&mut world, &places);
+    respond(
+        &mut world,
+        places[0],
+        "INVITE",
+        "401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"x\", nonce=\"n\"",
+    );
+    assert!(
+        world
+            .packets
+            .last()
+            .unwrap()
+            .contains("Authorization: Digest username=\"100\"")
+    );
+    world.run(Duration::from_millis(400));
+    respond(&mut world, places[0], "INVITE", "180 Ringing");
+    world.run(Duration::from_secs(4));
+    assert_eq!(invites(&world), ["sip:1@192.0.2.11:5060"]);
+    // The login itself may be met with silence.
+    world.packets.clear();
+    dial(&mut world, &places);
+    respond(
+        &mut world,
+        places[0],
+        "INVITE",
+        "401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"x\", nonce=\"n\"",
+    );
+    world.run(Duration::from_millis(1100));
+    assert_eq!(invites(&world), ["sip:1@192.0.2.11:5060", "sip:1@192.0.2.12:5060"]);
+    assert!(
+        !world.packets.last().unwrap().contains("Authorization"),
+        "it is not for the other"
+    );
+}
+
+#[test]
 fn a_caller_who_gives_up_meanwhile_is_not_taken_elsewhere() {
     let mut world = world();
     let call = dial(&mut world, &["192.0.2.11:5060", "192.0.2.12:5060"]);
