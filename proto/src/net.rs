@@ -32,6 +32,12 @@ impl Protocol {
         }
     }
 
+    /// Whether it is a WebSocket.
+    #[must_use]
+    pub fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
     /// Whether we can open a connection to a peer: nobody but a browser opens a WebSocket.
     #[must_use]
     pub fn can_connect(self) -> bool {

@@ -16,6 +16,9 @@ use crate::route::{Destination, Origin};
 /// One caller, one callee or one route has had too many calls in the last minute.
 pub(super) const TOO_MANY: Cause = Cause::Limit { retry_after: None };
 
+/// Before the name of a phone that calls phones, in what is counted by caller: a user of a network may have the same.
+pub(super) const PHONE: &str = "phone:";
+
 /// What a caller is told to wait when the gateway is full.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
@@ -192,7 +195,11 @@ impl Exchange {
 
     /// Whether this caller's unanswered calls have half of the phone's places: the others reach it.
     pub(super) fn is_crowded_by(&self, caller: &str, user: &str) -> bool {
-        let rings = |call: &&Call| call.is_from_outside(caller) && call.has_phone(user) && !call.engages(user);
+        let is_its = |call: &Call| match caller.strip_prefix(PHONE) {
+            Some(phone) => call.parties().direction == Direction::Outgoing && call.parties().from == phone,
+            None => call.is_from_outside(caller),
+        };
+        let rings = |call: &&Call| is_its(call) && call.has_phone(user) && !call.engages(user);
         let share = (self.settings.limits.calls_per_phone / 2).max(1);
         self.calls.values().filter(rings).count() >= share as usize
     }

@@ -8,7 +8,7 @@ use quartet_proto::net::FiveTuple;
 use quartet_proto::sip::{Contact, NameAddr, Uri};
 use rand_core::Rng;
 
-use super::admit::TOO_MANY;
+use super::admit::{PHONE, TOO_MANY};
 use super::arrival::Invite;
 use super::trunks::Shown;
 use super::{Arrival, Exchange, ForeignId};
@@ -65,7 +65,7 @@ impl Exchange {
                         if users.is_empty() {
                             return Err(Cause::Busy);
                         }
-                        let named = format!("phone:{}", parties.from);
+                        let named = format!("{PHONE}{}", parties.from);
                         let contacts = self.contacts_to_ring(now, &named, &users, &destination.route)?;
                         let (key, caller) = self.answer_phone(call, &phone, &invite, &parties.to)?;
                         let details = CallerDetails {
@@ -361,7 +361,9 @@ impl Exchange {
 /// The number that this phone, or who is behind this trunk, shows to phones and trunks, if not its own.
 fn asserted(phone: &config::Phone, phones: &[config::Phone], invite: &Invite) -> Option<String> {
     let may = |number: &String| phone.may_assert.iter().any(|pattern| pattern.matches(number).is_some());
-    let is_phone = |number: &String| phones.iter().any(|phone| phone.user == *number);
+    // Not as it looks on a display either.
+    let plain = |number: &str| number.trim_start_matches('+').to_ascii_lowercase();
+    let is_phone = |number: &String| !number.is_ascii() || phones.iter().any(|phone| phone.user == plain(number));
     let mut numbers = invite.identities.iter().filter(|number| may(number));
     numbers
         .find(|number| (1..=MAX_SHOWN).contains(&number.len()) && !is_phone(number))

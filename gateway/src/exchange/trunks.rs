@@ -328,7 +328,7 @@ impl Exchange {
                     tracing::info!(trunk = name, "registered");
                 }
                 it.retry = RETRY[0];
-                it.due = Some(now + (*expires * REFRESH / 100).max(RETRY[0]));
+                it.due = Some(now + ((*expires).min(EXPIRES) * REFRESH / 100).max(RETRY[0]));
             }
             SipEvent::RegisterFailed { registration, status } => {
                 self.on_registration_failed(now, *registration, &format!("status {status}"));

@@ -166,7 +166,8 @@ impl Dialog {
             extra,
             body: None,
             five_tuple: self.peer.with_remote(self.next_hop(hop)),
-            listens_at: hop.filter(|hop| !self.is_registered || hop.ip() == self.peer.remote.ip()),
+            // Whoever calls us names the hop: we connect to nobody else for it. A trunk's places are the operator's.
+            listens_at: hop.filter(|hop| self.trunk.is_some() || hop.ip() == self.peer.remote.ip()),
             account: self.account.clone(),
             sent_by: self.peer.local,
         }

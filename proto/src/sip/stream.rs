@@ -221,6 +221,16 @@ mod tests {
             let expected = (vec![Piece::Message(head.clone().into_bytes())], Some(Broken::NoEnd));
             assert_eq!(cut(&bytes), expected, "{length}");
         }
+        // Behind so many fields nobody looks for another.
+        let many = format!(
+            "OPTIONS sip:x SIP/2.0\r\nl: 0\r\n{}l: 1\r\n\r\n",
+            "X: y\r\n".repeat(300)
+        );
+        let bytes = [many.as_bytes(), b"OPTIONS sip:y SIP/2.0\r\nl: 0\r\n\r\n"].concat();
+        assert_eq!(
+            cut(&bytes),
+            (vec![Piece::Message(many.into_bytes())], Some(Broken::NoEnd))
+        );
         // The same length twice is no doubt.
         let twice = b"OPTIONS sip:x SIP/2.0\r\nl: 1\r\nl: 1\r\n\r\na";
         assert_eq!(cut(twice), (vec![Piece::Message(twice.to_vec())], None));

@@ -22,7 +22,7 @@ impl Endpoint {
         }
         // Whoever is registered there is a phone behind the same address, and logs in.
         if request.method == Method::Invite
-            && let Some(trunk) = self.trunk_at(head.origin.ip())
+            && let Some(trunk) = self.trunk_at(head.five_tuple.protocol, head.origin.ip())
             && (self.registrar)
                 .account_from(head.five_tuple.peer(), head.origin, &request.from.uri.user_unescaped())
                 .is_none()
@@ -88,7 +88,7 @@ impl Endpoint {
             return dialog.account.as_ref().is_some_and(is_registered);
         }
         dialog.peer.peer() == source.peer()
-            || (dialog.trunk.is_some() && dialog.trunk.as_deref() == self.trunk_at(origin.ip()))
+            || (dialog.trunk.is_some() && dialog.trunk.as_deref() == self.trunk_at(source.protocol, origin.ip()))
             || dialog
                 .routes
                 .iter()

@@ -151,7 +151,7 @@ impl Endpoint {
     pub(super) fn on_ack(&mut self, now: Instant, request: &Request, source: FiveTuple) {
         let Some(key) = self.dialogs.of(request) else { return };
         let Some(dialog) = self.dialogs.get(key) else { return };
-        let origin = self.origin_of(&request.headers, source.remote);
+        let origin = self.origin_of(&request.headers, source);
         let is_trusted = self.is_trusted(dialog, source, origin);
         // Behind a proxy that is trusted, where it says.
         let [from, wanted] = [origin, dialog.origin].map(|address| address.ip().to_canonical());

@@ -158,8 +158,11 @@ impl Endpoint {
         self.trunks = trunks;
     }
 
-    /// The trunk that calls from here.
-    fn trunk_at(&self, ip: IpAddr) -> Option<&str> {
+    /// The trunk that calls from here. It comes over no WebSocket: whose a proxy there says that one is, is counted and proves nothing.
+    fn trunk_at(&self, protocol: Protocol, ip: IpAddr) -> Option<&str> {
+        if protocol.is_websocket() {
+            return None;
+        }
         let is_there = |(_, networks): &&(String, Vec<IpNet>)| {
             let ip = ip.to_canonical();
             networks.iter().any(|network| network.contains(&ip))
@@ -252,8 +255,8 @@ impl Endpoint {
     pub fn is_connection_used(&self, way: FiveTuple) -> bool {
         let peer = way.peer();
         self.registrar.reaches(peer, None)
-            || self.trunk_at(way.remote.ip()).is_some()
-            || self.is_proxy(way.remote.ip())
+            || self.trunk_at(way.protocol, way.remote.ip()).is_some()
+            || (self.is_proxy(way.remote.ip()) && !way.protocol.is_websocket())
             || self.dialogs.iter().any(|dialog| dialog.peer.peer() == peer)
             || way
                 .connection

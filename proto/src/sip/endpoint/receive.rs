@@ -54,7 +54,7 @@ impl Endpoint {
             return self.on_ack(now, request, input.five_tuple);
         }
         let mut head = Head::of(request, input);
-        head.origin = self.origin_of(&request.headers, head.origin);
+        head.origin = self.origin_of(&request.headers, input.five_tuple);
         if head.size() > MAX_KEPT {
             return self.respond_stateless(now, &head, 513, None, Vec::new());
         }
@@ -79,8 +79,11 @@ impl Endpoint {
     }
 
     /// Where a request began that came from this address.
-    pub(super) fn origin_of(&self, headers: &Headers, source: SocketAddr) -> SocketAddr {
-        Via::origin(headers, source, |ip| self.is_proxy(ip))
+    pub(super) fn origin_of(&self, headers: &Headers, source: FiveTuple) -> SocketAddr {
+        // A proxy of SIP does not come over a WebSocket.
+        Via::origin(headers, source.remote, |ip| {
+            !source.protocol.is_websocket() && self.is_proxy(ip)
+        })
     }
 
     /// Whether this is a proxy whose Via is believed.

@@ -7,6 +7,9 @@ use super::headers::Headers;
 /// Fields looked at; a message with more is refused.
 const MAX_FIELDS: usize = 256;
 
+/// What is wrong with one that has more.
+const TOO_MANY_FIELDS: &str = "Too Many Header Fields";
+
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Start {
@@ -95,7 +98,7 @@ pub(super) fn scan(bytes: &[u8]) -> Option<Scanned> {
         }
         fields += 1;
         if fields > MAX_FIELDS {
-            scanned.fault.get_or_insert("Too Many Header Fields");
+            scanned.fault.get_or_insert(TOO_MANY_FIELDS);
             break;
         }
         pending = Some(text_of(line));
@@ -122,6 +125,10 @@ pub(in crate::sip) fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
 /// What the head of a message says of the length of its body: an error if that is in doubt; `None` if it is no SIP.
 pub(in crate::sip) fn length_of(head: &[u8]) -> Option<Result<usize, ()>> {
     let scanned = scan(head)?;
+    // Of fields that were not looked at one may be a length.
+    if scanned.fault == Some(TOO_MANY_FIELDS) {
+        return Some(Err(()));
+    }
     Some(announced(&scanned.headers).unwrap_or(Err(())))
 }
 

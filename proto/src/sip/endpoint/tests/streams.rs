@@ -234,3 +234,47 @@ fn over_a_connection_every_request_is_answered_however_many_come_from_one_host()
         assert_eq!(world.packets.len(), answered, "{protocol:?}");
     }
 }
+
+/// What a caller writes into Record-Route and Contact is connected to at its own host alone, when its connection is gone.
+#[test]
+fn a_caller_has_us_connect_to_nobody_else() {
+    for (route, contact, connects) in [
+        (
+            "Record-Route: <sip:192.0.2.66:30999;lr;transport=tcp>\r\n",
+            "192.0.2.2:5070",
+            None,
+        ),
+        ("", "192.0.2.66:5070", None),
+        ("", "192.0.2.2:5070", Some("192.0.2.2:5070")),
+    ] {
+        PROTOCOL.set(Protocol::Tcp);
+        let mut world = World::new(74);
+        let source = "192.0.2.2:40000";
+        let answer = world.log_in(source, ("100", "secret"), ("INVITE", "sip:200@quartet.example"), |login| {
+            let cseq = if login.is_empty() { 1 } else { 2 };
+            format!(
+                "INVITE sip:200@quartet.example SIP/2.0\r\nVia: SIP/2.0/TCP {source};branch=z9hG4bKi{cseq};rport\r\n\
+                 From: <sip:100@quartet.example>;tag=t\r\nTo: <sip:200@quartet.example>\r\nCall-ID: rr\r\nCSeq: {cseq} INVITE\r\n\
+                 Contact: <sip:100@{contact};transport=tcp>\r\n{route}{login}Content-Length: 0\r\n\r\n"
+            )
+        });
+        assert!(answer.starts_with("SIP/2.0 100"), "{answer}");
+        let call = world.incoming(GATEWAY);
+        world.accept(GATEWAY, call);
+        let to = world
+            .last()
+            .lines()
+            .find(|line| line.starts_with("To: "))
+            .unwrap()
+            .to_owned();
+        let ack = format!(
+            "ACK sip:gw01-1@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/TCP {source};branch=z9hG4bKa;rport\r\nFrom: <sip:100@quartet.example>;tag=t\r\n\
+             {to}\r\nCall-ID: rr\r\nCSeq: 2 ACK\r\nContent-Length: 0\r\n\r\n"
+        );
+        world.inject(GATEWAY, source, ack.as_bytes());
+        world.close(source);
+        world.hangup(GATEWAY, call);
+        let opened = world.gateway().poll_connect().map(|way| way.remote.to_string());
+        assert_eq!(opened.as_deref(), connects, "{route}{contact}");
+    }
+}

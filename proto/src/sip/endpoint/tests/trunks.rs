@@ -55,6 +55,25 @@ fn calls_from_a_trunks_address_are_its_and_from_elsewhere_nobodys() {
     assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"));
 }
 
+/// Over a WebSocket a proxy says whose it is: that is none of the trunk's addresses.
+#[test]
+fn no_trunk_and_no_proxy_comes_over_a_websocket() {
+    PROTOCOL.set(Protocol::Ws);
+    let mut world = World::new(92);
+    let network = format!("{TRUNK}/32").parse().unwrap();
+    world.gateway().set_trunks(vec![("pbx".to_owned(), vec![network])]);
+    world.inject(
+        GATEWAY,
+        "192.0.2.2:5060",
+        invite("192.0.2.2:5060", "4930", "a").as_bytes(),
+    );
+    assert_eq!(caller(&mut world), None);
+    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 401"));
+    let way = world.way(world.nodes[GATEWAY].address, "192.0.2.2:5060".parse().unwrap());
+    world.gateway().set_trusted_proxies(vec![network]);
+    assert!(!world.gateway().is_connection_used(way));
+}
+
 #[test]
 fn in_a_call_of_a_trunk_its_addresses_are_heard_and_nobody_elses() {
     let mut world = world();
