@@ -20,15 +20,15 @@ async fn three_accounts_have_three_calls_and_the_fourth_is_busy_or_waits_for_its
     office.up().await;
     let mut users = [ALICE, BOB, CAROL, DAVE].map(|id| office.user(id, &[]));
     let mut phones = Vec::new();
-    for (phone, number) in [("100", "tg*alice"), ("101", "tg*bobby"), ("102", "tg*carol")] {
-        let phone = office.house.phone(phone, false).await;
+    // One after the other: which account has which call is told by that.
+    let dialled = [("100", "tg*alice"), ("101", "tg*bobby"), ("102", "tg*carol")];
+    for ((phone, number), user) in dialled.into_iter().zip(&mut users) {
+        let mut phone = office.house.phone(phone, false).await;
         phone.dial(number);
-        phones.push(phone);
-    }
-    for (user, phone) in users.iter_mut().zip(&mut phones) {
         office.sees(user, "connected");
         let stands = phone.wait(&phone::Event::Connected, SOON).await;
         stands.unwrap_or_else(|error| panic!("{}", office.fails(&error.to_string())));
+        phones.push(phone);
     }
     for user in &mut users[..3] {
         office.hears_the_phone(user);
