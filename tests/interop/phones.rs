@@ -50,6 +50,7 @@ async fn linphonec_registers_with_sha_256() {
 async fn linphonec_registers_over_tcp_and_tls() {
     for transport in ["tcp", "tls"] {
         linphonec(transport).await;
+        println!("linphonec over {transport} at 127.0.0.1: registered");
     }
 }
 
@@ -122,7 +123,6 @@ async fn linphonec(transport: &str) {
             .is_some_and(|agent| agent.to_lowercase().contains("linphone")),
         "{listed}"
     );
-    println!("linphonec over {transport} at 127.0.0.1: registered");
 }
 
 /// Seen with a mute key, voice activity detection, a GSM call in between: hung up after ten seconds as "Media failed".

@@ -250,7 +250,7 @@ impl Endpoint {
         self.connections.poll_wanted()
     }
 
-    /// Whether somebody who has logged in, or is in a call, is at the other end of this connection.
+    /// Whether somebody who has logged in, or is in a call, is at the other end of this connection, or a registrar that we are registered at.
     #[must_use]
     pub fn is_connection_used(&self, way: FiveTuple) -> bool {
         let peer = way.peer();
@@ -258,6 +258,10 @@ impl Endpoint {
             || self.trunk_at(way.protocol, way.remote.ip()).is_some()
             || (self.is_proxy(way.remote.ip()) && !way.protocol.is_websocket())
             || self.dialogs.iter().any(|dialog| dialog.peer.peer() == peer)
+            || self
+                .outbound_registrations
+                .values()
+                .any(|registration| registration.is_over(peer))
             || way
                 .connection
                 .is_some_and(|id| !self.client_transactions.over(id).is_empty())

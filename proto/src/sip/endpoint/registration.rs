@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{Endpoint, SUPPORTED};
-use crate::net::FiveTuple;
+use crate::net::{FiveTuple, Peer};
 use crate::sip::auth::Credentials;
 use crate::sip::dialog::MAX_CONTACT;
 use crate::sip::message::{Method, NameAddr, Request, Response, Scheme, Uri, host_of};
@@ -45,6 +45,13 @@ pub(super) struct Registration {
     tag: String,
     cseq: u32,
     wanted: Duration,
+}
+
+impl Registration {
+    /// Whether its calls may come from here.
+    pub(super) fn is_over(&self, peer: Peer) -> bool {
+        self.five_tuple.peer() == peer
+    }
 }
 
 /// A status, a reason and fields: why a REGISTER is refused.
@@ -196,7 +203,7 @@ impl Endpoint {
     pub(super) fn called_by_registrar(&self, request: &Request, source: FiveTuple) -> Option<String> {
         let called = request.uri.user_unescaped();
         let mut all = self.outbound_registrations.values();
-        all.find(|r| r.five_tuple.peer() == source.peer() && r.contact_user == called)
+        all.find(|r| r.is_over(source.peer()) && r.contact_user == called)
             .map(|r| r.aor.clone())
     }
 

@@ -278,3 +278,19 @@ fn a_caller_has_us_connect_to_nobody_else() {
         assert_eq!(opened.as_deref(), connects, "{route}{contact}");
     }
 }
+
+/// Over it the registrar calls us.
+#[test]
+fn the_connection_of_a_registration_of_ours_is_of_use_until_it_is_taken_back() {
+    PROTOCOL.set(Protocol::Tcp);
+    let mut world = World::new(75);
+    world.gateway().set_accounts(vec![account("100", "secret")]);
+    let way = world.way(world.nodes[PHONE].address, world.nodes[GATEWAY].address);
+    assert!(!world.nodes[PHONE].endpoint.is_connection_used(way));
+    world.register(PHONE, "100", "secret", 300);
+    world.second();
+    assert!(world.nodes[PHONE].endpoint.is_connection_used(way));
+    world.register(PHONE, "100", "secret", 0);
+    world.run(Duration::from_secs(40));
+    assert!(!world.nodes[PHONE].endpoint.is_connection_used(way));
+}
