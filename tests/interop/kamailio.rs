@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
 use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ};
 use quartet_tests::baresip::{self, Baresip};
-use quartet_tests::house::{House, HouseSetup, PASSWORD, ROUTES, hears, write_secret};
+use quartet_tests::house::{House, HouseSetup, PASSWORD, ROUTES, SecretFile, hears};
 use quartet_tests::kamailio::{self, Kamailio};
 
 use crate::PROGRAM;
@@ -132,9 +132,11 @@ async fn phones_of_kamailio_call_users_and_are_called_by_address_over_udp_and_tc
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kamailio_has_the_gateway_log_in_and_register() {
-    let file = std::env::temp_dir().join(format!("q-kamailio-password-{}", std::process::id()));
-    write_secret(&file, PASSWORD).expect("written");
-    let login = format!("username = \"quartet\"\npassword_file = \"{}\"\n", file.display());
+    let file = SecretFile::new(PASSWORD);
+    let login = format!(
+        "username = \"quartet\"\npassword_file = \"{}\"\n",
+        file.path().display()
+    );
     let mut house = house(&format!("address = \"udp:{}:9\"\n{login}register = true\n", HOSTS[0])).await;
     let mut anna = house.user("anna", Answering::Take, Fault::None).await;
     let Some(pbx) = pbx(HOSTS[0], house.gateway.sip().expect("an address"), "udp", true) else {
@@ -163,7 +165,6 @@ async fn kamailio_has_the_gateway_log_in_and_register() {
     house.wait_idle().await;
     desk.forget();
     is_called_by(&mut anna, "7100@gw").await;
-    std::fs::remove_file(&file).ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]

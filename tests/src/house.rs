@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quartet::config::Plugins;
@@ -37,6 +38,36 @@ pub const SOON: Duration = Duration::from_secs(10);
 
 /// The password of every phone.
 pub const PASSWORD: &str = "correct-horse";
+
+/// A file outside any house with a secret in it, gone when dropped.
+#[derive(Debug)]
+pub struct SecretFile(PathBuf);
+
+impl SecretFile {
+    /// Writes it, for this user alone.
+    pub fn new(secret: &str) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!(
+            "q-secret-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        write_secret(&path, secret).expect("written");
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for SecretFile {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
+    }
+}
 
 /// A running gateway with phones 100, 101 and 102, and what its tests need.
 pub struct House {

@@ -1,15 +1,13 @@
 //! Two gateways are each other's trunk: by address, by digest, by registration, over TLS, and when one place of it is dead.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use quartet::demo::e2ee_peer::{self, Answering, Fault};
 use quartet::demo::phone::{self, Phone};
 use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ};
 use quartet_tests::authority::certify;
-use quartet_tests::house::{House, HouseSetup, PASSWORD, ROUTES, SOON, hears, write_secret};
+use quartet_tests::house::{House, HouseSetup, PASSWORD, ROUTES, SOON, SecretFile, hears};
 
 use crate::PROGRAM;
 
@@ -28,29 +26,6 @@ number = "9{number}"
 to = "trunk:other:{number}"
 ring_timeout = "3s"
 "#;
-
-/// A file with a password that is gone after the test.
-struct PasswordFile(PathBuf);
-
-impl PasswordFile {
-    fn new(password: &str) -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!(
-            "q-trunk-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = std::env::temp_dir().join(name);
-        write_secret(&path, password).expect("written");
-        Self(path)
-    }
-}
-
-impl Drop for PasswordFile {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.0).ok();
-    }
-}
 
 /// The other gateway: whoever calls over its trunk `one` reaches its phone 101, or its user by name.
 async fn other(more: &str, identity: Option<(String, String)>) -> House {
@@ -189,20 +164,20 @@ async fn a_phone_calls_phones_and_users_behind_a_trunk_that_knows_its_address() 
 async fn a_trunk_that_wants_a_login_gets_it() {
     let other = other("", None).await;
     let mut desk = other.phone("101", true).await;
-    let password = PasswordFile::new(PASSWORD);
+    let password = SecretFile::new(PASSWORD);
     let house = with_trunk(&format!(
         "address = \"udp:{}\"\nusername = \"102\"\npassword_file = \"{}\"\n",
         other.gateway.sip().expect("an address"),
-        password.0.display()
+        password.path().display()
     ))
     .await;
     let mut caller = house.phone("100", false).await;
     talks(&mut caller, "9101", &mut desk).await;
-    let wrong = PasswordFile::new("wrong");
+    let wrong = SecretFile::new("wrong");
     let refused = with_trunk(&format!(
         "address = \"udp:{}\"\nusername = \"102\"\npassword_file = \"{}\"\n",
         other.gateway.sip().expect("an address"),
-        wrong.0.display()
+        wrong.path().display()
     ))
     .await;
     let mut caller = refused.phone("100", false).await;
@@ -213,11 +188,11 @@ async fn a_trunk_that_wants_a_login_gets_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trunk_that_we_register_with_calls_us_where_we_are() {
     let other = other("", None).await;
-    let password = PasswordFile::new(PASSWORD);
+    let password = SecretFile::new(PASSWORD);
     let house = with_trunk(&format!(
         "address = \"tcp:{}\"\nusername = \"102\"\npassword_file = \"{}\"\nregister = true\n",
         other.gateway.sip_over("tcp").expect("an address"),
-        password.0.display()
+        password.path().display()
     ))
     .await;
     let end = Instant::now() + SOON;
@@ -285,19 +260,19 @@ async fn under_tls_the_name_of_a_trunk_is_verified() {
     let other = other(ALLOWED, Some(identity)).await;
     let mut desk = other.phone("101", true).await;
     let at = other.gateway.sip_over("tls").expect("an address");
-    let authority = PasswordFile::new(&certified.authority_pem);
+    let authority = SecretFile::new(&certified.authority_pem);
     let house = with_trunk(&format!(
         "address = \"tls:{at}\"\nca_file = \"{}\"\n",
-        authority.0.display()
+        authority.path().display()
     ))
     .await;
     let mut caller = house.phone("100", false).await;
     talks(&mut caller, "9101", &mut desk).await;
     // An authority of the same name that has signed something else.
-    let stranger = PasswordFile::new(&certify("127.0.0.1").authority_pem);
+    let stranger = SecretFile::new(&certify("127.0.0.1").authority_pem);
     let house = with_trunk(&format!(
         "address = \"tls:{at}\"\nca_file = \"{}\"\n",
-        stranger.0.display()
+        stranger.path().display()
     ))
     .await;
     let mut caller = house.phone("100", false).await;
