@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{ALLOW, Endpoint};
 use crate::net::FiveTuple;
-use crate::sip::auth::authorization;
+use crate::sip::auth::{Credentials, authorization};
 use crate::sip::command::OutgoingInvite;
 use crate::sip::dialog::{Dialog, State};
 use crate::sip::message::{Method, NameAddr, Response, Uri, sdp_of};
@@ -63,14 +63,8 @@ impl Endpoint {
             sent_by: invite.five_tuple.local,
         };
         let call_id = request.call_id.clone();
-        let id = self.start(now, request, Purpose::Invite(key), invite.credentials.clone(), 0)?;
-        if !invite.alternates.is_empty() {
-            self.timers.set(now + FAILOVER, Owner::Client(id), Timer::Failover);
-        }
-        let peer = self
-            .client_transactions
-            .get(id)
-            .map_or(invite.five_tuple, |sent| sent.request.five_tuple);
+        let has_more = !invite.alternates.is_empty();
+        let (id, peer) = self.start_invite(now, key, request, invite.credentials.clone(), has_more)?;
         self.dialogs.insert(Dialog {
             key,
             state: State::Calling,
@@ -98,6 +92,25 @@ impl Endpoint {
             credentials: invite.credentials,
         });
         Ok(())
+    }
+
+    /// Sends an INVITE, which is given up after [`FAILOVER`] if the call `has_more` places to go to; gives its transaction, and the way
+    /// that it went.
+    fn start_invite(
+        &mut self,
+        now: Instant,
+        key: DialogKey,
+        request: Outgoing,
+        credentials: Option<Credentials>,
+        has_more: bool,
+    ) -> Result<(u64, FiveTuple), SipError> {
+        let wanted = request.five_tuple;
+        let id = self.start(now, request, Purpose::Invite(key), credentials, 0)?;
+        if has_more {
+            self.timers.set(now + FAILOVER, Owner::Client(id), Timer::Failover);
+        }
+        let sent = self.client_transactions.get(id);
+        Ok((id, sent.map_or(wanted, |sent| sent.request.five_tuple)))
     }
 
     /// A response to our INVITE that is not a retransmission.
@@ -236,12 +249,9 @@ impl Endpoint {
         };
         let (uri, way) = dialog.alternates.remove(0);
         let has_more = !dialog.alternates.is_empty();
-        let Some(transaction) = self.client_transactions.get_mut(id) else {
+        let Some(transaction) = self.client_transactions.get(id) else {
             return false;
         };
-        transaction.purpose = Purpose::Abandoned;
-        self.timers.clear(Owner::Client(id), Timer::Failover);
-        self.timers.clear(Owner::Client(id), Timer::A);
         let (mut request, credentials) = (transaction.request.clone(), transaction.credentials.clone());
         let Ok(target) = uri.parse::<Uri>() else { return false };
         request.cseq += 1;
@@ -251,16 +261,15 @@ impl Endpoint {
         // It was an answer to another's challenge.
         request.extra.retain(|(name, _)| !name.ends_with("uthorization"));
         let cseq = request.cseq;
-        let Ok(again) = self.start(now, request, Purpose::Invite(key), credentials, 0) else {
+        // Until there is another, the call is still that which was sent.
+        let Ok((again, way)) = self.start_invite(now, key, request, credentials, has_more) else {
             return false;
         };
-        if has_more {
-            self.timers.set(now + FAILOVER, Owner::Client(again), Timer::Failover);
+        self.timers.clear(Owner::Client(id), Timer::Failover);
+        self.timers.clear(Owner::Client(id), Timer::A);
+        if let Some(transaction) = self.client_transactions.get_mut(id) {
+            transaction.purpose = Purpose::Abandoned;
         }
-        let way = self
-            .client_transactions
-            .get(again)
-            .map_or(way, |sent| sent.request.five_tuple);
         if let Some(dialog) = self.dialogs.get_mut(key) {
             (dialog.invite, dialog.invite_cseq, dialog.local_cseq) = (Some(again), cseq, cseq);
             (dialog.peer, dialog.target, dialog.origin) = (way, target, way.remote);

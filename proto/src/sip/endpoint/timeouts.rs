@@ -50,10 +50,7 @@ impl Endpoint {
     }
 
     fn on_client_timer(&mut self, now: Instant, id: u64, timer: Timer) {
-        let Some(transaction) = self.client_transactions.get_mut(id) else {
-            return;
-        };
-        if let Purpose::Invite(key) = transaction.purpose
+        if let Some(Purpose::Invite(key)) = self.client_transactions.get(id).map(|it| it.purpose)
             && matches!(timer, Timer::Failover | Timer::Unreachable | Timer::B)
             && self.fail_over(now, id, key)
         {

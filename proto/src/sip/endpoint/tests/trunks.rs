@@ -217,6 +217,30 @@ fn a_place_that_is_overloaded_is_passed_and_a_refusal_of_the_callee_is_not() {
 }
 
 #[test]
+fn a_call_for_whose_next_place_there_is_no_room_stays_and_is_told_its_end() {
+    let mut world = world();
+    let places = ["192.0.2.11:5060", "192.0.2.12:5060"];
+    world.gateway().config.limits.client_transactions = 1;
+    let call = dial(&mut world, &places);
+    world.run(Duration::from_secs(2));
+    assert_eq!(invites(&world), ["sip:1@192.0.2.11:5060"]);
+    // It was only slow.
+    respond(&mut world, places[0], "INVITE", "180 Ringing");
+    let rings =
+        |event: &SipEvent| matches!(event, SipEvent::Provisional { dialog, status: 180, .. } if *dialog == call);
+    assert!(world.events(GATEWAY).iter().any(rings));
+    respond(&mut world, places[0], "INVITE", "486 Busy Here");
+    let is_over = |event: &SipEvent| matches!(event, SipEvent::Rejected { dialog, status: 486, .. } if *dialog == call);
+    assert!(world.events(GATEWAY).iter().any(is_over));
+    world.run(Duration::from_secs(40));
+    let call = dial(&mut world, &places);
+    world.run(Duration::from_secs(34));
+    let is_over = |event: &SipEvent| matches!(event, SipEvent::Rejected { dialog, status: 408, .. } if *dialog == call);
+    assert!(world.events(GATEWAY).iter().any(is_over));
+    world.assert_empty();
+}
+
+#[test]
 fn a_place_that_asks_for_a_login_has_answered() {
     let mut world = world();
     let places = ["192.0.2.11:5060", "192.0.2.12:5060"];
