@@ -72,6 +72,18 @@ impl Protocol {
             Self::Wss => "WSS",
         }
     }
+
+    /// The word before an address in a conf file and in a sentence: [`Protocol::name`] in lower case.
+    #[must_use]
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        }
+    }
 }
 
 /// The name was no protocol's.

@@ -33,6 +33,16 @@ pub fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 
+/// A route by which the phones of a house call each other.
+pub const BETWEEN_PHONES: &str = r#"
+[[route]]
+name = "between phones"
+from = "phones"
+number = "{user:[0-9]{3}}"
+to = "phone:{user}"
+ring_timeout = "3s"
+"#;
+
 /// How long anything on this machine may take.
 pub const SOON: Duration = Duration::from_secs(10);
 
@@ -414,6 +424,18 @@ pub async fn ends(user: &mut E2eePeer) -> &'static str {
         }
     };
     user.wait("the end", SOON, cause).await.expect("the user is told")
+}
+
+/// How a phone sees its call end.
+pub async fn ended(phone: &mut Phone) -> &'static str {
+    let cause = |event: &phone::Event| {
+        if let phone::Event::Ended(cause) = event {
+            Some(*cause)
+        } else {
+            None
+        }
+    };
+    phone.wait_for("the end", SOON, cause).await.expect("the phone is told")
 }
 
 /// Waits until the last half second that a line has heard is this tone.

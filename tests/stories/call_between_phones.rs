@@ -1,40 +1,20 @@
 //! A small office has no PBX: its phones call each other through the gateway, where a route says so.
 
 use quartet::demo::PHONE_HZ;
-use quartet::demo::phone::{self, Phone};
+use quartet::demo::phone;
 use quartet::io::control::ControlRequest;
-use quartet_tests::house::{House, HouseSetup, ROUTES, SOON, hears};
+use quartet_tests::house::{BETWEEN_PHONES, House, HouseSetup, ROUTES, SOON, ended, hears};
 
 use crate::PROGRAM;
 
-const BETWEEN: &str = r#"
-[[route]]
-name = "between phones"
-from = "phones"
-number = "{user:[0-9]{3}}"
-to = "phone:{user}"
-ring_timeout = "3s"
-"#;
-
 async fn house() -> House {
-    let routes = format!("{BETWEEN}{ROUTES}");
+    let routes = format!("{BETWEEN_PHONES}{ROUTES}");
     let setup = HouseSetup {
         more: "[call]\nverify = \"confirm\"\nrtp_timeout = \"3s\"",
         routes: &routes,
         ..HouseSetup::default()
     };
     House::build(PROGRAM, setup).await
-}
-
-async fn ended(phone: &mut Phone) -> &'static str {
-    let pick = |event: &phone::Event| {
-        if let phone::Event::Ended(cause) = event {
-            Some(*cause)
-        } else {
-            None
-        }
-    };
-    phone.wait_for("the end", SOON, pick).await.expect("it is told")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,7 +48,7 @@ impl Tls {
 impl SipListen {
     /// As a sentence names it: `tls:0.0.0.0:5061`.
     pub fn name(&self) -> String {
-        format!("{}:{}", self.protocol.name().to_ascii_lowercase(), self.address)
+        format!("{}:{}", self.protocol.scheme(), self.address)
     }
 
     /// Whether it needs a certificate.

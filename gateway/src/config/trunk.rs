@@ -78,7 +78,7 @@ impl FromStr for TrunkAddress {
 
 impl fmt::Display for TrunkAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = self.protocol.name().to_ascii_lowercase();
+        let scheme = self.protocol.scheme();
         match self.ip() {
             Some(IpAddr::V6(ip)) => write!(f, "{scheme}:[{ip}]:{}", self.port),
             Some(IpAddr::V4(_)) | None => write!(f, "{scheme}:{}:{}", self.host, self.port),

@@ -358,14 +358,18 @@ impl Exchange {
     }
 }
 
+/// The numbers that an INVITE claims and its sender may show.
+fn allowed<'a>(phone: &'a config::Phone, invite: &'a Invite) -> impl Iterator<Item = &'a String> {
+    let may = |number: &&String| phone.may_assert.iter().any(|pattern| pattern.matches(number).is_some());
+    invite.identities.iter().filter(may)
+}
+
 /// The number that this phone, or who is behind this trunk, shows to phones and trunks, if not its own.
 fn asserted(phone: &config::Phone, phones: &[config::Phone], invite: &Invite) -> Option<String> {
-    let may = |number: &String| phone.may_assert.iter().any(|pattern| pattern.matches(number).is_some());
     // Not as it looks on a display either.
     let plain = |number: &str| number.trim_start_matches('+').to_ascii_lowercase();
     let is_phone = |number: &String| !number.is_ascii() || phones.iter().any(|phone| phone.user == plain(number));
-    let mut numbers = invite.identities.iter().filter(|number| may(number));
-    numbers
+    allowed(phone, invite)
         .find(|number| (1..=MAX_SHOWN).contains(&number.len()) && !is_phone(number))
         .filter(|number| **number != phone.user)
         .cloned()
@@ -377,10 +381,8 @@ fn shown(phone: &config::Phone, phones: &[config::Phone], network: &dyn Network,
     if invite.is_private {
         return Some(String::new());
     }
-    let may = |number: &String| phone.may_assert.iter().any(|pattern| pattern.matches(number).is_some());
     let is_phone = |number: &String| phones.iter().any(|phone| phone.user == *number);
-    let numbers = invite.identities.iter().filter(|number| may(number));
-    numbers
+    allowed(phone, invite)
         .map(|number| network.extension_of(&network.name_of(number)))
         .find(|number| (1..=MAX_SHOWN).contains(&number.len()) && (*number == phone.user || !is_phone(number)))
         .filter(|number| *number != phone.user)

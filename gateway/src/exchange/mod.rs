@@ -339,8 +339,11 @@ impl Exchange {
         let Some(dialog) = event.dialog() else {
             if let SipEvent::ContactChanged { user, .. } = &event {
                 self.store_bindings(now, user);
+            } else if let SipEvent::Registered { registration, expires } = event {
+                self.on_registered(now, registration, expires);
+            } else if let SipEvent::RegisterFailed { registration, status } = event {
+                self.on_registration_failed(now, registration, &format!("status {status}"));
             }
-            self.on_registration(now, &event);
             return self.log_event(now, event);
         };
         if let SipEvent::Incoming { .. } = event {

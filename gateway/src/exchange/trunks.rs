@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use quartet_proto::net::{FiveTuple, Protocol};
 use quartet_proto::rate::{Rate, RateLimiter};
-use quartet_proto::sip::{Caller, Contact, Credentials, NameAddr, SipCommand, SipEvent, Uri};
+use quartet_proto::sip::{Caller, Contact, Credentials, NameAddr, SipCommand, Uri};
 use serde::Serialize;
 
 use super::{Exchange, ForeignId, Here};
@@ -166,10 +166,10 @@ impl Exchange {
         let mut ways: Vec<(String, FiveTuple)> = Vec::new();
         for place in places(trunk, &self.here.names) {
             let Some(way) = self.endpoint.way_to(place.protocol, place.address) else {
-                let scheme = place.protocol.name().to_ascii_lowercase();
                 tracing::debug!(
                     trunk = trunk.name,
-                    "SIP is not heard over {scheme} in the family of {}",
+                    "SIP is not heard over {} in the family of {}",
+                    place.protocol.scheme(),
                     place.address
                 );
                 continue;
@@ -317,40 +317,20 @@ impl Exchange {
         }
     }
 
-    /// What became of a registration of ours.
-    pub(super) fn on_registration(&mut self, now: Instant, event: &SipEvent) {
-        match event {
-            SipEvent::Registered { registration, expires } => {
-                let Some((name, it)) = self.trunks.registrations.get_mut(registration) else {
-                    return;
-                };
-                if !std::mem::replace(&mut it.is_up, true) {
-                    tracing::info!(trunk = name, "registered");
-                }
-                it.retry = RETRY[0];
-                it.due = Some(now + ((*expires).min(EXPIRES) * REFRESH / 100).max(RETRY[0]));
-            }
-            SipEvent::RegisterFailed { registration, status } => {
-                self.on_registration_failed(now, *registration, &format!("status {status}"));
-            }
-            SipEvent::Incoming { .. }
-            | SipEvent::ContactChanged { .. }
-            | SipEvent::LoginFailed { .. }
-            | SipEvent::Moved { .. }
-            | SipEvent::Provisional { .. }
-            | SipEvent::Accepted { .. }
-            | SipEvent::Rejected { .. }
-            | SipEvent::Confirmed { .. }
-            | SipEvent::Cancelled { .. }
-            | SipEvent::Bye { .. }
-            | SipEvent::Lost { .. }
-            | SipEvent::Ended { .. }
-            | SipEvent::Dtmf { .. }
-            | SipEvent::Reinvite { .. } => {}
+    /// We are registered with a trunk.
+    pub(super) fn on_registered(&mut self, now: Instant, id: u64, expires: Duration) {
+        let Some((name, it)) = self.trunks.registrations.get_mut(&id) else {
+            return;
+        };
+        if !std::mem::replace(&mut it.is_up, true) {
+            tracing::info!(trunk = name, "registered");
         }
+        it.retry = RETRY[0];
+        it.due = Some(now + (expires.min(EXPIRES) * REFRESH / 100).max(RETRY[0]));
     }
 
-    fn on_registration_failed(&mut self, now: Instant, id: u64, why: &str) {
+    /// A registration of ours was refused, or nobody answered.
+    pub(super) fn on_registration_failed(&mut self, now: Instant, id: u64, why: &str) {
         let Some((name, it)) = self.trunks.registrations.get_mut(&id) else {
             return;
         };
@@ -369,7 +349,7 @@ impl Exchange {
             name: trunk.name.clone(),
             places: places(trunk, &self.here.names)
                 .iter()
-                .map(|place| format!("{}:{}", place.protocol.name().to_ascii_lowercase(), place.address))
+                .map(|place| format!("{}:{}", place.protocol.scheme(), place.address))
                 .collect(),
             registered: trunk.register.then(|| {
                 let mut all = self.trunks.registrations.values();

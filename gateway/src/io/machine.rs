@@ -58,8 +58,7 @@ pub fn look(settings: &Settings) -> Vec<Finding> {
                 Protocol::Tcp | Protocol::Tls | Protocol::Ws | Protocol::Wss => TcpListener::bind(address).map(drop),
             };
             if let Err(error) = bound {
-                let scheme = protocol.name().to_ascii_lowercase();
-                found("sip.listen", &scheme, address, "[sip] listen", &error);
+                found("sip.listen", protocol.scheme(), address, "[sip] listen", &error);
             }
         }
         let hub = settings.network.hub.listen.address;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::control::{ControlRequest, PendingControlRequest, Reply};
 use super::reflector::ReflectorServer;
 use super::signalling::Signalling;
+use super::sip::place_name;
 
 impl Signalling {
     pub(super) fn answer(&mut self, now: Instant, asked: PendingControlRequest) {
@@ -21,7 +22,7 @@ impl Signalling {
                 "phones": self.exchange.phones(now).len(),
                 "hub_sessions": self.hub.server().map_or(0, |server| server.counts().0),
                 "sip_connections": self.sip.connection_count(),
-                "sip": self.sip.addresses().map(|(protocol, address)| format!("{}:{address}", protocol.name().to_ascii_lowercase())).collect::<Vec<_>>(),
+                "sip": self.sip.addresses().map(place_name).collect::<Vec<_>>(),
                 "trunks": self.exchange.trunks(),
                 "hub": self.hub.address(),
                 "hub_up": self.exchange.is_up(&self.hub_network),

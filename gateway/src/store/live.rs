@@ -142,7 +142,7 @@ fn write_bindings(
                 b.sip_instance,
                 remote.to_string(),
                 local.to_string(),
-                protocol.name().to_ascii_lowercase(),
+                protocol.scheme(),
                 b.source.to_string(),
                 b.call_id,
                 b.cseq,

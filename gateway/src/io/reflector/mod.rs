@@ -90,8 +90,7 @@ impl ReflectorServer {
         let (mut sockets, mut listeners, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
         for listen in &settings.listen {
             let (address, protocol) = (listen.address, listen.protocol);
-            let word = protocol.name().to_ascii_lowercase();
-            let wrong = |error: io::Error| cannot_listen(&word, address, &error, "[reflector] listen");
+            let wrong = |error: io::Error| cannot_listen(protocol.scheme(), address, &error, "[reflector] listen");
             let local = match protocol {
                 Protocol::Udp => {
                     let mut socket = UdpSocket::bind(address).map_err(wrong)?;
@@ -130,9 +129,7 @@ impl ReflectorServer {
 
     /// Where it listens, as really bound.
     pub(super) fn addresses(&self) -> Vec<String> {
-        let written = |(protocol, address): &(Protocol, SocketAddr)| {
-            format!("{}:{address}", protocol.name().to_ascii_lowercase())
-        };
+        let written = |(protocol, address): &(Protocol, SocketAddr)| format!("{}:{address}", protocol.scheme());
         self.addresses.iter().map(written).collect()
     }
 

@@ -24,8 +24,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::{Datagram, SipInput};
 use crate::config::Origin;
-use crate::io::origin;
 use crate::io::pending::Admission;
+use crate::io::{origin, sleep_until};
 
 /// Read at once.
 const READ: usize = 4 * 1024;
@@ -45,6 +45,10 @@ const MAX_MESSAGES: usize = 4096;
 const MAX_WAITING: usize = 1024 * 1024;
 /// The name of SIP among the protocols of a WebSocket, RFC 7118 §4.
 const SUBPROTOCOL: &str = "sip";
+
+/// Why a connection is over, as the log says it.
+const GATEWAY_STOPS: &str = "the gateway stops";
+pub(super) const SLOW_READER: &str = "slow reader";
 
 /// A connection as the signalling task has it. Dropping it closes it once all is sent.
 #[derive(Debug)]
@@ -116,11 +120,10 @@ impl Waiting {
     }
 }
 
-/// What a connection's task needs.
+/// What a connection's task needs to tell the signalling task of it.
 pub(super) struct Task {
     pub(super) way: FiveTuple,
     pub(super) input: mpsc::Sender<SipInput>,
-    pub(super) waiting: Waiting,
     /// Keep-alives that are to be answered.
     pub(super) pongs: Pongs,
     pub(super) admission: Arc<Admission>,
@@ -128,121 +131,129 @@ pub(super) struct Task {
 
 impl Task {
     /// Carries SIP over a stream, until it is over.
-    pub(super) async fn run_stream(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    pub(super) async fn run_stream(self, stream: impl AsyncRead + AsyncWrite + Unpin, waiting: Waiting) {
         let (reader, writer) = tokio::io::split(stream);
-        let Self {
-            way,
-            input,
-            waiting,
-            pongs,
-            admission,
-        } = self;
-        let read = read_stream(reader, way, &input, pongs);
-        converse(way, &input, &admission, read, write_stream(writer, waiting)).await;
+        self.converse(self.read_stream(reader), write_stream(writer, waiting))
+            .await;
     }
 
     /// The same over a WebSocket.
-    pub(super) async fn run_websocket<S: AsyncRead + AsyncWrite + Unpin>(self, socket: WebSocketStream<S>) {
+    pub(super) async fn run_websocket<S: AsyncRead + AsyncWrite + Unpin>(
+        self,
+        socket: WebSocketStream<S>,
+        waiting: Waiting,
+    ) {
         let (sink, stream) = socket.split();
-        let Self {
-            way,
-            input,
-            waiting,
-            pongs,
-            admission,
-        } = self;
-        let read = read_websocket(stream, way, &input, pongs);
-        converse(way, &input, &admission, read, write_websocket(sink, waiting)).await;
+        self.converse(self.read_websocket(stream), write_websocket(sink, waiting))
+            .await;
     }
-}
 
-/// Runs both directions. The last that the signalling task hears is that the connection is closed; what it has said until then is sent.
-async fn converse(
-    way: FiveTuple,
-    input: &mpsc::Sender<SipInput>,
-    admission: &Admission,
-    read: impl Future<Output = &'static str>,
-    write: impl Future<Output = &'static str>,
-) {
-    tokio::pin!(write);
-    let (why, is_drained) = tokio::select! {
-        why = read => (why, false),
-        why = &mut write => (why, true),
-        why = admission.ended() => (why, true),
-    };
-    tracing::debug!(remote = %way.remote, why, "SIP connection closed");
-    if let Some(id) = way.connection {
-        // If the signalling task is gone there is nobody left to tell.
-        let _ = input.send(SipInput::Closed(id)).await;
+    /// Runs both directions. The last that the signalling task hears is that the connection is closed; what it has said until then is
+    /// sent.
+    async fn converse(&self, read: impl Future<Output = &'static str>, write: impl Future<Output = &'static str>) {
+        tokio::pin!(write);
+        let (why, is_drained) = tokio::select! {
+            why = read => (why, false),
+            why = self.look() => (why, false),
+            why = &mut write => (why, true),
+            why = self.admission.ended() => (why, true),
+        };
+        tracing::debug!(remote = %self.way.remote, why, "SIP connection closed");
+        if let Some(id) = self.way.connection {
+            // If the signalling task is gone there is nobody left to tell.
+            let _ = self.input.send(SipInput::Closed(id)).await;
+        }
+        if !is_drained {
+            let _ = timeout(DRAIN, write).await;
+        }
     }
-    if !is_drained {
-        let _ = timeout(DRAIN, write).await;
-    }
-}
 
-async fn read_stream(
-    mut reader: impl AsyncRead + Unpin,
-    way: FiveTuple,
-    input: &mpsc::Sender<SipInput>,
-    pongs: Pongs,
-) -> &'static str {
-    let mut buffer = StreamBuffer::default();
-    let mut bytes = [0; READ];
-    let mut look = interval_at(Instant::now() + LOOK, LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // By when the message that has begun must be whole.
-    let mut whole = None;
-    loop {
-        let overdue = async {
-            match whole {
-                Some(by) => tokio::time::sleep_until(by).await,
-                None => std::future::pending().await,
-            }
-        };
-        let count = tokio::select! {
-            read = reader.read(&mut bytes) => match read {
-                Ok(0) => return "closed by the peer",
-                Ok(count) => count,
-                Err(_) => return "broken connection",
-            },
-            () = overdue => return "a message that does not end",
-            _ = look.tick() => {
-                if input.send(SipInput::Look(way)).await.is_err() {
-                    return "the gateway stops";
-                }
-                continue;
-            }
-        };
-        buffer.push(bytes.get(..count).unwrap_or_default());
+    /// Has it looked from time to time whether the connection is still of use.
+    async fn look(&self) -> &'static str {
+        let mut look = interval_at(Instant::now() + LOOK, LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            match buffer.next_piece() {
-                Ok(Some(Piece::Message(payload))) => {
-                    whole = None;
-                    let message = SipInput::Message(Datagram {
-                        five_tuple: way,
-                        payload,
-                    });
-                    if input.send(message).await.is_err() {
-                        return "the gateway stops";
-                    }
-                }
-                Ok(Some(Piece::Ping)) => {
-                    if !pongs.send() {
-                        return "slow reader";
-                    }
-                }
-                Ok(None) => break,
-                Err(why) => {
-                    tracing::debug!(remote = %way.remote, %why, "SIP stream");
-                    return "nothing more can be read";
-                }
+            look.tick().await;
+            if self.input.send(SipInput::Look(self.way)).await.is_err() {
+                return GATEWAY_STOPS;
             }
         }
-        whole = match (buffer.is_half(), whole) {
-            (true, None) => Some(Instant::now() + WHOLE),
-            (true, by) => by,
-            (false, _) => None,
-        };
+    }
+
+    /// Hands a message to the signalling task. `false`: that is gone.
+    async fn hand_over(&self, payload: Vec<u8>) -> bool {
+        let message = SipInput::Message(Datagram {
+            five_tuple: self.way,
+            payload,
+        });
+        self.input.send(message).await.is_ok()
+    }
+
+    async fn read_stream(&self, mut reader: impl AsyncRead + Unpin) -> &'static str {
+        let mut buffer = StreamBuffer::default();
+        let mut bytes = [0; READ];
+        // By when the message that has begun must be whole.
+        let mut whole = None;
+        loop {
+            let count = tokio::select! {
+                read = reader.read(&mut bytes) => match read {
+                    Ok(0) => return "closed by the peer",
+                    Ok(count) => count,
+                    Err(_) => return "broken connection",
+                },
+                () = sleep_until(whole) => return "a message that does not end",
+            };
+            buffer.push(bytes.get(..count).unwrap_or_default());
+            loop {
+                match buffer.next_piece() {
+                    Ok(Some(Piece::Message(payload))) => {
+                        whole = None;
+                        if !self.hand_over(payload).await {
+                            return GATEWAY_STOPS;
+                        }
+                    }
+                    Ok(Some(Piece::Ping)) => {
+                        if !self.pongs.send() {
+                            return SLOW_READER;
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(why) => {
+                        tracing::debug!(remote = %self.way.remote, %why, "SIP stream");
+                        return "nothing more can be read";
+                    }
+                }
+            }
+            whole = match (buffer.is_half(), whole) {
+                (true, None) => Some(std::time::Instant::now() + WHOLE),
+                (true, by) => by,
+                (false, _) => None,
+            };
+        }
+    }
+
+    async fn read_websocket<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        mut stream: SplitStream<WebSocketStream<S>>,
+    ) -> &'static str {
+        loop {
+            let payload = match stream.next().await {
+                Some(Ok(Message::Text(text))) => text.as_bytes().to_vec(),
+                Some(Ok(Message::Binary(bytes))) => bytes.to_vec(),
+                // The library answers them.
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
+                Some(Ok(Message::Close(_))) | None => return "closed by the peer",
+                Some(Err(_)) => return "broken connection or message too large",
+            };
+            // RFC 5626 §4.4.1, over a WebSocket as well (RFC 7118 §6).
+            if payload.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+                if !self.pongs.send() {
+                    return SLOW_READER;
+                }
+            } else if !self.hand_over(payload).await {
+                return GATEWAY_STOPS;
+            }
+        }
     }
 }
 
@@ -255,52 +266,11 @@ async fn write_stream(mut writer: impl AsyncWrite + Unpin, mut waiting: Waiting)
         match timeout(WRITE, write).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return "broken connection",
-            Err(_) => return "slow reader",
+            Err(_) => return SLOW_READER,
         }
     }
     let _ = timeout(DRAIN, writer.shutdown()).await;
     "closed by the gateway"
-}
-
-async fn read_websocket<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: SplitStream<WebSocketStream<S>>,
-    way: FiveTuple,
-    input: &mpsc::Sender<SipInput>,
-    pongs: Pongs,
-) -> &'static str {
-    let mut look = interval_at(Instant::now() + LOOK, LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let received = tokio::select! {
-            received = stream.next() => received,
-            _ = look.tick() => {
-                if input.send(SipInput::Look(way)).await.is_err() {
-                    return "the gateway stops";
-                }
-                continue;
-            }
-        };
-        let payload = match received {
-            Some(Ok(Message::Text(text))) => text.as_bytes().to_vec(),
-            Some(Ok(Message::Binary(bytes))) => bytes.to_vec(),
-            // The library answers them.
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
-            Some(Ok(Message::Close(_))) | None => return "closed by the peer",
-            Some(Err(_)) => return "broken connection or message too large",
-        };
-        // RFC 5626 §4.4.1, over a WebSocket as well (RFC 7118 §6).
-        let is_ping = payload.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
-        if is_ping && !pongs.send() {
-            return "slow reader";
-        }
-        let message = SipInput::Message(Datagram {
-            five_tuple: way,
-            payload,
-        });
-        if !is_ping && input.send(message).await.is_err() {
-            return "the gateway stops";
-        }
-    }
 }
 
 async fn write_websocket<S: AsyncRead + AsyncWrite + Unpin>(
@@ -323,7 +293,7 @@ async fn write_websocket<S: AsyncRead + AsyncWrite + Unpin>(
         match timeout(WRITE, sink.send(message)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return "broken connection",
-            Err(_) => return "slow reader",
+            Err(_) => return SLOW_READER,
         }
     }
     let _ = timeout(DRAIN, sink.close()).await;

@@ -78,7 +78,6 @@ async fn drive(
         let task = Task {
             way,
             input: shared.received.clone(),
-            waiting,
             pongs: outbox.pongs(),
             admission: Arc::clone(&admission),
         };
@@ -87,12 +86,12 @@ async fn drive(
             outbox,
             admission: Some(Arc::clone(&admission)),
         };
-        (task, SipInput::Opened(connection))
+        (task, waiting, SipInput::Opened(connection))
     };
-    if !matches!(protocol, Protocol::Ws | Protocol::Wss) {
-        let (task, opened) = begin(remote);
+    if !protocol.is_websocket() {
+        let (task, waiting, opened) = begin(remote);
         if shared.received.send(opened).await.is_ok() {
-            task.run_stream(stream).await;
+            task.run_stream(stream, waiting).await;
         }
         return;
     }
@@ -106,9 +105,9 @@ async fn drive(
     if !admission.name_source(named.ip()) {
         return;
     }
-    let (task, opened) = begin(named);
+    let (task, waiting, opened) = begin(named);
     if shared.received.send(opened).await.is_ok() {
-        task.run_websocket(socket).await;
+        task.run_websocket(socket, waiting).await;
     }
 }
 

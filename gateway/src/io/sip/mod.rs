@@ -23,7 +23,7 @@ use super::door::{Door, DoorBounds};
 use super::tls::{Identity, Loaded};
 use super::{cannot_listen, is_not_there_yet};
 use crate::config::{Origin, SipListen, Tls};
-use connection::{Connection, Task, outbox};
+use connection::{Connection, SLOW_READER, Task, outbox};
 pub use listener::TlsPeer;
 use listener::{Opened, Shared, accept, connected, reread};
 
@@ -128,6 +128,12 @@ fn certificates(setup: &SipSetup) -> anyhow::Result<Certificates> {
     Ok(all)
 }
 
+/// The certificate of an entry, if it needs one.
+fn certificate_of<'a>(all: &'a Certificates, common: &Tls, listen: &SipListen) -> Option<&'a (Tls, Arc<Loaded>)> {
+    let files = listen.files(common);
+    all.iter().find(|(known, _)| *known == files && listen.is_secure())
+}
+
 /// Whether the certificates that a setup names can be used.
 ///
 /// # Errors
@@ -220,11 +226,7 @@ impl SipSockets {
         for bound in self.sockets.values_mut() {
             let listen = wanted.get(&bound.wanted);
             bound.is_retired = listen.is_none();
-            let files = listen.map(|listen| listen.files(&self.setup.tls));
-            let loaded = self
-                .certificates
-                .iter()
-                .find(|(known, _)| Some(known) == files.as_ref());
+            let loaded = listen.and_then(|listen| certificate_of(&self.certificates, &self.setup.tls, listen));
             if let (Some(identity), Some((files, loaded))) = (&bound.identity, loaded) {
                 identity.set(files.clone(), Arc::clone(loaded));
             }
@@ -273,11 +275,7 @@ impl SipSockets {
             if bound.contains(&wanted) {
                 continue;
             }
-            let files = listen.files(&self.setup.tls);
-            let loaded = self
-                .certificates
-                .iter()
-                .find(|(known, _)| *known == files && listen.is_secure());
+            let loaded = certificate_of(&self.certificates, &self.setup.tls, listen);
             let identity =
                 loaded.map(|(files, loaded)| Identity::new(listen.name(), files.clone(), Arc::clone(loaded)));
             let Err(error) = self.bind_one(wanted, identity.map(Arc::new)) else {
@@ -404,13 +402,12 @@ impl SipSockets {
                     let task = Task {
                         way,
                         input: shared.received.clone(),
-                        waiting,
                         pongs,
                         admission,
                     };
                     match stream {
-                        Opened::Plain(stream) => task.run_stream(stream).await,
-                        Opened::Secure(stream) => task.run_stream(stream).await,
+                        Opened::Plain(stream) => task.run_stream(stream, waiting).await,
+                        Opened::Secure(stream) => task.run_stream(stream, waiting).await,
                     }
                 }
                 Err(error) => {
@@ -437,7 +434,7 @@ impl SipSockets {
             };
             if !connection.outbox.send(transmit.payload) {
                 if let Some(admission) = &connection.admission {
-                    admission.end("slow reader");
+                    admission.end(SLOW_READER);
                 }
                 self.connections.remove(&id);
             }
@@ -455,11 +452,11 @@ impl SipSockets {
 
 /// As a sentence names it.
 pub fn place_name((protocol, address): Place) -> String {
-    format!("{}:{address}", protocol.name().to_ascii_lowercase())
+    format!("{}:{address}", protocol.scheme())
 }
 
 pub(super) fn refused((protocol, address): Place, error: &io::Error) -> anyhow::Error {
-    cannot_listen(&protocol.name().to_ascii_lowercase(), address, error, LISTEN)
+    cannot_listen(protocol.scheme(), address, error, LISTEN)
 }
 
 async fn read(local: SocketAddr, socket: Arc<UdpSocket>, received: mpsc::Sender<SipInput>) {
