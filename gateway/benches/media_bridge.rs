@@ -25,7 +25,7 @@ use std::{
 use quartet::{
     config::Plugins,
     io::media_worker::Media,
-    media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role, Sink},
+    media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Nack, Role, Sink},
     plugins::Registry,
 };
 
@@ -141,7 +141,7 @@ fn open(media: &Media, events: &Receiver<MediaEvent>, leg: u64, beside: Option<u
         events: Vec::new(),
         also: Vec::new(),
         ssrc: leg.0 as u32 + 1,
-        nack: false,
+        nack: Nack::Off,
     };
     media.command(MediaCommand::Codec { leg, codec });
     let lines = format!("c:127.0.0.1\nport:{}\nrtcp-mux\n", socket.local_addr().unwrap().port());

@@ -8,10 +8,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use quartet::media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Role, Sink};
+use quartet::media::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, Nack, Role, Sink};
 use quartet_proto::sdp::{Codec, MediaDescription, SessionDescription};
 
-use crate::ends::{Ends, Way};
+use crate::ends::{Ends, Manner, Way};
 
 const CONTROL: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 22_222);
 const SOON: Duration = Duration::from_secs(10);
@@ -85,9 +85,9 @@ impl Subject {
     }
 
     /// Sets up one call with both its ends; how long it took, in ms.
-    pub(crate) fn call(&mut self, ends: &mut Ends, probe: bool) -> anyhow::Result<f64> {
-        let phone = Leg::open(ends, probe, "rtp")?;
-        let mut user = Leg::open(ends, probe, "webrtc")?;
+    pub(crate) fn call(&mut self, ends: &mut Ends, manner: Manner) -> anyhow::Result<f64> {
+        let phone = Leg::open(ends, manner, "rtp")?;
+        let mut user = Leg::open(ends, manner, "webrtc")?;
         let began = Instant::now();
         let number = self.calls;
         self.calls += 1;
@@ -173,9 +173,9 @@ impl Drop for Subject {
 }
 
 impl Leg {
-    fn open(ends: &mut Ends, probe: bool, transport: &str) -> anyhow::Result<Self> {
+    fn open(ends: &mut Ends, manner: Manner, transport: &str) -> anyhow::Result<Self> {
         let (sender, events) = channel();
-        let way = ends.leg(probe, Box::new(move |event| drop(sender.send(event))));
+        let way = ends.leg(manner, Box::new(move |event| drop(sender.send(event))));
         way.command(MediaCommand::Open {
             leg: LegKey(1),
             same_worker_as: None,
@@ -232,7 +232,7 @@ impl Leg {
             events: Vec::new(),
             also: Vec::new(),
             ssrc: 1,
-            nack: true,
+            nack: Nack::Tacit,
         };
         self.way.command(MediaCommand::Codec { leg: LegKey(1), codec });
     }

@@ -247,6 +247,16 @@ impl StreamPhone {
         }
     }
 
+    /// Its login.
+    pub fn credentials(&self) -> Credentials {
+        self.credentials.clone()
+    }
+
+    /// The way to the gateway.
+    pub fn way(&self) -> FiveTuple {
+        self.stream.way
+    }
+
     /// The machine.
     pub fn endpoint(&mut self) -> &mut Endpoint {
         &mut self.endpoint

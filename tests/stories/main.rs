@@ -17,6 +17,7 @@ mod lose_the_websocket;
 mod many_calls;
 mod register_desk_phone;
 mod reload_the_conf_files;
+mod repair_a_phones_media;
 mod sip_over_streams;
 mod survive_a_crash;
 mod take_over_from_tg2sip;

@@ -56,8 +56,20 @@ pub struct LegCodec {
     pub also: Vec<Receivable>,
     /// The stream we send under.
     pub ssrc: u32,
-    /// Lost packets are asked for, and what the peer asks for is sent again (RFC 4585).
-    pub nack: bool,
+    /// Whether lost packets are asked for, and what the peer asks for is sent again.
+    pub nack: Nack,
+}
+
+/// Whether two sides send lost packets again (generic NACK, RFC 4585).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Nack {
+    /// Neither does.
+    #[default]
+    Off,
+    /// Both do though nothing was said of it, as clients of the Telegram kind; hardly any of them asks.
+    Tacit,
+    /// They have agreed on it.
+    Agreed,
 }
 
 /// What kind of receiver the peer of a leg is.

@@ -12,6 +12,7 @@ mod fifo;
 mod stretch;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use quartet_proto::rtp::{
     jitter::{Buffer, Pop, Pushed},
@@ -40,11 +41,6 @@ const MIN_DEPTH_NS: u64 = 10_000_000;
 const MAX_DEPTH_NS: u64 = 500_000_000;
 /// For so long a new stream is only watched.
 const WATCH_NS: u64 = 1_000_000_000;
-/// A sink with a good buffer gets packets as they come, until more than one in so many is later than a packet of 20 ms ...
-const LATE_NS: u64 = 20_000_000;
-const JITTERS: f32 = 0.05;
-/// ... and again from here down.
-const CALM: f32 = 0.01;
 /// What forward error correction restores of a packet.
 const FEC_NS: u64 = 20_000_000;
 /// Longer loss is silence: no speech is made up any more, and the flow rests until its source speaks again.
@@ -233,7 +229,7 @@ impl Flow {
         self.rule.choose_at(now_ns, path, self.packet_ns());
         self.effort.follow(&mut self.decoder, path.loss);
         if self.peer_has_jitter_buffer {
-            self.choose_way(now_ns);
+            self.choose_way(now_ns, path);
         }
         if self.paced && self.resting && !self.buffer.is_empty() {
             // Its silence has been heard.
@@ -320,21 +316,6 @@ impl Flow {
         let made = !ends && self.noise.fill(&mut self.out);
         self.noise_ns = made.then_some(due_ns + self.frame_ns);
         made
-    }
-
-    /// On arrival or paced: towards a sink with a good buffer that depends on the source's jitter.
-    fn choose_way(&mut self, now_ns: u64) {
-        let late = self.rule.late(LATE_NS);
-        if !self.paced && late > JITTERS {
-            self.paced = true;
-            if !self.resting {
-                self.begin(now_ns);
-                self.fresh = false;
-            }
-        } else if self.paced && late < CALM {
-            self.paced = false;
-            self.depth_ns = 0;
-        }
     }
 
     /// Takes one packet, or makes one up; false if there is nothing to take.

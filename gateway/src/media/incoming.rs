@@ -182,11 +182,11 @@ impl Incoming {
         self.repair.as_ref()?.poll_timeout()
     }
 
-    /// Writes what asks for lost packets, if it is time; its length. `ours`: our SSRC.
-    pub(crate) fn write_nack(&mut self, now_ns: u64, ours: u32, packet: &mut [u8]) -> Option<usize> {
+    /// Writes what asks for lost packets, if it is time; its length. `ours`: our SSRC, and its name.
+    pub(crate) fn write_nack(&mut self, now_ns: u64, ours: (u32, &str), packet: &mut [u8]) -> Option<usize> {
         let repair = self.repair.as_mut()?;
         let peer = repair.poll(now_ns, &mut self.named)?;
-        rtcp::write_nack(packet, ours, peer, &self.named).ok()
+        rtcp::write_nack(packet, ours.0, ours.1, peer, &self.named).ok()
     }
 
     /// Takes an RTCP packet of the peer's address; what the peer says of our stream.

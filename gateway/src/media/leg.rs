@@ -9,7 +9,7 @@ mod reports;
 
 use std::net::SocketAddr;
 
-use quartet_proto::rtp::repair::MAX_NAMED;
+use quartet_proto::rtp::{repair::MAX_NAMED, rtcp::MAX_REPORT};
 
 use self::reports::Schedule;
 use super::{
@@ -25,7 +25,7 @@ use crate::plugins::{About, Outcome, Packet, PacketKind, PluginError, Transport}
 /// How often a leg reports to the call.
 pub(crate) const REPORT_NS: u64 = 1_000_000_000;
 /// What asks for lost packets has at most: a header of 12 bytes, and 4 for each that is named.
-const MAX_NACK: usize = 12 + 4 * MAX_NAMED;
+const MAX_NACK: usize = MAX_REPORT + 12 + 4 * MAX_NAMED;
 /// Texts of the peer that are passed on, of at most so many bytes and in a second; a `MediaState` has some 120.
 const MAX_TEXT: usize = 1024;
 const MAX_TEXTS: u32 = 8;
@@ -329,7 +329,7 @@ impl MediaLeg {
             return Ok(());
         };
         let mut bytes = [0; MAX_NACK];
-        if let Some(length) = incoming.write_nack(now_ns, outgoing.ssrc(), &mut bytes)
+        if let Some(length) = incoming.write_nack(now_ns, (outgoing.ssrc(), &self.cname), &mut bytes)
             && is_connected
         {
             self.send(now_ns, PacketKind::Rtcp, &bytes[..length], &mut scratch.packet, io)?;

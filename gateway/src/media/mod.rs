@@ -30,7 +30,7 @@ mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use command::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, PlayKey, Report, Role, Sink};
+pub use command::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, Nack, PlayKey, Report, Role, Sink};
 pub(crate) use leg::{MediaIo, Slot};
 pub(crate) use legs::{Legs, Opening};
 pub(crate) use lower::Below;

@@ -20,7 +20,7 @@ use rand_core::CryptoRng;
 
 use self::history::History;
 use super::{
-    command::LegCodec,
+    command::{LegCodec, Nack},
     quality::{Controller, Decision, Features, Rules},
 };
 use crate::plugins::{CodecSettings, CodecTable, Encoder, PluginError, Setting};
@@ -67,7 +67,7 @@ pub(crate) struct Outgoing {
     /// From when the peer has first asked for a packet.
     history: Option<History>,
     /// Whether it may.
-    nack: bool,
+    nack: Nack,
     /// Whether it has.
     asks: bool,
 }
@@ -94,7 +94,7 @@ impl Outgoing {
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<Self, PluginError> {
         let frame_us = frame_us(table, codec);
-        let may_join = codec.nack
+        let may_join = codec.nack == Nack::Tacit
             && frame_us == JOINED_US
             && (2..=MAX_JOINED).all(|frames| table.frame_us().contains(&(frames * frame_us)));
         let before = before.filter(|before| before.sender.ssrc() == codec.ssrc);
@@ -135,7 +135,11 @@ impl Outgoing {
             remote_loss,
             may_join,
             waiting: Vec::with_capacity(samples(rate, frame_us * MAX_JOINED)),
-            history: history.filter(|_| codec.nack),
+            history: match codec.nack {
+                Nack::Off => None,
+                Nack::Tacit => history,
+                Nack::Agreed => Some(history.unwrap_or_else(History::new)),
+            },
             nack: codec.nack,
             asks,
         };
@@ -258,9 +262,9 @@ impl Outgoing {
         Ok(is_made.then_some(packet.len()))
     }
 
-    /// The peer asks for packets. What was sent before it has asked for the first time is not there any more: most never do.
+    /// The peer asks for packets. Unless it was agreed on, what was sent before the first question is not there any more: most never ask.
     pub(crate) fn on_nack(&mut self, sequences: &[u16]) {
-        if self.nack && !sequences.is_empty() {
+        if self.nack != Nack::Off && !sequences.is_empty() {
             self.asks = true;
             self.history.get_or_insert_with(History::new).ask(sequences);
         }
@@ -397,7 +401,7 @@ impl Outgoing {
             now_ns,
             round_trip,
             loss: self.remote_loss,
-            asks: self.asks || !self.nack,
+            asks: self.asks || self.nack != Nack::Tacit,
             rate: self.rate,
         })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quartet_proto::sdp::offer_answer::Receivable;
 
 use super::{
-    command::{LegCodec, Report},
+    command::{LegCodec, Nack, Report},
     flow::Flow,
     incoming::Incoming,
     outgoing::Outgoing,
@@ -119,7 +119,7 @@ impl Stream {
         let main = |agreed: &Agreed| (agreed.codec.name.clone(), agreed.codec.clock, agreed.codec.receive_pt);
         let is_new = self.agreed.as_ref().map(main) != Some(main(&agreed));
         self.incoming
-            .agree(now_ns, agreed.table.clock(), is_new, agreed.codec.nack);
+            .agree(now_ns, agreed.table.clock(), is_new, agreed.codec.nack != Nack::Off);
         self.changed = None;
         self.agreed = Some(agreed);
         self.outgoing = Some(outgoing);

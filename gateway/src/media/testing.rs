@@ -12,8 +12,8 @@ use rand_core::SeedableRng;
 use quartet_proto::sdp::TelephoneEvent;
 
 use super::{
-    Bind, BoundSocket, LegCodec, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Opening, Report, Role, Sink, Slot,
-    SocketKey, StreamKey, dsp::tones::Tone,
+    Bind, BoundSocket, LegCodec, LegKey, Legs, MediaCommand, MediaEvent, MediaIo, Nack, Opening, Report, Role, Sink,
+    Slot, SocketKey, StreamKey, dsp::tones::Tone,
 };
 use crate::plugins::{self, Registry};
 
@@ -249,7 +249,7 @@ pub(crate) fn codec(name: &str, ssrc: u32) -> LegCodec {
         events: Vec::new(),
         also: Vec::new(),
         ssrc,
-        nack: false,
+        nack: Nack::Off,
     }
 }
 

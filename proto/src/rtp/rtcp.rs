@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rtcp_types::{
     Bye, Compound, Nack, Packet as Rtcp, ReceiverReport, ReportBlock, ReportBlockBuilder, RtcpPacketWriterExt, Sdes,
-    SdesChunk, SdesItem, SenderReport, TransportFeedback,
+    SdesBuilder, SdesChunk, SdesItem, SenderReport, TransportFeedback,
 };
 
 use super::packet::Packet;
@@ -214,8 +214,7 @@ pub fn write(
         return Err(RtcpError::NoRoom);
     }
     let block = reception.block(now_ns);
-    let names =
-        Sdes::builder().add_chunk(SdesChunk::builder(sender.ssrc()).add_item(SdesItem::builder(SdesItem::CNAME, name)));
+    let names = names(sender.ssrc(), name);
     let written = if sender.packets() == 0 {
         let mut report = ReceiverReport::builder(sender.ssrc());
         if let Some(block) = block {
@@ -236,6 +235,10 @@ pub fn write(
     written.map_err(|_| RtcpError::NoRoom)
 }
 
+fn names(ssrc: u32, name: &str) -> SdesBuilder<'_> {
+    Sdes::builder().add_chunk(SdesChunk::builder(ssrc).add_item(SdesItem::builder(SdesItem::CNAME, name)))
+}
+
 /// Writes a BYE for our stream, behind an empty RR as RFC 3550 §6.1 wants it. Its length.
 ///
 /// # Errors
@@ -250,16 +253,19 @@ pub fn write_bye(out: &mut [u8], ssrc: u32) -> Result<usize, RtcpError> {
         .map_err(|_| RtcpError::NoRoom)
 }
 
-/// Writes a generic NACK, alone as RFC 5506 allows: we, `ssrc`, miss these packets of the stream `peer`. Its length.
+/// Writes a generic NACK: we, `ssrc`, miss these packets of the stream `peer`. It is behind an empty RR and our CNAME (as in
+/// [`write`]), as RFC 4585 §3.1 wants it of who has not agreed on less (RFC 5506). Its length.
 ///
 /// # Errors
 /// [`RtcpError::NoRoom`]; 12 bytes and 4 for each packet are always enough.
-pub fn write_nack(out: &mut [u8], ssrc: u32, peer: u32, sequences: &[u16]) -> Result<usize, RtcpError> {
+pub fn write_nack(out: &mut [u8], ssrc: u32, name: &str, peer: u32, sequences: &[u16]) -> Result<usize, RtcpError> {
     let add = |nack: rtcp_types::NackBuilder, sequence: &u16| nack.add_rtp_sequence(*sequence);
     let nack = sequences.iter().fold(Nack::builder(), add);
-    TransportFeedback::builder(&nack)
-        .sender_ssrc(ssrc)
-        .media_ssrc(peer)
+    let feedback = TransportFeedback::builder(&nack).sender_ssrc(ssrc).media_ssrc(peer);
+    Compound::builder()
+        .add_packet(ReceiverReport::builder(ssrc))
+        .add_packet(names(ssrc, name))
+        .add_packet(feedback)
         .write_into(out)
         .map_err(|_| RtcpError::NoRoom)
 }

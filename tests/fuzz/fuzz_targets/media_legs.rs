@@ -13,7 +13,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use quartet::ivr::sound::{Clip, Sound};
 use quartet::media::fuzzing::Worker;
-use quartet::media::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, PlayKey};
+use quartet::media::{LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, Nack, PlayKey};
 use quartet_proto::sdp::offer_answer::Receivable;
 use quartet_proto::sdp::{Codec, TelephoneEvent};
 
@@ -76,7 +76,7 @@ fn codec(choice: u8, more: u8) -> LegCodec {
             })
             .collect(),
         ssrc: u32::from(choice >> 6),
-        nack: choice & 8 != 0,
+        nack: [Nack::Off, Nack::Tacit, Nack::Agreed][usize::from(choice >> 3 & 3) % 3],
     }
 }
 

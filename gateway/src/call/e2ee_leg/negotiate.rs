@@ -8,7 +8,7 @@ use quartet_proto::e2ee::{LocalMedia, NegotiationError, NegotiationEvent};
 use super::{E2eeLeg, PTIME_MS};
 use crate::call::leg::{Action, LegEvent};
 use crate::cdr::Cause;
-use crate::media::{LegCodec, MediaCommand};
+use crate::media::{LegCodec, MediaCommand, Nack};
 use crate::networks::NetworkCommand;
 
 impl E2eeLeg {
@@ -82,7 +82,7 @@ impl E2eeLeg {
                     also: Vec::new(),
                     ssrc: self.config.ssrc,
                     // Clients send again whatever was negotiated.
-                    nack: true,
+                    nack: Nack::Tacit,
                 };
                 self.actions
                     .push_back(Action::Media(MediaCommand::Codec { leg, codec }));

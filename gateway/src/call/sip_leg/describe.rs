@@ -7,7 +7,7 @@ use quartet_proto::sdp::{
 use super::{PTIME_MS, SipLeg};
 use crate::call::LegEvent;
 use crate::cdr::Cause;
-use crate::media::{LegCodec, MediaCommand};
+use crate::media::{LegCodec, MediaCommand, Nack};
 use crate::plugins::FmtpRole;
 
 /// Numbers that a payload type can have.
@@ -151,7 +151,7 @@ impl SipLeg {
             events: agreed.events.clone(),
             also: agreed.also.clone(),
             ssrc: self.config.ssrc,
-            nack: agreed.nack,
+            nack: if agreed.nack { Nack::Agreed } else { Nack::Off },
         }
     }
 

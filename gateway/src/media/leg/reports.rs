@@ -3,7 +3,7 @@
 use quartet_proto::rtp::rtcp::{self, MAX_REPORT};
 
 use super::{AUDIO, MediaIo, MediaLeg, Scratch};
-use crate::media::{command::MediaFault, stream::Stream};
+use crate::media::{command::MediaFault, command::Nack, stream::Stream};
 use crate::plugins::{About, PacketKind};
 
 /// The first report, if there is nothing to report of sooner, and the usual distance of the others: RFC 3550 §6.2 with its minimum
@@ -95,7 +95,9 @@ impl MediaLeg {
 impl Stream {
     /// Whether the peer sends lost packets again.
     fn repairs(&self) -> bool {
-        self.agreed.as_ref().is_some_and(|agreed| agreed.codec.nack)
+        self.agreed
+            .as_ref()
+            .is_some_and(|agreed| agreed.codec.nack != Nack::Off)
     }
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use quartet_proto::rtp::packet::is_rtcp;
+use quartet_proto::rtp::rtcp::{self, Reception};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use crate::media::{
-    LegCodec, LegKey, MediaCommand, Report,
+    LegCodec, LegKey, MediaCommand, Nack, Report,
     dsp::tones::strength,
     testing::{MS, Room, Speaker, codec},
 };
@@ -76,7 +77,7 @@ fn talk(way: Way, seed: u64) -> (Report, f32) {
     room.command(MediaCommand::Codec {
         leg: LegKey(USER),
         codec: LegCodec {
-            nack: true,
+            nack: Nack::Tacit,
             ..codec("T-NARROW", USER as u32)
         },
     });
@@ -90,7 +91,7 @@ fn talk(way: Way, seed: u64) -> (Report, f32) {
     let first = speaker.sequence;
     // What is on its way: when, to us, what.
     let mut wire: Vec<(u64, Vec<u8>)> = Vec::new();
-    let mut asks: Vec<(u64, Vec<u8>)> = Vec::new();
+    let mut asks: Vec<(u64, Vec<u16>)> = Vec::new();
     let mut pings: Vec<(u64, u64)> = Vec::new();
     let mut seen = 0;
     let slot = room.legs.slot(LegKey(USER)).unwrap();
@@ -122,24 +123,19 @@ fn talk(way: Way, seed: u64) -> (Report, f32) {
         }
         room.wait(MS);
         for made in &room.world.sent[seen..] {
-            // RTPFB, generic NACK.
-            if made.leg == slot && is_rtcp(&made.bytes) && made.bytes[1] == 205 {
-                asks.extend(up.pass(made.at_ns).map(|at| (at, made.bytes.clone())));
+            if made.leg == slot && is_rtcp(&made.bytes) {
+                let feedback = rtcp::read(&made.bytes, 0, speaker.ssrc, None, &mut Reception::new(8_000)).unwrap();
+                if !feedback.asked.is_empty() {
+                    asks.extend(up.pass(made.at_ns).map(|at| (at, feedback.asked)));
+                }
             }
         }
         seen = room.world.sent.len();
         while let Some(at) = asks.iter().position(|(at, _)| *at <= room.world.now_ns) {
-            let (at, bytes) = asks.remove(at);
-            for item in bytes[12..].chunks_exact(4) {
-                let (base, mask) = (
-                    u16::from_be_bytes([item[0], item[1]]),
-                    u16::from_be_bytes([item[2], item[3]]),
-                );
-                let named = (0..17).filter(|bit| *bit == 0 || mask >> (bit - 1) & 1 == 1);
-                for number in named.map(|bit| base.wrapping_add(bit).wrapping_sub(first)) {
-                    if let Some(again) = sent.get(usize::from(number)) {
-                        wire.extend(down.pass(at).map(|at| (at, again.clone())));
-                    }
+            let (at, asked) = asks.remove(at);
+            for number in asked.iter().map(|number| number.wrapping_sub(first)) {
+                if let Some(again) = sent.get(usize::from(number)) {
+                    wire.extend(down.pass(at).map(|at| (at, again.clone())));
                 }
             }
         }

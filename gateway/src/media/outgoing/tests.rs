@@ -7,7 +7,7 @@ use rand_core::SeedableRng;
 use super::*;
 use crate::media::testing::{MS, codec, product};
 
-fn outgoing(name: &str, clock: u32, nack: bool) -> Outgoing {
+fn outgoing(name: &str, clock: u32, nack: Nack) -> Outgoing {
     let registry = product();
     let table = registry.codec(name).unwrap();
     let codec = LegCodec {
@@ -17,7 +17,7 @@ fn outgoing(name: &str, clock: u32, nack: bool) -> Outgoing {
     };
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
     let mut outgoing = Outgoing::new(table, &codec, 8_000, None, rng).unwrap();
-    if nack && outgoing.decision().is_some() {
+    if nack == Nack::Tacit && outgoing.decision().is_some() {
         join(&mut outgoing, 1);
     }
     outgoing
@@ -52,7 +52,7 @@ fn join(outgoing: &mut Outgoing, frames: u32) {
 
 #[test]
 fn frames_of_20_ms_are_joined_when_packets_queue_up() {
-    let mut outgoing = outgoing("opus", 48_000, true);
+    let mut outgoing = outgoing("opus", 48_000, Nack::Tacit);
     let before = send(&mut outgoing, 0, 3, true);
     assert!(before.iter().all(Option::is_some));
     for frames in [2, 3] {
@@ -73,14 +73,14 @@ fn frames_of_20_ms_are_joined_when_packets_queue_up() {
 
 #[test]
 fn a_telephone_and_a_codec_without_a_rate_get_frames_as_they_were_agreed() {
-    let mut telephone = outgoing("opus", 48_000, false);
+    let mut telephone = outgoing("opus", 48_000, Nack::Off);
     for second in 1..60 {
         let round_trip = Duration::from_millis(if second < 20 { 40 } else { 200 });
         telephone.on_way(second * 1_000 * MS, None, Some(round_trip));
     }
     assert_eq!(telephone.decision().unwrap().frames, 1);
     assert!(send(&mut telephone, 0, 5, true).iter().all(Option::is_some));
-    let mut law = outgoing("PCMU", 8_000, true);
+    let mut law = outgoing("PCMU", 8_000, Nack::Tacit);
     assert_eq!(law.decision(), None);
     law.on_way(0, Some(0.5), Some(Duration::from_secs(1)));
     assert!(send(&mut law, 0, 5, true).iter().all(Option::is_some));
@@ -88,7 +88,7 @@ fn a_telephone_and_a_codec_without_a_rate_get_frames_as_they_were_agreed() {
 
 #[test]
 fn each_packet_goes_twice_where_many_are_lost_but_not_to_who_asks_for_them() {
-    let mut outgoing = outgoing("opus", 48_000, true);
+    let mut outgoing = outgoing("opus", 48_000, Nack::Tacit);
     outgoing.on_way(0, Some(0.2), None);
     let first = send(&mut outgoing, 0, 3, true)[0].clone().unwrap();
     let mut packet = [0; MAX_PACKET];
@@ -103,7 +103,7 @@ fn each_packet_goes_twice_where_many_are_lost_but_not_to_who_asks_for_them() {
     outgoing.on_nack(&[first.0]);
     let codec = LegCodec {
         clock: 48_000,
-        nack: true,
+        nack: Nack::Tacit,
         ..codec("opus", 7)
     };
     let table = product();
@@ -115,7 +115,7 @@ fn each_packet_goes_twice_where_many_are_lost_but_not_to_who_asks_for_them() {
 
 #[test]
 fn what_waits_when_somebody_else_speaks_is_sent_before() {
-    let mut outgoing = outgoing("opus", 48_000, true);
+    let mut outgoing = outgoing("opus", 48_000, Nack::Tacit);
     send(&mut outgoing, 0, 1, true);
     join(&mut outgoing, 3);
     let waits = send(&mut outgoing, 20 * MS, 2, false);
@@ -128,7 +128,7 @@ fn what_waits_when_somebody_else_speaks_is_sent_before() {
 
 #[test]
 fn a_key_takes_the_place_of_what_waits() {
-    let mut outgoing = outgoing("opus", 48_000, true);
+    let mut outgoing = outgoing("opus", 48_000, Nack::Tacit);
     let first = send(&mut outgoing, 0, 1, true).pop().flatten().unwrap();
     join(&mut outgoing, 3);
     assert_eq!(send(&mut outgoing, 20 * MS, 1, false), [None]);
@@ -142,7 +142,7 @@ fn a_key_takes_the_place_of_what_waits() {
 
 #[test]
 fn another_rate_drops_what_waits_and_keeps_the_time() {
-    let mut outgoing = outgoing("opus", 48_000, true);
+    let mut outgoing = outgoing("opus", 48_000, Nack::Tacit);
     let first = send(&mut outgoing, 0, 1, true).pop().flatten().unwrap();
     join(&mut outgoing, 2);
     assert_eq!(send(&mut outgoing, 20 * MS, 1, false), [None]);
@@ -153,4 +153,16 @@ fn another_rate_drops_what_waits_and_keeps_the_time() {
     let length = frame(60).unwrap();
     let next = Packet::parse(&packet[..length]).unwrap();
     assert_eq!(next.timestamp.wrapping_sub(first.1), 2 * 960);
+}
+
+#[test]
+fn who_has_agreed_to_ask_gets_what_was_sent_before_the_first_question() {
+    for (nack, is_kept) in [(Nack::Agreed, true), (Nack::Tacit, false), (Nack::Off, false)] {
+        let mut outgoing = outgoing("PCMU", 8_000, nack);
+        let left = send(&mut outgoing, 0, 3, true);
+        let (first, ..) = left[0].as_ref().unwrap();
+        outgoing.on_nack(&[*first]);
+        let mut packet = [0; MAX_PACKET];
+        assert_eq!(outgoing.resend(&mut packet).is_some(), is_kept, "{nack:?}");
+    }
 }
