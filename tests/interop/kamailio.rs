@@ -8,6 +8,7 @@ use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ};
 use quartet_tests::baresip::{self, Baresip};
 use quartet_tests::house::{House, HouseSetup, PASSWORD, ROUTES, SecretFile, hears};
 use quartet_tests::kamailio::{self, Kamailio};
+use quartet_tests::name_server::NameServer;
 
 use crate::PROGRAM;
 use crate::calls::SOON;
@@ -32,6 +33,10 @@ ring_timeout = "5s"
 
 /// A gateway whose trunk has these lines beside its name.
 async fn house(trunk: &str) -> House {
+    house_of(PROGRAM, trunk).await
+}
+
+async fn house_of(program: &str, trunk: &str) -> House {
     let more = format!(
         "[call]\nverify = \"off\"\n[[trunk]]\nname = \"pbx\"\ncodecs = [\"pcmu\"]\nmay_assert = \"{{any}}\"\n{trunk}"
     );
@@ -43,7 +48,7 @@ async fn house(trunk: &str) -> House {
         routes: &routes,
         ..HouseSetup::default()
     };
-    House::build(PROGRAM, setup).await
+    House::build(program, setup).await
 }
 
 fn pbx(host: Ipv4Addr, gateway: SocketAddr, transport: &str, login: bool) -> Option<Kamailio> {
@@ -193,4 +198,49 @@ async fn a_kamailio_that_has_stopped_is_passed() {
         "the first Kamailio is stopped: the call stood {:?} after it was dialled",
         begun.elapsed()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kamailio_is_found_by_the_records_of_its_domain() {
+    // Where it will be heard is known before it is: a gateway asks for names at its start.
+    let gateway_is_anywhere = SocketAddr::from((HOSTS[0], 9));
+    let Some(pbx) = pbx(HOSTS[0], gateway_is_anywhere, "tcp", false) else {
+        return;
+    };
+    let port = pbx.address().port();
+    let records = [
+        "--naptr-record=pbx.test,20,10,s,SIP+D2U,,_sip._udp.pbx.test".to_owned(),
+        "--naptr-record=pbx.test,10,10,s,SIP+D2T,,_sip._tcp.pbx.test".to_owned(),
+        // One that nobody hears ranks first, and is passed.
+        format!("--srv-host=_sip._tcp.pbx.test,dead.pbx.test,{port},1,0"),
+        format!("--srv-host=_sip._tcp.pbx.test,live.pbx.test,{port},2,0"),
+        "--srv-host=_sip._udp.pbx.test,dead.pbx.test,9,1,0".to_owned(),
+        format!("--host-record=dead.pbx.test,{}", HOSTS[1]),
+        format!("--host-record=live.pbx.test,{}", HOSTS[0]),
+    ];
+    let Some(names) = NameServer::start(&records) else {
+        return;
+    };
+    let program = names.wrapper(PROGRAM);
+    let program = program.path();
+    let house = house_of(program.to_str().expect("UTF-8"), "address = \"sip:pbx.test\"\n").await;
+    let mut anna = house.user("anna", Answering::Take, Fault::None).await;
+    let wanted = [
+        format!("tcp:{}:{port}", HOSTS[1]),
+        format!("tcp:{}:{port}", HOSTS[0]),
+        format!("udp:{}:9", HOSTS[1]),
+    ];
+    let end = Instant::now() + SOON;
+    while house.status().await["trunks"][0]["places"] != serde_json::json!(wanted) {
+        assert!(
+            Instant::now() < end,
+            "{}\n{}",
+            house.status().await["trunks"],
+            house.gateway.log()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let Some(_desk) = desk(&pbx, "100") else { return };
+    is_called_by(&mut anna, "7100@gw").await;
+    println!("Kamailio was found by NAPTR, SRV and A records of its domain");
 }

@@ -9,6 +9,7 @@ pub mod framed;
 pub mod house;
 pub mod kamailio;
 pub mod lanes;
+pub mod name_server;
 pub mod namespace;
 pub mod network;
 pub mod ntgcalls;

@@ -229,7 +229,8 @@ impl SipLeg {
             | SipEvent::ContactChanged { .. }
             | SipEvent::LoginFailed { .. }
             | SipEvent::Registered { .. }
-            | SipEvent::RegisterFailed { .. } => {}
+            | SipEvent::RegisterFailed { .. }
+            | SipEvent::Probed { .. } => {}
         }
     }
 

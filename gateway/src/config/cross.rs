@@ -9,7 +9,7 @@ use super::listen::{SipListen, of_table};
 use super::nearest::nearest;
 use super::options::{networks, networks_as};
 use super::problem::{Place, Problem};
-use super::units::ExternalAddress;
+use super::units::{ExternalAddress, Period};
 use crate::permissions::{Trusted, open_believed, open_secret, read_secret};
 use crate::route::{Callers, Pattern, Target};
 
@@ -37,6 +37,7 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
             problem(checked, sentence);
         }
     }
+    check_expiry(values, &mut problem);
     check_tls(folder, values, &mut problem);
     check_hub(folder, values, &mut problem);
     check_reflector(folder, values, &mut problem);
@@ -63,6 +64,23 @@ pub(super) fn check_values(folder: &Path, values: &Values, problems: &mut Vec<Pr
                 problem(&at, format!("path names the folder {}; {fault}", quoted(name)));
             }
         }
+    }
+}
+
+/// A registration may last from one length of time to another.
+fn check_expiry(values: &Values, problem: &mut impl FnMut(&Checked, String)) {
+    let of = |name: &str| {
+        let at = values.get(&format!("sip.{name}"))?;
+        Some((at, at.value.text()?.parse::<Period>().ok()?))
+    };
+    if let (Some((low, min)), Some((high, max))) = (of("min_expires"), of("max_expires"))
+        && min > max
+    {
+        let at = if low.place.is_some() { low } else { high };
+        problem(
+            at,
+            format!("min_expires = \"{min}\" is more than max_expires = \"{max}\"; change one of them"),
+        );
     }
 }
 

@@ -246,6 +246,23 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         section: "sip",
+        name: "min_expires",
+        kind: Kind::Period("10s", "1h"),
+        preset: Preset::Value(r#""60s""#),
+        reload: Reload::Live,
+        help: "The shortest time that a phone may register for; one that wants less is told so (423). Short ones are for phones behind a NAT that forgets \
+               them soon.",
+    },
+    Row {
+        section: "sip",
+        name: "max_expires",
+        kind: Kind::Period("60s", "24h"),
+        preset: Preset::Value(r#""2h""#),
+        reload: Reload::Live,
+        help: "The longest; one that wants more registers for this long. One that says nothing has an hour, or what is nearest.",
+    },
+    Row {
+        section: "sip",
         name: "trusted_proxies",
         kind: Kind::Words {
             bare: false,
@@ -867,8 +884,9 @@ pub(super) const ROWS: &[Row] = &[
         },
         preset: Preset::Required(r#""udp:192.0.2.10:5060""#),
         reload: Reload::NewCalls,
-        help: "Where it listens, as \"udp:HOST:PORT\", \"tcp:HOST\" or \"tls:HOST\", the most wanted first: a call that one does not answer within a \
-               second, or refuses as overloaded, goes to the next. Names are looked up every minute. Under TLS its certificate must be of that name.",
+        help: "Where it listens, as \"udp:HOST:PORT\", \"tcp:HOST\" or \"tls:HOST\", or \"sip:DOMAIN\", the most wanted first: a call that one does not \
+               answer within a second, or refuses as overloaded, goes to the next. Names are looked up every minute: those without a port by SRV records as \
+               well, and a domain's transport by NAPTR records. Under TLS its certificate must be of that name.",
     },
     Row {
         section: "trunk",
@@ -906,6 +924,15 @@ pub(super) const ROWS: &[Row] = &[
         preset: Preset::Value("false"),
         reload: Reload::Live,
         help: "Whether we register there as username, so that it calls us where we are. Calls over the registration are the trunk's.",
+    },
+    Row {
+        section: "trunk",
+        name: "probe",
+        kind: Kind::Period("0s", "1h"),
+        preset: Preset::Value(r#""60s""#),
+        reload: Reload::Live,
+        help: "How often each of its places is asked (OPTIONS) whether it is there: calls go to one that is silent last. It keeps connections and NATs open \
+               as well. 0s: never.",
     },
     Row {
         section: "trunk",

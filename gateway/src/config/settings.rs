@@ -74,6 +74,10 @@ pub struct Sip {
     pub realm: String,
     /// A device too many takes the place of the oldest.
     pub replace_oldest: bool,
+    /// For how long phones may register at least.
+    pub min_expires: Period,
+    /// And at most.
+    pub max_expires: Period,
     /// Proxies whose `Via` is believed.
     #[serde(deserialize_with = "super::units::networks")]
     pub trusted_proxies: Vec<IpNet>,

@@ -406,6 +406,31 @@ fn out_of_range() {
 }
 
 #[test]
+fn registrations_last_from_the_shortest_time_to_the_longest() {
+    for text in [
+        "min_expires = \"10m\"\nmax_expires = \"5m\"",
+        "max_expires = \"60s\"\nmin_expires = \"5m\"",
+    ] {
+        let (min, max) = if text.contains("10m") {
+            ("10m", "5m")
+        } else {
+            ("5m", "1m")
+        };
+        let line = if text.starts_with("min") { 2 } else { 3 };
+        refused(
+            &format!("[sip]\n{text}\n"),
+            &[&format!(
+                "quartet.conf:{line}: min_expires = \"{min}\" is more than max_expires = \"{max}\"; change one of them"
+            )],
+        );
+    }
+    refused(
+        "[sip]\nmin_expires = \"5s\"\n",
+        &["quartet.conf:2: min_expires must be from 10s to 1h"],
+    );
+}
+
+#[test]
 fn duplicates() {
     refused(
         "[sip]\nrealm = \"a\"\nrealm = \"b\"\n[media]\n[sip]\n",

@@ -15,19 +15,19 @@ use super::kind::quoted;
 use super::problem::Problem;
 use super::secret::PasswordHash;
 use super::settings::{Call, Phone, VerifyMode};
-use super::units::{is_host_name, one_or_many, patterns};
+use super::units::{Period, is_host_name, one_or_many, patterns};
 use crate::permissions::{open_believed, read_secret};
 use crate::route::Pattern;
 
-/// Where a trunk listens, written `udp:HOST` or `tls:HOST:PORT`.
+/// Where a trunk listens, written `udp:HOST`, `tls:HOST:PORT`, or `sip:DOMAIN`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TrunkAddress {
-    /// How bytes travel.
-    pub protocol: Protocol,
+    /// How bytes travel; none: as the DNS says of the domain.
+    pub protocol: Option<Protocol>,
     /// An IP address, or a name that is looked up.
     pub host: String,
-    /// Its port; what is standard, if nothing was said.
-    pub port: u16,
+    /// Its port; none: as the DNS says of the name, or what is standard.
+    pub port: Option<u16>,
 }
 
 impl TrunkAddress {
@@ -42,13 +42,14 @@ impl FromStr for TrunkAddress {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let form = || {
-            "must be written \"udp:HOST:PORT\", as \"udp:192.0.2.10:5060\" or \"tls:pbx.example.org\"; there are udp, tcp and tls".to_owned()
+            "must be written \"udp:HOST:PORT\", as \"udp:192.0.2.10:5060\" or \"tls:pbx.example.org\", or \"sip:DOMAIN\"; there are udp, tcp and tls".to_owned()
         };
         let (scheme, rest) = text.split_once(':').ok_or_else(form)?;
-        let (protocol, standard) = match scheme {
-            "udp" => (Protocol::Udp, 5060),
-            "tcp" => (Protocol::Tcp, 5060),
-            "tls" => (Protocol::Tls, 5061),
+        let protocol = match scheme {
+            "udp" => Some(Protocol::Udp),
+            "tcp" => Some(Protocol::Tcp),
+            "tls" => Some(Protocol::Tls),
+            "sip" => None,
             _ => return Err(form()),
         };
         let (host, port) = match rest.strip_prefix('[') {
@@ -62,10 +63,13 @@ impl FromStr for TrunkAddress {
             },
         };
         let port = match port.ok_or_else(form)? {
-            "" => standard,
-            digits => digits.parse().ok().filter(|port| *port != 0).ok_or_else(form)?,
+            "" => None,
+            digits => Some(digits.parse().ok().filter(|port| *port != 0).ok_or_else(form)?),
         };
-        if host.parse::<IpAddr>().is_err() && !is_host_name(host) {
+        let is_ip = host.parse::<IpAddr>().is_ok();
+        // Only the DNS says the transport, and then the port as well.
+        let is_left_open = protocol.is_none() && (is_ip || port.is_some());
+        if is_left_open || (!is_ip && !is_host_name(host)) {
             return Err(form());
         }
         Ok(Self {
@@ -78,11 +82,12 @@ impl FromStr for TrunkAddress {
 
 impl fmt::Display for TrunkAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = self.protocol.scheme();
+        let scheme = self.protocol.map_or("sip", Protocol::scheme);
         match self.ip() {
-            Some(IpAddr::V6(ip)) => write!(f, "{scheme}:[{ip}]:{}", self.port),
-            Some(IpAddr::V4(_)) | None => write!(f, "{scheme}:{}:{}", self.host, self.port),
+            Some(IpAddr::V6(ip)) => write!(f, "{scheme}:[{ip}]")?,
+            Some(IpAddr::V4(_)) | None => write!(f, "{scheme}:{}", self.host)?,
         }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 
@@ -120,6 +125,8 @@ pub struct Trunk {
     pub password_file: Option<PathBuf>,
     /// Whether we register there.
     pub register: bool,
+    /// How often its places are asked whether they are there; zero: never.
+    pub probe: Period,
     /// How it is told who calls.
     pub identity: Identity,
     /// What it is told of callers who have no number.
@@ -153,6 +160,7 @@ pub(super) struct TrunkRow {
     password_file: Option<PathBuf>,
     #[serde(default)]
     register: bool,
+    probe: Option<Period>,
     #[serde(default)]
     identity: Identity,
     number: Option<String>,
@@ -190,6 +198,11 @@ impl TrunkRow {
             username: self.username,
             password_file: path(self.password_file),
             register: self.register,
+            probe: self.probe.unwrap_or_else(|| {
+                preset("probe")
+                    .parse()
+                    .expect("a test reads every default of the option table")
+            }),
             identity: self.identity,
             number: self.number,
             calls: self.calls.unwrap_or_else(|| number("calls")),
@@ -273,33 +286,24 @@ mod tests {
 
     #[test]
     fn addresses_have_a_transport_a_host_and_perhaps_a_port() {
-        for (text, host, port, shown) in [
-            ("udp:192.0.2.10", "192.0.2.10", 5060, "udp:192.0.2.10:5060"),
-            (
-                "tls:pbx.example.org",
-                "pbx.example.org",
-                5061,
-                "tls:pbx.example.org:5061",
-            ),
-            (
-                "tcp:pbx.example.org:5080",
-                "pbx.example.org",
-                5080,
-                "tcp:pbx.example.org:5080",
-            ),
-            ("udp:[2001:db8::1]", "2001:db8::1", 5060, "udp:[2001:db8::1]:5060"),
-            ("tcp:[::1]:5070", "::1", 5070, "tcp:[::1]:5070"),
+        for (text, host, port) in [
+            ("udp:192.0.2.10", "192.0.2.10", None),
+            ("udp:192.0.2.10:5070", "192.0.2.10", Some(5070)),
+            ("tls:pbx.example.org", "pbx.example.org", None),
+            ("sip:example.org", "example.org", None),
+            ("tcp:pbx.example.org:5080", "pbx.example.org", Some(5080)),
+            ("udp:[2001:db8::1]", "2001:db8::1", None),
+            ("tcp:[::1]:5070", "::1", Some(5070)),
         ] {
             let address: TrunkAddress = text.parse().unwrap();
-            assert_eq!(
-                (address.host.as_str(), address.port, address.to_string().as_str()),
-                (host, port, shown)
-            );
+            assert_eq!((address.host.as_str(), address.port), (host, port));
+            assert_eq!(address.to_string(), text);
         }
         for bad in [
             "",
             "192.0.2.10",
             "sip:192.0.2.10",
+            "sip:pbx.example.org:5060",
             "ws:192.0.2.10",
             "udp:",
             "udp::5060",

@@ -28,11 +28,16 @@ pub(super) fn endpoint(settings: &config::Settings, here: &Here, instance: Insta
 
 /// What of the settings a running endpoint takes.
 pub(super) fn apply(settings: &config::Settings, here: &Here, endpoint: &mut Endpoint) {
+    let usual = Limits::default();
+    let (min_expires, max_expires) = (settings.sip.min_expires.duration(), settings.sip.max_expires.duration());
     endpoint.set_limits(Limits {
+        min_expires,
+        max_expires,
+        default_expires: usual.default_expires.clamp(min_expires, max_expires),
         login_failures: settings.limits.login_failures,
         replace_oldest: settings.sip.replace_oldest,
         login_interval: settings.limits.login_interval.duration(),
-        ..Limits::default()
+        ..usual
     });
     endpoint.set_trusted_proxies(settings.sip.trusted_proxies.clone());
     endpoint.set_external(here.external(settings, None));

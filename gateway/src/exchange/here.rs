@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use quartet_proto::net::External;
+use quartet_proto::sip::locate::Target;
 
 use super::{Exchange, endpoint, trunks};
-use crate::config::{Addresses, ExternalAddress, LocalNetworks, Settings};
+use crate::config::{Addresses, ExternalAddress, LocalNetworks, Settings, TrunkAddress};
 use crate::media::Bind;
 use crate::networks::NetworkId;
 
@@ -21,10 +22,21 @@ pub struct Here {
     pub networks: Vec<IpNet>,
     /// The addresses of the names in `external_address`, those that are known.
     pub names: BTreeMap<String, Vec<IpAddr>>,
+    /// The hosts of the names and domains of trunks, those that are known.
+    pub trunks: BTreeMap<TrunkAddress, Vec<Target>>,
+}
+
+/// What is to be looked up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Hosts of `external_address`.
+    pub hosts: BTreeSet<String>,
+    /// Hosts and domains of trunks.
+    pub trunks: BTreeSet<TrunkAddress>,
 }
 
 /// The names that are to be looked up.
-pub fn names(settings: &Settings) -> BTreeSet<String> {
+pub fn names(settings: &Settings) -> Names {
     let phones = settings
         .phones
         .iter()
@@ -38,7 +50,10 @@ pub fn names(settings: &Settings) -> BTreeSet<String> {
         ExternalAddress::Name(name) => Some(name.clone()),
         ExternalAddress::Addresses(_) => None,
     };
-    all.filter_map(name).chain(trunks::names(settings)).collect()
+    Names {
+        hosts: all.filter_map(name).collect(),
+        trunks: trunks::names(settings).collect(),
+    }
 }
 
 impl Here {
@@ -95,6 +110,7 @@ impl Exchange {
         }
         self.here = here;
         endpoint::apply(&self.settings, &self.here, &mut self.endpoint);
+        self.follow_places(now);
         let bind = |network: &NetworkId| (network.clone(), self.here.ice_bind(&self.settings, network));
         let binds: BTreeMap<_, _> = self.networks.keys().map(bind).collect();
         let keys: Vec<_> = self.calls.keys().copied().collect();

@@ -39,7 +39,7 @@ use limits::CallLimits;
 use note::Blanked;
 use trunks::Trunks;
 
-pub use here::{Here, names};
+pub use here::{Here, Names, names};
 pub use job::{Job, JobResult};
 pub use persist::Change;
 pub use report::{CallRow, LegRow, LockedRow, PhoneRow};
@@ -232,7 +232,7 @@ impl Exchange {
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
-        self.register_with_trunks(now);
+        self.serve_trunks(now);
         self.networks
             .values_mut()
             .for_each(|network| network.handle_timeout(now));
@@ -339,11 +339,8 @@ impl Exchange {
         let Some(dialog) = event.dialog() else {
             if let SipEvent::ContactChanged { user, .. } = &event {
                 self.store_bindings(now, user);
-            } else if let SipEvent::Registered { registration, expires } = event {
-                self.on_registered(now, registration, expires);
-            } else if let SipEvent::RegisterFailed { registration, status } = event {
-                self.on_registration_failed(now, registration, &format!("status {status}"));
             }
+            self.on_trunk_event(now, &event);
             return self.log_event(now, event);
         };
         if let SipEvent::Incoming { .. } = event {

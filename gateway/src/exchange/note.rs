@@ -46,7 +46,8 @@ impl Exchange {
             | SipEvent::Reinvite { .. }
             | SipEvent::Moved { .. }
             | SipEvent::Registered { .. }
-            | SipEvent::RegisterFailed { .. } => {}
+            | SipEvent::RegisterFailed { .. }
+            | SipEvent::Probed { .. } => {}
         }
     }
 

@@ -1,18 +1,22 @@
 //! Trunks: where they are, what they may, calls to them, and our registrations with them.
 
+mod probes;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use quartet_proto::net::{FiveTuple, Protocol};
 use quartet_proto::rate::{Rate, RateLimiter};
-use quartet_proto::sip::{Caller, Contact, Credentials, NameAddr, SipCommand, Uri};
+use quartet_proto::sip::locate::{self, Target};
+use quartet_proto::sip::{Caller, Contact, Credentials, NameAddr, SipCommand, SipEvent, Uri};
 use serde::Serialize;
 
+use self::probes::Probes;
 use super::{Exchange, ForeignId, Here};
 use crate::call::{CallKey, Leg, SipLeg, TrunkTerms};
 use crate::cdr::Cause;
-use crate::config::{self, Identity, Settings, Trunk};
+use crate::config::{Identity, Settings, Trunk, TrunkAddress};
 use crate::media::LegKey;
 use crate::permissions::read_secret;
 
@@ -46,21 +50,32 @@ pub struct Place {
     pub host: String,
 }
 
-/// Where a trunk can be reached, in the order of the conf.
-pub(super) fn places(trunk: &Trunk, names: &BTreeMap<String, Vec<IpAddr>>) -> Vec<Place> {
-    let of = |address: &config::TrunkAddress| {
-        let ips = match address.ip() {
-            Some(ip) => vec![ip],
-            None => names.get(&address.host).cloned().unwrap_or_default(),
-        };
-        let (protocol, port, host) = (address.protocol, address.port, address.host.clone());
-        ips.into_iter().map(move |ip| Place {
+/// Where a trunk can be reached, in the order of the conf; `arrange` brings those of one address there in theirs.
+fn places(trunk: &Trunk, here: &Here, mut arrange: impl FnMut(&[Target]) -> Vec<(Protocol, SocketAddr)>) -> Vec<Place> {
+    let mut places = Vec::new();
+    for address in &trunk.addresses {
+        let place = |(protocol, at)| Place {
             protocol,
-            address: SocketAddr::new(ip, port),
-            host: host.clone(),
-        })
-    };
-    trunk.addresses.iter().flat_map(of).collect()
+            address: at,
+            host: address.host.clone(),
+        };
+        match (address.ip(), address.protocol) {
+            (Some(ip), Some(protocol)) => {
+                let port = address.port.unwrap_or_else(|| locate::standard_port(protocol));
+                places.push(place((protocol, SocketAddr::new(ip, port))));
+            }
+            (None, _) | (_, None) => {
+                let targets = here.trunks.get(address).map_or(&[][..], Vec::as_slice);
+                places.extend(arrange(targets).into_iter().map(place));
+            }
+        }
+    }
+    places
+}
+
+/// The same in an order that stays, the first first.
+fn known_places(trunk: &Trunk, here: &Here) -> Vec<Place> {
+    places(trunk, here, locate::by_rank)
 }
 
 /// A registration of ours.
@@ -83,6 +98,7 @@ pub(super) struct Trunks {
     registrations: BTreeMap<u64, (String, Registration)>,
     last: u64,
     rates: BTreeMap<String, RateLimiter>,
+    probes: Probes,
 }
 
 /// A trunk as an operator sees it.
@@ -91,6 +107,8 @@ pub struct TrunkRow {
     name: String,
     /// Where it is, as far as is known.
     places: Vec<String>,
+    /// Those of them that do not answer.
+    silent: Vec<String>,
     /// Whether we are registered there; none: we do not.
     registered: Option<bool>,
     calls: usize,
@@ -99,7 +117,8 @@ pub struct TrunkRow {
 impl Trunks {
     /// When the next REGISTER is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.registrations.values().filter_map(|(_, it)| it.due).min()
+        let registrations = self.registrations.values().filter_map(|(_, it)| it.due);
+        registrations.chain(self.probes.poll_timeout()).min()
     }
 
     /// Counts a call that a trunk begins; `false`: one too many.
@@ -164,7 +183,8 @@ impl Exchange {
     ) -> Result<(Leg, ForeignId), Cause> {
         self.has_room(trunk)?;
         let mut ways: Vec<(String, FiveTuple)> = Vec::new();
-        for place in places(trunk, &self.here.names) {
+        let mut rng = (self.rng)();
+        for place in places(trunk, &self.here, |targets| locate::in_order(targets, &mut rng)) {
             let Some(way) = self.endpoint.way_to(place.protocol, place.address) else {
                 tracing::debug!(
                     trunk = trunk.name,
@@ -180,6 +200,8 @@ impl Exchange {
         if ways.is_empty() {
             return Err(Cause::Offline);
         }
+        let probes = &self.trunks.probes;
+        ways.sort_by_key(|(_, way)| !probes.is_up(way.protocol, way.remote));
         let (uri, way) = ways.remove(0);
         let credentials = self.credentials(trunk);
         let host = trunk
@@ -248,8 +270,9 @@ impl Exchange {
         }
     }
 
-    /// Registers where the settings say so, and nowhere else.
+    /// Registers where the settings say so, and nowhere else; asks all whether they are there.
     pub fn follow_trunks(&mut self, now: Instant) {
+        self.follow_places(now);
         let wanted: Vec<String> = self
             .settings
             .trunks
@@ -280,8 +303,53 @@ impl Exchange {
         }
     }
 
-    /// Sends the REGISTERs that are due.
-    pub(super) fn register_with_trunks(&mut self, now: Instant) {
+    /// Asks the places that there are now.
+    pub(super) fn follow_places(&mut self, now: Instant) {
+        let asked = self
+            .settings
+            .trunks
+            .iter()
+            .filter(|trunk| !trunk.probe.duration().is_zero());
+        let places = asked.flat_map(|trunk| {
+            let place = |place| (trunk.name.clone(), place, trunk.probe.duration());
+            known_places(trunk, &self.here)
+                .into_iter()
+                .map(place)
+                .collect::<Vec<_>>()
+        });
+        self.trunks.probes.follow(now, places.collect());
+    }
+
+    /// Sends the OPTIONS that are due.
+    fn probe_trunks(&mut self, now: Instant) {
+        while let Some((probe, place)) = self.trunks.probes.poll(now) {
+            let way = self.endpoint.way_to(place.protocol, place.address);
+            let command = way.map(|five_tuple| SipCommand::Options {
+                probe,
+                domain: Some(place.host),
+                five_tuple,
+            });
+            let sent = command.is_some_and(|command| self.endpoint.handle_command(now, command).is_ok());
+            if !sent {
+                self.trunks.probes.on_status(now, probe, 408);
+            }
+        }
+    }
+
+    /// What the endpoint says of our registrations and questions.
+    pub(super) fn on_trunk_event(&mut self, now: Instant, event: &SipEvent) {
+        if let SipEvent::Registered { registration, expires } = event {
+            self.on_registered(now, *registration, *expires);
+        } else if let SipEvent::RegisterFailed { registration, status } = event {
+            self.on_registration_failed(now, *registration, &format!("status {status}"));
+        } else if let SipEvent::Probed { probe, status } = event {
+            self.trunks.probes.on_status(now, *probe, *status);
+        }
+    }
+
+    /// Sends the REGISTERs and OPTIONS that are due.
+    pub(super) fn serve_trunks(&mut self, now: Instant) {
+        self.probe_trunks(now);
         let is_due = |(_, it): &(String, Registration)| it.due.is_some_and(|due| due <= now);
         let due: Vec<_> = self
             .trunks
@@ -292,7 +360,7 @@ impl Exchange {
             .collect();
         for (id, name, place) in due {
             let Some(trunk) = self.trunk(&name) else { continue };
-            let places = places(&trunk, &self.here.names);
+            let places = known_places(&trunk, &self.here);
             let place = places.get(place % places.len().max(1));
             let way = place.and_then(|place| self.endpoint.way_to(place.protocol, place.address));
             let command = way.zip(place).map(|(five_tuple, place)| SipCommand::Register {
@@ -318,7 +386,7 @@ impl Exchange {
     }
 
     /// We are registered with a trunk.
-    pub(super) fn on_registered(&mut self, now: Instant, id: u64, expires: Duration) {
+    fn on_registered(&mut self, now: Instant, id: u64, expires: Duration) {
         let Some((name, it)) = self.trunks.registrations.get_mut(&id) else {
             return;
         };
@@ -330,7 +398,7 @@ impl Exchange {
     }
 
     /// A registration of ours was refused, or nobody answered.
-    pub(super) fn on_registration_failed(&mut self, now: Instant, id: u64, why: &str) {
+    fn on_registration_failed(&mut self, now: Instant, id: u64, why: &str) {
         let Some((name, it)) = self.trunks.registrations.get_mut(&id) else {
             return;
         };
@@ -345,11 +413,15 @@ impl Exchange {
 
     /// All trunks.
     pub fn trunks(&self) -> Vec<TrunkRow> {
+        let probes = &self.trunks.probes;
+        let shown = |place: &Place| format!("{}:{}", place.protocol.scheme(), place.address);
         let row = |trunk: &Trunk| TrunkRow {
             name: trunk.name.clone(),
-            places: places(trunk, &self.here.names)
+            places: known_places(trunk, &self.here).iter().map(shown).collect(),
+            silent: known_places(trunk, &self.here)
                 .iter()
-                .map(|place| format!("{}:{}", place.protocol.scheme(), place.address))
+                .filter(|place| !probes.is_up(place.protocol, place.address))
+                .map(shown)
                 .collect(),
             registered: trunk.register.then(|| {
                 let mut all = self.trunks.registrations.values();
@@ -361,20 +433,19 @@ impl Exchange {
     }
 }
 
-/// The names of trunks that are to be looked up.
-pub(super) fn names(settings: &Settings) -> impl Iterator<Item = String> + '_ {
+/// The addresses of trunks that are to be looked up.
+pub(super) fn names(settings: &Settings) -> impl Iterator<Item = TrunkAddress> + '_ {
     let addresses = settings.trunks.iter().flat_map(|trunk| &trunk.addresses);
-    addresses
-        .filter(|address| address.ip().is_none())
-        .map(|address| address.host.clone())
+    addresses.filter(|address| address.ip().is_none()).cloned()
 }
 
 /// Whom TLS has to reach at which address, and whom it trusts there.
 pub fn tls_places(settings: &Settings, here: &Here) -> Vec<(Place, Option<std::path::PathBuf>)> {
     let of = |trunk: &Trunk| {
         let ca_file = trunk.ca_file.clone();
-        let places = places(trunk, &here.names);
-        let tls = places.into_iter().filter(|place| place.protocol == Protocol::Tls);
+        let tls = known_places(trunk, here)
+            .into_iter()
+            .filter(|place| place.protocol == Protocol::Tls);
         tls.map(move |place| (place, ca_file.clone())).collect::<Vec<_>>()
     };
     settings.trunks.iter().flat_map(of).collect()

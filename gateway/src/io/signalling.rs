@@ -100,10 +100,12 @@ pub fn generator() -> BoxRng {
 
 /// Where this machine is, as far as is known.
 fn here(addresses: MachineAddresses, names: &Names) -> Here {
+    let found = names.found.borrow();
     Here {
         addresses: addresses.up,
         networks: addresses.networks,
-        names: names.found.borrow().clone(),
+        names: found.hosts.clone(),
+        trunks: found.trunks.clone(),
     }
 }
 

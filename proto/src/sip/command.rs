@@ -145,6 +145,15 @@ pub enum SipCommand {
         /// Zero takes the registration back.
         expires: Duration,
     },
+    /// OPTIONS outside of calls: whether a server is there and takes calls. [`super::SipEvent::Probed`] follows within 5 s.
+    Options {
+        /// Names it in the event.
+        probe: u64,
+        /// Its host as it calls itself; `None`: its address.
+        domain: Option<String>,
+        /// The way to it.
+        five_tuple: FiveTuple,
+    },
 }
 
 impl SipCommand {
@@ -161,7 +170,7 @@ impl SipCommand {
             | Self::Show { dialog, .. }
             | Self::Probe { dialog } => Some(*dialog),
             Self::Invite(invite) => Some(invite.dialog),
-            Self::Register { .. } => None,
+            Self::Register { .. } | Self::Options { .. } => None,
         }
     }
 }

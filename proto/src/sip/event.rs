@@ -185,6 +185,13 @@ pub enum SipEvent {
         /// For how long; refresh earlier.
         expires: Duration,
     },
+    /// A server has answered OPTIONS, or has not.
+    Probed {
+        /// The number given in the command.
+        probe: u64,
+        /// What it said: any status is of one that is there. 408: it could not be reached, or did not answer.
+        status: u16,
+    },
     /// As client: a registration failed; nothing is tried again by itself.
     RegisterFailed {
         /// The number given in the command.
@@ -214,7 +221,8 @@ impl SipEvent {
             Self::ContactChanged { .. }
             | Self::LoginFailed { .. }
             | Self::Registered { .. }
-            | Self::RegisterFailed { .. } => None,
+            | Self::RegisterFailed { .. }
+            | Self::Probed { .. } => None,
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod dtmf_info;
 pub mod endpoint;
 pub mod event;
 pub mod limits;
+pub mod locate;
 pub mod message;
 mod outgoing;
 pub mod registrar;

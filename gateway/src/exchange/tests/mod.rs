@@ -774,7 +774,8 @@ impl Phone {
             | SipEvent::Reinvite { .. }
             | SipEvent::Moved { .. }
             | SipEvent::Registered { .. }
-            | SipEvent::RegisterFailed { .. } => None,
+            | SipEvent::RegisterFailed { .. }
+            | SipEvent::Probed { .. } => None,
         });
         ends.collect::<Vec<_>>().join(", ")
     }

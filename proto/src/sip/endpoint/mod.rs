@@ -13,6 +13,7 @@ mod callee;
 mod caller;
 mod hangup;
 mod in_dialog;
+mod options;
 mod receive;
 mod registration;
 mod restore;
@@ -315,6 +316,11 @@ impl Endpoint {
                 credentials,
                 expires,
             } => self.register(now, registration, (&aor, domain), five_tuple, credentials, expires),
+            SipCommand::Options {
+                probe,
+                domain,
+                five_tuple,
+            } => self.options(now, probe, domain, five_tuple),
         }
     }
 

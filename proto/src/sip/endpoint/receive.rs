@@ -180,7 +180,9 @@ impl Endpoint {
             | Purpose::InDialog(key)
             | Purpose::Probe(key)
             | Purpose::Show(key) => self.dialogs.get(key),
-            Purpose::Abandoned | Purpose::Cancel | Purpose::StrayBye | Purpose::Register(_) => None,
+            Purpose::Abandoned | Purpose::Cancel | Purpose::StrayBye | Purpose::Register(_) | Purpose::Options(_) => {
+                None
+            }
         };
         let asked = dialog.and_then(|dialog| dialog.account.as_deref());
         let request = transaction.request.five_tuple;
@@ -215,6 +217,7 @@ impl Endpoint {
             Purpose::InDialog(key) | Purpose::Probe(key) => self.on_in_dialog_response(now, key, response.status),
             Purpose::Show(_) => {}
             Purpose::Register(registration) => self.on_register_response(now, id, registration, response),
+            Purpose::Options(probe) => self.on_options_response(probe, response),
             Purpose::Abandoned => self.on_abandoned_response(now, id, response),
             Purpose::Cancel | Purpose::StrayBye => {}
         }

@@ -210,7 +210,7 @@ impl Endpoint {
         } else {
             ClientMachine::Other(Client::new(is_reliable, &mut timers))
         };
-        if let Purpose::Probe(_) = purpose {
+        if let Purpose::Probe(_) | Purpose::Options(_) = purpose {
             timers.set(Timer::F, PROBE_TIMEOUT);
         }
         if !self.connections.leads(request.five_tuple) {

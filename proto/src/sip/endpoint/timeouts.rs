@@ -102,6 +102,7 @@ impl Endpoint {
                     status: 408,
                 });
             }
+            Purpose::Options(probe) => self.events.push_back(SipEvent::Probed { probe, status: 408 }),
             Purpose::Abandoned | Purpose::Cancel | Purpose::StrayBye => {}
         }
     }

@@ -296,6 +296,8 @@ pub(in crate::sip) enum Purpose {
     Show(DialogKey),
     /// A registration.
     Register(u64),
+    /// To learn whether a server is there.
+    Options(u64),
 }
 
 /// A request of ours, and what became of it.

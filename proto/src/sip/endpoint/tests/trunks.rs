@@ -311,3 +311,35 @@ fn who_takes_no_sdp_cannot_call() {
         assert!(answer.starts_with(&format!("SIP/2.0 {status}")), "{accept}: {answer}");
     }
 }
+
+#[test]
+fn a_server_that_says_anything_is_there_and_a_silent_one_is_not() {
+    let mut world = world();
+    let places = ["192.0.2.11:5060", "192.0.2.12:5060"];
+    for (probe, place) in (1..).zip(places) {
+        let local = "192.0.2.1:5060".parse().unwrap();
+        let five_tuple = FiveTuple::new(Protocol::Udp, local, place.parse().unwrap());
+        let domain = Some("pbx.example.org".to_owned());
+        let command = SipCommand::Options {
+            probe,
+            domain,
+            five_tuple,
+        };
+        world.command(GATEWAY, command).unwrap();
+    }
+    let asked = world.packets.last().unwrap();
+    assert!(asked.starts_with("OPTIONS sip:192.0.2.12:5060 SIP/2.0\r\n"), "{asked}");
+    assert!(asked.contains("\r\nTo: <sip:pbx.example.org>\r\n"), "{asked}");
+    respond(&mut world, places[0], "OPTIONS sip:192.0.2.11", "404 Not Found");
+    world.run(Duration::from_secs(6));
+    let probed = world.events(GATEWAY).into_iter().filter_map(|event| {
+        if let SipEvent::Probed { probe, status } = event {
+            Some((probe, status))
+        } else {
+            None
+        }
+    });
+    assert_eq!(probed.collect::<Vec<_>>(), [(1, 404), (2, 408)]);
+    world.run(Duration::from_secs(60));
+    world.assert_empty();
+}
