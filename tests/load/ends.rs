@@ -42,8 +42,19 @@ pub(crate) type Id = usize;
 /// The legs of the second call, which keep what they hear: of a call like all others.
 pub(crate) const LISTENERS: [Id; 2] = [2, 3];
 
+/// How a leg sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Bursts of sound, of which it is noticed when they are heard.
+    Probe,
+    /// Speech without a pause.
+    Talk,
+    /// A packet a second, as one that listens and suppresses its silence.
+    Listen,
+}
+
 enum Order {
-    Leg(Id, bool, Tell),
+    Leg(Id, Manner, Tell),
     Media(Id, MediaCommand),
     Reset,
     Stats(Queue<Stats>),
@@ -56,7 +67,7 @@ pub(crate) struct Stats {
     pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) lost: u64,
-    /// Legs that received nothing.
+    /// Legs that received nothing, though somebody talks to them.
     pub(crate) silent: u64,
     /// Packets that left over 2 ms after their time.
     pub(crate) late_turns: u64,
@@ -65,6 +76,16 @@ pub(crate) struct Stats {
     /// From a burst's packet to the packet with it, in ms, at the end that decodes PCMU and at the one that decodes Opus.
     pub(crate) delay_pcmu_ms: Vec<f64>,
     pub(crate) delay_opus_ms: Vec<f64>,
+}
+
+impl Manner {
+    /// From one packet to the next.
+    fn frames(self) -> u64 {
+        match self {
+            Self::Probe | Self::Talk => 1,
+            Self::Listen => 50,
+        }
+    }
 }
 
 /// All ends; they are gone when this is dropped.
@@ -109,10 +130,10 @@ impl Ends {
     }
 
     /// A new leg. Two that follow each other (an even one, an odd one) are the ends of a call.
-    pub(crate) fn leg(&mut self, probe: bool, tell: Tell) -> Way {
+    pub(crate) fn leg(&mut self, manner: Manner, tell: Tell) -> Way {
         let id = self.legs;
         self.legs += 1;
-        self.orders.send(Order::Leg(id, probe, tell)).ok();
+        self.orders.send(Order::Leg(id, manner, tell)).ok();
         Way(id, self.orders.clone())
     }
 
@@ -152,7 +173,7 @@ struct World {
 
 struct Leg {
     tell: Tell,
-    probe: bool,
+    manner: Manner,
     session: Option<Session>,
     /// When the packet with the beginning of our last burst left.
     burst_ns: u64,
@@ -212,7 +233,8 @@ impl World {
             let now_ns = self.now_ns();
             while let Some(Reverse((at_ns, id))) = self.due.peek().copied().filter(|Reverse((at, _))| *at <= now_ns) {
                 self.due.pop();
-                self.due.push(Reverse((at_ns + FRAME_NS, id)));
+                let manner = self.legs.get(&id).map_or(Manner::Listen, |leg| leg.manner);
+                self.due.push(Reverse((at_ns + FRAME_NS * manner.frames(), id)));
                 if let Some(leg) = self.legs.get_mut(&id)
                     && leg.speak(now_ns, &self.speech)
                 {
@@ -254,10 +276,10 @@ impl World {
     fn obey(&mut self, order: Order) {
         let now_ns = self.now_ns();
         match order {
-            Order::Leg(id, probe, tell) => {
+            Order::Leg(id, manner, tell) => {
                 let leg = Leg {
                     tell,
-                    probe,
+                    manner,
                     session: None,
                     burst_ns: 0,
                     sent: 0,
@@ -303,7 +325,11 @@ impl World {
                     stats.lost += leg
                         .numbers
                         .map_or(0, |(_, expected)| expected.saturating_sub(leg.received));
-                    stats.silent += u64::from(leg.received == 0);
+                    let is_talked_to = self
+                        .legs
+                        .get(&(id ^ 1))
+                        .is_some_and(|peer| peer.manner != Manner::Listen);
+                    stats.silent += u64::from(is_talked_to && leg.received == 0);
                 }
                 [stats.delay_pcmu_ms, stats.delay_opus_ms] = self.delays.clone();
                 answer.send(stats).ok();
@@ -415,8 +441,8 @@ impl Leg {
                     opus: codec.name.eq_ignore_ascii_case("opus"),
                     ticks: table.clock() / 50,
                     // Not all in the same word.
-                    frame: if self.probe { 0 } else { id * 37 },
-                    ear: if self.probe || LISTENERS.contains(&id) {
+                    frame: if self.manner == Manner::Probe { 0 } else { id * 37 },
+                    ear: if self.manner == Manner::Probe || LISTENERS.contains(&id) {
                         Some(table.decoder(&settings).ok()?)
                     } else {
                         None
@@ -460,7 +486,7 @@ impl Leg {
         let ear = stream.ear.as_mut()?;
         let mut pcm = [0; 960];
         let count = ear.decode(view.payload, &mut pcm).ok()?;
-        if !self.probe {
+        if self.manner != Manner::Probe {
             self.heard.extend_from_slice(&pcm[..count.min(960)]);
             return None;
         }
@@ -481,7 +507,11 @@ impl Leg {
             return false;
         };
         let payloads = if stream.opus { &speech.opus } else { &speech.pcmu };
-        let round = if self.probe { &payloads.probe } else { &payloads.speech };
+        let round = if self.manner == Manner::Probe {
+            &payloads.probe
+        } else {
+            &payloads.speech
+        };
         let place = stream.frame % round.len();
         let payload = &round[place];
         stream.frame += 1;
@@ -490,14 +520,19 @@ impl Leg {
         bytes[HEADER..].copy_from_slice(payload);
         let made = stream
             .sender
-            .next(stream.ticks, stream.payload_type, false, bytes)
+            .next(
+                stream.ticks * self.manner.frames() as u32,
+                stream.payload_type,
+                false,
+                bytes,
+            )
             .is_ok();
         if !made || !session.packet.fill(bytes) {
             return false;
         }
         session.packet.kind = Some(PacketKind::Rtp);
         if let Ok(Outcome::Transmit) = session.transport.send(now_ns, &mut session.packet) {
-            if self.probe && place == BURST_AT {
+            if self.manner == Manner::Probe && place == BURST_AT {
                 self.burst_ns = now_ns;
             }
             session.transmit();

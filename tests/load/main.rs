@@ -3,7 +3,8 @@
 //! Build everything first (`cargo build --release`), then `cargo run --release -p quartet-tests --example load`. Options:
 //! `--calls 20 --seconds 10 --runs 3 --rtpengine opus|opus/48000/1|none --only quartet|rtpengine --options TOML --hold SECONDS
 //! --hub here|elsewhere`: elsewhere, it is killed and started again while all calls stand. `--setups 60` only makes calls and ends
-//! them; a user may make some 150 requests a minute of each kind.
+//! them; a user may make some 150 requests a minute of each kind. `--talk 50`: in so many calls both talk without a pause, in the others each
+//! sends a packet a second.
 //! What the figures mean: docs/performance.md. Linux only.
 #![allow(
     missing_docs,
@@ -25,7 +26,7 @@ use ::quartet::plugins::Registry;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use self::ends::{Ends, Stats};
+use self::ends::{Ends, Manner, Stats};
 use self::speech::Speech;
 use quartet_tests::peers;
 use quartet_tests::speech::{score, write_wav};
@@ -36,6 +37,8 @@ const SETTLE: Duration = Duration::from_secs(4);
 
 struct Options {
     calls: usize,
+    /// In how many of them somebody talks.
+    talk: usize,
     seconds: f64,
     runs: usize,
     rtpengine: String,
@@ -44,6 +47,17 @@ struct Options {
     hold: u64,
     elsewhere: bool,
     setups: usize,
+}
+
+impl Options {
+    /// The first call is the probe.
+    fn manner(&self, call: usize) -> Manner {
+        match call {
+            0 => Manner::Probe,
+            _ if call < self.talk => Manner::Talk,
+            _ => Manner::Listen,
+        }
+    }
 }
 
 /// One run of one subject.
@@ -90,7 +104,7 @@ async fn main() -> anyhow::Result<()> {
         round(middle(&ours) / middle(&theirs))
     });
     let last = json!({
-        "calls": options.calls, "seconds": options.seconds, "runs": options.runs, "rtpengine_opus": options.rtpengine,
+        "calls": options.calls, "talking": options.talk.min(options.calls), "seconds": options.seconds, "runs": options.runs, "rtpengine_opus": options.rtpengine,
         "quartet": summary(&ours), "rtpengine": summary(&theirs), "cpu_ratio": ratio,
     });
     println!("{last}");
@@ -100,6 +114,7 @@ async fn main() -> anyhow::Result<()> {
 fn options() -> anyhow::Result<Options> {
     let mut options = Options {
         calls: 20,
+        talk: usize::MAX,
         seconds: 10.0,
         runs: 3,
         rtpengine: "opus".into(),
@@ -114,6 +129,7 @@ fn options() -> anyhow::Result<Options> {
         let value = words.next().with_context(|| format!("{word} needs a value"))?;
         match word.as_str() {
             "--calls" => options.calls = value.parse()?,
+            "--talk" => options.talk = value.parse()?,
             "--seconds" => options.seconds = value.parse()?,
             "--runs" => options.runs = value.parse()?,
             "--rtpengine" => options.rtpengine = value,
@@ -144,7 +160,7 @@ async fn set_up(
     let mut ends = Ends::start(Arc::clone(registry), Arc::clone(speech))?;
     let mut subject = quartet::Subject::start(program, Arc::clone(registry), 2, more, false).await?;
     for _ in 0..2 {
-        subject.pair(&mut ends, false).await?;
+        subject.pair(&mut ends, Manner::Talk).await?;
     }
     for _ in 0..options.runs {
         let both = subject.set_up_between_users(options.setups).await? * 1e3 / options.setups as f64;
@@ -177,7 +193,7 @@ async fn quartet(
     )
     .await?;
     for call in 0..options.calls {
-        subject.pair(&mut ends, call == 0).await?;
+        subject.pair(&mut ends, options.manner(call)).await?;
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     // Registrations and the hub's accounts are there already: what grows from here on is calls.
@@ -210,7 +226,7 @@ async fn rtpengine(registry: &Arc<Registry>, speech: &Arc<Speech>, options: &Opt
     let (base_kib, before) = (pss_kib(subject.pid()), Cpu::of(subject.pid()));
     let mut setup_ms = Vec::new();
     for call in 0..options.calls {
-        setup_ms.push(subject.call(&mut ends, call == 0)?);
+        setup_ms.push(subject.call(&mut ends, options.manner(call))?);
     }
     let setup_cpu_ms = Cpu::of(subject.pid()).since(before).total() * 1e3 / options.calls as f64;
     let figures = measure(subject.pid(), &ends, options, base_kib, setup_cpu_ms, setup_ms).await;

@@ -16,7 +16,7 @@ use quartet::plugins::Registry;
 use quartet_tests::house::{hub_alone, invite, url_of};
 use quartet_tests::wire::Wire;
 
-use crate::ends::{Ends, Tell, Way};
+use crate::ends::{Ends, Manner, Tell, Way};
 use quartet_tests::usage::Cpu;
 
 const PASSWORD: &str = "correct horse";
@@ -58,7 +58,10 @@ impl Subject {
         let limits = if more.contains("[limits]") {
             String::new()
         } else {
-            format!("[limits]\ncalls = {0}\nhub_sessions = {0}\n", calls + 10)
+            format!(
+                "[limits]\ncalls = {0}\nhub_sessions = {0}\ncalls_per_minute_route = 60000\nhub_requests_per_minute = 60000\n",
+                calls + 10
+            )
         };
         let more = format!("[call]\nverify = \"off\"\n[log]\nlevel = \"warn\"\n{limits}{more}");
         let (hub, place) = if elsewhere {
@@ -110,7 +113,7 @@ impl Subject {
     }
 
     /// A telephone and an E2EE user, both ready, not yet in a call.
-    pub(crate) async fn pair(&mut self, ends: &mut Ends, probe: bool) -> anyhow::Result<()> {
+    pub(crate) async fn pair(&mut self, ends: &mut Ends, manner: Manner) -> anyhow::Result<()> {
         let user = format!("user{}", self.calls.len());
         let token = invite(self.hub.as_ref().unwrap_or(&self.gateway), &user, false).await;
         let hub = format!("ws://{}", self.ways[self.calls.len() / USERS_OF_A_WAY].local());
@@ -132,11 +135,11 @@ impl Subject {
             fault: Fault::None,
         };
         let mut phone = Phone::start_with(Arc::clone(&self.registry), phone_setup, |media| {
-            line(ends, probe, Box::new(move |event| drop(media.send(event))))
+            line(ends, manner, Box::new(move |event| drop(media.send(event))))
         })
         .await?;
         let peer = E2eePeer::join_with(Arc::clone(&self.registry), peer_setup, |media| {
-            line(ends, probe, Box::new(move |event| drop(media.send(event))))
+            line(ends, manner, Box::new(move |event| drop(media.send(event))))
         })
         .await?;
         phone.wait(&phone::Event::Registered, SOON).await?;
@@ -260,7 +263,7 @@ fn name(call: usize) -> String {
     format!("{}", 1_000 + call)
 }
 
-fn line(ends: &mut Ends, probe: bool, tell: Tell) -> std::io::Result<Line> {
-    let way: Way = ends.leg(probe, tell);
+fn line(ends: &mut Ends, manner: Manner, tell: Tell) -> std::io::Result<Line> {
+    let way: Way = ends.leg(manner, tell);
     Line::elsewhere(move |command| way.command(command))
 }
