@@ -124,6 +124,10 @@ impl ConnectionId {
     }
 }
 
+/// Whom a connection that we open under TLS must prove to lead to: several servers may be at one address. The shell knows its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId(pub u64);
+
 /// A way between us and a peer: the protocol and both addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FiveTuple {
@@ -135,6 +139,8 @@ pub struct FiveTuple {
     pub remote: SocketAddr,
     /// The connection, where there is one: the same two addresses may meet in another one later.
     pub connection: Option<ConnectionId>,
+    /// Whom a connection leads to that we open, where that is known.
+    pub server: Option<ServerId>,
 }
 
 impl FiveTuple {
@@ -146,6 +152,7 @@ impl FiveTuple {
             local,
             remote,
             connection: None,
+            server: None,
         }
     }
 

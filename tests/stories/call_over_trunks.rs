@@ -247,6 +247,15 @@ async fn under_tls_the_name_of_a_trunk_is_verified() {
     talks(&mut caller, "9101", &mut desk).await;
     // An authority of the same name that has signed something else.
     let stranger = SecretFile::new(&certify("127.0.0.1").authority_pem);
+    // Whom another trunk at the same address trusts is its own affair.
+    let house = with_trunk(&format!(
+        "address = \"tls:{at}\"\nca_file = \"{}\"\n[[trunk]]\nname = \"zz\"\naddress = \"tls:{at}\"\nca_file = \"{}\"\n",
+        authority.path().display(),
+        stranger.path().display()
+    ))
+    .await;
+    let mut caller = house.phone("100", false).await;
+    talks(&mut caller, "9101", &mut desk).await;
     let house = with_trunk(&format!(
         "address = \"tls:{at}\"\nca_file = \"{}\"\n",
         stranger.path().display()

@@ -60,6 +60,7 @@ impl Exchange {
             Arrival::Network { .. } => None,
         };
         if let Some(trunk) = &trunk {
+            parties.from.clone_from(&trunk.name);
             self.may_trunk_call(now, trunk)?;
         } else if !self.limits.take_caller(now, direction, &parties.from) {
             return Err(TOO_MANY);
@@ -77,9 +78,8 @@ impl Exchange {
         let (origin, number, no_route) = match &arrival {
             Arrival::Sip { caller, number, .. } => match caller {
                 Caller::Account(user) => (Origin::Phone(user.clone()), number.clone(), Cause::Unknown),
-                Caller::Trunk(_) | Caller::Registration(_) => {
+                Caller::Trunk(_) | Caller::Registration { .. } => {
                     let trunk = trunk.as_ref().ok_or(Cause::Forbidden)?;
-                    parties.from.clone_from(&trunk.name);
                     (Origin::Trunk(trunk.name.clone()), number.clone(), Cause::Unknown)
                 }
             },

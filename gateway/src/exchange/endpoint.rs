@@ -72,6 +72,11 @@ impl Exchange {
         self.endpoint.poll_connect()
     }
 
+    /// The next connection that is of no more use.
+    pub fn poll_release(&mut self) -> Option<ConnectionId> {
+        self.endpoint.poll_release()
+    }
+
     /// A connection with a phone is gone, or could not be opened.
     pub fn handle_sip_closed(&mut self, now: Instant, id: ConnectionId) {
         self.endpoint.handle_closed(now, id);

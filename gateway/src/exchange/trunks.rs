@@ -3,10 +3,12 @@
 mod probes;
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use quartet_proto::net::{FiveTuple, Protocol};
+use quartet_proto::net::{FiveTuple, Protocol, ServerId};
 use quartet_proto::rate::{Rate, RateLimiter};
 use quartet_proto::sip::locate::{self, Target};
 use quartet_proto::sip::{Caller, Contact, Credentials, NameAddr, SipCommand, SipEvent, Uri};
@@ -48,6 +50,22 @@ pub struct Place {
     pub address: SocketAddr,
     /// As the conf names it: a certificate must be of that name.
     pub host: String,
+    /// Who it is, under TLS.
+    server: Option<ServerId>,
+}
+
+impl Place {
+    /// Whom a connection there must prove to lead to.
+    pub fn server(&self) -> Option<ServerId> {
+        self.server
+    }
+}
+
+/// A name together with those who vouch for it.
+fn server_id(host: &str, ca_file: Option<&Path>) -> ServerId {
+    let mut hasher = DefaultHasher::new();
+    (host, ca_file).hash(&mut hasher);
+    ServerId(hasher.finish())
 }
 
 /// Where a trunk can be reached, in the order of the conf; `arrange` brings those of one address there in theirs.
@@ -58,6 +76,7 @@ fn places(trunk: &Trunk, here: &Here, mut arrange: impl FnMut(&[Target]) -> Vec<
             protocol,
             address: at,
             host: address.host.clone(),
+            server: (protocol == Protocol::Tls).then(|| server_id(&address.host, trunk.ca_file.as_deref())),
         };
         match (address.ip(), address.protocol) {
             (Some(ip), Some(protocol)) => {
@@ -143,9 +162,9 @@ impl Exchange {
         match caller {
             Caller::Account(_) => None,
             Caller::Trunk(name) => self.trunk(name),
-            Caller::Registration(user) => {
-                let is_it = |trunk: &&Trunk| trunk.register && trunk.username.as_deref() == Some(user);
-                self.settings.trunks.iter().find(is_it).cloned()
+            Caller::Registration { registration, .. } => {
+                let (name, _) = self.trunks.registrations.get(registration)?;
+                self.trunk(name)
             }
         }
     }
@@ -185,7 +204,7 @@ impl Exchange {
         let mut ways: Vec<(String, FiveTuple)> = Vec::new();
         let mut rng = (self.rng)();
         for place in places(trunk, &self.here, |targets| locate::in_order(targets, &mut rng)) {
-            let Some(way) = self.endpoint.way_to(place.protocol, place.address) else {
+            let Some(way) = self.way_to(&place) else {
                 tracing::debug!(
                     trunk = trunk.name,
                     "SIP is not heard over {} in the family of {}",
@@ -238,6 +257,12 @@ impl Exchange {
         let dialog = self.endpoint.new_dialog_key();
         let mut config = self.sip_leg_config((call, key), &trunk.leg, (way, way.remote.ip()), own);
         config.same_worker_as = same_worker_as;
+        // What is said of where our media is must hold at all of them.
+        let shown = |way: &FiveTuple| {
+            let local = way.local.ip();
+            (local, config.external.shown(local, way.remote.ip()))
+        };
+        ways.retain(|(_, other)| shown(other) == shown(&way));
         config.caller_headers = headers;
         config.trunk = Some(TrunkTerms {
             name: trunk.name.clone(),
@@ -303,6 +328,12 @@ impl Exchange {
         }
     }
 
+    fn way_to(&self, place: &Place) -> Option<FiveTuple> {
+        let way = self.endpoint.way_to(place.protocol, place.address)?;
+        let server = place.server;
+        Some(FiveTuple { server, ..way })
+    }
+
     /// Asks the places that there are now.
     pub(super) fn follow_places(&mut self, now: Instant) {
         let asked = self
@@ -323,7 +354,7 @@ impl Exchange {
     /// Sends the OPTIONS that are due.
     fn probe_trunks(&mut self, now: Instant) {
         while let Some((probe, place)) = self.trunks.probes.poll(now) {
-            let way = self.endpoint.way_to(place.protocol, place.address);
+            let way = self.way_to(&place);
             let command = way.map(|five_tuple| SipCommand::Options {
                 probe,
                 domain: Some(place.host),
@@ -362,7 +393,7 @@ impl Exchange {
             let Some(trunk) = self.trunk(&name) else { continue };
             let places = known_places(&trunk, &self.here);
             let place = places.get(place % places.len().max(1));
-            let way = place.and_then(|place| self.endpoint.way_to(place.protocol, place.address));
+            let way = place.and_then(|place| self.way_to(place));
             let command = way.zip(place).map(|(five_tuple, place)| SipCommand::Register {
                 registration: id,
                 aor: trunk.username.clone().unwrap_or_default(),

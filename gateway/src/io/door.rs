@@ -3,7 +3,7 @@
 //! Several listeners may share one door. What is behind it is [`super::websocket`]'s and [`super::sip`]'s.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -27,19 +27,35 @@ pub(super) struct DoorBounds {
     pub(super) hello: Duration,
     /// Bytes that are read of an admitted connection in a second, sixteen seconds' worth at once; who sends more is dropped.
     pub(super) max_read_per_second: u32,
+    /// How many of the connections are kept for those that we open ourselves.
+    pub(super) own: usize,
+    /// What says how many there are.
+    pub(super) option: &'static str,
 }
+
+/// How often it is said that there is no place.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// Lets connections in, no more than there are places.
 pub(super) struct Door {
     places: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+    /// When it was said last that there is no place.
+    said: Mutex<Option<Instant>>,
     pending: Arc<Pending>,
     bounds: DoorBounds,
+}
+
+fn places(count: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)))
 }
 
 impl Door {
     pub(super) fn new(bounds: DoorBounds) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(bounds.connections.min(Semaphore::MAX_PERMITS))),
+            places: places(bounds.connections.saturating_sub(bounds.own).max(1)),
+            own: places(bounds.own),
+            said: Mutex::new(None),
             pending: Arc::new(Pending::new(
                 bounds.pending,
                 bounds.pending_per_source,
@@ -72,9 +88,22 @@ impl Door {
         }
     }
 
+    fn say_full(&self) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+            *said = Some(Instant::now());
+            let option = self.bounds.option;
+            tracing::warn!(
+                "all places for connections are taken, and nobody else gets in; raise {option} if that is not an attack"
+            );
+        }
+    }
+
     /// Takes in one that we have opened ourselves: it takes a place, and is admitted. `None` if there is no place.
     pub(super) fn opened(&self, stream: TcpStream, address: SocketAddr) -> Option<(PlacedStream, Arc<Admission>)> {
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let place = [&self.own, &self.places]
+            .into_iter()
+            .find_map(|places| Arc::clone(places).try_acquire_owned().ok())?;
         let admission = self.pending.enter(address.ip(), Instant::now() + self.bounds.hello);
         admission.admit();
         hasten(&stream);
@@ -83,7 +112,11 @@ impl Door {
 
     /// A place for one more connection. If there is none, one that is not admitted makes room; if all are, somebody must leave first.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        if self.pending.is_full() || self.places.available_permits() == 0 {
+        let is_full = self.places.available_permits() == 0;
+        if is_full && self.pending.is_empty() {
+            self.say_full();
+        }
+        if is_full || self.pending.is_full() {
             self.pending.evict();
         }
         Arc::clone(&self.places).acquire_owned().await.ok()

@@ -139,6 +139,11 @@ impl Pending {
         self.lock().connections.len() >= self.max
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().connections.is_empty()
+    }
+
     /// Takes in a connection from this address.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr, deadline: Instant) -> Arc<Admission> {
         self.enter_at(Instant::now(), address, deadline)

@@ -378,6 +378,9 @@ impl Signalling {
                 self.exchange.handle_frame(now, &self.hub_network, text.as_bytes());
             }
         }
+        while let Some(id) = self.exchange.poll_release() {
+            self.sip.closed(id);
+        }
         while let Some(way) = self.exchange.poll_connect() {
             self.sip.connect(way);
         }

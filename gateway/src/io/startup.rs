@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::addresses::MachineAddresses;
-use super::sip::{SipSetup, TlsPeer, expand};
+use super::sip::{SipSetup, TlsPeer, TlsPeers, expand};
 use super::tls::client_config;
 use super::{cannot_listen, is_not_there_yet};
 use crate::config::{self, Settings};
@@ -144,7 +144,7 @@ pub fn sip_setup(settings: &Settings, shares: &Shares) -> SipSetup {
 }
 
 /// Whom trunks have us reach under TLS. What cannot be trusted is said, and not reached.
-pub(super) fn tls_peers(settings: &Settings, here: &Here) -> BTreeMap<SocketAddr, TlsPeer> {
+pub(super) fn tls_peers(settings: &Settings, here: &Here) -> TlsPeers {
     let mut peers = BTreeMap::new();
     for (place, ca_file) in tls_places(settings, here) {
         let name = place.host.clone();
@@ -152,7 +152,10 @@ pub(super) fn tls_peers(settings: &Settings, here: &Here) -> BTreeMap<SocketAddr
             ServerName::try_from(name),
             client_config(ca_file.as_deref(), "ca_file of [[trunk]]"),
         ) {
-            (Ok(name), Ok(config)) => _ = peers.insert(place.address, TlsPeer { name, config }),
+            (Ok(name), Ok(config)) => {
+                let key = (place.address, place.server());
+                peers.insert(key, TlsPeer { name, config });
+            }
             (Err(_), _) => tracing::warn!("{} is no name that a certificate can have", place.host),
             (_, Err(error)) => tracing::warn!("{error:#}"),
         }

@@ -1,19 +1,24 @@
 //! Which connections are open: those that peers have opened to us, and those that we ask for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use crate::net::{ConnectionId, FiveTuple, Protocol};
+use crate::net::{ConnectionId, FiveTuple, Protocol, ServerId};
 
 /// The connections of an endpoint, as its shell tells of them.
 #[derive(Default)]
 pub(super) struct Connections {
     open: BTreeMap<ConnectionId, FiveTuple>,
     /// Those that lead to where somebody listens: opened by us.
-    to: BTreeMap<(Protocol, SocketAddr), ConnectionId>,
+    to: BTreeMap<(Protocol, SocketAddr, Option<ServerId>), ConnectionId>,
     wanted: VecDeque<FiveTuple>,
     /// How many we have asked for.
     opened: u64,
+    /// Over which connections each account has logged in, the latest last, and as whom over each.
+    logins: BTreeMap<String, VecDeque<ConnectionId>>,
+    users: BTreeMap<ConnectionId, BTreeSet<String>>,
+    /// Those that are to be closed.
+    released: VecDeque<ConnectionId>,
 }
 
 impl Connections {
@@ -27,10 +32,43 @@ impl Connections {
     /// It is gone.
     pub(super) fn closed(&mut self, id: ConnectionId) {
         if let Some(way) = self.open.remove(&id)
-            && self.to.get(&(way.protocol, way.remote)) == Some(&id)
+            && self.to.get(&(way.protocol, way.remote, way.server)) == Some(&id)
         {
-            self.to.remove(&(way.protocol, way.remote));
+            self.to.remove(&(way.protocol, way.remote, way.server));
         }
+        for user in self.users.remove(&id).unwrap_or_default() {
+            if let Some(logins) = self.logins.get_mut(&user) {
+                logins.retain(|other| *other != id);
+                if logins.is_empty() {
+                    self.logins.remove(&user);
+                }
+            }
+        }
+    }
+
+    /// An account has logged in over this one.
+    pub(super) fn logged_in(&mut self, id: ConnectionId, user: &str) {
+        let logins = self.logins.entry(user.to_owned()).or_default();
+        logins.retain(|other| *other != id);
+        logins.push_back(id);
+        self.users.entry(id).or_default().insert(user.to_owned());
+    }
+
+    /// Those over which an account has logged in, the latest last.
+    pub(super) fn of(&self, user: &str) -> Vec<FiveTuple> {
+        let logins = self.logins.get(user).into_iter().flatten();
+        logins.filter_map(|id| self.open.get(id).copied()).collect()
+    }
+
+    /// This one is of no more use: it is to be closed.
+    pub(super) fn release(&mut self, id: ConnectionId) {
+        self.closed(id);
+        self.released.push_back(id);
+    }
+
+    /// The next one to close.
+    pub(super) fn poll_released(&mut self) -> Option<ConnectionId> {
+        self.released.pop_front()
     }
 
     /// Whether something that is sent this way can arrive: always, but over a connection that is not open.
@@ -52,7 +90,7 @@ impl Connections {
         if !way.protocol.can_connect() || remote.is_ipv4() != way.local.is_ipv4() || remote.port() == 0 {
             return way;
         }
-        let key = (way.protocol, remote);
+        let key = (way.protocol, remote, way.server);
         let connection = match self.to.get(&key) {
             Some(id) => *id,
             None => {
@@ -126,6 +164,25 @@ mod tests {
         assert_eq!(all.len(), 0);
         let again = all.way(flow, Some(listens));
         assert_eq!(again.connection, Some(ConnectionId::opened(1)));
+    }
+
+    #[test]
+    fn two_servers_at_one_address_have_a_connection_each() {
+        let mut all = Connections::default();
+        let to = |server| FiveTuple {
+            protocol: Protocol::Tls,
+            server: Some(ServerId(server)),
+            ..tcp("192.0.2.9:5061", None)
+        };
+        let (first, second) = (all.way(to(1), None), all.way(to(2), None));
+        assert_ne!(first.connection, second.connection);
+        assert_eq!((all.poll_wanted(), all.poll_wanted()), (Some(first), Some(second)));
+        assert_eq!(all.way(to(1), None), first);
+        all.closed(first.connection.unwrap());
+        assert_eq!(all.way(to(2), None), second);
+        // What is sent later to where the first one listens goes to that server again.
+        let again = all.way(first, Some(first.remote));
+        assert_eq!((again.server, again == first), (first.server, false));
     }
 
     #[test]

@@ -33,14 +33,19 @@ pub enum LoginFailure {
 }
 
 /// Who a call is from, as far as that is proved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caller {
     /// An account of ours that has logged in.
     Account(String),
     /// A trunk, by the address that it sends from.
     Trunk(String),
-    /// A registrar that we are registered at calls us as this address of record.
-    Registration(String),
+    /// A registrar that we are registered at calls us.
+    Registration {
+        /// The number of the registration, as given in the command.
+        registration: u64,
+        /// Its address of record.
+        user: String,
+    },
 }
 
 impl Caller {
@@ -48,7 +53,7 @@ impl Caller {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Account(name) | Self::Trunk(name) | Self::Registration(name) => name,
+            Self::Account(name) | Self::Trunk(name) | Self::Registration { user: name, .. } => name,
         }
     }
 }
@@ -101,7 +106,8 @@ pub enum SipEvent {
         /// Where the caller is, as [`Contact::origin`].
         origin: SocketAddr,
     },
-    /// The peer speaks from another address than before, and has proved that it is the peer. More of the dialog follows.
+    /// The peer is elsewhere: it speaks from another address than before, and has proved that it is the peer, or a call of ours goes to another
+    /// place now. More of the dialog follows.
     Moved {
         /// The dialog.
         dialog: DialogKey,

@@ -109,6 +109,7 @@ mod tests {
             protocol: Protocol::Udp,
             address: ([192, 0, 2, 1], port).into(),
             host: "192.0.2.1".into(),
+            server: None,
         }
     }
 

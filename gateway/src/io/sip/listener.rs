@@ -1,12 +1,13 @@
 //! From a listener to the task of a connection: TLS, the upgrade to a WebSocket, and the way out to where we connect ourselves.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quartet_proto::net::{ConnectionId, FiveTuple, Protocol};
+use quartet_proto::net::{ConnectionId, FiveTuple, Protocol, ServerId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
@@ -20,11 +21,22 @@ use super::connection::{Connection, Task, outbox, upgraded, within};
 use super::{Place, SipInput};
 use crate::config::Origin;
 use crate::io::AcceptErrors;
-use crate::io::door::Door;
+use crate::io::door::{Door, DoorBounds};
 use crate::io::pending::{Admission, PlacedStream};
 use crate::io::tls::Identity;
 use crate::io::websocket::{is_proxy, source};
 
+/// Connections over which nobody has logged in.
+const MAX_PENDING: usize = 512;
+/// The same of one source: all phones of an office come at once when its power does.
+const MAX_PENDING_PER_SOURCE: usize = 64;
+/// How long a connection may take until somebody has logged in over it.
+const LOGIN: Duration = Duration::from_secs(20);
+/// The part of all connections that is kept for those that we open ourselves, and how many that are at most.
+const OWN_PART: usize = 8;
+const MAX_OWN: usize = 64;
+/// What a connection may send in a second: a proxy has many phones behind it.
+const MAX_READ_PER_SECOND: u32 = 4 * 1024 * 1024;
 /// How long a connection of ours may take.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How often it is looked whether a certificate has changed.
@@ -111,6 +123,19 @@ async fn drive(
     }
 }
 
+/// The way in, for so many connections.
+pub(super) fn door(connections: usize) -> Door {
+    Door::new(DoorBounds {
+        connections,
+        pending: MAX_PENDING.min(connections),
+        pending_per_source: MAX_PENDING_PER_SOURCE,
+        hello: LOGIN,
+        max_read_per_second: MAX_READ_PER_SECOND,
+        own: (connections / OWN_PART).clamp(1, MAX_OWN),
+        option: "[limits] sip_connections",
+    })
+}
+
 /// Whom we reach under TLS at an address.
 #[derive(Clone, Debug)]
 pub struct TlsPeer {
@@ -118,6 +143,19 @@ pub struct TlsPeer {
     pub name: ServerName<'static>,
     /// Whom we trust there.
     pub config: Arc<ClientConfig>,
+}
+
+/// Those that there are, by where they are and which they are: several may be at one address.
+pub type TlsPeers = BTreeMap<(SocketAddr, Option<ServerId>), TlsPeer>;
+
+/// Whom a way must lead to: whom it says, or if it says nothing the only one there.
+pub(super) fn peer_of(peers: &TlsPeers, way: FiveTuple) -> Option<&TlsPeer> {
+    if way.server.is_some() {
+        return peers.get(&(way.remote, way.server));
+    }
+    let mut there = peers.iter().filter(|((address, _), _)| *address == way.remote);
+    let (_, peer) = there.next()?;
+    there.next().is_none().then_some(peer)
 }
 
 /// A connection that we have opened.

@@ -11,7 +11,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use quartet_proto::net::{ConnectionId, FiveTuple, Protocol, Transmit};
 use quartet_proto::sip::MAX_MESSAGE;
@@ -19,25 +18,15 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::door::{Door, DoorBounds};
 use super::tls::{Identity, Loaded};
 use super::{cannot_listen, is_not_there_yet};
 use crate::config::{Origin, SipListen, Tls};
 use connection::{Connection, SLOW_READER, Task, outbox};
-pub use listener::TlsPeer;
 use listener::{Opened, Shared, accept, connected, reread};
+pub use listener::{TlsPeer, TlsPeers};
 
 /// A byte more than the endpoint takes: what is longer is cut here, and dropped there.
 const DATAGRAM: usize = MAX_MESSAGE + 1;
-
-/// Connections over which nobody has logged in.
-const MAX_PENDING: usize = 512;
-/// The same of one source: all phones of an office come at once when its power does.
-const MAX_PENDING_PER_SOURCE: usize = 64;
-/// How long a connection may take until somebody has logged in over it.
-const LOGIN: Duration = Duration::from_secs(20);
-/// What a connection may send in a second: a proxy has many phones behind it.
-const MAX_READ_PER_SECOND: u32 = 4 * 1024 * 1024;
 
 /// The option that says where SIP is heard.
 const LISTEN: &str = "[sip] listen";
@@ -90,7 +79,7 @@ pub struct SipSockets {
     missing: BTreeSet<Place>,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Whom we reach under TLS.
-    tls_peers: BTreeMap<SocketAddr, TlsPeer>,
+    tls_peers: TlsPeers,
     /// As they were read last: for what is bound later.
     certificates: Certificates,
 }
@@ -152,13 +141,7 @@ impl SipSockets {
     /// If one cannot be bound for another reason, or a certificate cannot be used; the text names it and what to change.
     pub fn bind(setup: SipSetup, machine: &[IpAddr], received: mpsc::Sender<SipInput>) -> anyhow::Result<Self> {
         let certificates = certificates(&setup)?;
-        let door = Door::new(DoorBounds {
-            connections: setup.connections,
-            pending: MAX_PENDING.min(setup.connections),
-            pending_per_source: MAX_PENDING_PER_SOURCE,
-            hello: LOGIN,
-            max_read_per_second: MAX_READ_PER_SECOND,
-        });
+        let door = listener::door(setup.connections);
         let shared = Shared {
             received,
             door,
@@ -171,7 +154,7 @@ impl SipSockets {
             sockets: BTreeMap::new(),
             missing: BTreeSet::new(),
             connections: BTreeMap::new(),
-            tls_peers: BTreeMap::new(),
+            tls_peers: TlsPeers::new(),
             certificates,
         };
         for (wanted, error) in sockets.bind_new(machine) {
@@ -359,7 +342,7 @@ impl SipSockets {
         }
     }
 
-    /// A connection is gone.
+    /// A connection is gone, or is to go.
     pub fn closed(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
     }
@@ -386,14 +369,14 @@ impl SipSockets {
     }
 
     /// Sets whom we reach under TLS, in place of those that were.
-    pub fn set_tls_peers(&mut self, peers: BTreeMap<SocketAddr, TlsPeer>) {
+    pub fn set_tls_peers(&mut self, peers: TlsPeers) {
         self.tls_peers = peers;
     }
 
     /// Opens a connection; what is sent over it meanwhile waits for it.
     pub fn connect(&mut self, way: FiveTuple) {
         let Some(id) = way.connection else { return };
-        let peer = self.tls_peers.get(&way.remote).cloned();
+        let peer = listener::peer_of(&self.tls_peers, way).cloned();
         let (outbox, waiting) = outbox();
         let (shared, pongs) = (Arc::clone(&self.shared), outbox.pongs());
         tokio::spawn(async move {
@@ -427,6 +410,7 @@ impl SipSockets {
             local,
             remote,
             connection,
+            ..
         } = transmit.five_tuple;
         if let Some(id) = connection {
             let Some(connection) = self.connections.get(&id) else {

@@ -41,6 +41,8 @@ pub(super) async fn serve(listener: TcpListener, settings: &WebSocketSettings, r
         pending_per_source: settings.pending_per_source,
         hello: settings.hello,
         max_read_per_second: MAX_READ_PER_SECOND,
+        own: 0,
+        option: "[limits] hub_sessions",
     });
     let mut errors = AcceptErrors::new("the hub");
     while let Some((stream, address, admission)) = door.accept(&listener, &mut errors).await {

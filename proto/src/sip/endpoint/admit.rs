@@ -12,13 +12,16 @@ use crate::sip::response::Head;
 use crate::sip::transaction::Holder;
 use crate::sip::{Caller, DialogKey, SipEvent};
 
+/// Connections of one account beside those that its contacts may have.
+const SPARE_CONNECTIONS: usize = 4;
+
 impl Endpoint {
     /// Who a request is from; else a response is sent, and it is `None`.
     pub(super) fn admit(&mut self, now: Instant, request: &Request, head: &Head) -> Option<Caller> {
         if request.method == Method::Invite
-            && let Some(user) = self.called_by_registrar(request, head.five_tuple)
+            && let Some((registration, user)) = self.called_by_registrar(request, head.five_tuple)
         {
-            return Some(Caller::Registration(user));
+            return Some(Caller::Registration { registration, user });
         }
         // Whoever is registered there is a phone behind the same address, and logs in.
         if request.method == Method::Invite
@@ -89,10 +92,9 @@ impl Endpoint {
         }
         dialog.peer.peer() == source.peer()
             || (dialog.trunk.is_some() && dialog.trunk.as_deref() == self.trunk_at(source.protocol, origin.ip()))
-            || dialog
-                .routes
-                .iter()
-                .any(|route| route.uri.socket_addr() == Some(source.remote))
+            // Over a WebSocket a proxy says whose it is, which proves nothing.
+            || (!source.protocol.is_websocket()
+                && (dialog.routes.iter()).any(|route| route.uri.socket_addr() == Some(source.remote)))
             || dialog.account.as_ref().is_some_and(is_registered)
     }
 
@@ -114,7 +116,10 @@ impl Endpoint {
             .guard
             .check(now, &self.accounts, request, head.origin, is_bound, is_ours);
         let stale = match verdict {
-            Verdict::Authenticated(user) => return Some(user),
+            Verdict::Authenticated(user) => {
+                self.note_login(head.five_tuple, &user);
+                return Some(user);
+            }
             // In a dialog only its own account's login is looked at any further.
             Verdict::UriMismatch(user) if head.is_in_dialog() && user != account => false,
             Verdict::UriMismatch(_) => {
@@ -134,6 +139,22 @@ impl Endpoint {
         };
         self.challenge(now, account, head, stale);
         None
+    }
+
+    /// An account has logged in over this way. Of its connections over which nothing is registered and no call goes on only the latest stay:
+    /// whoever has a password must not have all the places there are.
+    fn note_login(&mut self, way: FiveTuple, user: &str) {
+        let Some(id) = way.connection else { return };
+        self.connections.logged_in(id, user);
+        let of_user = self.connections.of(user);
+        let most = SPARE_CONNECTIONS + self.accounts.get(user).map_or(0, |account| account.max_contacts);
+        if of_user.len() > most {
+            let mut others = of_user.into_iter().filter(|other| other.connection != Some(id));
+            let idle = others.find(|other| !self.is_connection_used(*other));
+            if let Some(idle) = idle.and_then(|idle| idle.connection) {
+                self.connections.release(idle);
+            }
+        }
     }
 
     /// Asks for a login as this account.

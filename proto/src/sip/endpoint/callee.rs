@@ -27,7 +27,7 @@ impl Endpoint {
         let Some(caller) = self.admit(now, request, &head) else {
             return;
         };
-        let holder = Holder::Caller(caller.name().to_owned());
+        let holder = Holder::Caller(caller.clone());
         if self.has_its_share(now, &head, &holder) || self.is_body_refused(now, request, &head) {
             return;
         }
@@ -36,7 +36,8 @@ impl Endpoint {
         };
         let (key, local_tag) = (self.new_dialog_key(), self.token());
         let (five_tuple, origin) = (head.five_tuple, head.origin);
-        let is_registered = self.registrar.reaches(five_tuple.peer(), Some(caller.name()));
+        let is_registered =
+            matches!(&caller, Caller::Account(user) if self.registrar.reaches(five_tuple.peer(), Some(user)));
         let id = self.create_server_transaction(request, head, holder, Some(key));
         self.respond(now, id, 100, "");
         self.dialogs.insert(Dialog {
@@ -55,11 +56,11 @@ impl Endpoint {
             origin,
             account: match &caller {
                 Caller::Account(user) => Some(user.clone()),
-                Caller::Trunk(_) | Caller::Registration(_) => None,
+                Caller::Trunk(_) | Caller::Registration { .. } => None,
             },
             trunk: match &caller {
                 Caller::Trunk(name) => Some(name.clone()),
-                Caller::Account(_) | Caller::Registration(_) => None,
+                Caller::Account(_) | Caller::Registration { .. } => None,
             },
             alternates: Vec::new(),
             is_registered,
@@ -73,7 +74,7 @@ impl Endpoint {
         });
         // A registrar calls our Contact, and says in To who was dialled.
         let target = match &caller {
-            Caller::Registration(_) => request.to.uri.dialled(),
+            Caller::Registration { .. } => request.to.uri.dialled(),
             Caller::Account(_) | Caller::Trunk(_) => request.uri.dialled(),
         };
         self.events.push_back(SipEvent::Incoming {

@@ -258,8 +258,12 @@ impl Endpoint {
         request.uri = target.to_string();
         request.five_tuple = way;
         request.listens_at = listens_at(&target, way);
-        // It was an answer to another's challenge.
+        // It was an answer to another's challenge, and may have come to another address of ours.
         request.extra.retain(|(name, _)| !name.ends_with("uthorization"));
+        let contact = self.contact(key, way, request.account.as_deref());
+        for (_, value) in request.extra.iter_mut().filter(|(name, _)| *name == "Contact") {
+            value.clone_from(&contact);
+        }
         let cseq = request.cseq;
         // Until there is another, the call is still that which was sent.
         let Ok((again, way)) = self.start_invite(now, key, request, credentials, has_more) else {
@@ -272,7 +276,11 @@ impl Endpoint {
         }
         if let Some(dialog) = self.dialogs.get_mut(key) {
             (dialog.invite, dialog.invite_cseq, dialog.local_cseq) = (Some(again), cseq, cseq);
-            (dialog.peer, dialog.target, dialog.origin) = (way, target, way.remote);
+            (dialog.peer, dialog.target) = (way, target);
+            let origin = way.remote;
+            if std::mem::replace(&mut dialog.origin, origin).ip() != origin.ip() {
+                self.events.push_back(SipEvent::Moved { dialog: key, origin });
+            }
         }
         true
     }

@@ -89,6 +89,9 @@ impl Endpoint {
             .is_some_and(|invite| !invite.cancel_sent)
         {
             self.cancel(now, id, Vec::new());
+            // Who said that it tries, and then nothing: RFC 3261 §9.1.
+            self.timers
+                .set(now + TRANSACTION_TIMEOUT, Owner::Client(id), Timer::Cancel);
         }
     }
 

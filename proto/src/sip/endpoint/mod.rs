@@ -251,6 +251,11 @@ impl Endpoint {
         self.connections.poll_wanted()
     }
 
+    /// The next connection to close: nobody needs it any more.
+    pub fn poll_release(&mut self) -> Option<ConnectionId> {
+        self.connections.poll_released()
+    }
+
     /// Whether somebody who has logged in, or is in a call, is at the other end of this connection, or a registrar that we are registered at.
     #[must_use]
     pub fn is_connection_used(&self, way: FiveTuple) -> bool {

@@ -66,7 +66,7 @@ impl Endpoint {
         let Some(Caller::Account(user)) = self.admit(now, request, &head) else {
             return;
         };
-        let holder = Holder::Caller(user.clone());
+        let holder = Holder::Caller(Caller::Account(user.clone()));
         if self.has_its_share(now, &head, &holder) {
             return;
         }
@@ -199,12 +199,12 @@ impl Endpoint {
         Ok(requested)
     }
 
-    /// Whether a call comes from a registrar of ours, to the Contact that only it knows; gives the account there.
-    pub(super) fn called_by_registrar(&self, request: &Request, source: FiveTuple) -> Option<String> {
+    /// Whether a call comes from a registrar of ours, to the Contact that only it knows; gives the registration and the account there.
+    pub(super) fn called_by_registrar(&self, request: &Request, source: FiveTuple) -> Option<(u64, String)> {
         let called = request.uri.user_unescaped();
-        let mut all = self.outbound_registrations.values();
-        all.find(|r| r.is_over(source.peer()) && r.contact_user == called)
-            .map(|r| r.aor.clone())
+        let mut all = self.outbound_registrations.iter();
+        all.find(|(_, r)| r.is_over(source.peer()) && r.contact_user == called)
+            .map(|(registration, r)| (*registration, r.aor.clone()))
     }
 
     /// The TU: registers elsewhere.

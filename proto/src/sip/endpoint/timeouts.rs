@@ -5,8 +5,8 @@ use std::time::Instant;
 use super::Endpoint;
 use crate::sip::message::reason_phrase;
 use crate::sip::timers::{Owner, T2, Timer, TimerHandle};
-use crate::sip::transaction::{ClientMachine, Purpose, ServerMachine, TimerAction};
-use crate::sip::{DialogKey, SipEvent};
+use crate::sip::transaction::{ClientMachine, Holder, Purpose, ServerMachine, TimerAction};
+use crate::sip::{Caller, DialogKey, SipEvent};
 
 impl Endpoint {
     pub(super) fn on_timers(&mut self, now: Instant) {
@@ -37,8 +37,12 @@ impl Endpoint {
         match due {
             TimerAction::Nothing => {}
             TimerAction::Retransmit => {
-                let response_to = transaction.head.response_to;
-                if let Some(wire) = transaction.last.clone() {
+                let (response_to, source) = (transaction.head.response_to, transaction.head.origin.ip());
+                // Whoever writes a trunk's address on calls must not have us flood it with what it does not acknowledge.
+                let may_be_forged = matches!(transaction.holder, Holder::Caller(Caller::Trunk(_)));
+                let wire = transaction.last.clone();
+                let may = !may_be_forged || self.strangers.may_respond(now, source);
+                if let Some(wire) = wire.filter(|_| may) {
                     self.transmit(response_to, wire);
                 }
             }

@@ -90,7 +90,7 @@ impl InviteClient {
                 timers.set(Timer::A, self.interval);
                 TimerAction::Retransmit
             }
-            (Timer::B, State::Calling) | (Timer::Unreachable, State::Calling | State::Proceeding) => {
+            (Timer::B, State::Calling) | (Timer::Unreachable | Timer::Cancel, State::Calling | State::Proceeding) => {
                 TimerAction::TimedOut
             }
             (Timer::D, State::Completed) | (Timer::M, State::Accepted) => TimerAction::Over,

@@ -14,7 +14,7 @@ use super::command::Reason;
 use super::message::{MAGIC_COOKIE, Method, Request};
 use super::outgoing::Outgoing;
 use super::response::Head;
-use super::{DialogKey, Limits};
+use super::{Caller, DialogKey, Limits};
 use crate::net::{ConnectionId, FiveTuple};
 
 pub(in crate::sip) use client::Client;
@@ -130,8 +130,8 @@ impl Usage {
 /// Who holds transactions: none may fill the table for the others. Nobody else has any, for a request of a stranger leaves none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::sip) enum Holder {
-    /// Who has logged in, or called us where we are registered, by name; wherever he comes from.
-    Caller(String),
+    /// Who calls or has logged in, wherever he comes from: an account, a trunk and a registration of one name are three.
+    Caller(Caller),
     /// The peer of a dialog, by requests within it.
     Dialog(DialogKey),
 }

@@ -294,3 +294,26 @@ fn the_connection_of_a_registration_of_ours_is_of_use_until_it_is_taken_back() {
     world.run(Duration::from_secs(40));
     assert!(!world.nodes[PHONE].endpoint.is_connection_used(way));
 }
+
+#[test]
+fn of_an_accounts_connections_only_the_latest_stay_and_those_that_are_used() {
+    let (mut world, _) = registered("<sip:100@192.0.2.2:40000;transport=tcp>", "");
+    let call = world.ring_phone(Some(b"offer"));
+    let mut released = Vec::new();
+    for port in 40_001..40_100 {
+        let source = format!("192.0.2.2:{port}");
+        let answer = register(&mut world, &source, 1, &format!("<sip:100@{source};transport=tcp>"), "");
+        assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+        released.extend(std::iter::from_fn(|| world.gateway().poll_release()));
+    }
+    let bound = account("100", "secret").max_contacts;
+    // Beside those that are bound: the spare ones, and the one of the call.
+    assert!(released.len() >= 100 - bound - 5, "{} of 100", released.len());
+    assert!(
+        !released.contains(&world.connection("192.0.2.2:40000")),
+        "a call goes on over it"
+    );
+    let latest = (40_100 - bound..40_100).map(|port| world.connection(&format!("192.0.2.2:{port}")));
+    assert!(latest.into_iter().all(|id| !released.contains(&id)), "they are bound");
+    world.hangup(GATEWAY, call);
+}

@@ -343,3 +343,121 @@ fn a_server_that_says_anything_is_there_and_a_silent_one_is_not() {
     world.run(Duration::from_secs(60));
     world.assert_empty();
 }
+
+#[test]
+fn a_call_that_goes_elsewhere_says_so_and_is_told_where_to_answer() {
+    let mut world = world();
+    let call = dial(&mut world, &["192.0.2.11:5060", "192.0.2.12:5060"]);
+    world.run(Duration::from_millis(1_100));
+    let moved = SipEvent::Moved {
+        dialog: call,
+        origin: "192.0.2.12:5060".parse().unwrap(),
+    };
+    assert_eq!(world.events(GATEWAY), [moved], "media follows the signalling");
+}
+
+#[test]
+fn a_place_that_tries_and_then_says_nothing_leaves_nothing_behind() {
+    let mut world = world();
+    let places = ["192.0.2.11:5060", "192.0.2.12:5060"];
+    dial(&mut world, &places);
+    world.run(Duration::from_millis(1_100));
+    respond(&mut world, places[0], "INVITE sip:1@192.0.2.11", "100 Trying");
+    respond(&mut world, places[1], "INVITE sip:1@192.0.2.12", "486 Busy Here");
+    world.run(Duration::from_secs(70));
+    world.assert_empty();
+}
+
+#[test]
+fn registrations_of_one_name_are_each_their_own() {
+    let mut world = world();
+    for (registration, registrar) in [(1, "192.0.2.11:5060"), (2, "192.0.2.12:5060")] {
+        let local = "192.0.2.1:5060".parse().unwrap();
+        let command = SipCommand::Register {
+            registration,
+            aor: "gateway".to_owned(),
+            domain: None,
+            five_tuple: FiveTuple::new(Protocol::Udp, local, registrar.parse().unwrap()),
+            credentials: None,
+            expires: Duration::from_secs(600),
+        };
+        world.command(GATEWAY, command).unwrap();
+        let sent = world.packets.last().unwrap();
+        let contact = sent.lines().find(|line| line.starts_with("Contact: ")).unwrap();
+        let contact = contact
+            .trim_start_matches("Contact: <")
+            .split('>')
+            .next()
+            .unwrap()
+            .to_owned();
+        let call = invite(registrar, "4930", &format!("r{registration}"));
+        let call = call.replace("sip:+49-30-1@192.0.2.1", &contact);
+        world.inject(GATEWAY, registrar, call.as_bytes());
+        let user = "gateway".to_owned();
+        assert_eq!(
+            caller(&mut world),
+            Some((Caller::Registration { registration, user }, "1".to_owned()))
+        );
+    }
+}
+
+/// A program on this machine says over a WebSocket whom it speaks for.
+#[test]
+fn a_proxy_of_the_route_is_not_who_says_so_over_a_websocket() {
+    let mut world = world();
+    let call = invite("192.0.2.2:5060", "4930", "a");
+    let call = call.replace("Contact:", "Record-Route: <sip:192.0.2.9:5062;lr>\r\nContact:");
+    world.inject(GATEWAY, "192.0.2.2:5060", call.as_bytes());
+    let dialog = world.incoming(GATEWAY);
+    world.accept(GATEWAY, dialog);
+    let answer = world.packets.last().unwrap().clone();
+    let to = answer.lines().find(|line| line.starts_with("To: ")).unwrap().to_owned();
+    for (protocol, status) in [(Protocol::Ws, 481), (Protocol::Udp, 200)] {
+        world.protocol = protocol;
+        let bye = format!(
+            "BYE sip:gw01-1@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/{} 192.0.2.9:5062;branch=z9hG4bKbye{status};rport\r\n\
+             From: <sip:4930@pbx>;tag=a\r\n{to}\r\nCall-ID: ca\r\nCSeq: 2 BYE\r\nContent-Length: 0\r\n\r\n",
+            protocol.name()
+        );
+        world.inject(GATEWAY, "192.0.2.9:5062", bye.as_bytes());
+        let answer = world.packets.last().unwrap();
+        assert!(
+            answer.starts_with(&format!("SIP/2.0 {status}")),
+            "{protocol:?}: {answer}"
+        );
+    }
+}
+
+/// Over UDP anybody can write a trunk's address.
+#[test]
+fn what_a_trunk_does_not_acknowledge_is_not_repeated_without_end() {
+    let mut world = world();
+    let (mut sent, mut count) = (0, 0);
+    for n in 0..400 {
+        let call = invite("192.0.2.2:5060", "4930", &format!("f{n}"));
+        sent += call.len();
+        world.inject(GATEWAY, "192.0.2.2:5060", call.as_bytes());
+        while let Some(event) = world.events(GATEWAY).into_iter().next() {
+            if let SipEvent::Incoming { dialog, .. } = event {
+                let command = SipCommand::Reject {
+                    dialog,
+                    status: 480,
+                    reason: None,
+                    retry_after: None,
+                };
+                world.command(GATEWAY, command).unwrap();
+                count += 1;
+            }
+        }
+        world.run(Duration::from_millis(10));
+    }
+    world.run(Duration::from_secs(40));
+    assert!(count > 100, "{count} calls were taken at all");
+    let drawn: usize = world
+        .packets
+        .iter()
+        .filter(|it| it.starts_with("SIP/2.0"))
+        .map(String::len)
+        .sum();
+    assert!(drawn < 6 * sent, "{drawn} bytes for {sent}");
+}
