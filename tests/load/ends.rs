@@ -49,7 +49,7 @@ pub(crate) enum Manner {
     Probe,
     /// Speech without a pause.
     Talk,
-    /// A packet a second, as one that listens and suppresses its silence.
+    /// A packet in ten seconds, as one on hold.
     Listen,
 }
 
@@ -83,7 +83,7 @@ impl Manner {
     fn frames(self) -> u64 {
         match self {
             Self::Probe | Self::Talk => 1,
-            Self::Listen => 50,
+            Self::Listen => 500,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! `--calls 20 --seconds 10 --runs 3 --rtpengine opus|opus/48000/1|none --only quartet|rtpengine --options TOML --hold SECONDS
 //! --hub here|elsewhere`: elsewhere, it is killed and started again while all calls stand. `--setups 60` only makes calls and ends
 //! them; a user may make some 150 requests a minute of each kind. `--talk 50`: in so many calls both talk without a pause, in the others each
-//! sends a packet a second.
+//! sends a packet in ten seconds, which tells that it is there.
 //! What the figures mean: docs/performance.md. Linux only.
 #![allow(
     missing_docs,
