@@ -303,3 +303,34 @@ async fn a_crowd_that_says_half_a_word_keeps_no_phone_out() {
     let open = house.status().await["sip_connections"].as_u64().expect("a number");
     assert!(open <= 512 + 8, "{open}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_account_does_not_take_all_places() {
+    let setup = HouseSetup {
+        transports: &["tcp"],
+        more: "[limits]\nsip_connections = 40\n",
+        ..HouseSetup::default()
+    };
+    let house = House::build(PROGRAM, setup).await;
+    let client = Client::trusting("");
+    let mut all = Vec::new();
+    for _ in 0..80 {
+        all.push(registered(&house, &client, "tcp", "100").await);
+    }
+    let _other = registered(&house, &client, "tcp", "101").await;
+    let is_few = |status: &serde_json::Value| status["sip_connections"].as_u64().is_some_and(|count| count <= 12);
+    let end = std::time::Instant::now() + SOON;
+    while !is_few(&house.status().await) {
+        assert!(std::time::Instant::now() < end, "{}", house.status().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // The latest is still heard.
+    let latest = all.last_mut().expect("there are some");
+    assert_eq!(
+        latest
+            .register(Duration::from_secs(300))
+            .await
+            .expect("it is connected"),
+        Ok(Duration::from_secs(300))
+    );
+}

@@ -220,7 +220,7 @@ impl Exchange {
             return Err(Cause::Offline);
         }
         let probes = &self.trunks.probes;
-        ways.sort_by_key(|(_, way)| !probes.is_up(way.protocol, way.remote));
+        ways.sort_by_key(|(_, way)| !probes.is_up(&trunk.name, way.protocol, way.remote));
         let (uri, way) = ways.remove(0);
         let credentials = self.credentials(trunk);
         let host = trunk
@@ -451,7 +451,7 @@ impl Exchange {
             places: known_places(trunk, &self.here).iter().map(shown).collect(),
             silent: known_places(trunk, &self.here)
                 .iter()
-                .filter(|place| !probes.is_up(place.protocol, place.address))
+                .filter(|place| !probes.is_up(&trunk.name, place.protocol, place.address))
                 .map(shown)
                 .collect(),
             registered: trunk.register.then(|| {

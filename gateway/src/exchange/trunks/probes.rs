@@ -93,9 +93,10 @@ impl Probes {
         }
     }
 
-    /// Whether a place is there, as far as is known.
-    pub(super) fn is_up(&self, protocol: Protocol, address: SocketAddr) -> bool {
-        let is_it = |probe: &&Probe| (probe.place.protocol, probe.place.address) == (protocol, address);
+    /// Whether a place of a trunk is there, as far as is known.
+    pub(super) fn is_up(&self, trunk: &str, protocol: Protocol, address: SocketAddr) -> bool {
+        let is_it =
+            |probe: &&Probe| probe.trunk == trunk && (probe.place.protocol, probe.place.address) == (protocol, address);
         self.all.values().filter(is_it).all(|probe| probe.is_up)
     }
 }
@@ -135,7 +136,7 @@ mod tests {
         );
         probes.on_status(now, first.0, 408);
         probes.on_status(now, second.0, 404);
-        let is_up = |probes: &Probes, port| probes.is_up(Protocol::Udp, place(port).address);
+        let is_up = |probes: &Probes, port| probes.is_up("pbx", Protocol::Udp, place(port).address);
         assert_eq!((is_up(&probes, 1), is_up(&probes, 2)), (false, true));
         assert_eq!(probes.poll_timeout(), Some(now + every));
         // What is known outlives a reload, and an answer of what is no more changes nothing.

@@ -1,6 +1,6 @@
 //! From a listener to the task of a connection: TLS, the upgrade to a WebSocket, and the way out to where we connect ourselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +49,8 @@ pub(super) struct Shared {
     /// How many peers have connected.
     pub(super) accepted: AtomicU64,
     pub(super) origins: Mutex<Vec<Origin>>,
+    /// Servers with which TLS failed when it was tried last.
+    pub(super) refused: Mutex<BTreeSet<(SocketAddr, Option<ServerId>)>>,
 }
 
 /// Takes connections in.
@@ -168,7 +170,7 @@ pub(super) enum Opened {
 pub(super) async fn connected(
     way: FiveTuple,
     peer: Option<TlsPeer>,
-    door: &Door,
+    shared: &Shared,
 ) -> io::Result<(Opened, Arc<Admission>)> {
     let by = Instant::now() + CONNECT;
     let socket = match way.remote {
@@ -178,16 +180,24 @@ pub(super) async fn connected(
     socket.bind(SocketAddr::new(way.local.ip(), 0))?;
     let stream = within(socket.connect(way.remote), by).await?;
     let full = || io::Error::other("no place for another connection");
-    let (stream, admission) = door.opened(stream, way.remote).ok_or_else(full)?;
+    let (stream, admission) = shared.door.opened(stream, way.remote).ok_or_else(full)?;
     if way.protocol == Protocol::Tcp {
         return Ok((Opened::Plain(stream), admission));
     }
     // A phone whose connection is gone has no name that could be verified.
     let peer = peer.ok_or_else(|| io::Error::other("nobody knows by which name to ask for it"))?;
     let shake = TlsConnector::from(peer.config).connect(peer.name, stream);
-    let stream = within(shake, by).await.inspect_err(|error| {
-        tracing::warn!(remote = %way.remote, %error, "TLS with a trunk");
-    })?;
+    let shaken = within(shake, by).await;
+    let key = (way.remote, way.server);
+    let mut refused = shared.refused.lock().unwrap_or_else(PoisonError::into_inner);
+    match &shaken {
+        Ok(_) => _ = refused.remove(&key),
+        // It is tried again each minute.
+        Err(error) if refused.insert(key) => tracing::warn!(remote = %way.remote, %error, "TLS with a trunk"),
+        Err(error) => tracing::debug!(remote = %way.remote, %error, "TLS with a trunk"),
+    }
+    drop(refused);
+    let stream = shaken?;
     Ok((Opened::Secure(Box::new(stream)), admission))
 }
 

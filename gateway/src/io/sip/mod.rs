@@ -147,6 +147,7 @@ impl SipSockets {
             door,
             accepted: AtomicU64::new(0),
             origins: Mutex::new(setup.origins.clone()),
+            refused: Mutex::default(),
         };
         let mut sockets = Self {
             setup,
@@ -380,7 +381,7 @@ impl SipSockets {
         let (outbox, waiting) = outbox();
         let (shared, pongs) = (Arc::clone(&self.shared), outbox.pongs());
         tokio::spawn(async move {
-            match connected(way, peer, &shared.door).await {
+            match connected(way, peer, &shared).await {
                 Ok((stream, admission)) => {
                     let task = Task {
                         way,
