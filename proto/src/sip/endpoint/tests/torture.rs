@@ -261,3 +261,42 @@ fn uris_and_addresses_print_as_they_were_read() {
     assert!(!a.same_as(&"sip:a1@h:5060".parse().unwrap()));
     assert_eq!(a.user_unescaped(), "a1");
 }
+
+/// RFC 5118, over datagrams and over a stream: each section by its number.
+#[test]
+fn addresses_of_ipv6_are_read_where_they_may_stand() {
+    const REGISTER: &str = "REGISTER sip:[2001:db8::10] SIP/2.0\r\nTo: <sip:100@example.com>\r\nFrom: <sip:100@example.com>;tag=81x2\r\n\
+        Via: SIP/2.0/UDP [2001:db8::9:1];branch=z9hG4bKas3-111\r\nCall-ID: SSG9559905523997077@hlau_4100\r\nMax-Forwards: 70\r\n\
+        Contact: \"Caller\" <sip:100@[2001:db8::1]>\r\nCSeq: 98176 REGISTER\r\nContent-Length: 0\r\n\r\n";
+    let uri = |to: &str| REGISTER.replace("sip:[2001:db8::10] ", to);
+    let via = |to: &str| REGISTER.replace("[2001:db8::9:1];", to);
+    for (section, message, status) in [
+        ("4.1", REGISTER.to_owned(), "401"),
+        ("4.2", uri("sip:2001:db8::10 "), "400"),
+        ("4.3", uri("sip:[2001:db8::10:5070] "), "401"),
+        ("4.4", uri("sip:[2001:db8::10]:5070 "), "401"),
+        ("4.5", via("[2001:db8::9:1];received=[2001:db8::9:255];"), "401"),
+        ("4.5", via("[2001:db8::9:1];received=2001:db8::9:255;"), "401"),
+        (
+            "4.7",
+            REGISTER.replace(
+                "Call-ID",
+                "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKjhja8781hjuaij65144\r\nVia: SIP/2.0/TCP [2001:db8::9:255];branch=z9hG4bK451jj\r\nCall-ID",
+            ),
+            "401",
+        ),
+        ("4.9", via("[::ffff:192.0.2.10]:19823;"), "401"),
+    ] {
+        for (protocol, source) in [(Protocol::Udp, "[2001:db8::9:1]:5060"), (Protocol::Tcp, "[2001:db8::9:1]:41000")] {
+            let message = message.replace("/UDP [", &format!("/{} [", protocol.name()));
+            let mut world = World::new(51);
+            world.protocol = protocol;
+            world.inject(GATEWAY, source, message.as_bytes());
+            let answer = world.packets.pop().unwrap_or_default();
+            assert!(
+                answer.starts_with(&format!("SIP/2.0 {status} ")),
+                "{section} over {protocol:?}: {message}{answer}"
+            );
+        }
+    }
+}
