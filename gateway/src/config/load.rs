@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 use zeroize::Zeroizing;
@@ -23,7 +24,7 @@ const MAX_FILE: u64 = 16 << 20;
 /// Settings together with where each value of quartet.conf came from.
 pub struct Loaded {
     /// What the files and the environment say.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// Every value of quartet.conf, with defaults.
     pub(super) values: Values,
 }
@@ -124,7 +125,8 @@ pub fn realm(folder: &Path, variables: &[(String, String)]) -> Result<String, Pr
     let mut problems = Vec::new();
     let quartet = read(folder, ConfFile::Quartet, &mut problems);
     let texts = [quartet, Some(Zeroizing::default()), Some(Zeroizing::default())];
-    check_and_build(folder, texts, variables, problems, |_| Values::new()).map(|loaded| loaded.settings.sip.realm)
+    check_and_build(folder, texts, variables, problems, |_| Values::new())
+        .map(|loaded| loaded.settings.sip.realm.clone())
 }
 
 /// Refuses a folder in which somebody else could write: its files name the code that is loaded, and who may register. They
@@ -223,7 +225,10 @@ pub(super) fn check_and_build(
         phones: &phone_blocks,
         routes: &route_blocks,
     };
-    build(folder, layers, &blocks).map(|settings| Loaded { settings, values })
+    build(folder, layers, &blocks).map(|settings| Loaded {
+        settings: Arc::new(settings),
+        values,
+    })
 }
 
 /// Files in the order in which they are read, then lines, then variables.

@@ -844,7 +844,11 @@ fn the_shipped_conf_file_uncommented_is_its_defaults() {
     let uncommented = uncommented + second;
     let all = Folder::new(&[("quartet.conf", &uncommented), ("telegram.hash", "0123")]);
     let none = Folder::new(&[("quartet.conf", "")]);
-    let (mut all, none) = (all.load(&[]).unwrap().settings, none.load(&[]).unwrap().settings);
+    let of = std::sync::Arc::unwrap_or_clone;
+    let (mut all, none) = (
+        of(all.load(&[]).unwrap().settings),
+        of(none.load(&[]).unwrap().settings),
+    );
     assert_eq!(all.plugins.options.len(), 1, "the example of a plugin's options");
     all.plugins.options.clear();
     let main = all.telegram.account("main").unwrap();

@@ -185,7 +185,7 @@ impl Signalling {
         }
         self.names.set(exchange::names(settings));
         self.sip.set_tls_peers(tls_peers(settings, self.exchange.here()));
-        self.exchange.reload(now, Arc::new(settings.clone()));
+        self.exchange.reload(now, Arc::clone(settings));
         self.loaded = Arc::new(loaded);
         self.tell_sip_addresses();
         Ok(changes)

@@ -175,7 +175,7 @@ impl Signalling {
             networks.insert(telegram_network.clone(), Box::new(phone));
         }
         let mut exchange = Exchange::new(Parts {
-            settings: Arc::new(settings.clone()),
+            settings: Arc::clone(settings),
             registry: Arc::clone(&registry),
             networks,
             sip: sip_addresses,

@@ -28,7 +28,7 @@ fn exchange(password: &str, users: &[&str], gateway: SocketAddr) -> Exchange {
         .collect();
     let loaded = config::load_texts(Path::new("conf"), ["", &phones, ""], &[]).expect("good files");
     Exchange::new(Parts {
-        settings: Arc::new(loaded.settings),
+        settings: loaded.settings,
         registry: Arc::new(Registry::default()),
         networks: Networks::new(),
         sip: vec![(Protocol::Udp, gateway)],

@@ -178,7 +178,7 @@ impl World {
         let mut seed = 0;
         networks.insert(hub_id(), Box::new(Adapter::new(name("gw"))));
         let exchange = Exchange::new(Parts {
-            settings: Arc::new(loaded.settings),
+            settings: loaded.settings,
             registry: Arc::clone(&registry),
             networks,
             sip: vec![(Protocol::Udp, GATEWAY.parse().unwrap())],
