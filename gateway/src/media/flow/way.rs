@@ -7,23 +7,28 @@ const LATE_NS: u64 = 20_000_000;
 const JITTERS: f32 = 0.05;
 /// ... and again from here down.
 const CALM: f32 = 0.01;
-/// The same of packets that are lost, where they are sent again.
-const LOSES: f32 = 0.02;
+/// The same of packets that are lost, where they are sent again; and less than that for so long.
+const LOSES: f32 = 0.05;
 const KEEPS: f32 = 0.005;
+const CALM_NS: u64 = 30_000_000_000;
 
 impl Flow {
     /// On arrival or paced: towards a sink with a good buffer that depends on the source's jitter, and on whether what is lost comes again,
     /// which takes a buffer of ours.
     pub(super) fn choose_way(&mut self, now_ns: u64, path: Path) {
         let late = self.rule.late(LATE_NS);
-        let lost = if path.repair.is_some() { path.loss } else { 0.0 };
+        let lost = path.repair.map_or(0.0, |repair| path.loss * repair.success);
+        if lost >= KEEPS {
+            self.lossy_ns = now_ns;
+        }
+        let keeps = now_ns >= self.lossy_ns + CALM_NS || self.lossy_ns == 0;
         if !self.paced && (late > JITTERS || lost > LOSES) {
             self.paced = true;
             if !self.resting {
                 self.begin(now_ns);
                 self.fresh = false;
             }
-        } else if self.paced && late < CALM && lost < KEEPS {
+        } else if self.paced && late < CALM && keeps {
             self.paced = false;
             self.depth_ns = 0;
         }
