@@ -24,6 +24,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long one name server may take.
 const NAME_SERVER_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long the address of one host may take.
+const HOST_WITHIN: Duration = Duration::from_secs(3);
+
 /// Hosts of one domain that are looked up.
 const MAX_HOSTS: usize = 16;
 
@@ -68,7 +71,7 @@ async fn look_up(mut wanted: watch::Receiver<Wanted>, told: watch::Sender<Found>
         let mut found = told.borrow().clone();
         let (hosts, trunks) = tokio::join!(
             join_all(names.hosts.iter().map(|name| addresses(name))),
-            join_all(names.trunks.iter().map(targets)),
+            join_all(names.trunks.iter().map(|it| targets(it, found.trunks.contains_key(it)))),
         );
         let hosts = names.hosts.into_iter().zip(hosts).collect();
         take("external_address", hosts, &mut found.hosts, &mut missed_hosts, |all| {
@@ -122,50 +125,60 @@ fn take<K: Ord + Clone + Display, V: PartialEq>(
 }
 
 /// Where a trunk's name or domain is (RFC 3263 §4).
-async fn targets(address: &TrunkAddress) -> io::Result<Vec<Target>> {
-    timeout(ANSWER_WITHIN, ask(address)).await?
-}
-
-async fn ask(address: &TrunkAddress) -> io::Result<Vec<Target>> {
+async fn targets(address: &TrunkAddress, is_known: bool) -> io::Result<Vec<Target>> {
     if let (Some(protocol), Some(port)) = (address.protocol, address.port) {
         return plain(protocol, &address.host, port).await;
     }
+    match timeout(ANSWER_WITHIN, ask(address)).await {
+        Ok(Ok(targets)) => Ok(targets),
+        // Where no name server answers there may still be a file of hosts; but that moves nobody, and chooses no transport.
+        failed => match address.protocol.filter(|_| !is_known) {
+            Some(protocol) => plain(protocol, &address.host, locate::standard_port(protocol)).await,
+            None => failed?,
+        },
+    }
+}
+
+async fn ask(address: &TrunkAddress) -> io::Result<Vec<Target>> {
     let resolver = resolver()?;
     let services = match address.protocol {
         Some(protocol) => locate::service_name(protocol, &address.host)
             .map(|name| (protocol, name))
             .into_iter()
             .collect(),
-        None => locate::services(told(naptr(&resolver, &address.host).await), &address.host),
+        None => locate::services(naptr(&resolver, &address.host).await?, &address.host),
     };
-    let (mut targets, mut is_told) = (Vec::new(), false);
+    // Without SRV records it is the host of that name, by what is preferred.
+    let preferred = services.first().map_or(Protocol::Udp, |(protocol, _)| *protocol);
+    let mut records = Vec::new();
     for (preference, (protocol, name)) in (0..).zip(services) {
-        for record in told(srv(&resolver, &name).await).into_iter().take(MAX_HOSTS) {
-            is_told = true;
-            if locate::is_none(&record.target) {
-                continue;
-            }
-            // One that is not there leaves the others.
-            let Ok(ips) = addresses(&record.target).await else {
-                continue;
-            };
-            targets.push(Target {
-                rank: (preference, record.priority),
-                weight: record.weight,
-                protocol,
-                addresses: ips.into_iter().map(|ip| SocketAddr::new(ip, record.port)).collect(),
-            });
-        }
+        let told = srv(&resolver, &name).await?;
+        records.extend(told.into_iter().map(|record| (preference, protocol, record)));
     }
-    if is_told {
-        targets.sort_unstable();
-        return match targets.is_empty() {
-            true => Err(io::Error::other("its SRV records name no host that there is")),
-            false => Ok(targets),
-        };
+    if records.is_empty() {
+        return plain(preferred, &address.host, locate::standard_port(preferred)).await;
     }
-    let protocol = address.protocol.unwrap_or(Protocol::Udp);
-    plain(protocol, &address.host, locate::standard_port(protocol)).await
+    records.sort_unstable_by(|a, b| (a.0, &a.2).cmp(&(b.0, &b.2)));
+    records.retain(|(.., record)| !locate::is_none(&record.target));
+    records.truncate(MAX_HOSTS);
+    let hosts = records.iter().map(|(.., record)| addresses(&record.target));
+    let found = join_all(hosts).await;
+    let target = |((preference, protocol, record), ips): ((u16, Protocol, Srv), io::Result<Vec<IpAddr>>)| {
+        // One that is not there leaves the others.
+        let ips = ips.ok()?;
+        Some(Target {
+            rank: (preference, record.priority),
+            weight: record.weight,
+            protocol,
+            addresses: ips.into_iter().map(|ip| SocketAddr::new(ip, record.port)).collect(),
+        })
+    };
+    let mut targets: Vec<_> = records.into_iter().zip(found).filter_map(target).collect();
+    targets.sort_unstable();
+    if targets.is_empty() {
+        return Err(io::Error::other("its SRV records name no host that there is"));
+    }
+    Ok(targets)
 }
 
 /// Anew each time: it reads the system's configuration when it begins.
@@ -173,14 +186,6 @@ fn resolver() -> io::Result<TokioResolver> {
     let mut builder = TokioResolver::builder_tokio().map_err(io::Error::other)?;
     builder.options_mut().timeout = NAME_SERVER_WITHIN;
     builder.build().map_err(io::Error::other)
-}
-
-/// Where no name server answers, there may still be a file of hosts.
-fn told<T>(records: io::Result<Vec<T>>) -> Vec<T> {
-    records.unwrap_or_else(|error| {
-        tracing::debug!("no name server answers: {error}");
-        Vec::new()
-    })
 }
 
 /// A host by its addresses.
@@ -241,7 +246,7 @@ async fn records<T>(
 
 /// In a stable order: name servers turn their lists.
 async fn addresses(name: &str) -> io::Result<Vec<IpAddr>> {
-    let answer = timeout(ANSWER_WITHIN, tokio::net::lookup_host((name, 0))).await;
+    let answer = timeout(HOST_WITHIN, tokio::net::lookup_host((name, 0))).await;
     let mut all: Vec<_> = answer??.map(|at| at.ip()).collect();
     all.sort_unstable();
     all.dedup();
