@@ -169,7 +169,7 @@ async fn a_trunk_that_wants_a_login_gets_it() {
 async fn a_trunk_that_we_register_with_calls_us_where_we_are() {
     let other = other("", None).await;
     let password = SecretFile::new(PASSWORD);
-    let house = with_trunk(&format!(
+    let mut house = with_trunk(&format!(
         "address = \"tcp:{}\"\nusername = \"102\"\npassword_file = \"{}\"\nregister = true\n",
         other.gateway.sip_over("tcp").expect("an address"),
         password.path().display()
@@ -194,6 +194,22 @@ async fn a_trunk_that_we_register_with_calls_us_where_we_are() {
         (&"other".into(), &"in".into()),
         "{record}"
     );
+    // Another option of it changes nothing of where we are, not even for a moment.
+    let mut setup = house.gateway.setup();
+    setup.more = setup
+        .more
+        .replace("register = true", "register = true\nprobe = \"30s\"");
+    house.gateway.reload(setup).await.expect("it is another trunk");
+    talks(&mut caller, "102", &mut desk).await;
+    // Who is no more registered is not there.
+    let mut setup = house.gateway.setup();
+    setup.more = setup.more.replace("register = true", "register = false");
+    house.gateway.reload(setup).await.expect("it is another trunk");
+    let end = Instant::now() + SOON;
+    while other.status().await["phones"] != 1 {
+        assert!(Instant::now() < end, "{}", other.status().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

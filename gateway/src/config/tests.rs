@@ -431,6 +431,18 @@ fn registrations_last_from_the_shortest_time_to_the_longest() {
 }
 
 #[test]
+fn a_trunk_is_not_asked_all_the_time() {
+    let trunk = |probe: &str| format!("[[trunk]]\nname = \"pbx\"\naddress = \"udp:192.0.2.9\"\nprobe = \"{probe}\"\n");
+    refused(
+        &trunk("4s"),
+        &["quartet.conf:4: probe must be 5s at least, or 0s for never"],
+    );
+    for good in ["0s", "5s", "1h"] {
+        refused(&trunk(good), &[]);
+    }
+}
+
+#[test]
 fn duplicates() {
     refused(
         "[sip]\nrealm = \"a\"\nrealm = \"b\"\n[media]\n[sip]\n",

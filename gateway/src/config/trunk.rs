@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use quartet_proto::net::Protocol;
@@ -18,6 +19,9 @@ use super::settings::{Call, Phone, VerifyMode};
 use super::units::{Period, is_host_name, one_or_many, patterns};
 use crate::permissions::{open_believed, read_secret};
 use crate::route::Pattern;
+
+/// Places are asked no more often whether they are there.
+const MIN_PROBE: Duration = Duration::from_secs(5);
 
 /// Where a trunk listens, written `udp:HOST`, `tls:HOST:PORT`, or `sip:DOMAIN`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -262,6 +266,13 @@ pub(super) fn check(folder: &Path, blocks: &[Block], phones: &[&str], problems: 
                 place,
                 "register needs username and password_file, the account there".to_owned(),
             );
+        }
+        if let Some((text, place)) = text_at(block, "probe")
+            && let Ok(every) = text.parse::<Period>()
+            && !every.duration().is_zero()
+            && every.duration() < MIN_PROBE
+        {
+            problem(place, "probe must be 5s at least, or 0s for never".to_owned());
         }
         for (name, is_secret) in [("password_file", true), ("ca_file", false)] {
             let Some((path, place)) = text_at(block, name) else {

@@ -1,6 +1,6 @@
 //! The SIP endpoint as the settings want it: its name, its bounds, its accounts; and its connections.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use std::net::SocketAddr;
 
@@ -29,7 +29,9 @@ pub(super) fn endpoint(settings: &config::Settings, here: &Here, instance: Insta
 /// What of the settings a running endpoint takes.
 pub(super) fn apply(settings: &config::Settings, here: &Here, endpoint: &mut Endpoint) {
     let usual = Limits::default();
-    let (min_expires, max_expires) = (settings.sip.min_expires.duration(), settings.sip.max_expires.duration());
+    // On the wire they are whole seconds.
+    let seconds = |period: config::Period| Duration::from_secs(period.duration().as_millis().div_ceil(1_000) as u64);
+    let (min_expires, max_expires) = (seconds(settings.sip.min_expires), seconds(settings.sip.max_expires));
     endpoint.set_limits(Limits {
         min_expires,
         max_expires,

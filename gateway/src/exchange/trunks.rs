@@ -1,12 +1,13 @@
 //! Trunks: where they are, what they may, calls to them, and our registrations with them.
 
 mod probes;
+mod registration;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use quartet_proto::net::{FiveTuple, Protocol, ServerId};
 use quartet_proto::rate::{Rate, RateLimiter};
@@ -15,19 +16,13 @@ use quartet_proto::sip::{Caller, Contact, Credentials, NameAddr, SipCommand, Sip
 use serde::Serialize;
 
 use self::probes::Probes;
+use self::registration::Registration;
 use super::{Exchange, ForeignId, Here};
 use crate::call::{CallKey, Leg, SipLeg, TrunkTerms};
 use crate::cdr::Cause;
 use crate::config::{Identity, Settings, Trunk, TrunkAddress};
 use crate::media::LegKey;
 use crate::permissions::read_secret;
-
-/// What a registration of ours asks for.
-const EXPIRES: Duration = Duration::from_secs(600);
-/// The part of it after which it is refreshed, in hundredths.
-const REFRESH: u32 = 80;
-/// How long a registration that failed rests, at first and at most: twice as long each time.
-const RETRY: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(900)];
 
 /// Who calls, as far as a trunk may be told.
 pub(super) struct Shown<'a> {
@@ -59,6 +54,12 @@ impl Place {
     pub fn server(&self) -> Option<ServerId> {
         self.server
     }
+}
+
+/// A host as a URI has it.
+fn written(host: &str) -> String {
+    host.parse::<Ipv6Addr>()
+        .map_or_else(|_| host.to_owned(), |ip| format!("[{ip}]"))
 }
 
 /// A name together with those who vouch for it.
@@ -95,19 +96,6 @@ fn places(trunk: &Trunk, here: &Here, mut arrange: impl FnMut(&[Target]) -> Vec<
 /// The same in an order that stays, the first first.
 fn known_places(trunk: &Trunk, here: &Here) -> Vec<Place> {
     places(trunk, here, locate::by_rank)
-}
-
-/// A registration of ours.
-#[derive(Debug, Default)]
-struct Registration {
-    /// As the settings had it when this began.
-    trunk: Option<Trunk>,
-    /// When the next REGISTER is due; none: one is on its way.
-    due: Option<Instant>,
-    /// Which place is asked.
-    place: usize,
-    retry: Duration,
-    is_up: bool,
 }
 
 /// What is known of all trunks.
@@ -226,7 +214,7 @@ impl Exchange {
         let host = trunk
             .addresses
             .first()
-            .map(|address| address.host.clone())
+            .map(|address| written(&address.host))
             .unwrap_or_default();
         let own = trunk
             .number
@@ -295,39 +283,6 @@ impl Exchange {
         }
     }
 
-    /// Registers where the settings say so, and nowhere else; asks all whether they are there.
-    pub fn follow_trunks(&mut self, now: Instant) {
-        self.follow_places(now);
-        let wanted: Vec<String> = self
-            .settings
-            .trunks
-            .iter()
-            .filter(|trunk| trunk.register)
-            .map(|trunk| trunk.name.clone())
-            .collect();
-        // One that is another now registers anew.
-        let trunks = &self.settings.trunks;
-        self.trunks.registrations.retain(|_, (name, it)| {
-            let now = trunks.iter().find(|trunk| trunk.name == *name);
-            wanted.contains(name) && now == it.trunk.as_ref()
-        });
-        self.trunks
-            .rates
-            .retain(|name, _| self.settings.trunks.iter().any(|trunk| trunk.name == *name));
-        for name in wanted {
-            if !self.trunks.registrations.values().any(|(known, _)| *known == name) {
-                self.trunks.last += 1;
-                let new = Registration {
-                    trunk: self.trunk(&name),
-                    due: Some(now),
-                    retry: RETRY[0],
-                    ..Registration::default()
-                };
-                self.trunks.registrations.insert(self.trunks.last, (name, new));
-            }
-        }
-    }
-
     fn way_to(&self, place: &Place) -> Option<FiveTuple> {
         let way = self.endpoint.way_to(place.protocol, place.address)?;
         let server = place.server;
@@ -357,12 +312,12 @@ impl Exchange {
             let way = self.way_to(&place);
             let command = way.map(|five_tuple| SipCommand::Options {
                 probe,
-                domain: Some(place.host),
+                domain: Some(written(&place.host)),
                 five_tuple,
             });
             let sent = command.is_some_and(|command| self.endpoint.handle_command(now, command).is_ok());
             if !sent {
-                self.trunks.probes.on_status(now, probe, 408);
+                self.trunks.probes.put_off(now, probe);
             }
         }
     }
@@ -376,70 +331,6 @@ impl Exchange {
         } else if let SipEvent::Probed { probe, status } = event {
             self.trunks.probes.on_status(now, *probe, *status);
         }
-    }
-
-    /// Sends the REGISTERs and OPTIONS that are due.
-    pub(super) fn serve_trunks(&mut self, now: Instant) {
-        self.probe_trunks(now);
-        let is_due = |(_, it): &(String, Registration)| it.due.is_some_and(|due| due <= now);
-        let due: Vec<_> = self
-            .trunks
-            .registrations
-            .iter()
-            .filter(|(_, it)| is_due(it))
-            .map(|(id, (name, it))| (*id, name.clone(), it.place))
-            .collect();
-        for (id, name, place) in due {
-            let Some(trunk) = self.trunk(&name) else { continue };
-            let places = known_places(&trunk, &self.here);
-            let place = places.get(place % places.len().max(1));
-            let way = place.and_then(|place| self.way_to(place));
-            let command = way.zip(place).map(|(five_tuple, place)| SipCommand::Register {
-                registration: id,
-                aor: trunk.username.clone().unwrap_or_default(),
-                domain: Some(place.host.clone()),
-                five_tuple,
-                credentials: self.credentials(&trunk),
-                expires: EXPIRES,
-            });
-            let sent = command.is_some_and(|command| self.endpoint.handle_command(now, command).is_ok());
-            if let Some((_, it)) = self.trunks.registrations.get_mut(&id) {
-                it.due = None;
-            }
-            if !sent {
-                self.on_registration_failed(
-                    now,
-                    id,
-                    "nobody knows where it is, or SIP is not heard over that transport",
-                );
-            }
-        }
-    }
-
-    /// We are registered with a trunk.
-    fn on_registered(&mut self, now: Instant, id: u64, expires: Duration) {
-        let Some((name, it)) = self.trunks.registrations.get_mut(&id) else {
-            return;
-        };
-        if !std::mem::replace(&mut it.is_up, true) {
-            tracing::info!(trunk = name, "registered");
-        }
-        it.retry = RETRY[0];
-        it.due = Some(now + (expires.min(EXPIRES) * REFRESH / 100).max(RETRY[0]));
-    }
-
-    /// A registration of ours was refused, or nobody answered.
-    fn on_registration_failed(&mut self, now: Instant, id: u64, why: &str) {
-        let Some((name, it)) = self.trunks.registrations.get_mut(&id) else {
-            return;
-        };
-        // Said once for each time that it goes down, and at the start.
-        if std::mem::replace(&mut it.is_up, false) || it.retry == RETRY[0] {
-            tracing::warn!(trunk = name, why, "not registered; it is tried again");
-        }
-        it.due = Some(now + it.retry);
-        it.retry = (it.retry * 2).min(RETRY[1]);
-        it.place += 1;
     }
 
     /// All trunks.

@@ -19,6 +19,8 @@ pub(super) struct Connections {
     users: BTreeMap<ConnectionId, BTreeSet<String>>,
     /// Those that are to be closed.
     released: VecDeque<ConnectionId>,
+    /// Those over which we ask now and then whether somebody is there.
+    asked: BTreeSet<ConnectionId>,
 }
 
 impl Connections {
@@ -36,6 +38,7 @@ impl Connections {
         {
             self.to.remove(&(way.protocol, way.remote, way.server));
         }
+        self.asked.remove(&id);
         for user in self.users.remove(&id).unwrap_or_default() {
             if let Some(logins) = self.logins.get_mut(&user) {
                 logins.retain(|other| *other != id);
@@ -64,6 +67,16 @@ impl Connections {
     pub(super) fn release(&mut self, id: ConnectionId) {
         self.closed(id);
         self.released.push_back(id);
+    }
+
+    /// It is asked over this one whether somebody is there: it is to stay.
+    pub(super) fn asked(&mut self, way: FiveTuple) {
+        self.asked
+            .extend(way.connection.filter(|id| self.open.contains_key(id)));
+    }
+
+    pub(super) fn is_asked(&self, way: FiveTuple) -> bool {
+        way.connection.is_some_and(|id| self.asked.contains(&id))
     }
 
     /// The next one to close.

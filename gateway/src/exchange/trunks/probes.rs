@@ -74,7 +74,14 @@ impl Probes {
         Some((*id, probe.place.clone()))
     }
 
-    /// One has answered with this status, or cannot be asked: 408.
+    /// One could not be asked: that says nothing of it.
+    pub(super) fn put_off(&mut self, now: Instant, id: u64) {
+        if let Some(probe) = self.all.get_mut(&id) {
+            probe.due = Some(now + probe.every);
+        }
+    }
+
+    /// One has answered with this status, or not at all: 408.
     pub(super) fn on_status(&mut self, now: Instant, id: u64, status: u16) {
         let Some(probe) = self.all.get_mut(&id) else { return };
         probe.due = Some(now + probe.every);

@@ -133,7 +133,9 @@ pub(super) fn door(connections: usize) -> Door {
         pending_per_source: MAX_PENDING_PER_SOURCE,
         hello: LOGIN,
         max_read_per_second: MAX_READ_PER_SECOND,
-        own: (connections / OWN_PART).clamp(1, MAX_OWN),
+        own: (connections / OWN_PART)
+            .clamp(1, MAX_OWN)
+            .min(connections.saturating_sub(1)),
         option: "[limits] sip_connections",
     })
 }

@@ -261,6 +261,7 @@ impl Endpoint {
     pub fn is_connection_used(&self, way: FiveTuple) -> bool {
         let peer = way.peer();
         self.registrar.reaches(peer, None)
+            || self.connections.is_asked(way)
             || self.trunk_at(way.protocol, way.remote.ip()).is_some()
             || (self.is_proxy(way.remote.ip()) && !way.protocol.is_websocket())
             || self.dialogs.iter().any(|dialog| dialog.peer.peer() == peer)

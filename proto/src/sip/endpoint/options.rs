@@ -36,7 +36,11 @@ impl Endpoint {
             account: None,
             sent_by: five_tuple.local,
         };
-        self.start(now, request, Purpose::Options(probe), None, 0).map(|_| ())
+        let id = self.start(now, request, Purpose::Options(probe), None, 0)?;
+        if let Some(sent) = self.client_transactions.get(id) {
+            self.connections.asked(sent.request.five_tuple);
+        }
+        Ok(())
     }
 
     /// A response to it; that there is one is the answer.
