@@ -65,7 +65,7 @@ fn settings() -> Arc<Settings> {
             )
         });
         let loaded = load_texts(Path::new("conf"), [CONF, &phones.concat(), ROUTES], &[]).expect("good files");
-        Arc::new(loaded.settings)
+        loaded.settings
     };
     Arc::clone(SETTINGS.get_or_init(load))
 }
