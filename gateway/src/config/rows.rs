@@ -1,6 +1,8 @@
 //! What serde makes of the merged files, before phones and routes take over what `[call]` says.
 
+use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 
 use serde::Deserialize;
 
@@ -116,18 +118,10 @@ impl PhoneRow {
             },
             name: self.name,
             codecs: self.codecs.unwrap_or_else(|| call.codecs.clone()),
-            language: self
-                .language
-                .unwrap_or_else(|| preset("phone", "language").trim_matches('"').to_owned()),
+            language: self.language.unwrap_or_else(|| preset("phone", "language")),
             verify: self.verify.unwrap_or(call.verify),
-            transport: self
-                .transport
-                .unwrap_or_else(|| preset("phone", "transport").trim_matches('"').to_owned()),
-            max_contacts: self.max_contacts.unwrap_or_else(|| {
-                preset("phone", "max_contacts")
-                    .parse()
-                    .expect("a test reads every default of the option table")
-            }),
+            transport: self.transport.unwrap_or_else(|| preset("phone", "transport")),
+            max_contacts: self.max_contacts.unwrap_or_else(|| preset("phone", "max_contacts")),
             may_assert: self.may_assert,
             external_address: self.external_address,
         }
@@ -190,10 +184,12 @@ impl RouteRow {
     }
 }
 
-/// The default of an option, as TOML.
-pub(super) fn preset(section: &str, name: &str) -> &'static str {
-    match row(section, name).map(|row| row.preset) {
+/// The default of an option.
+pub(super) fn preset<T: FromStr<Err: fmt::Debug>>(section: &str, name: &str) -> T {
+    let toml = match row(section, name).map(|row| row.preset) {
         Some(Preset::Value(toml)) => toml,
         Some(Preset::Words(..) | Preset::Required(_)) | None => "",
-    }
+    };
+    let text = toml.trim_matches('"');
+    text.parse().expect("a test reads every default of the option table")
 }

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 use super::check::Block;
 use super::cross::text_at;
 use super::kind::quoted;
-use super::options::{Preset, row};
 use super::problem::{Place, Problem};
+use super::rows::preset;
 use super::units::patterns;
 use crate::permissions::read_secret;
 use crate::route::{Pattern, Target};
@@ -157,16 +157,6 @@ pub(super) struct PoolRows {
     pub(super) rows: Vec<PoolRow>,
 }
 
-/// A default of the option table that is a number.
-fn number(name: &str) -> u32 {
-    let preset = row(ACCOUNT, name).map(|row| row.preset);
-    let text = match preset {
-        Some(Preset::Value(toml)) => toml,
-        Some(Preset::Words(..) | Preset::Required(_)) | None => "",
-    };
-    text.parse().expect("a test reads every default of the option table")
-}
-
 impl Telegram {
     /// Fills in what the file leaves open; `state` is the folder of `[store] path`.
     pub(super) fn complete(accounts: Vec<AccountRow>, pools: Vec<PoolRow>, folder: &Path, state: &Path) -> Self {
@@ -190,8 +180,10 @@ impl Telegram {
                 Some(path) => folder.join(path),
                 None => state.join("telegram.key"),
             },
-            calls_per_hour: row.calls_per_hour.unwrap_or_else(|| number("calls_per_hour")),
-            lookups_per_day: row.lookups_per_day.unwrap_or_else(|| number("lookups_per_day")),
+            calls_per_hour: row.calls_per_hour.unwrap_or_else(|| preset(ACCOUNT, "calls_per_hour")),
+            lookups_per_day: row
+                .lookups_per_day
+                .unwrap_or_else(|| preset(ACCOUNT, "lookups_per_day")),
             dial_numbers: row.dial_numbers,
             allow: row.allow,
             block: row.block,

@@ -14,6 +14,7 @@ use super::check::Block;
 use super::cross::text_at;
 use super::kind::quoted;
 use super::problem::Problem;
+use super::rows::preset;
 use super::secret::PasswordHash;
 use super::settings::{Call, Phone, VerifyMode};
 use super::units::{Period, is_host_name, one_or_many, patterns};
@@ -189,12 +190,6 @@ fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TrunkAddr
 impl TrunkRow {
     /// Fills in what the file leaves open.
     pub(super) fn complete(self, call: &Call, folder: &Path) -> Trunk {
-        let preset = |name: &str| super::rows::preset("trunk", name).trim_matches('"').to_owned();
-        let number = |name: &str| {
-            preset(name)
-                .parse()
-                .expect("a test reads every default of the option table")
-        };
         let path = |file: Option<PathBuf>| file.map(|file| folder.join(file));
         Trunk {
             addresses: self.address,
@@ -202,15 +197,13 @@ impl TrunkRow {
             username: self.username,
             password_file: path(self.password_file),
             register: self.register,
-            probe: self.probe.unwrap_or_else(|| {
-                preset("probe")
-                    .parse()
-                    .expect("a test reads every default of the option table")
-            }),
+            probe: self.probe.unwrap_or_else(|| preset("trunk", "probe")),
             identity: self.identity,
             number: self.number,
-            calls: self.calls.unwrap_or_else(|| number("calls")),
-            calls_per_minute: self.calls_per_minute.unwrap_or_else(|| number("calls_per_minute")),
+            calls: self.calls.unwrap_or_else(|| preset("trunk", "calls")),
+            calls_per_minute: self
+                .calls_per_minute
+                .unwrap_or_else(|| preset("trunk", "calls_per_minute")),
             ca_file: path(self.ca_file),
             leg: Phone {
                 user: self.name.clone(),
@@ -220,10 +213,10 @@ impl TrunkRow {
                 },
                 name: None,
                 codecs: self.codecs.unwrap_or_else(|| call.codecs.clone()),
-                language: self.language.unwrap_or_else(|| preset("language")),
+                language: self.language.unwrap_or_else(|| preset("trunk", "language")),
                 // Whom it rings is not at a handset of ours: nobody is asked for a key there.
                 verify: self.verify.unwrap_or(call.verify),
-                transport: super::rows::preset("phone", "transport").trim_matches('"').to_owned(),
+                transport: preset("phone", "transport"),
                 max_contacts: 0,
                 may_assert: self.may_assert,
                 external_address: None,
