@@ -4,6 +4,7 @@ mod probes;
 mod registration;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -53,6 +54,12 @@ impl Place {
     /// Whom a connection there must prove to lead to.
     pub fn server(&self) -> Option<ServerId> {
         self.server
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.protocol.scheme(), self.address)
     }
 }
 
@@ -336,14 +343,13 @@ impl Exchange {
     /// All trunks.
     pub fn trunks(&self) -> Vec<TrunkRow> {
         let probes = &self.trunks.probes;
-        let shown = |place: &Place| format!("{}:{}", place.protocol.scheme(), place.address);
         let row = |trunk: &Trunk| TrunkRow {
             name: trunk.name.clone(),
-            places: known_places(trunk, &self.here).iter().map(shown).collect(),
+            places: known_places(trunk, &self.here).iter().map(Place::to_string).collect(),
             silent: known_places(trunk, &self.here)
                 .iter()
                 .filter(|place| !probes.is_up(&trunk.name, place.protocol, place.address))
-                .map(shown)
+                .map(Place::to_string)
                 .collect(),
             registered: trunk.register.then(|| {
                 let mut all = self.trunks.registrations.values();

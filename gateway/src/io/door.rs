@@ -10,9 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::AcceptErrors;
 use super::hasten::hasten;
 use super::pending::{Admission, Pending, PlacedStream};
+use super::{AcceptErrors, Complaint};
 
 /// How many may come in, and how fast they may speak.
 #[derive(Clone, Copy, Debug)]
@@ -33,15 +33,12 @@ pub(super) struct DoorBounds {
     pub(super) option: &'static str,
 }
 
-/// How often it is said that there is no place.
-const SAY_EVERY: Duration = Duration::from_secs(60);
-
 /// Lets connections in, no more than there are places.
 pub(super) struct Door {
     places: Arc<Semaphore>,
     own: Arc<Semaphore>,
-    /// When it was said last that there is no place.
-    said: Mutex<Option<Instant>>,
+    /// That there is no place.
+    full: Mutex<Complaint>,
     pending: Arc<Pending>,
     bounds: DoorBounds,
 }
@@ -55,7 +52,7 @@ impl Door {
         Self {
             places: places(bounds.connections.saturating_sub(bounds.own).max(1)),
             own: places(bounds.own),
-            said: Mutex::new(None),
+            full: Mutex::default(),
             pending: Arc::new(Pending::new(
                 bounds.pending,
                 bounds.pending_per_source,
@@ -89,9 +86,8 @@ impl Door {
     }
 
     fn say_full(&self) {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-            *said = Some(Instant::now());
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        if full.is_due(Instant::now().into_std()) {
             let option = self.bounds.option;
             tracing::warn!(
                 "all places for connections are taken, and nobody else gets in; raise {option} if that is not an attack"

@@ -60,15 +60,30 @@ fn cannot_listen(scheme: &str, address: SocketAddr, error: &io::Error, option: &
 /// How long accepting rests after a failure that is not the peer's.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
-/// How often a listener says that it cannot accept.
-const ACCEPT_COMPLAINT: Duration = Duration::from_secs(60);
+/// How often the same complaint is made.
+const COMPLAINT: Duration = Duration::from_secs(60);
+
+/// Something that is said once a minute, however often there is reason to.
+#[derive(Debug, Default)]
+struct Complaint(Option<Instant>);
+
+impl Complaint {
+    /// Whether to say it now.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.0.is_none_or(|at| now.saturating_duration_since(at) >= COMPLAINT);
+        if is_due {
+            self.0 = Some(now);
+        }
+        is_due
+    }
+}
 
 /// What a listener does about errors of `accept`. Most mean that descriptors or memory are short, for a while: to try
 /// again at once would take a whole core, and to log each time would fill the disk.
 #[derive(Debug)]
 struct AcceptErrors {
     listener: &'static str,
-    complained: Option<Instant>,
+    complaint: Complaint,
 }
 
 impl AcceptErrors {
@@ -76,7 +91,7 @@ impl AcceptErrors {
     fn new(listener: &'static str) -> Self {
         Self {
             listener,
-            complained: None,
+            complaint: Complaint::default(),
         }
     }
 
@@ -99,12 +114,7 @@ impl AcceptErrors {
             // The peer was gone before we came: the next one is another matter.
             return (Duration::ZERO, false);
         }
-        let due = |at: Instant| now.saturating_duration_since(at) >= ACCEPT_COMPLAINT;
-        let say = self.complained.is_none_or(due);
-        if say {
-            self.complained = Some(now);
-        }
-        (ACCEPT_PAUSE, say)
+        (ACCEPT_PAUSE, self.complaint.is_due(now))
     }
 }
 

@@ -14,6 +14,7 @@ use quartet_proto::sip::locate::{self, Naptr, Srv, Target};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::sip::place_name;
 use crate::config::TrunkAddress;
 use crate::exchange::Names as Wanted;
 
@@ -79,9 +80,7 @@ async fn look_up(mut wanted: watch::Receiver<Wanted>, told: watch::Sender<Found>
         });
         let trunks = names.trunks.into_iter().zip(trunks).collect();
         take("[[trunk]]", trunks, &mut found.trunks, &mut missed_trunks, |all| {
-            let ways = locate::by_rank(all).into_iter();
-            ways.map(|(protocol, at)| format!("{}:{at}", protocol.scheme()))
-                .collect()
+            locate::by_rank(all).into_iter().map(place_name).collect()
         });
         let is_idle = found == Found::default() && missed_hosts.is_empty() && missed_trunks.is_empty();
         told.send_if_modified(|known| {

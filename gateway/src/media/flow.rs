@@ -120,8 +120,8 @@ pub(crate) struct Flow {
     /// How far behind its fastest packets the source is heard, paced.
     depth_ns: u64,
     stretch_after_ns: u64,
-    /// When packets were lost last, of a source that sends them again.
-    lossy_ns: u64,
+    /// Until then a source that sends packets again counts as one that loses some.
+    lossy_until_ns: u64,
     late: u64,
     concealed: u64,
     restored: u64,
@@ -184,7 +184,7 @@ impl Flow {
             fresh: true,
             depth_ns: if peer_has_jitter_buffer { 0 } else { FIRST_DEPTH_NS },
             stretch_after_ns: 0,
-            lossy_ns: 0,
+            lossy_until_ns: 0,
             late: 0,
             concealed: 0,
             restored: 0,

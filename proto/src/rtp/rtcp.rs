@@ -257,7 +257,7 @@ pub fn write_bye(out: &mut [u8], ssrc: u32) -> Result<usize, RtcpError> {
 /// [`write`]), as RFC 4585 §3.1 wants it of who has not agreed on less (RFC 5506). Its length.
 ///
 /// # Errors
-/// [`RtcpError::NoRoom`]; 12 bytes and 4 for each packet are always enough.
+/// [`RtcpError::NoRoom`]; [`MAX_REPORT`] and 12 bytes, and 4 for each packet, are always enough.
 pub fn write_nack(out: &mut [u8], ssrc: u32, name: &str, peer: u32, sequences: &[u16]) -> Result<usize, RtcpError> {
     let add = |nack: rtcp_types::NackBuilder, sequence: &u16| nack.add_rtp_sequence(*sequence);
     let nack = sequences.iter().fold(Nack::builder(), add);

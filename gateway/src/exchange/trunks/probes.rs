@@ -89,14 +89,11 @@ impl Probes {
         if std::mem::replace(&mut probe.is_up, is_up) == is_up {
             return;
         }
-        let (trunk, place) = (
-            &probe.trunk,
-            format!("{}:{}", probe.place.protocol.scheme(), probe.place.address),
-        );
+        let Probe { trunk, place, .. } = probe;
         if is_up {
-            tracing::info!(trunk, place, "answers again");
+            tracing::info!(trunk, %place, "answers again");
         } else {
-            tracing::warn!(trunk, place, status, "does not answer; calls go there last");
+            tracing::warn!(trunk, %place, status, "does not answer; calls go there last");
         }
     }
 

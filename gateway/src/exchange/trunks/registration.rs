@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use quartet_proto::sip::SipCommand;
 
-use super::{Place, known_places, written};
+use super::{known_places, written};
 use crate::config::Trunk;
 use crate::exchange::Exchange;
 
@@ -74,16 +74,17 @@ impl Exchange {
         let Some(trunk) = it.trunk.as_ref().filter(|_| it.is_up) else {
             return;
         };
-        let places = known_places(trunk, &self.here);
-        if let Some(place) = places.get(it.place % places.len().max(1))
-            && let Some(command) = self.register_at(id, trunk, place, Duration::ZERO)
+        if let Some(command) = self.registration_of(id, trunk, it.place, Duration::ZERO)
             && let Err(error) = self.endpoint.handle_command(now, command)
         {
             tracing::debug!(trunk = trunk.name, %error, "it is not told that we leave");
         }
     }
 
-    fn register_at(&self, registration: u64, trunk: &Trunk, place: &Place, expires: Duration) -> Option<SipCommand> {
+    /// A REGISTER to the place of that number, counted round; `None` if it cannot be reached.
+    fn registration_of(&self, registration: u64, trunk: &Trunk, place: usize, expires: Duration) -> Option<SipCommand> {
+        let places = known_places(trunk, &self.here);
+        let place = places.get(place.checked_rem(places.len())?)?;
         Some(SipCommand::Register {
             registration,
             aor: trunk.username.clone().unwrap_or_default(),
@@ -107,9 +108,7 @@ impl Exchange {
             .collect();
         for (id, name, place) in due {
             let Some(trunk) = self.trunk(&name) else { continue };
-            let places = known_places(&trunk, &self.here);
-            let place = places.get(place % places.len().max(1));
-            let command = place.and_then(|place| self.register_at(id, &trunk, place, EXPIRES));
+            let command = self.registration_of(id, &trunk, place, EXPIRES);
             let sent = command.is_some_and(|command| self.endpoint.handle_command(now, command).is_ok());
             if let Some((_, it)) = self.trunks.registrations.get_mut(&id) {
                 it.due = None;

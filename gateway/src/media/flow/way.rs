@@ -19,16 +19,15 @@ impl Flow {
         let late = self.rule.late(LATE_NS);
         let lost = path.repair.map_or(0.0, |repair| path.loss * repair.success);
         if lost >= KEEPS {
-            self.lossy_ns = now_ns;
+            self.lossy_until_ns = now_ns + CALM_NS;
         }
-        let keeps = now_ns >= self.lossy_ns + CALM_NS || self.lossy_ns == 0;
         if !self.paced && (late > JITTERS || lost > LOSES) {
             self.paced = true;
             if !self.resting {
                 self.begin(now_ns);
                 self.fresh = false;
             }
-        } else if self.paced && late < CALM && keeps {
+        } else if self.paced && late < CALM && now_ns >= self.lossy_until_ns {
             self.paced = false;
             self.depth_ns = 0;
         }
