@@ -7,11 +7,12 @@ use anyhow::ensure;
 use quartet::demo::e2ee_peer::{Answering, E2eePeer, Fault};
 use quartet::demo::{PEER_HZ, PHONE_HZ, hear};
 use quartet_tests::house::{House, SOON, hears};
+use quartet_tests::tone::RtpTone;
 use rand_core::Rng;
 
 use crate::flood::flood;
 use crate::options::{Options, one_of};
-use crate::phone::{Phone, PhoneCall, RtpTone};
+use crate::phone::{Phone, PhoneCall};
 use crate::process::udp_sockets;
 use crate::source::attacker;
 use crate::{PROGRAM, Verdict};

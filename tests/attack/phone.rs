@@ -10,6 +10,7 @@ use anyhow::{Context, ensure};
 use codec_g711::law::{Law, MuLaw};
 use quartet::demo::hear;
 use quartet_tests::house::{PASSWORD, SOON};
+use quartet_tests::tone::RtpTone;
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
@@ -241,33 +242,5 @@ impl Drop for Voice {
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
         }
-    }
-}
-
-/// Packets of PCMU with a loud tone.
-pub(crate) struct RtpTone {
-    hz: f32,
-    ssrc: u32,
-    packets: u32,
-}
-
-impl RtpTone {
-    pub(crate) fn new(hz: f32, ssrc: u32) -> Self {
-        Self { hz, ssrc, packets: 0 }
-    }
-
-    /// The next 20 ms.
-    pub(crate) fn packet(&mut self) -> Vec<u8> {
-        let mut bytes = vec![0x80, 0];
-        bytes.extend((self.packets as u16).to_be_bytes());
-        bytes.extend((self.packets * 160).to_be_bytes());
-        bytes.extend(self.ssrc.to_be_bytes());
-        let first = u64::from(self.packets) * 160;
-        bytes.extend((first..first + 160).map(|n| {
-            let phase = (n as f64 * f64::from(self.hz) / f64::from(hear::RATE)).fract();
-            MuLaw::encode((8000.0 * (phase * std::f64::consts::TAU).sin()) as i16)
-        }));
-        self.packets += 1;
-        bytes
     }
 }

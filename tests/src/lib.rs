@@ -19,6 +19,7 @@ pub mod recording;
 pub mod sip_stream;
 pub mod speech;
 pub mod telegram;
+pub mod tone;
 pub mod turnserver;
 pub mod usage;
 pub mod wait;

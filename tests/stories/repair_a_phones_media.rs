@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use codec_g711::law::{Law, MuLaw};
 use quartet::demo::e2ee_peer::{Answering, Fault};
 use quartet::demo::hear;
 use quartet_proto::rtp::packet::Packet;
@@ -11,28 +10,14 @@ use quartet_proto::rtp::rtcp::{self, Reception};
 use quartet_proto::sip::{NameAddr, OutgoingInvite, SipCommand, SipEvent, Uri};
 use quartet_tests::house::{House, HouseSetup, PASSWORD, SOON, hears};
 use quartet_tests::sip_stream::{Client, StreamPhone};
+use quartet_tests::tone::RtpTone;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use crate::PROGRAM;
 
 const SSRC: u32 = 0x1234_5678;
-const SAMPLES: u32 = 160;
 const FRAME: Duration = Duration::from_millis(20);
-
-/// The packet of a PCMU tone that has this number.
-fn packet(number: u16, hz: f64) -> Vec<u8> {
-    let first = u32::from(number) * SAMPLES;
-    let mut bytes = vec![0x80, 0];
-    bytes.extend(number.to_be_bytes());
-    bytes.extend(first.to_be_bytes());
-    bytes.extend(SSRC.to_be_bytes());
-    bytes.extend((first..first + SAMPLES).map(|n| {
-        let phase = (f64::from(n) * hz / f64::from(hear::RATE)).fract();
-        MuLaw::encode((8000.0 * (phase * std::f64::consts::TAU).sin()) as i16)
-    }));
-    bytes
-}
 
 /// Two sockets whose ports follow each other: RTP on the even one, RTCP behind it (RFC 3550 §11).
 async fn media_sockets() -> (UdpSocket, UdpSocket) {
@@ -135,6 +120,7 @@ async fn what_a_phone_loses_is_asked_for_and_what_it_asks_for_is_sent_again() {
         SocketAddr::from((Ipv4Addr::LOCALHOST, port + 1)),
     );
 
+    let tone = RtpTone::new(440.0, SSRC);
     let mut reception = Reception::new(hear::RATE);
     let (mut asked, mut buffer, mut report) = (Vec::new(), [0; 2_048], [0; 2_048]);
     let mut first_heard: Option<Vec<u8>> = None;
@@ -142,13 +128,13 @@ async fn what_a_phone_loses_is_asked_for_and_what_it_asks_for_is_sent_again() {
     let begun = Instant::now();
     // As phones do: its first report says where it is told of what is missing.
     let report_of_nothing = [&[0x80, 201, 0, 1][..], &SSRC.to_be_bytes()].concat();
-    for number in 0..300 {
+    for number in 0..300u16 {
         if number == 10 {
             rtcp.send_to(&report_of_nothing, to_rtcp).await.expect("sent");
         }
         // One packet in ten is lost on its first way.
         if number <= 20 || number % 10 != 0 {
-            rtp.send_to(&packet(number, 440.0), to).await.expect("sent");
+            rtp.send_to(&tone.numbered(u32::from(number)), to).await.expect("sent");
         }
         // What comes until the next packet is due.
         let due = begun + FRAME * (u32::from(number) + 1);
@@ -161,7 +147,7 @@ async fn what_a_phone_loses_is_asked_for_and_what_it_asks_for_is_sent_again() {
                     let feedback = rtcp::read(bytes, 0, SSRC, None, &mut reception).expect("well made");
                     for wanted in feedback.asked {
                         asked.push(wanted);
-                        rtp.send_to(&packet(wanted, 440.0), to).await.expect("sent");
+                        rtp.send_to(&tone.numbered(u32::from(wanted)), to).await.expect("sent");
                     }
                 }
                 received = rtp.recv(&mut buffer) => {
