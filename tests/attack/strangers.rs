@@ -41,8 +41,8 @@ const METHODS: &[&str] = &[
 
 pub(crate) async fn run(options: Options) -> Verdict {
     let mut ratios = Vec::new();
-    // One challenge, or two.
-    for (hashes, most) in [(Hashes::Md5, 3.0), (Hashes::Md5AndSha256, 4.0)] {
+    // One challenge, two, or three.
+    for (hashes, most) in [(Hashes::Md5, 3.0), (Hashes::Md5AndSha256, 4.0), (Hashes::All, 5.0)] {
         let house = House::build(
             PROGRAM,
             HouseSetup {
@@ -70,7 +70,7 @@ pub(crate) async fn run(options: Options) -> Verdict {
     let phones = tokio::task::spawn_blocking(move || beside_phones(&attack, gateway)).await??;
     Ok(format!(
         "bytes out for each in {}; {drawn}; {phones}",
-        ratios.join(" and ")
+        ratios.join(", ")
     ))
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use quartet::config::{Hashes, PasswordHash};
 use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
 use quartet::demo::hear;
 use quartet::demo::line::{Line, Source};
@@ -127,7 +128,7 @@ async fn at_the_level_of_trace_no_token_password_or_key_is_written() {
         secrets.extend(forms(&base64url(text)));
         secrets.extend(forms(&token.hash()));
     }
-    let hash = quartet::config::PasswordHash::of("100", REALM, PASSWORD, false);
+    let hash = PasswordHash::of("100", REALM, PASSWORD, Hashes::Md5AndSha256);
     secrets.extend(forms(hash.md5.expect("both").bytes()));
     secrets.extend(forms(hash.sha256.expect("both").bytes()));
     let passwords = passwords.0.lock().expect("no panic holds it").clone();

@@ -13,7 +13,7 @@ use rand_core::Rng as _;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::config::{self, PasswordHash, SocksProxy, quoted};
+use crate::config::{self, Hashes, PasswordHash, SocksProxy, quoted};
 
 /// The realm of a gateway whose conf says nothing of it.
 const REALM: &str = "quartet";
@@ -205,7 +205,7 @@ fn make(text: &str) -> anyhow::Result<Made> {
     let in_force = |text: String| if is_complete { text } else { commented(&text) };
     conf.push_str(&in_force(account));
     let password = draw();
-    let hash = PasswordHash::of(&user, REALM, &password, false);
+    let hash = PasswordHash::of(&user, REALM, &password, Hashes::Md5AndSha256);
     let phones = Zeroizing::new(format!(
         "# The PBX.\n[[phone]]\nuser = {}\n{}\n",
         quoted(&user),

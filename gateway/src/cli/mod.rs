@@ -16,6 +16,7 @@ pub mod plugin;
 mod route;
 mod run;
 
+use crate::config::Hashes;
 use crate::io::telegram;
 
 /// A call gateway that joins SIP phones to end-to-end encrypted calls.
@@ -58,6 +59,9 @@ enum Verb {
         /// Leave SHA-256 out, for phones that fail at it
         #[arg(long)]
         md5_only: bool,
+        /// Add SHA-512/256, for phones that know it
+        #[arg(long, conflicts_with = "md5_only")]
+        sha512_256: bool,
     },
     /// Show what a running gateway does
     Status,
@@ -144,7 +148,19 @@ pub fn main() -> u8 {
         Verb::Run { until_stdin_closes } => run::run(conf.as_deref(), until_stdin_closes),
         Verb::Demo(arguments) => demo::run(&arguments, json),
         Verb::Check { effective } => check::run(conf.as_deref(), effective, json),
-        Verb::Passwd { user, realm, md5_only } => passwd::run(conf.as_deref(), &user, realm.as_deref(), md5_only, json),
+        Verb::Passwd {
+            user,
+            realm,
+            md5_only,
+            sha512_256,
+        } => {
+            let hashes = match (md5_only, sha512_256) {
+                (true, _) => Hashes::Md5,
+                (false, false) => Hashes::Md5AndSha256,
+                (false, true) => Hashes::All,
+            };
+            passwd::run(conf.as_deref(), &user, realm.as_deref(), hashes, json)
+        }
         Verb::Status => ask::status(conf.as_deref(), json),
         Verb::Reload => ask::reload(conf.as_deref(), json),
         Verb::Calls { id } => ask::calls(conf.as_deref(), json, id.as_deref()),

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use zeroize::Zeroizing;
 
-use crate::config::{self, PasswordHash};
+use crate::config::{self, Hashes, PasswordHash};
 
 /// Longest password, in bytes; longer ones are a file sent by mistake.
 const MAX_PASSWORD: u64 = 1024;
@@ -16,12 +16,12 @@ const MAX_PASSWORD: u64 = 1024;
 /// Asks for the password of `user` and prints its hashes for the realm.
 ///
 /// On a terminal it is asked twice and not shown; otherwise it is the first line of standard input. The realm is that of
-/// the conf files, unless it is given. With `md5_only` only the MD5 hash is printed, for phones that fail at any other.
+/// the conf files, unless it is given.
 /// Returns the exit code: 0, or 1 if the input was refused.
 ///
 /// # Errors
 /// If the conf files or the terminal cannot be read.
-pub fn run(conf: Option<&Path>, user: &str, realm: Option<&str>, md5_only: bool, json: bool) -> anyhow::Result<u8> {
+pub fn run(conf: Option<&Path>, user: &str, realm: Option<&str>, hashes: Hashes, json: bool) -> anyhow::Result<u8> {
     let refuse = |sentence: &str| -> anyhow::Result<u8> {
         writeln!(io::stderr(), "{sentence}")?;
         Ok(1)
@@ -49,7 +49,7 @@ pub fn run(conf: Option<&Path>, user: &str, realm: Option<&str>, md5_only: bool,
     if password.is_empty() {
         return refuse("an empty password is refused");
     }
-    let hash = PasswordHash::of(user, &realm, &password, md5_only);
+    let hash = PasswordHash::of(user, &realm, &password, hashes);
     let printed = if json { hash.to_json() } else { hash.to_line() };
     writeln!(
         io::stderr(),
@@ -97,7 +97,12 @@ mod tests {
     #[test]
     fn hashes_are_those_behind_the_examples_of_the_rfc() {
         // RFC 7616 §3.9.1: with these the responses 8ca523f5… (MD5) and 753927fa… (SHA-256) come out.
-        let hash = PasswordHash::of("Mufasa", "http-auth@example.org", "Circle of Life", false);
+        let hash = PasswordHash::of(
+            "Mufasa",
+            "http-auth@example.org",
+            "Circle of Life",
+            Hashes::Md5AndSha256,
+        );
         assert_eq!(
             hash.to_line().as_str(),
             "password_hash = { md5 = \"3d78807defe7de2157e2b0b6573a855f\", \
@@ -107,7 +112,7 @@ mod tests {
             serde_json::from_str::<serde_json::Value>(&hash.to_json()).unwrap()["password_hash"]["sha256"].is_string()
         );
         // RFC 2617 §3.5.
-        let old = PasswordHash::of("Mufasa", "testrealm@host.com", "Circle Of Life", true);
+        let old = PasswordHash::of("Mufasa", "testrealm@host.com", "Circle Of Life", Hashes::Md5);
         assert_eq!(
             old.to_line().as_str(),
             "password_hash = { md5 = \"939e7578ed9e3c518a452acee763bce9\" }"
@@ -116,8 +121,8 @@ mod tests {
 
     #[test]
     fn the_printed_line_is_what_phones_conf_takes() {
-        for md5_only in [false, true] {
-            let hash = PasswordHash::of("100", "quartet", "s3cret", md5_only);
+        for hashes in [Hashes::Md5, Hashes::Md5AndSha256, Hashes::All] {
+            let hash = PasswordHash::of("100", "quartet", "s3cret", hashes);
             let phones = format!("[[phone]]\nuser = \"100\"\n{}\n", *hash.to_line());
             let loaded = config::load_texts(Path::new("."), ["", &phones, ""], &[]);
             let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));

@@ -228,6 +228,7 @@ impl Loaded {
             let hashes: Vec<&str> = [
                 phone.password_hash.md5.as_ref().map(|_| "md5"),
                 phone.password_hash.sha256.as_ref().map(|_| "sha256"),
+                phone.password_hash.sha512_256.as_ref().map(|_| "sha512_256"),
             ]
             .into_iter()
             .flatten()

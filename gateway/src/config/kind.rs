@@ -281,11 +281,14 @@ fn hash_faults(entries: &[(String, usize, Raw)]) -> Faults {
     for (key, line, value) in entries {
         let digits = match key.as_str() {
             "md5" => 32,
-            "sha256" => 64,
+            "sha256" | "sha512_256" => 64,
             _ => {
                 faults.push((
                     Some(*line),
-                    format!("has the unknown key {}; valid here: md5, sha256", quoted(key)),
+                    format!(
+                        "has the unknown key {}; valid here: md5, sha256, sha512_256",
+                        quoted(key)
+                    ),
                 ));
                 continue;
             }
@@ -301,7 +304,7 @@ fn hash_faults(entries: &[(String, usize, Raw)]) -> Faults {
     if entries.is_empty() {
         faults.push((
             None,
-            "must have md5, sha256 or both; run `quartet passwd USER` to make it".to_owned(),
+            "must have md5, sha256, sha512_256 or several of them; run `quartet passwd USER` to make it".to_owned(),
         ));
     }
     faults

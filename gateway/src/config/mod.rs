@@ -40,7 +40,7 @@ pub use options::Reload;
 pub use origin::Origin;
 pub use problem::{Place, Problem, Problems};
 pub use reload::{Changes, reload};
-pub use secret::{Hash, PasswordHash};
+pub use secret::{Hash, Hashes, PasswordHash};
 pub use settings::{
     Call, Cdr, Control, Hub, IceServer, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Reflector, Route, Settings,
     Sip, Store, Strategy, VerifyMode, stack,

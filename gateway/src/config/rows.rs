@@ -105,6 +105,7 @@ pub(super) struct PhoneRow {
 struct HashRow {
     md5: Option<String>,
     sha256: Option<String>,
+    sha512_256: Option<String>,
 }
 
 impl PhoneRow {
@@ -115,6 +116,7 @@ impl PhoneRow {
             password_hash: PasswordHash {
                 md5: self.password_hash.md5.as_deref().and_then(Hash::from_hex),
                 sha256: self.password_hash.sha256.as_deref().and_then(Hash::from_hex),
+                sha512_256: self.password_hash.sha512_256.as_deref().and_then(Hash::from_hex),
             },
             name: self.name,
             codecs: self.codecs.unwrap_or_else(|| call.codecs.clone()),

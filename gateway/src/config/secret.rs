@@ -3,12 +3,12 @@
 use std::fmt;
 
 use md5::{Digest as _, Md5};
-use sha2::Sha256;
+use sha2::{Sha256, Sha512_256};
 use zeroize::Zeroizing;
 
 /// What a digest response is checked against instead of a password: HA1 = H(user ":" realm ":" password).
 ///
-/// At least one of the two is there. A challenge names only the algorithms that are: some phones fail at any other.
+/// At least one of them is there. A challenge names only the algorithms that are: some phones fail at any other.
 ///
 /// RFC 7616 §3.4.2.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,17 +17,31 @@ pub struct PasswordHash {
     pub md5: Option<Hash<16>>,
     /// HA1 by SHA-256.
     pub sha256: Option<Hash<32>>,
+    /// HA1 by SHA-512/256.
+    pub sha512_256: Option<Hash<32>>,
+}
+
+/// Which hashes are made of a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hashes {
+    /// For phones that fail at a challenge with anything but MD5.
+    Md5,
+    /// What phones know.
+    Md5AndSha256,
+    /// SHA-512/256 too, which few phones know.
+    All,
 }
 
 impl PasswordHash {
-    /// HA1 = H(user ":" realm ":" password) by MD5 and, unless `md5_only`, by SHA-256.
+    /// HA1 = H(user ":" realm ":" password).
     ///
     /// RFC 7616 §3.4.2.
-    pub fn of(user: &str, realm: &str, password: &str, md5_only: bool) -> Self {
+    pub fn of(user: &str, realm: &str, password: &str, hashes: Hashes) -> Self {
         let text = Zeroizing::new(format!("{user}:{realm}:{password}"));
         Self {
             md5: Some(Hash::new(Md5::digest(text.as_bytes()).into())),
-            sha256: (!md5_only).then(|| Hash::new(Sha256::digest(text.as_bytes()).into())),
+            sha256: (hashes >= Hashes::Md5AndSha256).then(|| Hash::new(Sha256::digest(text.as_bytes()).into())),
+            sha512_256: (hashes == Hashes::All).then(|| Hash::new(Sha512_256::digest(text.as_bytes()).into())),
         }
     }
 
@@ -50,7 +64,8 @@ impl PasswordHash {
     fn parts(&self, key: fn(&str) -> String) -> Zeroizing<String> {
         let md5 = self.md5.as_ref().map(|hash| ("md5", hash.hex()));
         let sha256 = self.sha256.as_ref().map(|hash| ("sha256", hash.hex()));
-        let parts: Vec<String> = [md5, sha256]
+        let sha512_256 = self.sha512_256.as_ref().map(|hash| ("sha512_256", hash.hex()));
+        let parts: Vec<String> = [md5, sha256, sha512_256]
             .into_iter()
             .flatten()
             .map(|(name, hex)| format!("{}\"{}\"", key(name), *hex))
@@ -126,7 +141,11 @@ mod tests {
         let hash = PasswordHash {
             md5: Some(Hash::new([0x41; 16])),
             sha256: None,
+            sha512_256: None,
         };
-        assert_eq!(format!("{hash:?}"), "PasswordHash { md5: Some(…), sha256: None }");
+        assert_eq!(
+            format!("{hash:?}"),
+            "PasswordHash { md5: Some(…), sha256: None, sha512_256: None }"
+        );
     }
 }

@@ -210,6 +210,7 @@ impl TrunkRow {
                 password_hash: PasswordHash {
                     md5: None,
                     sha256: None,
+                    sha512_256: None,
                 },
                 name: None,
                 codecs: self.codecs.unwrap_or_else(|| call.codecs.clone()),

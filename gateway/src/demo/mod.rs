@@ -23,6 +23,7 @@ use self::gateway::Gateway;
 use self::hear::Known;
 use self::line::Source;
 use self::phone::Phone;
+pub use crate::config::Hashes;
 use crate::config::{PasswordHash, Plugins};
 use crate::io::control::ControlRequest;
 use crate::io::startup::opus_decoder;
@@ -105,18 +106,9 @@ pub fn plugins_of(folder: &Path) -> anyhow::Result<Arc<Registry>> {
     Ok(Arc::new(registry))
 }
 
-/// Which hashes of a password an account has; a phone is challenged for what is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hashes {
-    /// For phones that fail at anything but MD5.
-    Md5,
-    /// Both.
-    Md5AndSha256,
-}
-
 /// The rows of phones.conf for an account of the demo; `more` are further lines.
 pub fn phone_row(user: &str, password: &str, hashes: Hashes, more: &str) -> String {
-    let hash = PasswordHash::of(user, REALM, password, hashes == Hashes::Md5);
+    let hash = PasswordHash::of(user, REALM, password, hashes);
     format!("[[phone]]\nuser = \"{user}\"\n{}\n{more}\n", *hash.to_line())
 }
 

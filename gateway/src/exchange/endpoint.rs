@@ -48,20 +48,17 @@ pub(super) fn apply(settings: &config::Settings, here: &Here, endpoint: &mut End
     endpoint.set_accounts(settings.phones.iter().map(|phone| account(phone, here)).collect());
 }
 
+fn bytes<const N: usize>(hash: &config::Hash<N>) -> Zeroizing<[u8; N]> {
+    Zeroizing::new(*hash.bytes())
+}
+
 fn account(phone: &config::Phone, here: &Here) -> Account {
     Account {
         user: phone.user.clone(),
         ha1: Ha1 {
-            md5: phone
-                .password_hash
-                .md5
-                .as_ref()
-                .map(|hash| Zeroizing::new(*hash.bytes())),
-            sha256: phone
-                .password_hash
-                .sha256
-                .as_ref()
-                .map(|hash| Zeroizing::new(*hash.bytes())),
+            md5: phone.password_hash.md5.as_ref().map(bytes),
+            sha256: phone.password_hash.sha256.as_ref().map(bytes),
+            sha512_256: phone.password_hash.sha512_256.as_ref().map(bytes),
         },
         max_contacts: phone.max_contacts,
         external_addresses: phone.external_address.as_ref().map(|own| here.addresses_of(own)),

@@ -143,6 +143,10 @@ fn credential(password: &PasswordHash) -> u32 {
         hash.update(b"sha256");
         hash.update(sha256.bytes());
     }
+    if let Some(sha512_256) = &password.sha512_256 {
+        hash.update(b"sha512_256");
+        hash.update(sha512_256.bytes());
+    }
     let digest = hash.finalize();
     u32::from(u16::from_be_bytes([digest[0], digest[1]]))
 }

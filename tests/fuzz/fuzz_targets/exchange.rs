@@ -22,7 +22,7 @@ use libfuzzer_sys::fuzz_target;
 use login::{Heard, LOCAL, Source, source};
 use quartet::call::{Action, CallKey, E2eeLeg, E2eeLegConfig, E2eeOutgoing, LegCommand, LegEvent, e2ee_codecs};
 use quartet::cdr::Cause;
-use quartet::config::{PasswordHash, Settings, load_texts};
+use quartet::config::{Hashes, PasswordHash, Settings, load_texts};
 use quartet::exchange::{BoxRng, Change, Exchange, Here, Job, JobResult, Parts};
 use quartet::hub::{Account, ConnKey, Directory, Limits, Rendezvous, RendezvousConfig};
 use quartet::io::compute;
@@ -57,7 +57,7 @@ fn settings() -> Arc<Settings> {
     static SETTINGS: OnceLock<Arc<Settings>> = OnceLock::new();
     let load = || {
         let phones = [("100", "confirm"), ("101", "announce")].map(|(user, verify)| {
-            let hash = PasswordHash::of(user, login::REALM, login::PASSWORD, user == "101");
+            let hash = PasswordHash::of(user, login::REALM, login::PASSWORD, if user == "101" { Hashes::Md5 } else { Hashes::All });
             let line = hash.to_line();
             format!(
                 "[[phone]]\nuser = \"{user}\"\n{}\nverify = \"{verify}\"\nmax_contacts = 2\n",

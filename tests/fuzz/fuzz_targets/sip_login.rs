@@ -74,7 +74,7 @@ impl Subject {
             external_addresses: None,
         };
         endpoint.set_local(vec![(Protocol::Udp, LOCAL)]);
-        endpoint.set_accounts(vec![account("100", |both| both), account("101", |both| Ha1 { sha256: None, ..both })]);
+        endpoint.set_accounts(vec![account("100", |_| Ha1::all_of("100", login::REALM, login::PASSWORD)), account("101", |both| Ha1 { sha256: None, ..both })]);
         Self {
             endpoint,
             limits,

@@ -2,11 +2,11 @@
 
 use rand_core::CryptoRng;
 
-use super::digest::{Algorithm, field, fields, hex, md5_ha1, sha256_ha1};
+use super::digest::{Algorithm, field, fields, hex};
 use super::{Credentials, Ha1};
 use crate::sip::message::quote;
 
-/// The value of `Authorization` for the best of several challenges (SHA-256 before MD5); `None` if we can use none.
+/// The value of `Authorization` for the best of several challenges (SHA-512/256 before SHA-256 before MD5); `None` if we can use none.
 pub(in crate::sip) fn authorization<'a>(
     challenges: impl Iterator<Item = &'a str>,
     credentials: &Credentials,
@@ -18,7 +18,7 @@ pub(in crate::sip) fn authorization<'a>(
         let fields = fields(value)?;
         Algorithm::of(field(&fields, "algorithm")).map(|algorithm| (algorithm, fields))
     });
-    let (algorithm, fields) = known.max_by_key(|(algorithm, _)| *algorithm == Algorithm::Sha256)?;
+    let (algorithm, fields) = known.max_by_key(|(algorithm, _)| *algorithm)?;
     let (realm, nonce) = (field(&fields, "realm").unwrap_or_default(), field(&fields, "nonce")?);
     let qop = match field(&fields, "qop") {
         Some(offered) => Some(
@@ -31,16 +31,8 @@ pub(in crate::sip) fn authorization<'a>(
     let mut cnonce = [0; 16];
     rng.fill_bytes(&mut cnonce);
     let (nc, cnonce) = ("00000001", hex(&cnonce));
-    let ha1 = match algorithm {
-        Algorithm::Md5 => Ha1 {
-            md5: Some(md5_ha1(&credentials.user, realm, &credentials.password)),
-            sha256: None,
-        },
-        Algorithm::Sha256 => Ha1 {
-            md5: None,
-            sha256: Some(sha256_ha1(&credentials.user, realm, &credentials.password)),
-        },
-    };
+    let mut ha1 = Ha1::default();
+    algorithm.insert(&mut ha1, &credentials.user, realm, &credentials.password);
     let ha1 = algorithm.ha1(&ha1)?;
     let response = algorithm.response(&ha1, nonce, qop.map(|_| (nc, cnonce.as_str())), method, uri);
     let mut out = format!(

@@ -1,27 +1,30 @@
 //! The arithmetic of digest: what is hashed, in which order (RFC 7616 §3.4.1).
 
 use md5::Md5;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512_256};
 use zeroize::Zeroizing;
 
 use super::Ha1;
 use crate::sip::message::{Param, header_params, param, split_outside};
 
-/// A hash both sides know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A hash both sides know, the weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Algorithm {
     Md5,
     Sha256,
+    Sha512Trunc256,
 }
 
 impl Algorithm {
+    pub(super) const ALL: [Self; 3] = [Self::Md5, Self::Sha256, Self::Sha512Trunc256];
+
     /// By the `algorithm` parameter; without one it is MD5.
     pub(super) fn of(name: Option<&str>) -> Option<Self> {
         match name {
             None => Some(Self::Md5),
-            Some(name) if name.eq_ignore_ascii_case("MD5") => Some(Self::Md5),
-            Some(name) if name.eq_ignore_ascii_case("SHA-256") => Some(Self::Sha256),
-            Some(_) => None,
+            Some(name) => Self::ALL
+                .into_iter()
+                .find(|known| name.eq_ignore_ascii_case(known.name())),
         }
     }
 
@@ -29,6 +32,7 @@ impl Algorithm {
         match self {
             Self::Md5 => "MD5",
             Self::Sha256 => "SHA-256",
+            Self::Sha512Trunc256 => "SHA-512-256",
         }
     }
 
@@ -36,6 +40,7 @@ impl Algorithm {
         match self {
             Self::Md5 => hex(&Md5::digest(text)),
             Self::Sha256 => hex(&Sha256::digest(text)),
+            Self::Sha512Trunc256 => hex(&Sha512_256::digest(text)),
         }
     }
 
@@ -44,8 +49,19 @@ impl Algorithm {
         let text = match self {
             Self::Md5 => ha1.md5.as_ref().map(|h| hex(&**h)),
             Self::Sha256 => ha1.sha256.as_ref().map(|h| hex(&**h)),
+            Self::Sha512Trunc256 => ha1.sha512_256.as_ref().map(|h| hex(&**h)),
         };
         text.map(Zeroizing::new)
+    }
+
+    /// Puts the hash of this kind of an account's `user:realm:password` beside those that are there.
+    pub(super) fn insert(self, ha1: &mut Ha1, user: &str, realm: &str, password: &str) {
+        let text = Zeroizing::new(format!("{user}:{realm}:{password}"));
+        match self {
+            Self::Md5 => ha1.md5 = Some(Zeroizing::new(Md5::digest(text.as_bytes()).into())),
+            Self::Sha256 => ha1.sha256 = Some(Zeroizing::new(Sha256::digest(text.as_bytes()).into())),
+            Self::Sha512Trunc256 => ha1.sha512_256 = Some(Zeroizing::new(Sha512_256::digest(text.as_bytes()).into())),
+        }
     }
 
     /// The response to a challenge; without `qop` (nc, cnonce) that of RFC 2069.
@@ -57,16 +73,6 @@ impl Algorithm {
         };
         self.hex(&Zeroizing::new(whole))
     }
-}
-
-pub(super) fn md5_ha1(user: &str, realm: &str, password: &str) -> Zeroizing<[u8; 16]> {
-    let text = Zeroizing::new(format!("{user}:{realm}:{password}"));
-    Zeroizing::new(Md5::digest(text.as_bytes()).into())
-}
-
-pub(super) fn sha256_ha1(user: &str, realm: &str, password: &str) -> Zeroizing<[u8; 32]> {
-    let text = Zeroizing::new(format!("{user}:{realm}:{password}"));
-    Zeroizing::new(Sha256::digest(text.as_bytes()).into())
 }
 
 /// Lower-case hexadecimal.
@@ -103,6 +109,7 @@ mod tests {
         let (realm, nonce) = ("http-auth@example.org", "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v");
         let qop = Some(("00000001", "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"));
         let ha1 = Ha1::of("Mufasa", realm, "Circle of Life");
+        assert_eq!(Algorithm::Sha512Trunc256.ha1(&ha1), None, "only where it is asked for");
         let check = |algorithm: Algorithm, expected: &str| {
             let ha1 = algorithm.ha1(&ha1).unwrap();
             assert_eq!(algorithm.response(&ha1, nonce, qop, "GET", "/dir/index.html"), expected);
@@ -112,6 +119,20 @@ mod tests {
             Algorithm::Sha256,
             "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1",
         );
+    }
+
+    /// What OpenSSL makes of the same text.
+    #[test]
+    fn sha_512_256_is_no_sha_512_cut_short() {
+        let mut ha1 = Ha1::default();
+        Algorithm::Sha512Trunc256.insert(&mut ha1, "Mufasa", "http-auth@example.org", "Circle of Life");
+        let text = Algorithm::Sha512Trunc256.ha1(&ha1).unwrap();
+        assert_eq!(
+            *text,
+            "fb174f5c3c7802721517cae13b98e2b8dae2e0118cb705d94ee29946319204ce"
+        );
+        assert_eq!(Algorithm::of(Some("sha-512-256")), Some(Algorithm::Sha512Trunc256));
+        assert_eq!(Algorithm::of(Some("SHA-512")), None);
     }
 
     #[test]

@@ -44,8 +44,8 @@ pub(in crate::sip) enum Verdict {
     UriMismatch(String),
 }
 
-/// One chance in the draw of [`Guard::shape_of_unknown`]: the algorithms (MD5, SHA-256), and the how-many-eth of their kind.
-type Shape = (bool, bool, u8);
+/// The algorithms of a challenge: for each of [`Algorithm::ALL`] whether it is there.
+type Shape = [bool; Algorithm::ALL.len()];
 
 /// Chances in that draw of what more than half of the accounts are; whatever else there is has one. So coarse that an account
 /// more or less hardly ever changes it: who asks for the same names before and after would learn which of them are nobody's.
@@ -58,8 +58,8 @@ pub(in crate::sip) struct Guard {
     limiter: LoginLimiter,
     /// Draws the challenge of a name that is no account.
     challenge_key: Zeroizing<[u8; 32]>,
-    /// What names that are no account draw from.
-    shapes: Vec<Shape>,
+    /// What names that are no account draw from, and the how-many-eth of its kind each chance is.
+    shapes: Vec<(Shape, u8)>,
 }
 
 impl Guard {
@@ -88,22 +88,20 @@ impl Guard {
     /// Takes the accounts there are from now on.
     pub(in crate::sip) fn set_accounts(&mut self, accounts: &BTreeMap<String, Account>) {
         self.limiter.keep_accounts(|user| accounts.contains_key(user));
-        let mut counts = BTreeMap::<(bool, bool), usize>::new();
+        let mut counts = BTreeMap::<Shape, usize>::new();
         for account in accounts.values() {
-            *counts
-                .entry((account.ha1.md5.is_some(), account.ha1.sha256.is_some()))
-                .or_default() += 1;
+            *counts.entry(shape_of(&account.ha1)).or_default() += 1;
         }
         self.shapes = counts
             .into_iter()
-            .flat_map(|((md5, sha256), count)| {
+            .flat_map(|(shape, count)| {
                 let chances = if 2 * count > accounts.len() { CHANCES_OF_MOST } else { 1 };
-                (0..chances).map(move |chance| (md5, sha256, chance))
+                (0..chances).map(move |chance| (shape, chance))
             })
             .collect();
     }
 
-    /// `WWW-Authenticate` values, SHA-256 first, with a nonce that is good from this origin alone: behind a proxy of ours it is that
+    /// `WWW-Authenticate` values, the strongest first, with a nonce that is good from this origin alone: behind a proxy of ours it is that
     /// of the phone, so that nobody can fail as another there.
     ///
     /// They are short, since strangers get them for the asking. The algorithm is named although none means MD5 (RFC 7616
@@ -119,14 +117,17 @@ impl Guard {
     ) -> Vec<String> {
         // Drawn for every name: how long it takes must not tell which of them are nobody's.
         let drawn = std::hint::black_box(self.shape_of_unknown(user));
-        let known = account.map(|account| (account.ha1.md5.is_some(), account.ha1.sha256.is_some()));
-        let (md5, sha256) = known.unwrap_or(drawn);
+        let shape = account.map_or(drawn, |account| shape_of(&account.ha1));
         let nonce = self.nonces.issue(now, origin, rng);
         let realm = crate::sip::message::quote(&self.realm);
         let stale = if stale { ",stale=true" } else { "" };
-        let write = |algorithm: &str| format!("Digest realm={realm},nonce=\"{nonce}\"{algorithm},qop=\"auth\"{stale}");
-        let sha256 = sha256.then(|| write(",algorithm=SHA-256"));
-        sha256.into_iter().chain(md5.then(|| write(",algorithm=MD5"))).collect()
+        let asked = Algorithm::ALL.into_iter().zip(shape).rev().filter(|(_, there)| *there);
+        asked
+            .map(|(algorithm, _)| {
+                let name = algorithm.name();
+                format!("Digest realm={realm},nonce=\"{nonce}\",algorithm={name},qop=\"auth\"{stale}")
+            })
+            .collect()
     }
 
     /// Judges the credentials of a request, as far as its origin and the account allow. `is_bound` tells whether a phone of an
@@ -213,15 +214,16 @@ impl Guard {
     ///
     /// The chance with the highest draw has it (rendezvous hashing): so one chance more or less moves its own share of the
     /// names alone.
-    fn shape_of_unknown(&self, user: &str) -> (bool, bool) {
-        let draw = |&&(md5, sha256, chance): &&Shape| {
+    fn shape_of_unknown(&self, user: &str) -> Shape {
+        let draw = |&&([md5, sha256, sha512_256], chance): &&(Shape, u8)| {
             let mut mac = Hmac::<Sha256>::new_from_slice(&*self.challenge_key).expect("HMAC takes keys of any length");
-            mac.update(&[u8::from(md5), u8::from(sha256), chance]);
+            // What was drawn before there was SHA-512/256 is drawn still: a name that changed would be nobody's.
+            mac.update(&[u8::from(md5), u8::from(sha256) | u8::from(sha512_256) << 1, chance]);
             mac.update(user.as_bytes());
             mac.finalize().into_bytes()
         };
         let highest = self.shapes.iter().max_by_key(draw);
-        highest.map_or((true, true), |(md5, sha256, _)| (*md5, *sha256))
+        highest.map_or([true, true, false], |(shape, _)| *shape)
     }
 
     /// The credentials for our realm, if any.
@@ -245,6 +247,11 @@ impl Guard {
     pub(in crate::sip) fn len(&self) -> (usize, (usize, usize)) {
         (self.nonces.len(), self.limiter.len())
     }
+}
+
+/// Which challenges an account has.
+fn shape_of(ha1: &Ha1) -> Shape {
+    [ha1.md5.is_some(), ha1.sha256.is_some(), ha1.sha512_256.is_some()]
 }
 
 enum Judgement {
@@ -271,6 +278,7 @@ fn judge(fields: &[Param], account: Option<&Account>, method: &str) -> Judgement
     let nobody = Ha1 {
         md5: Some(Zeroizing::new([0; 16])),
         sha256: Some(Zeroizing::new([0; 32])),
+        sha512_256: Some(Zeroizing::new([0; 32])),
     };
     let known = account.and_then(|a| algorithm.ha1(&a.ha1));
     let is_known = known.is_some();

@@ -1,4 +1,4 @@
-//! Digest authentication, RFC 3261 §22 and RFC 7616: as server (`guard`) and as client (`client`). MD5 and SHA-256, qop=auth.
+//! Digest authentication, RFC 3261 §22 and RFC 7616: as server (`guard`) and as client (`client`). MD5, SHA-256 and SHA-512/256, qop=auth.
 
 mod client;
 mod digest;
@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use zeroize::Zeroizing;
 
 pub(in crate::sip) use client::authorization;
+use digest::Algorithm;
 pub(in crate::sip) use guard::{Guard, Verdict};
 pub use login_limiter::Locked;
 
@@ -22,16 +23,28 @@ pub struct Ha1 {
     pub md5: Option<Zeroizing<[u8; 16]>>,
     /// SHA-256, 32 bytes.
     pub sha256: Option<Zeroizing<[u8; 32]>>,
+    /// SHA-512/256, 32 bytes.
+    pub sha512_256: Option<Zeroizing<[u8; 32]>>,
 }
 
 impl Ha1 {
-    /// Hashes a password for an account of a realm, both ways.
+    /// Hashes a password for an account of a realm by MD5 and SHA-256, as phones know them.
     #[must_use]
     pub fn of(user: &str, realm: &str, password: &str) -> Self {
         Self {
-            md5: Some(digest::md5_ha1(user, realm, password)),
-            sha256: Some(digest::sha256_ha1(user, realm, password)),
+            sha512_256: None,
+            ..Self::all_of(user, realm, password)
         }
+    }
+
+    /// Hashes it by SHA-512/256 too.
+    #[must_use]
+    pub fn all_of(user: &str, realm: &str, password: &str) -> Self {
+        let mut ha1 = Self::default();
+        for algorithm in Algorithm::ALL {
+            algorithm.insert(&mut ha1, user, realm, password);
+        }
+        ha1
     }
 }
 
@@ -40,6 +53,7 @@ impl fmt::Debug for Ha1 {
         f.debug_struct("Ha1")
             .field("md5", &self.md5.is_some())
             .field("sha256", &self.sha256.is_some())
+            .field("sha512_256", &self.sha512_256.is_some())
             .finish()
     }
 }

@@ -67,6 +67,35 @@ pub(super) fn a_phone_registers_refreshes_and_takes_back() {
 }
 
 #[test]
+pub(super) fn the_strongest_hash_that_both_know_is_taken() {
+    let mut world = World::new(1);
+    let mut strong = account("100", "secret");
+    strong.ha1 = Ha1::all_of("100", REALM, "secret");
+    world.gateway().set_accounts(vec![strong]);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    let asked: Vec<_> = world.packets[1].match_indices("algorithm=").collect();
+    let names = asked
+        .iter()
+        .map(|(at, _)| world.packets[1][at + 10..].split(',').next().unwrap());
+    assert_eq!(names.collect::<Vec<_>>(), ["SHA-512-256", "SHA-256", "MD5"]);
+    assert!(
+        world.packets[2].contains("algorithm=SHA-512-256"),
+        "{}",
+        world.packets[2]
+    );
+    assert_eq!(changes(&world.events(GATEWAY)), [ContactChange::Added]);
+    world.register(OTHER, "100", "wrong", 600);
+    world.second();
+    assert_eq!(failures(&world.events(GATEWAY)), [(LoginFailure::WrongPassword, 1)]);
+    // A name that is nobody's is asked for the same.
+    world.packets.clear();
+    world.register(OTHER, "nobody", "secret", 600);
+    world.second();
+    assert_eq!(world.packets[1].matches("algorithm=").count(), 3);
+}
+
+#[test]
 pub(super) fn only_the_hashes_an_account_has_are_asked_for() {
     let mut world = World::new(2);
     let mut old = account("100", "secret");
