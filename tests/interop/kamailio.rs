@@ -72,6 +72,7 @@ fn desk(pbx: &Kamailio, user: &str) -> Option<Baresip> {
         codecs: "pcmu",
         auto_answer: true,
         tone_hz: PHONE_HZ as u32,
+        outbound: false,
     };
     let mut desk = Baresip::start(&setup)?;
     desk.wait_registered(SOON);

@@ -29,6 +29,7 @@ async fn baresip_registers_with_md5_and_is_refused_with_a_wrong_password() {
         codecs: "pcmu",
         auto_answer: false,
         tone_hz: 440,
+        outbound: false,
     };
     let phone = quartet_tests::baresip::Baresip::start(&wrong).expect("baresip is installed");
     wait::until("a failed login in the log", Duration::from_secs(10), || {

@@ -9,6 +9,7 @@ use quartet_tests::authority::{Certified, certify};
 use quartet_tests::baresip::{self, Baresip};
 use quartet_tests::house::{House, HouseSetup, PASSWORD, hears};
 use quartet_tests::peers;
+use tokio::net::UdpSocket;
 
 use crate::PROGRAM;
 use crate::calls::SOON;
@@ -55,6 +56,7 @@ async fn baresip_calls_and_is_called_over_tcp_and_tls() {
                 codecs: "pcmu",
                 auto_answer: true,
                 tone_hz: PHONE_HZ as u32,
+                outbound: false,
             };
             let mut desk = Baresip::start(&setup).expect("baresip is installed");
             desk.wait_registered(SOON);
@@ -71,6 +73,62 @@ async fn baresip_calls_and_is_called_over_tcp_and_tls() {
             println!("baresip over {transport} at {ip}: registered, called, was called");
         }
     }
+}
+
+/// Passes datagrams on between a phone and the gateway, as a NAT does, until a STUN request of the phone has had its answer.
+async fn pass_on_until_kept_alive(outside: UdpSocket, inside: UdpSocket, gateway: SocketAddr) {
+    /// A Binding request and its success, RFC 8489 §5.
+    const KINDS: [[u8; 2]; 2] = [[0, 1], [1, 1]];
+    let (mut phone, mut asked) = (None, None);
+    let (mut up, mut down) = ([0; 4096], [0; 4096]);
+    loop {
+        tokio::select! {
+            got = outside.recv_from(&mut up) => {
+                let (length, source) = got.expect("the phone's side is open");
+                phone = Some(source);
+                if up[..2] == KINDS[0] {
+                    asked = up.get(4..20).map(<[u8]>::to_vec);
+                }
+                inside.send_to(&up[..length], gateway).await.expect("it goes up");
+            }
+            got = inside.recv_from(&mut down) => {
+                let (length, _) = got.expect("the gateway's side is open");
+                let Some(phone) = phone else { continue };
+                outside.send_to(&down[..length], phone).await.expect("it goes down");
+                if down[..2] == KINDS[1] && asked.as_deref() == down.get(4..20) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn baresip_keeps_a_flow_over_udp() {
+    if peers::program("baresip").is_none() {
+        return;
+    }
+    let (house, _identity) = house(Ipv4Addr::LOCALHOST.into()).await;
+    let outside = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let inside = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let setup = baresip::Setup {
+        transport: "udp",
+        authority: None,
+        user: "100",
+        password: PASSWORD,
+        gateway: outside.local_addr().expect("it is bound"),
+        codecs: "pcmu",
+        auto_answer: true,
+        tone_hz: PHONE_HZ as u32,
+        outbound: true,
+    };
+    let gateway = house.gateway.sip().expect("it is heard there");
+    let kept = tokio::spawn(pass_on_until_kept_alive(outside, inside, gateway));
+    let mut desk = tokio::task::block_in_place(|| Baresip::start(&setup)).expect("baresip is installed");
+    tokio::task::block_in_place(|| desk.wait_registered(SOON));
+    let kept = tokio::time::timeout(SOON, kept).await;
+    kept.expect("its keep-alive is answered").expect("nothing breaks");
+    println!("baresip over udp with outbound: its STUN request was answered");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ mod dialog;
 pub mod dtmf_info;
 pub mod endpoint;
 pub mod event;
+mod keep_alive;
 pub mod limits;
 pub mod locate;
 pub mod message;

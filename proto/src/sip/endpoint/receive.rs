@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use tracing::trace;
 
+use super::strangers::is_in_proportion;
 use super::{ALLOW, Endpoint, SUPPORTED};
-use crate::net::{FiveTuple, Receive};
+use crate::net::{FiveTuple, Protocol, Receive};
+use crate::sip::keep_alive;
 use crate::sip::message::{Headers, Malformed, Message, Method, Request, Response, Scheme, Via};
 use crate::sip::response::Head;
 use crate::sip::timers::{Owner, TimerHandle};
@@ -22,6 +24,9 @@ impl Endpoint {
     pub(super) fn receive(&mut self, now: Instant, input: Receive<'_>) {
         if input.payload.len() > MAX_MESSAGE {
             return trace!(source = %input.five_tuple.remote, "a message that is too large");
+        }
+        if input.five_tuple.protocol == Protocol::Udp && keep_alive::is_stun(input.payload) {
+            return self.keep_alive(now, input);
         }
         self.connections.opened(input.five_tuple);
         match Message::parse(input.payload) {
@@ -41,6 +46,21 @@ impl Endpoint {
                     self.respond_stateless(now, &head, status, reason, Vec::new());
                 }
             }
+        }
+    }
+
+    /// A phone wants to know whether its NAT still sends us to it.
+    fn keep_alive(&mut self, now: Instant, input: Receive<'_>) {
+        let source = input.five_tuple.remote;
+        let is_stranger = !self
+            .registrar
+            .is_registered_at((input.five_tuple.peer(), source), false, None);
+        if is_stranger && !self.strangers.may_respond(now, source.ip()) {
+            return trace!(%source, "too many responses to this source");
+        }
+        let answer = keep_alive::answer(input.payload, source);
+        if let Some(answer) = answer.filter(|answer| is_in_proportion(input.payload.len(), answer.len(), 1)) {
+            self.transmit(input.five_tuple, answer);
         }
     }
 

@@ -40,6 +40,22 @@ fn one_source_draws_so_many_answers_a_second_of_whatever_kind() {
 }
 
 #[test]
+fn a_keep_alive_is_answered_as_often() {
+    let mut world = World::new(78);
+    let mut binding = b"\0\x01\0\0\x21\x12\xa4\x42".to_vec();
+    binding.extend([7; 12]);
+    (0..200).for_each(|_| world.inject(GATEWAY, "198.51.100.7:5060", &binding));
+    assert_eq!(world.packets.len(), 60);
+    world.register(PHONE, "100", "secret", 600);
+    world.second();
+    world.packets.clear();
+    let phone = world.nodes[PHONE].address.to_string();
+    (0..200).for_each(|_| world.inject(GATEWAY, &phone, &binding));
+    assert_eq!(world.packets.len(), 200, "a phone that is registered waits for each");
+    world.assert_empty();
+}
+
+#[test]
 fn any_number_of_sources_leaves_phones_their_answers() {
     let mut world = World::new(79);
     world.register(PHONE, "100", "secret", 600);
