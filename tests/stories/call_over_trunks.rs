@@ -140,6 +140,26 @@ async fn a_phone_calls_phones_and_users_behind_a_trunk_that_knows_its_address() 
     }
 }
 
+/// What does not fit a datagram goes over TCP, to who listens there, and by datagram to who does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_invite_goes_over_tcp_where_it_is_taken() {
+    let setup = HouseSetup {
+        more: ALLOWED,
+        transports: &["tcp"],
+        routes: "[[route]]\nname = \"all\"\nfrom = \"trunk:one\"\nto = \"phone:101\"\nring_timeout = \"3s\"\n",
+        ..HouseSetup::default()
+    };
+    let other = House::build(PROGRAM, setup).await;
+    let mut desk = other.phone("101", true).await;
+    let over = [other.gateway.sip_over("tcp"), other.gateway.sip()].map(|at| at.expect("an address"));
+    for at in over {
+        // Where the one listens by TCP, nobody listens by UDP, and the other way round.
+        let house = with_trunk(&format!("address = \"udp:{at}\"\n")).await;
+        let mut caller = house.phone("100", false).await;
+        talks(&mut caller, &format!("9{}", "0123456789".repeat(22)), &mut desk).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trunk_that_wants_a_login_gets_it() {
     let other = other("", None).await;

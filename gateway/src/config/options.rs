@@ -886,7 +886,8 @@ pub(super) const ROWS: &[Row] = &[
         reload: Reload::NewCalls,
         help: "Where it listens, as \"udp:HOST:PORT\", \"tcp:HOST\" or \"tls:HOST\", or \"sip:DOMAIN\", the most wanted first: a call that one does not \
                answer within a second, or refuses as overloaded, goes to the next. Names are looked up every minute: those without a port by SRV records as \
-               well, and a domain's transport by NAPTR records. Under TLS its certificate must be of that name.",
+               well, and a domain's transport by NAPTR records. Under TLS its certificate must be of that name. A call whose INVITE does not fit a datagram \
+               (1,300 bytes) is tried over TCP before UDP, where `[sip] listen` has TCP.",
     },
     Row {
         section: "trunk",

@@ -27,7 +27,7 @@ const MAX_TRIES: u8 = 2;
 
 impl Endpoint {
     /// The TU calls.
-    pub(super) fn invite(&mut self, now: Instant, invite: OutgoingInvite) -> Result<(), SipError> {
+    pub(super) fn invite(&mut self, now: Instant, mut invite: OutgoingInvite) -> Result<(), SipError> {
         let target: Uri = invite.request_uri.parse()?;
         if self.dialogs.contains(invite.dialog) {
             return Err(SipError::DialogInUse);
@@ -46,7 +46,7 @@ impl Endpoint {
         extra.extend(invite.identity.map(|i| ("P-Asserted-Identity", i.to_string())));
         extra.extend(invite.headers);
         let offered = invite.body.is_some();
-        let request = Outgoing {
+        let mut request = Outgoing {
             method: Method::Invite,
             uri: target.to_string(),
             from: invite.from.clone().with_tag(Some(&local_tag)).to_string(),
@@ -62,6 +62,12 @@ impl Endpoint {
             account: invite.account.clone(),
             sent_by: invite.five_tuple.local,
         };
+        if invite.trunk.is_some() && self.is_too_long(&request, invite.credentials.is_some()) {
+            let own = (request.uri.clone(), invite.five_tuple);
+            invite.alternates = self.over_streams_first(now, std::iter::once(own).chain(invite.alternates));
+            let (_, way) = invite.alternates.remove(0);
+            self.lead(key, &mut request, &target, way);
+        }
         let call_id = request.call_id.clone();
         let has_more = !invite.alternates.is_empty();
         let (id, peer) = self.start_invite(now, key, request, invite.credentials.clone(), has_more)?;
@@ -92,6 +98,16 @@ impl Endpoint {
             credentials: invite.credentials,
         });
         Ok(())
+    }
+
+    /// Has a request of ours go another way, which its Contact must name.
+    fn lead(&self, key: DialogKey, request: &mut Outgoing, target: &Uri, way: FiveTuple) {
+        request.five_tuple = way;
+        request.listens_at = listens_at(target, way);
+        let contact = self.contact(key, way, request.account.as_deref());
+        for (_, value) in request.extra.iter_mut().filter(|(name, _)| *name == "Contact") {
+            value.clone_from(&contact);
+        }
     }
 
     /// Sends an INVITE, which is given up after [`FAILOVER`] if the call `has_more` places to go to; gives its transaction, and the way
@@ -256,14 +272,10 @@ impl Endpoint {
         let Ok(target) = uri.parse::<Uri>() else { return false };
         request.cseq += 1;
         request.uri = target.to_string();
-        request.five_tuple = way;
-        request.listens_at = listens_at(&target, way);
-        // It was an answer to another's challenge, and may have come to another address of ours.
+        self.datagrams_only.note(now, request.five_tuple, way);
+        // It was an answer to another's challenge.
         request.extra.retain(|(name, _)| !name.ends_with("uthorization"));
-        let contact = self.contact(key, way, request.account.as_deref());
-        for (_, value) in request.extra.iter_mut().filter(|(name, _)| *name == "Contact") {
-            value.clone_from(&contact);
-        }
+        self.lead(key, &mut request, &target, way);
         let cseq = request.cseq;
         // Until there is another, the call is still that which was sent.
         let Ok((again, way)) = self.start_invite(now, key, request, credentials, has_more) else {

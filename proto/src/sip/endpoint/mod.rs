@@ -13,6 +13,7 @@ mod callee;
 mod caller;
 mod hangup;
 mod in_dialog;
+mod large;
 mod options;
 mod receive;
 mod registration;
@@ -41,6 +42,7 @@ use super::timers::Timers;
 use super::transaction::{Clients, Purpose, Servers};
 use super::{DialogKey, Limits, SipError, SipEvent};
 use crate::net::{ConnectionId, External, FiveTuple, Protocol, Receive, Transmit};
+use large::DatagramsOnly;
 pub use receive::MAX_MESSAGE;
 use strangers::StrangerLimiter;
 
@@ -77,6 +79,7 @@ pub struct Endpoint {
     retired: BTreeSet<(Protocol, SocketAddr)>,
     external: External,
     connections: Connections,
+    datagrams_only: DatagramsOnly,
     /// Where trunks call from.
     trunks: Vec<(String, Vec<IpNet>)>,
     timers: Timers,
@@ -115,6 +118,7 @@ impl Endpoint {
             retired: BTreeSet::new(),
             external: External::default(),
             connections: Connections::default(),
+            datagrams_only: DatagramsOnly::default(),
             trunks: Vec::new(),
             timers: Timers::default(),
             server_transactions: Servers::default(),
