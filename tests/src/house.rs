@@ -384,11 +384,16 @@ impl House {
 
 /// A hub alone, at a port of its own.
 pub async fn hub_alone(program: &str, more: &str) -> Gateway {
+    hub_at(program, Hub::Here(([127, 0, 0, 1], 0).into()), None, more).await
+}
+
+/// The same there, with such a certificate and key.
+pub async fn hub_at(program: &str, hub: Hub, identity: Option<(String, String)>, more: &str) -> Gateway {
     let setup = gateway::Setup {
         sip: ([127, 0, 0, 1], 0).into(),
         listen: Vec::new(),
-        identity: None,
-        hub: Hub::Here(([127, 0, 0, 1], 0).into()),
+        identity,
+        hub,
         plugins: Vec::new(),
         more: format!("[log]\nlevel = \"debug\"\n{more}"),
         phones: String::new(),

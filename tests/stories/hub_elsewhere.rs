@@ -8,8 +8,9 @@ use quartet::demo::gateway::{Gateway, Hub};
 use quartet::demo::{PEER_HZ, PHONE_HZ, phone};
 use quartet::io::control::ControlRequest;
 use quartet_tests::authority::{Certified, certify};
-use quartet_tests::house::{House, HouseSetup, SOON, ends, hears, hub_alone, invite, url_of};
+use quartet_tests::house::{House, HouseSetup, SOON, ends, hears, hub_alone, hub_at, invite, url_of};
 use quartet_tests::wire::Wire;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
@@ -232,6 +233,66 @@ async fn tls_before(hub: &Gateway, name: &str) -> (u16, String) {
         }
     });
     (port, pem)
+}
+
+/// A gateway reaches it there, knowing this authority; else `why` stands in its log.
+async fn reaches(hub: &Gateway, authority: &str, why: Option<&str>) {
+    let port = hub.hub().expect("its address").port();
+    let house = house_at(hub, format!("wss://localhost:{port}"), Some(authority.to_owned())).await;
+    let Some(why) = why else {
+        return house.wait_hub_up(SOON).await;
+    };
+    let end = Instant::now() + SOON;
+    while !house.gateway.log().contains(why) {
+        assert!(Instant::now() < end, "{}", house.gateway.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_under_tls_of_its_own_and_with_another_certificate_after_a_reload() {
+    let [first, second] = [certify("localhost"), certify("localhost")];
+    let pem = |of: &Certified, key: &Certified| Some((of.certificate.pem(), key.key.serialize_pem()));
+    let here = Hub::HereUnderTls(([127, 0, 0, 1], 0).into());
+    let mut hub = hub_at(PROGRAM, here, pem(&first, &first), "").await;
+    let address = hub.hub().expect("its address");
+    assert_eq!(
+        hub.ask(&ControlRequest::Status).await.expect("status")["hub"],
+        format!("https:{address}")
+    );
+    let question = ControlRequest::Invite {
+        user: "anna".into(),
+        gateway: false,
+    };
+    let invited = hub.ask(&question).await.expect("an invitation");
+    assert_eq!(invited["hub"], format!("wss://{address}/hub/v1"));
+    reaches(&hub, &first.authority_pem, None).await;
+    reaches(&hub, &second.authority_pem, Some("invalid peer certificate")).await;
+
+    // Nothing is said in the clear, and who says nothing is sent away.
+    let mut plain = TcpStream::connect(address).await.expect("a connection");
+    plain
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .expect("it is sent");
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(SOON, plain.read_to_end(&mut answer)).await;
+    assert!(read.is_ok() && !answer.starts_with(b"HTTP"), "{answer:?}");
+
+    let mut setup = hub.setup();
+    setup.identity = pem(&second, &first);
+    let refused = hub
+        .reload(setup.clone())
+        .await
+        .expect_err("they do not belong together");
+    assert!(format!("{refused:#}").contains("do not belong together"), "{refused:#}");
+    reaches(&hub, &first.authority_pem, None).await;
+    setup.identity = pem(&second, &second);
+    // Whom it asks for a certificate over SIP says nothing of who reaches the hub.
+    setup.more = format!("client_ca = \"gateway.pem\"\n{}", setup.more);
+    hub.reload(setup).await.expect("it is taken");
+    reaches(&hub, &second.authority_pem, None).await;
+    reaches(&hub, &first.authority_pem, Some("invalid peer certificate")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

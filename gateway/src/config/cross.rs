@@ -9,6 +9,7 @@ use super::listen::{SipListen, of_table};
 use super::nearest::nearest;
 use super::options::{networks, networks_as};
 use super::problem::{Place, Problem};
+use super::units::HttpListen;
 use super::units::{ExternalAddress, Period};
 use crate::permissions::{Trusted, open_believed, open_secret, read_secret};
 use crate::route::{Callers, Pattern, Target};
@@ -109,26 +110,44 @@ fn check_tls(folder: &Path, values: &Values, problem: &mut impl FnMut(&Checked, 
             }
         }
     }
-    match (common("certificate"), common("key"), wanted) {
-        (Some(_), Some(_), _) | (None, None, None) => {}
-        (None, None, Some((listen, address))) => {
-            let sentence = format!(
-                "listen names {}, which needs a certificate: name it with certificate and key in [tls]",
-                address.name()
-            );
-            problem(listen, sentence);
-        }
-        (Some(certificate), None, _) => problem(certificate, "certificate needs key as well".to_owned()),
-        (None, Some(key), _) => problem(key, "key needs certificate as well".to_owned()),
+    let wanted = wanted.map(|(listen, address)| (listen, address.name()));
+    if let (None, None) = (common("certificate"), common("key"))
+        && let Some((listen, name)) = wanted.or_else(|| hub_wants(values))
+    {
+        let sentence =
+            format!("listen names {name}, which needs a certificate: name it with certificate and key in [tls]");
+        problem(listen, sentence);
+    }
+    check_pems(folder, values, "tls", problem);
+}
+
+/// The files of a section: a certificate and its key, or neither.
+fn check_pems(folder: &Path, values: &Values, section: &str, problem: &mut impl FnMut(&Checked, String)) {
+    let said = |name: &str| values.get(&format!("{section}.{name}"));
+    match (said("certificate"), said("key")) {
+        (Some(_), Some(_)) | (None, None) => {}
+        (Some(certificate), None) => problem(certificate, "certificate needs key as well".to_owned()),
+        (None, Some(key)) => problem(key, "key needs certificate as well".to_owned()),
     }
     for (name, is_secret) in [("certificate", false), ("key", true), ("client_ca", false)] {
-        if let Some(at) = common(name)
+        if let Some(at) = said(name)
             && let Some(path) = at.value.text()
             && let Err(why) = check_pem(&folder.join(path), is_secret)
         {
             problem(at, format!("{name} names {}, {why}", quoted(path)));
         }
     }
+}
+
+/// The hub's listener, if it needs the certificate of `[tls]`.
+fn hub_wants(values: &Values) -> Option<(&Checked, String)> {
+    let listen = values.get("network.hub.listen")?;
+    let text = listen.value.text()?;
+    let has_own = ["certificate", "key"]
+        .iter()
+        .any(|name| values.get(&format!("network.hub.{name}")).is_some());
+    let is_wanted = text.parse::<HttpListen>().is_ok_and(|listen| listen.is_secure) && !has_own;
+    is_wanted.then(|| (listen, text.to_owned()))
 }
 
 /// What it holds is read at the start, and by `quartet check`.
@@ -167,6 +186,16 @@ fn check_hub(folder: &Path, values: &Values, problem: &mut impl FnMut(&Checked, 
         checked.place.is_some().then_some(checked)
     };
     let Some(url) = said("url") else {
+        let listen = values.get("network.hub.listen");
+        let listen = listen.and_then(|listen| listen.value.text()?.parse::<HttpListen>().ok());
+        if let Some(certificate) = said("certificate")
+            && listen.is_some_and(|listen| !listen.is_secure)
+        {
+            let sentence =
+                "certificate is of no use at http:; write \"https:ADDRESS:PORT\" in listen, or remove the line";
+            problem(certificate, sentence.to_owned());
+        }
+        check_pems(folder, values, "network.hub", problem);
         for name in ["token_file", "ca_file"] {
             if let Some(checked) = said(name) {
                 problem(
@@ -177,7 +206,7 @@ fn check_hub(folder: &Path, values: &Values, problem: &mut impl FnMut(&Checked, 
         }
         return;
     };
-    for name in ["listen", "account", "origins"] {
+    for name in ["listen", "certificate", "key", "account", "origins"] {
         if let Some(checked) = said(name) {
             problem(
                 checked,

@@ -294,7 +294,7 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Text(words::path),
         preset: Preset::Words("none", r#""certificate.pem""#),
         reload: Reload::Live,
-        help: "Our certificate in PEM form, then those that signed it, for listeners at tls: and wss:. It is read again at a reload, and each \
+        help: "Our certificate in PEM form, then those that signed it, for listeners at tls:, wss: and https:. It is read again at a reload, and each \
                hour if the file has changed; if the new one cannot be used the old one stays.",
     },
     Row {
@@ -535,8 +535,25 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Text(words::http_listen),
         preset: Preset::Value(r#""http:127.0.0.1:8080""#),
         reload: Reload::Restart,
-        help: "Address of the hub's WebSocket server, as \"http:ADDRESS:PORT\". For clients elsewhere put a reverse proxy with \
-               TLS in front.",
+        help: "Address of the hub's WebSocket server, as \"http:ADDRESS:PORT\", or \"https:ADDRESS:PORT\" with a certificate. Clients \
+               elsewhere need TLS: that, or a reverse proxy in front.",
+    },
+    Row {
+        section: "network.hub",
+        name: "certificate",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words("that of [tls]", r#""hub.pem""#),
+        reload: Reload::Live,
+        help: "Our certificate in PEM form at https:, then those that signed it; read again as those of [tls] are. Nobody is asked for one \
+               here, whatever client_ca says.",
+    },
+    Row {
+        section: "network.hub",
+        name: "key",
+        kind: Kind::Text(words::path),
+        preset: Preset::Words("that of [tls]", r#""hub-key.pem""#),
+        reload: Reload::Live,
+        help: "The private key of certificate; not everybody may be able to read it (chmod 600).",
     },
     Row {
         section: "network.hub",

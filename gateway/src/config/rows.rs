@@ -60,7 +60,13 @@ impl QuartetFile {
     pub(super) fn resolve_paths(&mut self, folder: &Path) {
         let files = [&mut self.cdr.path, &mut self.control.path, &mut self.store.path];
         let hub = &mut self.network.hub;
-        let of_hub = [&mut hub.token_file, &mut hub.ca_file].into_iter().flatten();
+        let of_hub = [
+            &mut hub.token_file,
+            &mut hub.ca_file,
+            &mut hub.certificate,
+            &mut hub.key,
+        ];
+        let of_hub = of_hub.into_iter().flatten();
         for listen in &mut self.sip.listen {
             resolve(listen, folder);
         }

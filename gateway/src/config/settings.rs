@@ -196,6 +196,10 @@ impl Networks {
 pub struct Hub {
     /// Where WebSockets are served.
     pub listen: HttpListen,
+    /// Its certificate, if that is none of `[tls]`.
+    pub certificate: Option<PathBuf>,
+    /// The key of that.
+    pub key: Option<PathBuf>,
     /// The gateway's own account on the embedded one: its callers are `100@account`.
     pub account: String,
     /// One elsewhere, in place of the embedded one.
@@ -208,6 +212,25 @@ pub struct Hub {
     pub origins: Vec<Origin>,
     /// What its users are told beside our addresses; `None`: as in `[media]`.
     pub external_address: Option<ExternalAddress>,
+}
+
+impl Hub {
+    /// The files that count where it is served under TLS: its own, else those of `[tls]`. Its users are asked for no certificate.
+    pub fn files(&self, common: &Tls) -> Option<Tls> {
+        // A certificate is of no use with the key of another.
+        let is_own = self.certificate.is_some() || self.key.is_some();
+        let (certificate, key) = if is_own {
+            (&self.certificate, &self.key)
+        } else {
+            (&common.certificate, &common.key)
+        };
+        let is_served = self.listen.is_secure && self.url.is_none();
+        is_served.then(|| Tls {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            client_ca: None,
+        })
+    }
 }
 
 /// A relay of our own.

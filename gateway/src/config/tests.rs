@@ -400,9 +400,42 @@ fn out_of_range() {
             "quartet.conf:2: listen must not be empty",
             "quartet.conf:3: realm must be 1 to 128 characters without quotes and backslashes",
             "quartet.conf:5: level must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\", not \"loud\"",
-            "quartet.conf:7: listen names \"https\", which is not served yet; listen on \"http:127.0.0.1:8080\" and put a reverse proxy with TLS in front",
+            "quartet.conf:7: listen names https:1.2.3.4:1, which needs a certificate: name it with certificate and key in [tls]",
         ],
     );
+}
+
+#[test]
+fn a_hub_under_tls_needs_a_certificate_and_its_key() {
+    let hub = |lines: &str| format!("[network.hub]\n{lines}\n");
+    for (lines, fault) in [
+        (
+            hub("listen = \"https:0.0.0.0:443\"\ncertificate = \"hub.pem\""),
+            "quartet.conf:3: certificate needs key as well",
+        ),
+        (
+            hub("listen = \"https:0.0.0.0:443\"\nkey = \"hub.pem\""),
+            "quartet.conf:3: key needs certificate as well",
+        ),
+        (
+            hub("certificate = \"hub.pem\"\nkey = \"hub-key.pem\""),
+            "quartet.conf:2: certificate is of no use at http:; write \"https:ADDRESS:PORT\" in listen, or remove the line",
+        ),
+        (
+            hub("listen = \"ftp:0.0.0.0:443\""),
+            "quartet.conf:2: listen must be written \"http:ADDRESS:PORT\", as \"http:127.0.0.1:8080\", or \"https:ADDRESS:PORT\"",
+        ),
+        (
+            hub("url = \"wss://hub\"\ntoken_file = \"t\"\ncertificate = \"hub.pem\""),
+            "quartet.conf:4: certificate is for the embedded hub, and url names one elsewhere; remove one of the two lines",
+        ),
+    ] {
+        let problems = load_texts(Path::new("/nowhere"), [&lines, "", ""], &[])
+            .err()
+            .expect("refused")
+            .to_string();
+        assert!(problems.contains(fault), "{lines}{problems}");
+    }
 }
 
 #[test]

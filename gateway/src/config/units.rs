@@ -108,30 +108,37 @@ impl FromStr for ReflectorListen {
     }
 }
 
-/// A place to serve HTTP and WebSocket, written `http:ADDRESS:PORT`.
+/// A place to serve HTTP and WebSocket, written `http:ADDRESS:PORT` or `https:ADDRESS:PORT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpListen {
+    /// Whether it is under TLS.
+    pub is_secure: bool,
     /// Port 0 lets the system choose.
     pub address: SocketAddr,
+}
+
+impl HttpListen {
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.is_secure { "https" } else { "http" }
+    }
 }
 
 impl FromStr for HttpListen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let form = "must be written \"http:ADDRESS:PORT\", as \"http:127.0.0.1:8080\"";
+        let form = "must be written \"http:ADDRESS:PORT\", as \"http:127.0.0.1:8080\", or \"https:ADDRESS:PORT\"";
         let (scheme, address) = text.split_once(':').ok_or(form)?;
-        match scheme {
-            "http" => Ok(Self {
-                address: socket_address(address)?,
-            }),
-            "https" => Err(
-                "names \"https\", which is not served yet; listen on \"http:127.0.0.1:8080\" and put a \
-                            reverse proxy with TLS in front"
-                    .to_owned(),
-            ),
-            _ => Err(form.to_owned()),
-        }
+        let is_secure = match scheme {
+            "http" => false,
+            "https" => true,
+            _ => return Err(form.to_owned()),
+        };
+        Ok(Self {
+            is_secure,
+            address: socket_address(address)?,
+        })
     }
 }
 
@@ -445,7 +452,9 @@ mod tests {
             "http:127.0.0.1:8080".parse::<HttpListen>().unwrap().address.port(),
             8080
         );
-        for bad in ["", "https:127.0.0.1:1", "http://127.0.0.1:1", "http:"] {
+        let secure = "https:[::1]:443".parse::<HttpListen>().unwrap();
+        assert_eq!((secure.is_secure, secure.scheme()), (true, "https"));
+        for bad in ["", "https:127.0.0.1", "http://127.0.0.1:1", "http:", "ftp:127.0.0.1:1"] {
             assert!(bad.parse::<HttpListen>().is_err(), "{bad}");
         }
     }

@@ -41,6 +41,8 @@ pub struct Setup {
 pub enum Hub {
     /// Its own, which listens here, port 0 for any.
     Here(SocketAddr),
+    /// The same under TLS, with the identity of the gateway.
+    HereUnderTls(SocketAddr),
     /// One elsewhere.
     Elsewhere {
         /// Its address.
@@ -201,8 +203,12 @@ impl Gateway {
     /// # Errors
     /// If the gateway did not say.
     pub fn hub(&self) -> anyhow::Result<SocketAddr> {
-        let text = self.status["hub"].as_str().and_then(|text| text.strip_prefix("http:"));
-        Ok(text.context("the gateway names no hub address")?.parse()?)
+        let text = self.status["hub"].as_str().and_then(|text| text.split_once(':'));
+        let text = text.filter(|(scheme, _)| ["http", "https"].contains(scheme));
+        Ok(text
+            .map(|(_, address)| address)
+            .context("the gateway names no hub address")?
+            .parse()?)
     }
 
     /// Its folder: conf files, log, state.
@@ -248,6 +254,7 @@ fn write_conf(folder: &Path, setup: &Setup) -> anyhow::Result<()> {
     let plugins: Vec<_> = setup.plugins.iter().map(|place| place.display().to_string()).collect();
     let hub = match &setup.hub {
         Hub::Here(address) => format!("listen = \"http:{address}\""),
+        Hub::HereUnderTls(address) => format!("listen = \"https:{address}\""),
         Hub::Elsewhere { url, token, authority } => {
             write_private(&folder.join("hub.token"), token)?;
             let mut lines = format!("url = \"{url}\"\ntoken_file = \"hub.token\"");

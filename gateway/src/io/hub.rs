@@ -12,10 +12,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::control::Reply;
 use super::signalling::{WAITING, generator};
 use super::startup::unix_seconds;
+use super::tls::{Identity, Loaded, reread};
 use super::websocket::{
     Connections, HubConnection, HubInput, HubListener, HubLocation, LOCAL, LinkEvent, WebSocketSettings, text_of,
 };
-use crate::config::{self, HUB_PATH, Settings};
+use crate::config::{self, HUB_PATH, Settings, Tls};
 use crate::hub::{AccountLimits, HandedServer, Invitations, Limits, Rendezvous, RendezvousConfig};
 use crate::networks::hub::{Adapter, Client};
 use crate::networks::{Link, Network};
@@ -28,6 +29,8 @@ pub(super) struct HubServer {
     rendezvous: Rendezvous,
     invitations: Arc<Invitations>,
     listener: HubListener,
+    /// Under TLS.
+    identity: Option<Arc<Identity>>,
     connections: Connections,
     inputs: mpsc::Receiver<HubInput>,
     revoked_in: mpsc::UnboundedSender<String>,
@@ -56,17 +59,30 @@ impl HubServer {
         let invitations = Arc::new(Invitations::load(store, gateway.clone())?);
         let (input, inputs) = mpsc::channel(WAITING);
         let hub = &settings.network.hub;
+        let told = Told::read(settings)?;
+        let identity = told.certificate.clone().map(|(files, loaded)| {
+            let name = format!("{}:{}", hub.listen.scheme(), hub.listen.address);
+            Arc::new(Identity::new(name, files, loaded))
+        });
+        if let Some(identity) = &identity {
+            tokio::spawn(reread(Arc::clone(identity)));
+        }
         let web_socket = WebSocketSettings {
             connections: shares.hub_pending + shares.hub_sessions,
             pending: shares.hub_pending,
             origins: hub.origins.clone(),
+            identity: identity.clone(),
             ..WebSocketSettings::default()
         };
-        let listener = HubListener::open(hub.listen.address, input, web_socket)?;
+        let listener = HubListener::open(hub.listen, input, web_socket)?;
+        let Told {
+            ice_servers,
+            certificate: _,
+        } = told;
         let config = RendezvousConfig {
             gateway,
             limits: hub_limits(&settings.limits, shares),
-            ice_servers: handed_out(settings),
+            ice_servers,
             epoch: (Instant::now(), unix_seconds(SystemTime::now())),
         };
         let mut rendezvous = Rendezvous::new(config, invitations.directory(), generator());
@@ -76,6 +92,7 @@ impl HubServer {
             rendezvous,
             invitations,
             listener,
+            identity,
             connections: Connections::new(),
             inputs,
             revoked_in,
@@ -129,10 +146,18 @@ impl HubServer {
         self.listener.follow();
     }
 
-    /// Takes other bounds, and tells other servers.
-    pub(super) fn reload(&mut self, limits: &config::Limits, shares: &Shares, servers: Vec<HandedServer>) {
+    /// Takes other bounds and another certificate, and tells other servers.
+    pub(super) fn reload(&mut self, limits: &config::Limits, shares: &Shares, told: Told) {
         self.rendezvous.set_limits(hub_limits(limits, shares));
-        self.rendezvous.set_ice_servers(servers);
+        self.rendezvous.set_ice_servers(told.ice_servers);
+        if let (Some(identity), Some((files, loaded))) = (&self.identity, told.certificate) {
+            identity.set(files, loaded);
+        }
+    }
+
+    /// Where it listens, as `http:ADDRESS` or `https:ADDRESS`.
+    pub(super) fn name(&self) -> String {
+        self.listener.name()
     }
 
     /// Where it listens.
@@ -148,7 +173,8 @@ impl HubServer {
     /// Makes a token, on a thread that may wait for the disk.
     pub(super) fn invite(&self, user: String, is_gateway: bool, reply: oneshot::Sender<Reply>) {
         let invitations = Arc::clone(&self.invitations);
-        let hub = format!("ws://{}{HUB_PATH}", reachable(self.address()));
+        let scheme = if self.identity.is_some() { "wss" } else { "ws" };
+        let hub = format!("{scheme}://{}{HUB_PATH}", reachable(self.address()));
         tokio::task::spawn_blocking(move || {
             let time = unix_seconds(SystemTime::now());
             let answer = match invitations.invite(&user, is_gateway, time, &mut *generator()) {
@@ -191,9 +217,33 @@ fn hub_limits(limits: &config::Limits, shares: &Shares) -> Limits {
     }
 }
 
+/// What a hub that is served tells its clients, read from the files that its settings name.
+pub(super) struct Told {
+    /// Where they may go.
+    ice_servers: Vec<HandedServer>,
+    /// Who it is, under TLS.
+    certificate: Option<(Tls, Arc<Loaded>)>,
+}
+
+impl Told {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// If the certificate cannot be used; the text names the file and says what to do.
+    pub(super) fn read(settings: &Settings) -> anyhow::Result<Self> {
+        let files = settings.network.hub.files(&settings.tls);
+        let read = |files: Tls| anyhow::Ok((Loaded::read(&files)?, files));
+        let certificate = files.map(read).transpose()?;
+        Ok(Self {
+            ice_servers: handed_out(settings),
+            certificate: certificate.map(|(loaded, files)| (files, Arc::new(loaded))),
+        })
+    }
+}
+
 /// The servers that clients are told: those that ask for no name, and those that share a secret with us. A password of ours is
 /// nobody else's. Reads files.
-pub(super) fn handed_out(settings: &Settings) -> Vec<HandedServer> {
+fn handed_out(settings: &Settings) -> Vec<HandedServer> {
     let mut servers = Vec::new();
     for server in &settings.ice_servers {
         let is_open = |url: &&String| server.secret_file.is_some() || url.starts_with("stun:");
@@ -249,7 +299,7 @@ impl HubSide {
     /// Where it listens, or is.
     pub(super) fn address(&self) -> String {
         match self {
-            Self::Here(server) => format!("http:{}", server.address()),
+            Self::Here(server) => server.name(),
             Self::Elsewhere(connection) => connection.url().to_string(),
         }
     }

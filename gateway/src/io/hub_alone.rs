@@ -7,13 +7,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::addresses::{self, MachineAddresses};
 use super::control::{self, ControlRequest, PendingControlRequest, Reply};
-use super::hub::{HubServer, HubWork, handed_out};
+use super::hub::{HubServer, HubWork, Told};
 use super::reflector::{ReflectorServer, Secret, secret_of};
 use super::reload::tell;
 use super::sleep_until;
 use super::startup::prepare_state;
 use crate::config::{self, Changes, Loaded};
-use crate::hub::HandedServer;
 use crate::store::{Lock, Store};
 use crate::{log, process};
 
@@ -36,7 +35,7 @@ pub struct HubAlone {
 type Reading = (Result<Read, String>, oneshot::Sender<Reply>);
 
 /// The files, what of them was changed, and what users are told.
-type Read = (Box<Loaded>, Changes, Vec<HandedServer>, Option<Secret>);
+type Read = (Box<Loaded>, Changes, Told, Option<Secret>);
 
 /// What woke the loop.
 enum Input {
@@ -91,7 +90,7 @@ impl HubAlone {
 
     /// Where it listens, as really bound.
     pub fn address(&self) -> String {
-        format!("http:{}", self.server.address())
+        self.server.name()
     }
 
     /// Runs until `stop` is done.
@@ -168,20 +167,20 @@ impl HubAlone {
             let read = config::reload(&in_force, &config::environment());
             let read = read.map_err(|problems| problems.to_string());
             let read = read.and_then(|(loaded, changes)| {
-                let servers = handed_out(&loaded.settings);
+                let told = Told::read(&loaded.settings).map_err(|error| format!("{error:#}"))?;
                 let secret = secret_of(&loaded.settings.reflector)?;
-                Ok((Box::new(loaded), changes, servers, secret))
+                Ok((Box::new(loaded), changes, told, secret))
             });
             done.blocking_send((read, reply)).ok();
         });
     }
 
     fn finish_reload(&mut self, read: Result<Read, String>) -> Reply {
-        tell(read.map(|(loaded, changes, servers, secret)| {
+        tell(read.map(|(loaded, changes, told, secret)| {
             if let Some((reflector, secret)) = self.reflector.as_ref().zip(secret) {
                 reflector.set_secret(secret);
             }
-            self.server.reload(&loaded.settings.limits, &shares(&loaded), servers);
+            self.server.reload(&loaded.settings.limits, &shares(&loaded), told);
             log::set_level(loaded.settings.log.level.0);
             self.loaded = Arc::from(loaded);
             changes

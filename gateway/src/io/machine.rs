@@ -11,6 +11,7 @@ use super::hub::network;
 use quartet_proto::net::Protocol;
 
 use super::sip::{SipSetup, check_certificates, expand};
+use super::tls::Loaded;
 use super::{cannot_listen, is_not_there_yet};
 use crate::config::{Addresses, Hub, Settings};
 
@@ -61,11 +62,17 @@ pub fn look(settings: &Settings) -> Vec<Finding> {
                 found("sip.listen", protocol.scheme(), address, "[sip] listen", &error);
             }
         }
-        let hub = settings.network.hub.listen.address;
+        let hub = settings.network.hub.listen;
         if settings.network.hub.url.is_none()
-            && let Err(error) = TcpListener::bind(hub)
+            && let Err(error) = TcpListener::bind(hub.address)
         {
-            found("network.hub.listen", "http", hub, "[network.hub] listen", &error);
+            found(
+                "network.hub.listen",
+                hub.scheme(),
+                hub.address,
+                "[network.hub] listen",
+                &error,
+            );
         }
     }
     if let Addresses::Listed(listed) = &settings.media.addresses {
@@ -82,6 +89,16 @@ pub fn look(settings: &Settings) -> Vec<Finding> {
     };
     findings.extend(check_certificates(&setup).err().map(|error| Finding {
         about: About::Option("tls.certificate"),
+        sentence: format!("{error:#}"),
+        is_error: true,
+    }));
+    let of_hub = settings
+        .network
+        .hub
+        .files(&settings.tls)
+        .map(|files| Loaded::read(&files));
+    findings.extend(of_hub.and_then(Result::err).map(|error| Finding {
+        about: About::Option("network.hub.listen"),
         sentence: format!("{error:#}"),
         is_error: true,
     }));

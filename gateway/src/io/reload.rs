@@ -7,14 +7,13 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use super::control::Reply;
-use super::hub::handed_out;
+use super::hub::Told;
 use super::reflector;
 use super::signalling::Signalling;
 use super::startup::{check_media_addresses, ports, prompts, shares, sip_setup, tls_peers};
 use super::unserved::unserved;
 use crate::config::{self, Changes, Loaded};
 use crate::exchange;
-use crate::hub::HandedServer;
 use crate::ivr::prompts::Prompts;
 use crate::log;
 use crate::plugins::Registry;
@@ -25,8 +24,8 @@ pub(super) struct Prepared {
     changes: Changes,
     /// The recordings, if they are the operator's own: they may be others in the same folder.
     prompts: Option<Prompts>,
-    /// What users of a hub served here are told.
-    ice_servers: Vec<HandedServer>,
+    /// Of a hub served here.
+    told: Told,
     /// Of a reflector of our own.
     secret: Option<reflector::Secret>,
     warnings: Vec<String>,
@@ -94,14 +93,15 @@ fn prepare(in_force: &Loaded, registry: &Arc<Registry>) -> Result<Prepared, Stri
     check_media_addresses(&settings.media.addresses).map_err(|error| format!("{error:#}"))?;
     let spoken = prompts(&settings.ivr.prompts, registry).map_err(|error| format!("{error:#}"))?;
     let secret = reflector::secret_of(&settings.reflector)?;
+    let told = Told::read(settings).map_err(|error| format!("{error:#}"))?;
     let warnings = unserved(settings, registry, &spoken).into_iter().collect();
     let is_own = settings.ivr.prompts != config::Prompts::Builtin;
     let differs = settings.ivr.prompts != in_force.settings.ivr.prompts;
     Ok(Prepared {
         prompts: (is_own || differs).then_some(spoken),
-        ice_servers: handed_out(settings),
         loaded,
         changes,
+        told,
         secret,
         warnings,
     })
@@ -146,7 +146,7 @@ impl Signalling {
             loaded,
             mut changes,
             prompts,
-            ice_servers,
+            told,
             secret,
             warnings,
         } = prepared;
@@ -171,7 +171,7 @@ impl Signalling {
             tracing::warn!("{shortage}");
         }
         if let Some(server) = self.hub.server() {
-            server.reload(&settings.limits, &shares, ice_servers);
+            server.reload(&settings.limits, &shares, told);
         }
         if let Some((reflector, secret)) = self.reflector.as_ref().zip(secret) {
             reflector.set_secret(secret);

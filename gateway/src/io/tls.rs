@@ -1,20 +1,27 @@
 //! TLS: whom we trust where we are the client, and who we are where we are the server.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::server::TlsStream;
 
+use super::pending::{Admission, PlacedStream};
 use crate::config::Tls;
 use crate::permissions::{open_believed, open_secret};
+
+/// How often it is looked whether a certificate has changed.
+const REREAD: Duration = Duration::from_secs(3600);
 
 /// What TLS towards a server needs, read anew. `option` names `ca_file` in sentences, as `[network.hub] ca_file`.
 ///
@@ -145,8 +152,27 @@ impl Identity {
     }
 
     /// For a connection that begins now.
-    pub(super) fn server(&self) -> Arc<ServerConfig> {
+    fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current().1.config)
+    }
+
+    /// Lets somebody in who has connected; `None` if that was no TLS, or took too long.
+    pub(super) async fn accept(
+        &self,
+        stream: PlacedStream,
+        remote: SocketAddr,
+        admission: &Admission,
+    ) -> Option<TlsStream<PlacedStream>> {
+        let shake = TlsAcceptor::from(self.server()).accept(stream);
+        let failed = tokio::select! {
+            shaken = shake => match shaken {
+                Ok(stream) => return Some(stream),
+                Err(error) => error.to_string(),
+            },
+            why = admission.ended() => why.to_owned(),
+        };
+        tracing::debug!(%remote, at = self.name, "TLS: {failed}");
+        None
     }
 
     /// What is in force.
@@ -184,5 +210,17 @@ impl Identity {
                 self.set(files, Arc::new(old));
             }
         }
+    }
+}
+
+/// Looks from time to time whether a certificate has changed.
+pub(super) async fn reread(identity: Arc<Identity>) {
+    // At once too: the address may have come long after the certificate was read.
+    let mut hours = tokio::time::interval(REREAD);
+    loop {
+        hours.tick().await;
+        let identity = Arc::clone(&identity);
+        // The disk may be slow.
+        let _ = tokio::task::spawn_blocking(move || identity.reread()).await;
     }
 }

@@ -12,10 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::connection::{Connection, Task, outbox, upgraded, within};
 use super::{Place, SipInput};
@@ -39,9 +39,6 @@ const MAX_OWN: usize = 64;
 const MAX_READ_PER_SECOND: u32 = 4 * 1024 * 1024;
 /// How long a connection of ours may take.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How often it is looked whether a certificate has changed.
-const REREAD: Duration = Duration::from_secs(3600);
-
 /// What the tasks of all listeners have in common.
 pub(super) struct Shared {
     pub(super) received: mpsc::Sender<SipInput>,
@@ -62,13 +59,8 @@ pub(super) async fn accept(listener: TcpListener, place: Place, identity: Option
             let Some(identity) = identity else {
                 return drive(stream, place, remote, admission, &shared).await;
             };
-            let shake = TlsAcceptor::from(identity.server()).accept(stream);
-            tokio::select! {
-                stream = shake => match stream {
-                    Ok(stream) => drive(stream, place, remote, admission, &shared).await,
-                    Err(error) => tracing::debug!(%remote, %error, "TLS of SIP"),
-                },
-                why = admission.ended() => tracing::debug!(%remote, why, "TLS of SIP"),
+            if let Some(stream) = identity.accept(stream, remote, &admission).await {
+                drive(stream, place, remote, admission, &shared).await;
             }
         });
     }
@@ -201,16 +193,4 @@ pub(super) async fn connected(
     drop(refused);
     let stream = shaken?;
     Ok((Opened::Secure(Box::new(stream)), admission))
-}
-
-/// Looks from time to time whether a certificate has changed.
-pub(super) async fn reread(identity: Arc<Identity>) {
-    // At once too: the address may have come long after the certificate was read.
-    let mut hours = tokio::time::interval(REREAD);
-    loop {
-        hours.tick().await;
-        let identity = Arc::clone(&identity);
-        // The disk may be slow.
-        let _ = tokio::task::spawn_blocking(move || identity.reread()).await;
-    }
 }

@@ -18,11 +18,11 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::tls::{Identity, Loaded};
+use super::tls::{Identity, Loaded, reread};
 use super::{cannot_listen, is_not_there_yet};
 use crate::config::{Origin, SipListen, Tls};
 use connection::{Connection, SLOW_READER, Task, outbox};
-use listener::{Opened, Shared, accept, connected, reread};
+use listener::{Opened, Shared, accept, connected};
 pub use listener::{TlsPeer, TlsPeers};
 
 /// A byte more than the endpoint takes: what is longer is cut here, and dropped there.

@@ -10,12 +10,13 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
 use super::WebSocketSettings;
 use crate::io::AcceptErrors;
 use crate::io::door::{Door, DoorBounds};
-use crate::io::pending::{Admission, PlacedStream};
+use crate::io::pending::Admission;
 
 /// The most that a request's head may have, the least that hyper takes. Its buffer may grow to twice that before it is
 /// refused; hyper's own bound is 400 KiB, held by everybody who sends headers without an end.
@@ -46,12 +47,21 @@ pub(super) async fn serve(listener: TcpListener, settings: &WebSocketSettings, r
     });
     let mut errors = AcceptErrors::new("the hub");
     while let Some((stream, address, admission)) = door.accept(&listener, &mut errors).await {
-        tokio::spawn(drive(stream, Peer { address, admission }, router.clone()));
+        let (identity, router) = (settings.identity.clone(), router.clone());
+        tokio::spawn(async move {
+            let peer = Peer { address, admission };
+            let Some(identity) = identity else {
+                return drive(stream, peer, router).await;
+            };
+            if let Some(stream) = identity.accept(stream, address, &peer.admission).await {
+                drive(stream, peer, router).await;
+            }
+        });
     }
 }
 
 /// Speaks HTTP on one connection until its deadline. An upgraded one goes on in [`super::upgrade`].
-async fn drive(stream: PlacedStream, peer: Peer, router: Router) {
+async fn drive(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, router: Router) {
     let admission = Arc::clone(&peer.admission);
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {

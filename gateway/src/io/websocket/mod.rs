@@ -31,6 +31,7 @@ use super::origin;
 use super::pending::Admission;
 use crate::config::Origin;
 use crate::hub::{ConnKey, Rendezvous};
+use crate::io::tls::Identity;
 
 use accept::Peer;
 pub(super) use client::text_of;
@@ -135,6 +136,8 @@ pub struct WebSocketSettings {
     pub pending_per_source: usize,
     /// Origins of web pages, beside the hub's own, that may connect.
     pub origins: Vec<Origin>,
+    /// Who we are, if it is served under TLS.
+    pub(in crate::io) identity: Option<Arc<Identity>>,
 }
 
 impl Default for WebSocketSettings {
@@ -148,6 +151,7 @@ impl Default for WebSocketSettings {
             pending: 256,
             pending_per_source: 16,
             origins: Vec::new(),
+            identity: None,
         }
     }
 }
