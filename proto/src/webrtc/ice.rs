@@ -6,6 +6,7 @@
 //! A restart is a second generation beside the one in use, which goes on until the new one has a pair (RFC 8445 §9): a restart that
 //! comes to nothing costs nothing.
 
+mod answers;
 mod generation;
 mod in_use;
 mod sources;

@@ -9,6 +9,7 @@ use rand_core::CryptoRng;
 use zeroize::Zeroize;
 
 use super::PathKind;
+use super::answers::{Answers, answer_of};
 use super::sources::{Sources, check_of};
 use super::words::{Added, credentials, line, preference};
 
@@ -45,7 +46,7 @@ impl Drop for Credentials {
 pub(super) struct Authentic {
     /// What a controlling peer says about the pair, by a check on it: whether it uses it.
     pub(super) nominates: Option<bool>,
-    /// It answers a check of ours, from an address that was known: the pair works both ways.
+    /// It answers a check of ours: the pair works both ways.
     pub(super) is_answer: bool,
 }
 
@@ -54,9 +55,10 @@ pub(super) struct Generation {
     remote: Option<Credentials>,
     /// The peer's candidates that are checked.
     candidates: Vec<String>,
-    pub(super) sources: Sources,
+    sources: Sources,
+    answers: Answers,
     /// Answers to our checks on the pair in use, by now.
-    answers: Option<u64>,
+    answered: Option<u64>,
 }
 
 impl Generation {
@@ -80,7 +82,8 @@ impl Generation {
             remote: None,
             candidates: Vec::new(),
             sources: Sources::default(),
-            answers: None,
+            answers: Answers::default(),
+            answered: None,
         }
     }
 
@@ -170,12 +173,22 @@ impl Generation {
         bytes: &[u8],
         is_checked: bool,
     ) -> Option<Authentic> {
-        let message = StunMessage::parse(bytes).ok()?;
-        let transaction = check_of(bytes);
-        if transaction.is_some_and(|transaction| !self.sources.may_be_from(transaction, pair, is_checked)) {
+        let (check, answer) = (check_of(bytes), answer_of(bytes));
+        let may_be = match (check, answer) {
+            (Some(check), _) => self.sources.may_be_from(check, pair, is_checked),
+            (None, Some(answer)) => self.answers.is_awaited(answer, pair.1, local),
+            // There is nothing else that the agent takes.
+            (None, None) => false,
+        };
+        if !may_be {
             return None;
         }
-        let is_answer = message.is_successful_binding_response() && !self.sources.is_unknown(pair.1);
+        let message = StunMessage::parse(bytes).ok()?;
+        let mapped = message.mapped_address().filter(|_| answer.is_some());
+        if mapped.is_some_and(|mapped| !self.answers.may_map(mapped)) {
+            return None;
+        }
+        let is_answer = message.is_successful_binding_response();
         let nominates = message.ice_controlling().map(|_| message.use_candidate());
         let packet = StunPacket {
             proto: Protocol::Udp,
@@ -186,7 +199,12 @@ impl Generation {
         if !self.agent.handle_packet(now, packet) {
             return None;
         }
-        self.sources.note(pair, transaction);
+        if let Some(check) = check {
+            self.sources.note(pair, check);
+        }
+        if let Some(answer) = answer {
+            self.answers.note(answer, mapped);
+        }
         Some(Authentic { nominates, is_answer })
     }
 
@@ -202,6 +220,8 @@ impl Generation {
     /// The next check or answer: from which address of ours, to where.
     pub(super) fn poll_transmit(&mut self) -> Option<(SocketAddr, SocketAddr, Vec<u8>)> {
         let transmit = self.agent.poll_transmit()?;
+        self.answers
+            .note_check(&transmit.contents, transmit.source, transmit.destination);
         Some((transmit.source, transmit.destination, transmit.contents.to_vec()))
     }
 
@@ -225,7 +245,7 @@ impl Generation {
 
     pub(super) fn poll_round_trip(&mut self) -> Option<Duration> {
         let answers = self.agent.nominated_pair_responses_received();
-        if answers == std::mem::replace(&mut self.answers, answers) {
+        if answers == std::mem::replace(&mut self.answered, answers) {
             return None;
         }
         self.round_trip()

@@ -45,16 +45,15 @@ impl Sources {
     }
 
     /// Whether no candidate has named this address, and no check has come from there.
-    pub(super) fn is_unknown(&self, source: SocketAddr) -> bool {
+    fn is_unknown(&self, source: SocketAddr) -> bool {
         !self.reflexive.contains(&source) && !self.named.contains(&source)
     }
 
-    /// Remembers where an authentic message has come from.
-    pub(super) fn note(&mut self, pair: (u32, SocketAddr), transaction: Option<[u8; 12]>) {
+    /// Remembers where an authentic check has come from.
+    pub(super) fn note(&mut self, pair: (u32, SocketAddr), transaction: [u8; 12]) {
         if self.is_unknown(pair.1) {
             self.reflexive.insert(pair.1);
         }
-        let Some(transaction) = transaction else { return };
         self.seen.retain(|(known, _)| *known != transaction);
         if self.seen.len() == MAX_SEEN
             && let Some((oldest, _)) = self.seen.pop_front()
@@ -93,8 +92,12 @@ pub(super) fn remember(
     pairs.push_back(pair);
 }
 
-/// The transaction of a Binding request. RFC 8489 §5.
+/// The transaction of a Binding request.
 pub(super) fn check_of(bytes: &[u8]) -> Option<[u8; 12]> {
-    let is_request = bytes.starts_with(&[0, 1]);
-    bytes.get(8..20).filter(|_| is_request)?.try_into().ok()
+    transaction_of(bytes, &[0, 1])
+}
+
+/// The transaction of a message of this kind. RFC 8489 §5.
+pub(super) fn transaction_of(bytes: &[u8], kind: &[u8; 2]) -> Option<[u8; 12]> {
+    bytes.get(8..20).filter(|_| bytes.starts_with(kind))?.try_into().ok()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use super::answers::{Answers, MAX_MAPPED, MAX_WAITING};
 use super::sources::{MAX_CHECKED, MAX_OLD, MAX_REFLEXIVE, MAX_SEEN, Sources};
 use super::*;
 use crate::reflector::names;
@@ -136,6 +137,81 @@ fn a_check_that_was_seen_is_nobody_elses() {
 }
 
 #[test]
+fn an_answer_is_good_once_and_from_where_the_check_went() {
+    let now = Instant::now();
+    let (here, there): (SocketAddr, SocketAddr) =
+        ("192.0.2.1:4000".parse().unwrap(), "192.0.2.2:4000".parse().unwrap());
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let mut ours = Ice::new(true, &mut rng);
+    let mut theirs = Ice::new(false, &mut rng);
+    ours.add_path(1, PathKind::Host, here);
+    ours.add_path(2, PathKind::Host, "192.0.2.1:4002".parse().unwrap());
+    theirs.add_path(1, PathKind::Host, there);
+    let lines = [ours.take_lines(), theirs.take_lines()];
+    lines[0]
+        .lines()
+        .for_each(|line| theirs.remote_line(line, &mut rng).unwrap());
+    lines[1]
+        .lines()
+        .for_each(|line| ours.remote_line(line, &mut rng).unwrap());
+    let mut step = now;
+    let mut exchange = |ours: &mut Ice, theirs: &mut Ice| loop {
+        step += Duration::from_millis(10);
+        ours.handle_timeout(step);
+        let Some(check) = ours.poll_transmit() else { continue };
+        if !check.bytes.starts_with(&[0, 1]) || check.path != 1 {
+            continue;
+        }
+        assert!(theirs.receive(step, 1, here, &check.bytes));
+        let sent = std::iter::from_fn(|| theirs.poll_transmit()).find(|sent| sent.bytes.starts_with(&[1, 1]));
+        break (step, sent.expect("an answer").bytes);
+    };
+    let (at, answer) = exchange(&mut ours, &mut theirs);
+    for port in 1_024..2_048 {
+        let stranger = SocketAddr::from(([198, 51, 100, 66], port));
+        assert!(!ours.receive(at, 1, stranger, &answer));
+        assert!(!ours.is_checked(1, stranger));
+    }
+    assert!(
+        !ours.receive(at, 2, there, &answer),
+        "it left from another address of ours"
+    );
+    // Who forges it has not answered.
+    let mut forged = answer.clone();
+    forged[30] ^= 1;
+    assert!(!ours.receive(at, 1, there, &forged));
+    assert!(ours.receive(at, 1, there, &answer));
+    assert!(ours.is_checked(1, there));
+    assert!(
+        !ours.receive(at + Duration::from_millis(700), 1, there, &answer),
+        "once"
+    );
+    let (at, next) = exchange(&mut ours, &mut theirs);
+    assert!(ours.receive(at, 1, there, &next));
+}
+
+#[test]
+fn answers_cost_no_more_than_so_much() {
+    let mut answers = Answers::default();
+    let from = |n: usize| SocketAddr::from(([192, 0, 2, 1], n as u16));
+    for n in 0..5_000_usize {
+        let mut check = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+        check.extend([0; 4]);
+        check.extend((n as u64).to_be_bytes());
+        answers.note_check(&check, from(1), from(2));
+        let transaction = check[8..20].try_into().unwrap();
+        assert!(answers.is_awaited(transaction, from(2), from(1)));
+        assert!(!answers.is_awaited(transaction, from(1), from(2)));
+        if n % 2 == 0 && answers.may_map(from(n)) {
+            answers.note(transaction, Some(from(n)));
+            assert!(!answers.is_awaited(transaction, from(2), from(1)));
+        }
+    }
+    assert_eq!(answers.counts(), [MAX_WAITING, MAX_MAPPED]);
+    assert!(answers.may_map(from(0)) && !answers.may_map(from(1)));
+}
+
+#[test]
 fn a_check_that_was_seen_is_nobody_elses_however_long_ago() {
     let mut sources = Sources::default();
     let peer: SocketAddr = "192.0.2.2:4000".parse().unwrap();
@@ -150,7 +226,7 @@ fn a_check_that_was_seen_is_nobody_elses_however_long_ago() {
     assert!(sources.may_be_from(transaction(60_000), stranger, false));
     for number in 0..50_000 {
         assert!(sources.may_be_from(transaction(number), peer, false), "{number}");
-        sources.note(peer, Some(transaction(number)));
+        sources.note(peer, transaction(number));
     }
     // Those that are remembered, and those that are too many to be.
     for number in (0..50_000).step_by(97) {
@@ -176,7 +252,7 @@ fn sources_that_no_candidate_names_are_few() {
         let mut transaction = [7; 12];
         transaction[..2].copy_from_slice(&port.to_be_bytes());
         if sources.may_be_from(transaction, pair, false) {
-            sources.note(pair, Some(transaction));
+            sources.note(pair, transaction);
         }
     }
     assert_eq!(sources.counts()[2], MAX_REFLEXIVE);
