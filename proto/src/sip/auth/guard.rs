@@ -242,6 +242,12 @@ impl Guard {
         })
     }
 
+    /// The user that a request's credentials for our realm name, whatever they are worth.
+    pub(in crate::sip) fn named(&self, request: &Request) -> Option<String> {
+        let fields = self.ours(request)?;
+        field(&fields, "username").map(str::to_owned)
+    }
+
     /// Nonces, and sources and accounts with failures, for tests of their bounds.
     #[cfg(test)]
     pub(in crate::sip) fn len(&self) -> (usize, (usize, usize)) {

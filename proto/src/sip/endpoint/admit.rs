@@ -37,8 +37,10 @@ impl Endpoint {
         let named = named.uri.user_unescaped();
         // A phone that hides its name, or shows another, is challenged as the account that is registered there, whether somebody has
         // the name or not: whoever tries names would be told which there are. For that nobody registers so.
+        // Where a proxy does not tell the port, all who are behind one NAT are there, and a name would tell whether it is one of them.
+        let is_known = head.origin.port() != 0 && !head.origin.ip().is_unspecified();
         let at_home = self.registrar.account_from(head.five_tuple.peer(), head.origin, &named);
-        let at_home = at_home.filter(|_| !is_register).map(str::to_owned);
+        let at_home = at_home.filter(|_| !is_register && is_known).map(str::to_owned);
         let user = self.authenticate(now, request, head, at_home.as_ref().unwrap_or(&named))?;
         // Credentials say who calls, whatever From shows; but nobody registers for another.
         if is_register && user != named {

@@ -18,7 +18,7 @@ const MAX_ASSERTED: usize = 4;
 impl Endpoint {
     /// A call comes.
     pub(super) fn on_invite(&mut self, now: Instant, request: &Request, head: Head) {
-        if self.server_transactions.is_merged(request) {
+        if self.is_merged(request, &head) {
             return self.respond_stateless(now, &head, 482, Some("Merged Request"), Vec::new());
         }
         if self.is_overloaded(now, &head) {
@@ -91,6 +91,21 @@ impl Endpoint {
         });
     }
 
+    /// Whether this call came by another way as well (RFC 3261 §8.2.2.2). Tags can be seen on the way: who has used another's has not made
+    /// that one's call.
+    fn is_merged(&self, request: &Request, head: &Head) -> bool {
+        match self.server_transactions.holder_of_same(request) {
+            None | Some(Holder::Dialog(_)) => false,
+            Some(Holder::Caller(Caller::Account(user))) => self.guard.named(request).as_deref() == Some(user),
+            Some(Holder::Caller(Caller::Trunk(name))) => {
+                self.trunk_at(head.five_tuple.protocol, head.origin.ip()) == Some(name)
+            }
+            Some(Holder::Caller(Caller::Registration { .. })) => {
+                self.called_by_registrar(request, head.five_tuple).is_some()
+            }
+        }
+    }
+
     /// Refuses bodies without SDP in clear, and whoever takes none of ours.
     pub(super) fn is_body_refused(&mut self, now: Instant, request: &Request, head: &Head) -> bool {
         if !takes_sdp(&request.headers) {
@@ -141,7 +156,8 @@ impl Endpoint {
         };
         let dialog = transaction.dialog.and_then(|key| self.dialogs.get(key));
         let asked = &transaction.head;
-        (asked.five_tuple.peer(), asked.origin) == (head.five_tuple.peer(), head.origin)
+        let is_same = (asked.five_tuple.peer(), asked.origin) == (head.five_tuple.peer(), head.origin);
+        (is_same && !head.origin.ip().is_unspecified())
             || dialog.is_some_and(|dialog| self.is_trusted(dialog, head.five_tuple, head.origin))
     }
 

@@ -8,7 +8,9 @@ const SECRET_FIELDS: [&str; 2] = ["authori", "authenti"];
 const SCHEMES: [&str; 3] = ["Digest ", "Basic ", "Bearer "];
 
 /// Lines of SDP that hold keys.
-const SECRET_LINES: [&str; 4] = ["a=crypto:", "a=key-mgmt:", "a=ice-pwd:", "k="];
+const SECRET_LINES: [&str; 5] = ["a=crypto:", "a=key-mgmt:", "a=acap:", "a=ice-pwd:", "k="];
+/// What stands before a key in a line of any other kind.
+const KEY: &str = "inline:";
 
 /// The text of a message with secrets blanked: the values of digest fields, passwords in URIs, keys in SDP, and bodies that tell
 /// key presses.
@@ -69,8 +71,14 @@ pub fn blanked(bytes: &[u8]) -> String {
             continue;
         }
         let secret = SECRET_LINES.iter().find(|secret| begins.starts_with(**secret));
-        shown.push_str(secret.map_or(line, |secret| secret));
-        shown.push_str(if secret.is_some() { "…\r\n" } else { "\r\n" });
+        let has_key = begins.contains(KEY);
+        let told = match (secret, line.split_once([':', '='])) {
+            (Some(secret), _) => secret,
+            (None, Some((name, _))) if has_key => name,
+            (None, _) => line,
+        };
+        shown.push_str(told);
+        shown.push_str(if secret.is_some() || has_key { "…\r\n" } else { "\r\n" });
     }
     shown
 }
@@ -176,7 +184,8 @@ mod tests {
                 "{shown}"
             );
         }
-        let sdp = "v=0\r\nu=http://anna:5ec2e7@h/\r\na = crypto:1 X inline:5ec2e7\r\na=x:1\r\n inline:5ec2e7\r\na=sendrecv\r\n";
+        let sdp = "v=0\r\nu=http://anna:5ec2e7@h/\r\na = crypto:1 X inline:5ec2e7\r\na=x:1\r\n inline:5ec2e7\r\na=acap:1 crypto:1 X inline:5ec2e7\r\n\
+                   a=acap:2 key-mgmt:mikey 5ec2e7\r\na=new:1 Inline:5ec2e7\r\na=sendrecv\r\n";
         let shown = blanked(format!("INVITE sip:h SIP/2.0\r\nc: application/sdp\r\n\r\n{sdp}").as_bytes());
         assert!(!shown.contains("5ec2e7") && shown.contains("a=sendrecv"), "{shown}");
         let challenge = "SIP/2.0 401 Unauthorized\r\nWWW-Authenticate: digest nonce=\"5ec2e7\"\r\n\r\n";

@@ -217,11 +217,11 @@ impl Servers {
         self.by_key.get(key).copied()
     }
 
-    /// Whether the same INVITE came by another way.
-    pub(in crate::sip) fn is_merged(&self, request: &Request) -> bool {
+    /// Whose INVITE with the same tags there is already.
+    pub(in crate::sip) fn holder_of_same(&self, request: &Request) -> Option<&Holder> {
         let tag = request.from.tag().unwrap_or_default().to_owned();
-        self.by_origin
-            .contains_key(&(tag, request.call_id.clone(), request.cseq))
+        let id = self.by_origin.get(&(tag, request.call_id.clone(), request.cseq))?;
+        self.all.get(id).map(|transaction| &transaction.holder)
     }
 
     pub(in crate::sip) fn get_mut(&mut self, id: u64) -> Option<&mut ServerTransaction> {

@@ -320,6 +320,32 @@ pub(super) fn a_call_is_its_logins_whatever_it_shows_and_a_merged_call_is_one_ca
 }
 
 #[test]
+pub(super) fn who_uses_the_tags_of_another_does_not_keep_his_call_out() {
+    let mut world = World::new(78);
+    let call = |cseq: u32, source: &'static str, user: &'static str| {
+        move |auth: &str| {
+            format!(
+                "INVITE sip:200@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP {source};branch=z9hG4bK{user}{cseq}{}\r\nFrom: <sip:{user}@x>;tag=t\r\n\
+                 To: <sip:200@x>\r\nCall-ID: c\r\nCSeq: {cseq} INVITE\r\nContact: <sip:{user}@{source}>\r\n{auth}Content-Length: 0\r\n\r\n",
+                auth.len()
+            )
+        }
+    };
+    let dial = |world: &mut World, source: &'static str, user: &'static str| {
+        let what = ("INVITE", "sip:200@192.0.2.1");
+        world.log_in(source, (user, "secret"), what, call(7, source, user))
+    };
+    assert!(dial(&mut world, "192.0.2.9:5060", "101").starts_with("SIP/2.0 100"));
+    // With the same tags and number: his own call.
+    assert!(dial(&mut world, "192.0.2.2:5060", "100").starts_with("SIP/2.0 100"));
+    // The same caller's by another way is one call.
+    let again =
+        call(7, "192.0.2.8:5060", "100")("Authorization: Digest username=\"100\", realm=\"quartet.example\"\r\n");
+    world.inject(GATEWAY, "192.0.2.8:5060", again.as_bytes());
+    assert!(world.packets.last().unwrap().starts_with("SIP/2.0 482"));
+}
+
+#[test]
 pub(super) fn full_tables_say_when_to_come_back() {
     let mut world = World::new(77);
     let limits = Limits {

@@ -304,6 +304,35 @@ pub(super) fn a_strangers_cancel_ends_no_call() {
     world.assert_empty();
 }
 
+/// Of whom it is not known where he is, everybody could be it who is nowhere too.
+#[test]
+fn nobody_from_nowhere_cancels_a_call() {
+    for (below, status) in [
+        ("203.0.113.5;rport=61000", "200"),
+        ("203.0.113.5;rport=61000;x=\"y\"", "481"),
+    ] {
+        let mut world = behind_a_proxy();
+        let via = format!("SIP/2.0/UDP 192.168.1.7;branch=z9hG4bKa;received={below}");
+        assert!(through(&mut world, "INVITE", 1, &via, "secret").starts_with("SIP/2.0 100"));
+        let invite = world
+            .packets
+            .iter()
+            .rfind(|p| p.starts_with("SIP/2.0 100"))
+            .unwrap()
+            .clone();
+        let head: String = (invite
+            .lines()
+            .filter(|line| !line.starts_with("SIP/2.0") && !line.is_empty()))
+        .map(|line| line.replace("2 INVITE", "2 CANCEL") + "\r\n")
+        .collect();
+        let cancel = format!("CANCEL sip:200@quartet.example SIP/2.0\r\n{head}\r\n");
+        world.inject(GATEWAY, PROXY, cancel.as_bytes());
+        let answered =
+            |packet: &String| packet.contains("CSeq: 2 CANCEL") && packet.starts_with(&format!("SIP/2.0 {status}"));
+        assert!(world.packets.iter().any(answered), "{below}: {:?}", world.packets);
+    }
+}
+
 /// A gateway that believes this proxy, and one below it.
 fn behind_a_proxy() -> World {
     let mut world = World::new(9);
@@ -792,6 +821,13 @@ pub(super) fn no_name_is_told_by_the_account_that_is_registered_there() {
         if registered {
             let phone = "SIP/2.0/UDP 192.168.1.7;received=203.0.113.5;rport=61000;branch=z9hG4bKa";
             through(&mut world, "REGISTER", 1, phone, "secret");
+            // And of two the proxy does not tell the port, or nothing that can be read.
+            for (cseq, below) in [(11, "203.0.113.9"), (21, "203.0.113.9;x=\"y\"")] {
+                let phone = format!("SIP/2.0/UDP 192.168.1.7;received={below};branch=z9hG4bKb{cseq}");
+                let contact = format!("sip:100@192.168.1.{cseq}");
+                let got = through_as(&mut world, "REGISTER", cseq, &phone, "secret", &contact);
+                assert!(got.starts_with("SIP/2.0 200"), "{got}");
+            }
         }
         if registered {
             // From there whatever name is tried has the challenges of the account, be it somebody's or nobody's.
@@ -802,7 +838,7 @@ pub(super) fn no_name_is_told_by_the_account_that_is_registered_there() {
                 );
             }
         }
-        let names: Vec<String> = (200..215).map(|n| n.to_string()).collect();
+        let names: Vec<String> = (100..104).chain(200..215).map(|n| n.to_string()).collect();
         let all = |world: &mut World, method: &str, home: &str| {
             names
                 .iter()
@@ -813,6 +849,8 @@ pub(super) fn no_name_is_told_by_the_account_that_is_registered_there() {
             all(&mut world, "REGISTER", "203.0.113.5"),
             all(&mut world, "REGISTER", "203.0.113.66"),
             all(&mut world, "INVITE", "203.0.113.67"),
+            all(&mut world, "INVITE", "203.0.113.9"),
+            all(&mut world, "INVITE", "203.0.113.9;x=\"y\""),
         ]);
     }
     assert_eq!(shapes[0], shapes[1]);
