@@ -199,7 +199,7 @@ impl World {
             None => self.start_native(count, &["--calls", "0"])?,
         };
         user.forget();
-        let desk = self.house.phone("100", false).await;
+        let mut desk = self.house.phone("100", false).await;
         desk.dial("anna");
         let taken = poll_event(&mut user, "accepted", LIMIT).await;
         let outcome = talk(&desk, &mut user, taken, self.lasts).await;
@@ -219,7 +219,7 @@ impl World {
     async fn call_ours(&self) -> anyhow::Result<Times> {
         let ours = self.ours.as_ref().context("there is one")?;
         ours.take_a_call()?;
-        let desk = self.house.phone("100", false).await;
+        let mut desk = self.house.phone("100", false).await;
         anyhow::ensure!(ours.next().await? == Told::Ready, OUT_OF_STEP);
         desk.dial("home");
         let Told::Called(taken) = ours.next().await? else {
@@ -324,6 +324,7 @@ fn start_hub(internet: &Host, cell: &Cell, secrets: &Secrets) -> anyhow::Result<
         identity: None,
         hub: Hub::Here((HUB_AT, 443).into()),
         plugins: Vec::new(),
+        sip_lines: String::new(),
         more: format!(
             "[log]\nlevel = \"debug\"\n{MANY_CALLS}{reflector}{}",
             secrets.servers(&cell.urls(), "")

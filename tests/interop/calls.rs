@@ -328,7 +328,7 @@ async fn twenty_calls_at_once_four_of_them_to_ntgcalls_all_with_audio_both_ways(
     for count in 0..20 {
         phones.push(house.phone(["100", "101", "102"][count % 3], false).await);
     }
-    for (count, phone) in phones.iter().enumerate() {
+    for (count, phone) in phones.iter_mut().enumerate() {
         phone.dial(&format!("user{count}"));
     }
     for phone in &mut phones {

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
 use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ};
+use quartet_tests::authority::certify;
 use quartet_tests::baresip::{self, Baresip};
 use quartet_tests::house::{House, HouseSetup, PASSWORD, ROUTES, SecretFile, hears};
 use quartet_tests::kamailio::{self, Kamailio};
 use quartet_tests::name_server::NameServer;
+use quartet_tests::network::{Firewall, NatKind, Network, Place};
+use quartet_tests::peers;
 
 use crate::PROGRAM;
 use crate::calls::SOON;
@@ -244,4 +247,111 @@ async fn kamailio_is_found_by_the_records_of_its_domain() {
     let Some(_desk) = desk(&pbx, "100") else { return };
     is_called_by(&mut anna, "7100@gw").await;
     println!("Kamailio was found by NAPTR, SRV and A records of its domain");
+}
+
+const OFFICE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+const EDGE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+const HOME: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
+const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+
+fn place(address: Ipv4Addr, nat: Option<(NatKind, Ipv4Addr)>) -> Place {
+    Place {
+        addresses: vec![address],
+        nat,
+        firewall: Firewall::Open,
+        up: Vec::new(),
+        down: Vec::new(),
+    }
+}
+
+/// A phone behind a NAT, which speaks TLS with a Kamailio at the edge, which speaks with the gateway by `transport`.
+async fn a_phone_behind_the_edge(network: &Network, transport: &str) {
+    let identity = certify(&OFFICE.to_string());
+    let setup = HouseSetup {
+        more: "[call]\nverify = \"off\"",
+        sip: OFFICE.into(),
+        sip_lines: &format!("trusted_proxies = [\"{EDGE}\"]"),
+        transports: &["tls"],
+        identity: Some((identity.certificate.pem(), identity.key.serialize_pem())),
+        hashes: Hashes::Md5,
+        phone: "codecs = [\"pcmu\"]",
+        ..HouseSetup::default()
+    };
+    let house = House::build(PROGRAM, setup).await;
+    let token = house.invite("anna").await;
+    let whose = (Answering::Take, Fault::None);
+    let mut anna = house.user_from(OFFICE.into(), house.hub(), token, whose).await;
+    let edge_identity = certify(&EDGE.to_string());
+    let edge = network[1].run(|| {
+        Kamailio::edge(&kamailio::Edge {
+            host: EDGE,
+            gateway: house.gateway.sip_over(transport).expect("it is heard there"),
+            transport,
+            identity: (edge_identity.certificate.pem(), edge_identity.key.serialize_pem()),
+        })
+        .expect("kamailio is installed")
+    });
+    let mut desk = network[2].run(|| {
+        let setup = baresip::Setup {
+            transport: "tls",
+            authority: Some(&edge_identity.authority_pem),
+            user: "100",
+            password: PASSWORD,
+            gateway: edge.address(),
+            codecs: "pcmu",
+            auto_answer: true,
+            tone_hz: PHONE_HZ as u32,
+            outbound: false,
+        };
+        let mut desk = Baresip::start(&setup).expect("baresip is installed");
+        desk.wait_registered(SOON);
+        desk
+    });
+    desk.dial(&format!("sip:anna@{};transport=tls", edge.address()));
+    desk.wait_for("CALL_ESTABLISHED", SOON);
+    hears(anna.line(), PHONE_HZ).await;
+    desk.command("hangup", "");
+    house.wait_idle().await;
+    desk.forget();
+    is_called_by(&mut anna, "100@gw").await;
+    // They talk a little: what the phone hears can be read afterwards.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    anna.hang_up();
+    desk.wait_for("CALL_CLOSED", SOON);
+    house.wait_idle().await;
+    let heard = desk.heard();
+    let tone = heard.tone(heard.seconds() - 1.0, 0.8).expect("a tone");
+    assert!(
+        (tone.hz - PEER_HZ).abs() <= 5.0,
+        "what the phone behind the NAT heard of Anna: {tone:?}"
+    );
+    for count in [1, 2] {
+        let record = house.record(count).await;
+        assert_eq!(record["cause"], "answered", "{record}\n{}", edge.log());
+    }
+    eprintln!("a phone behind a NAT, over TLS to Kamailio and from there by {transport}: called, was called");
+}
+
+#[test]
+fn phones_behind_nats_and_an_edge_under_tls_are_heard() {
+    if ["baresip", "kamailio"]
+        .iter()
+        .any(|name| peers::program(name).is_none())
+        || peers::may_make_namespaces().is_none()
+    {
+        return;
+    }
+    for (transport, nat) in [("udp", NatKind::PortRestricted), ("tls", NatKind::Symmetric)] {
+        let places = [place(OFFICE, None), place(EDGE, None), place(HOME, Some((nat, ROUTER)))];
+        let network = Network::new(&places, 7, false);
+        network[0].run(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build();
+            runtime
+                .expect("a runtime")
+                .block_on(a_phone_behind_the_edge(&network, transport));
+        });
+    }
 }

@@ -7,6 +7,7 @@ mod kamailio;
 mod moves;
 mod phones;
 mod relays;
+mod scanners;
 mod telegram;
 mod transports;
 

@@ -138,7 +138,7 @@ async fn pjsua_calls_and_is_called_over_tcp_and_tls() {
     for ip in [IpAddr::from(Ipv4Addr::LOCALHOST)] {
         for transport in ["tcp", "tls"] {
             let (house, identity) = house(ip).await;
-            let anna = anna(&house).await;
+            let mut anna = anna(&house).await;
             let authority = house.gateway.folder().join("ca.pem");
             std::fs::write(&authority, &identity.authority_pem).expect("the authority");
             let run = async |more: &[&str]| {

@@ -81,6 +81,7 @@ impl Subject {
             identity: None,
             hub: place,
             plugins: vec![program.parent().context("the program has no folder")?.to_owned()],
+            sip_lines: String::new(),
             more,
             phones: (0..calls)
                 .map(|call| phone_row(&name(call), PASSWORD, Hashes::Md5AndSha256, "codecs = [\"pcmu\"]"))

@@ -99,6 +99,7 @@ async fn series(transport: &str, options: &Options) -> anyhow::Result<()> {
         identity: Some((identity.certificate.pem(), identity.key.serialize_pem())),
         hub: Hub::Here(([127, 0, 0, 1], 0).into()),
         plugins: vec![plugin_folder()],
+        sip_lines: String::new(),
         more: String::new(),
         phones,
         routes: String::new(),

@@ -50,12 +50,7 @@ impl Baresip {
         let folder = std::env::temp_dir().join(format!("q-baresip-{}-{}", std::process::id(), free_port()));
         std::fs::create_dir_all(folder.join("rec")).expect("a temporary folder can be made");
         let (sip, control) = (free_port(), free_port());
-        // At loopback of the gateway's family; what it sends comes from this address.
-        let loopback: IpAddr = match setup.gateway.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        };
-        let sip = SocketAddr::new(loopback, sip);
+        let sip = SocketAddr::new(address_towards(setup.gateway), sip);
         std::fs::write(folder.join("config"), config(&folder, sip, control, setup)).expect("config");
         std::fs::write(folder.join("contacts"), "").expect("contacts");
         let account = format!(
@@ -227,6 +222,17 @@ fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// Our address of those that reach this one: what is sent there comes from it.
+fn address_towards(peer: SocketAddr) -> IpAddr {
+    let any: IpAddr = match peer.ip() {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).expect("a port");
+    socket.connect(peer).expect("there is a way");
+    socket.local_addr().expect("it is bound").ip()
 }
 
 fn config(folder: &Path, sip: SocketAddr, control: u16, setup: &Setup<'_>) -> String {

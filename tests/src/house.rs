@@ -93,6 +93,8 @@ pub struct HouseSetup<'a> {
     pub log: &'a str,
     /// Where phones register.
     pub sip: IpAddr,
+    /// Further lines of `[sip]`.
+    pub sip_lines: &'a str,
     /// Over what else: `tcp`, `tls`, `ws`, `wss`.
     pub transports: &'a [&'a str],
     /// Certificate and key of those under TLS, in PEM form.
@@ -115,6 +117,7 @@ impl Default for HouseSetup<'_> {
             more: "",
             log: "debug",
             sip: [127, 0, 0, 1].into(),
+            sip_lines: "",
             transports: &[],
             identity: None,
             hub: Hub::Here(([127, 0, 0, 1], 0).into()),
@@ -186,6 +189,7 @@ impl House {
             more,
             log,
             sip,
+            sip_lines,
             transports,
             identity,
             hub,
@@ -209,6 +213,7 @@ impl House {
             identity,
             hub,
             plugins,
+            sip_lines: sip_lines.into(),
             more: format!("[log]\nlevel = \"{log}\"\n{more}"),
             phones,
             routes: routes.into(),
@@ -245,10 +250,22 @@ impl House {
 
     /// The same, who reaches the hub at another address.
     pub async fn user_at(&self, hub: String, token: String, answering: Answering, fault: Fault) -> E2eePeer {
+        self.user_from([127, 0, 0, 1].into(), hub, token, (answering, fault))
+            .await
+    }
+
+    /// The same, at this address of his.
+    pub async fn user_from(
+        &self,
+        address: IpAddr,
+        hub: String,
+        token: String,
+        (answering, fault): (Answering, Fault),
+    ) -> E2eePeer {
         let setup = e2ee_peer::Setup {
             hub,
             token,
-            address: [127, 0, 0, 1].into(),
+            address,
             source: Source::Tone { hz: PEER_HZ },
             answering,
             fault,
@@ -395,6 +412,7 @@ pub async fn hub_at(program: &str, hub: Hub, identity: Option<(String, String)>,
         identity,
         hub,
         plugins: Vec::new(),
+        sip_lines: String::new(),
         more: format!("[log]\nlevel = \"debug\"\n{more}"),
         phones: String::new(),
         routes: String::new(),

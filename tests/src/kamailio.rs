@@ -21,6 +21,18 @@ pub struct Setup<'a> {
     pub login: bool,
 }
 
+/// How one is set up that stands before a gateway, and lets phones in under TLS.
+#[derive(Clone, Debug)]
+pub struct Edge<'a> {
+    /// Its host.
+    pub host: Ipv4Addr,
+    /// Where the gateway is, and by which transport it is reached.
+    pub gateway: SocketAddr,
+    pub transport: &'a str,
+    /// Its certificate and the key, in PEM form.
+    pub identity: (String, String),
+}
+
 /// A running Kamailio; it is ended and its folder removed when dropped.
 #[derive(Debug)]
 pub struct Kamailio {
@@ -32,26 +44,46 @@ pub struct Kamailio {
 impl Kamailio {
     /// Starts it, or none (with a visible line) where it is not installed.
     pub fn start(setup: &Setup<'_>) -> Option<Self> {
+        let config = include_str!("../peers/kamailio.cfg").replace("@PASSWORD@", setup.password);
+        let way = (setup.host, setup.gateway, setup.transport);
+        let arguments: &[&str] = if setup.login { &["-A", "WITH_LOGIN"] } else { &[] };
+        Self::launch(way, &config, None, arguments)
+    }
+
+    /// The same before a gateway.
+    pub fn edge(setup: &Edge<'_>) -> Option<Self> {
+        let config = include_str!("../peers/kamailio-edge.cfg");
+        let way = (setup.host, setup.gateway, setup.transport);
+        Self::launch(way, config, Some(&setup.identity), &[])
+    }
+
+    fn launch(
+        (host, gateway, transport): (Ipv4Addr, SocketAddr, &str),
+        config: &str,
+        identity: Option<&(String, String)>,
+        arguments: &[&str],
+    ) -> Option<Self> {
         let program = peers::program("kamailio")?;
-        let free = UdpSocket::bind((setup.host, 0)).and_then(|socket| socket.local_addr());
+        let free = UdpSocket::bind((host, 0)).and_then(|socket| socket.local_addr());
         let address = free.expect("a free port");
         let folder = std::env::temp_dir().join(format!("q-kamailio-{}-{}", std::process::id(), address.port()));
         std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
-        let config = include_str!("../peers/kamailio.cfg")
-            .replace("@HOST@", &setup.host.to_string())
+        if let Some((certificate, key)) = identity {
+            std::fs::write(folder.join("kamailio.pem"), certificate).expect("the certificate");
+            std::fs::write(folder.join("kamailio-key.pem"), key).expect("the key");
+        }
+        let config = config
+            .replace("@HOST@", &host.to_string())
             .replace("@ADDRESS@", &address.to_string())
-            .replace("@GATEWAY@", &setup.gateway.to_string())
-            .replace("@TRANSPORT@", setup.transport)
-            .replace("@PASSWORD@", setup.password)
+            .replace("@GATEWAY@", &gateway.to_string())
+            .replace("@GATEWAY_HOST@", &gateway.ip().to_string())
+            .replace("@TRANSPORT@", transport)
             .replace("@FOLDER@", &folder.display().to_string());
         let file = folder.join("kamailio.cfg");
         std::fs::write(&file, config).expect("the configuration");
         let log = std::fs::File::create(folder.join("log")).expect("a log");
         let mut command = Command::new(program);
-        command.args(["-DD", "-E", "-m", "32", "-M", "4"]);
-        if setup.login {
-            command.args(["-A", "WITH_LOGIN"]);
-        }
+        command.args(["-DD", "-E", "-m", "32", "-M", "4"]).args(arguments);
         let child = command
             .arg("-f")
             .arg(&file)

@@ -137,7 +137,7 @@ async fn who_picks_up_hears_that_it_takes_long_and_why_it_was_in_vain() {
     let house = House::new(PROGRAM, "[call]\nconnect_timeout = \"12s\"\n").await;
     let mut desk = house.phone("102", false).await;
     // Nothing that she says can be read: there is a key, and never any media.
-    let anna = house.user("anna", Answering::Take, Fault::AlteredPackets).await;
+    let mut anna = house.user("anna", Answering::Take, Fault::AlteredPackets).await;
     anna.dial("102@gw");
     desk.wait(&phone::Event::Called("anna".into()), SOON)
         .await

@@ -156,7 +156,7 @@ async fn a_transport_that_no_plugin_has_is_said() {
     let mut house = House::new(PROGRAM, "").await;
     let setup = house.gateway.setup();
     let anna = house.user("anna", Answering::Take, Fault::None).await;
-    let desk = house.phone("100", false).await;
+    let mut desk = house.phone("100", false).await;
     for (count, transport, said) in [
         (1, "pigeon", "no plugin has the transport pigeon"),
         (2, "webrtc over pigeon", "no plugin has the path pigeon"),

@@ -26,7 +26,7 @@ max_contacts = 10";
         let desk = house.phone(["100", "101", "102"][count % 3], false).await;
         pairs.push((desk, user));
     }
-    for (count, (desk, _)) in pairs.iter().enumerate() {
+    for (count, (desk, _)) in pairs.iter_mut().enumerate() {
         desk.dial(&format!("user{count}"));
     }
     for (desk, _) in &mut pairs {

@@ -56,7 +56,7 @@ async fn phones_and_routes_come_and_go_while_a_call_stands() {
     // The call of the phone that is gone goes on.
     hears(desk.line(), PEER_HZ).await;
     hears(anna.line(), PHONE_HZ).await;
-    let new = house.phone("103", false).await;
+    let mut new = house.phone("103", false).await;
     let bob = house.user("bob", Answering::Take, Fault::None).await;
     new.dial("7");
     hears(new.line(), PEER_HZ).await;
@@ -216,7 +216,7 @@ async fn twenty_calls_hear_none_of_a_hundred_reloads() {
     let mut pairs = Vec::new();
     for count in 0..20 {
         let user = house.user(&format!("user{count}"), Answering::Take, Fault::None).await;
-        let desk = house.phone(["100", "101", "102"][count % 3], false).await;
+        let mut desk = house.phone(["100", "101", "102"][count % 3], false).await;
         desk.dial(&format!("user{count}"));
         pairs.push((desk, user));
     }

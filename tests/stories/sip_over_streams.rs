@@ -71,7 +71,7 @@ async fn a_phone_registers_and_is_called_over_each_transport_and_both_families()
             let phones = house.gateway.ask(&ControlRequest::Phones).await.expect("phones");
             let contact = phones[0]["contact"].as_str().unwrap_or_default().to_owned();
             assert!(contact.contains(";transport="), "{phones}");
-            let anna = house.user("anna", Answering::Take, Fault::None).await;
+            let mut anna = house.user("anna", Answering::Take, Fault::None).await;
             anna.dial("100@gw");
             assert!(
                 is_called(&mut phone).await.expect("it is connected"),

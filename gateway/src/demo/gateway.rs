@@ -28,6 +28,8 @@ pub struct Setup {
     pub hub: Hub,
     /// Where the plugins are: folders or files.
     pub plugins: Vec<PathBuf>,
+    /// Further lines of its `[sip]`.
+    pub sip_lines: String,
     /// Further lines of quartet.conf.
     pub more: String,
     /// phones.conf.
@@ -274,10 +276,10 @@ fn write_conf(folder: &Path, setup: &Setup) -> anyhow::Result<()> {
         tls = "[tls]\ncertificate = \"gateway.pem\"\nkey = \"gateway-key.pem\"\n";
     }
     let main = format!(
-        "[sip]\nlisten = {listen:?}\nrealm = \"quartet\"\n[media]\nports = \"0\"\n[network.hub]\n{hub}\n\
+        "[sip]\nlisten = {listen:?}\nrealm = \"quartet\"\n{}\n[media]\nports = \"0\"\n[network.hub]\n{hub}\n\
          [plugins]\npath = {plugins:?}\nrequired = [\"codec-g711\", \"codec-opus\", \"transport-rtp\", \"transport-webrtc\"]\n\
          {tls}{}\n",
-        setup.more
+        setup.sip_lines, setup.more
     );
     write_private(&folder.join("quartet.conf"), &main)?;
     write_private(&folder.join("phones.conf"), &setup.phones)?;

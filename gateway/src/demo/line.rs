@@ -103,6 +103,11 @@ impl Line {
         self.orders.send(Order::Key(key)).ok();
     }
 
+    /// Forgets what was heard.
+    pub(super) fn forget(&self) {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// All that was heard so far, at the line's rate, silence where nothing arrived.
     pub fn heard(&self) -> Vec<i16> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -197,6 +197,7 @@ impl Stage {
             identity: None,
             hub: gateway::Hub::Here(([127, 0, 0, 1], 0).into()),
             plugins: vec![plugins.to_owned()],
+            sip_lines: String::new(),
             more: String::new(),
             phones: phone_row(
                 "100",

@@ -56,8 +56,10 @@ impl<E: Debug> Peer<E> {
         self.orders.send(order).ok();
     }
 
-    /// Calls a number or a user.
-    pub fn dial(&self, to: &str) {
+    /// Calls a number or a user. What has happened before, and was heard, is none of this call, and is forgotten.
+    pub fn dial(&mut self, to: &str) {
+        while self.events.try_recv().is_ok() {}
+        self.line.forget();
         self.order(Order::Dial(to.to_owned()));
     }
 
