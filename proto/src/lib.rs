@@ -20,5 +20,6 @@ pub mod sip;
 #[cfg(feature = "turn")]
 pub mod turn;
 pub mod turn_user;
+mod unlogged;
 #[cfg(feature = "webrtc")]
 pub mod webrtc;

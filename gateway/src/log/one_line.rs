@@ -6,6 +6,9 @@ use std::io;
 
 use tracing_subscriber::fmt::MakeWriter;
 
+/// The longest line, in bytes; of a longer event the rest is only counted. A message of SIP has a few KB.
+const MAX_LINE: usize = 8 * 1024;
+
 /// A writer of events that escapes what would end a line or steer a terminal. It is given an event as a whole.
 #[derive(Debug)]
 pub(super) struct OneLine<W> {
@@ -31,7 +34,8 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for OneLine<W> {
 impl<W: io::Write> io::Write for OneLine<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        self.writer.write_all(escaped(&text, self.ansi).as_bytes())?;
+        self.writer
+            .write_all(escaped(&shortened(&text), self.ansi).as_bytes())?;
         Ok(bytes.len())
     }
 
@@ -49,6 +53,15 @@ fn is_unseen(c: char) -> bool {
     ) || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
         || matches!(c, '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0d}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}')
         || matches!(c, '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// An event that is no longer than a line may be.
+fn shortened(event: &str) -> Cow<'_, str> {
+    if event.len() <= MAX_LINE {
+        return Cow::Borrowed(event);
+    }
+    let end = (0..=MAX_LINE).rev().find(|at| event.is_char_boundary(*at)).unwrap_or(0);
+    Cow::Owned(format!("{}… and {} bytes more\n", &event[..end], event.len() - end))
 }
 
 /// An event without line ends but its own, control characters and marks that nobody sees.
@@ -74,6 +87,18 @@ pub(super) fn escaped(event: &str, ansi: bool) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_has_an_end() {
+        let long = format!("WARN {}\n", "é".repeat(50_000));
+        let shown = shortened(&long);
+        assert!(
+            shown.len() < MAX_LINE + 40 && shown.ends_with("bytes more\n"),
+            "{}",
+            shown.len()
+        );
+        assert_eq!(shortened("short\n"), "short\n");
+    }
 
     #[test]
     fn an_event_is_one_line_whatever_is_in_it() {

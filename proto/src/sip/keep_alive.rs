@@ -2,8 +2,12 @@
 
 use std::net::SocketAddr;
 
+use crate::unlogged::unlogged;
 use stun_types::attribute::{AttributeStaticType as _, AttributeType, Fingerprint, XorMappedAddress};
 use stun_types::message::{BINDING, Message, MessageClass, MessageWrite as _, MessageWriteExt as _, MessageWriteVec};
+
+/// Longest keep-alive: what STUN may have where nobody knows what fits the way. RFC 8489 §6.1.
+const MAX_LENGTH: usize = 548;
 
 /// The bytes of every STUN message from the fifth on. RFC 8489 §5.
 const MAGIC_COOKIE: [u8; 4] = 0x2112_A442_u32.to_be_bytes();
@@ -15,6 +19,14 @@ pub(super) fn is_stun(datagram: &[u8]) -> bool {
 
 /// The answer to a Binding request; `None` to anything else. One that wants what we do not know is told so.
 pub(super) fn answer(datagram: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
+    if datagram.len() > MAX_LENGTH {
+        return None;
+    }
+    // The library warns of what is wrong with a stranger's message.
+    unlogged(|| answer_to(datagram, source))
+}
+
+fn answer_to(datagram: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
     /// There is nothing to log in to: no attribute needs to be understood.
     const UNDERSTOOD: [AttributeType; 0] = [];
     let request = Message::from_bytes(datagram).ok()?;
@@ -36,7 +48,7 @@ pub(super) fn answer(datagram: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stun_types::attribute::{ErrorCode, Username};
+    use stun_types::attribute::{ErrorCode, RawAttribute, Username};
 
     const ADDRESSES: [&str; 2] = ["198.51.100.7:40001", "[2001:db8::7]:40001"];
 
@@ -93,6 +105,13 @@ mod tests {
         ] {
             assert_eq!(answer(other, source), None);
         }
+        let long = request(|request| {
+            for kind in 0x7000..0x7090 {
+                let attribute = RawAttribute::new(AttributeType::new(kind), &[]);
+                request.add_attribute(&attribute).unwrap();
+            }
+        });
+        assert!(long.len() > MAX_LENGTH && answer(&long, source).is_none());
         for length in 0..plain.len() {
             assert_eq!(answer(&plain[..length], source), None);
         }

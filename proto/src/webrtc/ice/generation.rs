@@ -12,6 +12,7 @@ use super::PathKind;
 use super::answers::{Answers, answer_of};
 use super::sources::{Sources, check_of};
 use super::words::{Added, credentials, line, preference};
+use crate::unlogged::unlogged;
 
 /// Most candidates of the peer's that are used in one generation; the pairs are bounded by the agent (100).
 pub(super) const MAX_CANDIDATES: usize = 64;
@@ -255,9 +256,4 @@ impl Generation {
     pub(super) fn set_connected(&mut self) {
         self.agent.set_max_stun_retransmits(MAX_UNANSWERED_CONNECTED);
     }
-}
-
-/// Runs what the crate would log with a password in it, at TRACE and at DEBUG.
-fn unlogged<T>(run: impl FnOnce() -> T) -> T {
-    tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), run)
 }
