@@ -18,50 +18,62 @@ use crate::{log, process};
 
 /// Runs the gateway until SIGINT or SIGTERM, or until the standard input is closed, if that is asked for.
 pub(super) fn run(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Result<u8> {
-    serve(conf, until_stdin_closes, async |loaded, Signals { stop, hang_up }| {
-        watchdog::start().context("no thread for the watchdog")?;
-        let signalling = Signalling::start(loaded).await.context("the gateway cannot start")?;
-        let (sip, hub) = signalling.addresses();
-        let sip: Vec<_> = sip.into_iter().map(place_name).collect();
-        tracing::info!(sip = sip.join(" "), hub, "gateway is up");
-        tokio::spawn(reload_at(hang_up, signalling.asker()));
-        signalling.run(stop).await
-    })
+    serve(
+        conf,
+        until_stdin_closes,
+        |loaded, Signals { stop, hang_up }| async move {
+            watchdog::start().context("no thread for the watchdog")?;
+            let signalling = Signalling::start(loaded).await.context("the gateway cannot start")?;
+            let (sip, hub) = signalling.addresses();
+            let sip: Vec<_> = sip.into_iter().map(place_name).collect();
+            tracing::info!(sip = sip.join(" "), hub, "gateway is up");
+            tokio::spawn(reload_at(hang_up, signalling.asker()));
+            signalling.run(stop).await
+        },
+    )
 }
 
 /// Runs a hub alone, as long.
 pub(super) fn hub(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Result<u8> {
-    serve(conf, until_stdin_closes, async |loaded, Signals { stop, hang_up }| {
-        let hub = HubAlone::start(loaded).await.context("the hub cannot start")?;
-        tracing::info!(hub = hub.address(), "hub is up");
-        tokio::spawn(reload_at(hang_up, hub.asker()));
-        hub.run(stop).await;
-        Ok(())
-    })
+    serve(
+        conf,
+        until_stdin_closes,
+        |loaded, Signals { stop, hang_up }| async move {
+            let hub = HubAlone::start(loaded).await.context("the hub cannot start")?;
+            tracing::info!(hub = hub.address(), "hub is up");
+            tokio::spawn(reload_at(hang_up, hub.asker()));
+            hub.run(stop).await;
+            Ok(())
+        },
+    )
 }
 
 /// Runs a reflector alone, as long.
 pub(super) fn reflector(conf: Option<&Path>, until_stdin_closes: bool) -> anyhow::Result<u8> {
-    serve(conf, until_stdin_closes, async |loaded, Signals { hang_up, stop }| {
-        let reflector = ReflectorAlone::start(loaded).await;
-        let reflector = reflector.context("the reflector cannot start")?;
-        tracing::info!(listen = reflector.addresses().join(" "), "reflector is up");
-        tokio::spawn(reload_at(hang_up, reflector.asker()));
-        reflector.run(stop).await;
-        Ok(())
-    })
+    serve(
+        conf,
+        until_stdin_closes,
+        |loaded, Signals { hang_up, stop }| async move {
+            let reflector = ReflectorAlone::start(loaded).await;
+            let reflector = reflector.context("the reflector cannot start")?;
+            tracing::info!(listen = reflector.addresses().join(" "), "reflector is up");
+            tokio::spawn(reload_at(hang_up, reflector.asker()));
+            reflector.run(stop).await;
+            Ok(())
+        },
+    )
 }
 
 /// What tells a process to do something. Both are listened to before anything starts: SIGHUP would end it.
 struct Signals {
-    stop: Pin<Box<dyn Future<Output = ()>>>,
+    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
     hang_up: Signal,
 }
 
-fn serve(
+fn serve<F: Future<Output = anyhow::Result<()>> + Send + 'static>(
     conf: Option<&Path>,
     until_stdin_closes: bool,
-    body: impl AsyncFnOnce(Loaded, Signals) -> anyhow::Result<()>,
+    body: impl FnOnce(Loaded, Signals) -> F,
 ) -> anyhow::Result<u8> {
     // Before the first secret is read.
     process::forbid_core_dumps().context("core dumps cannot be switched off, and one would hold keys")?;
@@ -84,7 +96,8 @@ fn serve(
             }
             tracing::info!("stopping");
         });
-        body(loaded, Signals { stop, hang_up }).await?;
+        // On a worker as all else: who has read from a socket hands on without waking another thread.
+        tokio::spawn(body(loaded, Signals { stop, hang_up })).await??;
         std::fs::remove_file(control).ok();
         Ok(0)
     });
