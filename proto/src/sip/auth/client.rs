@@ -31,8 +31,7 @@ pub(in crate::sip) fn authorization<'a>(
     let mut cnonce = [0; 16];
     rng.fill_bytes(&mut cnonce);
     let (nc, cnonce) = ("00000001", hex(&cnonce));
-    let mut ha1 = Ha1::default();
-    algorithm.insert(&mut ha1, &credentials.user, realm, &credentials.password);
+    let ha1 = Ha1::by(&[algorithm], &credentials.user, realm, &credentials.password);
     let ha1 = algorithm.ha1(&ha1)?;
     let response = algorithm.response(&ha1, nonce, qop.map(|_| (nc, cnonce.as_str())), method, uri);
     let mut out = format!(

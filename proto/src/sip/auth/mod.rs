@@ -31,17 +31,18 @@ impl Ha1 {
     /// Hashes a password for an account of a realm by MD5 and SHA-256, as phones know them.
     #[must_use]
     pub fn of(user: &str, realm: &str, password: &str) -> Self {
-        Self {
-            sha512_256: None,
-            ..Self::all_of(user, realm, password)
-        }
+        Self::by(&[Algorithm::Md5, Algorithm::Sha256], user, realm, password)
     }
 
     /// Hashes it by SHA-512/256 too.
     #[must_use]
     pub fn all_of(user: &str, realm: &str, password: &str) -> Self {
+        Self::by(&Algorithm::ALL, user, realm, password)
+    }
+
+    fn by(algorithms: &[Algorithm], user: &str, realm: &str, password: &str) -> Self {
         let mut ha1 = Self::default();
-        for algorithm in Algorithm::ALL {
+        for algorithm in algorithms {
             algorithm.insert(&mut ha1, user, realm, password);
         }
         ha1

@@ -272,7 +272,6 @@ impl Endpoint {
         let Ok(target) = uri.parse::<Uri>() else { return false };
         request.cseq += 1;
         request.uri = target.to_string();
-        self.datagrams_only.note(now, request.five_tuple, way);
         // It was an answer to another's challenge.
         request.extra.retain(|(name, _)| !name.ends_with("uthorization"));
         self.lead(key, &mut request, &target, way);
@@ -308,8 +307,11 @@ impl Endpoint {
 
     fn on_refusal(&mut self, now: Instant, id: u64, key: DialogKey, response: &Response) {
         self.timers.clear(Owner::Dialog(key), Timer::Cancel);
-        if OVERLOADED.contains(&response.status) && self.fail_over(now, id, key) {
-            return;
+        if OVERLOADED.contains(&response.status) {
+            self.forget_same_place(id, key);
+            if self.fail_over(now, id, key) {
+                return;
+            }
         }
         let wanted = self.dialogs.get(key).is_some_and(|d| d.state == State::Calling);
         if wanted && let Some((again, cseq)) = self.retry(now, id, response) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Endpoint;
 use crate::net::{FiveTuple, Protocol};
+use crate::sip::DialogKey;
 use crate::sip::message::MAGIC_COOKIE;
 use crate::sip::outgoing::Outgoing;
 
@@ -23,7 +24,7 @@ const MAX_PLACES: usize = 1_024;
 pub(super) struct DatagramsOnly(BTreeMap<SocketAddr, Instant>);
 
 impl DatagramsOnly {
-    /// A request goes on from this way to that one: whether a place takes datagrams alone is known by that.
+    /// A request that got no answer this way goes on that one: whether a place takes datagrams alone is known by that.
     pub(super) fn note(&mut self, now: Instant, from: FiveTuple, to: FiveTuple) {
         if from.protocol != Protocol::Tcp || to.protocol != Protocol::Udp || from.remote != to.remote {
             return;
@@ -42,9 +43,25 @@ impl DatagramsOnly {
 impl Endpoint {
     /// Whether a request would be cut into fragments on its way, which many a NAT and firewall drops.
     pub(super) fn is_too_long(&self, request: &Outgoing, has_credentials: bool) -> bool {
-        let length = request.write(MAGIC_COOKIE, &self.config.user_agent).len();
+        if request.five_tuple.protocol.is_reliable() {
+            return false;
+        }
         let room = if has_credentials { CREDENTIALS } else { 0 };
-        !request.five_tuple.protocol.is_reliable() && length + room > MAX_DATAGRAM
+        request.write(MAGIC_COOKIE, &self.config.user_agent).len() + room > MAX_DATAGRAM
+    }
+
+    /// Who has answered over TCP that it is overloaded says the same by UDP: it is not asked once more.
+    pub(super) fn forget_same_place(&mut self, invite: u64, key: DialogKey) {
+        let Some(answered) = self.client_transactions.get(invite) else {
+            return;
+        };
+        let (uri, way) = (&answered.request.uri, answered.request.five_tuple);
+        if let Some(dialog) = self.dialogs.get_mut(key)
+            && let Some((next, same)) = dialog.alternates.first()
+            && (next, same.remote) == (uri, way.remote)
+        {
+            dialog.alternates.remove(0);
+        }
     }
 
     /// The same places in the same order, each over TCP before it is tried by UDP: who does not listen there refuses at once.

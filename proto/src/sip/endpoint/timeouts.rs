@@ -56,8 +56,12 @@ impl Endpoint {
     fn on_client_timer(&mut self, now: Instant, id: u64, timer: Timer) {
         if let Some(Purpose::Invite(key)) = self.client_transactions.get(id).map(|it| it.purpose)
             && matches!(timer, Timer::Failover | Timer::Unreachable | Timer::B)
+            && let silent = self.client_transactions.get(id).map(|it| it.request.five_tuple)
             && self.fail_over(now, id, key)
         {
+            if let Some((silent, next)) = silent.zip(self.dialogs.get(key).map(|dialog| dialog.peer)) {
+                self.datagrams_only.note(now, silent, next);
+            }
             // What was not sent needs no answer.
             if timer != Timer::Failover {
                 self.drop_client(id);

@@ -4,6 +4,7 @@ mod calls;
 mod ends;
 mod guessing;
 mod hostile;
+mod large;
 mod logins;
 mod loss;
 mod megaphone;

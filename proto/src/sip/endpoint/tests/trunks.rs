@@ -4,7 +4,7 @@ use super::*;
 
 const TRUNK: &str = "192.0.2.2";
 
-fn world() -> World {
+pub(super) fn world() -> World {
     PROTOCOL.set(Protocol::Udp);
     let mut world = World::new(91);
     world
@@ -105,7 +105,7 @@ fn dial(world: &mut World, places: &[&str]) -> DialogKey {
 }
 
 /// The same with such header fields.
-fn dial_with(world: &mut World, places: &[&str], headers: Vec<(&'static str, String)>) -> DialogKey {
+pub(super) fn dial_with(world: &mut World, places: &[&str], headers: Vec<(&'static str, String)>) -> DialogKey {
     let dialog = world.gateway().new_dialog_key();
     let way = |place: &&str| {
         let local = "192.0.2.1:5060".parse().unwrap();
@@ -135,7 +135,13 @@ fn dial_with(world: &mut World, places: &[&str], headers: Vec<(&'static str, Str
 }
 
 /// A response to the last request of this method that begins so.
-fn respond(world: &mut World, from: &str, begin: &str, status: &str) {
+pub(super) fn respond(world: &mut World, from: &str, begin: &str, status: &str) {
+    let response = response_to(world, from, begin, status);
+    world.inject(GATEWAY, from, response.as_bytes());
+}
+
+/// The same, as text.
+pub(super) fn response_to(world: &World, from: &str, begin: &str, status: &str) -> String {
     let request = world
         .packets
         .iter()
@@ -143,15 +149,14 @@ fn respond(world: &mut World, from: &str, begin: &str, status: &str) {
         .find(|packet| packet.starts_with(begin))
         .unwrap();
     let field = |name: &str| request.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
-    let answer = format!(
+    format!(
         "SIP/2.0 {status}\r\n{}\r\n{}\r\n{};tag=far\r\n{}\r\n{}\r\nContact: <sip:1@{from}>\r\nContent-Length: 0\r\n\r\n",
         field("Via"),
         field("From"),
         field("To"),
         field("Call-ID"),
         field("CSeq")
-    );
-    world.inject(GATEWAY, from, answer.as_bytes());
+    )
 }
 
 fn invites(world: &World) -> Vec<String> {
@@ -465,82 +470,4 @@ fn what_a_trunk_does_not_acknowledge_is_not_repeated_without_end() {
         .map(String::len)
         .sum();
     assert!(drawn < 6 * sent, "{drawn} bytes for {sent}");
-}
-
-/// The transport and the place of each INVITE that was sent.
-fn ways(world: &World) -> Vec<(String, String)> {
-    let invites = world.packets.iter().filter(|packet| packet.starts_with("INVITE"));
-    let way = |packet: &String| {
-        let via = packet.split("SIP/2.0/").nth(1).unwrap();
-        let contact = packet.lines().find(|line| line.starts_with("Contact")).unwrap();
-        assert_eq!(contact.contains("transport=tcp"), via.starts_with("TCP"), "{contact}");
-        let place = packet.split([' ', '@']).nth(2).unwrap();
-        (via[..3].to_owned(), place.to_owned())
-    };
-    let mut ways: Vec<_> = invites.map(way).collect();
-    ways.dedup();
-    ways
-}
-
-fn long() -> Vec<(&'static str, String)> {
-    vec![("Remote-Party-ID", "x".repeat(900))]
-}
-
-#[test]
-fn what_does_not_fit_a_datagram_goes_over_a_stream_and_by_datagram_where_nobody_takes_one() {
-    let places = ["192.0.2.11:5060", "192.0.2.12:5060"];
-    let [first, second] = places.map(str::to_owned);
-    let way = |protocol: &str, place: &String| (protocol.to_owned(), place.clone());
-    let both = |world: &mut World| {
-        let local: SocketAddr = "192.0.2.1:5060".parse().unwrap();
-        world
-            .gateway()
-            .set_local(vec![(Protocol::Udp, local), (Protocol::Tcp, local)]);
-    };
-    // One that fits, and a gateway that is not heard over TCP: as ever.
-    let mut world = world();
-    both(&mut world);
-    dial(&mut world, &places);
-    assert_eq!(ways(&world), [way("UDP", &first)]);
-    let mut world = self::world();
-    dial_with(&mut world, &places, long());
-    assert_eq!(ways(&world), [way("UDP", &first)]);
-    // With a login it will be longer.
-    let mut world = self::world();
-    both(&mut world);
-    dial_with(&mut world, &places, vec![("Remote-Party-ID", "x".repeat(600))]);
-    assert_eq!(ways(&world), [way("TCP", &first)]);
-
-    // The connection is refused at the first place; at the second nobody answers it.
-    let mut world = self::world();
-    both(&mut world);
-    let call = dial_with(&mut world, &places, long());
-    let wanted = world.gateway().poll_connect().unwrap();
-    assert_eq!(
-        (wanted.protocol, wanted.remote.to_string()),
-        (Protocol::Tcp, first.clone())
-    );
-    let now = world.now;
-    world.gateway().handle_closed(now, wanted.connection.unwrap());
-    world.run(Duration::from_millis(500));
-    assert_eq!(ways(&world), [way("TCP", &first), way("UDP", &first)]);
-    world.run(Duration::from_millis(600));
-    assert_eq!(ways(&world)[2..], [way("TCP", &second)]);
-    world.run(Duration::from_secs(1));
-    assert_eq!(ways(&world)[3..], [way("UDP", &second)]);
-    respond(&mut world, &second, "INVITE sip:1@192.0.2.12", "200 OK");
-    assert!(world.packets.last().unwrap().starts_with("ACK sip:1@192.0.2.12:5060"));
-    world.hangup(GATEWAY, call);
-    respond(&mut world, &second, "BYE", "200 OK");
-    world.run(Duration::from_secs(100));
-    world.assert_empty();
-    // Both are known to take datagrams only, for a time.
-    world.packets.clear();
-    let call = dial_with(&mut world, &places, long());
-    assert_eq!(ways(&world), [way("UDP", &first)]);
-    world.hangup(GATEWAY, call);
-    world.run(Duration::from_secs(3_600));
-    world.packets.clear();
-    dial_with(&mut world, &places, long());
-    assert_eq!(ways(&world), [way("TCP", &first)]);
 }
