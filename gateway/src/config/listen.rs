@@ -37,6 +37,18 @@ pub struct Tls {
 }
 
 impl Tls {
+    /// The files that count where these are a listener's own: they go before the common ones.
+    pub(super) fn before(&self, common: &Self) -> Self {
+        // A certificate is of no use with the key of another.
+        let own = self.certificate.is_some() || self.key.is_some();
+        let pair = if own { self } else { common };
+        Self {
+            certificate: pair.certificate.clone(),
+            key: pair.key.clone(),
+            client_ca: self.client_ca.clone().or_else(|| common.client_ca.clone()),
+        }
+    }
+
     /// All paths, to be changed.
     pub(super) fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         [&mut self.certificate, &mut self.key, &mut self.client_ca]
@@ -58,14 +70,7 @@ impl SipListen {
 
     /// The files that count here: its own, else those of `[tls]`.
     pub fn files(&self, common: &Tls) -> Tls {
-        // A certificate is of no use with the key of another.
-        let own = self.tls.certificate.is_some() || self.tls.key.is_some();
-        let pair = if own { &self.tls } else { common };
-        Tls {
-            certificate: pair.certificate.clone(),
-            key: pair.key.clone(),
-            client_ca: self.tls.client_ca.clone().or_else(|| common.client_ca.clone()),
-        }
+        self.tls.before(common)
     }
 }
 

@@ -217,18 +217,15 @@ pub struct Hub {
 impl Hub {
     /// The files that count where it is served under TLS: its own, else those of `[tls]`. Its users are asked for no certificate.
     pub fn files(&self, common: &Tls) -> Option<Tls> {
-        // A certificate is of no use with the key of another.
-        let is_own = self.certificate.is_some() || self.key.is_some();
-        let (certificate, key) = if is_own {
-            (&self.certificate, &self.key)
-        } else {
-            (&common.certificate, &common.key)
+        let own = Tls {
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            client_ca: None,
         };
         let is_served = self.listen.is_secure && self.url.is_none();
         is_served.then(|| Tls {
-            certificate: certificate.clone(),
-            key: key.clone(),
             client_ca: None,
+            ..own.before(common)
         })
     }
 }
