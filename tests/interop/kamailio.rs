@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
+use quartet::demo::e2ee_peer::{Answering, Fault};
 use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ};
 use quartet_tests::authority::certify;
 use quartet_tests::baresip::{self, Baresip};
@@ -15,6 +15,7 @@ use quartet_tests::peers;
 
 use crate::PROGRAM;
 use crate::calls::SOON;
+use crate::transports::{calls_and_is_called, is_called_by};
 
 const HOSTS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 5), Ipv4Addr::new(127, 0, 0, 6)];
 
@@ -80,15 +81,6 @@ fn desk(pbx: &Kamailio, user: &str) -> Option<Baresip> {
     let mut desk = Baresip::start(&setup)?;
     desk.wait_registered(SOON);
     Some(desk)
-}
-
-async fn is_called_by(anna: &mut E2eePeer, number: &str) {
-    anna.dial(number);
-    let connected = |event: &e2ee_peer::Event| (*event == e2ee_peer::Event::Connected).then_some(());
-    anna.wait("the call", SOON, connected)
-        .await
-        .expect("the phone takes it");
-    hears(anna.line(), PHONE_HZ).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,13 +299,7 @@ async fn a_phone_behind_the_edge(network: &Network, transport: &str) {
         desk.wait_registered(SOON);
         desk
     });
-    desk.dial(&format!("sip:anna@{};transport=tls", edge.address()));
-    desk.wait_for("CALL_ESTABLISHED", SOON);
-    hears(anna.line(), PHONE_HZ).await;
-    desk.command("hangup", "");
-    house.wait_idle().await;
-    desk.forget();
-    is_called_by(&mut anna, "100@gw").await;
+    calls_and_is_called(&house, &mut desk, &mut anna, (edge.address(), "tls")).await;
     // They talk a little: what the phone hears can be read afterwards.
     tokio::time::sleep(Duration::from_secs(2)).await;
     anna.hang_up();

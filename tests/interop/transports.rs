@@ -37,6 +37,32 @@ async fn anna(house: &House) -> E2eePeer {
     house.user("anna", Answering::Take, Fault::None).await
 }
 
+/// Phone 100, which calls Anna there and hangs up, and is called by her.
+pub(crate) async fn calls_and_is_called(
+    house: &House,
+    desk: &mut Baresip,
+    anna: &mut E2eePeer,
+    (server, transport): (SocketAddr, &str),
+) {
+    desk.dial(&format!("sip:anna@{server};transport={transport}"));
+    desk.wait_for("CALL_ESTABLISHED", SOON);
+    hears(anna.line(), PHONE_HZ).await;
+    desk.command("hangup", "");
+    house.wait_idle().await;
+    desk.forget();
+    is_called_by(anna, "100@gw").await;
+}
+
+/// A phone, which takes the call.
+pub(crate) async fn is_called_by(anna: &mut E2eePeer, number: &str) {
+    anna.dial(number);
+    let connected = |event: &e2ee_peer::Event| (*event == e2ee_peer::Event::Connected).then_some(());
+    anna.wait("the call", SOON, connected)
+        .await
+        .expect("the phone takes it");
+    hears(anna.line(), PHONE_HZ).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn baresip_calls_and_is_called_over_tcp_and_tls() {
     if peers::program("baresip").is_none() {
@@ -60,16 +86,7 @@ async fn baresip_calls_and_is_called_over_tcp_and_tls() {
             };
             let mut desk = Baresip::start(&setup).expect("baresip is installed");
             desk.wait_registered(SOON);
-            desk.dial(&format!("sip:anna@{gateway};transport={transport}"));
-            desk.wait_for("CALL_ESTABLISHED", SOON);
-            hears(anna.line(), PHONE_HZ).await;
-            desk.command("hangup", "");
-            house.wait_idle().await;
-            desk.forget();
-            anna.dial("100@gw");
-            let connected = |event: &e2ee_peer::Event| (*event == e2ee_peer::Event::Connected).then_some(());
-            anna.wait("the call", SOON, connected).await.expect("it takes the call");
-            hears(anna.line(), PHONE_HZ).await;
+            calls_and_is_called(&house, &mut desk, &mut anna, (gateway, transport)).await;
             println!("baresip over {transport} at {ip}: registered, called, was called");
         }
     }
