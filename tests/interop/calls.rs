@@ -567,7 +567,7 @@ async fn a_client_written_from_the_page_talks_and_outlives_its_websocket() {
         house.wait_idle().await;
         assert!(!house.gateway.log().contains(" ERROR "), "{}", house.gateway.log());
     }
-    let records = house.gateway.records();
+    let records = house.records(2).await;
     let causes: Vec<_> = records.iter().map(|record| record["cause"].as_str()).collect();
     assert_eq!(causes, [Some("answered"); 2]);
 }

@@ -72,8 +72,7 @@ async fn talk_both_ways(house: &House, namespace: &Namespace) -> Vec<String> {
     let mut anna = Ntgcalls::start(namespace, &house.hub(), &token, &more).expect("installed");
     both_hear(&desk, &mut anna).await;
     anna.end();
-    house.record(2).await;
-    let records = house.gateway.records();
+    let records = house.records(2).await;
     let path = |record: &serde_json::Value| record["legs"][1]["path"].as_str().unwrap_or_default().to_owned();
     records.iter().map(path).collect()
 }

@@ -238,7 +238,12 @@ impl Subject {
             }
         }
         self.wait("calls", 0.into()).await?;
-        let records = self.gateway.records();
+        let end = Instant::now() + SOON;
+        let mut records = self.gateway.records();
+        while records.len() < self.calls.len() && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            records = self.gateway.records();
+        }
         Ok(records.iter().filter(|record| record["cause"] == "answered").count())
     }
 

@@ -364,11 +364,17 @@ impl House {
 
     /// The record of the latest of `count` calls, once there are so many.
     pub async fn record(&self, count: usize) -> Value {
+        self.records(count).await.swap_remove(count - 1)
+    }
+
+    /// All records, once there are so many: they are written by a thread of their own, so a call that is over may
+    /// lack its own for a moment.
+    pub async fn records(&self, count: usize) -> Vec<Value> {
         let end = std::time::Instant::now() + SOON;
         loop {
             let records = self.gateway.records();
             if records.len() >= count {
-                return records[count - 1].clone();
+                return records;
             }
             assert!(
                 std::time::Instant::now() < end,

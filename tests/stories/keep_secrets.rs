@@ -97,11 +97,11 @@ async fn at_the_level_of_trace_no_token_password_or_key_is_written() {
     let mut desk = house.phone("100", false).await;
     House::talk(&mut desk, &mut anna).await;
     desk.hang_up();
-    house.record(1).await;
+    let record = house.record(1).await;
     house.wait_idle().await;
 
     let log = house.gateway.log();
-    let call = house.gateway.records()[0]["call"].as_str().expect("a key").to_owned();
+    let call = record["call"].as_str().expect("a key").to_owned();
     let (span, header) = (format!("call{{key={call}}}:leg{{"), format!("X-Quartet-Call: {call}"));
     let message = "Authorization: Digest …";
     for told in [

@@ -64,7 +64,7 @@ async fn phones_and_routes_come_and_go_while_a_call_stands() {
     assert_eq!(ends(&mut anna).await, "answered");
     bob.hang_up();
     house.wait_idle().await;
-    assert_eq!(house.gateway.records().len(), 2, "records are where they were");
+    assert_eq!(house.records(2).await.len(), 2, "records are where they were");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,6 +164,6 @@ async fn either_side_hangs_up_at_any_moment_and_nothing_is_left() {
         );
     }
     house.wait_idle().await;
-    assert_eq!(house.gateway.records().len(), 48, "one record for each call");
+    assert_eq!(house.records(48).await.len(), 48, "one record for each call");
     assert!(!house.gateway.log().contains(" ERROR "), "{}", house.gateway.log());
 }
