@@ -1,9 +1,10 @@
-//! SRTP and SRTCP of one session, over the contexts of webrtc-srtp, in place on the caller's buffer. RFC 3711, RFC 7714.
+//! SRTP and SRTCP, one value a direction, over the contexts of webrtc-srtp, in place on the caller's buffer. RFC 3711, RFC 7714.
 //!
 //! This file is also the guard before that crate, which must never see what an attacker can send without a key:
 //! - SRTCP shorter than header, index and tag together (it would panic) or whose E bit is clear (it would accept it
 //!   unauthenticated), SRTP shorter than header and tag;
-//! - SSRCs that signalling did not announce (each would cost memory before it is authenticated);
+//! - SSRCs that signalling did not announce, or that have not proved themselves elsewhere (each would cost memory before it is
+//!   authenticated);
 //! - header extensions whose elements overrun (it would panic) or end early (it would misplace the payload).
 //!
 //! Its replay protection is off and ours in its place, see `replay`.
@@ -14,6 +15,7 @@ mod replay;
 
 use webrtc_srtp::context::Context;
 use webrtc_srtp::protection_profile::ProtectionProfile;
+use zeroize::Zeroizing;
 
 use super::packet::HEADER;
 use replay::Window;
@@ -22,6 +24,10 @@ use replay::Window;
 pub const MAX_OVERHEAD: usize = 20;
 /// How many SSRCs may be announced: audio, video and their repairs of one peer are fewer.
 const MAX_STREAMS: usize = 16;
+/// How many may prove themselves: a phone draws a new one at a hold, at most.
+const MAX_LEARNT: usize = 64;
+/// Packets of unknown streams that one context is tried with.
+const MAX_TRIED: u32 = 64;
 /// Header and SSRC of an RTCP packet, which stay in clear.
 const RTCP_CLEAR: usize = 8;
 /// E bit and index behind an SRTCP packet.
@@ -58,6 +64,8 @@ pub enum SrtpError {
 pub enum Profile {
     /// AES-128 counter mode, HMAC-SHA1 of 80 bits.
     Aes128CmSha1_80,
+    /// The same, of 32 bits for RTP; RTCP has 80 (RFC 4568 §6.2.2).
+    Aes128CmSha1_32,
     /// AES-128 GCM.
     AeadAes128Gcm,
     /// AES-256 GCM.
@@ -68,16 +76,25 @@ impl Profile {
     fn theirs(self) -> ProtectionProfile {
         match self {
             Profile::Aes128CmSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
+            Profile::Aes128CmSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
             Profile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
             Profile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
         }
     }
 
-    /// Length of the authentication tag.
+    /// Length of the authentication tag of RTP.
     #[must_use]
     pub fn tag(self) -> usize {
         match self {
             Profile::Aes128CmSha1_80 => 10,
+            Profile::Aes128CmSha1_32 => 4,
+            Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => 16,
+        }
+    }
+
+    fn rtcp_tag(self) -> usize {
+        match self {
+            Profile::Aes128CmSha1_80 | Profile::Aes128CmSha1_32 => 10,
             Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => 16,
         }
     }
@@ -90,74 +107,75 @@ impl Profile {
 
     /// Shortest SRTCP packet that is looked at: 22 bytes, 28 for GCM.
     fn shortest_rtcp(self) -> usize {
-        RTCP_CLEAR + RTCP_INDEX + self.tag()
+        RTCP_CLEAR + RTCP_INDEX + self.rtcp_tag()
     }
 }
 
-/// The keys of a session, both directions.
+/// What we send, under one master key.
 ///
-/// The session copies no key; the crate below keeps its own copies, which it does not wipe.
-pub struct Session {
+/// No key is copied here; the crate below keeps its own copies, which it does not wipe. An end that goes back to a key must go back to
+/// this value: a second one would number packets from the beginning, and use the key's stream twice.
+pub struct Outbound {
     profile: Profile,
-    inbound: Context,
-    outbound: Context,
-    streams: Vec<Stream>,
+    context: Context,
 }
 
-/// A stream of the peer's that signalling announced.
+/// What a peer sends, under one master key.
+pub struct Inbound {
+    profile: Profile,
+    context: Context,
+    streams: Vec<Stream>,
+    learns: Option<Learning>,
+}
+
+/// A stream of the peer's that signalling announced, or that proved itself.
 struct Stream {
     ssrc: u32,
     rtp: Window,
     rtcp: Window,
 }
 
-impl std::fmt::Debug for Session {
+/// What streams that nobody announced are tried with: whoever sends something costs memory in here, which is given back, and none in the
+/// context that is used.
+struct Learning {
+    master: Zeroizing<Vec<u8>>,
+    context: Context,
+    tried: u32,
+}
+
+impl std::fmt::Debug for Outbound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session")
+        f.debug_struct("Outbound")
             .field("profile", &self.profile)
-            .field("streams", &self.streams.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
-impl Session {
-    /// Starts a session; each of `send` and `receive` is a master key with its salt behind it, as SDES `inline:` has them.
+impl std::fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbound")
+            .field("profile", &self.profile)
+            .field("streams", &self.streams.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn context(profile: Profile, master: &[u8]) -> Result<Context, SrtpError> {
+    let (key, salt) = profile.key_and_salt();
+    if master.len() != key + salt {
+        return Err(SrtpError::Keys);
+    }
+    Context::new(&master[..key], &master[key..], profile.theirs(), None, None).map_err(|_| SrtpError::Keys)
+}
+
+impl Outbound {
+    /// Takes a master key with its salt behind it, as SDES `inline:` has them.
     ///
     /// # Errors
-    /// [`SrtpError::Keys`] if a length does not fit the profile.
-    pub fn new(profile: Profile, send: &[u8], receive: &[u8]) -> Result<Self, SrtpError> {
-        let (key, salt) = profile.key_and_salt();
-        if send.len() != key + salt || receive.len() != key + salt {
-            return Err(SrtpError::Keys);
-        }
-        let outbound = Context::new(&send[..key], &send[key..], profile.theirs(), None, None);
-        let inbound = Context::new(&receive[..key], &receive[key..], profile.theirs(), None, None);
-        match (outbound, inbound) {
-            (Ok(outbound), Ok(inbound)) => Ok(Session {
-                profile,
-                inbound,
-                outbound,
-                streams: Vec::new(),
-            }),
-            _ => Err(SrtpError::Keys),
-        }
-    }
-
-    /// Announces a stream of the peer's. False if there are too many.
-    pub fn announce(&mut self, ssrc: u32) -> bool {
-        if self.streams.iter().any(|stream| stream.ssrc == ssrc) {
-            return true;
-        }
-        let room = self.streams.len() < MAX_STREAMS;
-        if room {
-            let (rtp, rtcp) = NUMBER_BITS;
-            self.streams.push(Stream {
-                ssrc,
-                rtp: Window::new(rtp),
-                rtcp: Window::new(rtcp),
-            });
-        }
-        room
+    /// [`SrtpError::Keys`] if its length does not fit the profile.
+    pub fn new(profile: Profile, master: &[u8]) -> Result<Self, SrtpError> {
+        let context = context(profile, master)?;
+        Ok(Outbound { profile, context })
     }
 
     /// Protects the RTP packet in the first `length` bytes of `buffer`; its new length.
@@ -173,26 +191,10 @@ impl Session {
         }
         check_rtp(&buffer[..length], 0)?;
         let sealed = self
-            .outbound
+            .context
             .encrypt_rtp(&buffer[..length])
             .map_err(|_| SrtpError::Exhausted)?;
         put(buffer, &sealed)
-    }
-
-    /// Opens the SRTP packet that fills `packet`; the length of the RTP packet now at its start.
-    ///
-    /// # Errors
-    /// Any but [`SrtpError::Keys`]; the packet is unchanged and must be dropped.
-    pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
-        let ssrc = check_rtp(packet, self.profile.tag())?;
-        let stream = find(&mut self.streams, ssrc)?;
-        let number = u32::from(u16::from_be_bytes([packet[2], packet[3]]));
-        if !stream.rtp.is_new(number) {
-            return Err(SrtpError::Refused);
-        }
-        let opened = self.inbound.decrypt_rtp(packet).map_err(|_| SrtpError::Refused)?;
-        stream.rtp.accept(number);
-        put(packet, &opened)
     }
 
     /// Protects the RTCP packet in the first `length` bytes of `buffer`; its new length.
@@ -201,7 +203,7 @@ impl Session {
     /// [`SrtpError::NoRoom`] without room for index and tag, [`SrtpError::Malformed`] for no RTCP packet.
     pub fn protect_rtcp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, SrtpError> {
         if length
-            .checked_add(RTCP_INDEX + self.profile.tag())
+            .checked_add(RTCP_INDEX + self.profile.rtcp_tag())
             .is_none_or(|end| end > buffer.len())
         {
             return Err(SrtpError::NoRoom);
@@ -210,10 +212,74 @@ impl Session {
             return Err(SrtpError::Malformed);
         }
         let sealed = self
-            .outbound
+            .context
             .encrypt_rtcp(&buffer[..length])
             .map_err(|_| SrtpError::Malformed)?;
         put(buffer, &sealed)
+    }
+}
+
+impl Inbound {
+    /// Takes a master key with its salt behind it; streams are those that are announced.
+    ///
+    /// # Errors
+    /// [`SrtpError::Keys`] if its length does not fit the profile.
+    pub fn new(profile: Profile, master: &[u8]) -> Result<Self, SrtpError> {
+        let context = context(profile, master)?;
+        Ok(Inbound {
+            profile,
+            context,
+            streams: Vec::new(),
+            learns: None,
+        })
+    }
+
+    /// Accepts from now on whatever stream proves to know the key, for a peer that announces none. `master` is that of
+    /// [`new`](Self::new).
+    ///
+    /// # Errors
+    /// [`SrtpError::Keys`] if its length does not fit the profile.
+    pub fn learn(&mut self, master: &[u8]) -> Result<(), SrtpError> {
+        self.learns = Some(Learning {
+            context: context(self.profile, master)?,
+            master: Zeroizing::new(master.to_vec()),
+            tried: 0,
+        });
+        Ok(())
+    }
+
+    /// Announces a stream of the peer's. False if there are too many.
+    pub fn announce(&mut self, ssrc: u32) -> bool {
+        if self.streams.iter().any(|stream| stream.ssrc == ssrc) {
+            return true;
+        }
+        let room = self.streams.len() < if self.learns.is_some() { MAX_LEARNT } else { MAX_STREAMS };
+        if room {
+            let (rtp, rtcp) = NUMBER_BITS;
+            self.streams.push(Stream {
+                ssrc,
+                rtp: Window::new(rtp),
+                rtcp: Window::new(rtcp),
+            });
+        }
+        room
+    }
+
+    /// Opens the SRTP packet that fills `packet`; the length of the RTP packet now at its start.
+    ///
+    /// # Errors
+    /// Any but [`SrtpError::Keys`]; the packet is unchanged and must be dropped.
+    pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
+        let ssrc = check_rtp(packet, self.profile.tag())?;
+        self.try_stream(ssrc, |context| context.decrypt_rtp(packet).is_ok());
+        let stream = find(&mut self.streams, ssrc)?;
+        let number = u32::from(u16::from_be_bytes([packet[2], packet[3]]));
+        if !stream.rtp.is_new(number) {
+            return Err(SrtpError::Refused);
+        }
+        let opened = self.context.decrypt_rtp(packet).map_err(|_| SrtpError::Refused)?;
+        stream.rtp.accept(number);
+        put(packet, &opened)
     }
 
     /// Opens the SRTCP packet that fills `packet`; the length of the RTCP packet now at its start.
@@ -225,7 +291,7 @@ impl Session {
             return Err(SrtpError::Malformed);
         }
         let index_at = match self.profile {
-            Profile::Aes128CmSha1_80 => packet.len() - self.profile.tag() - RTCP_INDEX,
+            Profile::Aes128CmSha1_80 | Profile::Aes128CmSha1_32 => packet.len() - self.profile.rtcp_tag() - RTCP_INDEX,
             Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => packet.len() - RTCP_INDEX,
         };
         let [first, second, third, fourth] = [0, 1, 2, 3].map(|byte| packet[index_at + byte]);
@@ -234,13 +300,32 @@ impl Session {
             return Err(SrtpError::Refused);
         }
         let ssrc = u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]);
+        self.try_stream(ssrc, |context| context.decrypt_rtcp(packet).is_ok());
         let stream = find(&mut self.streams, ssrc)?;
         if !stream.rtcp.is_new(number) {
             return Err(SrtpError::Refused);
         }
-        let opened = self.inbound.decrypt_rtcp(packet).map_err(|_| SrtpError::Refused)?;
+        let opened = self.context.decrypt_rtcp(packet).map_err(|_| SrtpError::Refused)?;
         stream.rtcp.accept(number);
         put(packet, &opened)
+    }
+
+    /// Takes a stream in that nobody announced, if that is allowed and it proves itself. None is ever forgotten: its packets could be
+    /// replayed then.
+    fn try_stream(&mut self, ssrc: u32, opens: impl FnOnce(&mut Context) -> bool) {
+        let is_known = self.streams.iter().any(|stream| stream.ssrc == ssrc);
+        let (Some(learning), false) = (&mut self.learns, is_known || self.streams.len() >= MAX_LEARNT) else {
+            return;
+        };
+        if learning.tried >= MAX_TRIED
+            && let Ok(fresh) = context(self.profile, &learning.master)
+        {
+            (learning.context, learning.tried) = (fresh, 0);
+        }
+        learning.tried += 1;
+        if opens(&mut learning.context) {
+            self.announce(ssrc);
+        }
     }
 }
 

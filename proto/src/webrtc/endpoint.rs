@@ -19,7 +19,7 @@ use super::ice::{Ice, PathKind};
 use super::sctp::{Sctp, SctpError};
 use crate::rtp::packet::is_rtcp;
 use crate::rtp::path::{self, PathLine};
-use crate::rtp::srtp::{Session, SrtpError};
+use crate::rtp::srtp::{Inbound, Outbound, SrtpError};
 pub use words::{Failure, Kind, Output, Received, RemoteError, Role, SendError, Sent};
 
 /// The most that [`Endpoint::send`] appends to a packet.
@@ -53,11 +53,13 @@ pub struct Endpoint {
     state: State,
     ice: Ice,
     dtls: Dtls,
-    srtp: Option<Session>,
+    srtp: Option<(Outbound, Inbound)>,
     sctp: Option<Sctp>,
     /// DTLS role that the peer's `setup:` asks of us.
     active: bool,
     announced: Vec<u32>,
+    /// The peer announces no stream: what knows the keys is its.
+    learns: bool,
     lines: String,
     /// [`Output::Local`] was given for the lines that wait.
     told: bool,
@@ -101,6 +103,7 @@ impl Endpoint {
             sctp: None,
             active: role == Role::Offer,
             announced: Vec::new(),
+            learns: false,
             lines,
             told: false,
             dtls_from: None,
@@ -254,7 +257,7 @@ impl Endpoint {
             self.drive(now);
             return Ok(Sent::Kept);
         }
-        let (Some(srtp), Some((path, destination))) = (&mut self.srtp, self.ice.selected()) else {
+        let (Some((srtp, _)), Some((path, destination))) = (&mut self.srtp, self.ice.selected()) else {
             return Err(SendError::NotConnected);
         };
         let length = match kind {
@@ -356,6 +359,8 @@ impl Endpoint {
             {
                 self.announce(ssrc);
             }
+        } else if line == "x-ssrc:any" {
+            self.learns = true;
         } else {
             self.ice.remote_line(line, &mut *self.rng)?;
         }
@@ -363,7 +368,7 @@ impl Endpoint {
     }
 
     fn announce(&mut self, ssrc: u32) {
-        if let Some(srtp) = &mut self.srtp {
+        if let Some((_, srtp)) = &mut self.srtp {
             srtp.announce(ssrc);
         } else if self.announced.len() < MAX_STREAMS && !self.announced.contains(&ssrc) {
             self.announced.push(ssrc);
@@ -404,7 +409,7 @@ impl Endpoint {
     }
 
     fn receive_media(&mut self, datagram: &mut [u8]) -> Received {
-        let Some(srtp) = &mut self.srtp else {
+        let Some((_, srtp)) = &mut self.srtp else {
             return Received::Nothing;
         };
         let opened = if is_rtcp(datagram) {

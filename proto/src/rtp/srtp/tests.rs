@@ -5,16 +5,27 @@ use crate::rtp::packet::Packet;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-const PROFILES: [Profile; 3] = [Profile::Aes128CmSha1_80, Profile::AeadAes128Gcm, Profile::AeadAes256Gcm];
+const PROFILES: [Profile; 4] = [
+    Profile::Aes128CmSha1_80,
+    Profile::Aes128CmSha1_32,
+    Profile::AeadAes128Gcm,
+    Profile::AeadAes256Gcm,
+];
 const SSRC: u32 = 0x0102_0304;
 
-fn pair(profile: Profile) -> (Session, Session) {
-    let (key, salt) = profile.key_and_salt();
-    let (one, two) = (vec![1u8; key + salt], vec![2u8; key + salt]);
-    let a = Session::new(profile, &one, &two).unwrap();
-    let mut b = Session::new(profile, &two, &one).unwrap();
+fn pair(profile: Profile) -> (Outbound, Inbound) {
+    let (a, mut b) = (Outbound::new(profile, &master(profile)), inbound(profile));
     assert!(b.announce(SSRC));
-    (a, b)
+    (a.unwrap(), b)
+}
+
+fn master(profile: Profile) -> Vec<u8> {
+    let (key, salt) = profile.key_and_salt();
+    vec![1; key + salt]
+}
+
+fn inbound(profile: Profile) -> Inbound {
+    Inbound::new(profile, &master(profile)).unwrap()
 }
 
 fn rtp(sequence: u16) -> Vec<u8> {
@@ -28,7 +39,7 @@ fn rtcp() -> Vec<u8> {
     vec![0x80, 201, 0, 1, 1, 2, 3, 4]
 }
 
-fn sealed(session: &mut Session, packet: &[u8], rtcp: bool) -> Vec<u8> {
+fn sealed(session: &mut Outbound, packet: &[u8], rtcp: bool) -> Vec<u8> {
     let mut buffer = packet.to_vec();
     buffer.resize(packet.len() + MAX_OVERHEAD, 0);
     let length = if rtcp {
@@ -54,7 +65,7 @@ fn both_kinds_survive_the_trip_in_every_profile() {
         assert_eq!(b.unprotect_rtp(&mut again), Err(SrtpError::Refused), "a replay");
 
         let mut wire = sealed(&mut a, &rtcp(), true);
-        assert_eq!(wire.len(), rtcp().len() + 4 + profile.tag());
+        assert_eq!(wire.len(), rtcp().len() + 4 + profile.rtcp_tag());
         let length = b.unprotect_rtcp(&mut wire).unwrap();
         assert_eq!(&wire[..length], rtcp());
     }
@@ -154,7 +165,7 @@ fn no_room_changes_nothing() {
     assert_eq!(a.protect_rtcp(&mut packet, length), Err(SrtpError::NoRoom));
     assert_eq!(packet, rtp(1));
     assert!(matches!(
-        Session::new(Profile::AeadAes128Gcm, &[0; 28], &[0; 27]),
+        Outbound::new(Profile::AeadAes128Gcm, &[0; 27]),
         Err(SrtpError::Keys)
     ));
 }
@@ -235,5 +246,43 @@ fn a_packet_that_is_sent_again_is_the_same_to_the_letter() {
         // And the next one is the next one.
         let mut next = sealed(&mut a, &rtp(24), false);
         assert!(b.unprotect_rtp(&mut next).is_ok());
+    }
+}
+
+/// A phone announces no stream, and may draw another at any time: what knows the key is its.
+#[test]
+fn a_stream_that_nobody_announced_proves_itself_or_costs_nothing() {
+    for profile in PROFILES {
+        let (mut a, mut b) = (pair(profile).0, inbound(profile));
+        b.learn(&master(profile)).unwrap();
+        let of = |ssrc: u32, sequence| {
+            let mut packet = rtp(sequence);
+            packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+            packet
+        };
+        // A crowd of strangers.
+        for ssrc in 0..10_000u32 {
+            let mut forged = of(ssrc, 1);
+            forged.extend_from_slice(&[0; 16]);
+            assert_eq!(b.unprotect_rtp(&mut forged), Err(SrtpError::UnknownStream));
+        }
+        assert!(b.streams.is_empty() && b.learns.as_ref().is_some_and(|learning| learning.tried <= MAX_TRIED));
+        // Over a turn of the numbers as well.
+        for number in 65_000..132_000u32 {
+            let mut wire = sealed(&mut a, &of(7, number as u16), false);
+            let mut again = wire.clone();
+            let length = b.unprotect_rtp(&mut wire).unwrap();
+            assert_eq!(&wire[..length], of(7, number as u16));
+            assert_eq!(b.unprotect_rtp(&mut again), Err(SrtpError::Refused), "a replay");
+        }
+        let mut report = rtcp();
+        report[4..8].copy_from_slice(&9u32.to_be_bytes());
+        let mut wire = sealed(&mut a, &report, true);
+        assert!(b.unprotect_rtcp(&mut wire).is_ok(), "a report may come first");
+        for ssrc in 1_000..1_000 + MAX_LEARNT as u32 {
+            let mut wire = sealed(&mut a, &of(ssrc, 1), false);
+            assert_eq!(b.unprotect_rtp(&mut wire).is_ok(), ssrc < 1_000 + MAX_LEARNT as u32 - 2);
+        }
+        assert_eq!(b.streams.len(), MAX_LEARNT);
     }
 }

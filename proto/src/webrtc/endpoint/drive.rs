@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::{Endpoint, Failure, Output, Role, State};
-use crate::rtp::srtp::{Profile, Session};
+use crate::rtp::srtp::{Inbound, Outbound, Profile};
 use crate::webrtc::dtls::DtlsOutput;
 use crate::webrtc::sctp::Sctp;
 
@@ -123,14 +123,17 @@ impl Endpoint {
         } else {
             (server, client)
         };
-        let Ok(mut session) = Session::new(profile, &send, &receive) else {
+        let (Ok(outbound), Ok(mut inbound)) = (Outbound::new(profile, &send), Inbound::new(profile, &receive)) else {
             return self.fail(Failure::Dtls);
         };
+        if self.learns && inbound.learn(&receive).is_err() {
+            return self.fail(Failure::Dtls);
+        }
         for ssrc in std::mem::take(&mut self.announced) {
-            session.announce(ssrc);
+            inbound.announce(ssrc);
         }
         tracing::debug!(?profile, "SRTP keys installed");
-        self.srtp = Some(session);
+        self.srtp = Some((outbound, inbound));
         self.sctp = Some(Sctp::new(now, self.role == Role::Offer));
     }
 }
