@@ -144,6 +144,8 @@ pub struct LegFigures {
     pub side: Side,
     /// The SDP name of the codec; `None` if none was agreed.
     pub codec: Option<String>,
+    /// How media was encrypted: the suite of SDES, or `DTLS-SRTP`; `None`: in clear.
+    pub srtp: Option<&'static str>,
     /// Packets that arrived.
     pub received: u64,
     /// Packets that did not come by themselves.
@@ -341,6 +343,7 @@ pub(crate) mod tests {
                 LegFigures {
                     side: Side::Phone,
                     codec: Some("pcma".to_owned()),
+                    srtp: None,
                     received: 3125,
                     lost: 2,
                     asked: 0,
@@ -364,6 +367,7 @@ pub(crate) mod tests {
                 LegFigures {
                     side: Side::Network,
                     codec: Some("opus".to_owned()),
+                    srtp: Some("DTLS-SRTP"),
                     received: 3120,
                     lost: 9,
                     asked: 11,
@@ -394,8 +398,8 @@ pub(crate) mod tests {
             r#"{"call":"q7","start":"2026-11-24T13:51:17.042Z","answer":"2026-11-24T13:51:20.000Z","#,
             r#""end":"2026-11-24T13:52:22.500Z","from":"100","to":"anna \"a\"\n","direction":"outgoing","network":"hub","#,
             r#""route":"people on the hub","cause":"answered","by":"caller","verdict":"announced","#,
-            r#""legs":[{"side":"phone","codec":"pcma","received":3125,"lost":2,"asked":0,"repaired":0,"late":1,"concealed":3,"restored":0,"jitter_ms":3,"depth_ms":0,"path":"direct","tried":["direct"],"in_a_row":1.5,"stretched_ms":20,"mouth_to_ear_ms":44,"mos":4.3,"sent_as":null,"round_trip_ms":null,"setup_ms":0},"#,
-            r#"{"side":"network","codec":"opus","received":3120,"lost":9,"asked":11,"repaired":8,"late":0,"concealed":1,"restored":1,"jitter_ms":0,"depth_ms":80,"path":"turn tcp","tried":["turn udp (timeout)","turn tcp"],"in_a_row":1.0,"stretched_ms":140,"mouth_to_ear_ms":164,"mos":4.2,"sent_as":"24 kbit/s in packets of 20 ms: the way is clear","round_trip_ms":48,"setup_ms":210}],"duration_ms":62500}"#,
+            r#""legs":[{"side":"phone","codec":"pcma","srtp":null,"received":3125,"lost":2,"asked":0,"repaired":0,"late":1,"concealed":3,"restored":0,"jitter_ms":3,"depth_ms":0,"path":"direct","tried":["direct"],"in_a_row":1.5,"stretched_ms":20,"mouth_to_ear_ms":44,"mos":4.3,"sent_as":null,"round_trip_ms":null,"setup_ms":0},"#,
+            r#"{"side":"network","codec":"opus","srtp":"DTLS-SRTP","received":3120,"lost":9,"asked":11,"repaired":8,"late":0,"concealed":1,"restored":1,"jitter_ms":0,"depth_ms":80,"path":"turn tcp","tried":["turn udp (timeout)","turn tcp"],"in_a_row":1.0,"stretched_ms":140,"mouth_to_ear_ms":164,"mos":4.2,"sent_as":"24 kbit/s in packets of 20 ms: the way is clear","round_trip_ms":48,"setup_ms":210}],"duration_ms":62500}"#,
             "\n"
         );
         assert_eq!(record().to_line(), expected);

@@ -126,6 +126,7 @@ impl Subject {
             source: Source::Silent,
             answers: true,
             transport: "rtp".into(),
+            srtp: phone::Srtp::Off,
         };
         let peer_setup = e2ee_peer::Setup {
             hub,

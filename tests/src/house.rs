@@ -297,6 +297,7 @@ impl House {
             source: Source::Tone { hz: PHONE_HZ },
             answers,
             transport: "rtp".into(),
+            srtp: phone::Srtp::Off,
         }
     }
 

@@ -65,6 +65,7 @@ async fn call_with(plugin: &Path, codec: &str, transport: &str) -> (House, Phone
         source: Source::Tone { hz: PHONE_HZ },
         answers: false,
         transport: transport.into(),
+        srtp: phone::Srtp::Off,
     };
     let mut desk = Phone::start(registry, setup).await.expect("the phone");
     desk.wait(&phone::Event::Registered, SOON).await.expect("registered");

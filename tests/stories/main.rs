@@ -7,6 +7,7 @@ mod check_the_conf_files;
 mod crowd_at_the_hub;
 mod dial_e2ee_user;
 mod e2ee_user_calls;
+mod encrypt_a_phones_media;
 mod hostile_peer;
 mod hub_elsewhere;
 mod keep_secrets;

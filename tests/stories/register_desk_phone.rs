@@ -22,6 +22,7 @@ async fn try_as(house: &House, user: &str, password: &str) -> phone::Event {
         source: Source::Silent,
         answers: false,
         transport: "rtp".into(),
+        srtp: phone::Srtp::Off,
     };
     let mut phone = Phone::start(Arc::clone(&house.registry), setup)
         .await

@@ -16,6 +16,9 @@ use crate::ivr::script::Line;
 use crate::media::{Bind, LegKey, MediaCommand, MediaEvent, PlayKey};
 use crate::networks::{NetworkCommand, NetworkEvent, NetworkId};
 
+/// Media with keys of a handshake, in a call record.
+pub(super) const DTLS_SRTP: &str = "DTLS-SRTP";
+
 /// What a leg tells its call.
 #[derive(Clone, Debug)]
 pub enum LegEvent {
@@ -311,6 +314,14 @@ impl Leg {
         match self {
             Self::Sip(leg) => leg.codec(),
             Self::E2ee(leg) => leg.codec(),
+        }
+    }
+
+    /// How its media is encrypted, for the call record.
+    pub fn srtp(&self) -> Option<&'static str> {
+        match self {
+            Self::Sip(leg) => leg.srtp(),
+            Self::E2ee(leg) => leg.codec().map(|_| DTLS_SRTP),
         }
     }
 }

@@ -33,7 +33,7 @@ pub use leg::{Action, KeyExchangeJob, KeyExchangeResult, Leg, LegCommand, LegEve
 use liveness::Liveness;
 use member::{Member, Phase};
 use record::Times;
-pub use sip_leg::{SipLeg, SipLegConfig, TrunkTerms};
+pub use sip_leg::{MediaWay, SipLeg, SipLegConfig, TrunkTerms};
 use sound::Sound;
 pub use terms::{Parties, Policy, State};
 pub use verify::{Output as VerifyOutput, Script, Verify};

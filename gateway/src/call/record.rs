@@ -75,6 +75,7 @@ impl Call {
                 speaks: member.leg.speaks().map(str::to_owned),
                 side: member.leg.side(),
                 codec: member.leg.codec().map(str::to_owned),
+                srtp: member.leg.srtp(),
                 received: member.report.received,
                 lost: member.report.lost,
                 asked: member.report.asked,

@@ -1,19 +1,23 @@
-//! The phone's side of a call: one dialog, one media leg over plain RTP, one offer and answer.
+//! The phone's side of a call: one dialog, one media leg, one offer and answer.
 //!
 //! Translates once: SIP events and media events into [`LegEvent`], [`LegCommand`] into SIP and media commands. It knows
 //! neither who is at the other end nor what the call is for.
 
+mod again;
 mod config;
 mod describe;
+mod keys;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use quartet_proto::sdp::sdes::Suite;
 use quartet_proto::sdp::{Agreed, Codec, SessionDescription};
 use quartet_proto::sip::{Contact, DialogKey, NameAddr, OutgoingInvite, SipCommand, SipEvent};
 
-pub use self::config::{SipLegConfig, TrunkTerms};
-use super::leg::{Action, LegCommand, LegEvent};
+pub use self::config::{MediaWay, SipLegConfig, TrunkTerms};
+use self::keys::{KeyWay, Keys};
+use super::leg::{Action, DTLS_SRTP, LegCommand, LegEvent};
 use crate::cdr::Cause;
 use crate::config::VerifyMode;
 use crate::media::{LegKey, MediaCommand, MediaEvent, Role, Sink};
@@ -42,22 +46,10 @@ enum State {
     Calling { offer: SessionDescription },
     /// The dialog stands.
     Confirmed,
+    /// The phone looks for another way for media (an ICE restart); its offer waits for what our transport has to say.
+    Restarting { offer: SessionDescription },
     /// Over.
     Ended,
-}
-
-/// The two reports of one press are at most this far apart: RTP says it when the key goes down, INFO when it comes up.
-const SAME_KEY: Duration = Duration::from_secs(2);
-/// Keys that wait for their other half: more than anybody presses in that time.
-const MAX_KEYS: usize = 32;
-
-/// How a phone tells its keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum KeyWay {
-    /// RFC 4733.
-    Rtp,
-    /// SIP INFO.
-    Info,
 }
 
 /// A phone's leg.
@@ -68,6 +60,14 @@ pub struct SipLeg {
     config: SipLegConfig,
     dialog: DialogKey,
     state: State,
+    /// Keys come from a handshake.
+    is_dtls: bool,
+    /// That is over.
+    is_up: bool,
+    /// The dialog stood before.
+    awaits_media: bool,
+    /// Media was encrypted by keys of the descriptions.
+    was_secure: bool,
     /// What our transport says of itself, once it does.
     lines: Option<String>,
     /// The answer that waits for our transport.
@@ -78,8 +78,8 @@ pub struct SipLeg {
     /// All codecs that either side has described: their numbers keep their meaning.
     used: Vec<Codec>,
     hold: bool,
-    /// Keys that came in one way and may come in the other too. A phone that says each key in both ways pressed it once.
-    keys: VecDeque<(Instant, KeyWay, char)>,
+    /// Keys that may come in another way too.
+    keys: Keys,
     /// It was asked whether it is there.
     probed: bool,
     events: VecDeque<LegEvent>,
@@ -100,14 +100,17 @@ impl SipLeg {
             None => None,
         };
         let mut leg = Self::new(config, dialog, State::Waiting { offer });
+        let mut role = Role::Offer;
         if let State::Waiting { offer: Some(offer) } = &leg.state {
+            leg.is_dtls = offer.wants_dtls() && leg.config.dtls.is_some();
+            role = Role::Answer;
             // A trial answer, so that a hopeless call is refused before anybody's phone rings.
-            leg.answer_to(offer, "c:192.0.2.1\nport:9\n")?;
+            leg.answer_to(offer, &describe::trial_lines())?;
         }
         if leg.config.codecs.is_empty() {
             return Err(Cause::NoCodec);
         }
-        leg.open(Role::Answer);
+        leg.open(role);
         Ok(leg)
     }
 
@@ -120,16 +123,20 @@ impl SipLeg {
 
     fn new(config: SipLegConfig, dialog: DialogKey, state: State) -> Self {
         Self {
+            is_dtls: config.offers_dtls && config.dtls.is_some(),
             config,
             dialog,
             state,
+            is_up: false,
+            awaits_media: false,
+            was_secure: false,
             lines: None,
             pending: None,
             agreed: None,
             sent: None,
             used: Vec::new(),
             hold: false,
-            keys: VecDeque::new(),
+            keys: Keys::default(),
             probed: false,
             events: VecDeque::new(),
             actions: VecDeque::new(),
@@ -165,6 +172,13 @@ impl SipLeg {
     /// The codec in use, for the call record.
     pub fn codec(&self) -> Option<&str> {
         self.agreed.as_ref().map(|agreed| agreed.send.name.as_str())
+    }
+
+    /// How media is encrypted, for the call record.
+    pub fn srtp(&self) -> Option<&'static str> {
+        let agreed = self.agreed.as_ref()?;
+        let dtls = self.is_dtls.then_some(DTLS_SRTP);
+        agreed.suite.map(Suite::name).or(dtls)
     }
 
     /// What the call wants.
@@ -206,9 +220,16 @@ impl SipLeg {
             SipEvent::Accepted { body, .. } => self.on_answered(body.as_deref()),
             SipEvent::Confirmed { body, .. } => self.on_confirmed(body.as_deref()),
             SipEvent::Rejected { status, .. } => self.over(Cause::from_status(status)),
+            // The offer that it takes back changes nothing.
+            SipEvent::Cancelled { .. } if matches!(self.state, State::Restarting { .. }) => {
+                self.state = State::Confirmed
+            }
             SipEvent::Cancelled { .. } => self.over(Cause::Hangup),
             SipEvent::Bye { .. } => {
-                let answered = matches!(self.state, State::Confirmed | State::Answered { .. });
+                let answered = matches!(
+                    self.state,
+                    State::Confirmed | State::Answered { .. } | State::Restarting { .. }
+                );
                 self.over(if answered { Cause::Answered } else { Cause::Hangup });
             }
             // It was silent, and has not answered whether it is there.
@@ -238,20 +259,24 @@ impl SipLeg {
     pub fn handle_media(&mut self, now: Instant, event: MediaEvent) {
         match event {
             MediaEvent::Local { lines, .. } => {
-                self.lines.get_or_insert_default().push_str(&format!("{lines}\n"));
+                self.note_lines(&lines);
                 match self.state {
                     State::Waiting { .. } => self.answer(),
                     State::Opening { .. } => self.invite(),
+                    State::Restarting { .. } => self.answer_restart(),
                     State::Answered { .. } | State::Calling { .. } | State::Confirmed | State::Ended => {}
                 }
             }
             MediaEvent::Failed { fault, .. } => self.fail(fault.cause()),
             MediaEvent::Dtmf { digit, .. } => self.on_key(now, KeyWay::Rtp, digit),
             MediaEvent::Played { play, .. } => self.events.push_back(LegEvent::Played(play)),
-            MediaEvent::Connected { .. }
-            | MediaEvent::State { .. }
-            | MediaEvent::Report { .. }
-            | MediaEvent::Closed { .. } => {}
+            MediaEvent::Connected { .. } => {
+                self.is_up = true;
+                if std::mem::take(&mut self.awaits_media) {
+                    self.events.push_back(LegEvent::Connected);
+                }
+            }
+            MediaEvent::State { .. } | MediaEvent::Report { .. } | MediaEvent::Closed { .. } => {}
         }
     }
 
@@ -264,19 +289,10 @@ impl SipLeg {
     }
 
     fn on_key(&mut self, now: Instant, way: KeyWay, digit: char) {
-        self.keys
-            .retain(|(at, ..)| now.saturating_duration_since(*at) < SAME_KEY);
-        // Each is the other half of one at most, so a forged key in one way silences no way.
-        let other = |(_, of, same): &(Instant, KeyWay, char)| *of != way && *same == digit;
-        if let Some(half) = self.keys.iter().position(other) {
-            self.keys.remove(half);
-            return;
+        if self.keys.is_new(now, way, digit) {
+            let forwarded = way == KeyWay::Rtp;
+            self.events.push_back(LegEvent::Dtmf { digit, forwarded });
         }
-        if self.keys.len() < MAX_KEYS {
-            self.keys.push_back((now, way, digit));
-        }
-        let forwarded = way == KeyWay::Rtp;
-        self.events.push_back(LegEvent::Dtmf { digit, forwarded });
     }
 
     /// What the leg tells its call.
@@ -290,13 +306,15 @@ impl SipLeg {
     }
 
     fn open(&mut self, role: Role) {
+        let way = self.config.dtls.as_ref().filter(|_| self.is_dtls);
+        let MediaWay { transport, bind } = way.unwrap_or(&self.config.media).clone();
         self.media(MediaCommand::Open {
             leg: self.config.key,
             same_worker_as: self.config.same_worker_as,
-            transport: self.config.transport.clone(),
+            transport,
             sink: Sink::Telephone,
             role,
-            bind: self.config.bind.clone(),
+            bind,
             options: String::new(),
             relay_only: false,
         });
@@ -381,7 +399,7 @@ impl SipLeg {
             Ok(agreed) => {
                 self.agree(agreed);
                 self.events.push_back(LegEvent::Accepted);
-                self.events.push_back(LegEvent::Connected);
+                self.connect();
             }
             Err(cause) => self.fail(cause),
         }
@@ -398,47 +416,15 @@ impl SipLeg {
                 Err(cause) => return self.fail(cause),
             }
         }
-        self.events.push_back(LegEvent::Connected);
+        self.connect();
     }
 
-    /// The phone changes the session: hold, resume, another address or codec.
-    fn on_reinvite(&mut self, body: Option<&[u8]>) {
-        let lines = self.shown_lines().unwrap_or_default();
-        let offer = body.and_then(|body| SessionDescription::parse(body).ok());
-        let answered = match (&offer, body) {
-            (Some(offer), _) => self.answer_to(offer, &lines),
-            (None, Some(_)) => Err(Cause::Description),
-            (None, None) => {
-                let ours = self.offer(&lines);
-                self.sip(SipCommand::Accept {
-                    dialog: self.dialog,
-                    body: Some(ours.to_bytes()),
-                    identity: None,
-                    headers: self.headers(),
-                });
-                self.state = State::Answered { ours: Some(ours) };
-                return;
-            }
-        };
-        match answered {
-            Ok(answered) => {
-                offer.iter().for_each(|offer| self.note_used(offer));
-                self.agree(answered.agreed);
-                let body = Some(self.describe(answered.description).to_bytes());
-                self.sip(SipCommand::Accept {
-                    dialog: self.dialog,
-                    body,
-                    identity: None,
-                    headers: self.headers(),
-                });
-            }
-            // The session stays as it was (RFC 3261 §14.2).
-            Err(cause) => self.sip(SipCommand::Reject {
-                dialog: self.dialog,
-                status: cause.status(),
-                reason: Some(cause.reason()),
-                retry_after: None,
-            }),
+    /// The dialog stands: the phone is there once its media is. Whatever is said before a handshake is over, nobody hears.
+    fn connect(&mut self) {
+        if self.is_dtls && !self.is_up {
+            self.awaits_media = true;
+        } else {
+            self.events.push_back(LegEvent::Connected);
         }
     }
 
@@ -460,10 +446,12 @@ impl SipLeg {
                     .retry_after()
                     .map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX)),
             },
-            State::Answered { .. } | State::Calling { .. } | State::Confirmed => SipCommand::Hangup {
-                dialog,
-                reason: Some(cause.reason()),
-            },
+            State::Answered { .. } | State::Calling { .. } | State::Confirmed | State::Restarting { .. } => {
+                SipCommand::Hangup {
+                    dialog,
+                    reason: Some(cause.reason()),
+                }
+            }
             State::Opening { .. } | State::Ended => return,
         };
         self.sip(command);

@@ -139,6 +139,8 @@ fn last_words(cause: Cause) -> Option<Phrase> {
         | Cause::NoAudio
         | Cause::MediaAddress
         | Cause::Srtp
+        | Cause::NoSrtp
+        | Cause::SrtpKeys
         | Cause::Description => Some(Phrase::Failed),
         Cause::Limit { .. } => Some(Phrase::Limit),
         Cause::Answered

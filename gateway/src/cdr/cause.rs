@@ -77,8 +77,12 @@ pub enum Cause {
     NoCodec,
     /// The phone's description has no audio, or its audio is disabled.
     NoAudio,
-    /// The phone wants SRTP, or another profile that is not served.
+    /// The phone wants SRTP where it is off, or another profile that is not served.
     Srtp,
+    /// The phone has no SRTP where it is demanded.
+    NoSrtp,
+    /// The phone's SRTP is of no kind that is served.
+    SrtpKeys,
     /// A description is no SDP, or does not fit the one before.
     Description,
     /// The description wants media at an address or port that nothing is sent to.
@@ -252,9 +256,24 @@ impl Cause {
             Self::Srtp => row(
                 "srtp",
                 488,
-                ("Q.850", 88, "SRTP and this media profile are not served"),
+                ("Q.850", 88, "SRTP is off here, or this media profile is not served"),
                 DiscardReason::Disconnect,
-                "The phone wants SRTP, or another media profile that is not served: set it to plain RTP (RTP/AVP).",
+                "The phone demands SRTP where its account says srtp = \"off\", or another media profile that is not served.",
+            ),
+            Self::NoSrtp => row(
+                "srtp_required",
+                488,
+                ("Q.850", 88, "SRTP is required here"),
+                DiscardReason::Disconnect,
+                "The phone has no SRTP, and its account says srtp = \"required\": turn SRTP (SDES) on in the phone, or take \"optional\".",
+            ),
+            Self::SrtpKeys => row(
+                "srtp_keys",
+                488,
+                ("Q.850", 88, "No SRTP key that can be used"),
+                DiscardReason::Disconnect,
+                "The phone demands SRTP and offers no key that is served: without a key identifier (MKI), of AEAD_AES_256_GCM, \
+                 AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_80 or AES_CM_128_HMAC_SHA1_32.",
             ),
             Self::Description => row(
                 "description",
@@ -510,6 +529,8 @@ impl Cause {
             | Self::NoCodec
             | Self::NoAudio
             | Self::Srtp
+            | Self::NoSrtp
+            | Self::SrtpKeys
             | Self::Description
             | Self::MediaAddress
             | Self::KeyExchange
@@ -533,7 +554,7 @@ impl Cause {
 
 /// All causes, in the order of the manual.
 #[cfg(test)]
-pub(super) const ALL: [Cause; 33] = [
+pub(super) const ALL: [Cause; 35] = [
     Cause::Answered,
     Cause::Elsewhere,
     Cause::Busy,
@@ -550,6 +571,8 @@ pub(super) const ALL: [Cause; 33] = [
     Cause::NoCodec,
     Cause::NoAudio,
     Cause::Srtp,
+    Cause::NoSrtp,
+    Cause::SrtpKeys,
     Cause::Description,
     Cause::MediaAddress,
     Cause::KeyExchange,

@@ -245,6 +245,7 @@ impl Loaded {
                 "verify = {}",
                 quoted(&format!("{:?}", phone.verify).to_lowercase())
             );
+            let _ = writeln!(text, "srtp = {}", quoted(phone.srtp.word()));
             let _ = writeln!(text, "max_contacts = {}", phone.max_contacts);
             let may_assert: Vec<_> = phone.may_assert.iter().map(ToString::to_string).collect();
             let _ = writeln!(text, "may_assert = {}\n", list(&may_assert));

@@ -208,8 +208,7 @@ pub(super) const LATER: &[(&str, &str)] = &[
         "phone.secret",
         "no password stands here: run `quartet passwd USER` and write the password_hash that it prints",
     ),
-    ("phone.srtp", "SRTP towards phones comes later; remove the line"),
-    ("phone.require_srtp", "SRTP towards phones comes later; remove the line"),
+    ("phone.require_srtp", "this is srtp = \"required\" here"),
 ];
 
 /// Any number of events or things that is still a limit.
@@ -1036,6 +1035,14 @@ pub(super) const ROWS: &[Row] = &[
         help: "How the four emojis of its calls are checked.",
     },
     Row {
+        section: "trunk",
+        name: "srtp",
+        kind: Kind::OneOf(&["off", "optional", "required"]),
+        preset: Preset::Value(r#""optional""#),
+        reload: Reload::NewCalls,
+        help: "Whether media is encrypted between trunk and gateway, as for a phone. Who reads its SIP messages reads the keys: reach it over tls:.",
+    },
+    Row {
         section: "phone",
         name: "user",
         kind: Kind::Text(words::user),
@@ -1093,7 +1100,17 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Text(words::transport),
         preset: Preset::Value(r#""rtp""#),
         reload: Reload::NewCalls,
-        help: "The session transport of its media, of a plugin that is loaded; `quartet plugin list` names those.",
+        help: "The session transport of its media, of a plugin that is loaded; `quartet plugin list` names those. A phone of \"rtp\" that offers \
+               DTLS-SRTP, or is registered over a WebSocket (a browser), has its media by \"webrtc\"; one of \"webrtc\" is offered that, wherever it is.",
+    },
+    Row {
+        section: "phone",
+        name: "srtp",
+        kind: Kind::OneOf(&["off", "optional", "required"]),
+        preset: Preset::Value(r#""optional""#),
+        reload: Reload::NewCalls,
+        help: "Whether its media is encrypted between phone and gateway. optional: where the phone can (SDES keys are offered beside plain RTP); required: \
+               other calls are refused. Who reads its SIP messages reads the keys: let it register over TLS.",
     },
     Row {
         section: "phone",

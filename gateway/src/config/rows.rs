@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use quartet_proto::sdp::Srtp;
 use serde::Deserialize;
 
 use super::listen::{Tls, resolve};
@@ -100,6 +101,7 @@ pub(super) struct PhoneRow {
     language: Option<String>,
     verify: Option<VerifyMode>,
     transport: Option<String>,
+    srtp: Option<Srtp>,
     max_contacts: Option<usize>,
     #[serde(default, deserialize_with = "patterns")]
     may_assert: Vec<Pattern>,
@@ -129,6 +131,7 @@ impl PhoneRow {
             language: self.language.unwrap_or_else(|| preset("phone", "language")),
             verify: self.verify.unwrap_or(call.verify),
             transport: self.transport.unwrap_or_else(|| preset("phone", "transport")),
+            srtp: self.srtp.unwrap_or_default(),
             max_contacts: self.max_contacts.unwrap_or_else(|| preset("phone", "max_contacts")),
             may_assert: self.may_assert,
             external_address: self.external_address,

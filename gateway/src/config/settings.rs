@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use quartet_proto::sdp::Srtp;
 use serde::Deserialize;
 
 use super::hub_url::HubUrl;
@@ -302,6 +303,8 @@ pub struct Phone {
     pub verify: VerifyMode,
     /// The session transport of its media.
     pub transport: String,
+    /// Whether that is encrypted with keys of the descriptions.
+    pub srtp: Srtp,
     /// Devices that may register at the same time.
     pub max_contacts: usize,
     /// The numbers that it may show as the caller instead of its own.

@@ -633,7 +633,7 @@ fn what_others_may_write_is_refused_before_it_is_read() {
 fn phones_with_mistakes() {
     refused_phones(
         &format!(
-            "[[phone]]\nuser = \"a b\"\npassword_hash = \"secret\"\nsrtp = \"off\"\nmax_contacts = 0\n\
+            "[[phone]]\nuser = \"a b\"\npassword_hash = \"secret\"\nsrtp = \"of\"\nmax_contacts = 0\n\
              [[phone]]\nuser = \"1\"\npassword_hash = {{ md6 = \"{MD5}\" }}\nlanguage = \"English\"\nname = \"\"\n\
              [[phone]]\nuser = \"2\"\npassword_hash = {{}}\npasswrd = \"x\"\n\
              [[trunk]]\nname = \"pbx\"\n[[phones]]\n[phone2]\n"
@@ -641,13 +641,13 @@ fn phones_with_mistakes() {
         &[
             "phones.conf:2: user must be 1 to 31 lower-case letters, digits or any of . _ -",
             "phones.conf:3: password_hash must be { md5 = \"…\", sha256 = \"…\" } as `quartet passwd` prints it, not text",
-            "phones.conf:4: SRTP towards phones comes later; remove the line",
+            "phones.conf:4: srtp must be \"off\", \"optional\" or \"required\", not \"of\"; did you mean \"off\"?",
             "phones.conf:5: max_contacts must be from 1 to 16",
             "phones.conf:8: password_hash has the unknown key \"md6\"; valid here: md5, sha256, sha512_256",
             "phones.conf:9: language must be a language tag, as \"en\" or \"pt-BR\"",
             "phones.conf:10: name must be 1 to 128 characters on one line",
             "phones.conf:13: password_hash must have md5, sha256, sha512_256 or several of them; run `quartet passwd USER` to make it",
-            "phones.conf:14: unknown key \"passwrd\" in [[phone]]; valid here: user, password_hash, name, codecs, language, verify, transport, max_contacts, may_assert, external_address",
+            "phones.conf:14: unknown key \"passwrd\" in [[phone]]; valid here: user, password_hash, name, codecs, language, verify, transport, srtp, max_contacts, may_assert, external_address",
             "phones.conf:15: [[trunk]] belongs in quartet.conf; move it there",
             "phones.conf:17: unknown section or key \"phones\"; did you mean [[phone]]?",
             "phones.conf:18: unknown section or key \"phone2\"; did you mean [[phone]]?",

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use quartet_proto::net::Protocol;
+use quartet_proto::sdp::Srtp;
 use serde::{Deserialize, Deserializer, de};
 
 use super::check::Block;
@@ -177,6 +178,7 @@ pub(super) struct TrunkRow {
     codecs: Option<Vec<String>>,
     language: Option<String>,
     verify: Option<VerifyMode>,
+    srtp: Option<Srtp>,
 }
 
 fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TrunkAddress>, D::Error> {
@@ -218,6 +220,7 @@ impl TrunkRow {
                 // Whom it rings is not at a handset of ours: nobody is asked for a key there.
                 verify: self.verify.unwrap_or(call.verify),
                 transport: preset("phone", "transport"),
+                srtp: self.srtp.unwrap_or_default(),
                 max_contacts: 0,
                 may_assert: self.may_assert,
                 external_address: None,

@@ -259,6 +259,7 @@ impl Stage {
                 source: Source::Tone { hz: PHONE_HZ },
                 answers: false,
                 transport: "rtp".into(),
+                srtp: phone::Srtp::Optional,
             },
         )
         .await?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use quartet_proto::net::{External, FiveTuple, Protocol, Receive};
+pub use quartet_proto::sdp::Srtp;
 use quartet_proto::sip::{
     Contact, Credentials, DialogKey, Endpoint, EndpointConfig, NameAddr, SipCommand, SipEvent, Uri,
 };
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::line::{Line, Source, place::Tell};
 use super::peer::{Order, Peer};
-use crate::call::{Action, LegCommand, LegEvent, SipLeg, SipLegConfig, offered_codecs};
+use crate::call::{Action, LegCommand, LegEvent, MediaWay, SipLeg, SipLegConfig, offered_codecs};
 use crate::cdr::Cause;
 use crate::config::VerifyMode;
 use crate::io::signalling::generator;
@@ -43,6 +44,8 @@ pub struct Setup {
     pub answers: bool,
     /// The session transport of its media; telephones speak "rtp".
     pub transport: String,
+    /// Whether that is encrypted with keys of the descriptions.
+    pub srtp: Srtp,
 }
 
 /// What happens to the phone.
@@ -227,18 +230,24 @@ impl Task {
     fn leg_config(&mut self) -> SipLegConfig {
         let mut rng = rand::rng();
         self.key.0 += 1;
-        SipLegConfig {
-            key: self.key,
+        let way = |transport: &str, components| MediaWay {
+            transport: transport.into(),
             bind: Bind {
                 addresses: vec![self.local.ip()],
-                components: 2,
+                components,
                 outer: Vec::new(),
             },
+        };
+        SipLegConfig {
+            key: self.key,
+            media: way(&self.setup.transport, 2),
+            dtls: Some(way("webrtc", 1)),
+            offers_dtls: self.setup.transport == "webrtc",
+            srtp: self.setup.srtp,
             external: External::default(),
             signalling_peer_ip: self.setup.gateway.ip(),
             call: None,
             same_worker_as: None,
-            transport: self.setup.transport.clone(),
             codecs: offered_codecs(&self.setup.codecs, &self.registry),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),

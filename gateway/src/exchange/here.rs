@@ -66,8 +66,7 @@ impl Here {
     }
 
     /// Where media with the users of a network is bound.
-    pub(super) fn ice_bind(&self, settings: &Settings, network: &NetworkId) -> Bind {
-        let own = settings.network.external_address(network.as_str());
+    pub(super) fn ice_bind(&self, settings: &Settings, own: Option<&ExternalAddress>) -> Bind {
         // As it is meant, not as it happens to be bound now.
         let listen = settings.sip.listen.iter().map(|listen| listen.address.ip());
         let addresses = match &settings.media.addresses {
@@ -111,7 +110,10 @@ impl Exchange {
         self.here = here;
         endpoint::apply(&self.settings, &self.here, &mut self.endpoint);
         self.follow_places(now);
-        let bind = |network: &NetworkId| (network.clone(), self.here.ice_bind(&self.settings, network));
+        let bind = |network: &NetworkId| {
+            let own = self.settings.network.external_address(network.as_str());
+            (network.clone(), self.here.ice_bind(&self.settings, own))
+        };
         let binds: BTreeMap<_, _> = self.networks.keys().map(bind).collect();
         let keys: Vec<_> = self.calls.keys().copied().collect();
         for key in keys {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use quartet_proto::net::FiveTuple;
+use quartet_proto::net::{FiveTuple, Protocol};
 use quartet_proto::sip::{Contact, NameAddr, Uri};
 use rand_core::Rng;
 
@@ -13,7 +13,8 @@ use super::arrival::Invite;
 use super::trunks::Shown;
 use super::{Arrival, Exchange, ForeignId};
 use crate::call::{
-    CallKey, E2eeLeg, E2eeLegConfig, E2eeOutgoing, Leg, Parties, SipLeg, SipLegConfig, e2ee_codecs, offered_codecs,
+    CallKey, E2eeLeg, E2eeLegConfig, E2eeOutgoing, Leg, MediaWay, Parties, SipLeg, SipLegConfig, e2ee_codecs,
+    offered_codecs,
 };
 use crate::cdr::{Cause, Direction};
 use crate::config::{self, Addresses, IceServer, IceUrl, Trunk, Via, stack};
@@ -23,6 +24,10 @@ use crate::route::{Destination, DestinationKind};
 
 /// Who calls, to a callee who is not to learn it (RFC 3323 §4.1.1.3).
 const ANONYMOUS: &str = "anonymous";
+
+/// The session transports that phones are served by as they want it.
+const RTP: &str = "rtp";
+const DTLS: &str = "webrtc";
 
 /// Characters of a number that is shown: room for the gateway's name beside it.
 const MAX_SHOWN: usize = 31;
@@ -288,20 +293,33 @@ impl Exchange {
                 .take(1)
                 .collect(),
         };
+        // What the operator has chosen stays, but for what browsers cannot speak.
+        let may_switch = [RTP, DTLS].contains(&phone.transport.as_str()) && self.registry.transport(DTLS).is_some();
+        let own = phone.external_address.as_ref();
+        let dtls = may_switch.then(|| MediaWay {
+            transport: DTLS.to_owned(),
+            bind: self.here.ice_bind(&self.settings, own),
+        });
+        let transport = if may_switch { RTP } else { &phone.transport };
         SipLegConfig {
             key,
             call: Some(call),
-            bind: Bind {
-                addresses,
-                components: 2,
-                outer: Vec::new(),
+            media: MediaWay {
+                transport: transport.to_owned(),
+                bind: Bind {
+                    addresses,
+                    components: 2,
+                    outer: Vec::new(),
+                },
             },
+            dtls,
+            offers_dtls: phone.transport == DTLS || matches!(signalling.protocol, Protocol::Ws | Protocol::Wss),
+            srtp: phone.srtp,
             signalling_peer_ip: origin,
             external: self.here.external(&self.settings, phone.external_address.as_ref()),
             codecs: offered_codecs(&phone.codecs, &self.registry),
             // The E2EE leg comes to this one: it opens when a phone has accepted the call.
             same_worker_as: None,
-            transport: phone.transport.clone(),
             ssrc: rng.next_u32(),
             session_id: u64::from(rng.next_u32()),
             language: phone.language.clone(),
@@ -334,9 +352,10 @@ impl Exchange {
             None => self.settings.ice_servers.iter().flat_map(Relay::of_server).collect(),
         };
         let ssrc = (self.rng)().next_u32();
+        let own = self.settings.network.external_address(network.as_str());
         Some(E2eeLegConfig {
             key,
-            bind: self.here.ice_bind(&self.settings, &network),
+            bind: self.here.ice_bind(&self.settings, own),
             network,
             terms,
             relays,

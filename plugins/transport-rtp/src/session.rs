@@ -1,12 +1,13 @@
-//! One session of plain RTP: nothing is changed in a packet; what matters is whose packets count and where ours go.
+//! One session of RTP, in clear or as SRTP with keys of the descriptions; what matters is whose packets count and where ours go.
 //!
 //! Text lines. PATHS: `component 1` for RTP, `component 2` for RTCP (without it RTCP goes with RTP). REMOTE: `c:`, `port:`,
-//! `rtcp-port:` or `rtcp-mux`, `ssrc:`, `signalled-from:`, `direction:`. LOCAL: `c:`, `port:`, `rtcp-port:` or `rtcp-mux`, of
-//! the first path.
+//! `rtcp-port:` or `rtcp-mux`, `ssrc:`, `signalled-from:`, `direction:`; `crypto:` turns SRTP on, `x-srtp:off` off. LOCAL: `c:`,
+//! `port:`, `rtcp-port:` or `rtcp-mux`, of the first path, and a `crypto:` for each suite.
 //!
 //! CONNECTED comes as soon as a path and the far side's address are known, without waiting for a packet: a phone that only
 //! listens is connected too. No packet is accepted before REMOTE has named an address. There is no deadline and no failure:
-//! whether silence ends a call is the host's decision. Nothing allocates for a packet.
+//! whether silence ends a call is the host's decision. Nothing allocates for a packet, save inside webrtc-srtp. A packet that is not
+//! authentic counts for nothing, also not for where the far side is.
 
 use core::ffi::CStr;
 use core::net::{IpAddr, SocketAddr};
@@ -18,6 +19,8 @@ use quartet_proto::rtp::packet::{Packet as RtpPacket, is_rtcp};
 use quartet_proto::rtp::path::{self, PathLine};
 use quartet_proto::rtp::rtcp;
 
+use crate::secure::{Secure, TAILROOM};
+
 /// Most paths: an address of each family for each component, and as many again while they change.
 const MAX_PATHS: usize = 8;
 /// Most streams that REMOTE may announce.
@@ -27,9 +30,10 @@ const REPORTER_NS: u64 = 20_000_000_000;
 /// RTCP header with an SSRC.
 const MIN_RTCP: usize = 8;
 
-/// A session of plain RTP.
-#[derive(Default)]
+/// A session of RTP.
 pub struct Rtp {
+    secure: Secure,
+    keys_told: bool,
     paths: Vec<OwnPath>,
     address: Option<IpAddr>,
     /// Where the far side's signalling comes from.
@@ -62,10 +66,29 @@ struct OwnPath {
 impl Transport for Rtp {
     const NAME: &'static CStr = c"rtp";
     const HEADROOM: u32 = 0;
-    const TAILROOM: u32 = 0;
+    const TAILROOM: u32 = TAILROOM;
 
     fn create(_: &TransportConfig<'_>) -> Result<Self, Error> {
-        Ok(Rtp::default())
+        Ok(Rtp {
+            secure: Secure::new()?,
+            keys_told: false,
+            paths: Vec::new(),
+            address: None,
+            home: None,
+            talks: false,
+            port: 0,
+            rtcp_port: None,
+            mux: false,
+            streams: Vec::new(),
+            rtp: Latch::new(),
+            rtcp: None,
+            reporter: None,
+            lines: String::new(),
+            local_event: false,
+            connected: false,
+            connected_event: false,
+            closed: false,
+        })
     }
 
     fn local(&mut self, _: u64, out: &mut String) -> Result<(), Error> {
@@ -76,7 +99,7 @@ impl Transport for Rtp {
 
     fn tell(&mut self, _: u64, about: About, lines: &str) -> Result<(), Error> {
         match about {
-            About::Remote => self.remote(lines),
+            About::Remote => self.remote(lines)?,
             About::Paths => self.own_paths(lines),
             About::Control => self.closed |= lines.lines().any(|line| line.trim() == "close"),
         }
@@ -92,6 +115,9 @@ impl Transport for Rtp {
             return Ok(Outcome::Kept);
         };
         if self.closed {
+            return Ok(Outcome::Kept);
+        }
+        if self.secure.is_on() && !self.secure.open(packet) {
             return Ok(Outcome::Kept);
         }
         let bytes = packet.bytes();
@@ -129,6 +155,9 @@ impl Transport for Rtp {
         let fits = |path: &&OwnPath| path.component == component && path.address.is_ipv4() == destination.is_ipv4();
         let path = self.paths.iter().find(fits).ok_or(Error::State)?;
         packet.set_path(path.path);
+        if self.secure.is_on() {
+            self.secure.seal(packet)?;
+        }
         packet.set_dst(destination);
         Ok(Outcome::Transmit)
     }
@@ -149,7 +178,8 @@ impl Transport for Rtp {
 }
 
 impl Rtp {
-    fn remote(&mut self, lines: &str) {
+    fn remote(&mut self, lines: &str) -> Result<(), Error> {
+        let mut keys = Ok(());
         let mut named = None;
         let talked = core::mem::replace(&mut self.talks, true);
         for line in lines.lines().map(str::trim) {
@@ -180,6 +210,8 @@ impl Rtp {
                 let room = self.streams.len() < MAX_STREAMS;
                 self.streams
                     .extend(ssrc.filter(|ssrc| room && !self.streams.contains(ssrc)));
+            } else {
+                keys = keys.and(self.secure.remote_line(line));
             }
         }
         // The zero address of an old hold, a group, and ourselves to a far side that is elsewhere, are no place to send to:
@@ -193,6 +225,7 @@ impl Rtp {
             let port = self.rtcp_port.or(self.port.checked_add(1));
             self.rtcp = port.map(|port| SocketAddr::new(ip, port)).or(self.rtcp);
         }
+        keys
     }
 
     fn own_paths(&mut self, lines: &str) {
@@ -226,7 +259,10 @@ impl Rtp {
             return;
         };
         let rtcp = first(2).map_or("rtcp-mux\n".to_owned(), |rtcp| format!("rtcp-port:{}\n", rtcp.port()));
-        let lines = format!("c:{}\nport:{}\n{rtcp}", rtp.ip(), rtp.port());
+        let mut lines = format!("c:{}\nport:{}\n{rtcp}", rtp.ip(), rtp.port());
+        if !std::mem::replace(&mut self.keys_told, true) {
+            self.secure.write_lines(&mut lines);
+        }
         if self.lines != lines {
             self.lines = lines;
             self.local_event = true;

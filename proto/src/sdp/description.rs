@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use sdp_types::{Attribute, Connection, Session};
 
+use super::sdes::Crypto;
 use super::static_types;
 use super::{Codec, Direction, MediaDescription, MediaKind, Origin, SessionDescription};
 use crate::net::is_destination;
@@ -381,14 +382,14 @@ impl MediaDescription {
     /// Returns the lines that tell a transport where and how to reach the author of this description.
     ///
     /// `c:`, `port:`, then `rtcp-mux` or `rtcp-port:` (the next port where nothing is written), then what the author's
-    /// transport said. An address of hold (0.0.0.0), or that nothing can be sent to, is left out: the old one stays. `ssrc:` only where SRTP is spoken;
-    /// phones with plain RTP change their streams without a word.
+    /// transport said. An address of hold (0.0.0.0), or that nothing can be sent to, is left out: the old one stays. `ssrc:` only with
+    /// DTLS (`x-ssrc:any` if none is announced); phones with other media change their streams without a word.
     pub fn transport_lines(&self) -> String {
-        self.lines(self.has("rtcp-mux"))
+        self.lines(self.has("rtcp-mux"), None)
     }
 
-    /// Like [`MediaDescription::transport_lines`], where both ends together decided about `mux`.
-    pub(super) fn lines(&self, mux: bool) -> String {
+    /// Like [`MediaDescription::transport_lines`], where both ends together decided about `mux` and about the `keys`.
+    pub(super) fn lines(&self, mux: bool, keys: Option<&Crypto>) -> String {
         let mut lines = String::new();
         let address = self.address.map(|address| address.to_canonical());
         // Loopback is judged where it is known whose description this is.
@@ -401,13 +402,20 @@ impl MediaDescription {
             lines.push_str(&format!("rtcp-port:{port}\n"));
         }
         for line in &self.transport {
-            if !matches!(line.split(':').next(), Some("rtcp" | "rtcp-mux")) {
+            if !matches!(line.split(':').next(), Some("rtcp" | "rtcp-mux" | "crypto")) {
                 lines.push_str(line);
                 lines.push('\n');
             }
         }
-        if let Some(ssrc) = self.ssrc.filter(|_| self.has("fingerprint") || self.has("crypto")) {
-            lines.push_str(&format!("ssrc:{ssrc}\n"));
+        if let Some(keys) = keys {
+            lines.push_str(&keys.line());
+            lines.push('\n');
+        }
+        if self.has("fingerprint") {
+            match self.ssrc {
+                Some(ssrc) => lines.push_str(&format!("ssrc:{ssrc}\n")),
+                None => lines.push_str("x-ssrc:any\n"),
+            }
         }
         lines
     }
@@ -443,10 +451,18 @@ impl MediaDescription {
                 "port" => self.port = value.trim().parse().unwrap_or(0),
                 "rtcp-port" => rtcp_port = value.trim().parse::<u16>().ok(),
                 "ssrc" => self.ssrc = value.split(' ').next().and_then(|ssrc| ssrc.parse().ok()),
-                "rtcp-mux" | "rtcp" => {}
+                // Keys are chosen together, see `protect`.
+                "rtcp-mux" | "rtcp" | "crypto" => {}
                 known if is_transport(known) => self.transport.push(line.to_owned()),
                 _ => {}
             }
+        }
+        // With ICE the first candidate stands for all, where nobody looks at them (RFC 8839 §4.2.1.1).
+        if self.address.is_none() {
+            let mut candidates = self.transport.iter().filter_map(|line| candidate(line));
+            (self.address, self.port) = candidates
+                .next()
+                .map_or((None, self.port), |(ip, port)| (Some(ip), port));
         }
         if mux {
             self.transport.push("rtcp-mux".to_owned());
@@ -456,6 +472,14 @@ impl MediaDescription {
             self.transport.push(format!("rtcp:{port}"));
         }
     }
+}
+
+/// The address of a candidate for media: `candidate:1 1 udp 2130706431 192.0.2.7 40000 typ host`.
+fn candidate(line: &str) -> Option<(IpAddr, u16)> {
+    let mut words = line.strip_prefix("candidate:")?.split_ascii_whitespace();
+    let (component, transport) = (words.nth(1)?, words.next()?);
+    let address = (words.nth(1)?.parse().ok()?, words.next()?.parse().ok()?);
+    (component == "1" && transport.eq_ignore_ascii_case("udp")).then_some(address)
 }
 
 fn rtpmap(codec: &Codec) -> String {

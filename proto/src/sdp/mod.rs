@@ -8,6 +8,8 @@ mod codecs;
 mod description;
 mod destination;
 pub mod offer_answer;
+mod protect;
+pub mod sdes;
 mod static_types;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ use std::net::IpAddr;
 
 pub use description::SdpError;
 pub use offer_answer::{Agreed, Answered, Local, LocalCodec, OfferAnswerError};
+pub use protect::Srtp;
 
 /// A codec as SDP names it, under one payload number.
 #[derive(Clone, Debug, PartialEq, Eq)]

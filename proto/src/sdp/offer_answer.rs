@@ -10,6 +10,8 @@ use super::codecs::{
     receivable,
 };
 use super::destination::{check_destination, is_hold, is_ice};
+use super::protect::{Srtp, accepted_keys, agree_keys, is_secure, offered_keys};
+use super::sdes::Suite;
 use super::{Codec, Direction, MediaDescription, MediaKind, Origin, SessionDescription, TelephoneEvent};
 
 /// The packet duration where nobody asks for another.
@@ -39,8 +41,10 @@ pub struct Local<'a> {
     pub codecs: &'a [LocalCodec],
     /// What our transport says of itself: `c:`, `port:`, `rtcp-port:` and attributes, one per line.
     pub lines: &'a str,
-    /// The profiles our transport serves; the first is offered. Plain RTP: `RTP/AVP` and `RTP/AVPF`.
+    /// The profiles our transport serves; the first is offered, of [`Local::RTP`] as `srtp` wants it.
     pub profiles: &'a [&'a str],
+    /// Whether media is protected by keys in the description.
+    pub srtp: Srtp,
     /// What we want to send and receive.
     pub direction: Direction,
     /// The packet duration we want to receive.
@@ -56,8 +60,10 @@ pub struct Local<'a> {
 }
 
 impl Local<'_> {
-    /// The profiles of plain RTP.
-    pub const PLAIN: &'static [&'static str] = &["RTP/AVP", "RTP/AVPF"];
+    /// The profiles of RTP, with keys in the description or in clear.
+    pub const RTP: &'static [&'static str] = &["RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF"];
+    /// The profiles of DTLS-SRTP.
+    pub const DTLS: &'static [&'static str] = &["UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP"];
 
     fn serves(&self, profile: &str) -> bool {
         self.profiles.iter().any(|served| served.eq_ignore_ascii_case(profile))
@@ -80,9 +86,15 @@ pub enum OfferAnswerError {
     /// Media is to go to a port where services listen.
     #[error("the media port cannot be used")]
     BadPort,
-    /// SRTP is demanded and our transport speaks plain RTP.
+    /// SRTP is demanded, and it is off here or of another kind than our transport's.
     #[error("the peer requires SRTP")]
     SrtpRequired,
+    /// SRTP is demanded by both, and no line of keys is known to both.
+    #[error("no SRTP keys that can be used")]
+    NoCommonKeys,
+    /// SRTP is demanded here, and the peer has none.
+    #[error("the peer has no SRTP")]
+    NoSrtp,
     /// A profile that our transport does not serve.
     #[error("the media profile is not served")]
     UnsupportedProfile,
@@ -124,6 +136,8 @@ pub struct Agreed {
     pub direction: Direction,
     /// Whether lost packets are asked for and sent again.
     pub nack: bool,
+    /// What SRTP is spoken by keys in the description.
+    pub suite: Option<Suite>,
     /// What to tell our transport about the peer.
     pub remote_lines: String,
 }
@@ -140,6 +154,7 @@ impl std::fmt::Debug for Agreed {
             .field("ptime_ms", &self.ptime_ms)
             .field("direction", &self.direction)
             .field("nack", &self.nack)
+            .field("suite", &self.suite)
             .field(
                 "remote_lines",
                 &self.remote_lines.lines().map(super::without_secret).collect::<Vec<_>>(),
@@ -159,8 +174,10 @@ pub struct Answered {
 
 /// Makes an offer of one audio line with all our codecs.
 pub fn offer(local: &Local<'_>) -> SessionDescription {
-    let mut media = our_media(local, local.profiles.first().copied().unwrap_or("RTP/AVP"));
+    let profile = local.srtp.offered(local.profiles.first().copied().unwrap_or("RTP/AVP"));
+    let mut media = our_media(local, profile);
     media.set_transport(local.lines, local.rtcp_mux);
+    media.transport.extend(offered_keys(local));
     media.direction = local.direction;
     media.ptime_ms = local.ptime_ms;
     media.codecs = offered_codecs(local, &[]);
@@ -283,6 +300,11 @@ fn answer_line(
     let mut ours = our_media(local, &theirs.profile);
     let mux = local.rtcp_mux && theirs.has("rtcp-mux");
     ours.set_transport(local.lines, mux);
+    let keys = agree_keys(theirs, local)?;
+    if let Some((_, line)) = &keys {
+        ours.transport.push(line.to_string());
+    }
+    let keys = keys.map(|(theirs, _)| theirs);
     ours.mid = theirs.mid.clone();
     ours.nack = theirs.nack;
     let ice = is_ice(local.lines.lines(), theirs);
@@ -317,7 +339,8 @@ fn answer_line(
         ptime_ms: packet_duration(theirs),
         direction: ours.direction,
         nack: ours.nack,
-        remote_lines: theirs.lines(mux),
+        suite: keys.as_ref().map(|keys| keys.suite),
+        remote_lines: theirs.lines(mux, keys.as_ref()),
     };
     Ok((ours, agreed))
 }
@@ -328,8 +351,7 @@ fn check_line(theirs: &MediaDescription, local: &Local<'_>) -> Result<(), OfferA
         return Err(OfferAnswerError::NoAudio);
     }
     if !local.serves(&theirs.profile) {
-        let secure = theirs.profile.to_ascii_uppercase().contains("SAVP");
-        return Err(if secure {
+        return Err(if is_secure(&theirs.profile) {
             OfferAnswerError::SrtpRequired
         } else {
             OfferAnswerError::UnsupportedProfile
@@ -374,9 +396,7 @@ pub fn accept(
     if theirs.port == 0 {
         return Err(OfferAnswerError::Refused);
     }
-    if theirs.profile.to_ascii_uppercase().contains("SAVP") != ours.profile.to_ascii_uppercase().contains("SAVP") {
-        return Err(OfferAnswerError::Mismatch);
-    }
+    let keys = accepted_keys(ours, theirs)?;
     let ice = is_ice(ours.transport.iter().map(String::as_str), theirs);
     check_destination(theirs, ice, loopback)?;
     let common: Vec<(Codec, Codec)> = theirs
@@ -425,6 +445,7 @@ pub fn accept(
         ptime_ms: packet_duration(theirs),
         direction: wanted_from(theirs, ice).reversed().both(ours.direction),
         nack: ours.nack && theirs.nack,
-        remote_lines: theirs.lines(ours.has("rtcp-mux") && theirs.has("rtcp-mux")),
+        suite: keys.as_ref().map(|keys| keys.suite),
+        remote_lines: theirs.lines(ours.has("rtcp-mux") && theirs.has("rtcp-mux"), keys.as_ref()),
     })
 }

@@ -109,7 +109,7 @@ a=sctp-port:5000\r\n";
 
 const SAMPLES: [&str; 4] = [BARESIP, LINPHONE, PBX, BROWSER];
 
-fn parse(text: &str) -> SessionDescription {
+pub(super) fn parse(text: &str) -> SessionDescription {
     SessionDescription::parse(text.as_bytes()).unwrap()
 }
 
@@ -133,7 +133,7 @@ fn ours(name: &str, clock: u32, channels: u8, payload_type: Option<u8>) -> Local
     }
 }
 
-fn our_codecs() -> Vec<LocalCodec> {
+pub(super) fn our_codecs() -> Vec<LocalCodec> {
     vec![
         LocalCodec {
             fmtp: "useinbandfec=1".to_owned(),
@@ -145,7 +145,7 @@ fn our_codecs() -> Vec<LocalCodec> {
     ]
 }
 
-fn local<'a>(codecs: &'a [LocalCodec], lines: &'a str) -> Local<'a> {
+pub(super) fn local<'a>(codecs: &'a [LocalCodec], lines: &'a str) -> Local<'a> {
     Local {
         origin: Origin {
             user: "quartet".to_owned(),
@@ -155,7 +155,8 @@ fn local<'a>(codecs: &'a [LocalCodec], lines: &'a str) -> Local<'a> {
         },
         codecs,
         lines,
-        profiles: Local::PLAIN,
+        profiles: Local::RTP,
+        srtp: Srtp::Off,
         direction: Direction::SendRecv,
         ptime_ms: None,
         telephone_event: true,
@@ -167,7 +168,7 @@ fn local<'a>(codecs: &'a [LocalCodec], lines: &'a str) -> Local<'a> {
 
 const LINES: &str = "c:192.0.2.1\nport:4000\nrtcp-port:4001\n";
 
-fn keep(codec: &LocalCodec, _remote: &str) -> Option<String> {
+pub(super) fn keep(codec: &LocalCodec, _remote: &str) -> Option<String> {
     Some(codec.fmtp.clone())
 }
 

@@ -4,10 +4,14 @@
 use libfuzzer_sys::fuzz_target;
 use quartet_proto::net::is_destination;
 use quartet_proto::sdp::offer_answer::{Local, LocalCodec, accept, answer, offer, offer_again};
-use quartet_proto::sdp::{Agreed, Direction, Origin, SessionDescription};
+use quartet_proto::sdp::sdes::Crypto;
+use quartet_proto::sdp::{Agreed, Direction, Origin, SessionDescription, Srtp};
 
-/// Nothing is sent to a group, to nowhere or to ourselves.
+/// Nothing is sent to a group, to nowhere or to ourselves; and there is one key where one was agreed.
 fn check(agreed: &Agreed) {
+    let keys = agreed.remote_lines.lines().filter_map(Crypto::parse);
+    assert!(keys.map(|crypto| crypto.suite).eq(agreed.suite));
+    assert_eq!(agreed.remote_lines.contains("crypto:"), agreed.suite.is_some());
     for address in agreed.remote_lines.lines().filter_map(|line| line.strip_prefix("c:")) {
         assert!(is_destination(address.parse().expect("an address"), false), "{address}");
     }
@@ -35,8 +39,11 @@ fuzz_target!(|bytes: &[u8]| {
             address: "192.0.2.1".to_owned(),
         },
         codecs: &codecs,
-        lines: "c:192.0.2.1\nport:4000\nrtcp-port:4001\n",
-        profiles: Local::PLAIN,
+        lines: "c:192.0.2.1\nport:4000\nrtcp-port:4001\n\
+            crypto:1 AEAD_AES_128_GCM inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGw==\n\
+            crypto:2 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\n",
+        profiles: Local::RTP,
+        srtp: [Srtp::Off, Srtp::Optional, Srtp::Required][bytes.len() % 3],
         direction: Direction::SendRecv,
         ptime_ms: None,
         telephone_event: true,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use quartet_proto::net::{External, FiveTuple};
-use quartet_proto::sdp::LocalCodec;
+use quartet_proto::sdp::{LocalCodec, Srtp};
 use quartet_proto::sip::{Credentials, NameAddr, Uri};
 
 use crate::call::CallKey;
@@ -25,6 +25,15 @@ pub struct TrunkTerms {
     pub identity: Option<NameAddr>,
 }
 
+/// A way in which a phone's media can go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaWay {
+    /// The session transport.
+    pub transport: String,
+    /// Where its sockets are bound.
+    pub bind: Bind,
+}
+
 /// How a phone's leg meets the world.
 #[derive(Clone, Debug)]
 pub struct SipLegConfig {
@@ -32,8 +41,14 @@ pub struct SipLegConfig {
     pub key: LegKey,
     /// The call it is in: the phone's side of it says so too.
     pub call: Option<CallKey>,
-    /// Where its sockets are bound.
-    pub bind: Bind,
+    /// Its media, as it is configured.
+    pub media: MediaWay,
+    /// Its media if the keys come from a handshake (DTLS-SRTP), where that can be.
+    pub dtls: Option<MediaWay>,
+    /// Whether we offer that; who calls us says itself what it wants.
+    pub offers_dtls: bool,
+    /// Whether other media is encrypted.
+    pub srtp: Srtp,
     /// Where its signalling comes from.
     pub signalling_peer_ip: IpAddr,
     /// What it is told in place of our address, if it is outside.
@@ -42,8 +57,6 @@ pub struct SipLegConfig {
     pub codecs: Vec<LocalCodec>,
     /// The leg whose worker it shares; `None` if that one comes to this.
     pub same_worker_as: Option<LegKey>,
-    /// The transport of its media.
-    pub transport: String,
     /// Our stream.
     pub ssrc: u32,
     /// Makes our descriptions unique.

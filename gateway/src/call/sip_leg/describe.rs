@@ -4,6 +4,8 @@ use quartet_proto::sdp::{
     self, Agreed, Codec, Direction, LocalCodec, OfferAnswerError, Origin, SessionDescription, offer_answer,
 };
 
+use quartet_proto::sdp::sdes::{Crypto, Suite};
+
 use super::{PTIME_MS, SipLeg};
 use crate::call::LegEvent;
 use crate::cdr::Cause;
@@ -13,7 +15,42 @@ use crate::plugins::FmtpRole;
 /// Numbers that a payload type can have.
 const MAX_NUMBERS: usize = 128;
 
+/// What any transport could say of itself, to see whether an offer can be answered at all.
+pub(super) fn trial_lines() -> String {
+    let keys = Suite::ALL.into_iter().zip(1..).map(|(suite, tag)| {
+        let master = vec![0; suite.master_len()].into();
+        format!("{}\n", *Crypto { tag, suite, master }.line())
+    });
+    let lines = ["c:192.0.2.1\nport:9\nice-ufrag:trial\n".to_owned()];
+    lines.into_iter().chain(keys).collect()
+}
+
+/// The name of a generation of ICE.
+fn ufrag(lines: &str) -> Option<&str> {
+    lines.lines().find_map(|line| line.strip_prefix("ice-ufrag:"))
+}
+
 impl SipLeg {
+    /// Takes in what our transport says of itself; what belongs to an older generation of ICE is over.
+    pub(super) fn note_lines(&mut self, new: &str) {
+        let is_of_ice = |line: &str| {
+            ["ice-ufrag:", "ice-pwd:", "candidate:", "end-of-candidates"]
+                .iter()
+                .any(|name| line.starts_with(name))
+        };
+        let restarts = ufrag(new).is_some();
+        let before = self.lines.take().unwrap_or_default();
+        let kept = before.lines().filter(|line| !(restarts && is_of_ice(line)));
+        let lines = kept.chain(new.lines()).filter(|line| !line.is_empty());
+        self.lines = Some(lines.map(|line| format!("{line}\n")).collect());
+    }
+
+    /// True if an agreement is about another generation of ICE than the one in use.
+    pub(super) fn is_restart(&self, agreed: &Agreed) -> bool {
+        let before = self.agreed.as_ref().and_then(|agreed| ufrag(&agreed.remote_lines));
+        self.is_dtls && before != ufrag(&agreed.remote_lines)
+    }
+
     /// What our transport says of itself, with the address that the phone is told where it is now.
     pub(super) fn shown_lines(&self) -> Option<String> {
         let (external, peer) = (&self.config.external, self.config.signalling_peer_ip);
@@ -21,7 +58,12 @@ impl SipLeg {
             Some(Ok(local)) => format!("c:{}\n", external.shown(local, peer)),
             _ => format!("{line}\n"),
         };
-        Some(self.lines.as_ref()?.lines().map(shown).collect())
+        // With ICE there is nothing to tell before there is a candidate.
+        let lines = self
+            .lines
+            .as_ref()
+            .filter(|lines| !self.is_dtls || lines.contains("candidate:"))?;
+        Some(lines.lines().map(shown).collect())
     }
 
     /// Our side, for an offer or an answer.
@@ -39,19 +81,28 @@ impl SipLeg {
             },
             codecs: &self.config.codecs,
             lines,
-            profiles: sdp::Local::PLAIN,
+            profiles: if self.is_dtls {
+                sdp::Local::DTLS
+            } else {
+                sdp::Local::RTP
+            },
+            srtp: self.config.srtp,
             direction: Direction::SendRecv,
             ptime_ms: Some(PTIME_MS),
             telephone_event: true,
             comfort_noise: false,
-            rtcp_mux: false,
+            rtcp_mux: true,
             loopback: self.config.signalling_peer_ip.to_canonical().is_loopback(),
         }
     }
 
     /// An offer of ours: at the beginning, or within the dialog.
     pub(super) fn offer(&mut self, lines: &str) -> SessionDescription {
-        let local = self.local(lines);
+        let local = sdp::Local {
+            // A phone of old may not know it.
+            rtcp_mux: self.is_dtls,
+            ..self.local(lines)
+        };
         let offer = match &self.sent {
             Some(before) => offer_answer::offer_again(&local, before, &self.used),
             None => offer_answer::offer(&local),
@@ -123,6 +174,7 @@ impl SipLeg {
         let leg = self.config.key;
         let codec = self.leg_codec(&agreed);
         let hold = !agreed.direction.sends();
+        self.was_secure |= agreed.suite.is_some();
         let before = self.agreed.replace(agreed).map(|before| self.leg_codec(&before));
         if before.as_ref() != Some(&codec) {
             self.media(MediaCommand::Codec { leg, codec });
@@ -160,8 +212,14 @@ impl SipLeg {
         let Some(agreed) = &self.agreed else { return };
         let origin = self.config.signalling_peer_ip;
         let direction = agreed.direction.reversed().name();
+        // What was encrypted is so until both say otherwise.
+        let off = if self.was_secure && agreed.suite.is_none() {
+            "x-srtp:off\n"
+        } else {
+            ""
+        };
         let lines = format!(
-            "signalled-from:{origin}\ndirection:{direction}\n{}",
+            "signalled-from:{origin}\ndirection:{direction}\n{off}{}",
             agreed.remote_lines
         );
         let leg = self.config.key;
@@ -175,6 +233,8 @@ fn cause(error: OfferAnswerError) -> Cause {
         OfferAnswerError::BadAddress | OfferAnswerError::BadPort => Cause::MediaAddress,
         OfferAnswerError::NoAudio => Cause::NoAudio,
         OfferAnswerError::SrtpRequired | OfferAnswerError::UnsupportedProfile => Cause::Srtp,
+        OfferAnswerError::NoSrtp => Cause::NoSrtp,
+        OfferAnswerError::NoCommonKeys => Cause::SrtpKeys,
         OfferAnswerError::NoCommonCodec | OfferAnswerError::Refused => Cause::NoCodec,
         OfferAnswerError::Mismatch | _ => Cause::Description,
     }

@@ -26,11 +26,17 @@ fn config(key: u64, signalling_peer_ip: IpAddr) -> SipLegConfig {
     SipLegConfig {
         key: LegKey(key),
         call: None,
-        bind: Bind {
-            addresses: vec![address.ip()],
-            components: 2,
-            outer: Vec::new(),
+        media: MediaWay {
+            transport: "rtp".into(),
+            bind: Bind {
+                addresses: vec![address.ip()],
+                components: 2,
+                outer: Vec::new(),
+            },
         },
+        dtls: None,
+        offers_dtls: false,
+        srtp: quartet_proto::sdp::Srtp::Off,
         signalling_peer_ip,
         external: External::default(),
         codecs: vec![LocalCodec {
@@ -41,7 +47,6 @@ fn config(key: u64, signalling_peer_ip: IpAddr) -> SipLegConfig {
             fmtp: String::new(),
         }],
         same_worker_as: None,
-        transport: "rtp".into(),
         ssrc: 1,
         session_id: 1,
         user: "100".into(),
@@ -140,7 +145,7 @@ fn a_key_in_one_way_silences_no_other_way() {
     }
     assert_eq!(keys(&mut leg).len(), 100);
     // Later it is another press.
-    let later = Instant::now() + SAME_KEY;
+    let later = Instant::now() + keys::SAME_KEY;
     let event = SipEvent::Dtmf {
         dialog: DialogKey(1),
         digit: '3',
@@ -291,12 +296,12 @@ fn what_is_wrong_with_an_offer_is_said_in_a_word_of_its_own() {
         (
             format!("{session}m=audio 4000 RTP/SAVP 0\r\n"),
             "srtp",
-            "SRTP and this media profile are not served",
+            "SRTP is off here, or this media profile is not served",
         ),
         (
             format!("{session}m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n"),
             "srtp",
-            "SRTP and this media profile are not served",
+            "SRTP is off here, or this media profile is not served",
         ),
         (
             format!("{session}m=video 4000 RTP/AVP 96\r\n"),

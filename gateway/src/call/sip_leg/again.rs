@@ -1,0 +1,71 @@
+//! Offers within the dialog: hold, resume, another address, codec or way for media.
+
+use quartet_proto::sdp::{Answered, SessionDescription};
+use quartet_proto::sip::SipCommand;
+
+use super::{SipLeg, State};
+use crate::cdr::Cause;
+
+impl SipLeg {
+    /// The phone changes the session: hold, resume, another address or codec.
+    pub(super) fn on_reinvite(&mut self, body: Option<&[u8]>) {
+        let lines = self.shown_lines().unwrap_or_default();
+        let offer = body.and_then(|body| SessionDescription::parse(body).ok());
+        let answered = match (&offer, body) {
+            (Some(offer), _) => self.answer_to(offer, &lines),
+            (None, Some(_)) => Err(Cause::Description),
+            (None, None) => {
+                let ours = self.offer(&lines);
+                self.sip(SipCommand::Accept {
+                    dialog: self.dialog,
+                    body: Some(ours.to_bytes()),
+                    identity: None,
+                    headers: self.headers(),
+                });
+                self.state = State::Answered { ours: Some(ours) };
+                return;
+            }
+        };
+        match (answered, offer) {
+            (Ok(answered), Some(offer)) if self.is_restart(&answered.agreed) => {
+                // Our transport has new credentials for new ones.
+                self.agree(answered.agreed);
+                self.state = State::Restarting { offer };
+            }
+            (answered, offer) => self.answer_again(offer.as_ref(), answered),
+        }
+    }
+
+    /// Our transport has said where it is now.
+    pub(super) fn answer_restart(&mut self) {
+        let Some(lines) = self.shown_lines() else { return };
+        if let State::Restarting { offer } = std::mem::replace(&mut self.state, State::Confirmed) {
+            let answered = self.answer_to(&offer, &lines);
+            self.answer_again(Some(&offer), answered);
+        }
+    }
+
+    /// Answers an offer within the dialog.
+    fn answer_again(&mut self, offer: Option<&SessionDescription>, answered: Result<Answered, Cause>) {
+        match answered {
+            Ok(answered) => {
+                offer.iter().for_each(|offer| self.note_used(offer));
+                self.agree(answered.agreed);
+                let body = Some(self.describe(answered.description).to_bytes());
+                self.sip(SipCommand::Accept {
+                    dialog: self.dialog,
+                    body,
+                    identity: None,
+                    headers: self.headers(),
+                });
+            }
+            // The session stays as it was (RFC 3261 §14.2).
+            Err(cause) => self.sip(SipCommand::Reject {
+                dialog: self.dialog,
+                status: cause.status(),
+                reason: Some(cause.reason()),
+                retry_after: None,
+            }),
+        }
+    }
+}

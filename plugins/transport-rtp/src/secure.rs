@@ -1,0 +1,168 @@
+//! SRTP of a session, by keys that both descriptions carry (SDES).
+//!
+//! LOCAL names a key of ours for each suite; REMOTE names the far side's, of the suite that was agreed. The far side may change its key at
+//! any time, and what was sent under the old one may still come; ours stay what they are, and so does the numbering under each, for a key's
+//! stream must never be used twice.
+
+use core::fmt::Write as _;
+
+use quartet_plugin::{Error, Packet, random};
+use quartet_proto::rtp::packet::is_rtcp;
+use quartet_proto::rtp::srtp::{Inbound, MAX_OVERHEAD, Outbound, Profile, SrtpError};
+use quartet_proto::sdp::sdes::{Crypto, Suite};
+
+/// The most that sealing appends to a packet.
+pub(crate) const TAILROOM: u32 = MAX_OVERHEAD as u32;
+
+/// What one session knows of keys.
+pub(crate) struct Secure {
+    ours: Vec<Crypto>,
+    /// What has been sent under each of ours that was ever agreed.
+    outbound: Vec<(Suite, Outbound)>,
+    theirs: Option<Theirs>,
+    /// What the far side sent under before.
+    previous: Option<Theirs>,
+}
+
+struct Theirs {
+    crypto: Crypto,
+    inbound: Inbound,
+}
+
+impl Secure {
+    /// Draws a key for each suite.
+    pub(crate) fn new() -> Result<Self, Error> {
+        let mut ours = Vec::with_capacity(Suite::ALL.len());
+        for (suite, tag) in Suite::ALL.into_iter().zip(1..) {
+            let mut crypto = Crypto {
+                tag,
+                suite,
+                master: vec![0; suite.master_len()].into(),
+            };
+            random(&mut crypto.master)?;
+            ours.push(crypto);
+        }
+        Ok(Self {
+            ours,
+            outbound: Vec::new(),
+            theirs: None,
+            previous: None,
+        })
+    }
+
+    /// The lines that name our keys.
+    pub(crate) fn write_lines(&self, out: &mut String) {
+        for crypto in &self.ours {
+            // Writing to a string does not fail.
+            let _ = writeln!(out, "{}", *crypto.line());
+        }
+    }
+
+    /// True if nothing goes or comes in clear.
+    pub(crate) fn is_on(&self) -> bool {
+        self.theirs.is_some()
+    }
+
+    /// Takes what the far side says of keys, in a line of REMOTE; other lines are none of its business.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if a key cannot be used. Nothing changes then.
+    pub(crate) fn remote_line(&mut self, line: &str) -> Result<(), Error> {
+        if line == "x-srtp:off" {
+            (self.theirs, self.previous) = (None, None);
+        } else if line.starts_with("crypto:") {
+            self.take(Crypto::parse(line).ok_or(Error::Malformed)?)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, crypto: Crypto) -> Result<(), Error> {
+        let is_it = |theirs: &Theirs| theirs.crypto.suite == crypto.suite && theirs.crypto.master == crypto.master;
+        if self.theirs.as_ref().is_some_and(is_it) {
+            return Ok(());
+        }
+        // What it has opened it knows: no packet of then counts again.
+        let theirs = match self.previous.take_if(|previous| is_it(previous)) {
+            Some(known) => known,
+            None => self.open_with(crypto)?,
+        };
+        self.previous = self.theirs.replace(theirs);
+        Ok(())
+    }
+
+    fn open_with(&mut self, crypto: Crypto) -> Result<Theirs, Error> {
+        let suite = crypto.suite;
+        let ours = self.ours.iter().find(|ours| ours.suite == suite);
+        // Who sends our own key back would have both of us use one key's stream.
+        let ours = ours
+            .filter(|ours| ours.master != crypto.master)
+            .ok_or(Error::Malformed)?;
+        let mut inbound = Inbound::new(profile(suite), &crypto.master).map_err(|_| Error::Malformed)?;
+        inbound.learn(&crypto.master).map_err(|_| Error::Malformed)?;
+        if !self.outbound.iter().any(|(known, _)| *known == suite) {
+            let outbound = Outbound::new(profile(suite), &ours.master).map_err(|_| Error::Malformed)?;
+            self.outbound.push((suite, outbound));
+        }
+        Ok(Theirs { crypto, inbound })
+    }
+
+    /// Opens what came; false if it is nobody's who knows the key, or came before.
+    pub(crate) fn open(&mut self, packet: &mut Packet<'_>) -> bool {
+        let Some(theirs) = &mut self.theirs else {
+            return false;
+        };
+        let opened = match unprotect(&mut theirs.inbound, packet.bytes_mut()) {
+            Ok(length) => {
+                // The old key has had its time.
+                self.previous = None;
+                Some(length)
+            }
+            Err(_) => self
+                .previous
+                .as_mut()
+                .and_then(|previous| unprotect(&mut previous.inbound, packet.bytes_mut()).ok()),
+        };
+        opened.is_some_and(|length| packet.set_len(length).is_ok())
+    }
+
+    /// Seals what is to be sent.
+    pub(crate) fn seal(&mut self, packet: &mut Packet<'_>) -> Result<(), Error> {
+        let suite = self.theirs.as_ref().map(|theirs| theirs.crypto.suite);
+        let mut known = self.outbound.iter_mut();
+        let (_, outbound) = known.find(|(of, _)| Some(*of) == suite).ok_or(Error::State)?;
+        let (buffer, length) = packet.room_mut();
+        let sealed = if is_rtcp(&buffer[..length]) {
+            outbound.protect_rtcp(buffer, length)
+        } else {
+            outbound.protect_rtp(buffer, length)
+        };
+        packet.set_len(sealed.map_err(refusal)?)
+    }
+}
+
+fn unprotect(inbound: &mut Inbound, bytes: &mut [u8]) -> Result<usize, SrtpError> {
+    if is_rtcp(bytes) {
+        inbound.unprotect_rtcp(bytes)
+    } else {
+        inbound.unprotect_rtp(bytes)
+    }
+}
+
+fn profile(suite: Suite) -> Profile {
+    match suite {
+        Suite::AeadAes256Gcm => Profile::AeadAes256Gcm,
+        Suite::AeadAes128Gcm => Profile::AeadAes128Gcm,
+        Suite::AesCm128HmacSha1_80 => Profile::Aes128CmSha1_80,
+        Suite::AesCm128HmacSha1_32 => Profile::Aes128CmSha1_32,
+    }
+}
+
+fn refusal(error: SrtpError) -> Error {
+    match error {
+        SrtpError::NoRoom => Error::TooSmall,
+        SrtpError::Malformed => Error::Argument,
+        SrtpError::Exhausted => Error::Resources,
+        // Those come from receiving; they may grow.
+        SrtpError::UnknownStream | SrtpError::Refused | SrtpError::Keys | _ => Error::State,
+    }
+}
