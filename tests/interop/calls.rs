@@ -67,6 +67,8 @@ async fn desk_at(house: &House, gateway: SocketAddr, user: &str, codecs: &str, a
         auto_answer,
         tone_hz: PHONE_HZ as u32,
         outbound: false,
+        media: "",
+        rtcp_mux: false,
     };
     let desk = Baresip::start(&setup).expect("baresip is installed");
     // It may have registered before it could tell us: the gateway knows.
@@ -401,6 +403,8 @@ async fn baresip_dials_the_echo_of_the_demo_and_hears_the_words_on_its_screen() 
         auto_answer: false,
         tone_hz: PHONE_HZ as u32,
         outbound: false,
+        media: "",
+        rtcp_mux: false,
     };
     let mut desk = Baresip::start(&setup).expect("baresip is installed");
     desk.wait_registered(SOON);

@@ -77,6 +77,8 @@ fn desk(pbx: &Kamailio, user: &str) -> Option<Baresip> {
         auto_answer: true,
         tone_hz: PHONE_HZ as u32,
         outbound: false,
+        media: "",
+        rtcp_mux: false,
     };
     let mut desk = Baresip::start(&setup)?;
     desk.wait_registered(SOON);
@@ -294,6 +296,8 @@ async fn a_phone_behind_the_edge(network: &Network, transport: &str) {
             auto_answer: true,
             tone_hz: PHONE_HZ as u32,
             outbound: false,
+            media: "",
+            rtcp_mux: false,
         };
         let mut desk = Baresip::start(&setup).expect("baresip is installed");
         desk.wait_registered(SOON);

@@ -2,7 +2,9 @@
 //! missing, its tests are skipped with a visible line, except in CI, where they fail.
 #![allow(missing_docs, reason = "tests")]
 
+mod browser;
 mod calls;
+mod encrypted;
 mod kamailio;
 mod moves;
 mod phones;

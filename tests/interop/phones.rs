@@ -30,6 +30,8 @@ async fn baresip_registers_with_md5_and_is_refused_with_a_wrong_password() {
         auto_answer: false,
         tone_hz: 440,
         outbound: false,
+        media: "",
+        rtcp_mux: false,
     };
     let phone = quartet_tests::baresip::Baresip::start(&wrong).expect("baresip is installed");
     wait::until("a failed login in the log", Duration::from_secs(10), || {

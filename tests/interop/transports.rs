@@ -83,6 +83,8 @@ async fn baresip_calls_and_is_called_over_tcp_and_tls() {
                 auto_answer: true,
                 tone_hz: PHONE_HZ as u32,
                 outbound: false,
+                media: "",
+                rtcp_mux: false,
             };
             let mut desk = Baresip::start(&setup).expect("baresip is installed");
             desk.wait_registered(SOON);
@@ -138,6 +140,8 @@ async fn baresip_keeps_a_flow_over_udp() {
         auto_answer: true,
         tone_hz: PHONE_HZ as u32,
         outbound: true,
+        media: "",
+        rtcp_mux: false,
     };
     let gateway = house.gateway.sip().expect("it is heard there");
     let kept = tokio::spawn(pass_on_until_kept_alive(outside, inside, gateway));

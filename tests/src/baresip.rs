@@ -41,6 +41,10 @@ pub struct Setup<'a> {
     pub tone_hz: u32,
     /// Whether it keeps a flow to the gateway (RFC 5626), over UDP by STUN.
     pub outbound: bool,
+    /// Further parameters of its account: `mediaenc=srtp-mand`, `medianat=ice`.
+    pub media: &'a str,
+    /// Whether reports go with the media.
+    pub rtcp_mux: bool,
 }
 
 impl Baresip {
@@ -54,7 +58,7 @@ impl Baresip {
         std::fs::write(folder.join("config"), config(&folder, sip, control, setup)).expect("config");
         std::fs::write(folder.join("contacts"), "").expect("contacts");
         let account = format!(
-            "<sip:{}@{};transport={}>;auth_user={};auth_pass={};regint=60;audio_codecs={}{}{}\n",
+            "<sip:{}@{};transport={}>;auth_user={};auth_pass={};regint=60;audio_codecs={}{}{};{}\n",
             setup.user,
             setup.gateway,
             setup.transport,
@@ -70,6 +74,7 @@ impl Baresip {
             } else {
                 String::new()
             },
+            setup.media,
         );
         std::fs::write(folder.join("accounts"), account).expect("accounts");
         let log = std::fs::File::create(folder.join("log")).expect("log");
@@ -248,12 +253,14 @@ fn config(folder: &Path, sip: SocketAddr, control: u16, setup: &Setup<'_>) -> St
     format!(
         "poll_method epoll\nsip_listen {sip}\nnet_interface {}\n{trust}module_path {modules}\n\
          module opus.so\nmodule g711.so\nmodule l16.so\nmodule ausine.so\nmodule aubridge.so\nmodule sndfile.so\n\
+         module srtp.so\nrtcp_mux {}\n\
          module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{control}\n\
          audio_source ausine,{tone}\naudio_player aubridge,sink\naudio_alert aubridge,alert\naudio_level no\n\
          ausrc_srate 48000\nauplay_srate 48000\nausrc_channels 2\nauplay_channels 2\n\
          ausrc_format s16\nauplay_format s16\nauenc_format s16\naudec_format s16\naudio_txmode thread\n\
          audio_buffer 20-160\njitter_buffer_delay 5-10\nsnd_path {}\n",
         sip.ip(),
+        if setup.rtcp_mux { "yes" } else { "no" },
         rec.display()
     )
 }

@@ -5,6 +5,7 @@
 
 pub mod authority;
 pub mod baresip;
+pub mod browser;
 pub mod framed;
 pub mod house;
 pub mod kamailio;

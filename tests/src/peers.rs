@@ -23,6 +23,16 @@ pub fn python() -> Option<PathBuf> {
     }
 }
 
+/// JsSIP in one file, which tests/setup makes.
+pub fn web() -> Option<PathBuf> {
+    let file = root().join("target/peers/web/jssip.js");
+    if file.is_file() {
+        Some(file)
+    } else {
+        missing("target/peers/web (JsSIP)")
+    }
+}
+
 /// Whether this process may make network namespaces.
 pub fn may_make_namespaces() -> Option<()> {
     let root = std::process::Command::new("id")

@@ -141,6 +141,7 @@ fn last_words(cause: Cause) -> Option<Phrase> {
         | Cause::Srtp
         | Cause::NoSrtp
         | Cause::SrtpKeys
+        | Cause::DtlsTerms
         | Cause::Description => Some(Phrase::Failed),
         Cause::Limit { .. } => Some(Phrase::Limit),
         Cause::Answered

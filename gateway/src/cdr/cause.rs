@@ -83,6 +83,8 @@ pub enum Cause {
     NoSrtp,
     /// The phone's SRTP is of no kind that is served.
     SrtpKeys,
+    /// The phone's DTLS-SRTP comes without ICE or rtcp-mux.
+    DtlsTerms,
     /// A description is no SDP, or does not fit the one before.
     Description,
     /// The description wants media at an address or port that nothing is sent to.
@@ -274,6 +276,13 @@ impl Cause {
                 DiscardReason::Disconnect,
                 "The phone demands SRTP and offers no key that is served: without a key identifier (MKI), of AEAD_AES_256_GCM, \
                  AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_80 or AES_CM_128_HMAC_SHA1_32.",
+            ),
+            Self::DtlsTerms => row(
+                "dtls_terms",
+                488,
+                ("Q.850", 88, "DTLS-SRTP is served with ICE and rtcp-mux"),
+                DiscardReason::Disconnect,
+                "The phone wants DTLS-SRTP and speaks no ICE or no rtcp-mux: turn both on in the phone, or take SDES.",
             ),
             Self::Description => row(
                 "description",
@@ -531,6 +540,7 @@ impl Cause {
             | Self::Srtp
             | Self::NoSrtp
             | Self::SrtpKeys
+            | Self::DtlsTerms
             | Self::Description
             | Self::MediaAddress
             | Self::KeyExchange
@@ -554,7 +564,7 @@ impl Cause {
 
 /// All causes, in the order of the manual.
 #[cfg(test)]
-pub(super) const ALL: [Cause; 35] = [
+pub(super) const ALL: [Cause; 36] = [
     Cause::Answered,
     Cause::Elsewhere,
     Cause::Busy,
@@ -573,6 +583,7 @@ pub(super) const ALL: [Cause; 35] = [
     Cause::Srtp,
     Cause::NoSrtp,
     Cause::SrtpKeys,
+    Cause::DtlsTerms,
     Cause::Description,
     Cause::MediaAddress,
     Cause::KeyExchange,

@@ -95,6 +95,9 @@ pub enum OfferAnswerError {
     /// SRTP is demanded here, and the peer has none.
     #[error("the peer has no SRTP")]
     NoSrtp,
+    /// DTLS-SRTP without ICE, without rtcp-mux or without a fingerprint.
+    #[error("DTLS-SRTP comes without ICE, rtcp-mux or a fingerprint")]
+    DtlsTerms,
     /// A profile that our transport does not serve.
     #[error("the media profile is not served")]
     UnsupportedProfile,

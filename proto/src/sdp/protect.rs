@@ -59,6 +59,18 @@ fn is_dtls(profile: &str) -> bool {
     profile.to_ascii_uppercase().starts_with("UDP/TLS/")
 }
 
+/// Our handshake runs over the one way that ICE finds.
+fn dtls_terms(theirs: &MediaDescription) -> Result<(), OfferAnswerError> {
+    let is_served = ["ice-ufrag", "rtcp-mux", "fingerprint"]
+        .iter()
+        .all(|name| theirs.has(name));
+    if is_served {
+        Ok(())
+    } else {
+        Err(OfferAnswerError::DtlsTerms)
+    }
+}
+
 /// The lines of our keys in an offer.
 pub(super) fn offered_keys(local: &Local<'_>) -> impl Iterator<Item = String> {
     let may = local.srtp != Srtp::Off;
@@ -75,7 +87,7 @@ pub(super) fn agree_keys(
     local: &Local<'_>,
 ) -> Result<Option<(Crypto, Zeroizing<String>)>, OfferAnswerError> {
     if is_dtls(&theirs.profile) {
-        return Ok(None);
+        return dtls_terms(theirs).map(|()| None);
     }
     let is_secure = is_secure(&theirs.profile);
     if local.srtp == Srtp::Off {
@@ -107,12 +119,10 @@ pub(super) fn accepted_keys(
     theirs: &MediaDescription,
 ) -> Result<Option<Crypto>, OfferAnswerError> {
     if is_dtls(&ours.profile) || is_dtls(&theirs.profile) {
-        let are_both = is_dtls(&ours.profile) && is_dtls(&theirs.profile);
-        return if are_both {
-            Ok(None)
-        } else {
-            Err(OfferAnswerError::Mismatch)
-        };
+        if !is_dtls(&ours.profile) || !is_dtls(&theirs.profile) {
+            return Err(OfferAnswerError::Mismatch);
+        }
+        return dtls_terms(theirs).map(|()| None);
     }
     let offered = |answer: &Crypto| {
         let mut ours = ours.transport.iter().filter_map(|line| Crypto::parse(line));

@@ -235,6 +235,7 @@ fn cause(error: OfferAnswerError) -> Cause {
         OfferAnswerError::SrtpRequired | OfferAnswerError::UnsupportedProfile => Cause::Srtp,
         OfferAnswerError::NoSrtp => Cause::NoSrtp,
         OfferAnswerError::NoCommonKeys => Cause::SrtpKeys,
+        OfferAnswerError::DtlsTerms => Cause::DtlsTerms,
         OfferAnswerError::NoCommonCodec | OfferAnswerError::Refused => Cause::NoCodec,
         OfferAnswerError::Mismatch | _ => Cause::Description,
     }

@@ -1,0 +1,87 @@
+//! Real phones with each kind of SRTP that they have: they call and are called, and both sides hear.
+
+use quartet::demo::e2ee_peer::{Answering, E2eePeer, Fault};
+use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ};
+use quartet::io::control::ControlRequest;
+use quartet_tests::baresip::{self, Baresip};
+use quartet_tests::house::{House, HouseSetup, PASSWORD, hears_within};
+use quartet_tests::peers;
+
+use crate::PROGRAM;
+use crate::calls::SOON;
+use crate::transports::is_called_by;
+
+/// What baresip offers first, and what it takes of ours.
+const OFFERED: &str = "AES_CM_128_HMAC_SHA1_80";
+const TAKEN: &str = "AEAD_AES_256_GCM";
+
+async fn house(account: &str) -> House {
+    let setup = HouseSetup {
+        more: "[call]\nverify = \"off\"",
+        hashes: Hashes::Md5,
+
+        phone: &format!("codecs = [\"pcmu\"]\n{account}"),
+        ..HouseSetup::default()
+    };
+    House::build(PROGRAM, setup).await
+}
+
+/// How the phone's leg of the only call is encrypted.
+async fn encrypted(house: &House) -> Option<String> {
+    let calls = house.gateway.ask(&ControlRequest::Calls).await.expect("told");
+    calls[0]["media"][0]["srtp"].as_str().map(str::to_owned)
+}
+
+/// baresip hears and is heard, with its media encrypted like that.
+async fn both_hear(house: &House, desk: &mut Baresip, anna: &E2eePeer, expected: Option<&str>, what: &str) {
+    let heard = hears_within(anna.line(), PHONE_HZ, SOON).await;
+    heard.unwrap_or_else(|error| panic!("{what}: {error}\n{}\n{}", desk.log(), house.gateway.log()));
+    assert_eq!(encrypted(house).await.as_deref(), expected, "{what}");
+    tokio::task::block_in_place(|| std::thread::sleep(std::time::Duration::from_secs(2)));
+    desk.command("hangup", "");
+    house.wait_idle().await;
+    let heard = desk.heard();
+    let tone = heard.tone(heard.seconds() - 1.5, 1.0).expect("it hears something");
+    assert!((tone.hz - PEER_HZ).abs() <= 5.0 && tone.share > 0.9, "{what}: {tone:?}");
+    assert!(!house.gateway.log().contains("inline:"), "{what}: a key in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn baresip_with_each_kind_of_srtp() {
+    if peers::program("baresip").is_none() {
+        return;
+    }
+    // What the account says, how the phone is set up; how it is encrypted when it calls, and when it is called.
+    for (account, media, caller, callee) in [
+        ("srtp = \"optional\"", "mediaenc=srtp", Some(OFFERED), Some(TAKEN)),
+        ("srtp = \"required\"", "mediaenc=srtp-mand", Some(OFFERED), Some(TAKEN)),
+        ("srtp = \"off\"", "", None, None),
+    ] {
+        let house = house(account).await;
+        let mut anna = house.user("anna", Answering::Take, Fault::None).await;
+        let gateway = house.gateway.sip().expect("it is heard there");
+        let setup = baresip::Setup {
+            transport: "udp",
+            authority: None,
+            user: "100",
+            password: PASSWORD,
+            gateway,
+            codecs: "pcmu",
+            auto_answer: true,
+            tone_hz: PHONE_HZ as u32,
+            outbound: false,
+            media,
+            // Reports beside the media and among them.
+            rtcp_mux: caller.is_some(),
+        };
+        let mut desk = Baresip::start(&setup).expect("baresip is installed");
+        desk.wait_registered(SOON);
+        desk.dial(&format!("sip:anna@{gateway}"));
+        desk.wait_for("CALL_ESTABLISHED", SOON);
+        both_hear(&house, &mut desk, &anna, caller, media).await;
+        desk.forget();
+        is_called_by(&mut anna, "100@gw").await;
+        both_hear(&house, &mut desk, &anna, callee, media).await;
+        println!("baresip {media:?} where {account}: called ({caller:?}), was called ({callee:?})");
+    }
+}
