@@ -1,12 +1,12 @@
 //! Real SIP phones register.
 
-use std::io::Write;
 use std::time::Duration;
 
 use quartet::demo::e2ee_peer::{Answering, Fault};
 use quartet::io::control::ControlRequest;
 use quartet_tests::authority::certify;
 use quartet_tests::house::{House, HouseSetup, PASSWORD};
+use quartet_tests::linphone::Linphone;
 use quartet_tests::{peers, wait};
 
 use crate::PROGRAM;
@@ -59,9 +59,6 @@ async fn linphonec_registers_over_tcp_and_tls() {
 
 /// Has linphonec register over this transport.
 async fn linphonec(transport: &str) {
-    let Some(program) = peers::program("linphonec") else {
-        return;
-    };
     let identity = certify("127.0.0.1");
     let setup = HouseSetup {
         transports: &["tcp", "tls"],
@@ -69,63 +66,12 @@ async fn linphonec(transport: &str) {
         ..HouseSetup::default()
     };
     let house = House::build(PROGRAM, setup).await;
-    let gateway = house.gateway.sip_over(transport).expect("the SIP address");
-    let home = house.gateway.folder().join("linphone");
-    for folder in [".local/share/linphone", ".config/linphone"] {
-        std::fs::create_dir_all(home.join(folder)).expect("linphonec's home");
-    }
-    let authority = home.join("ca.pem");
-    std::fs::write(&authority, &identity.authority_pem).expect("the authority");
-    // -1: a port of the system's; 0: none. Its TLS knows no certificates of addresses: the chain is verified, the name is not.
-    let port = |of: &str| if of == transport { -1 } else { 0 };
-    let settings = format!(
-        "[sip]\nsip_port={}\nsip_tcp_port={}\nsip_tls_port={}\nroot_ca={}\nverify_server_cn=0\nbind_address=127.0.0.1\nuse_ipv6=0\nguess_hostname=0\n\
-         register_only_when_network_is_up=0\n[net]\nfirewall_policy=0\n[sound]\nechocancellation=0\n[video]\nenabled=0\n",
-        port("udp"),
-        port("tcp"),
-        port("tls"),
-        authority.display()
-    );
-    let file = home.join("linphone.rc");
-    std::fs::write(&file, settings).expect("linphone.rc");
-    let mut phone = std::process::Command::new(program)
-        .arg("-c")
-        .arg(&file)
-        .args(["-d", "0"])
-        .env("HOME", &home)
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("linphonec starts");
-    let mut commands = phone.stdin.take().expect("piped");
-    let over = if transport == "udp" {
-        String::new()
-    } else {
-        format!(";transport={transport}")
+    let Some(_phone) = Linphone::start(&house, transport, &identity.authority_pem, "").await else {
+        return;
     };
-    writeln!(
-        commands,
-        "soundcard use files\nregister sip:100@{gateway} <sip:{gateway}{over}> {PASSWORD}"
-    )
-    .expect("it listens");
-    let end = std::time::Instant::now() + Duration::from_secs(20);
-    let listed = loop {
-        let phones = house.gateway.ask(&ControlRequest::Phones).await.expect("phones");
-        if phones[0]["user"] == "100" || std::time::Instant::now() > end {
-            break phones;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
-    phone.kill().ok();
-    phone.wait().ok();
-    assert_eq!(listed[0]["user"], "100", "{transport}\n{}", house.gateway.log());
-    assert!(
-        listed[0]["user_agent"]
-            .as_str()
-            .is_some_and(|agent| agent.to_lowercase().contains("linphone")),
-        "{listed}"
-    );
+    let listed = house.gateway.ask(&ControlRequest::Phones).await.expect("phones");
+    let agent = listed[0]["user_agent"].as_str().unwrap_or_default().to_lowercase();
+    assert!(agent.contains("linphone"), "{listed}");
 }
 
 /// Seen with a mute key, voice activity detection, a GSM call in between: hung up after ten seconds as "Media failed".

@@ -10,6 +10,7 @@ pub mod framed;
 pub mod house;
 pub mod kamailio;
 pub mod lanes;
+pub mod linphone;
 pub mod name_server;
 pub mod namespace;
 pub mod network;

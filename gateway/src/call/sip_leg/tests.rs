@@ -468,3 +468,90 @@ fn our_later_offer_remembers_the_dialog() {
         "they were something else: {numbers:?}"
     );
 }
+
+/// What a leg of DTLS says: SIP and media, in short.
+fn acts(leg: &mut SipLeg) -> Vec<String> {
+    std::iter::from_fn(|| leg.poll_action())
+        .map(|action| match action {
+            Action::Sip(SipCommand::Accept { body, .. }) => {
+                let text = String::from_utf8(body.expect("a description")).expect("text");
+                let of_ice = |line: &&str| ["a=ice-ufrag", "a=candidate"].iter().any(|name| line.starts_with(name));
+                format!("answer {}", text.lines().filter(of_ice).collect::<Vec<_>>().join(" "))
+            }
+            Action::Sip(SipCommand::Reject { status, .. }) => format!("{status}"),
+            Action::Media(MediaCommand::Open { transport, role, .. }) => format!("open {transport} {role:?}"),
+            Action::Media(MediaCommand::Remote { lines, .. }) => {
+                let ufrag = lines.lines().find_map(|line| line.strip_prefix("ice-ufrag:"));
+                format!("remote {}", ufrag.unwrap_or_default())
+            }
+            other => {
+                let text = format!("{other:?}");
+                text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+            }
+        })
+        .filter(|text| !["Media", "Sip"].contains(&text.as_str()))
+        .collect()
+}
+
+fn browser(ufrag: &str) -> Vec<u8> {
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:{ufrag}\r\n\
+         a=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 AA:BB\r\na=setup:actpass\r\na=rtcp-mux\r\n"
+    )
+    .into_bytes()
+}
+
+/// A browser has its media by handshake; it counts as connected once that is over, and a new generation of ICE is answered with one of
+/// ours.
+#[test]
+fn a_browser_is_connected_with_its_media_and_may_begin_ice_anew() {
+    let (mut config, now) = (with_g711(), Instant::now());
+    config.dtls = Some(MediaWay {
+        transport: "webrtc".into(),
+        ..config.media.clone()
+    });
+    let mut leg = SipLeg::incoming(config, DialogKey(1), Some(&browser("their1"))).unwrap();
+    let says = |leg: &mut SipLeg, lines: &str| {
+        let (leg_key, lines) = (LegKey(1), lines.to_owned());
+        leg.handle_media(now, MediaEvent::Local { leg: leg_key, lines });
+    };
+    assert_eq!(acts(&mut leg), ["open webrtc Answer"]);
+    leg.handle_command(LegCommand::Answer { display: None });
+    says(
+        &mut leg,
+        "ice-ufrag:ours1\nice-pwd:x\nfingerprint:sha-256 CC\nsetup:passive",
+    );
+    assert!(acts(&mut leg).is_empty(), "there is no candidate yet");
+    says(&mut leg, "candidate:1 1 udp 1 192.0.2.1 4000 typ host");
+    let first = "answer a=ice-ufrag:ours1 a=candidate:1 1 udp 1 192.0.2.1 4000 typ host";
+    assert_eq!(acts(&mut leg), ["remote their1", first]);
+    let (dialog, body) = (DialogKey(1), None);
+    leg.handle_sip(now, SipEvent::Confirmed { dialog, body });
+    assert!(leg.poll_event().is_none(), "nobody would hear what is said now");
+    leg.handle_media(now, MediaEvent::Connected { leg: LegKey(1) });
+    assert!(matches!(leg.poll_event(), Some(LegEvent::Connected)));
+    let offer = |leg: &mut SipLeg, body: Vec<u8>| {
+        let body = Some(body);
+        leg.handle_sip(now, SipEvent::Reinvite { dialog, body });
+    };
+    offer(&mut leg, browser("their1"));
+    assert_eq!(acts(&mut leg), ["remote their1", first], "hold, or a refresh");
+    offer(&mut leg, browser("their2"));
+    assert_eq!(acts(&mut leg), ["remote their2"], "our transport is asked first");
+    says(&mut leg, "ice-ufrag:ours2\nice-pwd:y");
+    says(&mut leg, "candidate:1 1 udp 1 192.0.2.1 4000 typ host");
+    let second = first.replace("ours1", "ours2");
+    assert_eq!(acts(&mut leg), ["remote their2".to_owned(), second.clone()]);
+    // One that it takes back changes nothing.
+    offer(&mut leg, browser("their3"));
+    leg.handle_sip(now, SipEvent::Cancelled { dialog });
+    says(
+        &mut leg,
+        "ice-ufrag:ours3\nice-pwd:z\ncandidate:1 1 udp 1 192.0.2.1 4000 typ host",
+    );
+    assert_eq!(acts(&mut leg), ["remote their3"]);
+    assert!(leg.poll_event().is_none());
+    // Another profile in mid-call is none of this leg's.
+    offer(&mut leg, audio("IN IP4 192.0.2.9", 4_000));
+    assert_eq!(acts(&mut leg), ["488"]);
+}
