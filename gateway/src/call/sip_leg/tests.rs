@@ -484,12 +484,15 @@ fn acts(leg: &mut SipLeg) -> Vec<String> {
                 let ufrag = lines.lines().find_map(|line| line.strip_prefix("ice-ufrag:"));
                 format!("remote {}", ufrag.unwrap_or_default())
             }
-            other => {
-                let text = format!("{other:?}");
-                text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
-            }
+            Action::Sip(_)
+            | Action::Media(_)
+            | Action::Network(..)
+            | Action::Compute(..)
+            | Action::Speak { .. }
+            | Action::Running(_)
+            | Action::Record(_) => String::new(),
         })
-        .filter(|text| !["Media", "Sip"].contains(&text.as_str()))
+        .filter(|text| !text.is_empty())
         .collect()
 }
 
