@@ -133,3 +133,36 @@ async fn baresip_that_is_killed_and_started_again_and_again_registers() {
     // Those that were killed could not take back what they had.
     assert!((2..=4).contains(&count), "{phones}");
 }
+
+/// RFC 4028: it wants the session refreshed every 90 s, and does so itself when half of that is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pjsua_phone_refreshes_its_session() {
+    let Some(python) = peers::python() else { return };
+    let setup = HouseSetup {
+        more: "[call]\nverify = \"off\"",
+        log: "trace",
+        ..HouseSetup::default()
+    };
+    let house = House::build(PROGRAM, setup).await;
+    let _anna = house.user("anna", Answering::Take, Fault::None).await;
+    let gateway = house.gateway.sip().expect("the SIP address").to_string();
+    let out = tokio::process::Command::new(python)
+        .arg(peers::root().join("tests/peers/pjsua_phone.py"))
+        .args(["--gateway", &gateway, "--user", "100", "--password", PASSWORD])
+        .args(["--dial", "anna", "--timer", "90", "--seconds", "50"])
+        .output()
+        .await
+        .expect("python runs");
+    let said = String::from_utf8_lossy(&out.stdout);
+    let record = house.record(1).await;
+    assert_eq!(
+        (&record["cause"], &record["by"]),
+        (&"answered".into(), &"caller".into()),
+        "{said}"
+    );
+    assert!(record["duration_ms"].as_u64().is_some_and(|ms| ms > 48_000), "{record}");
+    let log = house.gateway.log();
+    let agreed = log.matches("Session-Expires: 90;refresher=uac").count();
+    assert!(agreed >= 3, "the answer, the refresh and its answer: {agreed}\n{log}");
+    println!("pjsua2 with a session timer of 90 s: refreshed after 45 s, the call stands");
+}

@@ -52,6 +52,7 @@ def main():
     arguments.add_argument("--answer", action="store_true")
     arguments.add_argument("--transport", choices=("udp", "tcp", "tls"), default="udp")
     arguments.add_argument("--ca", default="")
+    arguments.add_argument("--timer", type=int, default=0, help="seconds after which a session that nobody refreshes is over")
     arguments.add_argument("--srtp", type=int, default=0, help="0: none, 1: where both can, 2: always")
     arguments.add_argument("--local", default="127.0.0.1")
     arguments.add_argument("--seconds", type=float, default=10)
@@ -87,6 +88,9 @@ def main():
     settings.regConfig.registrarUri = f"sip:{a.gateway}{over}"
     settings.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", a.user, 0, a.password))
     settings.mediaConfig.transportConfig.boundAddress = a.local
+    if a.timer:
+        settings.callConfig.timerUse = pj.PJSUA_SIP_TIMER_ALWAYS
+        settings.callConfig.timerSessExpiresSec = a.timer
     settings.mediaConfig.srtpUse = a.srtp
     settings.mediaConfig.srtpSecureSignaling = 0
     if is_v6:

@@ -75,6 +75,8 @@ pub struct SipLeg {
     agreed: Option<Agreed>,
     /// Our latest description.
     sent: Option<SessionDescription>,
+    /// Our offer in mid-call that waits for its answer.
+    offered: Option<SessionDescription>,
     /// All codecs that either side has described: their numbers keep their meaning.
     used: Vec<Codec>,
     hold: bool,
@@ -134,6 +136,7 @@ impl SipLeg {
             pending: None,
             agreed: None,
             sent: None,
+            offered: None,
             used: Vec::new(),
             hold: false,
             keys: Keys::default(),
@@ -246,6 +249,8 @@ impl SipLeg {
                 self.tell_remote();
             }
             SipEvent::Reinvite { body, .. } => self.on_reinvite(body.as_deref()),
+            SipEvent::Refresh { .. } => self.offer_again(),
+            SipEvent::Reaccepted { body, .. } => self.on_reaccepted(body.as_deref()),
             SipEvent::Incoming { .. }
             | SipEvent::ContactChanged { .. }
             | SipEvent::LoginFailed { .. }

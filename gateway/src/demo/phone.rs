@@ -333,6 +333,8 @@ impl Task {
             | SipEvent::Ended { .. }
             | SipEvent::Dtmf { .. }
             | SipEvent::Reinvite { .. }
+            | SipEvent::Refresh { .. }
+            | SipEvent::Reaccepted { .. }
             | SipEvent::Moved { .. }) => {
                 if let Some((dialog, leg)) = &mut self.leg
                     && event.dialog() == Some(*dialog)

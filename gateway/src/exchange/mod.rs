@@ -455,9 +455,9 @@ impl Exchange {
     /// other error the leg is treated as lost.
     fn tell_phone(&mut self, now: Instant, command: SipCommand) {
         let dialog = command.dialog();
-        let (is_new, is_probe) = (
+        let (is_new, may_wait) = (
             matches!(command, SipCommand::Invite(_)),
-            matches!(command, SipCommand::Probe { .. }),
+            matches!(command, SipCommand::Probe { .. } | SipCommand::Reinvite { .. }),
         );
         match (self.endpoint.handle_command(now, command), dialog) {
             (Ok(()), Some(dialog)) if is_new => self.log_dialog(dialog),
@@ -466,7 +466,7 @@ impl Exchange {
                 tracing::debug!(?dialog, "SIP command came too late");
             }
             // It is asked again; that there is no room now says nothing of the phone.
-            (Err(error), _) if is_probe => tracing::debug!(%error, ?dialog, "the phone cannot be asked now"),
+            (Err(error), _) if may_wait => tracing::debug!(%error, ?dialog, "the phone cannot be asked now"),
             (Err(error), Some(dialog)) => {
                 if let Some(error) = self.failed_commands.note(now, (), error) {
                     tracing::warn!(%error, "SIP command failed");

@@ -44,6 +44,8 @@ impl Exchange {
             | SipEvent::Ended { .. }
             | SipEvent::Dtmf { .. }
             | SipEvent::Reinvite { .. }
+            | SipEvent::Refresh { .. }
+            | SipEvent::Reaccepted { .. }
             | SipEvent::Moved { .. }
             | SipEvent::Registered { .. }
             | SipEvent::RegisterFailed { .. }

@@ -122,6 +122,14 @@ pub enum SipCommand {
         /// The dialog.
         dialog: DialogKey,
     },
+    /// Another offer within a confirmed dialog: [`super::SipEvent::Reaccepted`] follows, or nothing if it is refused and the session stays as
+    /// it was.
+    Reinvite {
+        /// The dialog.
+        dialog: DialogKey,
+        /// SDP offer.
+        body: Vec<u8>,
+    },
     /// UPDATE within a confirmed dialog that shows the peer another identity (P-Asserted-Identity, RFC 3325; RFC 3311), if it allows
     /// UPDATE; its response is not reported.
     Show {
@@ -168,6 +176,7 @@ impl SipCommand {
             | Self::Ack { dialog, .. }
             | Self::Info { dialog, .. }
             | Self::Show { dialog, .. }
+            | Self::Reinvite { dialog, .. }
             | Self::Probe { dialog } => Some(*dialog),
             Self::Invite(invite) => Some(invite.dialog),
             Self::Register { .. } | Self::Options { .. } => None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::DialogKey;
 use super::auth::Credentials;
 use super::command::Reason;
+use super::endpoint::{Asked, SessionTimer};
 use super::message::{Headers, Method, NameAddr, Request, Response, Uri};
 use super::outgoing::Outgoing;
 use crate::net::{FiveTuple, is_destination};
@@ -93,8 +94,14 @@ pub(in crate::sip) struct Dialog {
     pub(in crate::sip) invite_cseq: u32,
     /// As caller: the INVITE held the offer.
     pub(in crate::sip) offered: bool,
-    /// As caller: the peer takes UPDATE.
+    /// The peer takes UPDATE.
     pub(in crate::sip) allows_update: bool,
+    /// Our re-INVITE without a final response.
+    pub(in crate::sip) reinvite: Option<u64>,
+    /// As callee: what the INVITE that is open asks of the session's timer.
+    pub(in crate::sip) asked: Option<Asked>,
+    /// What was agreed.
+    pub(in crate::sip) session: Option<SessionTimer>,
     pub(in crate::sip) unacknowledged: Option<Unacknowledged>,
     /// The TU hung up before the ACK came: BYE follows it.
     pub(in crate::sip) hangup: Option<Option<Reason>>,
@@ -144,6 +151,13 @@ impl Dialog {
         }
         self.routes = routes_of(&response.headers, self.peer);
         self.routes.reverse();
+    }
+
+    /// Takes a 2xx to our re-INVITE into account: its Contact. RFC 3261 §12.2.1.2.
+    pub(in crate::sip) fn on_reinvited(&mut self, response: &Response) {
+        if let Some(contact) = contact_of(&response.headers) {
+            self.target = contact;
+        }
     }
 
     /// A request of ours within the dialog. RFC 3261 §12.2.1.1.

@@ -184,6 +184,18 @@ pub enum SipEvent {
         /// Its offer; `None`: ours goes into the 2xx.
         body: Option<Vec<u8>>,
     },
+    /// It is time to tell the peer that the call goes on: `Reinvite` with an offer (RFC 4028).
+    Refresh {
+        /// The dialog.
+        dialog: DialogKey,
+    },
+    /// The peer took our `Reinvite`; it is acknowledged.
+    Reaccepted {
+        /// The dialog.
+        dialog: DialogKey,
+        /// SDP answer.
+        body: Option<Vec<u8>>,
+    },
     /// As client: a registration stands (or, with zero, is taken back).
     Registered {
         /// The number given in the command.
@@ -223,6 +235,8 @@ impl SipEvent {
             | Self::Ended { dialog }
             | Self::Dtmf { dialog, .. }
             | Self::Reinvite { dialog, .. }
+            | Self::Refresh { dialog }
+            | Self::Reaccepted { dialog, .. }
             | Self::Moved { dialog, .. } => Some(*dialog),
             Self::ContactChanged { .. }
             | Self::LoginFailed { .. }

@@ -57,6 +57,10 @@ pub(in crate::sip) enum Timer {
     Unreachable,
     /// A caller goes to the next place: nothing came back from this one.
     Failover,
+    /// A session is refreshed, RFC 4028.
+    SessionRefresh,
+    /// A session is over: nobody has refreshed it.
+    SessionExpired,
     /// A caller gives up waiting for the response to its cancelled INVITE, RFC 3261 §9.1.
     Cancel,
 }

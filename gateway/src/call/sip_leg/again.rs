@@ -36,6 +36,23 @@ impl SipLeg {
         }
     }
 
+    /// Offers what we have, as before.
+    pub(super) fn offer_again(&mut self) {
+        if let (State::Confirmed, Some(lines)) = (&self.state, self.shown_lines()) {
+            let offer = self.offer(&lines);
+            let (dialog, body) = (self.dialog, offer.to_bytes());
+            self.offered = Some(offer);
+            self.sip(SipCommand::Reinvite { dialog, body });
+        }
+    }
+
+    /// The phone took our offer. What it says that cannot be used changes nothing.
+    pub(super) fn on_reaccepted(&mut self, body: Option<&[u8]>) {
+        if let Some(Ok(agreed)) = self.offered.take().map(|offer| self.accept(&offer, body)) {
+            self.agree(agreed);
+        }
+    }
+
     /// Our transport has said where it is now.
     pub(super) fn answer_restart(&mut self) {
         let Some(lines) = self.shown_lines() else { return };

@@ -558,3 +558,43 @@ fn a_browser_is_connected_with_its_media_and_may_begin_ice_anew() {
     offer(&mut leg, audio("IN IP4 192.0.2.9", 4_000));
     assert_eq!(acts(&mut leg), ["488"]);
 }
+
+/// It is time to say that the call goes on, to a phone that takes no UPDATE: it is offered what there is.
+#[test]
+fn a_refresh_offers_the_session_again_and_takes_what_the_phone_says() {
+    let mut leg = SipLeg::incoming(with_g711(), DialogKey(1), Some(&audio("IN IP4 192.0.2.9", 4_000))).unwrap();
+    let (now, dialog) = (Instant::now(), DialogKey(1));
+    let lines = "c:192.0.2.1\nport:4000\nrtcp-port:4001\n".to_owned();
+    leg.handle_media(now, MediaEvent::Local { leg: LegKey(1), lines });
+    leg.handle_command(LegCommand::Answer { display: None });
+    leg.handle_sip(now, SipEvent::Confirmed { dialog, body: None });
+    let before = told(&mut leg);
+    let offered = |leg: &mut SipLeg| {
+        leg.handle_sip(now, SipEvent::Refresh { dialog });
+        std::iter::from_fn(|| leg.poll_action()).any(|action| {
+            matches!(&action, Action::Sip(SipCommand::Reinvite { body, .. }) if body.windows(7).any(|part| part == b"m=audio"))
+        })
+    };
+    assert!(offered(&mut leg));
+    let answer = |leg: &mut SipLeg, body: &[u8]| {
+        let body = Some(body.to_vec());
+        leg.handle_sip(now, SipEvent::Reaccepted { dialog, body });
+        told(leg)
+    };
+    let moved = answer(&mut leg, &audio("IN IP4 192.0.2.9", 5_000));
+    assert_eq!(
+        moved,
+        [before[0]
+            .replace("port:4000", "port:5000")
+            .replace("rtcp-port:4001", "rtcp-port:5001")]
+    );
+    // What cannot be used changes nothing, and ends nothing; nor does an answer to nothing.
+    assert!(offered(&mut leg));
+    assert_eq!(answer(&mut leg, b"nonsense"), [""; 0]);
+    assert_eq!(answer(&mut leg, &audio("IN IP4 192.0.2.9", 6_000)), [""; 0]);
+    assert_eq!(
+        leg.poll_event().into_iter().count(),
+        1,
+        "it is connected, and that is all"
+    );
+}

@@ -775,6 +775,8 @@ impl Phone {
             | SipEvent::Moved { .. }
             | SipEvent::Registered { .. }
             | SipEvent::RegisterFailed { .. }
+            | SipEvent::Refresh { .. }
+            | SipEvent::Reaccepted { .. }
             | SipEvent::Probed { .. } => None,
         });
         ends.collect::<Vec<_>>().join(", ")

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{ALLOW, Endpoint};
+use super::{ALLOW, Asked, Endpoint};
 use crate::net::FiveTuple;
 use crate::sip::command::Reason;
 use crate::sip::dialog::{Dialog, State, Unacknowledged, contact_of, routes_of};
@@ -28,7 +28,10 @@ impl Endpoint {
             return;
         };
         let holder = Holder::Caller(caller.clone());
-        if self.has_its_share(now, &head, &holder) || self.is_body_refused(now, request, &head) {
+        if self.has_its_share(now, &head, &holder)
+            || self.is_body_refused(now, request, &head)
+            || self.is_interval_refused(now, request, &head)
+        {
             return;
         }
         let Some(target) = contact_of(&request.headers) else {
@@ -67,7 +70,10 @@ impl Endpoint {
             invite: Some(id),
             invite_cseq: 0,
             offered: false,
-            allows_update: false,
+            allows_update: allows_update(&request.headers),
+            reinvite: None,
+            asked: Some(Asked::of(&request.headers)),
+            session: None,
             unacknowledged: None,
             hangup: None,
             credentials: None,
@@ -238,6 +244,9 @@ impl Endpoint {
         let mut extra = vec![("Contact", self.contact_in(key, way)), ("Allow", ALLOW.to_owned())];
         extra.extend(identity.map(|i| ("P-Asserted-Identity", i.to_string())));
         extra.extend(headers);
+        if let Some(asked) = self.dialogs.get_mut(key).and_then(|dialog| dialog.asked.take()) {
+            extra.extend(self.agree_session(now, key, asked));
+        }
         let response = OutgoingResponse {
             status: 200,
             reason: None,
@@ -331,6 +340,13 @@ pub(super) fn reason_field(reason: &Reason) -> (&'static str, String) {
         "Reason",
         format!("{protocol};cause={};text={}", reason.cause, quote(&reason.text)),
     )
+}
+
+/// Whether the sender takes UPDATE.
+pub(super) fn allows_update(headers: &Headers) -> bool {
+    headers
+        .list("Allow")
+        .any(|method| method.eq_ignore_ascii_case("UPDATE"))
 }
 
 /// Whether the sender takes SDP in responses: it does if it says nothing (RFC 3261 §20.1).

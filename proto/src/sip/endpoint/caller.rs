@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::callee::allows_update;
+use super::session_timer::asked_fields;
 use super::{ALLOW, Endpoint};
 use crate::net::FiveTuple;
 use crate::sip::auth::{Credentials, authorization};
@@ -43,6 +45,7 @@ impl Endpoint {
             ),
             ("Allow", ALLOW.to_owned()),
         ];
+        extra.extend(asked_fields(None));
         extra.extend(invite.identity.map(|i| ("P-Asserted-Identity", i.to_string())));
         extra.extend(invite.headers);
         let offered = invite.body.is_some();
@@ -93,6 +96,9 @@ impl Endpoint {
             invite_cseq: 1,
             offered,
             allows_update: false,
+            reinvite: None,
+            asked: None,
+            session: None,
             unacknowledged: None,
             hangup: None,
             credentials: invite.credentials,
@@ -172,8 +178,7 @@ impl Endpoint {
         match dialog.state {
             State::Calling | State::Cancelling => {
                 dialog.on_response(response);
-                dialog.allows_update =
-                    (response.headers.list("Allow")).any(|method| method.eq_ignore_ascii_case("UPDATE"));
+                dialog.allows_update = allows_update(&response.headers);
                 dialog.invite = Some(id);
                 self.timers.clear(Owner::Dialog(key), Timer::Cancel);
                 if dialog.state == State::Cancelling {
@@ -191,6 +196,7 @@ impl Endpoint {
                 if dialog.offered {
                     self.send_ack(key, None);
                 }
+                self.on_session_answered(now, key, response);
                 self.events.push_back(SipEvent::Accepted {
                     dialog: key,
                     body: sdp_of(&response.headers, &response.body),
@@ -235,6 +241,9 @@ impl Endpoint {
             invite_cseq: request.cseq,
             offered: true,
             allows_update: false,
+            reinvite: None,
+            asked: None,
+            session: None,
             unacknowledged: None,
             hangup: None,
             credentials: None,
@@ -314,7 +323,13 @@ impl Endpoint {
             }
         }
         let wanted = self.dialogs.get(key).is_some_and(|d| d.state == State::Calling);
-        if wanted && let Some((again, cseq)) = self.retry(now, id, response) {
+        let again = if wanted {
+            self.retry(now, id, response)
+                .or_else(|| self.ask_longer(now, id, response))
+        } else {
+            None
+        };
+        if let Some((again, cseq)) = again {
             if let Some(dialog) = self.dialogs.get_mut(key) {
                 (dialog.invite, dialog.invite_cseq, dialog.local_cseq) = (Some(again), cseq, cseq);
                 if !dialog.alternates.is_empty() {

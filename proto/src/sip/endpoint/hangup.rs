@@ -113,8 +113,15 @@ impl Endpoint {
     }
 
     /// Ends a dialog whose end the TU need not wait for; the caller forgets it.
-    pub(super) fn stray_bye(&mut self, now: Instant, key: DialogKey) {
-        self.send_bye(now, key, None, Purpose::StrayBye);
+    fn stray_bye(&mut self, now: Instant, key: DialogKey, reason: Option<&Reason>) {
+        self.send_bye(now, key, reason, Purpose::StrayBye);
+    }
+
+    /// Ends a dialog whose peer is gone.
+    pub(super) fn give_up(&mut self, now: Instant, key: DialogKey, reason: Option<&Reason>) {
+        self.stray_bye(now, key, reason);
+        self.drop_dialog(key);
+        self.events.push_back(SipEvent::Lost { dialog: key });
     }
 
     fn send_bye(&mut self, now: Instant, key: DialogKey, reason: Option<&Reason>, purpose: Purpose) {
@@ -197,7 +204,7 @@ impl Endpoint {
             }
             // It may be there all the same, and only not have been reached.
             if status == 408 {
-                self.stray_bye(now, key);
+                self.stray_bye(now, key, None);
             }
             self.drop_dialog(key);
             self.events.push_back(SipEvent::Lost { dialog: key });

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::receive::abilities;
-use super::{ALLOW, Endpoint};
+use super::{ALLOW, Asked, Endpoint};
 use crate::sip::dialog::{Dialog, State};
 use crate::sip::message::{Method, Request, part_of, sdp_of};
 use crate::sip::response::{Head, OutgoingResponse};
@@ -27,6 +27,7 @@ impl Endpoint {
         let offers = matches!(request.method, Method::Invite | Method::Update);
         if (request.method == Method::Invite && self.is_crossed(now, key, &head))
             || (offers && self.is_body_refused(now, request, &head))
+            || (offers && self.is_interval_refused(now, request, &head))
         {
             return;
         }
@@ -50,7 +51,10 @@ impl Endpoint {
                 // A new offer would need the TU; the peer can make it by re-INVITE.
                 let offers = sdp_of(&request.headers, &request.body).is_some();
                 let status = if offers { 488 } else { 200 };
-                let extra = vec![("Contact", contact), ("Allow", ALLOW.to_owned())];
+                let mut extra = vec![("Contact", contact), ("Allow", ALLOW.to_owned())];
+                if status == 200 {
+                    extra.extend(self.agree_session(now, key, Asked::of(&request.headers)));
+                }
                 self.respond_with(
                     now,
                     id,
@@ -107,7 +111,7 @@ impl Endpoint {
                 self.rng.fill_bytes(&mut seconds);
                 (500, vec![("Retry-After", (seconds[0] % 11).to_string())])
             }
-            State::Confirmed if dialog.unacknowledged.is_some() => (491, Vec::new()),
+            State::Confirmed if dialog.unacknowledged.is_some() || dialog.reinvite.is_some() => (491, Vec::new()),
             State::Proceeding | State::Confirmed => return false,
         };
         self.respond_stateless(now, head, status, None, extra);
@@ -118,7 +122,7 @@ impl Endpoint {
         let id = self.create_server_transaction(request, head, Holder::Dialog(key), Some(key));
         self.respond(now, id, 100, "");
         if let Some(dialog) = self.dialogs.get_mut(key) {
-            dialog.invite = Some(id);
+            (dialog.invite, dialog.asked) = (Some(id), Some(Asked::of(&request.headers)));
         }
         self.events.push_back(SipEvent::Reinvite {
             dialog: key,

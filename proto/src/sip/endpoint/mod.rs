@@ -6,7 +6,7 @@
 //!
 //! Reading order: `receive` (which message belongs where), `admit` (who may), `callee` and `caller` (INVITE both ways),
 //! `in_dialog` (requests within a dialog), `hangup`, `registration` (both sides of REGISTER), `restore` (bindings after a
-//! restart), `timeouts` (timers), `send` (transactions of ours), `strangers` (few responses to who is not registered).
+//! restart), `session_timer` (whether a call goes on, and offers of ours within it), `timeouts` (timers), `send` (transactions of ours), `strangers` (few responses to who is not registered).
 
 mod admit;
 mod callee;
@@ -19,6 +19,7 @@ mod receive;
 mod registration;
 mod restore;
 mod send;
+mod session_timer;
 mod strangers;
 #[cfg(test)]
 mod tests;
@@ -44,10 +45,14 @@ use super::{DialogKey, Limits, SipError, SipEvent};
 use crate::net::{ConnectionId, External, FiveTuple, Protocol, Receive, Transmit};
 use large::DatagramsOnly;
 pub use receive::MAX_MESSAGE;
+pub(in crate::sip) use session_timer::{Asked, SessionTimer};
 use strangers::StrangerLimiter;
 
 /// Our `Allow`.
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
+
+/// The extension that we understand in calls.
+const TIMER: &str = "timer";
 
 /// The extensions that we understand: as registrar.
 const SUPPORTED: &str = "path, outbound";
@@ -315,6 +320,7 @@ impl Endpoint {
                 self.send_in_dialog(now, dialog, Method::Info, body, Purpose::InDialog(dialog))
             }
             SipCommand::Show { dialog, identity } => self.show(now, dialog, &identity),
+            SipCommand::Reinvite { dialog, body } => self.reinvite(now, dialog, body),
             SipCommand::Probe { dialog } => {
                 self.send_in_dialog(now, dialog, Method::Options, None, Purpose::Probe(dialog))
             }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tracing::trace;
 
 use super::strangers::is_in_proportion;
-use super::{ALLOW, Endpoint, SUPPORTED};
+use super::{ALLOW, Endpoint, SUPPORTED, TIMER};
 use crate::net::{FiveTuple, Protocol, Receive};
 use crate::sip::keep_alive;
 use crate::sip::message::{Headers, Malformed, Message, Method, Request, Response, Scheme, Via};
@@ -141,13 +141,23 @@ impl Endpoint {
     /// Refuses what no endpoint of our kind could take. RFC 3261 §8.2.
     pub(super) fn is_refused(&mut self, now: Instant, request: &Request, head: &Head) -> bool {
         let hops_left = request.headers.get("Max-Forwards") != Some("0");
-        let is_register = request.method == Method::Register;
-        let understood = |wanted: &str| SUPPORTED.split(", ").any(|ours| ours.eq_ignore_ascii_case(wanted));
+        let known = match request.method {
+            Method::Register => SUPPORTED,
+            Method::Invite | Method::Update => TIMER,
+            Method::Ack
+            | Method::Bye
+            | Method::Cancel
+            | Method::Options
+            | Method::Info
+            | Method::NotAllowed
+            | Method::Unknown => "",
+        };
+        let understood = |wanted: &str| known.split(", ").any(|ours| ours.eq_ignore_ascii_case(wanted));
         let required = |name| {
             request
                 .headers
                 .list(name)
-                .filter(|wanted| !is_register || !understood(wanted))
+                .filter(|wanted| !understood(wanted))
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
                 .join(", ")
@@ -199,7 +209,9 @@ impl Endpoint {
             | Purpose::Bye(key)
             | Purpose::InDialog(key)
             | Purpose::Probe(key)
-            | Purpose::Show(key) => self.dialogs.get(key),
+            | Purpose::Show(key)
+            | Purpose::Refresh(key)
+            | Purpose::Reinvite(key) => self.dialogs.get(key),
             Purpose::Abandoned | Purpose::Cancel | Purpose::StrayBye | Purpose::Register(_) | Purpose::Options(_) => {
                 None
             }
@@ -236,6 +248,8 @@ impl Endpoint {
             Purpose::Bye(key) => self.on_bye_response(now, id, key, response),
             Purpose::InDialog(key) | Purpose::Probe(key) => self.on_in_dialog_response(now, key, response.status),
             Purpose::Show(_) => {}
+            Purpose::Refresh(key) => self.on_refresh_response(now, id, key, response),
+            Purpose::Reinvite(key) => self.on_reinvite_response(now, id, key, response),
             Purpose::Register(registration) => self.on_register_response(now, id, registration, response),
             Purpose::Options(probe) => self.on_options_response(probe, response),
             Purpose::Abandoned => self.on_abandoned_response(now, id, response),
@@ -261,5 +275,9 @@ fn is_from(request: FiveTuple, response: FiveTuple, may_be_elsewhere: bool) -> b
 
 /// What a response to OPTIONS tells.
 pub(super) fn abilities() -> Vec<(&'static str, String)> {
-    vec![("Allow", ALLOW.to_owned()), ("Accept", "application/sdp".to_owned())]
+    vec![
+        ("Allow", ALLOW.to_owned()),
+        ("Accept", "application/sdp".to_owned()),
+        ("Supported", TIMER.to_owned()),
+    ]
 }

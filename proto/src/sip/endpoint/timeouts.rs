@@ -102,7 +102,17 @@ impl Endpoint {
             Purpose::InDialog(_) if timer == Timer::Unreachable => {}
             Purpose::Invite(key) => self.refused(key, 408, reason_phrase(408).to_owned(), None),
             Purpose::Bye(key) => self.ended(key),
-            Purpose::InDialog(key) | Purpose::Probe(key) => self.on_in_dialog_response(now, key, 408),
+            // The next try, or the end of the interval, says more.
+            Purpose::Refresh(key) if timer == Timer::Unreachable => self.refresh_later(now, key),
+            Purpose::Reinvite(key) if timer == Timer::Unreachable => {
+                if let Some(dialog) = self.dialogs.get_mut(key) {
+                    dialog.reinvite = None;
+                    self.refresh_later(now, key);
+                }
+            }
+            Purpose::InDialog(key) | Purpose::Probe(key) | Purpose::Refresh(key) | Purpose::Reinvite(key) => {
+                self.on_in_dialog_response(now, key, 408)
+            }
             Purpose::Show(_) => {}
             Purpose::Register(registration) => {
                 self.events.push_back(SipEvent::RegisterFailed {
@@ -130,9 +140,11 @@ impl Endpoint {
             if let Some(reason) = dialog.hangup.take() {
                 return self.bye(now, key, reason.as_ref());
             }
-            self.stray_bye(now, key);
-            self.drop_dialog(key);
-            self.events.push_back(SipEvent::Lost { dialog: key });
+            self.give_up(now, key, None);
+        } else if timer == Timer::SessionRefresh {
+            self.refresh_session(now, key);
+        } else if timer == Timer::SessionExpired {
+            self.session_expired(now, key);
         } else if timer == Timer::Cancel {
             let invite = dialog.invite;
             if let Some(id) = invite {

@@ -294,6 +294,10 @@ pub(in crate::sip) enum Purpose {
     Probe(DialogKey),
     /// UPDATE within a dialog: what a phone that takes none of it says changes nothing.
     Show(DialogKey),
+    /// To say that a call goes on, by UPDATE.
+    Refresh(DialogKey),
+    /// An offer of ours within a dialog.
+    Reinvite(DialogKey),
     /// A registration.
     Register(u64),
     /// To learn whether a server is there.

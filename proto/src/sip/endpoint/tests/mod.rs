@@ -10,6 +10,7 @@ mod loss;
 mod megaphone;
 mod restore;
 mod streams;
+mod timers;
 mod torture;
 mod trunks;
 mod trust;
