@@ -70,6 +70,8 @@ pub struct SipLeg {
     was_secure: bool,
     /// What our transport says of itself, once it does.
     lines: Option<String>,
+    /// The same of a generation of ICE that the phone was not told of.
+    next: Option<String>,
     /// The answer that waits for our transport.
     pending: Option<Option<NameAddr>>,
     agreed: Option<Agreed>,
@@ -133,6 +135,7 @@ impl SipLeg {
             awaits_media: false,
             was_secure: false,
             lines: None,
+            next: None,
             pending: None,
             agreed: None,
             sent: None,
@@ -223,10 +226,6 @@ impl SipLeg {
             SipEvent::Accepted { body, .. } => self.on_answered(body.as_deref()),
             SipEvent::Confirmed { body, .. } => self.on_confirmed(body.as_deref()),
             SipEvent::Rejected { status, .. } => self.over(Cause::from_status(status)),
-            // The offer that it takes back changes nothing.
-            SipEvent::Cancelled { .. } if matches!(self.state, State::Restarting { .. }) => {
-                self.state = State::Confirmed
-            }
             SipEvent::Cancelled { .. } => self.over(Cause::Hangup),
             SipEvent::Bye { .. } => {
                 let answered = matches!(
@@ -249,7 +248,12 @@ impl SipLeg {
                 self.tell_remote();
             }
             SipEvent::Reinvite { body, .. } => self.on_reinvite(body.as_deref()),
-            SipEvent::Refresh { .. } => self.offer_again(),
+            SipEvent::Refresh { .. } => {
+                // None of ours is open.
+                self.offered = None;
+                self.offer_again();
+            }
+            SipEvent::Unchanged { .. } => self.offered = None,
             SipEvent::Reaccepted { body, .. } => self.on_reaccepted(body.as_deref()),
             SipEvent::Incoming { .. }
             | SipEvent::ContactChanged { .. }
@@ -269,7 +273,8 @@ impl SipLeg {
                     State::Waiting { .. } => self.answer(),
                     State::Opening { .. } => self.invite(),
                     State::Restarting { .. } => self.answer_restart(),
-                    State::Answered { .. } | State::Calling { .. } | State::Confirmed | State::Ended => {}
+                    State::Confirmed => self.offer_restart(),
+                    State::Answered { .. } | State::Calling { .. } | State::Ended => {}
                 }
             }
             MediaEvent::Failed { fault, .. } => self.fail(fault.cause()),

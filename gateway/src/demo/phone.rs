@@ -334,6 +334,7 @@ impl Task {
             | SipEvent::Dtmf { .. }
             | SipEvent::Reinvite { .. }
             | SipEvent::Refresh { .. }
+            | SipEvent::Unchanged { .. }
             | SipEvent::Reaccepted { .. }
             | SipEvent::Moved { .. }) => {
                 if let Some((dialog, leg)) = &mut self.leg

@@ -45,6 +45,7 @@ impl Exchange {
             | SipEvent::Dtmf { .. }
             | SipEvent::Reinvite { .. }
             | SipEvent::Refresh { .. }
+            | SipEvent::Unchanged { .. }
             | SipEvent::Reaccepted { .. }
             | SipEvent::Moved { .. }
             | SipEvent::Registered { .. }

@@ -14,14 +14,20 @@ use quartet_proto::sdp::sdes::{Crypto, Suite};
 /// The most that sealing appends to a packet.
 pub(crate) const TAILROOM: u32 = MAX_OVERHEAD as u32;
 
+/// Keys of the far side that are kept in a call.
+const MAX_KEYS: usize = 16;
+
 /// What one session knows of keys.
 pub(crate) struct Secure {
     ours: Vec<Crypto>,
     /// What has been sent under each of ours that was ever agreed.
     outbound: Vec<(Suite, Outbound)>,
-    theirs: Option<Theirs>,
-    /// What the far side sent under before.
-    previous: Option<Theirs>,
+    /// What the far side has sent under each of its own: what came once under a key never counts again.
+    theirs: Vec<Theirs>,
+    /// The one in use.
+    current: Option<usize>,
+    /// The one before, until the first packet under the other.
+    previous: Option<usize>,
 }
 
 struct Theirs {
@@ -45,7 +51,8 @@ impl Secure {
         Ok(Self {
             ours,
             outbound: Vec::new(),
-            theirs: None,
+            theirs: Vec::new(),
+            current: None,
             previous: None,
         })
     }
@@ -60,7 +67,7 @@ impl Secure {
 
     /// True if nothing goes or comes in clear.
     pub(crate) fn is_on(&self) -> bool {
-        self.theirs.is_some()
+        self.current.is_some()
     }
 
     /// Takes what the far side says of keys, in a line of REMOTE; other lines are none of its business.
@@ -69,7 +76,7 @@ impl Secure {
     /// [`Error::Malformed`] if a key cannot be used. Nothing changes then.
     pub(crate) fn remote_line(&mut self, line: &str) -> Result<(), Error> {
         if line == "x-srtp:off" {
-            (self.theirs, self.previous) = (None, None);
+            (self.current, self.previous) = (None, None);
         } else if line.starts_with("crypto:") {
             self.take(Crypto::parse(line).ok_or(Error::Malformed)?)?;
         }
@@ -78,16 +85,32 @@ impl Secure {
 
     fn take(&mut self, crypto: Crypto) -> Result<(), Error> {
         let is_it = |theirs: &Theirs| theirs.crypto.suite == crypto.suite && theirs.crypto.master == crypto.master;
-        if self.theirs.as_ref().is_some_and(is_it) {
-            return Ok(());
-        }
-        // What it has opened it knows: no packet of then counts again.
-        let theirs = match self.previous.take_if(|previous| is_it(previous)) {
-            Some(known) => known,
-            None => self.open_with(crypto)?,
+        let known = self.theirs.iter().position(is_it);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let theirs = self.open_with(crypto)?;
+                self.keep(theirs)
+            }
         };
-        self.previous = self.theirs.replace(theirs);
+        if self.current != Some(place) {
+            self.previous = self.current.replace(place);
+        }
         Ok(())
+    }
+
+    /// Keeps a key; of too many one that is not in use makes room.
+    fn keep(&mut self, theirs: Theirs) -> usize {
+        if self.theirs.len() < MAX_KEYS {
+            self.theirs.push(theirs);
+            return self.theirs.len() - 1;
+        }
+        let in_use = [self.current, self.previous];
+        let place = (0..MAX_KEYS)
+            .find(|place| !in_use.contains(&Some(*place)))
+            .unwrap_or_default();
+        self.theirs[place] = theirs;
+        place
     }
 
     fn open_with(&mut self, crypto: Crypto) -> Result<Theirs, Error> {
@@ -108,26 +131,26 @@ impl Secure {
 
     /// Opens what came; false if it is nobody's who knows the key, or came before.
     pub(crate) fn open(&mut self, packet: &mut Packet<'_>) -> bool {
-        let Some(theirs) = &mut self.theirs else {
-            return false;
+        let mut open = |place: Option<usize>| {
+            let theirs = self.theirs.get_mut(place?)?;
+            unprotect(&mut theirs.inbound, packet.bytes_mut()).ok()
         };
-        let opened = match unprotect(&mut theirs.inbound, packet.bytes_mut()) {
-            Ok(length) => {
+        let opened = match open(self.current) {
+            Some(length) => {
                 // The old key has had its time.
                 self.previous = None;
                 Some(length)
             }
-            Err(_) => self
-                .previous
-                .as_mut()
-                .and_then(|previous| unprotect(&mut previous.inbound, packet.bytes_mut()).ok()),
+            None => open(self.previous),
         };
         opened.is_some_and(|length| packet.set_len(length).is_ok())
     }
 
     /// Seals what is to be sent.
     pub(crate) fn seal(&mut self, packet: &mut Packet<'_>) -> Result<(), Error> {
-        let suite = self.theirs.as_ref().map(|theirs| theirs.crypto.suite);
+        let suite = self
+            .current
+            .and_then(|place| Some(self.theirs.get(place)?.crypto.suite));
         let mut known = self.outbound.iter_mut();
         let (_, outbound) = known.find(|(of, _)| Some(*of) == suite).ok_or(Error::State)?;
         let (buffer, length) = packet.room_mut();

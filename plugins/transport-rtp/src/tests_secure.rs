@@ -135,6 +135,24 @@ fn a_new_key_counts_and_the_old_one_until_it_is_used() {
     let new = later.sends(Kind::Rtp, &rtp(3));
     assert_eq!(b.hears(A, &new), Some(rtp(3)));
     assert_eq!(b.hears(A, &wire[3]), None, "the old key has had its time");
+    // Nothing that was heard counts again, however often keys come and go.
+    for crypto in [a.key(SUITES[0]), "x-srtp:off", later.key(SUITES[0]), a.key(SUITES[0])] {
+        assert_eq!(b.told(A, crypto), 0);
+        if crypto != "x-srtp:off" {
+            assert_eq!(
+                (b.hears(A, &wire[0]), b.hears(A, &wire[1]), b.hears(A, &new)),
+                (None, None, None)
+            );
+        }
+    }
+    assert_eq!(b.hears(A, &wire[2]), Some(rtp(3)));
+    for _ in 0..40 {
+        let other = End::new(PATHS[0]);
+        assert_eq!(b.told(A, other.key(SUITES[0])), 0);
+    }
+    assert_eq!(b.told(A, later.key(SUITES[0])), 0);
+    let next = later.sends(Kind::Rtp, &rtp(4));
+    assert_eq!(b.hears(A, &next), Some(rtp(4)));
 }
 
 /// Two packets under one part of a key's stream would open each other.

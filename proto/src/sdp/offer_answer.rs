@@ -206,6 +206,10 @@ pub fn offer_again(local: &Local<'_>, before: &SessionDescription, used: &[Codec
     match place.and_then(|place| offer.media.get_mut(place)) {
         Some(line) => {
             audio.mid = line.mid.take();
+            // What is encrypted stays so: under the profile that both know.
+            if local.serves(&line.profile) && local.srtp != Srtp::Off {
+                audio.profile.clone_from(&line.profile);
+            }
             *line = audio;
         }
         None => offer.media.push(audio),

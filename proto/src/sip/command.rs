@@ -122,8 +122,8 @@ pub enum SipCommand {
         /// The dialog.
         dialog: DialogKey,
     },
-    /// Another offer within a confirmed dialog: [`super::SipEvent::Reaccepted`] follows, or nothing if it is refused and the session stays as
-    /// it was.
+    /// Another offer within a confirmed dialog: [`super::SipEvent::Reaccepted`] follows, or
+    /// [`super::SipEvent::Unchanged`] if it is refused.
     Reinvite {
         /// The dialog.
         dialog: DialogKey,

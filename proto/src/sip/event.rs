@@ -196,6 +196,11 @@ pub enum SipEvent {
         /// SDP answer.
         body: Option<Vec<u8>>,
     },
+    /// The peer refused our `Reinvite`, or it could not be reached: the session is as it was.
+    Unchanged {
+        /// The dialog.
+        dialog: DialogKey,
+    },
     /// As client: a registration stands (or, with zero, is taken back).
     Registered {
         /// The number given in the command.
@@ -236,6 +241,7 @@ impl SipEvent {
             | Self::Dtmf { dialog, .. }
             | Self::Reinvite { dialog, .. }
             | Self::Refresh { dialog }
+            | Self::Unchanged { dialog }
             | Self::Reaccepted { dialog, .. }
             | Self::Moved { dialog, .. } => Some(*dialog),
             Self::ContactChanged { .. }

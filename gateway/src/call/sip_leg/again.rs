@@ -31,13 +31,27 @@ impl SipLeg {
                 // Our transport has new credentials for new ones.
                 self.agree(answered.agreed);
                 self.state = State::Restarting { offer };
+                // It may have begun by itself.
+                self.answer_restart();
             }
             (answered, offer) => self.answer_again(offer.as_ref(), answered),
         }
     }
 
-    /// Offers what we have, as before.
+    /// Our transport looks for another way by itself: the phone is told, and does so too.
+    pub(super) fn offer_restart(&mut self) {
+        let is_whole = self.next.as_ref().is_some_and(|next| next.contains("candidate:"));
+        if is_whole && self.offered.is_none() {
+            self.offer_again();
+        }
+    }
+
+    /// Offers what we have, as before or in another generation of ICE.
     pub(super) fn offer_again(&mut self) {
+        if !matches!(self.state, State::Confirmed) {
+            return;
+        }
+        self.take_next();
         if let (State::Confirmed, Some(lines)) = (&self.state, self.shown_lines()) {
             let offer = self.offer(&lines);
             let (dialog, body) = (self.dialog, offer.to_bytes());
@@ -46,15 +60,22 @@ impl SipLeg {
         }
     }
 
-    /// The phone took our offer. What it says that cannot be used changes nothing.
+    /// The phone took our offer.
     pub(super) fn on_reaccepted(&mut self, body: Option<&[u8]>) {
-        if let Some(Ok(agreed)) = self.offered.take().map(|offer| self.accept(&offer, body)) {
-            self.agree(agreed);
+        // One that says nothing changes nothing.
+        let answered = self.offered.take().zip(body);
+        match answered.map(|(offer, body)| self.accept(&offer, Some(body))) {
+            Some(Ok(agreed)) => self.agree(agreed),
+            Some(Err(cause)) => self.fail(cause),
+            None => {}
         }
     }
 
     /// Our transport has said where it is now.
     pub(super) fn answer_restart(&mut self) {
+        if !self.take_next() {
+            return;
+        }
         let Some(lines) = self.shown_lines() else { return };
         if let State::Restarting { offer } = std::mem::replace(&mut self.state, State::Confirmed) {
             let answered = self.answer_to(&offer, &lines);

@@ -25,24 +25,39 @@ pub(super) fn trial_lines() -> String {
     lines.into_iter().chain(keys).collect()
 }
 
+/// Lines, and what has been said since: what belongs to an older generation of ICE is over.
+fn merged(before: &str, new: &str) -> String {
+    let is_of_ice = |line: &str| {
+        ["ice-ufrag:", "ice-pwd:", "candidate:", "end-of-candidates"]
+            .iter()
+            .any(|name| line.starts_with(name))
+    };
+    let restarts = ufrag(new).is_some();
+    let kept = before.lines().filter(|line| !(restarts && is_of_ice(line)));
+    let lines = kept.chain(new.lines()).filter(|line| !line.is_empty());
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
 /// The name of a generation of ICE.
 fn ufrag(lines: &str) -> Option<&str> {
     lines.lines().find_map(|line| line.strip_prefix("ice-ufrag:"))
 }
 
 impl SipLeg {
-    /// Takes in what our transport says of itself; what belongs to an older generation of ICE is over.
+    /// Takes in what our transport says of itself. A generation of ICE that it begins while the phone knows another waits until that is told.
     pub(super) fn note_lines(&mut self, new: &str) {
-        let is_of_ice = |line: &str| {
-            ["ice-ufrag:", "ice-pwd:", "candidate:", "end-of-candidates"]
-                .iter()
-                .any(|name| line.starts_with(name))
-        };
-        let restarts = ufrag(new).is_some();
-        let before = self.lines.take().unwrap_or_default();
-        let kept = before.lines().filter(|line| !(restarts && is_of_ice(line)));
-        let lines = kept.chain(new.lines()).filter(|line| !line.is_empty());
-        self.lines = Some(lines.map(|line| format!("{line}\n")).collect());
+        let is_next = self.is_dtls && self.sent.is_some() && (ufrag(new).is_some() || self.next.is_some());
+        let lines = if is_next { &mut self.next } else { &mut self.lines };
+        *lines = Some(merged(lines.as_deref().unwrap_or_default(), new));
+    }
+
+    /// Tells the phone of the new generation from now on, if there is one and it can be told.
+    pub(super) fn take_next(&mut self) -> bool {
+        let next = self.next.take_if(|next| next.contains("candidate:"));
+        if let Some(next) = &next {
+            self.lines = Some(merged(self.lines.as_deref().unwrap_or_default(), next));
+        }
+        next.is_some()
     }
 
     /// True if an agreement is about another generation of ICE than the one in use.
@@ -165,6 +180,9 @@ impl SipLeg {
             tracing::info!(%error, "answer");
             cause(error)
         })?;
+        if self.config.srtp == sdp::Srtp::Required && !self.is_dtls && agreed.suite.is_none() {
+            return Err(Cause::NoSrtp);
+        }
         self.note_used(&answer);
         Ok(agreed)
     }

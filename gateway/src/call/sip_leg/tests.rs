@@ -469,15 +469,19 @@ fn our_later_offer_remembers_the_dialog() {
     );
 }
 
+/// The lines of a description that name a generation of ICE.
+fn of_ice(body: Vec<u8>) -> String {
+    let text = String::from_utf8(body).expect("text");
+    let of_ice = |line: &&str| ["a=ice-ufrag", "a=candidate"].iter().any(|name| line.starts_with(name));
+    text.lines().filter(of_ice).collect::<Vec<_>>().join(" ")
+}
+
 /// What a leg of DTLS says: SIP and media, in short.
 fn acts(leg: &mut SipLeg) -> Vec<String> {
     std::iter::from_fn(|| leg.poll_action())
         .map(|action| match action {
-            Action::Sip(SipCommand::Accept { body, .. }) => {
-                let text = String::from_utf8(body.expect("a description")).expect("text");
-                let of_ice = |line: &&str| ["a=ice-ufrag", "a=candidate"].iter().any(|name| line.starts_with(name));
-                format!("answer {}", text.lines().filter(of_ice).collect::<Vec<_>>().join(" "))
-            }
+            Action::Sip(SipCommand::Accept { body, .. }) => format!("answer {}", of_ice(body.expect("a description"))),
+            Action::Sip(SipCommand::Reinvite { body, .. }) => format!("offer {}", of_ice(body)),
             Action::Sip(SipCommand::Reject { status, .. }) => format!("{status}"),
             Action::Media(MediaCommand::Open { transport, role, .. }) => format!("open {transport} {role:?}"),
             Action::Media(MediaCommand::Remote { lines, .. }) => {
@@ -545,14 +549,28 @@ fn a_browser_is_connected_with_its_media_and_may_begin_ice_anew() {
     says(&mut leg, "candidate:1 1 udp 1 192.0.2.1 4000 typ host");
     let second = first.replace("ours1", "ours2");
     assert_eq!(acts(&mut leg), ["remote their2".to_owned(), second.clone()]);
-    // One that it takes back changes nothing.
-    offer(&mut leg, browser("their3"));
-    leg.handle_sip(now, SipEvent::Cancelled { dialog });
-    says(
-        &mut leg,
-        "ice-ufrag:ours3\nice-pwd:z\ncandidate:1 1 udp 1 192.0.2.1 4000 typ host",
+    // Our transport has begun a generation by itself: the phone is offered it, and whatever it asks meanwhile is of the one it knows.
+    says(&mut leg, "ice-ufrag:ours3\nice-pwd:z");
+    assert!(acts(&mut leg).is_empty());
+    offer(&mut leg, browser("their2"));
+    assert_eq!(acts(&mut leg), ["remote their2".to_owned(), second]);
+    says(&mut leg, "candidate:1 1 udp 1 192.0.2.1 4000 typ host");
+    assert_eq!(
+        acts(&mut leg),
+        [first.replace("ours1", "ours3").replace("answer", "offer")]
     );
+    let body = Some(browser("their3"));
+    leg.handle_sip(now, SipEvent::Reaccepted { dialog, body });
     assert_eq!(acts(&mut leg), ["remote their3"]);
+    // Begun by both at once.
+    says(&mut leg, "ice-ufrag:ours4\nice-pwd:z");
+    offer(&mut leg, browser("their4"));
+    assert_eq!(acts(&mut leg), ["remote their4"]);
+    says(&mut leg, "candidate:1 1 udp 1 192.0.2.1 4000 typ host");
+    assert_eq!(
+        acts(&mut leg),
+        ["remote their4".to_owned(), first.replace("ours1", "ours4")]
+    );
     assert!(leg.poll_event().is_none());
     // Another profile in mid-call is none of this leg's.
     offer(&mut leg, audio("IN IP4 192.0.2.9", 4_000));
@@ -588,13 +606,10 @@ fn a_refresh_offers_the_session_again_and_takes_what_the_phone_says() {
             .replace("port:4000", "port:5000")
             .replace("rtcp-port:4001", "rtcp-port:5001")]
     );
-    // What cannot be used changes nothing, and ends nothing; nor does an answer to nothing.
-    assert!(offered(&mut leg));
-    assert_eq!(answer(&mut leg, b"nonsense"), [""; 0]);
+    // An answer to nothing is nothing; one that cannot be used ends the call, for the phone goes by it.
     assert_eq!(answer(&mut leg, &audio("IN IP4 192.0.2.9", 6_000)), [""; 0]);
-    assert_eq!(
-        leg.poll_event().into_iter().count(),
-        1,
-        "it is connected, and that is all"
-    );
+    assert!(matches!(leg.poll_event(), Some(LegEvent::Connected)));
+    assert!(offered(&mut leg));
+    assert_eq!(answer(&mut leg, b"nonsense"), ["BYE Description cannot be used"]);
+    assert!(matches!(leg.poll_event(), Some(LegEvent::Ended(Cause::Description))));
 }

@@ -776,6 +776,7 @@ impl Phone {
             | SipEvent::Registered { .. }
             | SipEvent::RegisterFailed { .. }
             | SipEvent::Refresh { .. }
+            | SipEvent::Unchanged { .. }
             | SipEvent::Reaccepted { .. }
             | SipEvent::Probed { .. } => None,
         });

@@ -1,7 +1,7 @@
 //! Who gets SRTP, by which keys, and who is refused.
 
 use super::super::Agreed;
-use super::super::offer_answer::{accept, answer, offer};
+use super::super::offer_answer::{accept, answer, offer, offer_again};
 use super::super::sdes::Suite;
 use super::super::tests::{keep, local, our_codecs, parse};
 use super::*;
@@ -132,5 +132,21 @@ fn an_answer_brings_keys_of_a_line_that_was_offered() {
             );
         }
         assert_eq!(agreed.map(|agreed| agreed.suite), expected, "{what}");
+    }
+}
+
+/// A later offer of ours under plain RTP would have a phone go on in clear, or refuse.
+#[test]
+fn a_later_offer_keeps_the_profile() {
+    let codecs = our_codecs();
+    for profile in ["RTP/AVP", "RTP/SAVP", "RTP/SAVPF"] {
+        let (before, _) = answered(Srtp::Optional, &described(profile, &[THEIRS_80])).unwrap();
+        let local = Local {
+            srtp: Srtp::Optional,
+            ..local(&codecs, OURS)
+        };
+        let again = offer_again(&local, &before, &[]);
+        assert_eq!(again.media[0].profile, profile);
+        assert_eq!(again.to_string().matches("a=crypto").count(), 2);
     }
 }

@@ -385,13 +385,38 @@ impl Endpoint {
             &request.uri,
             &mut *self.rng,
         )?;
-        request.cseq += 1;
+        request.cseq = self.next_number(purpose, request.cseq);
         request.extra.retain(|(name, _)| *name != field);
         request.extra.push((field, value));
         let cseq = request.cseq;
         self.start(now, request, purpose, Some(credentials), tries)
             .ok()
             .map(|id| (id, cseq))
+    }
+
+    /// The number of a request that is sent again: within a dialog others may have been sent since.
+    pub(super) fn next_number(&mut self, purpose: Purpose, cseq: u32) -> u32 {
+        let key = match purpose {
+            Purpose::Bye(key)
+            | Purpose::InDialog(key)
+            | Purpose::Probe(key)
+            | Purpose::Show(key)
+            | Purpose::Refresh(key)
+            | Purpose::Reinvite(key) => Some(key),
+            Purpose::Invite(_)
+            | Purpose::Abandoned
+            | Purpose::Cancel
+            | Purpose::StrayBye
+            | Purpose::Register(_)
+            | Purpose::Options(_) => None,
+        };
+        match key.and_then(|key| self.dialogs.get_mut(key)) {
+            Some(dialog) => {
+                dialog.local_cseq += 1;
+                dialog.local_cseq
+            }
+            None => cseq + 1,
+        }
     }
 
     /// The TU: the ACK to a 2xx that held the offer.

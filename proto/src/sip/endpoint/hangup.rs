@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Endpoint;
 use super::callee::reason_field;
+use super::session_timer::asked_fields;
 use crate::sip::NameAddr;
 use crate::sip::command::Reason;
 use crate::sip::dialog::State;
@@ -189,7 +190,11 @@ impl Endpoint {
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return Ok(());
         };
-        let headers = vec![("Contact", contact), ("P-Asserted-Identity", identity.to_string())];
+        let mut headers = vec![("Contact", contact), ("P-Asserted-Identity", identity.to_string())];
+        // An UPDATE that says nothing of the timer would end it (RFC 4028 §7.4).
+        if dialog.session.is_some() {
+            headers.extend(asked_fields(dialog.session));
+        }
         let request = dialog.request(Method::Update, headers);
         let credentials = dialog.credentials.clone();
         self.start(now, request, Purpose::Show(key), credentials, 0).map(|_| ())

@@ -52,7 +52,13 @@ impl Endpoint {
                 let offers = sdp_of(&request.headers, &request.body).is_some();
                 let status = if offers { 488 } else { 200 };
                 let mut extra = vec![("Contact", contact), ("Allow", ALLOW.to_owned())];
-                if status == 200 {
+                // A call that only rings has no session yet.
+                if status == 200
+                    && self
+                        .dialogs
+                        .get(key)
+                        .is_some_and(|dialog| dialog.state == State::Confirmed)
+                {
                     extra.extend(self.agree_session(now, key, Asked::of(&request.headers)));
                 }
                 self.respond_with(

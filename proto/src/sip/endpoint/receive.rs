@@ -247,7 +247,7 @@ impl Endpoint {
             Purpose::Invite(key) => self.on_invite_response(now, id, key, response),
             Purpose::Bye(key) => self.on_bye_response(now, id, key, response),
             Purpose::InDialog(key) | Purpose::Probe(key) => self.on_in_dialog_response(now, key, response.status),
-            Purpose::Show(_) => {}
+            Purpose::Show(key) => self.on_show_response(now, key, response),
             Purpose::Refresh(key) => self.on_refresh_response(now, id, key, response),
             Purpose::Reinvite(key) => self.on_reinvite_response(now, id, key, response),
             Purpose::Register(registration) => self.on_register_response(now, id, registration, response),

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::Endpoint;
 use crate::sip::command::Reason;
-use crate::sip::dialog::State;
+use crate::sip::dialog::{Dialog, State};
 use crate::sip::message::{Headers, Method, Request, Response};
 use crate::sip::response::Head;
-use crate::sip::timers::{Owner, Timer};
+use crate::sip::timers::{Owner, TRANSACTION_TIMEOUT, Timer};
 use crate::sip::transaction::Purpose;
 use crate::sip::{DialogKey, SipError, SipEvent};
 
@@ -25,6 +25,9 @@ const MAX_SE: u32 = 86_400;
 const EARLY: Duration = Duration::from_secs(32);
 /// When a refresh that could not be sent, or met another request, is tried again (RFC 3261 §14.1: 2.1 to 4 s for the one, less for the other).
 const AGAIN: Duration = Duration::from_millis(2_500);
+
+/// The same where it was refused: the call stands until the interval is over.
+const REFUSED: Duration = Duration::from_secs(30);
 
 /// What a message says of the session's timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,10 +158,9 @@ impl Endpoint {
         let transaction = self.client_transactions.get(id)?;
         let (mut request, purpose) = (transaction.request.clone(), transaction.purpose);
         let (credentials, tries) = (transaction.credentials.clone(), transaction.tries);
-        let known = |(name, value): &(&str, String)| {
-            *name == "Min-SE" && value.parse::<u32>().is_ok_and(|known| known >= wanted)
-        };
-        if request.extra.iter().any(known) {
+        // Once: who always wants more gets no call.
+        let is_first = |(name, value): &(&str, String)| *name == "Min-SE" && *value == MIN_SE.to_string();
+        if wanted <= MIN_SE || !request.extra.iter().any(is_first) {
             return None;
         }
         for (name, value) in &mut request.extra {
@@ -177,7 +179,7 @@ impl Endpoint {
                 _ => {}
             }
         }
-        request.cseq += 1;
+        request.cseq = self.next_number(purpose, request.cseq);
         let cseq = request.cseq;
         let again = self.start(now, request, purpose, credentials, tries).ok()?;
         Some((again, cseq))
@@ -195,7 +197,8 @@ impl Endpoint {
         }
         if !dialog.allows_update {
             self.events.push_back(SipEvent::Refresh { dialog: key });
-            return;
+            // Nothing may come of it.
+            return self.refresh_again(now, key, REFUSED);
         }
         let mut extra = vec![("Contact", self.contact_in(key, dialog.peer))];
         extra.extend(asked_fields(dialog.session));
@@ -211,15 +214,32 @@ impl Endpoint {
 
     /// Tries again soon, if we are to refresh at all.
     pub(super) fn refresh_later(&mut self, now: Instant, key: DialogKey) {
+        self.refresh_again(now, key, AGAIN);
+    }
+
+    fn refresh_again(&mut self, now: Instant, key: DialogKey, after: Duration) {
         let session = self.dialogs.get(key).and_then(|dialog| dialog.session);
         if session.is_some_and(|session| session.is_ours) {
-            self.timers.set(now + AGAIN, Owner::Dialog(key), Timer::SessionRefresh);
+            self.timers.set(now + after, Owner::Dialog(key), Timer::SessionRefresh);
+        }
+    }
+
+    /// A response to an UPDATE that shows another identity: it refreshes the session as well.
+    pub(super) fn on_show_response(&mut self, now: Instant, key: DialogKey, response: &Response) {
+        let has_timer = self.dialogs.get(key).is_some_and(|dialog| dialog.session.is_some());
+        if has_timer && (200..300).contains(&response.status) {
+            self.on_session_answered(now, key, response);
         }
     }
 
     /// A response to our refresh by UPDATE.
     pub(super) fn on_refresh_response(&mut self, now: Instant, id: u64, key: DialogKey, response: &Response) {
+        let stands = self
+            .dialogs
+            .get(key)
+            .is_some_and(|dialog| dialog.state == State::Confirmed);
         match response.status {
+            _ if !stands => {}
             100..=199 => {}
             200..=299 => self.on_session_answered(now, key, response),
             // The peer's own change is on its way.
@@ -229,8 +249,10 @@ impl Endpoint {
                 let again = self
                     .retry(now, id, response)
                     .or_else(|| self.ask_longer(now, id, response));
-                if let (Some((_, cseq)), Some(dialog)) = (again, self.dialogs.get_mut(key)) {
-                    dialog.local_cseq = dialog.local_cseq.max(cseq);
+                if let (None, Some(dialog)) = (again, self.dialogs.get_mut(key)) {
+                    // It allows UPDATE, and takes none: an offer may do.
+                    dialog.allows_update = false;
+                    self.refresh_again(now, key, REFUSED);
                 }
             }
         }
@@ -255,10 +277,17 @@ impl Endpoint {
         request.body = Some(("application/sdp".to_owned(), body));
         let credentials = dialog.credentials.clone();
         let id = self.start(now, request, Purpose::Reinvite(key), credentials, 0)?;
+        self.await_reinvite(now, key, id);
+        Ok(())
+    }
+
+    /// Waits for the final response; nobody need be asked for it, as for a call.
+    fn await_reinvite(&mut self, now: Instant, key: DialogKey, id: u64) {
+        self.timers
+            .set(now + TRANSACTION_TIMEOUT, Owner::Client(id), Timer::Cancel);
         if let Some(dialog) = self.dialogs.get_mut(key) {
             dialog.reinvite = Some(id);
         }
-        Ok(())
     }
 
     /// A response to our re-INVITE. RFC 3261 §14.1.
@@ -269,17 +298,23 @@ impl Endpoint {
         if (200..300).contains(&response.status) {
             return self.on_reinvite_accepted(now, id, key, response);
         }
+        let is_it = |dialog: &&mut Dialog| dialog.reinvite == Some(id) && dialog.state == State::Confirmed;
+        let Some(dialog) = self.dialogs.get_mut(key).filter(is_it) else {
+            return;
+        };
+        dialog.reinvite = None;
         let again = self
             .retry(now, id, response)
             .or_else(|| self.ask_longer(now, id, response));
-        let Some(dialog) = self.dialogs.get_mut(key).filter(|dialog| dialog.reinvite == Some(id)) else {
-            return;
-        };
-        dialog.reinvite = again.map(|(again, _)| again);
         match (again, response.status) {
-            (Some((_, cseq)), _) => dialog.local_cseq = dialog.local_cseq.max(cseq),
-            (None, 491) => self.refresh_later(now, key),
-            (None, status) => self.on_in_dialog_response(now, key, status),
+            (Some((again, _)), _) => self.await_reinvite(now, key, again),
+            (None, status) => {
+                self.events.push_back(SipEvent::Unchanged { dialog: key });
+                if status == 491 {
+                    self.refresh_later(now, key);
+                }
+                self.on_in_dialog_response(now, key, status);
+            }
         }
     }
 
@@ -317,6 +352,13 @@ impl Endpoint {
 
     /// Nobody has said for too long that the call goes on.
     pub(super) fn session_expired(&mut self, now: Instant, key: DialogKey) {
+        let open = self
+            .dialogs
+            .get(key)
+            .and_then(|dialog| Some((dialog.invite?, dialog.local_tag.clone())));
+        if let Some((invite, tag)) = open {
+            self.respond(now, invite, 481, &tag);
+        }
         let reason = Reason {
             protocol: "SIP".into(),
             cause: 408,

@@ -107,6 +107,7 @@ impl Endpoint {
             Purpose::Reinvite(key) if timer == Timer::Unreachable => {
                 if let Some(dialog) = self.dialogs.get_mut(key) {
                     dialog.reinvite = None;
+                    self.events.push_back(SipEvent::Unchanged { dialog: key });
                     self.refresh_later(now, key);
                 }
             }

@@ -168,8 +168,8 @@ fn a_longer_interval_is_asked_for_once_where_the_callee_wants_one() {
             .count(),
         0
     );
-    // It said that this would do.
-    refuse(&mut world, 3600);
+    // Who always wants more gets no call.
+    refuse(&mut world, 7200);
     let events = world.events(GATEWAY);
     assert!(
         matches!(events[..], [SipEvent::Rejected { status: 422, .. }]),
@@ -211,13 +211,15 @@ fn a_peer_without_update_is_refreshed_by_an_offer() {
     let body = Some(b"answer".to_vec());
     assert_eq!(world.events(PHONE), [SipEvent::Reaccepted { dialog: ours, body }]);
     assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Confirmed { .. }]));
-    // And so on, or the call would be over.
+    // And so on, each half minute, or the call is over.
     world.run(MINUTE * 10);
-    assert_eq!(world.events(PHONE), [SipEvent::Refresh { dialog: ours }]);
+    let events = world.events(PHONE);
+    assert_eq!(events, vec![SipEvent::Refresh { dialog: ours }; events.len()]);
+    assert!((9..12).contains(&events.len()), "{events:?}");
     world.run(MINUTE * 15);
     let events = (world.events(PHONE), world.events(GATEWAY));
     assert!(
-        matches!(events.0[..], [SipEvent::Lost { .. }] | [SipEvent::Bye { .. }]),
+        matches!(events.0[..], [.., SipEvent::Lost { .. }] | [.., SipEvent::Bye { .. }]),
         "{events:?}"
     );
     assert!(
@@ -238,7 +240,9 @@ fn offers_that_cross_are_both_refused_and_the_call_stands() {
     }
     world.second();
     assert_eq!(world.ladder().matches("491").count(), 2);
-    assert_eq!((world.events(PHONE), world.events(GATEWAY)), (vec![], vec![]));
+    let unchanged = |dialog| vec![SipEvent::Unchanged { dialog }];
+    let events = (world.events(PHONE), world.events(GATEWAY));
+    assert_eq!(events, (unchanged(ours), unchanged(theirs)));
     // Whatever else is refused leaves the session as it was; who knows the call no more ends it.
     for (status, is_lost) in [(488, false), (481, true)] {
         let body = b"mine".to_vec();
@@ -254,8 +258,8 @@ fn offers_that_cross_are_both_refused_and_the_call_stands() {
         };
         world.command(GATEWAY, reject).unwrap();
         world.second();
-        let lost = [SipEvent::Lost { dialog: ours }];
-        assert_eq!(world.events(PHONE), lost[..usize::from(is_lost)], "{status}");
+        let told = [SipEvent::Unchanged { dialog: ours }, SipEvent::Lost { dialog: ours }];
+        assert_eq!(world.events(PHONE), told[..1 + usize::from(is_lost)], "{status}");
         world.events(GATEWAY);
     }
     world.hangup(GATEWAY, theirs);
@@ -276,5 +280,134 @@ fn a_call_that_is_hung_up_while_its_offer_is_open_ends_once() {
     assert_eq!(world.events(PHONE), [SipEvent::Ended { dialog: ours }]);
     let events = world.events(GATEWAY);
     assert!(matches!(events[..], [SipEvent::Reinvite { .. }, SipEvent::Bye { dialog, .. }] if dialog == theirs));
+    world.assert_empty();
+}
+
+/// Who says that it tries, and then nothing, keeps neither the call nor anything of ours.
+#[test]
+fn an_offer_that_is_never_answered_ends_the_call() {
+    let mut world = World::new(68);
+    let (ours, theirs) = world.confirmed();
+    let body = b"mine".to_vec();
+    world
+        .command(PHONE, SipCommand::Reinvite { dialog: ours, body })
+        .unwrap();
+    world.run(Duration::from_secs(31));
+    assert_eq!(world.events(PHONE), []);
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.events(PHONE), [SipEvent::Lost { dialog: ours }]);
+    let events = world.events(GATEWAY);
+    assert!(matches!(events[..], [SipEvent::Reinvite { .. }, SipEvent::Bye { dialog, .. }] if dialog == theirs));
+    world.assert_empty();
+    // The same where the call is over meanwhile, and no refusal arrives.
+    let (ours, _) = world.confirmed();
+    let body = b"mine".to_vec();
+    world
+        .command(PHONE, SipCommand::Reinvite { dialog: ours, body })
+        .unwrap();
+    world.run(Duration::from_millis(200));
+    world.filter = Some(Box::new(|packet| packet.starts_with("SIP/2.0 487")));
+    world.hangup(PHONE, ours);
+    world.assert_empty();
+}
+
+/// RFC 4028 §7.4: an UPDATE that says nothing of the timer would end it.
+#[test]
+fn another_identity_is_shown_with_the_timer_that_there_is() {
+    let mut world = World::new(69);
+    world.register(PHONE, "100", "secret", 36_000);
+    world.second();
+    let ours = world.ring_phone(Some(b"offer"));
+    world.second();
+    let theirs = world.incoming(PHONE);
+    world.accept(PHONE, theirs);
+    world.second();
+    world.events(GATEWAY);
+    let identity = NameAddr::new(Some("cat"), Uri::sip_host("200", REALM));
+    let show = SipCommand::Show { dialog: ours, identity };
+    world.command(GATEWAY, show).unwrap();
+    let update = last(&world, "UPDATE");
+    assert_eq!(field(update, "Session-Expires"), Some("1800;refresher=uac"));
+    world.second();
+    assert_eq!(
+        field(last(&world, "SIP/2.0 200"), "Session-Expires"),
+        Some("1800;refresher=uac")
+    );
+    world.run(MINUTE * 60);
+    assert_eq!(world.events(GATEWAY), []);
+    world.hangup(GATEWAY, ours);
+    world.run(MINUTE * 60 * 10);
+    world.assert_empty();
+}
+
+/// It allows UPDATE and takes none: an offer may do.
+#[test]
+fn a_refresh_that_is_refused_goes_by_an_offer_and_numbers_go_on() {
+    let mut world = World::new(70);
+    let (ours, _) = world.confirmed();
+    world.filter = Some(Box::new(|packet| packet.starts_with("UPDATE")));
+    world.run(MINUTE * 15 + Duration::from_millis(100));
+    let update = last(&world, "UPDATE").to_owned();
+    let copied =
+        ["Via", "From", "To", "Call-ID", "CSeq"].map(|name| format!("{name}: {}\r\n", field(&update, name).unwrap()));
+    // Meanwhile something else was sent.
+    world.command(PHONE, SipCommand::Probe { dialog: ours }).unwrap();
+    let probe = last(&world, "OPTIONS");
+    let number = |packet: &str| {
+        field(packet, "CSeq")
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+    };
+    assert_eq!(number(probe), number(&update) + 1);
+    let challenge = "WWW-Authenticate: Digest realm=\"quartet.example\", nonce=\"n\", algorithm=MD5, qop=\"auth\"\r\n";
+    let answer =
+        |status: &str, more: &str| format!("SIP/2.0 {status}\r\n{}{more}Content-Length: 0\r\n\r\n", copied.concat());
+    world.inject(
+        PHONE,
+        "192.0.2.1:5060",
+        answer("407 Login", &challenge.replace("WWW", "Proxy")).as_bytes(),
+    );
+    let again = last(&world, "UPDATE").to_owned();
+    assert_eq!(number(&again), number(&update) + 2, "another number than the probe's");
+    let copied =
+        ["Via", "From", "To", "Call-ID", "CSeq"].map(|name| format!("{name}: {}\r\n", field(&again, name).unwrap()));
+    let refused = format!("SIP/2.0 501 No\r\n{}Content-Length: 0\r\n\r\n", copied.concat());
+    world.inject(PHONE, "192.0.2.1:5060", refused.as_bytes());
+    world.run(Duration::from_secs(31));
+    assert_eq!(world.events(PHONE), [SipEvent::Refresh { dialog: ours }]);
+}
+
+/// Whoever calls could have us end a call that only rings, and keep its INVITE for ever.
+#[test]
+fn a_call_that_rings_has_no_timer() {
+    let mut world = World::new(71);
+    world.dial("200", Some(b"offer"));
+    world.second();
+    let theirs = world.incoming(GATEWAY);
+    let ring = SipCommand::Ring {
+        dialog: theirs,
+        status: 180,
+        body: None,
+    };
+    world.command(GATEWAY, ring).unwrap();
+    let invite = last(&world, "INVITE").to_owned();
+    let to = field(last(&world, "SIP/2.0 180"), "To").unwrap().to_owned();
+    let update = format!(
+        "UPDATE sip:200@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bKupdate\r\nMax-Forwards: 70\r\nFrom: {}\r\n\
+         To: {to}\r\nCall-ID: {}\r\nCSeq: 9 UPDATE\r\nContact: <sip:100@192.0.2.2>\r\nSupported: timer\r\n\
+         Session-Expires: 90;refresher=uac\r\nContent-Length: 0\r\n\r\n",
+        field(&invite, "From").unwrap(),
+        field(&invite, "Call-ID").unwrap()
+    );
+    world.inject(GATEWAY, "192.0.2.2:5060", update.as_bytes());
+    assert_eq!(field(last(&world, "SIP/2.0 200"), "Session-Expires"), None);
+    world.events(GATEWAY);
+    world.run(MINUTE * 5);
+    assert_eq!(world.events(GATEWAY), [], "it rings");
+    world.hangup(GATEWAY, theirs);
     world.assert_empty();
 }
