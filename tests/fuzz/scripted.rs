@@ -12,10 +12,17 @@ use quartet_proto::rtp::packet::is_rtcp;
 
 /// What the first byte of a packet says; none of these is a fault of the plugin but the last.
 fn error(byte: u8) -> Error {
-    [Error::Malformed, Error::TooSmall, Error::Unsupported, Error::State, Error::Resources, Error::NoMatch]
-        .get(usize::from(byte % 8))
-        .copied()
-        .unwrap_or(Error::Internal)
+    [
+        Error::Malformed,
+        Error::TooSmall,
+        Error::Unsupported,
+        Error::State,
+        Error::Resources,
+        Error::NoMatch,
+    ]
+    .get(usize::from(byte % 8))
+    .copied()
+    .unwrap_or(Error::Internal)
 }
 
 /// Both halves of the codec.
@@ -26,7 +33,10 @@ pub struct Any {
 
 impl Any {
     fn make(config: &CodecConfig<'_>) -> Self {
-        Any { frame: config.samples_in(20_000), calls: 0 }
+        Any {
+            frame: config.samples_in(20_000),
+            calls: 0,
+        }
     }
 
     fn fill(&mut self, pcm: &mut [i16]) -> Result<usize, Error> {
@@ -134,7 +144,12 @@ impl Transport for Free {
 
     fn create(_: &TransportConfig<'_>) -> Result<Self, Error> {
         let dst = SocketAddr::from(([192, 0, 2, 1], 9));
-        Ok(Free { dst, outputs: VecDeque::new(), lent: Vec::new(), deadline_ns: None })
+        Ok(Free {
+            dst,
+            outputs: VecDeque::new(),
+            lent: Vec::new(),
+            deadline_ns: None,
+        })
     }
 
     fn local(&mut self, now_ns: u64, out: &mut String) -> Result<(), Error> {
@@ -199,7 +214,9 @@ impl Transport for Free {
 
     fn poll(&mut self) -> Output<'_> {
         let Some(next) = self.outputs.pop_front() else {
-            return Output::None { deadline_ns: self.deadline_ns };
+            return Output::None {
+                deadline_ns: self.deadline_ns,
+            };
         };
         self.lent = next;
         let bytes = self.lent.as_slice();
@@ -207,10 +224,18 @@ impl Transport for Free {
             Some(b'c') => Output::Event(Event::Connected),
             Some(b'l') => Output::Event(Event::Local),
             Some(b'f') => Output::Event(Event::Failed("ice")),
-            Some(b'd') => Output::Data { channel: 1, text: true, bytes },
+            Some(b'd') => Output::Data {
+                channel: 1,
+                text: true,
+                bytes,
+            },
             Some(0x80..=0xBF) if is_rtcp(bytes) => Output::Rtcp(bytes),
             Some(0x80..=0xBF) => Output::Rtp(bytes),
-            _ => Output::Transmit { path: 1, dst: self.dst, bytes },
+            _ => Output::Transmit {
+                path: 1,
+                dst: self.dst,
+                bytes,
+            },
         }
     }
 }
@@ -229,6 +254,9 @@ pub fn registry() -> Arc<Registry> {
     Arc::new(Registry::from_static(&[
         ("quartet_plugin_fuzz_codecs", &quartet_plugin_fuzz_codecs),
         ("quartet_plugin_fuzz_transport", &quartet_plugin_fuzz_transport),
-        ("quartet_plugin_transport_rtp", &transport_rtp::quartet_plugin_transport_rtp),
+        (
+            "quartet_plugin_transport_rtp",
+            &transport_rtp::quartet_plugin_transport_rtp,
+        ),
     ]))
 }

@@ -468,7 +468,8 @@ impl Registry {
     pub fn from_static(plugins: &[(&str, &'static quartet_plugin::abi::Shared<quartet_plugin::abi::Plugin>)]) -> Self {
         let mut registry = Self::default();
         for (symbol, plugin) in plugins {
-            let image = loader::open_static(symbol, &plugin.0).expect("the macros write complete tables");
+            let mut image = loader::open_static(symbol, &plugin.0).expect("the macros write complete tables");
+            loader::init(&mut image).expect("it begins");
             let health = Arc::new(Health::new(&image.id));
             let shared = Arc::new(Shared {
                 options: CString::default(),
@@ -477,11 +478,8 @@ impl Registry {
             registry.health.push(health);
             match image.tables {
                 Tables::Codecs(tables) => {
-                    registry.codecs.extend(
-                        tables
-                            .into_iter()
-                            .map(|table| CodecTable::new(table, image.id.clone(), Arc::clone(&shared))),
-                    );
+                    let codec = |table| CodecTable::new(table, image.id.clone(), Arc::clone(&shared));
+                    registry.codecs.extend(tables.into_iter().map(codec));
                 }
                 Tables::Sessions(tables) => {
                     registry

@@ -1,10 +1,9 @@
 //! Offers and answers of a phone's leg.
 
+use quartet_proto::sdp::sdes::{Crypto, Suite};
 use quartet_proto::sdp::{
     self, Agreed, Codec, Direction, LocalCodec, OfferAnswerError, Origin, SessionDescription, offer_answer,
 };
-
-use quartet_proto::sdp::sdes::{Crypto, Suite};
 
 use super::{PTIME_MS, SipLeg};
 use crate::call::LegEvent;
@@ -113,10 +112,22 @@ impl SipLeg {
 
     /// An offer of ours: at the beginning, or within the dialog.
     pub(super) fn offer(&mut self, lines: &str) -> SessionDescription {
+        let local = self.local(lines);
+        // What is in use comes first: who takes the first of a list goes on as before.
+        let mut codecs = self.config.codecs.clone();
+        let in_use = self.agreed.as_ref().map(|agreed| &agreed.send);
+        codecs.sort_by_key(|codec| {
+            !in_use.is_some_and(|used| used.same_encoding(&codec.name, codec.clock, codec.channels))
+        });
         let local = sdp::Local {
+            codecs: &codecs,
             // A phone of old may not know it.
-            rtcp_mux: self.is_dtls,
-            ..self.local(lines)
+            rtcp_mux: self.is_dtls
+                || self
+                    .agreed
+                    .as_ref()
+                    .is_some_and(|agreed| agreed.remote_lines.contains("rtcp-mux\n")),
+            ..local
         };
         let offer = match &self.sent {
             Some(before) => offer_answer::offer_again(&local, before, &self.used),
