@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use quartet::demo::e2ee_peer::{Answering, Fault};
+use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ};
 use quartet::io::control::ControlRequest;
 use quartet_tests::authority::certify;
+use quartet_tests::baresip::{self, Baresip};
 use quartet_tests::house::{House, HouseSetup, PASSWORD};
 use quartet_tests::linphone::Linphone;
 use quartet_tests::{peers, wait};
 
 use crate::PROGRAM;
-use crate::calls::{desk, house};
+use crate::calls::{SOON, desk, house};
+use crate::transports::calls_and_is_called;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn baresip_registers_with_md5_and_is_refused_with_a_wrong_password() {
@@ -20,7 +23,7 @@ async fn baresip_registers_with_md5_and_is_refused_with_a_wrong_password() {
     let _desk = desk(&house, "100", "pcmu", false).await;
     let phones = house.gateway.ask(&ControlRequest::Phones).await.expect("phones");
     assert_eq!(phones[0]["user"], "100", "{phones}");
-    let wrong = quartet_tests::baresip::Setup {
+    let wrong = baresip::Setup {
         transport: "udp",
         authority: None,
         user: "101",
@@ -33,7 +36,7 @@ async fn baresip_registers_with_md5_and_is_refused_with_a_wrong_password() {
         media: "",
         rtcp_mux: false,
     };
-    let phone = quartet_tests::baresip::Baresip::start(&wrong).expect("baresip is installed");
+    let phone = Baresip::start(&wrong).expect("baresip is installed");
     wait::until("a failed login in the log", Duration::from_secs(10), || {
         house
             .gateway
@@ -165,4 +168,45 @@ async fn a_pjsua_phone_refreshes_its_session() {
     let agreed = log.matches("Session-Expires: 90;refresher=uac").count();
     assert!(agreed >= 3, "the answer, the refresh and its answer: {agreed}\n{log}");
     println!("pjsua2 with a session timer of 90 s: refreshed after 45 s, the call stands");
+}
+
+/// Wideband without Opus: its coder is spandsp's.
+#[tokio::test(flavor = "multi_thread")]
+async fn baresip_speaks_g722() {
+    let setup = HouseSetup {
+        more: "[call]\nverify = \"off\"",
+        hashes: Hashes::Md5,
+        phone: "codecs = [\"g722\", \"pcmu\"]",
+        ..HouseSetup::default()
+    };
+    if peers::program("baresip").is_none() {
+        return;
+    }
+    let house = House::build(PROGRAM, setup).await;
+    let mut anna = house.user("anna", Answering::Take, Fault::None).await;
+    let gateway = house.gateway.sip().expect("the SIP address");
+    let setup = baresip::Setup {
+        transport: "udp",
+        authority: None,
+        user: "100",
+        password: PASSWORD,
+        gateway,
+        codecs: "G722/16000/1",
+        auto_answer: true,
+        tone_hz: PHONE_HZ as u32,
+        outbound: false,
+        media: "",
+        rtcp_mux: false,
+    };
+    let mut desk = Baresip::start(&setup).expect("baresip is installed");
+    desk.wait_registered(SOON);
+    calls_and_is_called(&house, &mut desk, &mut anna, (gateway, "udp")).await;
+    desk.command("hangup", "");
+    for call in [1, 2] {
+        assert_eq!(house.record(call).await["legs"][0]["codec"], "G722");
+    }
+    let heard = desk.heard();
+    let tone = heard.tone(heard.seconds() - 1.2, 1.0).expect("it hears something");
+    assert!((tone.hz - PEER_HZ).abs() <= 5.0 && tone.share > 0.9, "{tone:?}");
+    println!("baresip with G.722: called, was called, both heard");
 }

@@ -252,7 +252,7 @@ fn config(folder: &Path, sip: SocketAddr, control: u16, setup: &Setup<'_>) -> St
     }
     format!(
         "poll_method epoll\nsip_listen {sip}\nnet_interface {}\n{trust}module_path {modules}\n\
-         module opus.so\nmodule g711.so\nmodule l16.so\nmodule ausine.so\nmodule aubridge.so\nmodule sndfile.so\n\
+         module opus.so\nmodule g711.so\nmodule g722.so\nmodule l16.so\nmodule ausine.so\nmodule aubridge.so\nmodule sndfile.so\n\
          module srtp.so\nrtcp_mux {}\n\
          module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{control}\n\
          audio_source ausine,{tone}\naudio_player aubridge,sink\naudio_alert aubridge,alert\naudio_level no\n\
