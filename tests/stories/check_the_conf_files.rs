@@ -250,12 +250,12 @@ fn a_strangers_folder_is_refused_by_every_verb_that_reads_it() {
 #[test]
 fn what_nothing_here_provides_is_said_at_the_start() {
     let phone = "[[phone]]\nuser = \"100\"\npassword_hash = { md5 = \"0123456789abcdef0123456789abcdef\" }\n\
-                 codecs = [\"g722\", \"pcmu\"]\nlanguage = \"de\"\n";
+                 codecs = [\"g729\", \"pcmu\"]\nlanguage = \"de\"\n";
     let (code, text) = start("unserved", 0, "[plugins.options.codec-opuss]\nbitrate = 9\n", phone);
     assert_eq!(code, Some(0), "{text}");
     for expected in [
         "[plugins.options.codec-opuss] is for no plugin",
-        "no plugin serves the codec g722",
+        "no plugin serves the codec g729",
         "no recordings in the language de",
     ] {
         assert!(text.contains(expected), "no {expected} in:\n{text}");
@@ -303,7 +303,7 @@ fn the_machine_is_looked_at_as_well() {
          [plugins]\npath = [{plugins:?}]\nrequired = [\"codec-g711\", \"codec-none\"]\n[plugins.options.codec-opus]\nbitrate = \"much\"\n"
     );
     let phones = "[[phone]]\nuser = \"100\"\npassword_hash = { md5 = \"0123456789abcdef0123456789abcdef\" }\n\
-                  codecs = [\"g722\", \"pcmu\"]\nlanguage = \"de\"\n";
+                  codecs = [\"g729\", \"pcmu\"]\nlanguage = \"de\"\n";
     let (code, text) = with_files("machine", [&quartet, phones, ""], &["check"], &[]);
     assert_eq!(code, Some(1), "{text}");
     for (expected, is_warning) in [
@@ -317,7 +317,7 @@ fn the_machine_is_looked_at_as_well() {
             false,
         ),
         ("its option \"bitrate\" is int, not \"much\"".to_owned(), true),
-        ("no plugin serves the codec g722".to_owned(), true),
+        ("no plugin serves the codec g729".to_owned(), true),
         ("no recordings in the language de".to_owned(), true),
     ] {
         let line = text.lines().find(|line| line.contains(&expected));
