@@ -65,7 +65,7 @@ impl Here {
         }
     }
 
-    /// Where media with the users of a network is bound.
+    /// Where media with ICE is bound; `own` stands in the place of what `[media]` says of addresses outside.
     pub(super) fn ice_bind(&self, settings: &Settings, own: Option<&ExternalAddress>) -> Bind {
         // As it is meant, not as it happens to be bound now.
         let listen = settings.sip.listen.iter().map(|listen| listen.address.ip());

@@ -316,7 +316,7 @@ impl Exchange {
             offers_dtls: phone.transport == DTLS || matches!(signalling.protocol, Protocol::Ws | Protocol::Wss),
             srtp: phone.srtp,
             signalling_peer_ip: origin,
-            external: self.here.external(&self.settings, phone.external_address.as_ref()),
+            external: self.here.external(&self.settings, own),
             codecs: offered_codecs(&phone.codecs, &self.registry),
             // The E2EE leg comes to this one: it opens when a phone has accepted the call.
             same_worker_as: None,

@@ -138,6 +138,12 @@ impl Decoder for Receiving {
     }
 }
 
+/// Sign and size of a distance, as a quantizer takes it: one's complement of what is negative (QUANTL, QUANTH).
+fn parted(distance: i32) -> (bool, i32) {
+    let distance = saturate(distance);
+    (distance < 0, if distance < 0 { !distance } else { distance })
+}
+
 impl Bands {
     fn new() -> Self {
         Bands {
@@ -166,14 +172,12 @@ impl Bands {
 
     /// A sample of the lower band in six bits.
     fn encode_low(&mut self, sample: i32) -> u8 {
-        let distance = saturate(sample - self.low.predicted);
-        // QUANTL: one's complement of what is negative.
-        let size = if distance < 0 { !distance } else { distance };
+        let (is_below, size) = parted(sample - self.low.predicted);
         let level = DECISIONS_LOW
             .iter()
             .take_while(|level| size >= (**level * self.low.scale) >> 12)
             .count();
-        let code = match (distance < 0, level) {
+        let code = match (is_below, level) {
             (false, level) => 61 - level as u8,
             (true, level @ 0..=1) => 63 - level as u8,
             (true, level) => 33 - level as u8,
@@ -183,10 +187,9 @@ impl Bands {
     }
 
     fn encode_high(&mut self, sample: i32) -> u8 {
-        let distance = saturate(sample - self.high.predicted);
-        let size = if distance < 0 { !distance } else { distance };
+        let (is_below, size) = parted(sample - self.high.predicted);
         let is_far = size >= (DECISION_HIGH * self.high.scale) >> 12;
-        let code = match (distance < 0, is_far) {
+        let code = match (is_below, is_far) {
             (true, true) => 0,
             (true, false) => 1,
             (false, true) => 2,

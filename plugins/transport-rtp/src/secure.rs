@@ -18,6 +18,7 @@ pub(crate) const TAILROOM: u32 = MAX_OVERHEAD as u32;
 const MAX_KEYS: usize = 16;
 
 /// What one session knows of keys.
+#[derive(Default)]
 pub(crate) struct Secure {
     ours: Vec<Crypto>,
     /// What has been sent under each of ours that was ever agreed.
@@ -50,10 +51,7 @@ impl Secure {
         }
         Ok(Self {
             ours,
-            outbound: Vec::new(),
-            theirs: Vec::new(),
-            current: None,
-            previous: None,
+            ..Self::default()
         })
     }
 

@@ -31,6 +31,7 @@ const REPORTER_NS: u64 = 20_000_000_000;
 const MIN_RTCP: usize = 8;
 
 /// A session of RTP.
+#[derive(Default)]
 pub struct Rtp {
     secure: Secure,
     keys_told: bool,
@@ -71,23 +72,7 @@ impl Transport for Rtp {
     fn create(_: &TransportConfig<'_>) -> Result<Self, Error> {
         Ok(Rtp {
             secure: Secure::new()?,
-            keys_told: false,
-            paths: Vec::new(),
-            address: None,
-            home: None,
-            talks: false,
-            port: 0,
-            rtcp_port: None,
-            mux: false,
-            streams: Vec::new(),
-            rtp: Latch::new(),
-            rtcp: None,
-            reporter: None,
-            lines: String::new(),
-            local_event: false,
-            connected: false,
-            connected_event: false,
-            closed: false,
+            ..Rtp::default()
         })
     }
 

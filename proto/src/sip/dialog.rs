@@ -127,6 +127,12 @@ impl Dialog {
         }
     }
 
+    /// Whether an offer of ours may go: none is open, of either side.
+    pub(in crate::sip) fn may_offer(&self) -> bool {
+        let is_open = self.invite.is_some() || self.reinvite.is_some() || self.unacknowledged.is_some();
+        self.state == State::Confirmed && !is_open
+    }
+
     /// Takes a trusted request of the peer into account: its number, its Contact, its address. `false`: it comes too late.
     ///
     /// RFC 3261 §12.2.2.

@@ -3,6 +3,7 @@
 use quartet_proto::sdp::{Answered, SessionDescription};
 use quartet_proto::sip::SipCommand;
 
+use super::describe::has_candidate;
 use super::{SipLeg, State};
 use crate::cdr::Cause;
 
@@ -16,12 +17,7 @@ impl SipLeg {
             (None, Some(_)) => Err(Cause::Description),
             (None, None) => {
                 let ours = self.offer(&lines);
-                self.sip(SipCommand::Accept {
-                    dialog: self.dialog,
-                    body: Some(ours.to_bytes()),
-                    identity: None,
-                    headers: self.headers(),
-                });
+                self.accept_again(&ours);
                 self.state = State::Answered { ours: Some(ours) };
                 return;
             }
@@ -40,8 +36,7 @@ impl SipLeg {
 
     /// Our transport looks for another way by itself: the phone is told, and does so too.
     pub(super) fn offer_restart(&mut self) {
-        let is_whole = self.next.as_ref().is_some_and(|next| next.contains("candidate:"));
-        if is_whole && self.offered.is_none() {
+        if self.next.as_deref().is_some_and(has_candidate) && self.offered.is_none() {
             self.offer_again();
         }
     }
@@ -52,7 +47,7 @@ impl SipLeg {
             return;
         }
         self.take_next();
-        if let (State::Confirmed, Some(lines)) = (&self.state, self.shown_lines()) {
+        if let Some(lines) = self.shown_lines() {
             let offer = self.offer(&lines);
             let (dialog, body) = (self.dialog, offer.to_bytes());
             self.offered = Some(offer);
@@ -83,19 +78,24 @@ impl SipLeg {
         }
     }
 
+    /// A 2xx within the dialog, with this description of ours.
+    fn accept_again(&mut self, ours: &SessionDescription) {
+        self.sip(SipCommand::Accept {
+            dialog: self.dialog,
+            body: Some(ours.to_bytes()),
+            identity: None,
+            headers: self.headers(),
+        });
+    }
+
     /// Answers an offer within the dialog.
     fn answer_again(&mut self, offer: Option<&SessionDescription>, answered: Result<Answered, Cause>) {
         match answered {
             Ok(answered) => {
                 offer.iter().for_each(|offer| self.note_used(offer));
                 self.agree(answered.agreed);
-                let body = Some(self.describe(answered.description).to_bytes());
-                self.sip(SipCommand::Accept {
-                    dialog: self.dialog,
-                    body,
-                    identity: None,
-                    headers: self.headers(),
-                });
+                let ours = self.describe(answered.description);
+                self.accept_again(&ours);
             }
             // The session stays as it was (RFC 3261 §14.2).
             Err(cause) => self.sip(SipCommand::Reject {

@@ -37,6 +37,11 @@ fn merged(before: &str, new: &str) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
+/// With ICE there is nothing to tell before there is a candidate.
+pub(super) fn has_candidate(lines: &str) -> bool {
+    lines.contains("candidate:")
+}
+
 /// The name of a generation of ICE.
 fn ufrag(lines: &str) -> Option<&str> {
     lines.lines().find_map(|line| line.strip_prefix("ice-ufrag:"))
@@ -52,7 +57,7 @@ impl SipLeg {
 
     /// Tells the phone of the new generation from now on, if there is one and it can be told.
     pub(super) fn take_next(&mut self) -> bool {
-        let next = self.next.take_if(|next| next.contains("candidate:"));
+        let next = self.next.take_if(|next| has_candidate(next));
         if let Some(next) = &next {
             self.lines = Some(merged(self.lines.as_deref().unwrap_or_default(), next));
         }
@@ -72,11 +77,10 @@ impl SipLeg {
             Some(Ok(local)) => format!("c:{}\n", external.shown(local, peer)),
             _ => format!("{line}\n"),
         };
-        // With ICE there is nothing to tell before there is a candidate.
         let lines = self
             .lines
             .as_ref()
-            .filter(|lines| !self.is_dtls || lines.contains("candidate:"))?;
+            .filter(|lines| !self.is_dtls || has_candidate(lines))?;
         Some(lines.lines().map(shown).collect())
     }
 

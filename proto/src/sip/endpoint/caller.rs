@@ -323,12 +323,7 @@ impl Endpoint {
             }
         }
         let wanted = self.dialogs.get(key).is_some_and(|d| d.state == State::Calling);
-        let again = if wanted {
-            self.retry(now, id, response)
-                .or_else(|| self.ask_longer(now, id, response))
-        } else {
-            None
-        };
+        let again = if wanted { self.repeat(now, id, response) } else { None };
         if let Some((again, cseq)) = again {
             if let Some(dialog) = self.dialogs.get_mut(key) {
                 (dialog.invite, dialog.invite_cseq, dialog.local_cseq) = (Some(again), cseq, cseq);

@@ -113,14 +113,22 @@ impl Endpoint {
         self.send_bye(now, key, reason, Purpose::Bye(key));
     }
 
-    /// Ends a dialog whose end the TU need not wait for; the caller forgets it.
-    fn stray_bye(&mut self, now: Instant, key: DialogKey, reason: Option<&Reason>) {
+    /// Ends a dialog whose peer is gone. It may be there all the same, and only not have been reached.
+    pub(super) fn give_up(&mut self, now: Instant, key: DialogKey, reason: Option<&Reason>) {
+        self.refuse_open(now, key);
         self.send_bye(now, key, reason, Purpose::StrayBye);
+        self.lose(key);
     }
 
-    /// Ends a dialog whose peer is gone.
-    pub(super) fn give_up(&mut self, now: Instant, key: DialogKey, reason: Option<&Reason>) {
-        self.stray_bye(now, key, reason);
+    /// Answers the peer's INVITE that is open in a dialog that is over.
+    fn refuse_open(&mut self, now: Instant, key: DialogKey) {
+        let dialog = self.dialogs.get(key);
+        if let Some((id, tag)) = dialog.and_then(|dialog| Some((dialog.invite?, dialog.local_tag.clone()))) {
+            self.respond(now, id, 481, &tag);
+        }
+    }
+
+    fn lose(&mut self, key: DialogKey) {
         self.drop_dialog(key);
         self.events.push_back(SipEvent::Lost { dialog: key });
     }
@@ -158,61 +166,51 @@ impl Endpoint {
         }
     }
 
-    /// The TU: INFO or OPTIONS.
+    /// Sends a request within a confirmed dialog; gives its transaction.
     pub(super) fn send_in_dialog(
         &mut self,
         now: Instant,
         key: DialogKey,
-        method: Method,
+        (method, purpose): (Method, Purpose),
+        extra: Vec<(&'static str, String)>,
         body: Option<(String, Vec<u8>)>,
-        purpose: Purpose,
-    ) -> Result<(), SipError> {
+    ) -> Result<u64, SipError> {
         let dialog = self.dialogs.get_mut(key).ok_or(SipError::UnknownDialog)?;
         if dialog.state != State::Confirmed {
             return Err(SipError::WrongState(dialog.state.name()));
         }
-        let mut request = dialog.request(method, Vec::new());
+        let mut request = dialog.request(method, extra);
         request.body = body;
         let credentials = dialog.credentials.clone();
-        self.start(now, request, purpose, credentials, 0).map(|_| ())
+        self.start(now, request, purpose, credentials, 0)
     }
 
     /// The TU: UPDATE with another identity and no description, so that nothing of the session changes.
     pub(super) fn show(&mut self, now: Instant, key: DialogKey, identity: &NameAddr) -> Result<(), SipError> {
         let dialog = self.dialogs.get(key).ok_or(SipError::UnknownDialog)?;
-        if dialog.state != State::Confirmed {
-            return Err(SipError::WrongState(dialog.state.name()));
-        }
-        if !dialog.allows_update {
+        if dialog.state == State::Confirmed && !dialog.allows_update {
             return Ok(());
         }
         let contact = self.contact_in(key, dialog.peer);
-        let Some(dialog) = self.dialogs.get_mut(key) else {
-            return Ok(());
-        };
-        let mut headers = vec![("Contact", contact), ("P-Asserted-Identity", identity.to_string())];
+        let mut extra = vec![("Contact", contact), ("P-Asserted-Identity", identity.to_string())];
         // An UPDATE that says nothing of the timer would end it (RFC 4028 §7.4).
         if dialog.session.is_some() {
-            headers.extend(asked_fields(dialog.session));
+            extra.extend(asked_fields(dialog.session));
         }
-        let request = dialog.request(Method::Update, headers);
-        let credentials = dialog.credentials.clone();
-        self.start(now, request, Purpose::Show(key), credentials, 0).map(|_| ())
+        self.send_in_dialog(now, key, (Method::Update, Purpose::Show(key)), extra, None)
+            .map(drop)
     }
 
     /// A response to our INFO or OPTIONS: the peer may have forgotten the dialog, or be gone. RFC 3261 §12.2.1.2.
     pub(super) fn on_in_dialog_response(&mut self, now: Instant, key: DialogKey, status: u16) {
-        let live = self.dialogs.get(key).filter(|d| d.state == State::Confirmed);
-        if let Some(dialog) = live.filter(|_| matches!(status, 408 | 481)) {
-            if let (Some(id), tag) = (dialog.invite, dialog.local_tag.clone()) {
-                self.respond(now, id, 481, &tag);
+        let is_live = self.dialogs.get(key).is_some_and(|d| d.state == State::Confirmed);
+        match status {
+            408 if is_live => self.give_up(now, key, None),
+            481 if is_live => {
+                self.refuse_open(now, key);
+                self.lose(key);
             }
-            // It may be there all the same, and only not have been reached.
-            if status == 408 {
-                self.stray_bye(now, key, None);
-            }
-            self.drop_dialog(key);
-            self.events.push_back(SipEvent::Lost { dialog: key });
+            _ => {}
         }
     }
 }

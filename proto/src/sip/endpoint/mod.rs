@@ -316,13 +316,14 @@ impl Endpoint {
                 content_type,
                 body,
             } => {
-                let body = Some((content_type, body));
-                self.send_in_dialog(now, dialog, Method::Info, body, Purpose::InDialog(dialog))
+                let (what, body) = ((Method::Info, Purpose::InDialog(dialog)), Some((content_type, body)));
+                self.send_in_dialog(now, dialog, what, Vec::new(), body).map(drop)
             }
             SipCommand::Show { dialog, identity } => self.show(now, dialog, &identity),
             SipCommand::Reinvite { dialog, body } => self.reinvite(now, dialog, body),
             SipCommand::Probe { dialog } => {
-                self.send_in_dialog(now, dialog, Method::Options, None, Purpose::Probe(dialog))
+                let what = (Method::Options, Purpose::Probe(dialog));
+                self.send_in_dialog(now, dialog, what, Vec::new(), None).map(drop)
             }
             SipCommand::Register {
                 registration,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Endpoint;
 use crate::sip::command::Reason;
 use crate::sip::dialog::{Dialog, State};
-use crate::sip::message::{Headers, Method, Request, Response};
+use crate::sip::message::{Headers, Method, Request, Response, SDP, sdp_of};
 use crate::sip::response::Head;
 use crate::sip::timers::{Owner, TRANSACTION_TIMEOUT, Timer};
 use crate::sip::transaction::Purpose;
@@ -25,7 +25,6 @@ const MAX_SE: u32 = 86_400;
 const EARLY: Duration = Duration::from_secs(32);
 /// When a refresh that could not be sent, or met another request, is tried again (RFC 3261 §14.1: 2.1 to 4 s for the one, less for the other).
 const AGAIN: Duration = Duration::from_millis(2_500);
-
 /// The same where it was refused: the call stands until the interval is over.
 const REFUSED: Duration = Duration::from_secs(30);
 
@@ -148,33 +147,33 @@ impl Endpoint {
         }
     }
 
-    /// Asks for a longer interval, as a 422 wants; gives the new transaction and its number.
-    pub(super) fn ask_longer(&mut self, now: Instant, id: u64, response: &Response) -> Option<(u64, u32)> {
+    /// Sends a refused request again as its response wants it, with a login or for longer; gives the new transaction and its number.
+    pub(super) fn repeat(&mut self, now: Instant, id: u64, response: &Response) -> Option<(u64, u32)> {
+        self.retry(now, id, response)
+            .or_else(|| self.ask_longer(now, id, response))
+    }
+
+    /// Asks for a longer interval, as a 422 wants.
+    fn ask_longer(&mut self, now: Instant, id: u64, response: &Response) -> Option<(u64, u32)> {
         if response.status != 422 {
             return None;
         }
         let wanted = response.headers.get("Min-SE")?.split(';').next()?.trim().parse::<u32>();
-        let wanted = wanted.ok().filter(|seconds| (MIN_SE..=MAX_SE).contains(seconds))?;
+        let wanted = wanted.ok().filter(|seconds| (MIN_SE + 1..=MAX_SE).contains(seconds))?;
         let transaction = self.client_transactions.get(id)?;
         let (mut request, purpose) = (transaction.request.clone(), transaction.purpose);
         let (credentials, tries) = (transaction.credentials.clone(), transaction.tries);
         // Once: who always wants more gets no call.
         let is_first = |(name, value): &(&str, String)| *name == "Min-SE" && *value == MIN_SE.to_string();
-        if wanted <= MIN_SE || !request.extra.iter().any(is_first) {
+        if !request.extra.iter().any(is_first) {
             return None;
         }
         for (name, value) in &mut request.extra {
             match *name {
                 "Min-SE" => *value = wanted.to_string(),
                 "Session-Expires" => {
-                    let (seconds, rest) = value.split_once(';').unwrap_or((value, ""));
-                    let seconds = seconds.parse().unwrap_or(wanted).max(wanted);
-                    let rest = if rest.is_empty() {
-                        String::new()
-                    } else {
-                        format!(";{rest}")
-                    };
-                    *value = format!("{seconds}{rest}");
+                    let (seconds, rest) = value.split_at(value.find(';').unwrap_or(value.len()));
+                    *value = format!("{}{rest}", seconds.parse().unwrap_or(wanted).max(wanted));
                 }
                 _ => {}
             }
@@ -188,11 +187,7 @@ impl Endpoint {
     /// It is time to say that the call goes on.
     pub(super) fn refresh_session(&mut self, now: Instant, key: DialogKey) {
         let Some(dialog) = self.dialogs.get(key) else { return };
-        let is_free = dialog.state == State::Confirmed
-            && dialog.invite.is_none()
-            && dialog.reinvite.is_none()
-            && dialog.unacknowledged.is_none();
-        if !is_free {
+        if !dialog.may_offer() {
             return self.refresh_later(now, key);
         }
         if !dialog.allows_update {
@@ -202,12 +197,8 @@ impl Endpoint {
         }
         let mut extra = vec![("Contact", self.contact_in(key, dialog.peer))];
         extra.extend(asked_fields(dialog.session));
-        let Some(dialog) = self.dialogs.get_mut(key) else {
-            return;
-        };
-        let request = dialog.request(Method::Update, extra);
-        let credentials = dialog.credentials.clone();
-        if self.start(now, request, Purpose::Refresh(key), credentials, 0).is_err() {
+        let what = (Method::Update, Purpose::Refresh(key));
+        if self.send_in_dialog(now, key, what, extra, None).is_err() {
             self.refresh_later(now, key);
         }
     }
@@ -246,9 +237,7 @@ impl Endpoint {
             491 => self.refresh_later(now, key),
             408 | 481 => self.on_in_dialog_response(now, key, response.status),
             _ => {
-                let again = self
-                    .retry(now, id, response)
-                    .or_else(|| self.ask_longer(now, id, response));
+                let again = self.repeat(now, id, response);
                 if let (None, Some(dialog)) = (again, self.dialogs.get_mut(key)) {
                     // It allows UPDATE, and takes none: an offer may do.
                     dialog.allows_update = false;
@@ -261,8 +250,7 @@ impl Endpoint {
     /// The TU: another offer within the call.
     pub(super) fn reinvite(&mut self, now: Instant, key: DialogKey, body: Vec<u8>) -> Result<(), SipError> {
         let dialog = self.dialogs.get(key).ok_or(SipError::UnknownDialog)?;
-        let is_free = dialog.invite.is_none() && dialog.reinvite.is_none() && dialog.unacknowledged.is_none();
-        if dialog.state != State::Confirmed || !is_free {
+        if !dialog.may_offer() {
             return Err(SipError::WrongState(dialog.state.name()));
         }
         let mut extra = vec![
@@ -270,13 +258,8 @@ impl Endpoint {
             ("Allow", super::ALLOW.to_owned()),
         ];
         extra.extend(asked_fields(dialog.session));
-        let Some(dialog) = self.dialogs.get_mut(key) else {
-            return Err(SipError::UnknownDialog);
-        };
-        let mut request = dialog.request(Method::Invite, extra);
-        request.body = Some(("application/sdp".to_owned(), body));
-        let credentials = dialog.credentials.clone();
-        let id = self.start(now, request, Purpose::Reinvite(key), credentials, 0)?;
+        let (what, body) = ((Method::Invite, Purpose::Reinvite(key)), Some((SDP.to_owned(), body)));
+        let id = self.send_in_dialog(now, key, what, extra, body)?;
         self.await_reinvite(now, key, id);
         Ok(())
     }
@@ -303,10 +286,7 @@ impl Endpoint {
             return;
         };
         dialog.reinvite = None;
-        let again = self
-            .retry(now, id, response)
-            .or_else(|| self.ask_longer(now, id, response));
-        match (again, response.status) {
+        match (self.repeat(now, id, response), response.status) {
             (Some((again, _)), _) => self.await_reinvite(now, key, again),
             (None, status) => {
                 self.events.push_back(SipEvent::Unchanged { dialog: key });
@@ -334,31 +314,21 @@ impl Endpoint {
         dialog.on_reinvited(response);
         let is_awaited = dialog.reinvite == Some(id);
         dialog.reinvite = dialog.reinvite.filter(|_| !is_awaited);
-        let before = std::mem::replace(&mut dialog.invite_cseq, cseq);
+        dialog.invite_cseq = cseq;
         let ack = dialog.request(Method::Ack, Vec::new());
-        if dialog.state != State::Confirmed {
-            dialog.invite_cseq = before;
-        }
         let (wire, to) = self.send_once(ack);
         if let Some(transaction) = self.client_transactions.get_mut(id) {
             transaction.acks.push((String::new(), wire, to));
         }
         if is_awaited {
             self.on_session_answered(now, key, response);
-            let body = crate::sip::message::sdp_of(&response.headers, &response.body);
+            let body = sdp_of(&response.headers, &response.body);
             self.events.push_back(SipEvent::Reaccepted { dialog: key, body });
         }
     }
 
     /// Nobody has said for too long that the call goes on.
     pub(super) fn session_expired(&mut self, now: Instant, key: DialogKey) {
-        let open = self
-            .dialogs
-            .get(key)
-            .and_then(|dialog| Some((dialog.invite?, dialog.local_tag.clone())));
-        if let Some((invite, tag)) = open {
-            self.respond(now, invite, 481, &tag);
-        }
         let reason = Reason {
             protocol: "SIP".into(),
             cause: 408,
