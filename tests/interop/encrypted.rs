@@ -38,12 +38,9 @@ async fn both_hear(house: &House, desk: &mut Baresip, anna: &E2eePeer, expected:
     let heard = hears_within(anna.line(), PHONE_HZ, SOON).await;
     heard.unwrap_or_else(|error| panic!("{what}: {error}\n{}\n{}", desk.log(), house.gateway.log()));
     assert_eq!(encrypted(house).await.as_deref(), expected, "{what}");
-    tokio::task::block_in_place(|| std::thread::sleep(std::time::Duration::from_secs(2)));
+    desk.hears(PEER_HZ, SOON).await;
     desk.command("hangup", "");
     house.wait_idle().await;
-    let heard = desk.heard();
-    let tone = heard.tone(heard.seconds() - 1.5, 1.0).expect("it hears something");
-    assert!((tone.hz - PEER_HZ).abs() <= 5.0 && tone.share > 0.9, "{what}: {tone:?}");
     assert!(!house.gateway.log().contains("inline:"), "{what}: a key in the log");
 }
 
@@ -62,18 +59,10 @@ async fn baresip_with_each_kind_of_srtp() {
         let mut anna = house.user("anna", Answering::Take, Fault::None).await;
         let gateway = house.gateway.sip().expect("it is heard there");
         let setup = baresip::Setup {
-            transport: "udp",
-            authority: None,
-            user: "100",
-            password: PASSWORD,
-            gateway,
-            codecs: "pcmu",
-            auto_answer: true,
-            tone_hz: PHONE_HZ as u32,
-            outbound: false,
             media,
             // Reports beside the media and among them.
             rtcp_mux: caller.is_some(),
+            ..baresip::Setup::new("100", gateway)
         };
         let mut desk = Baresip::start(&setup).expect("baresip is installed");
         desk.wait_registered(SOON);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quartet::demo::e2ee_peer::{Answering, Fault};
-use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ};
+use quartet::demo::{Hashes, PEER_HZ};
 use quartet::io::control::ControlRequest;
 use quartet_tests::authority::certify;
 use quartet_tests::baresip::{self, Baresip};
@@ -24,17 +24,10 @@ async fn baresip_registers_with_md5_and_is_refused_with_a_wrong_password() {
     let phones = house.gateway.ask(&ControlRequest::Phones).await.expect("phones");
     assert_eq!(phones[0]["user"], "100", "{phones}");
     let wrong = baresip::Setup {
-        transport: "udp",
-        authority: None,
-        user: "101",
         password: "wrong",
-        gateway: house.gateway.sip().expect("the SIP address"),
-        codecs: "pcmu",
         auto_answer: false,
         tone_hz: 440,
-        outbound: false,
-        media: "",
-        rtcp_mux: false,
+        ..baresip::Setup::new("101", house.gateway.sip().expect("the SIP address"))
     };
     let phone = Baresip::start(&wrong).expect("baresip is installed");
     wait::until("a failed login in the log", Duration::from_secs(10), || {
@@ -186,27 +179,16 @@ async fn baresip_speaks_g722() {
     let mut anna = house.user("anna", Answering::Take, Fault::None).await;
     let gateway = house.gateway.sip().expect("the SIP address");
     let setup = baresip::Setup {
-        transport: "udp",
-        authority: None,
-        user: "100",
-        password: PASSWORD,
-        gateway,
         codecs: "G722/16000/1",
-        auto_answer: true,
-        tone_hz: PHONE_HZ as u32,
-        outbound: false,
-        media: "",
-        rtcp_mux: false,
+        ..baresip::Setup::new("100", gateway)
     };
     let mut desk = Baresip::start(&setup).expect("baresip is installed");
     desk.wait_registered(SOON);
     calls_and_is_called(&house, &mut desk, &mut anna, (gateway, "udp")).await;
+    desk.hears(PEER_HZ, SOON).await;
     desk.command("hangup", "");
     for call in [1, 2] {
         assert_eq!(house.record(call).await["legs"][0]["codec"], "G722");
     }
-    let heard = desk.heard();
-    let tone = heard.tone(heard.seconds() - 1.2, 1.0).expect("it hears something");
-    assert!((tone.hz - PEER_HZ).abs() <= 5.0 && tone.share > 0.9, "{tone:?}");
     println!("baresip with G.722: called, was called, both heard");
 }

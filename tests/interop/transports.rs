@@ -76,15 +76,7 @@ async fn baresip_calls_and_is_called_over_tcp_and_tls() {
             let setup = baresip::Setup {
                 transport,
                 authority: Some(&identity.authority_pem),
-                user: "100",
-                password: PASSWORD,
-                gateway,
-                codecs: "pcmu",
-                auto_answer: true,
-                tone_hz: PHONE_HZ as u32,
-                outbound: false,
-                media: "",
-                rtcp_mux: false,
+                ..baresip::Setup::new("100", gateway)
             };
             let mut desk = Baresip::start(&setup).expect("baresip is installed");
             desk.wait_registered(SOON);
@@ -131,17 +123,8 @@ async fn baresip_keeps_a_flow_over_udp() {
     let outside = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     let inside = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     let setup = baresip::Setup {
-        transport: "udp",
-        authority: None,
-        user: "100",
-        password: PASSWORD,
-        gateway: outside.local_addr().expect("it is bound"),
-        codecs: "pcmu",
-        auto_answer: true,
-        tone_hz: PHONE_HZ as u32,
         outbound: true,
-        media: "",
-        rtcp_mux: false,
+        ..baresip::Setup::new("100", outside.local_addr().expect("it is bound"))
     };
     let gateway = house.gateway.sip().expect("it is heard there");
     let kept = tokio::spawn(pass_on_until_kept_alive(outside, inside, gateway));

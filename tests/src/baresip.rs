@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use quartet::demo::PHONE_HZ;
+
+use crate::house::PASSWORD;
 use crate::recording::Recording;
 use crate::{peers, wait};
 
@@ -45,6 +48,25 @@ pub struct Setup<'a> {
     pub media: &'a str,
     /// Whether reports go with the media.
     pub rtcp_mux: bool,
+}
+
+impl<'a> Setup<'a> {
+    /// Over UDP, with PCMU: it takes calls, and plays the phones' tone.
+    pub fn new(user: &'a str, gateway: SocketAddr) -> Self {
+        Self {
+            user,
+            password: PASSWORD,
+            gateway,
+            transport: "udp",
+            authority: None,
+            codecs: "pcmu",
+            auto_answer: true,
+            tone_hz: PHONE_HZ as u32,
+            outbound: false,
+            media: "",
+            rtcp_mux: false,
+        }
+    }
 }
 
 impl Baresip {
@@ -185,13 +207,42 @@ impl Baresip {
 
     /// What the person at this phone has heard in the latest call.
     pub fn heard(&self) -> Recording {
-        let newest = std::fs::read_dir(self.folder.join("rec"))
+        Recording::read(&self.latest().expect("baresip has recorded"))
+    }
+
+    /// The recording of the latest call.
+    fn latest(&self) -> Option<PathBuf> {
+        std::fs::read_dir(self.folder.join("rec"))
             .expect("the recordings' folder")
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.to_string_lossy().ends_with("-dec.wav"))
             .max_by_key(|path| path.metadata().and_then(|m| m.modified()).ok())
-            .expect("baresip has recorded");
-        Recording::read(&newest)
+    }
+
+    /// Waits until the last half second of what the person hears from now on is this tone.
+    ///
+    /// # Panics
+    /// If it does not come in time.
+    pub async fn hears(&self, wanted: f32, limit: Duration) {
+        const STRETCH: f32 = 0.5;
+        let before = self.latest().map(|path| (Recording::read(&path).seconds(), path));
+        let end = Instant::now() + limit;
+        loop {
+            let tone = self.latest().and_then(|path| {
+                let heard = Recording::read(&path);
+                let from = before
+                    .as_ref()
+                    .filter(|(_, of)| *of == path)
+                    .map_or(0.0, |(seconds, _)| *seconds);
+                let at = heard.seconds() - STRETCH;
+                if at >= from { heard.tone(at, STRETCH) } else { None }
+            });
+            if tone.is_some_and(|tone| (tone.hz - wanted).abs() <= 5.0 && tone.share > 0.9) {
+                return;
+            }
+            assert!(Instant::now() < end, "{tone:?} instead of {wanted} Hz\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// What it has printed.

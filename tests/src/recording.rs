@@ -11,9 +11,13 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Reads a WAV file; of several channels the first. A header that was never finished is forgiven.
+    /// Reads a WAV file; of several channels the first. A header that was never finished is forgiven, and of one that
+    /// is only being written nothing is heard yet.
     pub fn read(path: &Path) -> Self {
         let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        if bytes.len() < 44 {
+            return Self { samples: Vec::new() };
+        }
         let field16 = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let channels = usize::from(field16(22)).max(1);
         let rate = u32::from_le_bytes([bytes[24], bytes[25], bytes[26], bytes[27]]);
@@ -22,7 +26,7 @@ impl Recording {
             .position(|w| w == b"data")
             .expect("a WAV file has data")
             + 8;
-        let frames = bytes[data..].chunks_exact(2 * channels);
+        let frames = bytes.get(data..).unwrap_or_default().chunks_exact(2 * channels);
         let samples: Vec<i16> = frames.map(|frame| i16::from_le_bytes([frame[0], frame[1]])).collect();
         Self {
             samples: to_telephone(&samples, rate),
