@@ -281,7 +281,9 @@ impl Task {
         }
     }
 
+    /// It has one call at a time: one that it is still in ends.
     fn dial(&mut self, to: String) {
+        self.end(Cause::Answered);
         let mut id = [0; 16];
         rand::rng().fill_bytes(&mut id);
         let outgoing = E2eeOutgoing {
@@ -383,7 +385,9 @@ impl Task {
         if let NetworkEvent::Signal { packet, .. } = &mut event {
             self.alter(packet);
         }
-        if let Some(leg) = &mut self.leg {
+        if let Some(leg) = &mut self.leg
+            && event.call() == leg.network_call()
+        {
             leg.handle_network(now, event);
         }
     }
