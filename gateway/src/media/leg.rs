@@ -110,6 +110,13 @@ impl MediaLeg {
         }
     }
 
+    /// It has another place, with the same sockets.
+    pub(crate) fn move_to(&mut self, slot: Slot) {
+        self.slot = slot;
+        self.lower.move_to(slot);
+        self.scheduled_ns = u64::MAX;
+    }
+
     /// Ends everything that makes or takes packets; the leg only waits for being closed.
     pub(crate) fn give_up(&mut self) {
         self.session = None;

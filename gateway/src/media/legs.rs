@@ -139,13 +139,7 @@ impl Legs {
         }
         let cname = format!("{:016x}", self.rng.next_u64());
         let slot = self.next_slot();
-        let leg = MediaLeg::new((key, slot), made, (sink, relay_only), cname, now_ns);
-        if self.vacant.pop().is_some() {
-            self.slots[slot.0] = Some(leg);
-        } else {
-            self.slots.push(Some(leg));
-        }
-        self.keys.insert(key, slot);
+        self.put(MediaLeg::new((key, slot), made, (sink, relay_only), cname, now_ns));
         self.serve_leg(now_ns, slot, io, |leg, io| {
             leg.add_sockets(now_ns, sockets)?;
             leg.report_local(now_ns, io)?;
@@ -276,11 +270,38 @@ impl Legs {
         if goodbye.is_err() {
             warn!("a leg broke while it was closed");
         }
-        let Some(leg) = self.slots.get_mut(slot.0).and_then(Option::take) else {
-            return;
-        };
+        self.take(slot);
+    }
+
+    /// Takes a leg out that goes on in another worker, with its sockets.
+    pub(crate) fn release(&mut self, slot: Slot) -> Option<MediaLeg> {
+        self.unbridge(slot);
+        self.take(slot)
+    }
+
+    /// Takes a leg of another worker in, at [`Legs::next_slot`].
+    pub(crate) fn adopt(&mut self, now_ns: u64, mut leg: MediaLeg) {
+        let slot = self.next_slot();
+        leg.move_to(slot);
+        self.put(leg);
+        self.schedule(now_ns, slot);
+    }
+
+    fn put(&mut self, leg: MediaLeg) {
+        let (key, slot) = (leg.key, leg.slot);
+        if self.vacant.pop().is_some() {
+            self.slots[slot.0] = Some(leg);
+        } else {
+            self.slots.push(Some(leg));
+        }
+        self.keys.insert(key, slot);
+    }
+
+    fn take(&mut self, slot: Slot) -> Option<MediaLeg> {
+        let leg = self.slots.get_mut(slot.0).and_then(Option::take)?;
         self.keys.remove(&leg.key);
         self.vacant.push(slot.0);
+        Some(leg)
     }
 
     pub(super) fn leg(&mut self, slot: Slot) -> Option<&mut MediaLeg> {

@@ -86,6 +86,11 @@ pub(crate) enum Risen {
 }
 
 impl Lower {
+    /// Its leg has another place, with the same sockets.
+    pub(crate) fn move_to(&mut self, slot: Slot) {
+        self.slot = slot;
+    }
+
     pub(crate) fn new(slot: Slot, relay_only: bool) -> Self {
         Self {
             slot,

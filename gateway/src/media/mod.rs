@@ -31,7 +31,7 @@ mod stream;
 pub(crate) mod testing;
 
 pub use command::{Bind, LegCodec, LegKey, MediaCommand, MediaEvent, MediaFault, Nack, PlayKey, Report, Role, Sink};
-pub(crate) use leg::{MediaIo, Slot};
+pub(crate) use leg::{MediaIo, MediaLeg, Slot};
 pub(crate) use legs::{Legs, Opening};
 pub(crate) use lower::Below;
 pub(crate) use paths::{BoundSocket, SocketKey, StreamKey};

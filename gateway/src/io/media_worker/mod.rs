@@ -1,7 +1,9 @@
 //! The threads and sockets under [`crate::media`]: N workers, each with its poller, timers, sockets and legs.
 //!
-//! A leg keeps its worker; a leg opened beside another shares its worker, so that a bridge never crosses threads.
+//! A leg opened beside another shares its worker, and one that is bridged with a leg of another worker moves there, so that a
+//! bridge never crosses threads.
 
+mod moving;
 mod sockets;
 mod streams;
 #[cfg(test)]
@@ -25,6 +27,7 @@ use mio::{Poll, Waker};
 use rand::{SeedableRng, rngs::SysRng};
 use rand_chacha::ChaCha20Rng;
 
+use self::moving::Moving;
 use self::sockets::Ports;
 pub use self::streams::Dial;
 use crate::{
@@ -57,13 +60,19 @@ impl Counts {
     }
 }
 
+/// How long a worker has to give up a leg: it needs less than a millisecond, unless a plugin does not return to it.
+const RELEASE: Duration = Duration::from_millis(200);
+
 /// What a worker is told.
-#[derive(Debug)]
 enum Order {
     /// By the call.
     Call(MediaCommand),
     /// A server that the call has named, looked up.
     Dial(LegKey, Dial),
+    /// A leg goes elsewhere, to whoever takes it out of here.
+    Release(LegKey, SyncSender<Box<Moving>>),
+    /// A leg comes from another worker.
+    Adopt(Box<Moving>),
 }
 
 /// One thread, as its handle sees it.
@@ -145,8 +154,32 @@ impl Media {
     ///
     /// Waits only while that worker's mailbox is full. An order for an unknown leg is dropped.
     pub fn command(&self, command: MediaCommand) {
+        if let MediaCommand::Bridge { a, b } = command {
+            self.bring_together(a, b);
+        }
         let place = self.place(&command);
         self.order(place, Order::Call(command));
+    }
+
+    /// Has two legs in one worker.
+    fn bring_together(&self, a: LegKey, b: LegKey) {
+        let (from, to) = {
+            let places = self.places();
+            match (places.get(&b), places.get(&a)) {
+                (Some(from), Some(to)) if from != to => (*from, *to),
+                _ => return,
+            }
+        };
+        // Whoever gives it waits until it is taken: so it is never in neither.
+        let (give, take) = sync_channel(0);
+        self.order(Some(from), Order::Release(b, give));
+        match take.recv_timeout(RELEASE) {
+            Ok(moving) => {
+                self.places().insert(b, to);
+                self.order(Some(to), Order::Adopt(moving));
+            }
+            Err(error) => tracing::warn!(%error, "a media leg does not leave its worker"),
+        }
     }
 
     /// Lets a leg use a server.

@@ -57,12 +57,22 @@ fn port_of(events: &Receiver<MediaEvent>) -> SocketAddr {
 
 #[test]
 fn a_tone_crosses_two_legs_and_everything_is_freed() {
+    a_tone_crosses(true);
+}
+
+/// Both are at work already when they are bridged.
+#[test]
+fn a_leg_moves_to_the_worker_of_the_other() {
+    a_tone_crosses(false);
+}
+
+fn a_tone_crosses(is_together: bool) {
     let (media, events) = start(None);
     let phones: Vec<UdpSocket> = (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
     let mut ports = Vec::new();
     for (leg, phone) in [(1, &phones[0]), (2, &phones[1])] {
         phone.set_read_timeout(Some(TIMEOUT)).unwrap();
-        open(&media, leg, (leg == 2).then_some(1));
+        open(&media, leg, (leg == 2 && is_together).then_some(1));
         ports.push(port_of(&events));
         let lines = format!("port:{}\n", phone.local_addr().unwrap().port());
         media.command(MediaCommand::Remote {

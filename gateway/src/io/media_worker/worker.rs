@@ -31,7 +31,7 @@ use crate::{
 /// The token of the mailbox; sockets have `slot * PER_LEG + key`, connections `slot * PER_LEG + MAX_SOCKETS + key`.
 pub(super) const MAILBOX: Token = Token(usize::MAX);
 /// Tokens of a leg.
-const PER_LEG: usize = MAX_SOCKETS + MAX_STREAMS;
+pub(super) const PER_LEG: usize = MAX_SOCKETS + MAX_STREAMS;
 /// Events taken from the poller at once.
 const EVENTS: usize = 256;
 /// Datagrams read from one socket before the next one has its turn.
@@ -54,10 +54,10 @@ pub(super) struct Worker {
 }
 
 /// Sockets and connections of all legs by slot, and the way to the call: what the legs see of the world.
-struct WorkerIo {
+pub(super) struct WorkerIo {
     /// `None` where one was closed, or stands no more.
-    sockets: Vec<Vec<Option<UdpSocket>>>,
-    streams: Vec<Vec<Option<Stream>>>,
+    pub(super) sockets: Vec<Vec<Option<UdpSocket>>>,
+    pub(super) streams: Vec<Vec<Option<Stream>>>,
     notify: Notify,
 }
 
@@ -155,7 +155,7 @@ impl Worker {
         self.counts.sockets.store(0, Ordering::Relaxed);
     }
 
-    fn now_ns(&self) -> u64 {
+    pub(super) fn now_ns(&self) -> u64 {
         u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
@@ -310,6 +310,8 @@ impl Worker {
                 Ok(Order::Call(MediaCommand::Rebind { leg, bind })) => self.rebind(leg, &bind, io),
                 Ok(Order::Call(MediaCommand::Close { leg })) => self.close(leg, io),
                 Ok(Order::Dial(leg, dial)) => self.dial(leg, dial, io),
+                Ok(Order::Release(leg, to)) => self.release(leg, &to, io),
+                Ok(Order::Adopt(moving)) => self.adopt(*moving, io),
                 Ok(Order::Call(command)) => {
                     let now_ns = self.now_ns();
                     self.legs.command(now_ns, command, io);
