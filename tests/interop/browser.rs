@@ -17,7 +17,7 @@ use crate::calls::SOON;
 use crate::transports::is_called_by;
 
 /// A gateway that takes phones of this page.
-async fn house(page: &Page, transport: &str) -> House {
+pub(crate) async fn house(page: &Page, transport: &str) -> House {
     let identity = certify("127.0.0.1");
     let setup = HouseSetup {
         more: "[call]\nverify = \"off\"",
@@ -33,7 +33,7 @@ async fn house(page: &Page, transport: &str) -> House {
 }
 
 /// A browser that is registered there; none where there is none.
-async fn browser(page: Page, house: &House, transport: &str) -> Option<Browser> {
+pub(crate) async fn browser(page: Page, house: &House, transport: &str) -> Option<Browser> {
     let setup = Setup {
         user: "100",
         password: PASSWORD,
@@ -46,7 +46,7 @@ async fn browser(page: Page, house: &House, transport: &str) -> Option<Browser> 
     Some(browser)
 }
 
-async fn dials(browser: &mut Browser, number: &str) {
+pub(crate) async fn dials(browser: &mut Browser, number: &str) {
     browser.order(json!({ "order": "dial", "number": number }));
     browser.wait("confirmed", SOON).await;
 }

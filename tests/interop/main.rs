@@ -11,6 +11,7 @@ mod phones;
 mod relays;
 mod scanners;
 mod telegram;
+mod transfers;
 mod transports;
 
 /// The product, as cargo built it for these tests.

@@ -4,7 +4,8 @@
     pjsua_phone.py --gateway 127.0.0.1:5060 --user 100 --password secret --dial anna --seconds 10
     pjsua_phone.py … --transport tls --ca ca.pem --answer --seconds 10
 
-With --answer it takes the first call instead of dialling.
+With --answer it takes the first call instead of dialling. With --transfer it then sends the other one to that number, with --join it
+calls that number as well and connects the two.
 
 Prints one JSON object a line: registered, confirmed, ended with its code.
 """
@@ -50,6 +51,8 @@ def main():
         arguments.add_argument(f"--{name}", required=True)
     arguments.add_argument("--dial")
     arguments.add_argument("--answer", action="store_true")
+    arguments.add_argument("--transfer")
+    arguments.add_argument("--join")
     arguments.add_argument("--transport", choices=("udp", "tcp", "tls"), default="udp")
     arguments.add_argument("--ca", default="")
     arguments.add_argument("--timer", type=int, default=0, help="seconds after which a session that nobody refreshes is over")
@@ -109,8 +112,21 @@ def main():
         account.call.makeCall(f"sip:{a.dial}@{a.gateway}{over}", pj.CallOpParam(True))
     run(a.seconds)
     call = account.call
-    if call and call.isActive():
-        call.hangup(pj.CallOpParam())
+    if a.transfer:
+        call.xfer(f"sip:{a.transfer}@{a.gateway}", pj.CallOpParam(True))
+        run(a.seconds)
+    second = None
+    if a.join:
+        call.setHold(pj.CallOpParam(True))
+        run(0.5)
+        second = Call(account)
+        second.makeCall(f"sip:{a.join}@{a.gateway}{over}", pj.CallOpParam(True))
+        run(1)
+        call.xferReplaces(second, pj.CallOpParam(True))
+        run(a.seconds)
+    for standing in (call, second):
+        if standing and standing.isActive():
+            standing.hangup(pj.CallOpParam())
     run(0.5)
     say("done")
     # A call that is destroyed after its end aborts the library.

@@ -400,6 +400,20 @@ impl House {
         }
     }
 
+    /// Waits until so many calls stand.
+    pub async fn wait_talking(&self, count: usize) {
+        let end = std::time::Instant::now() + SOON;
+        loop {
+            let calls = self.gateway.ask(&ControlRequest::Calls).await.expect("calls");
+            let all = calls.as_array().into_iter().flatten();
+            if all.filter(|call| call["state"] == "talking").count() == count {
+                return;
+            }
+            assert!(std::time::Instant::now() < end, "not {count} calls: {calls}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Resident memory of the gateway's own, in KiB: not the pages of its program, which the system drops and reads again.
     pub fn memory_kib(&self) -> u64 {
         memory_kib(self.gateway.pid()).expect("it runs")

@@ -228,6 +228,7 @@ impl E2eeLeg {
             | LegCommand::Ring
             | LegCommand::Answer { .. }
             | LegCommand::Show { .. }
+            | LegCommand::Transferred { .. }
             | LegCommand::Probe => {}
             LegCommand::State(state) if self.transport_up => {
                 let (leg, text) = (self.config.key, state.to_text());

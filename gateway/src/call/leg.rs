@@ -89,6 +89,11 @@ pub enum LegCommand {
         /// What a display shows.
         display: String,
     },
+    /// What has become of the transfer that its person asked for.
+    Transferred {
+        /// As whoever is called has answered, 100 to 699; from 200 on it is the last word.
+        status: u16,
+    },
     /// Tell the other side of our sound.
     State(MediaState),
     /// Find out whether it is still there.

@@ -42,10 +42,9 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(call: &Span, leg: Leg, replaces: Option<LegKey>) -> Self {
-        let span = tracing::info_span!(parent: call, "leg", key = leg.key().0, side = leg.side().word());
         Self {
+            span: span_of(call, &leg),
             leg,
-            span,
             phase: Phase::Pending,
             is_media_open: false,
             setup: None,
@@ -53,6 +52,11 @@ impl Member {
             emojis: None,
             replaces,
         }
+    }
+
+    /// It goes on in another call.
+    pub(super) fn move_to(&mut self, call: &Span) {
+        self.span = span_of(call, &self.leg);
     }
 
     pub(super) fn key(&self) -> LegKey {
@@ -68,4 +72,8 @@ impl Member {
     pub(super) fn is_in_call(&self) -> bool {
         self.is_running() && self.replaces.is_none()
     }
+}
+
+fn span_of(call: &Span, leg: &Leg) -> Span {
+    tracing::info_span!(parent: call, "leg", key = leg.key().0, side = leg.side().word())
 }

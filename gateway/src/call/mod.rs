@@ -7,15 +7,16 @@
 mod announce;
 mod codecs;
 mod e2ee_leg;
+mod ending;
 mod key;
 mod leg;
 mod liveness;
 mod member;
 mod record;
-mod replace;
 mod sip_leg;
 mod sound;
 mod terms;
+mod transfer;
 mod verify;
 mod waiting;
 
@@ -36,6 +37,8 @@ use record::Times;
 pub use sip_leg::{MediaWay, SipLeg, SipLegConfig, TrunkTerms};
 use sound::Sound;
 pub use terms::{Parties, Policy, State};
+use transfer::Transfer;
+pub use transfer::{Partner, Released};
 pub use verify::{Output as VerifyOutput, Script, Verify};
 use waiting::Waiting;
 
@@ -70,6 +73,8 @@ pub struct Call {
     refusal: Option<Cause>,
     liveness: Liveness,
     waiting: Waiting,
+    /// Somebody is to take another's place.
+    transfer: Option<Transfer>,
     times: Times,
     /// What the running call was last noted with: whether it was answered, and the verdict.
     noted: Option<(bool, Verdict)>,
@@ -100,6 +105,7 @@ impl Call {
             refusal: None,
             liveness: Liveness::new(now),
             waiting: Waiting::default(),
+            transfer: None,
             times: Times::new(now),
             noted: None,
             sound: Sound::default(),
@@ -250,7 +256,7 @@ impl Call {
             State::Ringing => self.end(now, Cause::Missed, By::Gateway),
             State::Connecting if self.emojis().is_none() => self.end(now, Cause::KeyExchange, By::Gateway),
             State::Connecting => self.end(now, Cause::Media, By::Gateway),
-            State::Talking => {}
+            State::Talking => self.fail_transfer(now, Cause::Missed),
             State::Ended(_) => {
                 self.deadline = None;
                 if !self.is_over() {
@@ -324,10 +330,14 @@ impl Call {
             }
             LegEvent::Queued => {
                 self.deadline = Some(now + self.policy.wait + self.policy.ring_timeout);
-                self.tell(now, self.caller(), LegCommand::Queue);
+                if replaces.is_none() {
+                    self.tell(now, self.caller(), LegCommand::Queue);
+                }
             }
-            LegEvent::Accepted if replaces.is_some() => member.phase = Phase::Accepted,
-            LegEvent::Ringing if replaces.is_some() => {}
+            LegEvent::Accepted if replaces.is_some() => self.on_transfer_accepted(now, key),
+            LegEvent::Ringing if let Some(old) = replaces => {
+                self.tell(now, old, LegCommand::Transferred { status: 180 });
+            }
             LegEvent::Ringing => self.tell(now, self.caller(), LegCommand::Ring),
             LegEvent::Accepted => self.on_accepted(now, key),
             LegEvent::Connected => match replaces {
@@ -405,86 +415,9 @@ impl Call {
         self.follow_verify(now);
     }
 
-    fn on_ended(&mut self, now: Instant, key: LegKey, cause: Cause) {
-        // Whoever hangs up before both hear each other has not been talking.
-        let talked = self.state == State::Talking;
-        let cause = match (cause, key == self.caller()) {
-            (Cause::Answered | Cause::Hangup, false) if !talked => Cause::Abandoned,
-            (Cause::Answered, true) if !talked => Cause::Hangup,
-            (cause, _) => cause,
-        };
-        let is_replacement = self
-            .members
-            .iter()
-            .any(|member| member.key() == key && member.replaces.is_some());
-        if is_replacement {
-            return self.drop_member(key);
-        }
-        let waiting = self.callee().is_none() && key != self.caller();
-        if !waiting {
-            self.forget_waiting(key);
-            return self.end(now, cause, self.ended_by(key, cause));
-        }
-        self.refusal = Some(self.refusal.map_or(cause, |known| known.or_more_telling(cause)));
-        self.drop_member(key);
-        if self.in_call().count() == 1 {
-            let cause = self.refusal.unwrap_or(cause);
-            self.end(now, cause, self.ended_by(key, cause));
-        }
-    }
-
     fn tell(&mut self, now: Instant, key: LegKey, command: LegCommand) {
         self.with_leg(key, |leg| leg.handle_command(now, command));
         self.collect();
-    }
-
-    /// Who has ended a call that one of its legs ended.
-    fn ended_by(&self, key: LegKey, cause: Cause) -> By {
-        cause.by(if key == self.caller() { By::Caller } else { By::Callee })
-    }
-
-    fn end(&mut self, now: Instant, cause: Cause, by: By) {
-        if matches!(self.state, State::Ended(_)) {
-            return;
-        }
-        self.state = State::Ended(cause);
-        self.deadline = Some(now + CLOSING);
-        let record = self.record(now, cause, by);
-        let keys: Vec<_> = self.running().map(Member::key).collect();
-        for key in keys {
-            if !self.bids_farewell(now, key, cause) {
-                self.end_member(now, key, cause);
-            }
-        }
-        self.waiting.end();
-        self.actions.push_back(Action::Record(Box::new(record)));
-    }
-
-    /// Ends a member by our own will.
-    fn end_member(&mut self, now: Instant, key: LegKey, cause: Cause) {
-        self.tell(now, key, LegCommand::End(cause));
-        self.drop_member(key);
-    }
-
-    /// A member is over: its media is closed, and it goes once that is done.
-    fn drop_member(&mut self, key: LegKey) {
-        self.collect();
-        if let Some(member) = self.member_mut(key).filter(|member| member.is_running()) {
-            member.phase = Phase::Ended;
-            if member.is_media_open {
-                let leg = member.key();
-                self.actions.push_back(Action::Media(MediaCommand::Close { leg }));
-            }
-        }
-        self.drop_ended();
-    }
-
-    /// Forgets members that are over and closed, while the call goes on without them.
-    fn drop_ended(&mut self) {
-        if !matches!(self.state, State::Ended(_)) {
-            self.members
-                .retain(|member| member.is_running() || member.is_media_open);
-        }
     }
 
     /// Moves what the legs want done into our own queue, in order.

@@ -205,6 +205,10 @@ impl SipLeg {
                 let dialog = self.dialog;
                 self.sip(SipCommand::Show { dialog, identity });
             }
+            LegCommand::Transferred { status } => {
+                let dialog = self.dialog;
+                self.sip(SipCommand::NotifyRefer { dialog, status });
+            }
             LegCommand::Probe => {
                 self.probed = true;
                 self.sip(SipCommand::Probe { dialog: self.dialog });
@@ -256,6 +260,7 @@ impl SipLeg {
             SipEvent::Unchanged { .. } => self.offered = None,
             SipEvent::Reaccepted { body, .. } => self.on_reaccepted(body.as_deref()),
             SipEvent::Incoming { .. }
+            | SipEvent::Refer { .. }
             | SipEvent::ContactChanged { .. }
             | SipEvent::LoginFailed { .. }
             | SipEvent::Registered { .. }

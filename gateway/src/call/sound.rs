@@ -11,7 +11,7 @@ use super::{Call, Member, State};
 #[derive(Debug, Default)]
 pub(super) struct Sound {
     /// The phone holds the call.
-    is_held: bool,
+    pub(super) is_held: bool,
     /// What the E2EE user's side was last told of ours.
     told: MediaState,
     /// What it says of its own.

@@ -28,12 +28,29 @@ pub struct Parties {
     pub to: String,
     /// The number that the callee is shown as the caller, where it is not `from`; empty: none.
     pub shown: Option<String>,
+    /// The caller is not to be known (RFC 3323).
+    pub is_private: bool,
     /// The name of the route that was taken, if one was found.
     pub route: Option<String>,
     /// Which way.
     pub direction: Direction,
     /// The network of the E2EE user, if a route led to one.
     pub network: Option<String>,
+}
+
+impl Parties {
+    /// A call of a phone.
+    pub fn outgoing(from: &str, to: &str) -> Self {
+        Self {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            shown: None,
+            is_private: false,
+            route: None,
+            direction: Direction::Outgoing,
+            network: None,
+        }
+    }
 }
 
 /// Where a call stands.

@@ -1,42 +1,195 @@
-//! One leg of a call takes the place of another: what a transfer is made of.
+//! One leg of a call takes the place of another: a transfer, blind (somebody is called) or attended (somebody is there already).
 
 use std::time::Instant;
 
+use super::announce::display_of;
 use super::member::{Member, Phase};
-use super::{Call, Leg, State};
-use crate::cdr::Cause;
-use crate::media::LegKey;
+use super::{Call, Leg, LegCommand, State};
+use crate::cdr::{By, Cause};
+use crate::media::{LegKey, MediaCommand};
+
+/// A leg that was in another call.
+#[derive(Debug)]
+pub struct Released(Member);
+
+impl Released {
+    /// Its key.
+    pub fn key(&self) -> LegKey {
+        self.0.key()
+    }
+}
+
+/// A transfer that is being tried.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    /// Whose place is taken; it need not wait for it.
+    pub(super) old: LegKey,
+    /// Why those that were called did not take it, the most telling one.
+    refusal: Option<Cause>,
+}
+
+/// Whom a leg talks with.
+#[derive(Clone, Copy, Debug)]
+pub struct Partner<'a> {
+    /// Its leg.
+    pub key: LegKey,
+    /// Who called, or who was.
+    pub name: &'a str,
+    /// The account of its phone, or its trunk.
+    pub phone: Option<&'a str>,
+    /// Whether it began the call.
+    pub is_caller: bool,
+    /// Whether it is end-to-end encrypted.
+    pub is_user: bool,
+}
 
 impl Call {
-    /// Puts another leg in the place of one; what a transfer will do, the tests alone do it so far. False if the two do not talk, or `old` is not one of them.
+    /// Whom this leg talks with; none if nobody does, or if it is being transferred already.
+    pub fn partner_of(&self, leg: LegKey) -> Option<Partner<'_>> {
+        let is_it = |member: &&Member| member.key() == leg;
+        if self.state != State::Talking || self.transfer.is_some() || !self.in_call().any(|member| is_it(&member)) {
+            return None;
+        }
+        let other = self.in_call().find(|member| !is_it(member))?;
+        let is_caller = other.key() == self.caller();
+        let named = if is_caller {
+            &self.parties.from
+        } else {
+            &self.parties.to
+        };
+        Some(Partner {
+            key: other.key(),
+            name: named,
+            phone: other.leg.phone(),
+            is_caller,
+            is_user: other.leg.is_user(),
+        })
+    }
+
+    /// Calls others, the first of whom that takes it gets the place of `old`. False if `old` talks with nobody here.
     ///
     /// The call goes on as it was until the new leg hears and is heard; then `old` is over, and the announcement is made
-    /// anew. A new leg that ends before that changes nothing.
-    pub fn replace(&mut self, now: Instant, old: LegKey, new: Leg) -> bool {
-        let is_free = self.members.iter().all(|member| member.replaces.is_none());
-        if self.state != State::Talking || !is_free || !self.in_call().any(|member| member.key() == old) {
+    /// anew. If nobody takes it, `old` stays, or the call ends if it has left meanwhile.
+    pub fn transfer(&mut self, now: Instant, old: LegKey, legs: Vec<Leg>) -> bool {
+        if self.partner_of(old).is_none() {
             return false;
         }
-        self.members.push(Member::new(&self.span, new, Some(old)));
+        let members = legs.into_iter().map(|leg| Member::new(&self.span, leg, Some(old)));
+        self.members.extend(members);
+        self.transfer = Some(Transfer { old, refusal: None });
+        self.deadline = Some(now + self.policy.ring_timeout);
         self.handle_legs(now);
         true
     }
 
+    /// Gives up a leg that goes on in another call; what is left of this one ends. None if it talks with nobody here.
+    pub fn release(&mut self, now: Instant, leg: LegKey) -> Option<Released> {
+        let by = match self.partner_of(leg)?.key == self.caller() {
+            true => By::Caller,
+            false => By::Callee,
+        };
+        let record = self.record(now, Cause::Transferred, by);
+        let at = self.members.iter().position(|member| member.key() == leg)?;
+        let member = self.members.remove(at);
+        self.actions
+            .push_back(super::Action::Media(MediaCommand::Unbridge { a: leg }));
+        self.end_with(now, Cause::Transferred, record);
+        Some(Released(member))
+    }
+
+    /// Takes a leg of another call in the place of `old`, which [`partner_of`](Self::partner_of) knows.
+    pub fn adopt(&mut self, now: Instant, old: LegKey, Released(mut member): Released) {
+        member.move_to(&self.span);
+        let key = member.key();
+        self.members.push(member);
+        self.take_place(now, key, old);
+        self.collect();
+    }
+
+    /// One of those that were called takes the call; the others stop ringing.
+    pub(super) fn on_transfer_accepted(&mut self, now: Instant, key: LegKey) {
+        self.deadline = Some(now + self.policy.connect_timeout);
+        if let Some(member) = self.member_mut(key) {
+            member.phase = Phase::Accepted;
+        }
+        for other in self.replacements().into_iter().filter(|other| *other != key) {
+            self.end_member(now, other, Cause::Elsewhere);
+        }
+    }
+
     /// A member that is to replace another is connected.
     pub(super) fn on_replaced(&mut self, now: Instant, key: LegKey, old: LegKey) {
+        self.transfer = None;
+        self.deadline = None;
+        self.tell(now, old, LegCommand::Transferred { status: 200 });
+        self.take_place(now, key, old);
+    }
+
+    fn take_place(&mut self, now: Instant, key: LegKey, old: LegKey) {
         let place = |key| self.members.iter().position(|member| member.key() == key);
         let (Some(new_at), Some(old_at)) = (place(key), place(old)) else {
             return;
         };
         // It stands where the other stood: first, if that was the caller.
         self.members.swap(new_at, old_at);
-        self.end_member(now, old, Cause::Answered);
+        self.end_member(now, old, Cause::Transferred);
         if let Some(member) = self.member_mut(key) {
             (member.phase, member.replaces) = (Phase::Connected, None);
         }
+        self.sound.is_held = false;
         let (caller, callee) = (self.caller(), self.callee());
-        if let Some(callee) = callee {
-            self.bridge(now, caller, callee);
+        let Some(callee) = callee else { return };
+        self.bridge(now, caller, callee);
+        if let Some(display) = self.emojis().map(display_of) {
+            let handset = self.handset();
+            if let Some(leg) = handset {
+                self.tell(now, leg, LegCommand::Show { display });
+            }
         }
+    }
+
+    /// Nobody is going to take the place of the leg that asked for it.
+    pub(super) fn fail_transfer(&mut self, now: Instant, cause: Cause) {
+        let Some(transfer) = self.transfer.take() else { return };
+        self.deadline = None;
+        for key in self.replacements() {
+            self.end_member(now, key, cause);
+        }
+        let cause = transfer.refusal.map_or(cause, |known| known.or_more_telling(cause));
+        let status = cause.status();
+        self.tell(now, transfer.old, LegCommand::Transferred { status });
+        let is_there = self.running().any(|member| member.key() == transfer.old);
+        if !is_there {
+            self.end(now, cause, cause.by(By::Callee));
+        }
+    }
+
+    /// One of those that were called does not take it.
+    pub(super) fn on_replacement_ended(&mut self, now: Instant, key: LegKey, cause: Cause) {
+        self.drop_member(key);
+        let is_last = self.replacements().is_empty();
+        if let Some(transfer) = &mut self.transfer {
+            let cause = transfer.refusal.map_or(cause, |known| known.or_more_telling(cause));
+            transfer.refusal = Some(cause);
+            if is_last {
+                self.fail_transfer(now, cause);
+            }
+        }
+    }
+
+    /// Whoever asked to be replaced need not wait for it: true if it is this one.
+    pub(super) fn leaves(&mut self, now: Instant, key: LegKey) -> bool {
+        let is_it = self.transfer.as_ref().is_some_and(|transfer| transfer.old == key);
+        if is_it {
+            self.drop_member(key);
+            self.follow_verify(now);
+        }
+        is_it
+    }
+
+    /// Those that are called to take another's place.
+    fn replacements(&self) -> Vec<LegKey> {
+        let called = self.running().filter(|member| member.replaces.is_some());
+        called.map(Member::key).collect()
     }
 }

@@ -157,6 +157,7 @@ fn last_words(cause: Cause) -> Option<Phrase> {
         | Cause::Unknown
         | Cause::Forbidden
         | Cause::Mismatch
+        | Cause::Transferred
         | Cause::Crashed => None,
     }
 }

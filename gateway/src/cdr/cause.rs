@@ -113,6 +113,8 @@ pub enum Cause {
     Media,
     /// The person with the handset said that the emojis differ.
     Mismatch,
+    /// The other one goes on in another call: whoever had both has joined them.
+    Transferred,
     /// The gateway crashed while the call stood: said by the next process, in the record alone.
     Crashed,
     /// A limit was reached.
@@ -163,6 +165,13 @@ impl Cause {
                 ("SIP", 200, "Call completed elsewhere"),
                 DiscardReason::Hangup,
                 "Said to phones that stop ringing because another has answered; in a record, where another device of our account took the call.",
+            ),
+            Self::Transferred => row(
+                "transferred",
+                480,
+                ("SIP", 200, "Call transferred"),
+                DiscardReason::Hangup,
+                "The person at the phone connected the other one with somebody else: said to a phone whose place another took; in a record, where the call was joined with another, whose record goes on.",
             ),
             Self::Busy => row(
                 "busy",
@@ -424,6 +433,7 @@ impl Cause {
                 | Self::Hangup
                 | Self::Abandoned
                 | Self::Mismatch
+                | Self::Transferred
         ) {
             side
         } else {
@@ -555,6 +565,7 @@ impl Cause {
             | Self::Plugin
             | Self::Media
             | Self::Mismatch
+            | Self::Transferred
             | Self::Crashed
             | Self::Limit { .. } => 3,
         };
@@ -564,9 +575,10 @@ impl Cause {
 
 /// All causes, in the order of the manual.
 #[cfg(test)]
-pub(super) const ALL: [Cause; 36] = [
+pub(super) const ALL: [Cause; 37] = [
     Cause::Answered,
     Cause::Elsewhere,
+    Cause::Transferred,
     Cause::Busy,
     Cause::Declined,
     Cause::Missed,

@@ -343,7 +343,8 @@ impl Task {
                     leg.handle_sip(Instant::now(), event);
                 }
             }
-            SipEvent::ContactChanged { .. } | SipEvent::LoginFailed { .. } => {}
+            // No gateway asks a phone to call somebody else.
+            SipEvent::ContactChanged { .. } | SipEvent::LoginFailed { .. } | SipEvent::Refer { .. } => {}
         }
     }
 

@@ -65,20 +65,16 @@ impl Arrival {
     }
 
     pub(super) fn parties(&self) -> Parties {
-        let (from, to, direction, network) = match self {
-            Self::Sip { caller, number, .. } => (caller.name(), number, Direction::Outgoing, None),
-            Self::Network { network, incoming } => {
-                let network = Some(network.to_string());
-                (incoming.from.as_str(), &incoming.to, Direction::Incoming, network)
-            }
-        };
-        Parties {
-            from: from.to_owned(),
-            to: to.clone(),
-            shown: None,
-            route: None,
-            direction,
-            network,
+        match self {
+            Self::Sip { caller, number, invite } => Parties {
+                is_private: invite.is_private,
+                ..Parties::outgoing(caller.name(), number)
+            },
+            Self::Network { network, incoming } => Parties {
+                direction: Direction::Incoming,
+                network: Some(network.to_string()),
+                ..Parties::outgoing(&incoming.from, &incoming.to)
+            },
         }
     }
 

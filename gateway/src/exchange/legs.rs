@@ -23,7 +23,7 @@ use crate::networks::{CallRequest, CallerDetails, Network, NetworkCall, NetworkI
 use crate::route::{Destination, DestinationKind};
 
 /// Who calls, to a callee who is not to learn it (RFC 3323 §4.1.1.3).
-const ANONYMOUS: &str = "anonymous";
+pub(super) const ANONYMOUS: &str = "anonymous";
 
 /// The session transports that phones are served by as they want it.
 const RTP: &str = "rtp";
@@ -136,7 +136,7 @@ impl Exchange {
     }
 
     /// The contacts of those of the phones that are free and may be called now.
-    fn contacts_to_ring(
+    pub(super) fn contacts_to_ring(
         &mut self,
         now: Instant,
         caller: &str,
@@ -183,7 +183,7 @@ impl Exchange {
     }
 
     /// Counts a call to somebody who is no phone of ours.
-    fn take_call(&mut self, now: Instant, parties: &Parties, route: &str) -> Result<(), Cause> {
+    pub(super) fn take_call(&mut self, now: Instant, parties: &Parties, route: &str) -> Result<(), Cause> {
         let (direction, from, to) = (parties.direction, &parties.from, &parties.to);
         let called = std::iter::once(to.as_str());
         let may = self.limits.may_call(now, direction, from, to)
@@ -220,7 +220,7 @@ impl Exchange {
     }
 
     /// A leg that calls a user of a network.
-    fn call_user(
+    pub(super) fn call_user(
         &mut self,
         network: NetworkId,
         (user, extension): (String, &str),

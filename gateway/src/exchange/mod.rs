@@ -15,6 +15,7 @@ mod limits;
 mod note;
 mod persist;
 mod report;
+mod transfer;
 mod trunks;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -345,6 +346,9 @@ impl Exchange {
         };
         if let SipEvent::Incoming { .. } = event {
             return Arrival::of_sip(event).map_or((), |arrival| self.admit(now, arrival));
+        }
+        if let SipEvent::Refer { account, to, .. } = event {
+            return self.on_refer(now, dialog, account.as_deref(), to);
         }
         let Some(leg) = self.by_dialog.get(&dialog).copied() else {
             return;

@@ -44,6 +44,7 @@ impl Exchange {
             | SipEvent::Ended { .. }
             | SipEvent::Dtmf { .. }
             | SipEvent::Reinvite { .. }
+            | SipEvent::Refer { .. }
             | SipEvent::Refresh { .. }
             | SipEvent::Unchanged { .. }
             | SipEvent::Reaccepted { .. }

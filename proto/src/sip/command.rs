@@ -138,6 +138,22 @@ pub enum SipCommand {
         /// Who we are.
         identity: NameAddr,
     },
+    /// Answers [`super::SipEvent::Refer`].
+    AnswerRefer {
+        /// The dialog.
+        dialog: DialogKey,
+        /// 202: it is being tried, `NotifyRefer` says what becomes of it; 300..=699: it is not.
+        status: u16,
+        /// `Reason` header.
+        reason: Option<Reason>,
+    },
+    /// NOTIFY of what has become of a transfer: its sender may have hung up meanwhile.
+    NotifyRefer {
+        /// The dialog.
+        dialog: DialogKey,
+        /// 100..=699, as whoever is called has answered; from 200 on it is the last word.
+        status: u16,
+    },
     /// As client: registers `aor` at a registrar, once.
     Register {
         /// Names the registration in events.
@@ -177,6 +193,8 @@ impl SipCommand {
             | Self::Info { dialog, .. }
             | Self::Show { dialog, .. }
             | Self::Reinvite { dialog, .. }
+            | Self::AnswerRefer { dialog, .. }
+            | Self::NotifyRefer { dialog, .. }
             | Self::Probe { dialog } => Some(*dialog),
             Self::Invite(invite) => Some(invite.dialog),
             Self::Register { .. } | Self::Options { .. } => None,

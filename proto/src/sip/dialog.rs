@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::DialogKey;
 use super::auth::Credentials;
 use super::command::Reason;
-use super::endpoint::{Asked, SessionTimer};
+use super::endpoint::{Asked, Refer, SessionTimer};
 use super::message::{Headers, Method, NameAddr, Request, Response, Uri};
 use super::outgoing::Outgoing;
 use crate::net::{FiveTuple, is_destination};
@@ -103,6 +103,10 @@ pub(in crate::sip) struct Dialog {
     /// What was agreed.
     pub(in crate::sip) session: Option<SessionTimer>,
     pub(in crate::sip) unacknowledged: Option<Unacknowledged>,
+    /// A transfer that the peer has asked for and that is not decided.
+    pub(in crate::sip) refer: Option<Refer>,
+    /// It has asked for one before.
+    pub(in crate::sip) was_referred: bool,
     /// The TU hung up before the ACK came: BYE follows it.
     pub(in crate::sip) hangup: Option<Option<Reason>>,
     pub(in crate::sip) credentials: Option<Credentials>,
@@ -286,6 +290,13 @@ impl Dialogs {
     pub(in crate::sip) fn of(&self, request: &Request) -> Option<DialogKey> {
         let key = self.by_tag.get(request.to.tag()?)?;
         self.all.get(key).filter(|d| d.owns(request)).map(|d| d.key)
+    }
+
+    /// The dialog of this Call-ID, with our tag and the peer's.
+    pub(in crate::sip) fn named(&self, (call_id, ours, theirs): (&str, &str, &str)) -> Option<&Dialog> {
+        let dialog = self.all.get(self.by_tag.get(ours)?)?;
+        let is_it = dialog.call_id == call_id && dialog.remote_tag.as_deref() == Some(theirs);
+        is_it.then_some(dialog)
     }
 
     pub(in crate::sip) fn contains(&self, key: DialogKey) -> bool {

@@ -58,6 +58,15 @@ impl Caller {
     }
 }
 
+/// Whom a REFER names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReferTo {
+    /// A number or a name, as [`Uri::dialled`](super::Uri::dialled).
+    Number(String),
+    /// Whoever is in this other call with the same account (Replaces, RFC 3891).
+    Dialog(DialogKey),
+}
+
 /// Something happened that the calls above must know.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SipEvent {
@@ -184,6 +193,15 @@ pub enum SipEvent {
         /// Its offer; `None`: ours goes into the 2xx.
         body: Option<Vec<u8>>,
     },
+    /// The peer wants to be replaced in the call: `AnswerRefer` the same dialog.
+    Refer {
+        /// The dialog.
+        dialog: DialogKey,
+        /// The account of ours that it is, if it is one.
+        account: Option<String>,
+        /// By whom.
+        to: ReferTo,
+    },
     /// It is time to tell the peer that the call goes on: `Reinvite` with an offer (RFC 4028).
     Refresh {
         /// The dialog.
@@ -241,6 +259,7 @@ impl SipEvent {
             | Self::Dtmf { dialog, .. }
             | Self::Reinvite { dialog, .. }
             | Self::Refresh { dialog }
+            | Self::Refer { dialog, .. }
             | Self::Unchanged { dialog }
             | Self::Reaccepted { dialog, .. }
             | Self::Moved { dialog, .. } => Some(*dialog),

@@ -27,7 +27,7 @@ mod transaction;
 pub use auth::{Account, Credentials, Ha1, Locked};
 pub use command::{OutgoingInvite, Reason, SipCommand};
 pub use endpoint::{Endpoint, EndpointConfig, MAX_MESSAGE};
-pub use event::{Caller, ContactChange, LoginFailure, SipEvent};
+pub use event::{Caller, ContactChange, LoginFailure, ReferTo, SipEvent};
 pub use limits::Limits;
 pub use message::{NameAddr, Param, Scheme, Uri, blanked};
 pub use registrar::{Contact, SavedBinding};

@@ -4,7 +4,7 @@
 
 const setup = Object.fromEntries(new URLSearchParams(location.search))
 const sound = new AudioContext()
-let session, ear
+let session, previous, ear
 
 const say = (event, more = {}) => fetch('/event', { method: 'POST', body: JSON.stringify({ event, ...more }) })
 
@@ -32,6 +32,7 @@ function loudest() {
 }
 
 function take(next) {
+  previous = session
   session = next
   const heard = (connection) =>
     connection.addEventListener('track', ({ track, streams }) => listen(streams[0] ?? new MediaStream([track])))
@@ -73,6 +74,8 @@ const orders = {
   keys: ({ keys, way }) => session.sendDTMF(keys, { transportType: way }),
   restart: () => session.renegotiate({ rtcOfferConstraints: { iceRestart: true } }, done),
   transfer: ({ number }) => session.refer(`sip:${number}@${setup.domain}`),
+  // The two calls that it has.
+  join: ({ number }) => previous.refer(`sip:${number}@${setup.domain}`, { replaces: session }),
   hears: () => say('hears', { hz: loudest() }),
   stop: () => phone.stop()
 }

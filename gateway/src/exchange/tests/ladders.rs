@@ -1,4 +1,4 @@
-//! Single calls, told step by step: what goes well, what crosses, what limits refuse, what is spoken, and a transfer.
+//! Single calls, told step by step: what goes well, what crosses, what limits refuse, and what is spoken.
 
 use std::net::IpAddr;
 
@@ -6,10 +6,7 @@ use quartet_proto::e2ee::fingerprint::Emoji;
 use quartet_proto::e2ee::{self, MediaState};
 
 use super::*;
-use crate::call::{CallKey, Leg};
-use crate::exchange::ForeignId;
 use crate::exchange::here::ice_addresses;
-use crate::networks::CallerDetails;
 
 #[test]
 fn users_get_no_socket_on_loopback_unless_all_is_there() {
@@ -652,93 +649,5 @@ fn what_is_asked_for_meanwhile_is_not_lost() {
     world.hold_speech = false;
     world.release_jobs();
     assert_eq!(world.plays.len(), 0);
-    world.assert_empty();
-}
-
-impl Exchange {
-    /// What a transfer will do.
-    fn replace(&mut self, now: Instant, key: CallKey, old: LegKey, new: Leg, foreign_id: ForeignId) -> bool {
-        let leg = new.key();
-        let is_taken = self.calls.get_mut(&key).is_some_and(|call| call.replace(now, old, new));
-        if is_taken {
-            self.index_leg(key, leg, &foreign_id);
-            self.run_actions(now, key);
-        }
-        is_taken
-    }
-}
-
-/// The phone's place in a standing call is taken by another one: what a transfer does.
-#[test]
-fn a_leg_is_swapped_in_a_standing_call() {
-    let transferred = |world: &mut World| {
-        world.dial("anna");
-        world.user_accepts();
-        world.drain();
-        world.play_out();
-        let key = *world.exchange.calls.keys().next().expect("a call");
-        let phone = world.exchange.phone("101").expect("phone 101");
-        let contact = world.exchange.endpoint.contacts(world.now, "101").remove(0);
-        let old = world.leg_over("rtp").expect("the phone's media");
-        let (leg, foreign_id) =
-            world
-                .exchange
-                .ring(key, &phone, &contact, ("anna", &CallerDetails::default()), None, None);
-        assert!(world.exchange.replace(world.now, key, old, leg, foreign_id));
-        world.drain();
-        (key, old)
-    };
-    let mut world = World::new("").registered();
-    let (key, old) = transferred(&mut world);
-    assert_eq!(world.phones[0].end(), "", "the first phone talks on");
-    world.ring(1);
-    world.pick_up(1);
-    world.drain();
-    assert_eq!(
-        (world.phones[0].end().as_str(), world.phones[1].end().as_str()),
-        ("BYE", "")
-    );
-    let user = world.leg_over("webrtc").expect("the user's media");
-    let new = world.leg_over("rtp").expect("the new phone's media");
-    assert!(new != old && !world.media.contains_key(&old));
-    assert_eq!(world.bridged.last(), Some(&(new, user)));
-    assert_eq!(world.spoken.len(), 2, "the new handset hears the words");
-    assert!(world.exchange.calls[&key].emojis().is_some());
-    world.hang_up(1);
-    world.drain();
-    assert_eq!(
-        (world.cause(), &world.user.ended[..]),
-        ("answered", &[Cause::Answered][..])
-    );
-    assert_eq!(world.records[0].legs.len(), 2);
-    world.assert_empty();
-
-    // A new phone that does not take it changes nothing; neither does one that comes when the call is over.
-    let mut world = World::new("").registered();
-    let (key, old) = transferred(&mut world);
-    world.reject(1, 486);
-    world.drain();
-    assert_eq!((world.exchange.call_count(), world.media.contains_key(&old)), (1, true));
-    assert_eq!(world.phones[0].end(), "");
-    world.hang_up(0);
-    world.drain();
-    assert_eq!(world.cause(), "answered");
-    let phone = world.exchange.phone("101").expect("phone 101");
-    let contact = world.exchange.endpoint.contacts(world.now, "101").remove(0);
-    let (leg, foreign_id) = world
-        .exchange
-        .ring(key, &phone, &contact, ("anna", &CallerDetails::default()), None, None);
-    assert!(!world.exchange.replace(world.now, key, old, leg, foreign_id));
-    world.assert_empty();
-
-    // The call ends while the new phone rings: it stops.
-    let mut world = World::new("").registered();
-    transferred(&mut world);
-    world.user_ends(Cause::Answered);
-    world.drain();
-    assert_eq!(
-        (world.phones[0].end().as_str(), world.phones[1].end().as_str()),
-        ("BYE", "cancelled")
-    );
     world.assert_empty();
 }

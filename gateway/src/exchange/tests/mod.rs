@@ -7,6 +7,7 @@ mod ladders;
 mod outside;
 mod refusals;
 mod scripted;
+mod transfers;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -772,6 +773,7 @@ impl Phone {
             | SipEvent::Confirmed { .. }
             | SipEvent::Dtmf { .. }
             | SipEvent::Reinvite { .. }
+            | SipEvent::Refer { .. }
             | SipEvent::Moved { .. }
             | SipEvent::Registered { .. }
             | SipEvent::RegisterFailed { .. }

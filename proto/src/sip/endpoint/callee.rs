@@ -75,6 +75,8 @@ impl Endpoint {
             asked: Some(Asked::of(&request.headers)),
             session: None,
             unacknowledged: None,
+            refer: None,
+            was_referred: false,
             hangup: None,
             credentials: None,
         });

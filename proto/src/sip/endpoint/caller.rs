@@ -100,6 +100,8 @@ impl Endpoint {
             asked: None,
             session: None,
             unacknowledged: None,
+            refer: None,
+            was_referred: false,
             hangup: None,
             credentials: invite.credentials,
         });
@@ -245,6 +247,8 @@ impl Endpoint {
             asked: None,
             session: None,
             unacknowledged: None,
+            refer: None,
+            was_referred: false,
             hangup: None,
             credentials: None,
         };
@@ -396,6 +400,7 @@ impl Endpoint {
             | Purpose::InDialog(key)
             | Purpose::Probe(key)
             | Purpose::Show(key)
+            | Purpose::Notify(key)
             | Purpose::Refresh(key)
             | Purpose::Reinvite(key) => Some(key),
             Purpose::Invite(_)

@@ -1,4 +1,4 @@
-//! Requests of the peer within a dialog: BYE, re-INVITE, INFO, UPDATE, OPTIONS. RFC 3261 §12.2.2, §14.2, §15.1.2.
+//! Requests of the peer within a dialog: BYE, re-INVITE, INFO, UPDATE, OPTIONS; REFER is in `refer`. RFC 3261 §12.2.2, §14.2, §15.1.2.
 
 use std::time::Instant;
 
@@ -45,6 +45,7 @@ impl Endpoint {
             Method::Bye => self.on_bye(now, key, request, head),
             Method::Invite => self.on_reinvite(now, key, request, head),
             Method::Info => self.on_info(now, key, request, head),
+            Method::Refer => self.on_refer(now, key, request, head),
             Method::Update => {
                 let contact = self.contact_in(key, head.five_tuple);
                 let id = self.create_server_transaction(request, head, holder, None);
@@ -72,7 +73,8 @@ impl Endpoint {
                 );
             }
             Method::Options => self.respond_stateless(now, &head, 200, None, abilities()),
-            Method::Ack | Method::Cancel | Method::Register | Method::NotAllowed | Method::Unknown => {}
+            Method::Ack | Method::Cancel | Method::Register | Method::Notify | Method::NotAllowed | Method::Unknown => {
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 //! backwards. Whatever arrives, it neither panics nor grows beyond its [`Limits`].
 //!
 //! Reading order: `receive` (which message belongs where), `admit` (who may), `callee` and `caller` (INVITE both ways),
-//! `in_dialog` (requests within a dialog), `hangup`, `registration` (both sides of REGISTER), `restore` (bindings after a
+//! `in_dialog` (requests within a dialog), `refer` (a peer that wants to be replaced), `hangup`, `registration` (both sides of REGISTER), `restore` (bindings after a
 //! restart), `session_timer` (whether a call goes on, and offers of ours within it), `timeouts` (timers), `send` (transactions of ours), `strangers` (few responses to who is not registered).
 
 mod admit;
@@ -16,6 +16,7 @@ mod in_dialog;
 mod large;
 mod options;
 mod receive;
+mod refer;
 mod registration;
 mod restore;
 mod send;
@@ -45,14 +46,18 @@ use super::{DialogKey, Limits, SipError, SipEvent};
 use crate::net::{ConnectionId, External, FiveTuple, Protocol, Receive, Transmit};
 use large::DatagramsOnly;
 pub use receive::MAX_MESSAGE;
+pub(in crate::sip) use refer::Refer;
 pub(in crate::sip) use session_timer::{Asked, SessionTimer};
 use strangers::StrangerLimiter;
 
 /// Our `Allow`.
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, REFER";
 
 /// The extension that we understand in calls.
 const TIMER: &str = "timer";
+
+/// The one that a REFER may demand (RFC 4488).
+const NO_REFER_SUB: &str = "norefersub";
 
 /// The extensions that we understand: as registrar.
 const SUPPORTED: &str = "path, outbound";
@@ -320,6 +325,10 @@ impl Endpoint {
                 self.send_in_dialog(now, dialog, what, Vec::new(), body).map(drop)
             }
             SipCommand::Show { dialog, identity } => self.show(now, dialog, &identity),
+            SipCommand::AnswerRefer { dialog, status, reason } => {
+                self.answer_refer(now, dialog, status, reason.as_ref())
+            }
+            SipCommand::NotifyRefer { dialog, status } => self.notify_refer(now, dialog, status),
             SipCommand::Reinvite { dialog, body } => self.reinvite(now, dialog, body),
             SipCommand::Probe { dialog } => {
                 let what = (Method::Options, Purpose::Probe(dialog));

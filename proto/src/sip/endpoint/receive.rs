@@ -6,7 +6,7 @@ use std::time::Instant;
 use tracing::trace;
 
 use super::strangers::is_in_proportion;
-use super::{ALLOW, Endpoint, SUPPORTED, TIMER};
+use super::{ALLOW, Endpoint, NO_REFER_SUB, SUPPORTED, TIMER};
 use crate::net::{FiveTuple, Protocol, Receive};
 use crate::sip::keep_alive;
 use crate::sip::message::{Headers, Malformed, Message, Method, Request, Response, Scheme, Via};
@@ -94,7 +94,8 @@ impl Endpoint {
             // A sign of life for everybody.
             Method::Options => self.respond_stateless(now, &head, 200, None, abilities()),
             Method::Bye | Method::Info | Method::Update => self.respond_stateless(now, &head, 481, None, Vec::new()),
-            Method::Ack | Method::NotAllowed | Method::Unknown => {}
+            Method::Refer => self.respond_stateless(now, &head, 403, Some("Only Within A Call"), Vec::new()),
+            Method::Ack | Method::Notify | Method::NotAllowed | Method::Unknown => {}
         }
     }
 
@@ -144,11 +145,13 @@ impl Endpoint {
         let known = match request.method {
             Method::Register => SUPPORTED,
             Method::Invite | Method::Update => TIMER,
+            Method::Refer => NO_REFER_SUB,
             Method::Ack
             | Method::Bye
             | Method::Cancel
             | Method::Options
             | Method::Info
+            | Method::Notify
             | Method::NotAllowed
             | Method::Unknown => "",
         };
@@ -169,10 +172,12 @@ impl Endpoint {
         };
         let scheme_known = matches!(request.uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel);
         let (status, extra) = match request.method {
-            Method::NotAllowed => (405, vec![("Allow", ALLOW.to_owned())]),
+            Method::Notify | Method::NotAllowed => (405, vec![("Allow", ALLOW.to_owned())]),
             Method::Unknown => (501, vec![("Allow", ALLOW.to_owned())]),
             _ if !scheme_known => (416, Vec::new()),
-            Method::Invite | Method::Bye | Method::Register | Method::Info | Method::Update if !hops_left => {
+            Method::Invite | Method::Bye | Method::Register | Method::Info | Method::Update | Method::Refer
+                if !hops_left =>
+            {
                 (483, Vec::new())
             }
             _ if !wanted.is_empty() => (420, vec![("Unsupported", wanted)]),
@@ -183,6 +188,7 @@ impl Endpoint {
             | Method::Options
             | Method::Register
             | Method::Info
+            | Method::Refer
             | Method::Update => return false,
         };
         self.respond_stateless(now, head, status, None, extra);
@@ -210,6 +216,7 @@ impl Endpoint {
             | Purpose::InDialog(key)
             | Purpose::Probe(key)
             | Purpose::Show(key)
+            | Purpose::Notify(key)
             | Purpose::Refresh(key)
             | Purpose::Reinvite(key) => self.dialogs.get(key),
             Purpose::Abandoned | Purpose::Cancel | Purpose::StrayBye | Purpose::Register(_) | Purpose::Options(_) => {
@@ -253,6 +260,7 @@ impl Endpoint {
             Purpose::Register(registration) => self.on_register_response(now, id, registration, response),
             Purpose::Options(probe) => self.on_options_response(probe, response),
             Purpose::Abandoned => self.on_abandoned_response(now, id, response),
+            Purpose::Notify(_) => _ = self.retry(now, id, response),
             Purpose::Cancel | Purpose::StrayBye => {}
         }
     }

@@ -108,6 +108,8 @@ impl Endpoint {
             | Method::Register
             | Method::Info
             | Method::Update
+            | Method::Refer
+            | Method::Notify
             | Method::NotAllowed
             | Method::Unknown => ServerMachine::Other(Server::new(is_reliable)),
         };

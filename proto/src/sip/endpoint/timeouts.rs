@@ -114,7 +114,7 @@ impl Endpoint {
             Purpose::InDialog(key) | Purpose::Probe(key) | Purpose::Refresh(key) | Purpose::Reinvite(key) => {
                 self.on_in_dialog_response(now, key, 408)
             }
-            Purpose::Show(_) => {}
+            Purpose::Show(_) | Purpose::Notify(_) => {}
             Purpose::Register(registration) => {
                 self.events.push_back(SipEvent::RegisterFailed {
                     registration,

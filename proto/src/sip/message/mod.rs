@@ -48,6 +48,9 @@ pub enum Method {
     Register,
     Info,
     Update,
+    Refer,
+    /// Of ours; from others, it tells of nothing that we have asked for.
+    Notify,
     /// Standard, but not for us: 405.
     NotAllowed,
     /// Nobody's: 501.
@@ -67,12 +70,11 @@ impl Method {
                 rsip::Method::Register => Self::Register,
                 rsip::Method::Info => Self::Info,
                 rsip::Method::Update => Self::Update,
-                rsip::Method::Message
-                | rsip::Method::Notify
-                | rsip::Method::PRack
-                | rsip::Method::Publish
-                | rsip::Method::Refer
-                | rsip::Method::Subscribe => Self::NotAllowed,
+                rsip::Method::Refer => Self::Refer,
+                rsip::Method::Notify => Self::Notify,
+                rsip::Method::Message | rsip::Method::PRack | rsip::Method::Publish | rsip::Method::Subscribe => {
+                    Self::NotAllowed
+                }
             },
             Ok(_) | Err(_) => Self::Unknown,
         }
@@ -89,6 +91,8 @@ impl Method {
             Self::Register => "REGISTER",
             Self::Info => "INFO",
             Self::Update => "UPDATE",
+            Self::Refer => "REFER",
+            Self::Notify => "NOTIFY",
             Self::NotAllowed | Self::Unknown => "UNKNOWN",
         }
     }

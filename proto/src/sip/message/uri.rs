@@ -121,6 +121,18 @@ impl Uri {
         param(&self.params, name)
     }
 
+    /// The value of a header field that a request to it is to have, without escapes (RFC 3261 §19.1.1).
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        let fields = self
+            .headers
+            .as_deref()?
+            .split('&')
+            .filter_map(|field| field.split_once('='));
+        let mut found = fields.filter(|(field, _)| unescape(field).eq_ignore_ascii_case(name));
+        found.next().map(|(_, value)| unescape(value))
+    }
+
     /// Host and port, if the host is an address; the port of `sip:` is 5060 unless told.
     #[must_use]
     pub fn socket_addr(&self) -> Option<SocketAddr> {

@@ -294,6 +294,8 @@ pub(in crate::sip) enum Purpose {
     Probe(DialogKey),
     /// UPDATE within a dialog: what a phone that takes none of it says changes nothing.
     Show(DialogKey),
+    /// To say what has become of a transfer: whoever does not want to hear of it may say so, and talk on.
+    Notify(DialogKey),
     /// To say that a call goes on, by UPDATE.
     Refresh(DialogKey),
     /// An offer of ours within a dialog.

@@ -8,6 +8,7 @@ mod large;
 mod logins;
 mod loss;
 mod megaphone;
+mod refer;
 mod restore;
 mod streams;
 mod timers;
@@ -28,7 +29,7 @@ use crate::net::{ConnectionId, FiveTuple, Protocol, Receive};
 use crate::sip::message::{NameAddr, Uri};
 use crate::sip::{
     Account, Caller, ContactChange, Credentials, DialogKey, Endpoint, EndpointConfig, Ha1, Limits, LoginFailure,
-    OutgoingInvite, Reason, SipCommand, SipError, SipEvent,
+    OutgoingInvite, Reason, ReferTo, SipCommand, SipError, SipEvent,
 };
 
 const REALM: &str = "quartet.example";

@@ -4,12 +4,12 @@ use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn last<'a>(world: &'a World, begins: &str) -> &'a str {
+pub(super) fn last<'a>(world: &'a World, begins: &str) -> &'a str {
     let packet = world.packets.iter().rfind(|packet| packet.starts_with(begins));
     packet.unwrap_or_else(|| panic!("no {begins}"))
 }
 
-fn field<'a>(packet: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn field<'a>(packet: &'a str, name: &str) -> Option<&'a str> {
     packet
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))

@@ -151,7 +151,7 @@ fn what_is_wrong_is_named() {
         required.starts_with("SIP/2.0 420 Bad Extension")
             && required.contains("Unsupported: nothingSupportsThis, 100rel\r\n")
     );
-    assert!(answer_to(&GOOD.replace("OPTIONS", "REFER")).contains("Allow: INVITE, ACK"));
+    assert!(answer_to(&GOOD.replace("OPTIONS", "NOTIFY")).contains("Allow: INVITE, ACK"));
 }
 
 #[test]

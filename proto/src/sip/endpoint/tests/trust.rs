@@ -6,7 +6,7 @@ use super::*;
 const STRANGER: &str = "203.0.113.66:5060";
 
 /// A request of the phone in a confirmed call, as somebody would write it who has seen the call.
-fn forged(packets: &[String], method: &str, cseq: u32, more: &str, body: &str) -> String {
+pub(super) fn forged(packets: &[String], method: &str, cseq: u32, more: &str, body: &str) -> String {
     let invite = packets.iter().rfind(|p| p.starts_with("INVITE")).unwrap();
     let ack = packets.iter().rfind(|p| p.starts_with("ACK")).unwrap();
     let line = |message: &str, name: &str| message.lines().find(|l| l.starts_with(name)).unwrap().to_owned();
@@ -86,7 +86,7 @@ pub(super) fn a_phone_that_moved_logs_in_and_moves() {
     assert!(elsewhere.starts_with("SIP/2.0 401"), "{elsewhere}");
     assert_eq!(world.events(GATEWAY), []);
     // What is not served is refused as such, and its right password is none that failed.
-    for (cseq, method) in [(60, "REFER"), (62, "MESSAGE"), (64, "SUBSCRIBE")] {
+    for (cseq, method) in [(60, "NOTIFY"), (62, "MESSAGE"), (64, "SUBSCRIBE")] {
         let response = login(&mut world, "100", method, cseq, "", "");
         assert!(response.starts_with("SIP/2.0 405"), "{method}: {response}");
     }

@@ -1,0 +1,206 @@
+//! A phone connects the one it talks with with somebody else: it names a number, or another call of its own.
+
+use std::time::Instant;
+
+use quartet_proto::sip::{DialogKey, ReferTo, SipCommand};
+
+use super::admit::{PHONE, TOO_MANY};
+use super::legs::{ANONYMOUS, Legs};
+use super::trunks::Shown;
+use super::{Exchange, ForeignId};
+use crate::call::{CallKey, Parties};
+use crate::cdr::{Cause, Direction};
+use crate::log::Redacted;
+use crate::media::LegKey;
+use crate::networks::{CallerDetails, NetworkId};
+use crate::route::{Destination, DestinationKind, Origin};
+
+/// What is to be done, once its phone has been told that it is.
+enum Transfer {
+    /// These are called.
+    Blind(Legs),
+    /// This leg of another call takes the place of that one.
+    Attended { moved: LegKey, old: LegKey },
+}
+
+impl Exchange {
+    /// A phone wants to be replaced in its call.
+    pub(super) fn on_refer(&mut self, now: Instant, dialog: DialogKey, account: Option<&str>, to: ReferTo) {
+        let Some(leg) = self.by_dialog.get(&dialog).copied() else {
+            return;
+        };
+        let found = match (account, to) {
+            _ if self.stopping => Err(Cause::Stopped),
+            // Behind a trunk is an exchange that transfers by itself.
+            (None, _) => Err(Cause::Forbidden),
+            (Some(account), ReferTo::Number(number)) => self.transfer_to(now, leg, account, &number),
+            (Some(_), ReferTo::Dialog(other)) => self.transfer_between(leg, other),
+        };
+        let (status, reason) = match &found {
+            Ok(_) => (202, None),
+            Err(cause) => (cause.status(), Some(cause.reason())),
+        };
+        let call = self.by_leg.get(&leg).copied();
+        if let Some(call) = call {
+            let cause = found.as_ref().err().map(|cause| cause.word());
+            tracing::info!(%call, account = %Redacted(account.unwrap_or_default()), cause, "transfer");
+        }
+        self.tell_phone(now, SipCommand::AnswerRefer { dialog, status, reason });
+        match (found, call) {
+            (Ok(Transfer::Blind(legs)), Some(call)) => self.begin_transfer(now, call, leg, legs),
+            (Ok(Transfer::Attended { moved, old }), _) => self.join(now, dialog, moved, old),
+            (Ok(_), None) | (Err(_), _) => {}
+        }
+    }
+
+    /// Those who are called by a transfer to a number, which goes where a call of this phone would go.
+    fn transfer_to(&mut self, now: Instant, leg: LegKey, account: &str, number: &str) -> Result<Transfer, Cause> {
+        let (call, partner) = self.partner(leg)?;
+        let phone = Origin::Phone(account.to_owned());
+        let found = self.routes.find(&phone, &[account], number);
+        let destination = found.map_err(|_| Cause::Unknown)?;
+        if !self.limits.take_caller(now, Direction::Outgoing, account) {
+            return Err(TOO_MANY);
+        }
+        let name = partner.name.as_str();
+        let details = CallerDetails::default();
+        let legs = match destination.kind.clone() {
+            DestinationKind::Phones(users) => {
+                let here = [Some(account), partner.phone.as_deref()];
+                let users: Vec<_> = users
+                    .into_iter()
+                    .filter(|user| !here.contains(&Some(user.as_str())))
+                    .collect();
+                if users.is_empty() {
+                    return Err(Cause::Busy);
+                }
+                let contacts = self.contacts_to_ring(now, &format!("{PHONE}{account}"), &users, &destination.route)?;
+                let dialled = destination.captured.as_deref().filter(|_| users.len() == 1);
+                let from = (name, &details);
+                let rung = contacts
+                    .iter()
+                    .map(|(phone, contact)| self.ring(call, phone, contact, from, dialled, Some(partner.key)));
+                rung.collect()
+            }
+            DestinationKind::Trunk { trunk, number } => {
+                let trunk = self.trunk(&trunk).ok_or(Cause::Network)?;
+                self.take_transfer(now, account, &number, &destination)?;
+                let shown = Shown {
+                    number: name,
+                    display: None,
+                    is_private: partner.is_private,
+                    is_user: partner.is_user,
+                };
+                vec![self.call_trunk((now, call), &trunk, &number, &shown, Some(partner.key))?]
+            }
+            // Two users call each other without us.
+            DestinationKind::User { .. } if partner.is_user => return Err(Cause::Declined),
+            DestinationKind::User { network, user } => {
+                let network = NetworkId::new(&network);
+                let there = self.networks.get(&network).ok_or(Cause::Network)?;
+                let user = there.user_of(&user);
+                self.take_transfer(now, account, &user, &destination)?;
+                let extension = if partner.is_private { "" } else { name };
+                vec![self.call_user(network, (user, extension), partner.key, &destination)?]
+            }
+        };
+        Ok(Transfer::Blind(legs))
+    }
+
+    /// Which leg of two calls of one phone goes to the other call: the one with a user stays as it is.
+    fn transfer_between(&self, leg: LegKey, other: DialogKey) -> Result<Transfer, Cause> {
+        let other = *self.by_dialog.get(&other).ok_or(Cause::Unknown)?;
+        let (_, here) = self.partner(leg)?;
+        let (_, there) = self.partner(other)?;
+        if self.by_leg.get(&leg) == self.by_leg.get(&other) {
+            return Err(Cause::Forbidden);
+        }
+        match (here.is_user, there.is_user) {
+            (true, true) => Err(Cause::Declined),
+            (false, true) => Ok(Transfer::Attended {
+                moved: here.key,
+                old: other,
+            }),
+            (true | false, false) => Ok(Transfer::Attended {
+                moved: there.key,
+                old: leg,
+            }),
+        }
+    }
+
+    fn begin_transfer(&mut self, now: Instant, call: CallKey, old: LegKey, legs: Legs) {
+        for (leg, foreign_id) in &legs {
+            self.index_leg(call, leg.key(), foreign_id);
+            if let ForeignId::Dialog(dialog) = foreign_id {
+                self.log_dialog(*dialog);
+            }
+        }
+        let legs = legs.into_iter().map(|(leg, _)| leg).collect();
+        if let Some(standing) = self.calls.get_mut(&call) {
+            standing.transfer(now, old, legs);
+        }
+        self.run_actions(now, call);
+    }
+
+    /// Moves a leg into the place of one of another call, and ends what is left of its own.
+    fn join(&mut self, now: Instant, dialog: DialogKey, moved: LegKey, old: LegKey) {
+        let (Some(from), Some(to)) = (self.by_leg.get(&moved).copied(), self.by_leg.get(&old).copied()) else {
+            return;
+        };
+        self.tell_phone(now, SipCommand::NotifyRefer { dialog, status: 200 });
+        let released = self.calls.get_mut(&from).and_then(|call| call.release(now, moved));
+        if let (Some(released), Some(call)) = (released, self.calls.get_mut(&to)) {
+            self.by_leg.insert(moved, to);
+            let legs = self.legs.entry(from).or_default();
+            if let Some(at) = legs.iter().position(|(leg, _)| *leg == moved) {
+                let indexed = legs.remove(at);
+                self.legs.entry(to).or_default().push(indexed);
+            }
+            call.adopt(now, old, released);
+        }
+        self.run_actions(now, from);
+        self.run_actions(now, to);
+    }
+
+    /// Whom this leg talks with, if it can be transferred now.
+    fn partner(&self, leg: LegKey) -> Result<(CallKey, Known), Cause> {
+        let key = *self.by_leg.get(&leg).ok_or(Cause::Unknown)?;
+        let call = self.calls.get(&key).ok_or(Cause::Unknown)?;
+        let partner = call.partner_of(leg).ok_or(Cause::Busy)?;
+        let parties = call.parties();
+        let shown = parties.shown.as_deref().filter(|_| partner.is_caller);
+        let is_private = partner.is_caller && (parties.is_private || shown == Some(""));
+        // Who is behind a trunk has a number, and no account here.
+        let phone = partner.phone.filter(|user| self.phone(user).is_some());
+        let name = if is_private {
+            ANONYMOUS
+        } else {
+            shown.or(phone).unwrap_or(partner.name)
+        };
+        let known = Known {
+            key: partner.key,
+            name: name.to_owned(),
+            phone: phone.map(str::to_owned),
+            is_user: partner.is_user,
+            is_private,
+        };
+        Ok((key, known))
+    }
+
+    /// Counts what a transfer calls, as a call of the phone that asks for it.
+    fn take_transfer(&mut self, now: Instant, account: &str, to: &str, destination: &Destination) -> Result<(), Cause> {
+        let parties = Parties::outgoing(account, to);
+        self.take_call(now, &parties, &destination.route)
+    }
+}
+
+/// Whom a phone talks with, and how that one is shown to others.
+struct Known {
+    key: LegKey,
+    /// Its number or name.
+    name: String,
+    /// Its account, if it is a phone of ours.
+    phone: Option<String>,
+    is_user: bool,
+    is_private: bool,
+}
