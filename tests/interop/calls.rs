@@ -64,25 +64,8 @@ async fn desk_at(house: &House, gateway: SocketAddr, user: &str, codecs: &str, a
     };
     let desk = Baresip::start(&setup).expect("baresip is installed");
     // It may have registered before it could tell us: the gateway knows.
-    let end = std::time::Instant::now() + SOON;
-    loop {
-        let phones = house.gateway.ask(&ControlRequest::Phones).await.expect("phones");
-        if phones
-            .as_array()
-            .expect("a list")
-            .iter()
-            .any(|phone| phone["user"] == user)
-        {
-            return desk;
-        }
-        assert!(
-            std::time::Instant::now() < end,
-            "{user} does not register\n{}\n{}",
-            desk.log(),
-            house.gateway.log()
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    house.wait_registered(user).await;
+    desk
 }
 
 /// The words that ntgcalls showed.

@@ -1,13 +1,14 @@
 //! Real SIP phones register.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use quartet::demo::e2ee_peer::{Answering, Fault};
-use quartet::demo::{Hashes, PEER_HZ};
+use quartet::demo::{Hashes, PEER_HZ, phone};
 use quartet::io::control::ControlRequest;
 use quartet_tests::authority::certify;
 use quartet_tests::baresip::{self, Baresip};
-use quartet_tests::house::{House, HouseSetup, PASSWORD};
+use quartet_tests::house::{BETWEEN_PHONES, House, HouseSetup, PASSWORD, ROUTES, hears};
 use quartet_tests::linphone::Linphone;
 use quartet_tests::{peers, wait};
 
@@ -191,4 +192,39 @@ async fn baresip_speaks_g722() {
         assert_eq!(house.record(call).await["legs"][0]["codec"], "G722");
     }
     println!("baresip with G.722: called, was called, both heard");
+}
+
+/// What it says before its call is taken (183 with SDP) is heard, and the call goes on from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn pjsua_is_heard_before_it_takes_the_call() {
+    const TONE_HZ: f32 = 520.0;
+    let Some(python) = peers::python() else { return };
+    let setup = HouseSetup {
+        more: "[call]\nverify = \"off\"",
+        routes: &format!("{}{ROUTES}", BETWEEN_PHONES.replace("3s", "20s")),
+        ..HouseSetup::default()
+    };
+    let house = House::build(PROGRAM, setup).await;
+    let gateway = house.gateway.sip().expect("the SIP address").to_string();
+    let mut callee = tokio::process::Command::new(python)
+        .arg(peers::root().join("tests/peers/pjsua_phone.py"))
+        .args(["--gateway", &gateway, "--user", "101", "--password", PASSWORD])
+        .args(["--answer", "--early", "--tone", "520", "--seconds", "6"])
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("python runs");
+    let mut caller = house.phone("100", false).await;
+    house.wait_registered("101").await;
+    caller.dial("101");
+    hears(caller.line(), TONE_HZ).await;
+    house.wait_calls("state", "ringing", SOON).await;
+    caller
+        .wait(&phone::Event::Connected, SOON)
+        .await
+        .expect("the call stands");
+    hears(caller.line(), TONE_HZ).await;
+    callee.wait().await.expect("it ends");
+    assert_eq!(house.record(1).await["cause"], "answered");
+    println!("pjsua2 with early media: heard before and after it took the call");
 }

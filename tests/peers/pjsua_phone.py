@@ -4,6 +4,7 @@
     pjsua_phone.py --gateway 127.0.0.1:5060 --user 100 --password secret --dial anna --seconds 10
     pjsua_phone.py … --transport tls --ca ca.pem --answer --seconds 10
 
+With --tone it says one. With --early it is heard before it takes a call, for as long as --seconds says, and stays in it as long again.
 With --answer it takes the first call instead of dialling. With --transfer it then sends the other one to that number, with --join it
 calls that number as well and connects the two.
 
@@ -23,6 +24,12 @@ def say(event, **more):
 
 
 class Call(pj.Call):
+    tone = None
+
+    def onCallMediaState(self, _):
+        if self.tone:
+            self.tone.startTransmit(self.getAudioMedia(-1))
+
     def onCallState(self, _):
         info = self.getInfo()
         if info.state == pj.PJSIP_INV_STATE_CONFIRMED:
@@ -33,12 +40,18 @@ class Call(pj.Call):
 
 class Account(pj.Account):
     call = None
+    tone = None
+    early = False
 
     def onIncomingCall(self, parameters):
         self.call = Call(self, parameters.callId)
+        self.call.tone = self.tone
         say("incoming")
+        self.answer(183 if self.early else 200)
+
+    def answer(self, status):
         answer = pj.CallOpParam()
-        answer.statusCode = 200
+        answer.statusCode = status
         self.call.answer(answer)
 
     def onRegState(self, parameters):
@@ -51,6 +64,8 @@ def main():
         arguments.add_argument(f"--{name}", required=True)
     arguments.add_argument("--dial")
     arguments.add_argument("--answer", action="store_true")
+    arguments.add_argument("--early", action="store_true")
+    arguments.add_argument("--tone", type=int, default=0)
     arguments.add_argument("--transfer")
     arguments.add_argument("--join")
     arguments.add_argument("--transport", choices=("udp", "tcp", "tls"), default="udp")
@@ -99,6 +114,15 @@ def main():
     if is_v6:
         settings.mediaConfig.ipv6Use = pj.PJSUA_IPV6_ENABLED
     account = Account()
+    account.early = a.early
+    if a.tone:
+        account.tone = pj.ToneGenerator()
+        account.tone.createToneGenerator()
+        tone = pj.ToneDesc()
+        tone.freq1, tone.freq2, tone.on_msec, tone.off_msec = a.tone, 0, 1000, 0
+        tones = pj.ToneDescVector()
+        tones.append(tone)
+        account.tone.play(tones, True)
     account.create(settings)
 
     def run(seconds):
@@ -112,6 +136,9 @@ def main():
         account.call.makeCall(f"sip:{a.dial}@{a.gateway}{over}", pj.CallOpParam(True))
     run(a.seconds)
     call = account.call
+    if a.early:
+        account.answer(200)
+        run(a.seconds)
     if a.transfer:
         call.xfer(f"sip:{a.transfer}@{a.gateway}", pj.CallOpParam(True))
         run(a.seconds)

@@ -400,6 +400,24 @@ impl House {
         }
     }
 
+    /// Waits until a phone has registered.
+    pub async fn wait_registered(&self, user: &str) {
+        let end = std::time::Instant::now() + SOON;
+        loop {
+            let phones = self.gateway.ask(&ControlRequest::Phones).await.expect("phones");
+            if phones
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|phone| phone["user"] == user)
+            {
+                return;
+            }
+            assert!(std::time::Instant::now() < end, "{user} is not registered: {phones}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Waits until so many calls stand.
     pub async fn wait_talking(&self, count: usize) {
         let end = std::time::Instant::now() + SOON;

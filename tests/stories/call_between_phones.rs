@@ -81,3 +81,38 @@ async fn a_phone_that_is_not_there_rings_in_vain_is_unknown_or_is_one_s_own() {
     assert_eq!(ended(&mut caller).await, "missed");
     assert_eq!(house.record(4).await["cause"], "missed");
 }
+
+/// What a PBX says before anybody takes the call: that the number is not in use, or music.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_hears_the_other_before_it_takes_the_call() {
+    let house = house().await;
+    let mut caller = house.phone("100", false).await;
+    let mut callee = house.phone("101", false).await;
+    caller.dial("101");
+    caller.wait(&phone::Event::Ringing, SOON).await.expect("it is told");
+    callee.be_heard();
+    hears(caller.line(), PHONE_HZ).await;
+    // Keys for whoever speaks there.
+    hears(callee.line(), PHONE_HZ).await;
+    let calls = house.gateway.ask(&ControlRequest::Calls).await.expect("calls");
+    assert_eq!(calls[0]["state"], "ringing", "{calls}");
+    callee.answer();
+    for phone in [&mut caller, &mut callee] {
+        phone
+            .wait(&phone::Event::Connected, SOON)
+            .await
+            .expect("the call stands");
+    }
+    hears(caller.line(), PHONE_HZ).await;
+    callee.hang_up();
+    assert_eq!(ended(&mut caller).await, "answered");
+    house.wait_idle().await;
+    // Nobody takes it.
+    caller.dial("101");
+    caller.wait(&phone::Event::Ringing, SOON).await.expect("it is told");
+    callee.be_heard();
+    hears(caller.line(), PHONE_HZ).await;
+    assert_eq!(ended(&mut caller).await, "missed");
+    assert_eq!(house.record(2).await["cause"], "missed");
+    house.wait_idle().await;
+}

@@ -226,6 +226,7 @@ impl E2eeLeg {
         match command {
             LegCommand::Queue
             | LegCommand::Ring
+            | LegCommand::Early
             | LegCommand::Answer { .. }
             | LegCommand::Show { .. }
             | LegCommand::Transferred { .. }

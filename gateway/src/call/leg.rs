@@ -26,6 +26,8 @@ pub enum LegEvent {
     Queued,
     /// The person's device rings.
     Ringing,
+    /// The device rings, and there is something to be heard before anybody takes the call.
+    Early,
     /// The person accepted the call; media is not yet up.
     Accepted,
     /// The four emojis of the call's key.
@@ -55,6 +57,7 @@ impl LegEvent {
         match self {
             Self::Queued => "queued",
             Self::Ringing => "ringing",
+            Self::Early => "early",
             Self::Accepted => "accepted",
             Self::Emojis(_) => "emojis",
             Self::Connected => "connected",
@@ -74,6 +77,8 @@ pub enum LegCommand {
     Queue,
     /// The other side rings.
     Ring,
+    /// The same, and there is something to be heard of it already.
+    Early,
     /// Somebody accepted the call: whoever calls may begin to connect.
     Connect {
         /// The leg that accepted it: media of both has to meet in one worker.

@@ -335,10 +335,11 @@ impl Call {
                 }
             }
             LegEvent::Accepted if replaces.is_some() => self.on_transfer_accepted(now, key),
-            LegEvent::Ringing if let Some(old) = replaces => {
+            LegEvent::Ringing | LegEvent::Early if let Some(old) = replaces => {
                 self.tell(now, old, LegCommand::Transferred { status: 180 });
             }
-            LegEvent::Ringing => self.tell(now, self.caller(), LegCommand::Ring),
+            LegEvent::Early if self.is_alone(key) => self.pass_early(now, key),
+            LegEvent::Ringing | LegEvent::Early => self.tell(now, self.caller(), LegCommand::Ring),
             LegEvent::Accepted => self.on_accepted(now, key),
             LegEvent::Connected => match replaces {
                 Some(old) => self.on_replaced(now, key, old),
@@ -358,6 +359,25 @@ impl Call {
             LegEvent::Held(held) => self.on_held(now, held),
             LegEvent::State(state) => self.sound.theirs = state,
             LegEvent::Ended(cause) => self.on_ended(now, key, cause),
+        }
+    }
+
+    /// Whether nobody else is called.
+    fn is_alone(&self, key: LegKey) -> bool {
+        self.in_call()
+            .all(|member| [self.caller(), key].contains(&member.key()))
+    }
+
+    /// Has a phone that calls hear what there is to be heard before anybody takes its call: of one callee, for there is one ear.
+    fn pass_early(&mut self, now: Instant, key: LegKey) {
+        let caller = self.caller();
+        self.tell(now, caller, LegCommand::Early);
+        let hears = self
+            .running()
+            .any(|member| member.key() == caller && member.leg.codec().is_some());
+        if hears {
+            let (a, b) = (caller, key);
+            self.actions.push_back(Action::Media(MediaCommand::Bridge { a, b }));
         }
     }
 

@@ -192,6 +192,7 @@ impl SipLeg {
         match command {
             LegCommand::Queue => self.tell_progress(182),
             LegCommand::Ring => self.tell_progress(180),
+            LegCommand::Early => self.answer_early(),
             LegCommand::Connect { .. } | LegCommand::State(_) => {}
             LegCommand::Answer { display } => {
                 if let State::Waiting { .. } = self.state {
@@ -222,11 +223,7 @@ impl SipLeg {
     /// What the endpoint says of this dialog.
     pub fn handle_sip(&mut self, now: Instant, event: SipEvent) {
         match event {
-            SipEvent::Provisional { status, .. } => {
-                if matches!(self.state, State::Calling { .. }) && status >= 180 {
-                    self.events.push_back(LegEvent::Ringing);
-                }
-            }
+            SipEvent::Provisional { status, body, .. } => self.on_progress(status, body.as_deref()),
             SipEvent::Accepted { body, .. } => self.on_answered(body.as_deref()),
             SipEvent::Confirmed { body, .. } => self.on_confirmed(body.as_deref()),
             SipEvent::Rejected { status, .. } => self.over(Cause::from_status(status)),
@@ -405,19 +402,52 @@ impl SipLeg {
         self.state = State::Calling { offer };
     }
 
+    /// The phone rings, or there is something to be heard of it before anybody takes the call (RFC 3960).
+    fn on_progress(&mut self, status: u16, body: Option<&[u8]>) {
+        let State::Calling { offer } = &self.state else { return };
+        let offer = offer.clone();
+        // What cannot be heard is nothing that the call ends for.
+        match body.and_then(|body| self.accept(&offer, Some(body)).ok()) {
+            Some(agreed) => {
+                self.agree(agreed);
+                self.events.push_back(LegEvent::Early);
+            }
+            None if status >= 180 => self.events.push_back(LegEvent::Ringing),
+            None => {}
+        }
+    }
+
+    /// Answers the phone's offer before anybody takes its call; the answer is the same then (RFC 3261 §13.2.1).
+    fn answer_early(&mut self) {
+        let State::Waiting { offer: Some(offer) } = &self.state else {
+            return self.tell_progress(180);
+        };
+        let (offer, lines) = (offer.clone(), self.shown_lines());
+        let answered = lines.and_then(|lines| self.answer_to(&offer, &lines).ok());
+        let Some(answered) = answered else {
+            return self.tell_progress(180);
+        };
+        self.note_used(&offer);
+        self.agree(answered.agreed);
+        let body = Some(self.describe(answered.description).to_bytes());
+        let (dialog, status) = (self.dialog, 183);
+        self.sip(SipCommand::Ring { dialog, status, body });
+    }
+
     /// The phone took our call.
     fn on_answered(&mut self, body: Option<&[u8]>) {
         let State::Calling { offer } = std::mem::replace(&mut self.state, State::Confirmed) else {
             return;
         };
-        match self.accept(&offer, body) {
-            Ok(agreed) => {
-                self.agree(agreed);
-                self.events.push_back(LegEvent::Accepted);
-                self.connect();
+        // One that says nothing more says what was said before.
+        if body.is_some() || self.agreed.is_none() {
+            match self.accept(&offer, body) {
+                Ok(agreed) => self.agree(agreed),
+                Err(cause) => return self.fail(cause),
             }
-            Err(cause) => self.fail(cause),
         }
+        self.events.push_back(LegEvent::Accepted);
+        self.connect();
     }
 
     /// The phone confirmed our answer.

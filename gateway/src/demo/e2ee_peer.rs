@@ -217,7 +217,7 @@ impl Task {
                     Some(Order::Dial(to)) => self.dial(to),
                     Some(Order::HangUp) => self.end(Cause::Answered),
                     // It takes calls as it was set up to.
-                    Some(Order::Answer) => {}
+                    Some(Order::Answer | Order::Early) => {}
                     Some(Order::Vanish) => return,
                     Some(Order::Leave) | None => {
                         self.end(Cause::Answered);
@@ -324,7 +324,7 @@ impl Task {
                 self.act(now, action);
             } else if let Some(event) = self.leg.as_mut().and_then(E2eeLeg::poll_event) {
                 match event {
-                    LegEvent::Ringing => self.tell(Event::Ringing),
+                    LegEvent::Ringing | LegEvent::Early => self.tell(Event::Ringing),
                     LegEvent::Emojis(emojis) => self.tell(Event::Emojis(emojis)),
                     LegEvent::Connected => self.tell(Event::Connected),
                     LegEvent::Ended(cause) => {

@@ -14,6 +14,8 @@ use super::line::Line;
 pub(super) enum Order {
     Dial(String),
     Answer,
+    /// It is heard before it takes the call.
+    Early,
     HangUp,
     Leave,
     Vanish,

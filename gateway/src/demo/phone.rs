@@ -122,6 +122,11 @@ impl Phone {
         self.order(Order::Answer);
     }
 
+    /// Is heard by who calls, before it takes the call.
+    pub fn be_heard(&self) {
+        self.order(Order::Early);
+    }
+
     /// Waits for an event; what comes before it is passed over.
     ///
     /// # Errors
@@ -179,6 +184,9 @@ impl Task {
                 order = orders.recv(), if leaving.is_none() => match order {
                     Some(Order::Dial(number)) => self.dial(&number),
                     Some(Order::HangUp) => self.end(),
+                    Some(Order::Early) => if let Some((_, leg)) = &mut self.leg {
+                        leg.handle_command(LegCommand::Early);
+                    },
                     Some(Order::Answer) => if let Some((_, leg)) = &mut self.leg {
                         leg.handle_command(LegCommand::Answer { display: None });
                     },
@@ -294,7 +302,7 @@ impl Task {
                 self.act(action);
             } else if let Some(event) = self.leg.as_mut().and_then(|(_, leg)| leg.poll_event()) {
                 match event {
-                    LegEvent::Ringing => self.tell(Event::Ringing),
+                    LegEvent::Ringing | LegEvent::Early => self.tell(Event::Ringing),
                     LegEvent::Connected => self.tell(Event::Connected),
                     LegEvent::Ended(cause) => {
                         self.tell(Event::Ended(cause.word()));

@@ -17,6 +17,10 @@ use crate::plugins::CodecSettings;
 impl Legs {
     /// Joins two legs; earlier bridges of both end.
     pub(super) fn bridge(&mut self, a: Slot, b: Slot) -> Result<(), MediaFault> {
+        // What they say goes on without a break.
+        if self.leg(a).is_some_and(|leg| leg.partner == Some(b)) {
+            return Ok(());
+        }
         self.unbridge(a);
         self.unbridge(b);
         for (slot, partner) in [(a, b), (b, a)] {

@@ -1,6 +1,7 @@
 //! The exchange between two phones, the hub and its users, in one thread and under virtual time: no socket, no media, no
 //! sleep. What is said between them is a ladder, compared as text.
 
+mod early;
 mod endings;
 mod identity;
 mod ladders;
