@@ -7,6 +7,7 @@ mod again;
 mod config;
 mod describe;
 mod keys;
+mod progress;
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -292,14 +293,6 @@ impl SipLeg {
         }
     }
 
-    /// A provisional response, as long as the phone waits (RFC 3261 §21.1).
-    fn tell_progress(&mut self, status: u16) {
-        if let State::Waiting { .. } = self.state {
-            let (dialog, body) = (self.dialog, None);
-            self.sip(SipCommand::Ring { dialog, status, body });
-        }
-    }
-
     fn on_key(&mut self, now: Instant, way: KeyWay, digit: char) {
         if self.keys.is_new(now, way, digit) {
             let forwarded = way == KeyWay::Rtp;
@@ -400,38 +393,6 @@ impl SipLeg {
             alternates,
         })));
         self.state = State::Calling { offer };
-    }
-
-    /// The phone rings, or there is something to be heard of it before anybody takes the call (RFC 3960).
-    fn on_progress(&mut self, status: u16, body: Option<&[u8]>) {
-        let State::Calling { offer } = &self.state else { return };
-        let offer = offer.clone();
-        // What cannot be heard is nothing that the call ends for.
-        match body.and_then(|body| self.accept(&offer, Some(body)).ok()) {
-            Some(agreed) => {
-                self.agree(agreed);
-                self.events.push_back(LegEvent::Early);
-            }
-            None if status >= 180 => self.events.push_back(LegEvent::Ringing),
-            None => {}
-        }
-    }
-
-    /// Answers the phone's offer before anybody takes its call; the answer is the same then (RFC 3261 §13.2.1).
-    fn answer_early(&mut self) {
-        let State::Waiting { offer: Some(offer) } = &self.state else {
-            return self.tell_progress(180);
-        };
-        let (offer, lines) = (offer.clone(), self.shown_lines());
-        let answered = lines.and_then(|lines| self.answer_to(&offer, &lines).ok());
-        let Some(answered) = answered else {
-            return self.tell_progress(180);
-        };
-        self.note_used(&offer);
-        self.agree(answered.agreed);
-        let body = Some(self.describe(answered.description).to_bytes());
-        let (dialog, status) = (self.dialog, 183);
-        self.sip(SipCommand::Ring { dialog, status, body });
     }
 
     /// The phone took our call.
