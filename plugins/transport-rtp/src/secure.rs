@@ -17,18 +17,31 @@ pub(crate) const TAILROOM: u32 = MAX_OVERHEAD as u32;
 /// Keys of the far side that are kept in a call.
 const MAX_KEYS: usize = 16;
 
+/// How far the numbers of packets may run ahead of a key of ours that is not in use: its rollover counter follows up to 2^15.
+const MAX_AHEAD: u16 = 1 << 13;
+
+/// Bytes of an RTP header.
+const HEADER: usize = 12;
+
 /// What one session knows of keys.
 #[derive(Default)]
 pub(crate) struct Secure {
     ours: Vec<Crypto>,
     /// What has been sent under each of ours that was ever agreed.
-    outbound: Vec<(Suite, Outbound)>,
+    outbound: Vec<Ours>,
     /// What the far side has sent under each of its own: what came once under a key never counts again.
     theirs: Vec<Theirs>,
     /// The one in use.
     current: Option<usize>,
     /// The one before, until the first packet under the other.
     previous: Option<usize>,
+}
+
+struct Ours {
+    suite: Suite,
+    outbound: Outbound,
+    /// The number of the last packet that it has counted.
+    counted: Option<u16>,
 }
 
 struct Theirs {
@@ -120,9 +133,12 @@ impl Secure {
             .ok_or(Error::Malformed)?;
         let mut inbound = Inbound::new(profile(suite), &crypto.master).map_err(|_| Error::Malformed)?;
         inbound.learn(&crypto.master).map_err(|_| Error::Malformed)?;
-        if !self.outbound.iter().any(|(known, _)| *known == suite) {
-            let outbound = Outbound::new(profile(suite), &ours.master).map_err(|_| Error::Malformed)?;
-            self.outbound.push((suite, outbound));
+        if !self.outbound.iter().any(|known| known.suite == suite) {
+            self.outbound.push(Ours {
+                suite,
+                outbound: Outbound::new(profile(suite), &ours.master).map_err(|_| Error::Malformed)?,
+                counted: None,
+            });
         }
         Ok(Theirs { crypto, inbound })
     }
@@ -144,20 +160,49 @@ impl Secure {
         opened.is_some_and(|length| packet.set_len(length).is_ok())
     }
 
-    /// Seals what is to be sent.
+    /// Seals what is to be sent, if keys are in use.
     pub(crate) fn seal(&mut self, packet: &mut Packet<'_>) -> Result<(), Error> {
+        let (buffer, length) = packet.room_mut();
+        let is_report = is_rtcp(&buffer[..length]);
         let suite = self
             .current
             .and_then(|place| Some(self.theirs.get(place)?.crypto.suite));
-        let mut known = self.outbound.iter_mut();
-        let (_, outbound) = known.find(|(of, _)| Some(*of) == suite).ok_or(Error::State)?;
-        let (buffer, length) = packet.room_mut();
-        let sealed = if is_rtcp(&buffer[..length]) {
-            outbound.protect_rtcp(buffer, length)
+        if !is_report {
+            self.count(suite, &buffer[..length]);
+        }
+        let Some(suite) = suite else { return Ok(()) };
+        let mut known = self.outbound.iter_mut().filter(|known| known.suite == suite);
+        let ours = known.next().ok_or(Error::State)?;
+        let sealed = if is_report {
+            ours.outbound.protect_rtcp(buffer, length)
         } else {
-            outbound.protect_rtp(buffer, length)
+            ours.outbound.protect_rtp(buffer, length)
         };
         packet.set_len(sealed.map_err(refusal)?)
+    }
+}
+
+impl Secure {
+    /// Has the keys that are not in use count what is sent without them: one that comes back must not begin its numbers anew.
+    fn count(&mut self, used: Option<Suite>, packet: &[u8]) {
+        let Some(header) = packet.get(..HEADER) else { return };
+        let number = u16::from_be_bytes([header[2], header[3]]);
+        for ours in &mut self.outbound {
+            if Some(ours.suite) == used {
+                ours.counted = Some(number);
+                continue;
+            }
+            let ahead = ours.counted.map_or(0, |counted| number.wrapping_sub(counted));
+            if (MAX_AHEAD..1 << 15).contains(&ahead) {
+                // Nothing is in it, and it goes nowhere.
+                let mut empty = [0; HEADER + MAX_OVERHEAD];
+                empty[..HEADER].copy_from_slice(header);
+                empty[0] = 0x80;
+                if ours.outbound.protect_rtp(&mut empty, HEADER).is_ok() {
+                    ours.counted = Some(number);
+                }
+            }
+        }
     }
 }
 

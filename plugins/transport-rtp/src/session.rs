@@ -140,9 +140,7 @@ impl Transport for Rtp {
         let fits = |path: &&OwnPath| path.component == component && path.address.is_ipv4() == destination.is_ipv4();
         let path = self.paths.iter().find(fits).ok_or(Error::State)?;
         packet.set_path(path.path);
-        if self.secure.is_on() {
-            self.secure.seal(packet)?;
-        }
+        self.secure.seal(packet)?;
         packet.set_dst(destination);
         Ok(Outcome::Transmit)
     }

@@ -193,3 +193,27 @@ fn srtp_ends_when_both_agree_on_it() {
     assert_eq!(b.hears(A, &rtp(1)), Some(rtp(1)));
     assert_eq!(b.sends(Kind::Rtp, &rtp(7)), rtp(7));
 }
+
+/// Whoever has a key's stream twice has what was said under both.
+#[test]
+fn a_key_that_was_away_for_all_numbers_is_not_used_twice() {
+    for suite in SUITES {
+        let (mut a, mut b) = pair(suite);
+        let other = if suite == SUITES[0] { SUITES[1] } else { SUITES[0] };
+        for meanwhile in ["x-srtp:off", other] {
+            let before = a.sends(Kind::Rtp, &rtp(7));
+            let (line, theirs) = match meanwhile {
+                "x-srtp:off" => (meanwhile.to_owned(), meanwhile.to_owned()),
+                other => (b.key(other).to_owned(), a.key(other).to_owned()),
+            };
+            assert_eq!((a.told(B, &line), b.told(A, &theirs)), (0, 0));
+            for number in 8..=65_542_u32 {
+                a.sends(Kind::Rtp, &rtp(number as u16));
+            }
+            let (line, theirs) = (b.key(suite).to_owned(), a.key(suite).to_owned());
+            assert_eq!((a.told(B, &line), b.told(A, &theirs)), (0, 0));
+            let after = a.sends(Kind::Rtp, &rtp(7));
+            assert_ne!(after[12..26], before[12..26], "{suite} after {meanwhile}");
+        }
+    }
+}

@@ -166,10 +166,12 @@ impl Guard {
             why,
             failures,
         };
+        // Also of one that is not judged: how long it takes must not tell that an account has had its failures.
+        let judgement = std::hint::black_box(judge(&fields, account, request.method_name()));
         if let Err(failures) = self.limiter.may_judge(now, attempt, tag) {
             return failed(LoginFailure::NotJudged, failures);
         }
-        match (judge(&fields, account, request.method_name()), account) {
+        match (judgement, account) {
             (Judgement::Right { .. }, Some(account)) if !uri_fits(&fields, request, is_ours) => {
                 Verdict::UriMismatch(account.user.clone())
             }
