@@ -228,3 +228,41 @@ async fn pjsua_is_heard_before_it_takes_the_call() {
     assert_eq!(house.record(1).await["cause"], "answered");
     println!("pjsua2 with early media: heard before and after it took the call");
 }
+
+/// RFC 3311: what it offers by UPDATE is answered as what it offers by INVITE.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pjsua_phone_offers_its_session_anew_by_update() {
+    let Some(python) = peers::python() else { return };
+    let setup = HouseSetup {
+        more: "[call]\nverify = \"off\"",
+        log: "trace",
+        ..HouseSetup::default()
+    };
+    let house = House::build(PROGRAM, setup).await;
+    let anna = house.user("anna", Answering::Take, Fault::None).await;
+    let gateway = house.gateway.sip().expect("the SIP address").to_string();
+    let mut phone = tokio::process::Command::new(python)
+        .arg(peers::root().join("tests/peers/pjsua_phone.py"))
+        .args(["--gateway", &gateway, "--user", "100", "--password", PASSWORD])
+        .args(["--dial", "anna", "--tone", "520", "--update", "--seconds", "3"])
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("python runs");
+    hears(anna.line(), 520.0).await;
+    let is_answered = |log: &str| {
+        let mut answers = log
+            .lines()
+            .filter(|line| line.contains("SIP sent") && line.contains("SIP/2.0 200"));
+        answers.any(|line| line.contains(" UPDATE\\r\\n") && line.contains("m=audio"))
+    };
+    let end = std::time::Instant::now() + SOON;
+    while !is_answered(&house.gateway.log()) {
+        assert!(std::time::Instant::now() < end, "{}", house.gateway.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    hears(anna.line(), 520.0).await;
+    phone.wait().await.expect("it ends");
+    assert_eq!(house.record(1).await["cause"], "answered");
+    println!("pjsua2: an offer by UPDATE is answered, the call goes on");
+}

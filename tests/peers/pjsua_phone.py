@@ -4,7 +4,7 @@
     pjsua_phone.py --gateway 127.0.0.1:5060 --user 100 --password secret --dial anna --seconds 10
     pjsua_phone.py … --transport tls --ca ca.pem --answer --seconds 10
 
-With --tone it says one. With --early it is heard before it takes a call, for as long as --seconds says, and stays in it as long again.
+With --update it offers its session anew in mid-call, by UPDATE. With --tone it says one. With --early it is heard before it takes a call, for as long as --seconds says, and stays in it as long again.
 With --answer it takes the first call instead of dialling. With --transfer it then sends the other one to that number, with --join it
 calls that number as well and connects the two.
 
@@ -64,6 +64,7 @@ def main():
         arguments.add_argument(f"--{name}", required=True)
     arguments.add_argument("--dial")
     arguments.add_argument("--answer", action="store_true")
+    arguments.add_argument("--update", action="store_true")
     arguments.add_argument("--early", action="store_true")
     arguments.add_argument("--tone", type=int, default=0)
     arguments.add_argument("--transfer")
@@ -133,9 +134,13 @@ def main():
     run(1)
     if a.dial:
         account.call = Call(account)
+        account.call.tone = account.tone
         account.call.makeCall(f"sip:{a.dial}@{a.gateway}{over}", pj.CallOpParam(True))
     run(a.seconds)
     call = account.call
+    if a.update:
+        call.update(pj.CallOpParam(True))
+        run(a.seconds)
     if a.early:
         account.answer(200)
         run(a.seconds)

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use quartet::demo::PHONE_HZ;
 
 use crate::house::PASSWORD;
+use crate::peers;
 use crate::recording::Recording;
-use crate::{peers, wait};
 
 /// A running baresip; it is ended and its folder removed when dropped.
 #[derive(Debug)]
@@ -73,6 +73,12 @@ impl Baresip {
     /// Starts it, or none (with a visible line) where it is not installed. It registers by itself.
     pub fn start(setup: &Setup<'_>) -> Option<Self> {
         let program = peers::program("baresip")?;
+        // A port that was free may be somebody else's when it comes to bind it.
+        let mut tries = (0..3).filter_map(|_| Self::try_start(&program, setup));
+        Some(tries.next().expect("baresip starts and listens for commands"))
+    }
+
+    fn try_start(program: &Path, setup: &Setup<'_>) -> Option<Self> {
         let folder = std::env::temp_dir().join(format!("q-baresip-{}-{}", std::process::id(), free_port()));
         std::fs::create_dir_all(folder.join("rec")).expect("a temporary folder can be made");
         let (sip, control) = (free_port(), free_port());
@@ -100,7 +106,7 @@ impl Baresip {
         );
         std::fs::write(folder.join("accounts"), account).expect("accounts");
         let log = std::fs::File::create(folder.join("log")).expect("log");
-        let child = Command::new(program)
+        let mut child = Command::new(program)
             .arg("-f")
             .arg(&folder)
             .stdin(Stdio::null())
@@ -108,9 +114,19 @@ impl Baresip {
             .stderr(log)
             .spawn()
             .expect("baresip starts");
-        let control = wait::until("baresip's control port", Duration::from_secs(10), || {
-            TcpStream::connect(("127.0.0.1", control)).ok()
-        });
+        let end = Instant::now() + Duration::from_secs(20);
+        let control = loop {
+            if let Ok(control) = TcpStream::connect(("127.0.0.1", control)) {
+                break control;
+            }
+            if Instant::now() > end || child.try_wait().ok().flatten().is_some() {
+                child.kill().ok();
+                child.wait().ok();
+                std::fs::remove_dir_all(&folder).ok();
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
         control
             .set_read_timeout(Some(Duration::from_millis(50)))
             .expect("a timeout can be set");

@@ -61,10 +61,15 @@ fn is_dtls(profile: &str) -> bool {
 
 /// Our handshake runs over the one way that ICE finds.
 fn dtls_terms(theirs: &MediaDescription) -> Result<(), OfferAnswerError> {
-    let is_served = ["ice-ufrag", "rtcp-mux", "fingerprint"]
-        .iter()
-        .all(|name| theirs.has(name));
-    if is_served {
+    let value = |name: &'static str| {
+        let lines = theirs.transport.iter().filter_map(|line| line.split_once(':'));
+        lines.filter(move |(of, _)| *of == name).map(|(_, value)| value.trim())
+    };
+    // RFC 8839 §5.4. Where the callee has been rung for it, it is too late to find that nobody can be heard.
+    let has_ice = value("ice-ufrag").any(|name| name.len() >= 4) && value("ice-pwd").any(|key| key.len() >= 22);
+    let hash = |value: &str| value.split(' ').next().unwrap_or_default().to_ascii_lowercase();
+    let has_hash = value("fingerprint").any(|value| hash(value) == "sha-256");
+    if has_ice && has_hash && theirs.has("rtcp-mux") {
         Ok(())
     } else {
         Err(OfferAnswerError::DtlsTerms)

@@ -537,6 +537,29 @@ fn a_browser_is_answered_by_a_secure_transport() {
 }
 
 #[test]
+fn a_handshake_that_cannot_be_is_refused_before_anybody_is_rung() {
+    let codecs = our_codecs();
+    let secure = Local {
+        profiles: &["UDP/TLS/RTP/SAVPF"],
+        ..local(&codecs, LINES)
+    };
+    for (good, bad) in [
+        ("fingerprint:sha-256 AA", "fingerprint:sha-1 AA"),
+        ("a=fingerprint:sha-256 AA:BB\r\n", ""),
+        ("ice-pwd:someicepasswordsomeicepassword", "ice-pwd:"),
+        ("ice-ufrag:someufrag", "ice-ufrag:abc"),
+        ("a=rtcp-mux\r\n", ""),
+    ] {
+        assert!(BROWSER.contains(good), "{good}");
+        let refused = answer(&parse(&BROWSER.replace(good, bad)), &secure, &mut keep);
+        assert_eq!(refused.err(), Some(OfferAnswerError::DtlsTerms), "{bad}");
+    }
+    // Of several hashes one is enough.
+    let more = BROWSER.replace("a=fingerprint:", "a=fingerprint:sha-1 AA:BB\r\na=fingerprint:");
+    assert!(answer(&parse(&more), &secure, &mut keep).is_ok());
+}
+
+#[test]
 fn a_late_offer_is_made_and_its_answer_taken() {
     let codecs = our_codecs();
     let made = offer(&Local {

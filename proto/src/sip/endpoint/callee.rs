@@ -6,7 +6,7 @@ use super::{ALLOW, Asked, Endpoint};
 use crate::net::FiveTuple;
 use crate::sip::command::Reason;
 use crate::sip::dialog::{Dialog, State, Unacknowledged, contact_of, routes_of};
-use crate::sip::message::{Headers, NameAddr, Request, SDP, part_of, quote, sdp_of};
+use crate::sip::message::{Headers, Method, NameAddr, Request, SDP, part_of, quote, sdp_of};
 use crate::sip::response::{Head, OutgoingResponse};
 use crate::sip::timers::{Owner, T1, TRANSACTION_TIMEOUT, Timer};
 use crate::sip::transaction::{Holder, ServerKey, ServerMachine};
@@ -263,10 +263,18 @@ impl Endpoint {
             .server_transactions
             .get(id)
             .map(|t| (t.head.response_to, t.head.number, !t.head.has_body));
+        // Nobody acknowledges what answers an UPDATE.
+        let is_update = self
+            .server_transactions
+            .get(id)
+            .is_some_and(|t| t.head.method == Method::Update);
         let Some((dialog, (to, cseq, is_offer))) = self.dialogs.get_mut(key).zip(head) else {
             return Err(SipError::UnknownDialog);
         };
         dialog.invite = None;
+        if is_update {
+            return Ok(());
+        }
         dialog.unacknowledged = Some(Unacknowledged {
             wire,
             to,

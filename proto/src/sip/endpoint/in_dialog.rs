@@ -25,7 +25,9 @@ impl Endpoint {
             return;
         }
         let offers = matches!(request.method, Method::Invite | Method::Update);
-        if (request.method == Method::Invite && self.is_crossed(now, key, &head))
+        // One without an offer asks for nothing that another could cross.
+        let is_offer = request.method == Method::Update && sdp_of(&request.headers, &request.body).is_some();
+        if ((request.method == Method::Invite || is_offer) && self.is_crossed(now, key, &head))
             || (offers && self.is_body_refused(now, request, &head))
             || (offers && self.is_interval_refused(now, request, &head))
         {
@@ -44,21 +46,18 @@ impl Endpoint {
         match request.method {
             Method::Bye => self.on_bye(now, key, request, head),
             Method::Invite => self.on_reinvite(now, key, request, head),
+            Method::Update if is_offer => self.on_reinvite(now, key, request, head),
             Method::Info => self.on_info(now, key, request, head),
             Method::Refer => self.on_refer(now, key, request, head),
             Method::Update => {
                 let contact = self.contact_in(key, head.five_tuple);
                 let id = self.create_server_transaction(request, head, holder, None);
-                // A new offer would need the TU; the peer can make it by re-INVITE.
-                let offers = sdp_of(&request.headers, &request.body).is_some();
-                let status = if offers { 488 } else { 200 };
                 let mut extra = vec![("Contact", contact), ("Allow", ALLOW.to_owned())];
                 // A call that only rings has no session yet.
-                if status == 200
-                    && self
-                        .dialogs
-                        .get(key)
-                        .is_some_and(|dialog| dialog.state == State::Confirmed)
+                if self
+                    .dialogs
+                    .get(key)
+                    .is_some_and(|dialog| dialog.state == State::Confirmed)
                 {
                     extra.extend(self.agree_session(now, key, Asked::of(&request.headers)));
                 }
@@ -66,7 +65,7 @@ impl Endpoint {
                     now,
                     id,
                     &OutgoingResponse {
-                        status,
+                        status: 200,
                         extra,
                         ..OutgoingResponse::default()
                     },
@@ -126,9 +125,12 @@ impl Endpoint {
         true
     }
 
+    /// An offer within the dialog, by INVITE or by UPDATE (RFC 3311 §5.2), which the TU answers.
     fn on_reinvite(&mut self, now: Instant, key: DialogKey, request: &Request, head: Head) {
         let id = self.create_server_transaction(request, head, Holder::Dialog(key), Some(key));
-        self.respond(now, id, 100, "");
+        if request.method == Method::Invite {
+            self.respond(now, id, 100, "");
+        }
         if let Some(dialog) = self.dialogs.get_mut(key) {
             (dialog.invite, dialog.asked) = (Some(id), Some(Asked::of(&request.headers)));
         }

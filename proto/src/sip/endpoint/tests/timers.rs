@@ -411,3 +411,42 @@ fn a_call_that_rings_has_no_timer() {
     world.hangup(GATEWAY, theirs);
     world.assert_empty();
 }
+
+/// RFC 3311 §5.2: an offer by UPDATE is answered by the TU, and nobody acknowledges that.
+#[test]
+fn an_update_with_an_offer_is_answered_once() {
+    let mut world = World::new(64);
+    let (_, theirs) = world.confirmed();
+    let sdp = "Content-Type: application/sdp\r\nSession-Expires: 1800;refresher=uac\r\nSupported: timer\r\n";
+    let inject = |world: &mut World, cseq: u32| {
+        let update = trust::forged(&world.packets, "UPDATE", cseq, sdp, "v=0\r\n");
+        world.inject(GATEWAY, "192.0.2.2:5060", update.as_bytes());
+    };
+    inject(&mut world, 50);
+    let offer = SipEvent::Reinvite {
+        dialog: theirs,
+        body: Some(b"v=0\r\n".to_vec()),
+    };
+    assert_eq!(world.events(GATEWAY), [offer]);
+    // Another one meets it.
+    inject(&mut world, 51);
+    assert!(last(&world, "SIP/2.0 500").contains("\r\nRetry-After: "));
+    world.accept(GATEWAY, theirs);
+    let answer = last(&world, "SIP/2.0 200").to_owned();
+    assert_eq!(field(&answer, "CSeq"), Some("50 UPDATE"));
+    assert_eq!(field(&answer, "Session-Expires"), Some("1800;refresher=uac"));
+    assert!(answer.ends_with("\r\n\r\nanswer"), "{answer}");
+    let sent = world.packets.len();
+    world.run(Duration::from_secs(40));
+    assert_eq!(world.packets.len(), sent, "nothing is repeated");
+    inject(&mut world, 52);
+    let reject = SipCommand::Reject {
+        dialog: theirs,
+        status: 488,
+        reason: None,
+        retry_after: None,
+    };
+    world.command(GATEWAY, reject).expect("it is refused");
+    assert!(last(&world, "SIP/2.0 488").contains("CSeq: 52 UPDATE"));
+    assert!(matches!(world.events(GATEWAY)[..], [SipEvent::Reinvite { .. }]));
+}
