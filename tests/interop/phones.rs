@@ -8,13 +8,13 @@ use quartet::demo::{Hashes, PEER_HZ, phone};
 use quartet::io::control::ControlRequest;
 use quartet_tests::authority::certify;
 use quartet_tests::baresip::{self, Baresip};
-use quartet_tests::house::{BETWEEN_PHONES, House, HouseSetup, PASSWORD, ROUTES, hears};
+use quartet_tests::house::{BETWEEN_PHONES, House, HouseSetup, PASSWORD, ROUTES, ended, hears};
 use quartet_tests::linphone::Linphone;
 use quartet_tests::{peers, wait};
 
 use crate::PROGRAM;
 use crate::calls::{SOON, desk, house};
-use crate::transports::calls_and_is_called;
+use crate::transports::{calls_and_is_called, is_called_by};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn baresip_registers_with_md5_and_is_refused_with_a_wrong_password() {
@@ -265,4 +265,34 @@ async fn a_pjsua_phone_offers_its_session_anew_by_update() {
     phone.wait().await.expect("it ends");
     assert_eq!(house.record(1).await["cause"], "answered");
     println!("pjsua2: an offer by UPDATE is answered, the call goes on");
+}
+
+/// Call forwarding in the phone: 302 with a Contact.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pjsua_phone_sends_a_call_on() {
+    let Some(python) = peers::python() else { return };
+    let setup = HouseSetup {
+        more: "[call]\nverify = \"off\"",
+        routes: &format!("{BETWEEN_PHONES}{ROUTES}"),
+        ..HouseSetup::default()
+    };
+    let house = House::build(PROGRAM, setup).await;
+    let gateway = house.gateway.sip().expect("the SIP address").to_string();
+    let _phone = tokio::process::Command::new(python)
+        .arg(peers::root().join("tests/peers/pjsua_phone.py"))
+        .args(["--gateway", &gateway, "--user", "101", "--password", PASSWORD])
+        .args(["--answer", "--redirect", "102", "--seconds", "20"])
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("python runs");
+    house.wait_registered("101").await;
+    let mut other = house.phone("102", true).await;
+    let mut anna = house.user("anna", Answering::Take, Fault::None).await;
+    is_called_by(&mut anna, "101@gw").await;
+    hears(other.line(), PEER_HZ).await;
+    anna.hang_up();
+    ended(&mut other).await;
+    assert_eq!(house.record(1).await["cause"], "answered");
+    println!("pjsua2: a call is sent on by 302");
 }

@@ -4,7 +4,7 @@
     pjsua_phone.py --gateway 127.0.0.1:5060 --user 100 --password secret --dial anna --seconds 10
     pjsua_phone.py … --transport tls --ca ca.pem --answer --seconds 10
 
-With --update it offers its session anew in mid-call, by UPDATE. With --tone it says one. With --early it is heard before it takes a call, for as long as --seconds says, and stays in it as long again.
+With --redirect it sends calls on to that number. With --update it offers its session anew in mid-call, by UPDATE. With --tone it says one. With --early it is heard before it takes a call, for as long as --seconds says, and stays in it as long again.
 With --answer it takes the first call instead of dialling. With --transfer it then sends the other one to that number, with --join it
 calls that number as well and connects the two.
 
@@ -42,16 +42,21 @@ class Account(pj.Account):
     call = None
     tone = None
     early = False
+    redirect = None
 
     def onIncomingCall(self, parameters):
         self.call = Call(self, parameters.callId)
         self.call.tone = self.tone
         say("incoming")
-        self.answer(183 if self.early else 200)
+        self.answer(302 if self.redirect else 183 if self.early else 200)
 
     def answer(self, status):
         answer = pj.CallOpParam()
         answer.statusCode = status
+        if self.redirect:
+            contact = pj.SipHeader()
+            contact.hName, contact.hValue = "Contact", f"<{self.redirect}>"
+            answer.txOption.headers.append(contact)
         self.call.answer(answer)
 
     def onRegState(self, parameters):
@@ -67,6 +72,7 @@ def main():
     arguments.add_argument("--update", action="store_true")
     arguments.add_argument("--early", action="store_true")
     arguments.add_argument("--tone", type=int, default=0)
+    arguments.add_argument("--redirect")
     arguments.add_argument("--transfer")
     arguments.add_argument("--join")
     arguments.add_argument("--transport", choices=("udp", "tcp", "tls"), default="udp")
@@ -116,6 +122,7 @@ def main():
         settings.mediaConfig.ipv6Use = pj.PJSUA_IPV6_ENABLED
     account = Account()
     account.early = a.early
+    account.redirect = a.redirect and f"sip:{a.redirect}@{a.gateway}"
     if a.tone:
         account.tone = pj.ToneGenerator()
         account.tone.createToneGenerator()

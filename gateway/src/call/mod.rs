@@ -75,6 +75,8 @@ pub struct Call {
     waiting: Waiting,
     /// Somebody is to take another's place.
     transfer: Option<Transfer>,
+    /// How often it was sent on.
+    redirects: u8,
     times: Times,
     /// What the running call was last noted with: whether it was answered, and the verdict.
     noted: Option<(bool, Verdict)>,
@@ -106,6 +108,7 @@ impl Call {
             liveness: Liveness::new(now),
             waiting: Waiting::default(),
             transfer: None,
+            redirects: 0,
             times: Times::new(now),
             noted: None,
             sound: Sound::default(),

@@ -8,6 +8,9 @@ use super::{Call, Leg, LegCommand, State};
 use crate::cdr::{By, Cause};
 use crate::media::{LegKey, MediaCommand};
 
+/// How often a call may be sent on: it might be sent round and round.
+const MAX_REDIRECTS: u8 = 5;
+
 /// A leg that was in another call.
 #[derive(Debug)]
 pub struct Released(Member);
@@ -51,19 +54,40 @@ impl Call {
             return None;
         }
         let other = self.in_call().find(|member| !is_it(member))?;
+        Some(self.as_partner(other))
+    }
+
+    fn as_partner<'a>(&'a self, other: &'a Member) -> Partner<'a> {
         let is_caller = other.key() == self.caller();
-        let named = if is_caller {
-            &self.parties.from
-        } else {
-            &self.parties.to
-        };
-        Some(Partner {
+        Partner {
             key: other.key(),
-            name: named,
+            name: if is_caller {
+                &self.parties.from
+            } else {
+                &self.parties.to
+            },
             phone: other.leg.phone(),
             is_caller,
             is_user: other.leg.is_user(),
-        })
+        }
+    }
+
+    /// The account of a phone that is called, if it may send the call on now, and who calls.
+    pub fn redirects(&self, leg: LegKey) -> Option<(&str, Partner<'_>)> {
+        let member = self.in_call().find(|member| member.key() == leg)?;
+        let may = self.state == State::Ringing && self.redirects < MAX_REDIRECTS && leg != self.caller();
+        let caller = self.in_call().find(|member| member.key() == self.caller())?;
+        let partner = self.as_partner(caller);
+        member.leg.phone().filter(|_| may).map(|account| (account, partner))
+    }
+
+    /// Calls others as well.
+    pub fn fork(&mut self, now: Instant, legs: Vec<Leg>) {
+        self.redirects += 1;
+        let members = legs.into_iter().map(|leg| Member::new(&self.span, leg, None));
+        self.members.extend(members);
+        self.deadline = Some(now + self.policy.ring_timeout);
+        self.handle_legs(now);
     }
 
     /// Calls others, the first of whom that takes it gets the place of `old`. False if `old` talks with nobody here.

@@ -42,8 +42,8 @@ pub use problem::{Place, Problem, Problems};
 pub use reload::{Changes, reload};
 pub use secret::{Hash, Hashes, PasswordHash};
 pub use settings::{
-    Call, Cdr, Control, Hub, IceServer, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Reflector, Route, Settings,
-    Sip, Store, Strategy, VerifyMode, stack,
+    Call, Cdr, Control, Hub, IceServer, Ivr, Limits, Log, Media, Networks, Phone, Plugins, Redirects, Reflector, Route,
+    Settings, Sip, Store, Strategy, VerifyMode, stack,
 };
 pub use telegram::{CallerDisplay, SocksProxy, Telegram, TelegramAccount};
 pub use trunk::{Identity, Trunk, TrunkAddress};

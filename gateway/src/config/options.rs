@@ -412,6 +412,15 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         section: "call",
+        name: "redirects",
+        kind: Kind::OneOf(&["follow", "refuse"]),
+        preset: Preset::Value(r#""follow""#),
+        reload: Reload::NewCalls,
+        help: "What becomes of a call that a phone sends on (call forwarding in the phone: 302 and others of 300 to 399). follow: it goes where a \
+               call of that phone to that number would go, by its routes, five times at most. refuse: the phone has refused it.",
+    },
+    Row {
+        section: "call",
         name: "codecs",
         kind: Kind::Words {
             bare: false,

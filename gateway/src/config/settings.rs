@@ -116,8 +116,20 @@ pub struct Call {
     pub connect_timeout: Period,
     /// How long a phone or a peer rings.
     pub ring_timeout: Period,
+    /// What becomes of a call that a phone sends on.
+    pub redirects: Redirects,
     /// SDP names of codecs, most wanted first.
     pub codecs: Vec<String>,
+}
+
+/// What becomes of a call that a phone sends on instead of taking it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Redirects {
+    /// It goes where a call of that phone would go.
+    Follow,
+    /// The phone has refused it.
+    Refuse,
 }
 
 /// How the four emojis of a call are checked.

@@ -158,7 +158,7 @@ impl Exchange {
         }
     }
 
-    fn begin(&mut self, now: Instant, key: CallKey, parties: Parties, policy: Policy, legs: Vec<(Leg, ForeignId)>) {
+    fn begin(&mut self, now: Instant, key: CallKey, parties: Parties, policy: Policy, legs: Legs) {
         tracing::info!(
             call = %key,
             from = %Redacted(&parties.from),
@@ -166,17 +166,22 @@ impl Exchange {
             route = parties.route,
             "call"
         );
+        let legs = self.index_legs(key, legs);
+        let mut call = Call::new(now, key, parties, policy, legs);
+        call.handle_legs(now);
+        self.calls.insert(key, call);
+        self.run_actions(now, key);
+    }
+
+    /// Has the legs of a call found by what is said of them.
+    pub(super) fn index_legs(&mut self, key: CallKey, legs: Legs) -> Vec<Leg> {
         for (leg, foreign_id) in &legs {
             self.index_leg(key, leg.key(), foreign_id);
             if let ForeignId::Dialog(dialog) = foreign_id {
                 self.log_dialog(*dialog);
             }
         }
-        let legs = legs.into_iter().map(|(leg, _)| leg).collect();
-        let mut call = Call::new(now, key, parties, policy, legs);
-        call.handle_legs(now);
-        self.calls.insert(key, call);
-        self.run_actions(now, key);
+        legs.into_iter().map(|(leg, _)| leg).collect()
     }
 
     fn is_full(&self) -> bool {

@@ -353,6 +353,7 @@ impl Exchange {
         let Some(leg) = self.by_dialog.get(&dialog).copied() else {
             return;
         };
+        self.follow_redirect(now, leg, &event);
         self.with_leg(leg, |leg| leg.handle_sip(now, event));
         self.advance_call_of(now, leg);
     }

@@ -1,15 +1,17 @@
-//! A phone connects the one it talks with with somebody else: it names a number, or another call of its own.
+//! A phone connects the one it talks with with somebody else: it names a number, or another call of its own. Or it sends a call on
+//! that it does not take.
 
 use std::time::Instant;
 
-use quartet_proto::sip::{DialogKey, ReferTo, SipCommand};
+use quartet_proto::sip::{DialogKey, ReferTo, SipCommand, SipEvent};
 
+use super::Exchange;
 use super::admit::{PHONE, TOO_MANY};
 use super::legs::{ANONYMOUS, Legs};
 use super::trunks::Shown;
-use super::{Exchange, ForeignId};
-use crate::call::{CallKey, Parties};
+use crate::call::{CallKey, Parties, Partner};
 use crate::cdr::{Cause, Direction};
+use crate::config::Redirects;
 use crate::log::Redacted;
 use crate::media::LegKey;
 use crate::networks::{CallerDetails, NetworkId};
@@ -53,9 +55,56 @@ impl Exchange {
         }
     }
 
-    /// Those who are called by a transfer to a number, which goes where a call of this phone would go.
+    /// Those who are called by a transfer to a number.
     fn transfer_to(&mut self, now: Instant, leg: LegKey, account: &str, number: &str) -> Result<Transfer, Cause> {
         let (call, partner) = self.partner(leg)?;
+        let legs = self.legs_to(now, call, &partner, (account, number))?;
+        Ok(Transfer::Blind(legs))
+    }
+
+    /// A phone that rings may say that the call is to go to somebody else (3xx, RFC 3261 §8.1.3.4): they ring before it is taken for refused.
+    pub(super) fn follow_redirect(&mut self, now: Instant, leg: LegKey, event: &SipEvent) {
+        if let SipEvent::Rejected {
+            redirect: Some(number), ..
+        } = event
+            && let Some(call) = self.by_leg.get(&leg).copied()
+        {
+            self.redirect(now, call, leg, number);
+        }
+    }
+
+    fn redirect(&mut self, now: Instant, call: CallKey, leg: LegKey, number: &str) {
+        let found = self.redirected(now, call, leg, number);
+        let cause = found.as_ref().err().map(|cause| cause.word());
+        tracing::info!(%call, to = %Redacted(number), cause, "redirected");
+        if let Ok(legs) = found {
+            let legs = self.index_legs(call, legs);
+            if let Some(ringing) = self.calls.get_mut(&call) {
+                ringing.fork(now, legs);
+            }
+        }
+    }
+
+    fn redirected(&mut self, now: Instant, call: CallKey, leg: LegKey, number: &str) -> Result<Legs, Cause> {
+        if self.settings.call.redirects == Redirects::Refuse || self.stopping {
+            return Err(Cause::Forbidden);
+        }
+        let ringing = self.calls.get(&call).ok_or(Cause::Unknown)?;
+        let (account, caller) = ringing.redirects(leg).ok_or(Cause::Forbidden)?;
+        // Where a trunk sends its calls is its own affair.
+        let account = self.phone(account).ok_or(Cause::Forbidden)?.user;
+        let caller = self.known(ringing.parties(), &caller);
+        self.legs_to(now, call, &caller, (&account, number))
+    }
+
+    /// Those who are called where a call of this phone would go.
+    fn legs_to(
+        &mut self,
+        now: Instant,
+        call: CallKey,
+        partner: &Known,
+        (account, number): (&str, &str),
+    ) -> Result<Legs, Cause> {
         let phone = Origin::Phone(account.to_owned());
         let found = self.routes.find(&phone, &[account], number);
         let destination = found.map_err(|_| Cause::Unknown)?;
@@ -104,7 +153,7 @@ impl Exchange {
                 vec![self.call_user(network, (user, extension), partner.key, &destination)?]
             }
         };
-        Ok(Transfer::Blind(legs))
+        Ok(legs)
     }
 
     /// Which leg of two calls of one phone goes to the other call: the one with a user stays as it is.
@@ -129,13 +178,7 @@ impl Exchange {
     }
 
     fn begin_transfer(&mut self, now: Instant, call: CallKey, old: LegKey, legs: Legs) {
-        for (leg, foreign_id) in &legs {
-            self.index_leg(call, leg.key(), foreign_id);
-            if let ForeignId::Dialog(dialog) = foreign_id {
-                self.log_dialog(*dialog);
-            }
-        }
-        let legs = legs.into_iter().map(|(leg, _)| leg).collect();
+        let legs = self.index_legs(call, legs);
         if let Some(standing) = self.calls.get_mut(&call) {
             standing.transfer(now, old, legs);
         }
@@ -167,7 +210,10 @@ impl Exchange {
         let key = *self.by_leg.get(&leg).ok_or(Cause::Unknown)?;
         let call = self.calls.get(&key).ok_or(Cause::Unknown)?;
         let partner = call.partner_of(leg).ok_or(Cause::Busy)?;
-        let parties = call.parties();
+        Ok((key, self.known(call.parties(), &partner)))
+    }
+
+    fn known(&self, parties: &Parties, partner: &Partner<'_>) -> Known {
         let shown = parties.shown.as_deref().filter(|_| partner.is_caller);
         let is_private = partner.is_caller && (parties.is_private || shown == Some(""));
         // Who is behind a trunk has a number, and no account here.
@@ -177,14 +223,13 @@ impl Exchange {
         } else {
             shown.or(phone).unwrap_or(partner.name)
         };
-        let known = Known {
+        Known {
             key: partner.key,
             name: name.to_owned(),
             phone: phone.map(str::to_owned),
             is_user: partner.is_user,
             is_private,
-        };
-        Ok((key, known))
+        }
     }
 
     /// Counts what a transfer calls, as a call of the phone that asks for it.

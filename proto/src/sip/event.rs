@@ -149,6 +149,8 @@ pub enum SipEvent {
         reason: String,
         /// `Retry-After`, seconds.
         retry_after: Option<u32>,
+        /// Where it is to be tried instead: who the Contact of a 3xx names, as [`Uri::dialled`](super::Uri::dialled).
+        redirect: Option<String>,
     },
     /// As callee: the ACK arrived, the dialog is confirmed.
     Confirmed {

@@ -1,4 +1,4 @@
-//! Transfers: one takes another's place in a standing call, or does not.
+//! Transfers: one takes another's place in a standing call, or does not. Calls that a phone sends on before it takes them.
 
 use quartet_proto::sip::ReferTo;
 
@@ -227,5 +227,93 @@ fn what_cannot_be_transferred_stays_as_it_is() {
     assert_eq!(invites, 2, "one of the call, one of the transfer");
     world.user_ends(Cause::Answered);
     world.drain();
+    world.assert_empty();
+}
+
+/// What a 302 of this dialog says.
+fn redirect(world: &mut World, dialog: DialogKey, number: &str) {
+    let event = SipEvent::Rejected {
+        dialog,
+        status: 302,
+        reason: "Moved Temporarily".to_owned(),
+        retry_after: None,
+        redirect: Some(number.to_owned()),
+    };
+    let leg = world.exchange.by_dialog[&dialog];
+    world.exchange.follow_redirect(world.now, leg, &event);
+}
+
+/// Phone 101, which rings, sends the call on.
+fn sends_on(world: &mut World, number: &str) {
+    let dialog = dialog_of(world, "101");
+    redirect(world, dialog, number);
+    world.reject(1, 302);
+    world.drain();
+}
+
+#[test]
+fn a_call_that_a_phone_sends_on_goes_where_its_own_would() {
+    let mut world = world();
+    world.dial("101");
+    world.ring(1);
+    sends_on(&mut world, "anna");
+    assert_eq!(world.phones[0].end(), "", "it rings elsewhere");
+    world.user_accepts();
+    world.drain();
+    let both = (
+        world.leg_over("rtp").expect("100"),
+        world.leg_over("webrtc").expect("Anna"),
+    );
+    assert_eq!(world.bridged, [both]);
+    assert_eq!(world.spoken.len(), 1, "the words");
+    assert_eq!(world.user.caller, "100@gw", "who calls is who called");
+    world.hang_up(0);
+    world.drain();
+    assert_eq!(world.cause(), "answered");
+    world.assert_empty();
+}
+
+#[test]
+fn a_call_that_cannot_be_sent_on_is_refused() {
+    // To itself, to nobody, to another user for one; and where the operator does not want it.
+    for (conf, number) in [
+        ("", "101"),
+        ("", "+1"),
+        ("", "anna"),
+        ("[call]\nredirects = \"refuse\"", "100"),
+    ] {
+        let mut world = World::with(
+            conf,
+            &format!("{BOTH}{}", ROUTES.replace("{user}", "anna")),
+            Networks::new(),
+        )
+        .registered();
+        world.user_dials("101@gw");
+        world.ring(1);
+        sends_on(&mut world, number);
+        assert_eq!(
+            (world.exchange.call_count(), world.user.ended.len()),
+            (0, 1),
+            "{number}"
+        );
+        world.assert_empty();
+    }
+}
+
+#[test]
+fn a_call_is_sent_on_five_times() {
+    let mut world = world();
+    world.user_dials("101@gw");
+    for round in 0..6 {
+        // 101 sends it to 100, which sends it back.
+        let (user, at, to) = [("101", 1, "100"), ("100", 0, "101")][round % 2];
+        world.ring(at);
+        world.drain();
+        let dialog = dialog_of(&mut world, user);
+        redirect(&mut world, dialog, to);
+        world.reject(at, 302);
+        world.drain();
+        assert_eq!(world.exchange.call_count(), usize::from(round < 5), "{round}");
+    }
     world.assert_empty();
 }

@@ -9,8 +9,8 @@ use super::{ALLOW, Endpoint};
 use crate::net::FiveTuple;
 use crate::sip::auth::{Credentials, authorization};
 use crate::sip::command::OutgoingInvite;
-use crate::sip::dialog::{Dialog, State};
-use crate::sip::message::{Method, NameAddr, Response, Uri, sdp_of};
+use crate::sip::dialog::{Dialog, State, contact_of};
+use crate::sip::message::{Method, NameAddr, Response, Uri, reason_phrase, sdp_of};
 use crate::sip::outgoing::Outgoing;
 use crate::sip::timers::{Owner, Timer};
 use crate::sip::transaction::Purpose;
@@ -343,18 +343,30 @@ impl Endpoint {
             response.reason.clone()
         };
         let retry_after = response.headers.get("Retry-After").and_then(leading_number);
-        self.refused(key, response.status, reason, retry_after);
+        let redirect = contact_of(&response.headers).filter(|_| (300..400).contains(&response.status));
+        let redirect = redirect.map(|uri| uri.dialled()).filter(|number| !number.is_empty());
+        if self.dialogs.contains(key) {
+            self.drop_dialog(key);
+            self.events.push_back(SipEvent::Rejected {
+                dialog: key,
+                status: response.status,
+                reason,
+                retry_after,
+                redirect,
+            });
+        }
     }
 
-    /// Ends a call of ours that was not accepted.
-    pub(super) fn refused(&mut self, key: DialogKey, status: u16, reason: String, retry_after: Option<u32>) {
+    /// Ends a call of ours without an answer of the peer's.
+    pub(super) fn unanswered(&mut self, key: DialogKey, status: u16) {
         if self.dialogs.contains(key) {
             self.drop_dialog(key);
             self.events.push_back(SipEvent::Rejected {
                 dialog: key,
                 status,
-                reason,
-                retry_after,
+                reason: reason_phrase(status).to_owned(),
+                retry_after: None,
+                redirect: None,
             });
         }
     }

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::Endpoint;
-use crate::sip::message::reason_phrase;
 use crate::sip::timers::{Owner, T2, Timer, TimerHandle};
 use crate::sip::transaction::{ClientMachine, Holder, Purpose, ServerMachine, TimerAction};
 use crate::sip::{Caller, DialogKey, SipEvent};
@@ -100,7 +99,7 @@ impl Endpoint {
         match purpose {
             // Its connection is gone, and it may make another: the call need not be over.
             Purpose::InDialog(_) if timer == Timer::Unreachable => {}
-            Purpose::Invite(key) => self.refused(key, 408, reason_phrase(408).to_owned(), None),
+            Purpose::Invite(key) => self.unanswered(key, 408),
             Purpose::Bye(key) => self.ended(key),
             // The next try, or the end of the interval, says more.
             Purpose::Refresh(key) if timer == Timer::Unreachable => self.refresh_later(now, key),
@@ -151,7 +150,7 @@ impl Endpoint {
             if let Some(id) = invite {
                 self.drop_client(id);
             }
-            self.refused(key, 487, reason_phrase(487).to_owned(), None);
+            self.unanswered(key, 487);
         }
     }
 }

@@ -222,6 +222,7 @@ pub(super) fn a_refusal_comes_through_with_its_reason() {
         status: 503,
         reason: "Service Unavailable".to_owned(),
         retry_after: Some(7),
+        redirect: None,
     };
     assert_eq!(world.events(PHONE), [rejected]);
     let answer = world.packets.iter().find(|p| p.starts_with("SIP/2.0 503")).unwrap();
@@ -376,6 +377,7 @@ pub(super) fn silence_ends_everything_in_time() {
         status: 408,
         reason: "Request Timeout".to_owned(),
         retry_after: None,
+        redirect: None,
     };
     assert_eq!(world.events(PHONE), [rejected]);
     // Timer F: nor is our REGISTER, nor our BYE.

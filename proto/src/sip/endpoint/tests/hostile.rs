@@ -367,6 +367,7 @@ pub(super) fn full_tables_say_when_to_come_back() {
         status: 503,
         reason: "Service Unavailable".to_owned(),
         retry_after: Some(5),
+        redirect: None,
     };
     assert_eq!(world.events(PHONE), [rejected]);
 }

@@ -1,4 +1,4 @@
-//! REFER within a call, and what its sender is told. RFC 3515, 3891, 4488, 5589.
+//! REFER within a call, and what its sender is told: RFC 3515, 3891, 4488, 5589. A call that a phone sends on: RFC 3261 §8.1.3.4.
 
 use super::timers::{field, last};
 use super::trust::forged;
@@ -161,4 +161,44 @@ fn replaces_names_another_call_of_the_same_account() {
         world.hangup(GATEWAY, dialog);
     }
     world.assert_empty();
+}
+
+#[test]
+fn a_phone_that_sends_a_call_on_names_who_is_to_have_it() {
+    for (status, contacts, redirect) in [
+        (
+            302,
+            "Contact: <sip:10-1@192.0.2.1>;q=1\r\nContact: <sip:102@a>\r\n",
+            Some("101"),
+        ),
+        (302, "", None),
+        (302, "Contact: <sip:192.0.2.9>\r\n", None),
+        (486, "Contact: <sip:101@192.0.2.1>\r\n", None),
+    ] {
+        let mut world = World::new(74);
+        world.register(PHONE, "100", "secret", 600);
+        world.second();
+        let call = world.ring_phone(Some(b"offer"));
+        let invite = last(&world, "INVITE").to_owned();
+        let line = |name| field(&invite, name).expect("it is there");
+        let response = format!(
+            "SIP/2.0 {status} Elsewhere\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=x\r\nCall-ID: {}\r\nCSeq: {}\r\n{contacts}Content-Length: \
+             0\r\n\r\n",
+            line("Via"),
+            line("From"),
+            line("To"),
+            line("Call-ID"),
+            line("CSeq")
+        );
+        world.nodes[GATEWAY].events.clear();
+        world.inject(GATEWAY, DESK, response.as_bytes());
+        let rejected = SipEvent::Rejected {
+            dialog: call,
+            status,
+            reason: "Elsewhere".to_owned(),
+            retry_after: None,
+            redirect: redirect.map(str::to_owned),
+        };
+        assert_eq!(world.events(GATEWAY), [rejected]);
+    }
 }
