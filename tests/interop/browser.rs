@@ -1,5 +1,6 @@
 //! JsSIP in Chromium: a phone over a WebSocket, whose media is DTLS-SRTP behind ICE.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use quartet::demo::e2ee_peer::{Answering, E2eePeer, Fault};
@@ -18,8 +19,13 @@ use crate::transports::is_called_by;
 
 /// A gateway that takes phones of this page.
 pub(crate) async fn house(page: &Page, transport: &str) -> House {
-    let identity = certify("127.0.0.1");
+    house_at(page, transport, Ipv4Addr::LOCALHOST.into()).await
+}
+
+async fn house_at(page: &Page, transport: &str, ip: IpAddr) -> House {
+    let identity = certify(&ip.to_string());
     let setup = HouseSetup {
+        sip: ip,
         more: "[call]\nverify = \"off\"",
         sip_lines: &format!("origins = [\"{}\"]", page.origin()),
         transports: &[transport],
@@ -88,9 +94,10 @@ async fn silent(line: &Line) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jssip_calls_and_is_called_over_ws_and_wss() {
-    for transport in ["ws", "wss"] {
+    let (v4, v6) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
+    for (transport, ip) in [("ws", v4), ("wss", v4), ("wss", v6)] {
         let page = Page::new().await;
-        let house = house(&page, transport).await;
+        let house = house_at(&page, transport, ip).await;
         let Some(mut browser) = browser(page, &house, transport).await else {
             return;
         };
@@ -114,7 +121,7 @@ async fn jssip_calls_and_is_called_over_ws_and_wss() {
             .order(json!({ "order": "keys", "keys": "*9", "way": if transport == "ws" { "INFO" } else { "RFC2833" } }));
         browser.wait("ended", SOON).await;
         assert_eq!(house.record(2).await["cause"], "mismatch");
-        println!("JsSIP in Chromium over {transport}: registered, called, was called, DTLS-SRTP with ICE");
+        println!("JsSIP in Chromium over {transport} at {ip}: registered, called, was called, DTLS-SRTP with ICE");
     }
 }
 

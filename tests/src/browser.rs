@@ -69,7 +69,7 @@ impl Browser {
             page.origin(),
             setup.transport,
             setup.gateway,
-            setup.gateway.ip(),
+            host_of(setup.gateway),
             setup.user,
             setup.password,
             setup.tone_hz
@@ -230,5 +230,13 @@ async fn request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
             Ok(count @ 1..) => bytes.extend(&more[..count]),
             Ok(_) | Err(_) => return None,
         }
+    }
+}
+
+/// The host of an address, as a URI has it.
+fn host_of(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(address) => address.ip().to_string(),
+        SocketAddr::V6(address) => format!("[{}]", address.ip()),
     }
 }
