@@ -75,6 +75,8 @@ pub struct Record<T = SystemTime> {
     /// How many calls this stands for: more than one where a limit refused the same caller again and again, and only the
     /// last of a minute is kept.
     pub count: u32,
+    /// Who took the place of one of the two, in order: the number that a phone transferred the call to, or whom it joined it with.
+    pub transfers: Vec<String>,
     /// What became of the four emojis.
     pub verdict: Verdict,
     /// The sides that had media, the phone first.
@@ -235,6 +237,8 @@ impl Record<SystemTime> {
             by: By,
             #[serde(skip_serializing_if = "Option::is_none")]
             count: Option<u32>,
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            transfers: &'a [String],
             verdict: Verdict,
             legs: &'a [LegFigures],
             duration_ms: u64,
@@ -253,6 +257,7 @@ impl Record<SystemTime> {
             cause: self.cause,
             by: self.by,
             count: Some(self.count).filter(|count| *count != 1),
+            transfers: &self.transfers,
             verdict: self.verdict,
             legs: &self.legs,
             duration_ms: u64::try_from(self.duration().as_millis()).unwrap_or(u64::MAX),
@@ -278,6 +283,7 @@ impl Record<Instant> {
             cause: self.cause,
             by: self.by,
             count: self.count,
+            transfers: self.transfers,
             verdict: self.verdict,
             legs: self.legs,
         }
@@ -338,6 +344,7 @@ pub(crate) mod tests {
             cause: "answered",
             by: By::Caller,
             count: 1,
+            transfers: Vec::new(),
             verdict: Verdict::Announced,
             legs: vec![
                 LegFigures {

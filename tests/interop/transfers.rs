@@ -84,6 +84,7 @@ async fn baresip_transfers_blind() {
         (&json!("anna"), &json!("answered")),
         "{record}"
     );
+    assert_eq!(record["transfers"], json!(["101"]), "{record}");
     println!("baresip: blind transfer");
 }
 

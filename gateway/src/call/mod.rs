@@ -75,6 +75,8 @@ pub struct Call {
     waiting: Waiting,
     /// Somebody is to take another's place.
     transfer: Option<Transfer>,
+    /// Who has taken another's place.
+    transfers: Vec<String>,
     /// How often it was sent on.
     redirects: u8,
     times: Times,
@@ -108,6 +110,7 @@ impl Call {
             liveness: Liveness::new(now),
             waiting: Waiting::default(),
             transfer: None,
+            transfers: Vec::new(),
             redirects: 0,
             times: Times::new(now),
             noted: None,

@@ -111,6 +111,7 @@ impl Call {
             cause: cause.word(),
             by: By::Gateway,
             count: 1,
+            transfers: Vec::new(),
             verdict: Verdict::Unheard,
             legs: Vec::new(),
         }
@@ -121,6 +122,7 @@ impl Call {
             start: self.times.start,
             answer: self.times.answered,
             by,
+            transfers: self.transfers.clone(),
             verdict: self.verify.verdict(),
             legs: self.sides(),
             ..Self::refused(now, self.key, &self.parties, cause)

@@ -27,6 +27,8 @@ impl Released {
 pub(super) struct Transfer {
     /// Whose place is taken; it need not wait for it.
     pub(super) old: LegKey,
+    /// Who is called, for the record.
+    to: String,
     /// Why those that were called did not take it, the most telling one.
     refusal: Option<Cause>,
 }
@@ -94,13 +96,13 @@ impl Call {
     ///
     /// The call goes on as it was until the new leg hears and is heard; then `old` is over, and the announcement is made
     /// anew. If nobody takes it, `old` stays, or the call ends if it has left meanwhile.
-    pub fn transfer(&mut self, now: Instant, old: LegKey, legs: Vec<Leg>) -> bool {
+    pub fn transfer(&mut self, now: Instant, old: LegKey, to: String, legs: Vec<Leg>) -> bool {
         if self.partner_of(old).is_none() {
             return false;
         }
         let members = legs.into_iter().map(|leg| Member::new(&self.span, leg, Some(old)));
         self.members.extend(members);
-        self.transfer = Some(Transfer { old, refusal: None });
+        self.transfer = Some(Transfer { old, to, refusal: None });
         self.deadline = Some(now + self.policy.ring_timeout);
         self.handle_legs(now);
         true
@@ -121,8 +123,9 @@ impl Call {
         Some(Released(member))
     }
 
-    /// Takes a leg of another call in the place of `old`, which [`partner_of`](Self::partner_of) knows.
-    pub fn adopt(&mut self, now: Instant, old: LegKey, Released(mut member): Released) {
+    /// Takes a leg of another call, of this name or number, in the place of `old`, which [`partner_of`](Self::partner_of) knows.
+    pub fn adopt(&mut self, now: Instant, old: LegKey, to: String, Released(mut member): Released) {
+        self.transfers.push(to);
         member.move_to(&self.span);
         let key = member.key();
         self.members.push(member);
@@ -143,7 +146,7 @@ impl Call {
 
     /// A member that is to replace another is connected.
     pub(super) fn on_replaced(&mut self, now: Instant, key: LegKey, old: LegKey) {
-        self.transfer = None;
+        self.transfers.extend(self.transfer.take().map(|transfer| transfer.to));
         self.deadline = None;
         self.tell(now, old, LegCommand::Transferred { status: 200 });
         self.take_place(now, key, old);

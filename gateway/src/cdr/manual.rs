@@ -36,6 +36,10 @@ const FIELDS: &[(&str, &str)] = &[
         "count",
         "Only where a limit refused the same caller again and again in a minute: how many calls the line stands for. Where that were more than 1,024 callers, those beyond are one line, `from` and `to` `*`.",
     ),
+    (
+        "transfers",
+        "Only if a phone transferred the call: the numbers that it was transferred to, or whom it was joined with, in order. `to` and `from` stay those of its beginning.",
+    ),
     ("verdict", "What became of the four emojis: a word of the table below."),
     (
         "legs",
@@ -104,6 +108,7 @@ fn the_manual_has_every_field_cause_and_verdict() {
         shown: Some("237".into()),
         by: By::Operator,
         count: 2,
+        transfers: vec!["102".into()],
         ..tests::record()
     };
     let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&record.to_line()).unwrap();

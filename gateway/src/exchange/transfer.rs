@@ -19,10 +19,10 @@ use crate::route::{Destination, DestinationKind, Origin};
 
 /// What is to be done, once its phone has been told that it is.
 enum Transfer {
-    /// These are called.
-    Blind(Legs),
+    /// These are called, at this number.
+    Blind(String, Legs),
     /// This leg of another call takes the place of that one.
-    Attended { moved: LegKey, old: LegKey },
+    Attended { moved: LegKey, name: String, old: LegKey },
 }
 
 impl Exchange {
@@ -49,8 +49,8 @@ impl Exchange {
         }
         self.tell_phone(now, SipCommand::AnswerRefer { dialog, status, reason });
         match (found, call) {
-            (Ok(Transfer::Blind(legs)), Some(call)) => self.begin_transfer(now, call, leg, legs),
-            (Ok(Transfer::Attended { moved, old }), _) => self.join(now, dialog, moved, old),
+            (Ok(Transfer::Blind(number, legs)), Some(call)) => self.begin_transfer(now, call, leg, (number, legs)),
+            (Ok(Transfer::Attended { moved, name, old }), _) => self.join(now, dialog, (moved, name), old),
             (Ok(_), None) | (Err(_), _) => {}
         }
     }
@@ -59,7 +59,7 @@ impl Exchange {
     fn transfer_to(&mut self, now: Instant, leg: LegKey, account: &str, number: &str) -> Result<Transfer, Cause> {
         let (call, partner) = self.partner(leg)?;
         let legs = self.legs_to(now, call, &partner, (account, number))?;
-        Ok(Transfer::Blind(legs))
+        Ok(Transfer::Blind(number.to_owned(), legs))
     }
 
     /// A phone that rings may say that the call is to go to somebody else (3xx, RFC 3261 §8.1.3.4): they ring before it is taken for refused.
@@ -168,25 +168,27 @@ impl Exchange {
             (true, true) => Err(Cause::Declined),
             (false, true) => Ok(Transfer::Attended {
                 moved: here.key,
+                name: here.name,
                 old: other,
             }),
             (true | false, false) => Ok(Transfer::Attended {
                 moved: there.key,
+                name: there.name,
                 old: leg,
             }),
         }
     }
 
-    fn begin_transfer(&mut self, now: Instant, call: CallKey, old: LegKey, legs: Legs) {
+    fn begin_transfer(&mut self, now: Instant, call: CallKey, old: LegKey, (number, legs): (String, Legs)) {
         let legs = self.index_legs(call, legs);
         if let Some(standing) = self.calls.get_mut(&call) {
-            standing.transfer(now, old, legs);
+            standing.transfer(now, old, number, legs);
         }
         self.run_actions(now, call);
     }
 
     /// Moves a leg into the place of one of another call, and ends what is left of its own.
-    fn join(&mut self, now: Instant, dialog: DialogKey, moved: LegKey, old: LegKey) {
+    fn join(&mut self, now: Instant, dialog: DialogKey, (moved, name): (LegKey, String), old: LegKey) {
         let (Some(from), Some(to)) = (self.by_leg.get(&moved).copied(), self.by_leg.get(&old).copied()) else {
             return;
         };
@@ -199,7 +201,7 @@ impl Exchange {
                 let indexed = legs.remove(at);
                 self.legs.entry(to).or_default().push(indexed);
             }
-            call.adopt(now, old, released);
+            call.adopt(now, old, name, released);
         }
         self.run_actions(now, from);
         self.run_actions(now, to);

@@ -225,6 +225,7 @@ fn crashed(row: &Row<'_>) -> rusqlite::Result<Record> {
         cause: Cause::Crashed.word(),
         by: By::Gateway,
         count: 1,
+        transfers: Vec::new(),
         verdict: text(row, 9, Verdict::from_word)?,
         legs: Vec::new(),
     })

@@ -627,6 +627,7 @@ fn running_calls_outlive_the_process_as_crashed_ones() {
                 cause: "crashed",
                 by: By::Gateway,
                 count: 1,
+                transfers: Vec::new(),
                 verdict,
                 legs: Vec::new(),
             });

@@ -86,7 +86,10 @@ fn another_phone_is_called_and_takes_the_place_of_the_first() {
         (world.cause(), &world.user.ended[..]),
         ("answered", &[Cause::Answered][..])
     );
-    assert_eq!(world.records[0].legs.len(), 2);
+    assert_eq!(
+        (world.records[0].legs.len(), &world.records[0].transfers[..]),
+        (2, &["101".to_owned()][..])
+    );
     world.assert_empty();
 }
 
@@ -149,7 +152,7 @@ fn a_transfer_that_nobody_takes_ends_the_call_of_who_was_left() {
     world.drain();
     world.reject(1, 486);
     world.drain();
-    assert_eq!(world.cause(), "busy");
+    assert_eq!((world.cause(), world.records[0].transfers.len()), ("busy", 0));
     assert_eq!(world.user.ended.len(), 1);
     world.assert_empty();
 }
@@ -193,6 +196,7 @@ fn two_calls_of_one_phone_are_joined_and_the_users_stays() {
         world.drain();
         assert_eq!(world.user.ended, [Cause::Answered]);
         assert_eq!((world.records.len(), world.records[1].cause), (2, "answered"));
+        assert_eq!(world.records[1].transfers, ["101"]);
         world.assert_empty();
     }
 }
