@@ -378,10 +378,10 @@ impl Call {
     fn pass_early(&mut self, now: Instant, key: LegKey) {
         let caller = self.caller();
         self.tell(now, caller, LegCommand::Early);
-        let hears = self
+        let is_phone = self
             .running()
-            .any(|member| member.key() == caller && member.leg.codec().is_some());
-        if hears {
+            .any(|member| member.key() == caller && !member.leg.is_user());
+        if is_phone {
             let (a, b) = (caller, key);
             self.actions.push_back(Action::Media(MediaCommand::Bridge { a, b }));
         }

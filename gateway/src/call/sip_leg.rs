@@ -75,6 +75,8 @@ pub struct SipLeg {
     next: Option<String>,
     /// The answer that waits for our transport.
     pending: Option<Option<NameAddr>>,
+    /// The phone is to hear something before its call is taken.
+    is_early: bool,
     agreed: Option<Agreed>,
     /// Our latest description.
     sent: Option<SessionDescription>,
@@ -138,6 +140,7 @@ impl SipLeg {
             lines: None,
             next: None,
             pending: None,
+            is_early: false,
             agreed: None,
             sent: None,
             offered: None,
@@ -273,6 +276,7 @@ impl SipLeg {
             MediaEvent::Local { lines, .. } => {
                 self.note_lines(&lines);
                 match self.state {
+                    State::Waiting { .. } if self.is_early && self.pending.is_none() => self.answer_early(),
                     State::Waiting { .. } => self.answer(),
                     State::Opening { .. } => self.invite(),
                     State::Restarting { .. } => self.answer_restart(),

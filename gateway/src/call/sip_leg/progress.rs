@@ -26,9 +26,14 @@ impl SipLeg {
         let State::Waiting { offer: Some(offer) } = &self.state else {
             return self.tell_progress(180);
         };
-        let (offer, lines) = (offer.clone(), self.shown_lines());
-        let answered = lines.and_then(|lines| self.answer_to(&offer, &lines).ok());
-        let Some(answered) = answered else {
+        let offer = offer.clone();
+        let Some(lines) = self.shown_lines() else {
+            // As soon as our transport has said where it is.
+            self.is_early = true;
+            return self.tell_progress(180);
+        };
+        self.is_early = false;
+        let Ok(answered) = self.answer_to(&offer, &lines) else {
             return self.tell_progress(180);
         };
         self.note_used(&offer);
