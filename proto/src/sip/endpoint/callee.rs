@@ -306,17 +306,7 @@ impl Endpoint {
         let (id, tag, _) = self.pending(key)?;
         let mut extra: Vec<_> = reason.map(reason_field).into_iter().collect();
         extra.extend(retry_after.map(|seconds| ("Retry-After", seconds.to_string())));
-        self.respond_with(
-            now,
-            id,
-            &OutgoingResponse {
-                status,
-                reason: None,
-                tag: &tag,
-                extra,
-                body: None,
-            },
-        );
+        self.respond_extra(now, id, (status, None), &tag, extra);
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return Ok(());
         };

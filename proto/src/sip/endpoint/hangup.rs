@@ -9,7 +9,6 @@ use crate::sip::NameAddr;
 use crate::sip::command::Reason;
 use crate::sip::dialog::State;
 use crate::sip::message::{Method, Response};
-use crate::sip::response::OutgoingResponse;
 use crate::sip::timers::{Owner, TRANSACTION_TIMEOUT, Timer};
 use crate::sip::transaction::{ClientMachine, Purpose};
 use crate::sip::{DialogKey, SipError, SipEvent};
@@ -23,16 +22,7 @@ impl Endpoint {
             State::Proceeding => {
                 let extra = reason.as_ref().map(reason_field).into_iter().collect();
                 if let Some(id) = invite {
-                    self.respond_with(
-                        now,
-                        id,
-                        &OutgoingResponse {
-                            status: 480,
-                            tag: &tag,
-                            extra,
-                            ..OutgoingResponse::default()
-                        },
-                    );
+                    self.respond_extra(now, id, (480, None), &tag, extra);
                 }
                 self.drop_dialog(key);
                 self.events.push_back(SipEvent::Ended { dialog: key });

@@ -6,7 +6,7 @@ use super::receive::abilities;
 use super::{ALLOW, Asked, Endpoint};
 use crate::sip::dialog::{Dialog, State};
 use crate::sip::message::{Method, Request, part_of, sdp_of};
-use crate::sip::response::{Head, OutgoingResponse};
+use crate::sip::response::Head;
 use crate::sip::transaction::Holder;
 use crate::sip::{DialogKey, SipEvent, dtmf_info};
 
@@ -25,9 +25,10 @@ impl Endpoint {
             return;
         }
         let offers = matches!(request.method, Method::Invite | Method::Update);
-        // One without an offer asks for nothing that another could cross.
-        let is_offer = request.method == Method::Update && sdp_of(&request.headers, &request.body).is_some();
-        if ((request.method == Method::Invite || is_offer) && self.is_crossed(now, key, &head))
+        let offer = sdp_of(&request.headers, &request.body).filter(|_| offers);
+        // An UPDATE without one asks for nothing that another could cross.
+        let may_cross = request.method == Method::Invite || offer.is_some();
+        if (may_cross && self.is_crossed(now, key, &head))
             || (offers && self.is_body_refused(now, request, &head))
             || (offers && self.is_interval_refused(now, request, &head))
         {
@@ -45,8 +46,8 @@ impl Endpoint {
         }
         match request.method {
             Method::Bye => self.on_bye(now, key, request, head),
-            Method::Invite => self.on_reinvite(now, key, request, head),
-            Method::Update if is_offer => self.on_reinvite(now, key, request, head),
+            Method::Invite => self.on_reinvite(now, key, request, head, offer),
+            Method::Update if offer.is_some() => self.on_reinvite(now, key, request, head, offer),
             Method::Info => self.on_info(now, key, request, head),
             Method::Refer => self.on_refer(now, key, request, head),
             Method::Update => {
@@ -61,15 +62,7 @@ impl Endpoint {
                 {
                     extra.extend(self.agree_session(now, key, Asked::of(&request.headers)));
                 }
-                self.respond_with(
-                    now,
-                    id,
-                    &OutgoingResponse {
-                        status: 200,
-                        extra,
-                        ..OutgoingResponse::default()
-                    },
-                );
+                self.respond_extra(now, id, (200, None), "", extra);
             }
             Method::Options => self.respond_stateless(now, &head, 200, None, abilities()),
             Method::Ack | Method::Cancel | Method::Register | Method::Notify | Method::NotAllowed | Method::Unknown => {
@@ -90,16 +83,7 @@ impl Endpoint {
         };
         let id = self.create_server_transaction(request, head, Holder::Dialog(key), None);
         let (status, reason, extra) = refusal.unwrap_or((200, None, Vec::new()));
-        self.respond_with(
-            now,
-            id,
-            &OutgoingResponse {
-                status,
-                reason,
-                extra,
-                ..OutgoingResponse::default()
-            },
-        );
+        self.respond_extra(now, id, (status, reason), "", extra);
         if let Some(digit) = digit {
             self.events.push_back(SipEvent::Dtmf { dialog: key, digit });
         }
@@ -126,7 +110,7 @@ impl Endpoint {
     }
 
     /// An offer within the dialog, by INVITE or by UPDATE (RFC 3311 §5.2), which the TU answers.
-    fn on_reinvite(&mut self, now: Instant, key: DialogKey, request: &Request, head: Head) {
+    fn on_reinvite(&mut self, now: Instant, key: DialogKey, request: &Request, head: Head, offer: Option<Vec<u8>>) {
         let id = self.create_server_transaction(request, head, Holder::Dialog(key), Some(key));
         if request.method == Method::Invite {
             self.respond(now, id, 100, "");
@@ -136,7 +120,7 @@ impl Endpoint {
         }
         self.events.push_back(SipEvent::Reinvite {
             dialog: key,
-            body: sdp_of(&request.headers, &request.body),
+            body: offer,
         });
     }
 

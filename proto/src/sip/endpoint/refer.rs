@@ -8,7 +8,7 @@ use super::callee::reason_field;
 use crate::sip::command::Reason;
 use crate::sip::dialog::State;
 use crate::sip::message::{Headers, Method, NameAddr, Request, Scheme, reason_phrase};
-use crate::sip::response::{Head, OutgoingResponse};
+use crate::sip::response::Head;
 use crate::sip::transaction::{Holder, Purpose};
 use crate::sip::{DialogKey, ReferTo, SipError, SipEvent};
 
@@ -54,15 +54,7 @@ impl Endpoint {
                 });
             }
             Err((status, reason)) => {
-                self.respond_with(
-                    now,
-                    id,
-                    &OutgoingResponse {
-                        status,
-                        reason,
-                        ..OutgoingResponse::default()
-                    },
-                );
+                self.respond_extra(now, id, (status, reason), "", Vec::new());
             }
         }
     }
@@ -117,15 +109,7 @@ impl Endpoint {
         let mut extra: Vec<_> = reason.map(reason_field).into_iter().collect();
         extra.push(("Contact", self.contact_in(key, peer)));
         extra.extend((!is_told).then(|| ("Refer-Sub", "false".to_owned())));
-        self.respond_with(
-            now,
-            id,
-            &OutgoingResponse {
-                status,
-                extra,
-                ..OutgoingResponse::default()
-            },
-        );
+        self.respond_extra(now, id, (status, None), "", extra);
         if status < 300 {
             self.notify_refer(now, key, 100)
         } else {

@@ -10,7 +10,7 @@ use crate::sip::dialog::MAX_CONTACT;
 use crate::sip::message::{Method, NameAddr, Request, Response, Scheme, Uri, host_of};
 use crate::sip::outgoing::Outgoing;
 use crate::sip::registrar::{Contact, Refused, RequestedBinding, Update};
-use crate::sip::response::{Head, OutgoingResponse};
+use crate::sip::response::Head;
 use crate::sip::transaction::{Holder, Purpose};
 use crate::sip::{Caller, SipError, SipEvent};
 
@@ -74,39 +74,15 @@ impl Endpoint {
         let told = told(request);
         let id = self.create_server_transaction(request, head, holder, None);
         let tag = self.token();
-        match self.bind(now, request, &user, (source, origin)) {
-            Ok(contacts) => {
-                let contact = |c: &Contact| {
-                    let left = c.expires.saturating_duration_since(now).as_secs();
-                    ("Contact", format!("<{}>;expires={left}", c.uri))
-                };
-                let mut extra: Vec<_> = contacts.iter().map(contact).collect();
-                extra.extend(told);
-                self.respond_with(
-                    now,
-                    id,
-                    &OutgoingResponse {
-                        status: 200,
-                        tag: &tag,
-                        extra,
-                        ..OutgoingResponse::default()
-                    },
-                );
-            }
-            Err((status, reason, extra)) => {
-                self.respond_with(
-                    now,
-                    id,
-                    &OutgoingResponse {
-                        status,
-                        reason,
-                        tag: &tag,
-                        extra,
-                        body: None,
-                    },
-                );
-            }
-        }
+        let bound = self.bind(now, request, &user, (source, origin)).map(|contacts| {
+            let contact = |c: &Contact| {
+                let left = c.expires.saturating_duration_since(now).as_secs();
+                ("Contact", format!("<{}>;expires={left}", c.uri))
+            };
+            contacts.iter().map(contact).chain(told).collect()
+        });
+        let (status, reason, extra) = bound.map_or_else(|refusal| refusal, |extra| (200, None, extra));
+        self.respond_extra(now, id, (status, reason), &tag, extra);
     }
 
     /// Does what a REGISTER wants; gives all contacts there are then.

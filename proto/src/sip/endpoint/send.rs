@@ -154,15 +154,26 @@ impl Endpoint {
 
     /// Sends a response that is its status alone.
     pub(super) fn respond(&mut self, now: Instant, id: u64, status: u16, tag: &str) {
-        self.respond_with(
-            now,
-            id,
-            &OutgoingResponse {
-                status,
-                tag,
-                ..OutgoingResponse::default()
-            },
-        );
+        self.respond_extra(now, id, (status, None), tag, Vec::new());
+    }
+
+    /// Sends a response without a body.
+    pub(super) fn respond_extra(
+        &mut self,
+        now: Instant,
+        id: u64,
+        (status, reason): (u16, Option<&str>),
+        tag: &str,
+        extra: Vec<(&'static str, String)>,
+    ) {
+        let response = OutgoingResponse {
+            status,
+            reason,
+            tag,
+            extra,
+            body: None,
+        };
+        self.respond_with(now, id, &response);
     }
 
     /// Writes on a request where it leaves from and where we say that we are.
