@@ -180,9 +180,7 @@ impl Secure {
         };
         packet.set_len(sealed.map_err(refusal)?)
     }
-}
 
-impl Secure {
     /// Has the keys that are not in use count what is sent without them: one that comes back must not begin its numbers anew.
     fn count(&mut self, used: Option<Suite>, packet: &[u8]) {
         let Some(header) = packet.get(..HEADER) else { return };

@@ -3,13 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SendError, SyncSender};
 
-use mio::{Interest, Token, net::UdpSocket};
+use mio::net::UdpSocket;
 use tracing::warn;
 
-use super::sockets::MAX_SOCKETS;
 use super::streams::Stream;
-use super::worker::{PER_LEG, Worker, WorkerIo};
-use crate::media::{LegKey, MediaLeg};
+use super::worker::{Worker, WorkerIo, of_leg};
+use crate::media::{LegKey, MediaLeg, SocketKey, StreamKey};
 
 /// A leg on its way to another worker, with its sockets and connections.
 pub(super) struct Moving {
@@ -50,29 +49,21 @@ impl Worker {
             mut streams,
         } = moving;
         let slot = self.legs.next_slot();
-        let registry = self.poll.registry();
-        for (at, place) in sockets.iter_mut().enumerate() {
-            if let Some(socket) = place {
-                self.counts.sockets.fetch_add(1, Ordering::Relaxed);
-                let token = Token(slot.0 * PER_LEG + at);
-                if let Err(error) = registry.register(socket, token, Interest::READABLE) {
-                    warn!(%error, "a media socket is not heard any more");
-                }
+        for (at, socket) in sockets.iter_mut().enumerate() {
+            let Some(socket) = socket else { continue };
+            self.counts.sockets.fetch_add(1, Ordering::Relaxed);
+            if let Err(error) = self.watch((slot, SocketKey(at)), socket) {
+                warn!(%error, "a media socket is not heard any more");
             }
         }
-        for (at, place) in streams.iter_mut().enumerate() {
-            if let Some(stream) = place {
-                let token = Token(slot.0 * PER_LEG + MAX_SOCKETS + at);
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                if let Err(error) = registry.register(stream.source(), token, interest) {
-                    warn!(%error, "a connection to a relay is not heard any more");
-                }
+        for (at, stream) in streams.iter_mut().enumerate() {
+            let Some(stream) = stream else { continue };
+            if let Err(error) = self.watch_stream((slot, StreamKey(at)), stream) {
+                warn!(%error, "a connection to a relay is not heard any more");
             }
         }
-        io.sockets.resize_with(io.sockets.len().max(slot.0 + 1), Vec::new);
-        io.sockets[slot.0] = sockets;
-        io.streams.resize_with(io.streams.len().max(slot.0 + 1), Vec::new);
-        io.streams[slot.0] = streams;
+        *of_leg(&mut io.sockets, slot) = sockets;
+        *of_leg(&mut io.streams, slot) = streams;
         self.legs.adopt(self.now_ns(), leg);
         self.counts.legs.store(self.legs.len(), Ordering::Relaxed);
     }

@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     media::{
-        Below, Bind, BoundSocket, LegKey, Legs, MediaCommand, MediaEvent, MediaFault, MediaIo, Opening, Slot,
-        SocketKey, StreamKey, Via,
+        Below, Bind, LegKey, Legs, MediaCommand, MediaEvent, MediaFault, MediaIo, Opening, Slot, SocketKey, StreamKey,
+        Via,
     },
     plugins::{Packet, watch},
 };
@@ -31,7 +31,7 @@ use crate::{
 /// The token of the mailbox; sockets have `slot * PER_LEG + key`, connections `slot * PER_LEG + MAX_SOCKETS + key`.
 pub(super) const MAILBOX: Token = Token(usize::MAX);
 /// Tokens of a leg.
-pub(super) const PER_LEG: usize = MAX_SOCKETS + MAX_STREAMS;
+const PER_LEG: usize = MAX_SOCKETS + MAX_STREAMS;
 /// Events taken from the poller at once.
 const EVENTS: usize = 256;
 /// Datagrams read from one socket before the next one has its turn.
@@ -253,10 +253,7 @@ impl Worker {
     }
 
     fn connect(&self, slot: Slot, dial: Dial, io: &mut WorkerIo) {
-        if io.streams.len() <= slot.0 {
-            io.streams.resize_with(slot.0 + 1, Vec::new);
-        }
-        let streams = &mut io.streams[slot.0];
+        let streams = of_leg(&mut io.streams, slot);
         let is_for_it = |stream: &Stream| stream.is_for(&dial);
         if streams.iter().flatten().any(is_for_it) {
             return;
@@ -265,10 +262,8 @@ impl Worker {
             debug!("a leg has connections enough");
             return;
         };
-        let token = Token(slot.0 * PER_LEG + MAX_SOCKETS + at);
         let dialled = Stream::dial(dial).and_then(|mut stream| {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(stream.source(), token, interest)?;
+            self.watch_stream((slot, StreamKey(at)), &mut stream)?;
             Ok(stream)
         });
         match dialled {
@@ -329,7 +324,9 @@ impl Worker {
             let mut watched = Vec::new();
             let mut described = Vec::new();
             for (at, mut socket) in sockets.into_iter().enumerate() {
-                described.push(self.watch((slot, SocketKey(at)), &mut socket, bind)?);
+                let key = SocketKey(at);
+                self.watch((slot, key), &mut socket)?;
+                described.push(describe(key, &socket, bind)?);
                 watched.push(Some(socket));
             }
             Ok((watched, described))
@@ -346,10 +343,7 @@ impl Worker {
             }
         };
         self.counts.sockets.fetch_add(sockets.len(), Ordering::Relaxed);
-        if io.sockets.len() <= slot.0 {
-            io.sockets.resize_with(slot.0 + 1, Vec::new);
-        }
-        io.sockets[slot.0] = sockets;
+        *of_leg(&mut io.sockets, slot) = sockets;
         if !self.legs.open(self.now_ns(), leg, opening, &described, io) {
             self.free(slot, io);
         }
@@ -371,7 +365,8 @@ impl Worker {
                 break;
             };
             let made = self.ports.bind_one(*address).and_then(|mut socket| {
-                let described = self.watch((slot, SocketKey(at)), &mut socket, bind)?;
+                self.watch((slot, SocketKey(at)), &mut socket)?;
+                let described = describe(SocketKey(at), &socket, bind)?;
                 Ok((socket, described))
             });
             match made {
@@ -426,12 +421,26 @@ impl Worker {
         let _ = self.poll.registry().deregister(&mut socket);
     }
 
-    /// Has a socket of a leg read when there is something, and describes it.
-    fn watch(&self, (slot, key): (Slot, SocketKey), socket: &mut UdpSocket, bind: &Bind) -> io::Result<BoundSocket> {
+    /// Has a socket of a leg read when there is something.
+    pub(super) fn watch(&self, (slot, key): (Slot, SocketKey), socket: &mut UdpSocket) -> io::Result<()> {
         let token = Token(slot.0 * PER_LEG + key.0);
-        self.poll.registry().register(socket, token, Interest::READABLE)?;
-        describe(key, socket, bind)
+        self.poll.registry().register(socket, token, Interest::READABLE)
     }
+
+    /// Has a connection of a leg read, and made and written to, when that can be.
+    pub(super) fn watch_stream(&self, (slot, key): (Slot, StreamKey), stream: &mut Stream) -> io::Result<()> {
+        let token = Token(slot.0 * PER_LEG + MAX_SOCKETS + key.0);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(stream.source(), token, interest)
+    }
+}
+
+/// What the leg in this slot has, as yet nothing in a slot that is new.
+pub(super) fn of_leg<T>(all: &mut Vec<Vec<T>>, slot: Slot) -> &mut Vec<T> {
+    if all.len() <= slot.0 {
+        all.resize_with(slot.0 + 1, Vec::new);
+    }
+    &mut all[slot.0]
 }
 
 /// The first place that nothing has, if there are fewer than this.
