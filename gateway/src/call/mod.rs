@@ -328,9 +328,10 @@ impl Call {
         match event {
             LegEvent::Emojis(emojis) => {
                 member.emojis = Some(emojis);
-                // A phone that calls is shown them when it is answered; one that was called has answered already.
+                // A phone that calls is shown them when it is answered, one that talks with somebody else as soon as it talks with
+                // this one; one that was called has answered already.
                 let display = announce::display_of(&emojis);
-                if let Some(phone) = self.callee().filter(|callee| *callee != key) {
+                if let Some(phone) = self.callee().filter(|callee| *callee != key && replaces.is_none()) {
                     self.tell(now, phone, LegCommand::Show { display });
                 }
             }
@@ -378,10 +379,7 @@ impl Call {
     fn pass_early(&mut self, now: Instant, key: LegKey) {
         let caller = self.caller();
         self.tell(now, caller, LegCommand::Early);
-        let is_phone = self
-            .running()
-            .any(|member| member.key() == caller && !member.leg.is_user());
-        if is_phone {
+        if !self.members[0].leg.is_user() {
             let (a, b) = (caller, key);
             self.actions.push_back(Action::Media(MediaCommand::Bridge { a, b }));
         }

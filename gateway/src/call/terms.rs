@@ -39,15 +39,15 @@ pub struct Parties {
 }
 
 impl Parties {
-    /// A call of a phone.
-    pub fn outgoing(from: &str, to: &str) -> Self {
+    /// Nothing is known yet but who calls whom.
+    pub fn new(direction: Direction, from: &str, to: &str) -> Self {
         Self {
             from: from.to_owned(),
             to: to.to_owned(),
             shown: None,
             is_private: false,
             route: None,
-            direction: Direction::Outgoing,
+            direction,
             network: None,
         }
     }

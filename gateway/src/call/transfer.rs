@@ -15,13 +15,6 @@ const MAX_REDIRECTS: u8 = 5;
 #[derive(Debug)]
 pub struct Released(Member);
 
-impl Released {
-    /// Its key.
-    pub fn key(&self) -> LegKey {
-        self.0.key()
-    }
-}
-
 /// A transfer that is being tried.
 #[derive(Debug)]
 pub(super) struct Transfer {
@@ -86,26 +79,24 @@ impl Call {
     /// Calls others as well.
     pub fn fork(&mut self, now: Instant, legs: Vec<Leg>) {
         self.redirects += 1;
-        let members = legs.into_iter().map(|leg| Member::new(&self.span, leg, None));
-        self.members.extend(members);
-        self.deadline = Some(now + self.policy.ring_timeout);
-        self.handle_legs(now);
+        self.call_more(now, legs, None);
     }
 
-    /// Calls others, the first of whom that takes it gets the place of `old`. False if `old` talks with nobody here.
+    /// Calls others, the first of whom that takes it gets the place of `old`, which [`partner_of`](Self::partner_of) knows.
     ///
     /// The call goes on as it was until the new leg hears and is heard; then `old` is over, and the announcement is made
     /// anew. If nobody takes it, `old` stays, or the call ends if it has left meanwhile.
-    pub fn transfer(&mut self, now: Instant, old: LegKey, to: String, legs: Vec<Leg>) -> bool {
-        if self.partner_of(old).is_none() {
-            return false;
-        }
-        let members = legs.into_iter().map(|leg| Member::new(&self.span, leg, Some(old)));
-        self.members.extend(members);
+    pub fn transfer(&mut self, now: Instant, old: LegKey, to: String, legs: Vec<Leg>) {
         self.transfer = Some(Transfer { old, to, refusal: None });
+        self.call_more(now, legs, Some(old));
+    }
+
+    /// They may ring as long as those with whom the call began.
+    fn call_more(&mut self, now: Instant, legs: Vec<Leg>, replaces: Option<LegKey>) {
+        let members = legs.into_iter().map(|leg| Member::new(&self.span, leg, replaces));
+        self.members.extend(members);
         self.deadline = Some(now + self.policy.ring_timeout);
         self.handle_legs(now);
-        true
     }
 
     /// Gives up a leg that goes on in another call; what is left of this one ends. None if it talks with nobody here.
@@ -167,11 +158,9 @@ impl Call {
         let (caller, callee) = (self.caller(), self.callee());
         let Some(callee) = callee else { return };
         self.bridge(now, caller, callee);
-        if let Some(display) = self.emojis().map(display_of) {
-            let handset = self.handset();
-            if let Some(leg) = handset {
-                self.tell(now, leg, LegCommand::Show { display });
-            }
+        if let (Some(emojis), Some(handset)) = (self.emojis(), self.handset()) {
+            let display = display_of(emojis);
+            self.tell(now, handset, LegCommand::Show { display });
         }
     }
 
@@ -182,7 +171,7 @@ impl Call {
         for key in self.replacements() {
             self.end_member(now, key, cause);
         }
-        let cause = transfer.refusal.map_or(cause, |known| known.or_more_telling(cause));
+        let cause = Cause::most_telling(transfer.refusal, cause);
         let status = cause.status();
         self.tell(now, transfer.old, LegCommand::Transferred { status });
         let is_there = self.running().any(|member| member.key() == transfer.old);
@@ -196,8 +185,7 @@ impl Call {
         self.drop_member(key);
         let is_last = self.replacements().is_empty();
         if let Some(transfer) = &mut self.transfer {
-            let cause = transfer.refusal.map_or(cause, |known| known.or_more_telling(cause));
-            transfer.refusal = Some(cause);
+            transfer.refusal = Some(Cause::most_telling(transfer.refusal, cause));
             if is_last {
                 self.fail_transfer(now, cause);
             }

@@ -529,8 +529,8 @@ impl Cause {
         }
     }
 
-    /// Of the refusals of two callees, the one that tells the caller more.
-    pub fn or_more_telling(self, other: Self) -> Self {
+    /// Of the refusal that is known already and another callee's, the one that tells the caller more.
+    pub fn most_telling(known: Option<Self>, other: Self) -> Self {
         let rank = |cause: Self| match cause {
             Self::Declined => 0,
             Self::Busy => 1,
@@ -569,7 +569,7 @@ impl Cause {
             | Self::Crashed
             | Self::Limit { .. } => 3,
         };
-        if rank(other) < rank(self) { other } else { self }
+        known.filter(|known| rank(*known) <= rank(other)).unwrap_or(other)
     }
 }
 

@@ -68,12 +68,11 @@ impl Arrival {
         match self {
             Self::Sip { caller, number, invite } => Parties {
                 is_private: invite.is_private,
-                ..Parties::outgoing(caller.name(), number)
+                ..Parties::new(Direction::Outgoing, caller.name(), number)
             },
             Self::Network { network, incoming } => Parties {
-                direction: Direction::Incoming,
                 network: Some(network.to_string()),
-                ..Parties::outgoing(&incoming.from, &incoming.to)
+                ..Parties::new(Direction::Incoming, &incoming.from, &incoming.to)
             },
         }
     }

@@ -10,7 +10,6 @@ use rand_core::Rng;
 
 use super::admit::{PHONE, TOO_MANY};
 use super::arrival::Invite;
-use super::trunks::Shown;
 use super::{Arrival, Exchange, ForeignId};
 use crate::call::{
     CallKey, E2eeLeg, E2eeLegConfig, E2eeOutgoing, Leg, MediaWay, Parties, SipLeg, SipLegConfig, e2ee_codecs,
@@ -23,7 +22,7 @@ use crate::networks::{CallRequest, CallerDetails, Network, NetworkCall, NetworkI
 use crate::route::{Destination, DestinationKind};
 
 /// Who calls, to a callee who is not to learn it (RFC 3323 §4.1.1.3).
-pub(super) const ANONYMOUS: &str = "anonymous";
+const ANONYMOUS: &str = "anonymous";
 
 /// The session transports that phones are served by as they want it.
 const RTP: &str = "rtp";
@@ -34,6 +33,28 @@ const MAX_SHOWN: usize = 31;
 
 /// What a call begins with.
 pub(super) type Legs = Vec<(Leg, ForeignId)>;
+
+/// Who calls, as far as those who are called may be told.
+pub(super) struct CallingParty {
+    /// Its leg, if theirs are to be where it is.
+    pub(super) leg: Option<LegKey>,
+    /// Its number, or its name on a network.
+    pub(super) number: String,
+    pub(super) details: CallerDetails,
+    /// It is not to be known (RFC 3323).
+    pub(super) is_private: bool,
+    /// Whether it comes from a network.
+    pub(super) is_user: bool,
+    /// The phones that have part in the call already; they are not rung.
+    pub(super) phones: Vec<String>,
+}
+
+impl CallingParty {
+    /// What phones may show.
+    pub(super) fn shown(&self) -> &str {
+        if self.is_private { ANONYMOUS } else { &self.number }
+    }
+}
 
 impl Exchange {
     /// The legs of a call along its route, the caller's first.
@@ -48,101 +69,119 @@ impl Exchange {
         trunk: Option<&Trunk>,
         parties: &mut Parties,
     ) -> Result<Legs, Cause> {
-        let legs = match (arrival, destination.kind.clone()) {
-            (Arrival::Sip { invite, .. }, kind) => {
+        let key = self.new_leg_key();
+        match arrival {
+            Arrival::Sip { invite, .. } => {
                 let phone = self.caller_of(trunk, &parties.from)?;
-                match kind {
+                match &destination.kind {
                     DestinationKind::User { network, user } => {
-                        let network = NetworkId::new(&network);
+                        let network = NetworkId::new(network);
                         let there = self.networks.get(&network).ok_or(Cause::Network)?.as_ref();
-                        let user = there.user_of(&user);
-                        (parties.network, parties.to) = (Some(network.to_string()), user.clone());
+                        (parties.network, parties.to) = (Some(network.to_string()), there.user_of(user));
                         parties.shown = shown(&phone, &self.settings.phones, there, &invite);
-                        self.take_call(now, parties, &destination.route)?;
-                        let (key, caller) = self.answer_phone(call, &phone, &invite, &user)?;
-                        let shown = parties.shown.as_ref().unwrap_or(&parties.from);
-                        vec![caller, self.call_user(network, (user, shown), key, &destination)?]
                     }
-                    DestinationKind::Phones(users) => {
+                    DestinationKind::Phones(_) => parties.shown = asserted(&phone, &self.settings.phones, &invite),
+                    DestinationKind::Trunk { number, .. } => {
                         parties.shown = asserted(&phone, &self.settings.phones, &invite);
-                        // Its own phones: whoever dials has one of them in the hand.
-                        let users: Vec<_> = users.into_iter().filter(|user| *user != parties.from).collect();
-                        if users.is_empty() {
-                            return Err(Cause::Busy);
-                        }
-                        let named = format!("{PHONE}{}", parties.from);
-                        let contacts = self.contacts_to_ring(now, &named, &users, &destination.route)?;
-                        let (key, caller) = self.answer_phone(call, &phone, &invite, &parties.to)?;
-                        let details = CallerDetails {
-                            display: phone.name.clone().filter(|_| !invite.is_private),
-                            ..CallerDetails::default()
-                        };
-                        let from = parties.shown.as_deref().unwrap_or(&parties.from);
-                        let from = if invite.is_private { ANONYMOUS } else { from };
-                        let number = destination.captured.as_deref().filter(|_| users.len() == 1);
-                        let mut legs = vec![caller];
-                        for (phone, contact) in &contacts {
-                            legs.push(self.ring(call, phone, contact, (from, &details), number, Some(key)));
-                        }
-                        legs
-                    }
-                    DestinationKind::Trunk { trunk: name, number } => {
-                        let called = self.trunk(&name).ok_or(Cause::Network)?;
-                        parties.shown = asserted(&phone, &self.settings.phones, &invite);
-                        parties.to.clone_from(&number);
-                        self.take_call(now, parties, &destination.route)?;
-                        let (key, caller) = self.answer_phone(call, &phone, &invite, &number)?;
-                        let shown = Shown {
-                            number: parties.shown.as_deref().unwrap_or(&parties.from),
-                            display: phone.name.as_deref(),
-                            is_private: invite.is_private,
-                            is_user: false,
-                        };
-                        vec![
-                            caller,
-                            self.call_trunk((now, call), &called, &number, &shown, Some(key))?,
-                        ]
+                        parties.to.clone_from(number);
                     }
                 }
+                let caller = CallingParty {
+                    leg: Some(key),
+                    number: parties.shown.as_ref().unwrap_or(&parties.from).clone(),
+                    details: CallerDetails {
+                        display: phone.name.clone(),
+                        ..CallerDetails::default()
+                    },
+                    is_private: invite.is_private,
+                    is_user: false,
+                    // Whoever dials has one of its own phones in the hand.
+                    phones: vec![parties.from.clone()],
+                };
+                let by = (parties.direction, parties.from.as_str());
+                let callees = self.callees((now, call), &caller, by, &destination)?;
+                let leg = self.answer_phone((call, key), &phone, &invite, &parties.to)?;
+                Ok([leg].into_iter().chain(callees).collect())
             }
-            (Arrival::Network { network, incoming }, DestinationKind::Phones(users)) => {
-                let contacts = self.contacts_to_ring(now, &parties.from, &users, &destination.route)?;
-                // A number that was dialled through is for a PBX, not for each of several phones.
-                let number = destination.captured.as_deref().filter(|_| users.len() == 1);
-                let details = incoming.caller.clone();
-                let mut legs = vec![self.answer_user(network, incoming, &destination)?];
-                for (phone, contact) in &contacts {
-                    legs.push(self.ring(call, phone, contact, (&parties.from, &details), number, None));
+            Arrival::Network { network, incoming } => {
+                if let DestinationKind::Trunk { number, .. } = &destination.kind {
+                    parties.to.clone_from(number);
                 }
-                legs
-            }
-            (Arrival::Network { network, incoming }, DestinationKind::Trunk { trunk: name, number }) => {
-                let called = self.trunk(&name).ok_or(Cause::Network)?;
-                parties.to.clone_from(&number);
-                self.take_call(now, parties, &destination.route)?;
-                let display = incoming.caller.display.clone();
-                let shown = Shown {
-                    number: &parties.from,
-                    display: display.as_deref(),
+                let caller = CallingParty {
+                    // It comes to whoever takes the call.
+                    leg: None,
+                    number: parties.from.clone(),
+                    details: incoming.caller.clone(),
                     is_private: false,
                     is_user: true,
+                    phones: Vec::new(),
                 };
-                let callee = self.call_trunk((now, call), &called, &number, &shown, None)?;
-                vec![self.answer_user(network, incoming, &destination)?, callee]
+                let by = (parties.direction, parties.from.as_str());
+                let callees = self.callees((now, call), &caller, by, &destination)?;
+                let leg = self.answer_user(key, network, incoming, &destination)?;
+                Ok([leg].into_iter().chain(callees).collect())
             }
-            (Arrival::Network { .. }, DestinationKind::User { .. }) => return Err(Cause::Declined),
-        };
-        Ok(legs)
+        }
+    }
+
+    /// Those who are called, at least one; counted as a call in this direction of whoever has it placed.
+    ///
+    /// # Errors
+    /// The cause, if they cannot be called, or it is one call too many.
+    pub(super) fn callees(
+        &mut self,
+        (now, call): (Instant, CallKey),
+        caller: &CallingParty,
+        by: (Direction, &str),
+        destination: &Destination,
+    ) -> Result<Legs, Cause> {
+        match &destination.kind {
+            DestinationKind::Phones(users) => {
+                let users: Vec<_> = users
+                    .iter()
+                    .filter(|user| !caller.phones.contains(user))
+                    .cloned()
+                    .collect();
+                if users.is_empty() {
+                    return Err(Cause::Busy);
+                }
+                let contacts = self.contacts_to_ring(now, by, &users, &destination.route)?;
+                // A number that was dialled through is for a PBX, not for each of several phones.
+                let number = destination.captured.as_deref().filter(|_| users.len() == 1);
+                let rung = contacts
+                    .iter()
+                    .map(|(phone, contact)| self.ring(call, phone, contact, caller, number));
+                Ok(rung.collect())
+            }
+            DestinationKind::Trunk { trunk, number } => {
+                let trunk = self.trunk(trunk).ok_or(Cause::Network)?;
+                self.take_call(now, by, number, &destination.route)?;
+                Ok(vec![self.call_trunk((now, call), &trunk, number, caller)?])
+            }
+            // Two users call each other without us.
+            DestinationKind::User { .. } if caller.is_user => Err(Cause::Declined),
+            DestinationKind::User { network, user } => {
+                let network = NetworkId::new(network);
+                let user = self.networks.get(&network).ok_or(Cause::Network)?.user_of(user);
+                self.take_call(now, by, &user, &destination.route)?;
+                Ok(vec![self.call_user(network, user, caller, destination)?])
+            }
+        }
     }
 
     /// The contacts of those of the phones that are free and may be called now.
-    pub(super) fn contacts_to_ring(
+    fn contacts_to_ring(
         &mut self,
         now: Instant,
-        caller: &str,
+        (direction, caller): (Direction, &str),
         users: &[String],
         route: &str,
     ) -> Result<Vec<(config::Phone, Contact)>, Cause> {
+        // A phone may have the name of a user.
+        let caller = match direction {
+            Direction::Outgoing => &format!("{PHONE}{caller}"),
+            Direction::Incoming => caller,
+        };
         let free: Vec<_> = users
             .iter()
             .filter(|user| !self.is_busy(user) && !self.is_crowded_by(caller, user))
@@ -183,9 +222,14 @@ impl Exchange {
     }
 
     /// Counts a call to somebody who is no phone of ours.
-    pub(super) fn take_call(&mut self, now: Instant, parties: &Parties, route: &str) -> Result<(), Cause> {
-        let (direction, from, to) = (parties.direction, &parties.from, &parties.to);
-        let called = std::iter::once(to.as_str());
+    fn take_call(
+        &mut self,
+        now: Instant,
+        (direction, from): (Direction, &str),
+        to: &str,
+        route: &str,
+    ) -> Result<(), Cause> {
+        let called = std::iter::once(to);
         let may = self.limits.may_call(now, direction, from, to)
             && self.limits.take_route(now, direction, route, from, called);
         if may { Ok(()) } else { Err(TOO_MANY) }
@@ -194,25 +238,24 @@ impl Exchange {
     /// The leg of a phone, or of a trunk, that calls.
     fn answer_phone(
         &mut self,
-        call: CallKey,
+        (call, key): (CallKey, LegKey),
         phone: &config::Phone,
         invite: &Invite,
         peer: &str,
-    ) -> Result<(LegKey, (Leg, ForeignId)), Cause> {
-        let key = self.new_leg_key();
+    ) -> Result<(Leg, ForeignId), Cause> {
         let config = self.sip_leg_config((call, key), phone, (invite.five_tuple, invite.origin), peer);
         let leg = SipLeg::incoming(config, invite.dialog, invite.body.as_deref())?;
-        Ok((key, (Leg::Sip(leg), ForeignId::Dialog(invite.dialog))))
+        Ok((Leg::Sip(leg), ForeignId::Dialog(invite.dialog)))
     }
 
     /// The leg of a user of a network who calls.
     fn answer_user(
         &mut self,
+        key: LegKey,
         network: NetworkId,
         incoming: CallRequest,
         destination: &Destination,
     ) -> Result<(Leg, ForeignId), Cause> {
-        let key = self.new_leg_key();
         let config = self.e2ee_leg_config(key, network.clone(), None, destination);
         let foreign_id = ForeignId::Network(network, incoming.call);
         let leg = E2eeLeg::answer(config.ok_or(Cause::Network)?, incoming, (self.rng)());
@@ -220,13 +263,14 @@ impl Exchange {
     }
 
     /// A leg that calls a user of a network.
-    pub(super) fn call_user(
+    fn call_user(
         &mut self,
         network: NetworkId,
-        (user, extension): (String, &str),
-        caller: LegKey,
+        user: String,
+        caller: &CallingParty,
         destination: &Destination,
     ) -> Result<(Leg, ForeignId), Cause> {
+        let extension = if caller.is_private { "" } else { &caller.number };
         let from = self.networks.get(&network).map(|network| network.name_of(extension));
         let mut id = [0; 16];
         let mut rng = (self.rng)();
@@ -238,30 +282,30 @@ impl Exchange {
         };
         let key = self.new_leg_key();
         let config = self
-            .e2ee_leg_config(key, network.clone(), Some(caller), destination)
+            .e2ee_leg_config(key, network.clone(), caller.leg, destination)
             .ok_or(Cause::Network)?;
         let leg = E2eeLeg::call(config, outgoing, rng);
         Ok((Leg::E2ee(leg), ForeignId::Network(network, NetworkCall(id))))
     }
 
     /// A leg that rings one contact of a phone.
-    pub(super) fn ring(
+    fn ring(
         &mut self,
         call: CallKey,
         phone: &config::Phone,
         contact: &Contact,
-        (from, details): (&str, &CallerDetails),
+        caller: &CallingParty,
         number: Option<&str>,
-        same_worker_as: Option<LegKey>,
     ) -> (Leg, ForeignId) {
+        let from = caller.shown();
+        let display = caller.details.display.as_deref().filter(|_| !caller.is_private);
         let key = self.new_leg_key();
         let dialog = self.endpoint.new_dialog_key();
         let mut config = self.sip_leg_config((call, key), phone, (contact.five_tuple, contact.origin.ip()), from);
-        config.caller_headers.clone_from(&details.headers);
-        config.same_worker_as = same_worker_as;
+        config.caller_headers.clone_from(&caller.details.headers);
+        config.same_worker_as = caller.leg;
         let host = self.endpoint.shown(contact.five_tuple, Some(&phone.user));
-        let display = details.display.as_deref().unwrap_or(from);
-        let from = NameAddr::new(Some(display), Uri::sip(from, host));
+        let from = NameAddr::new(Some(display.unwrap_or(from)), Uri::sip(from, host));
         let to = NameAddr::new(phone.name.as_deref(), Uri::sip(number.unwrap_or(&phone.user), host));
         let mut contact = contact.clone();
         // Behind the contact of a PBX there are many numbers.

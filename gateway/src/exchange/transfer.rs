@@ -6,16 +6,15 @@ use std::time::Instant;
 use quartet_proto::sip::{DialogKey, ReferTo, SipCommand, SipEvent};
 
 use super::Exchange;
-use super::admit::{PHONE, TOO_MANY};
-use super::legs::{ANONYMOUS, Legs};
-use super::trunks::Shown;
+use super::admit::TOO_MANY;
+use super::legs::{CallingParty, Legs};
 use crate::call::{CallKey, Parties, Partner};
 use crate::cdr::{Cause, Direction};
 use crate::config::Redirects;
 use crate::log::Redacted;
 use crate::media::LegKey;
-use crate::networks::{CallerDetails, NetworkId};
-use crate::route::{Destination, DestinationKind, Origin};
+use crate::networks::CallerDetails;
+use crate::route::Origin;
 
 /// What is to be done, once its phone has been told that it is.
 enum Transfer {
@@ -31,6 +30,9 @@ impl Exchange {
         let Some(leg) = self.by_dialog.get(&dialog).copied() else {
             return;
         };
+        let Some(call) = self.by_leg.get(&leg).copied() else {
+            return;
+        };
         let found = match (account, to) {
             _ if self.stopping => Err(Cause::Stopped),
             // Behind a trunk is an exchange that transfers by itself.
@@ -38,27 +40,23 @@ impl Exchange {
             (Some(account), ReferTo::Number(number)) => self.transfer_to(now, leg, account, &number),
             (Some(_), ReferTo::Dialog(other)) => self.transfer_between(leg, other),
         };
-        let (status, reason) = match &found {
-            Ok(_) => (202, None),
-            Err(cause) => (cause.status(), Some(cause.reason())),
+        let (status, reason, cause) = match &found {
+            Ok(_) => (202, None, None),
+            Err(cause) => (cause.status(), Some(cause.reason()), Some(cause.word())),
         };
-        let call = self.by_leg.get(&leg).copied();
-        if let Some(call) = call {
-            let cause = found.as_ref().err().map(|cause| cause.word());
-            tracing::info!(%call, account = %Redacted(account.unwrap_or_default()), cause, "transfer");
-        }
+        tracing::info!(%call, account = %Redacted(account.unwrap_or_default()), cause, "transfer");
         self.tell_phone(now, SipCommand::AnswerRefer { dialog, status, reason });
-        match (found, call) {
-            (Ok(Transfer::Blind(number, legs)), Some(call)) => self.begin_transfer(now, call, leg, (number, legs)),
-            (Ok(Transfer::Attended { moved, name, old }), _) => self.join(now, dialog, (moved, name), old),
-            (Ok(_), None) | (Err(_), _) => {}
+        match found {
+            Ok(Transfer::Blind(number, legs)) => self.begin_transfer(now, call, leg, (number, legs)),
+            Ok(Transfer::Attended { moved, name, old }) => self.join(now, dialog, (moved, name), old),
+            Err(_) => {}
         }
     }
 
     /// Those who are called by a transfer to a number.
     fn transfer_to(&mut self, now: Instant, leg: LegKey, account: &str, number: &str) -> Result<Transfer, Cause> {
         let (call, partner) = self.partner(leg)?;
-        let legs = self.legs_to(now, call, &partner, (account, number))?;
+        let legs = self.legs_to((now, call), partner, account, number)?;
         Ok(Transfer::Blind(number.to_owned(), legs))
     }
 
@@ -94,16 +92,16 @@ impl Exchange {
         // Where a trunk sends its calls is its own affair.
         let account = self.phone(account).ok_or(Cause::Forbidden)?.user;
         let caller = self.known(ringing.parties(), &caller);
-        self.legs_to(now, call, &caller, (&account, number))
+        self.legs_to((now, call), caller, &account, number)
     }
 
     /// Those who are called where a call of this phone would go.
     fn legs_to(
         &mut self,
-        now: Instant,
-        call: CallKey,
-        partner: &Known,
-        (account, number): (&str, &str),
+        (now, call): (Instant, CallKey),
+        mut caller: CallingParty,
+        account: &str,
+        number: &str,
     ) -> Result<Legs, Cause> {
         let phone = Origin::Phone(account.to_owned());
         let found = self.routes.find(&phone, &[account], number);
@@ -111,49 +109,8 @@ impl Exchange {
         if !self.limits.take_caller(now, Direction::Outgoing, account) {
             return Err(TOO_MANY);
         }
-        let name = partner.name.as_str();
-        let details = CallerDetails::default();
-        let legs = match destination.kind.clone() {
-            DestinationKind::Phones(users) => {
-                let here = [Some(account), partner.phone.as_deref()];
-                let users: Vec<_> = users
-                    .into_iter()
-                    .filter(|user| !here.contains(&Some(user.as_str())))
-                    .collect();
-                if users.is_empty() {
-                    return Err(Cause::Busy);
-                }
-                let contacts = self.contacts_to_ring(now, &format!("{PHONE}{account}"), &users, &destination.route)?;
-                let dialled = destination.captured.as_deref().filter(|_| users.len() == 1);
-                let from = (name, &details);
-                let rung = contacts
-                    .iter()
-                    .map(|(phone, contact)| self.ring(call, phone, contact, from, dialled, Some(partner.key)));
-                rung.collect()
-            }
-            DestinationKind::Trunk { trunk, number } => {
-                let trunk = self.trunk(&trunk).ok_or(Cause::Network)?;
-                self.take_transfer(now, account, &number, &destination)?;
-                let shown = Shown {
-                    number: name,
-                    display: None,
-                    is_private: partner.is_private,
-                    is_user: partner.is_user,
-                };
-                vec![self.call_trunk((now, call), &trunk, &number, &shown, Some(partner.key))?]
-            }
-            // Two users call each other without us.
-            DestinationKind::User { .. } if partner.is_user => return Err(Cause::Declined),
-            DestinationKind::User { network, user } => {
-                let network = NetworkId::new(&network);
-                let there = self.networks.get(&network).ok_or(Cause::Network)?;
-                let user = there.user_of(&user);
-                self.take_transfer(now, account, &user, &destination)?;
-                let extension = if partner.is_private { "" } else { name };
-                vec![self.call_user(network, (user, extension), partner.key, &destination)?]
-            }
-        };
-        Ok(legs)
+        caller.phones.push(account.to_owned());
+        self.callees((now, call), &caller, (Direction::Outgoing, account), &destination)
     }
 
     /// Which leg of two calls of one phone goes to the other call: the one with a user stays as it is.
@@ -164,19 +121,16 @@ impl Exchange {
         if self.by_leg.get(&leg) == self.by_leg.get(&other) {
             return Err(Cause::Forbidden);
         }
-        match (here.is_user, there.is_user) {
-            (true, true) => Err(Cause::Declined),
-            (false, true) => Ok(Transfer::Attended {
-                moved: here.key,
-                name: here.name,
-                old: other,
-            }),
-            (true | false, false) => Ok(Transfer::Attended {
-                moved: there.key,
-                name: there.name,
-                old: leg,
-            }),
-        }
+        let (moved, old) = match (here.is_user, there.is_user) {
+            (true, true) => return Err(Cause::Declined),
+            (false, true) => (here, other),
+            (true | false, false) => (there, leg),
+        };
+        Ok(Transfer::Attended {
+            moved: moved.leg.ok_or(Cause::Unknown)?,
+            name: moved.shown().to_owned(),
+            old,
+        })
     }
 
     fn begin_transfer(&mut self, now: Instant, call: CallKey, old: LegKey, (number, legs): (String, Legs)) {
@@ -208,46 +162,26 @@ impl Exchange {
     }
 
     /// Whom this leg talks with, if it can be transferred now.
-    fn partner(&self, leg: LegKey) -> Result<(CallKey, Known), Cause> {
+    fn partner(&self, leg: LegKey) -> Result<(CallKey, CallingParty), Cause> {
         let key = *self.by_leg.get(&leg).ok_or(Cause::Unknown)?;
         let call = self.calls.get(&key).ok_or(Cause::Unknown)?;
         let partner = call.partner_of(leg).ok_or(Cause::Busy)?;
         Ok((key, self.known(call.parties(), &partner)))
     }
 
-    fn known(&self, parties: &Parties, partner: &Partner<'_>) -> Known {
+    /// How somebody who is in a call is shown to others.
+    fn known(&self, parties: &Parties, partner: &Partner<'_>) -> CallingParty {
         let shown = parties.shown.as_deref().filter(|_| partner.is_caller);
-        let is_private = partner.is_caller && (parties.is_private || shown == Some(""));
         // Who is behind a trunk has a number, and no account here.
         let phone = partner.phone.filter(|user| self.phone(user).is_some());
-        let name = if is_private {
-            ANONYMOUS
-        } else {
-            shown.or(phone).unwrap_or(partner.name)
-        };
-        Known {
-            key: partner.key,
-            name: name.to_owned(),
-            phone: phone.map(str::to_owned),
+        let number = shown.filter(|shown| !shown.is_empty()).or(phone);
+        CallingParty {
+            leg: Some(partner.key),
+            number: number.unwrap_or(partner.name).to_owned(),
+            details: CallerDetails::default(),
+            is_private: partner.is_caller && (parties.is_private || shown == Some("")),
             is_user: partner.is_user,
-            is_private,
+            phones: phone.map(str::to_owned).into_iter().collect(),
         }
     }
-
-    /// Counts what a transfer calls, as a call of the phone that asks for it.
-    fn take_transfer(&mut self, now: Instant, account: &str, to: &str, destination: &Destination) -> Result<(), Cause> {
-        let parties = Parties::outgoing(account, to);
-        self.take_call(now, &parties, &destination.route)
-    }
-}
-
-/// Whom a phone talks with, and how that one is shown to others.
-struct Known {
-    key: LegKey,
-    /// Its number or name.
-    name: String,
-    /// Its account, if it is a phone of ours.
-    phone: Option<String>,
-    is_user: bool,
-    is_private: bool,
 }

@@ -18,24 +18,12 @@ use serde::Serialize;
 
 use self::probes::Probes;
 use self::registration::Registration;
+use super::legs::CallingParty;
 use super::{Exchange, ForeignId, Here};
 use crate::call::{CallKey, Leg, SipLeg, TrunkTerms};
 use crate::cdr::Cause;
 use crate::config::{Identity, Settings, Trunk, TrunkAddress};
-use crate::media::LegKey;
 use crate::permissions::read_secret;
-
-/// Who calls, as far as a trunk may be told.
-pub(super) struct Shown<'a> {
-    /// The number, or the name of somebody on a network.
-    pub(super) number: &'a str,
-    /// For displays.
-    pub(super) display: Option<&'a str>,
-    /// It is not to be told (RFC 3323).
-    pub(super) is_private: bool,
-    /// Whether it comes from a network.
-    pub(super) is_user: bool,
-}
 
 /// A place of a trunk, as far as it is known now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,8 +180,7 @@ impl Exchange {
         (now, call): (Instant, CallKey),
         trunk: &Trunk,
         number: &str,
-        shown: &Shown<'_>,
-        same_worker_as: Option<LegKey>,
+        caller: &CallingParty,
     ) -> Result<(Leg, ForeignId), Cause> {
         self.has_room(trunk)?;
         let mut ways: Vec<(String, FiveTuple)> = Vec::new();
@@ -226,32 +213,33 @@ impl Exchange {
         let own = trunk
             .number
             .as_deref()
-            .filter(|_| shown.is_user)
-            .unwrap_or(shown.number);
-        let caller = NameAddr::new(shown.display, Uri::sip_host(own, &host));
+            .filter(|_| caller.is_user)
+            .unwrap_or(&caller.number);
+        let display = caller.details.display.as_deref();
+        let identity = NameAddr::new(display, Uri::sip_host(own, &host));
         let mut headers = Vec::new();
         let account = trunk.username.as_deref().filter(|_| trunk.identity != Identity::From);
-        let from = match (account, shown.is_private) {
+        let from = match (account, caller.is_private) {
             // RFC 3323 §4.1.1.3.
             (_, true) => NameAddr::new(Some("Anonymous"), Uri::sip_host("anonymous", "anonymous.invalid")),
-            (Some(account), false) => NameAddr::new(shown.display, Uri::sip_host(account, &host)),
-            (None, false) => caller.clone(),
+            (Some(account), false) => NameAddr::new(display, Uri::sip_host(account, &host)),
+            (None, false) => identity.clone(),
         };
-        if shown.is_private {
+        if caller.is_private {
             headers.push(("Privacy", "id".to_owned()));
         }
         if trunk.identity == Identity::RemotePartyId {
-            let privacy = if shown.is_private { "full" } else { "off" };
+            let privacy = if caller.is_private { "full" } else { "off" };
             headers.push((
                 "Remote-Party-ID",
-                format!("{caller};party=calling;privacy={privacy};screen=yes"),
+                format!("{identity};party=calling;privacy={privacy};screen=yes"),
             ));
         }
         let to = NameAddr::new(None, Uri::sip_host(number, &host));
         let key = self.new_leg_key();
         let dialog = self.endpoint.new_dialog_key();
         let mut config = self.sip_leg_config((call, key), &trunk.leg, (way, way.remote.ip()), own);
-        config.same_worker_as = same_worker_as;
+        config.same_worker_as = caller.leg;
         // What is said of where our media is must hold at all of them.
         let shown = |way: &FiveTuple| {
             let local = way.local.ip();
@@ -263,7 +251,7 @@ impl Exchange {
             name: trunk.name.clone(),
             credentials,
             alternates: ways,
-            identity: (trunk.identity == Identity::PAssertedIdentity).then_some(caller),
+            identity: (trunk.identity == Identity::PAssertedIdentity).then_some(identity),
         });
         let contact = Contact {
             uri,

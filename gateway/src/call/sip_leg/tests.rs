@@ -61,7 +61,7 @@ fn config(key: u64, signalling_peer_ip: IpAddr) -> SipLegConfig {
 
 /// A call in which these legs talk.
 pub(in crate::call) fn talking(now: Instant, legs: Vec<SipLeg>) -> Call {
-    let parties = Parties::outgoing("100", "anna");
+    let parties = Parties::new(Direction::Outgoing, "100", "anna");
     let second = Duration::from_secs(1);
     let policy = Policy {
         confirm_timeout: second,
