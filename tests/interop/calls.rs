@@ -11,7 +11,7 @@ use quartet::demo::phone;
 use quartet::demo::{Ears, Hashes, PEER_HZ, PHONE_HZ, hear};
 use quartet::io::control::ControlRequest;
 use quartet_tests::baresip::{self, Baresip};
-use quartet_tests::house::{House, HouseSetup, hears, plugin_folder};
+use quartet_tests::house::{House, HouseSetup, connected, hears, plugin_folder};
 use quartet_tests::namespace::Namespace;
 use quartet_tests::ntgcalls::Ntgcalls;
 use quartet_tests::peers;
@@ -468,9 +468,7 @@ pub(crate) async fn talk(house: &House, namespace: &Namespace, hub: &str) -> (ph
     let anna = Ntgcalls::start(namespace, hub, &token, &["--tone", "600"]).expect("installed");
     let mut desk = house.phone("102", false).await;
     desk.dial("anna");
-    desk.wait(&phone::Event::Connected, SOON)
-        .await
-        .expect("the call stands");
+    connected(&mut desk).await;
     hears(desk.line(), PEER_HZ).await;
     (desk, anna)
 }

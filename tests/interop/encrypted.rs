@@ -4,9 +4,9 @@ use quartet::demo::e2ee_peer::{Answering, E2eePeer, Fault};
 use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ};
 use quartet::io::control::ControlRequest;
 use quartet_tests::baresip::{self, Baresip};
-use quartet_tests::house::{House, HouseSetup, PASSWORD, hears_within};
+use quartet_tests::house::{House, HouseSetup, hears_within};
 use quartet_tests::linphone::Linphone;
-use quartet_tests::peers;
+use quartet_tests::{peers, pjsua};
 
 use crate::PROGRAM;
 use crate::calls::SOON;
@@ -140,7 +140,9 @@ async fn connected(house: &House, desk: &Linphone) {
 /// pjsua2 with and without SRTP: `0`, where both can (`1`), always (`2`).
 #[tokio::test(flavor = "multi_thread")]
 async fn pjsua_with_each_kind_of_srtp() {
-    let Some(python) = peers::python() else { return };
+    if peers::python().is_none() {
+        return;
+    }
     for (account, srtp, caller, callee) in [
         ("off", "0", None, None),
         ("optional", "1", Some(OFFERED), Some(OFFERED)),
@@ -149,15 +151,9 @@ async fn pjsua_with_each_kind_of_srtp() {
         let house = house(&format!("srtp = \"{account}\"")).await;
         let mut anna = house.user("anna", Answering::Take, Fault::None).await;
         let run = async |more: &[&str]| {
-            let gateway = house.gateway.sip().expect("it is heard there").to_string();
-            let mut command = tokio::process::Command::new(&python);
-            command
-                .arg(peers::root().join("tests/peers/pjsua_phone.py"))
-                .args(["--gateway", &gateway, "--user", "100", "--password", PASSWORD])
-                .args(["--srtp", srtp, "--seconds", "4"])
-                .args(more);
-            let out = command.output().await.expect("python runs");
-            String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+            let gateway = house.gateway.sip().expect("it is heard there");
+            let mut phone = pjsua::phone(gateway, "100").expect("it is there");
+            pjsua::said(phone.args(["--srtp", srtp, "--seconds", "4"]).args(more)).await
         };
         let said = run(&["--dial", "anna"]).await;
         assert!(said.contains("confirmed"), "{srtp}: {said}\n{}", house.gateway.log());

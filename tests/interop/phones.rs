@@ -1,16 +1,15 @@
 //! Real SIP phones register.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use quartet::demo::e2ee_peer::{Answering, Fault};
-use quartet::demo::{Hashes, PEER_HZ, phone};
+use quartet::demo::{Hashes, PEER_HZ};
 use quartet::io::control::ControlRequest;
 use quartet_tests::authority::certify;
 use quartet_tests::baresip::{self, Baresip};
-use quartet_tests::house::{BETWEEN_PHONES, House, HouseSetup, PASSWORD, ROUTES, ended, hears};
+use quartet_tests::house::{BETWEEN_PHONES, House, HouseSetup, ROUTES, connected, ended, hears};
 use quartet_tests::linphone::Linphone;
-use quartet_tests::{peers, wait};
+use quartet_tests::{peers, pjsua, wait};
 
 use crate::PROGRAM;
 use crate::calls::{SOON, desk, house};
@@ -74,30 +73,13 @@ async fn linphonec(transport: &str) {
 /// Seen with a mute key, voice activity detection, a GSM call in between: hung up after ten seconds as "Media failed".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pjsua_phone_that_says_nothing_keeps_its_call() {
-    let Some(python) = peers::python() else { return };
     let house = House::new(PROGRAM, "[call]\nverify = \"off\"\nrtp_timeout = \"2s\"").await;
     let anna = house.user("anna", Answering::Take, Fault::None).await;
-    let gateway = house.gateway.sip().expect("the SIP address").to_string();
-    let out = tokio::task::spawn_blocking(move || {
-        std::process::Command::new(python)
-            .arg(peers::root().join("tests/peers/pjsua_phone.py"))
-            .args([
-                "--gateway",
-                &gateway,
-                "--user",
-                "100",
-                "--password",
-                PASSWORD,
-                "--dial",
-                "anna",
-                "--seconds",
-                "9",
-            ])
-            .output()
-            .expect("python runs")
-    });
-    let out = out.await.expect("it ends");
-    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    let gateway = house.gateway.sip().expect("the SIP address");
+    let Some(mut phone) = pjsua::phone(gateway, "100") else {
+        return;
+    };
+    let text = pjsua::said(phone.args(["--dial", "anna", "--seconds", "9"])).await;
     let record = house.record(1).await;
     assert_eq!(
         (&record["cause"], &record["by"]),
@@ -134,7 +116,6 @@ async fn baresip_that_is_killed_and_started_again_and_again_registers() {
 /// RFC 4028: it wants the session refreshed every 90 s, and does so itself when half of that is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pjsua_phone_refreshes_its_session() {
-    let Some(python) = peers::python() else { return };
     let setup = HouseSetup {
         more: "[call]\nverify = \"off\"",
         log: "trace",
@@ -142,15 +123,11 @@ async fn a_pjsua_phone_refreshes_its_session() {
     };
     let house = House::build(PROGRAM, setup).await;
     let _anna = house.user("anna", Answering::Take, Fault::None).await;
-    let gateway = house.gateway.sip().expect("the SIP address").to_string();
-    let out = tokio::process::Command::new(python)
-        .arg(peers::root().join("tests/peers/pjsua_phone.py"))
-        .args(["--gateway", &gateway, "--user", "100", "--password", PASSWORD])
-        .args(["--dial", "anna", "--timer", "90", "--seconds", "50"])
-        .output()
-        .await
-        .expect("python runs");
-    let said = String::from_utf8_lossy(&out.stdout);
+    let gateway = house.gateway.sip().expect("the SIP address");
+    let Some(mut phone) = pjsua::phone(gateway, "100") else {
+        return;
+    };
+    let said = pjsua::said(phone.args(["--dial", "anna", "--timer", "90", "--seconds", "50"])).await;
     let record = house.record(1).await;
     assert_eq!(
         (&record["cause"], &record["by"]),
@@ -198,20 +175,18 @@ async fn baresip_speaks_g722() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pjsua_is_heard_before_it_takes_the_call() {
     const TONE_HZ: f32 = 520.0;
-    let Some(python) = peers::python() else { return };
     let setup = HouseSetup {
         more: "[call]\nverify = \"off\"",
         routes: &format!("{}{ROUTES}", BETWEEN_PHONES.replace("3s", "20s")),
         ..HouseSetup::default()
     };
     let house = House::build(PROGRAM, setup).await;
-    let gateway = house.gateway.sip().expect("the SIP address").to_string();
-    let mut callee = tokio::process::Command::new(python)
-        .arg(peers::root().join("tests/peers/pjsua_phone.py"))
-        .args(["--gateway", &gateway, "--user", "101", "--password", PASSWORD])
+    let gateway = house.gateway.sip().expect("the SIP address");
+    let Some(mut command) = pjsua::phone(gateway, "101") else {
+        return;
+    };
+    let mut callee = command
         .args(["--answer", "--early", "--tone", "520", "--seconds", "6"])
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
         .spawn()
         .expect("python runs");
     let mut caller = house.phone("100", false).await;
@@ -219,10 +194,7 @@ async fn pjsua_is_heard_before_it_takes_the_call() {
     caller.dial("101");
     hears(caller.line(), TONE_HZ).await;
     house.wait_calls("state", "ringing", SOON).await;
-    caller
-        .wait(&phone::Event::Connected, SOON)
-        .await
-        .expect("the call stands");
+    connected(&mut caller).await;
     hears(caller.line(), TONE_HZ).await;
     callee.wait().await.expect("it ends");
     assert_eq!(house.record(1).await["cause"], "answered");
@@ -232,7 +204,6 @@ async fn pjsua_is_heard_before_it_takes_the_call() {
 /// RFC 3311: what it offers by UPDATE is answered as what it offers by INVITE.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pjsua_phone_offers_its_session_anew_by_update() {
-    let Some(python) = peers::python() else { return };
     let setup = HouseSetup {
         more: "[call]\nverify = \"off\"",
         log: "trace",
@@ -240,13 +211,12 @@ async fn a_pjsua_phone_offers_its_session_anew_by_update() {
     };
     let house = House::build(PROGRAM, setup).await;
     let anna = house.user("anna", Answering::Take, Fault::None).await;
-    let gateway = house.gateway.sip().expect("the SIP address").to_string();
-    let mut phone = tokio::process::Command::new(python)
-        .arg(peers::root().join("tests/peers/pjsua_phone.py"))
-        .args(["--gateway", &gateway, "--user", "100", "--password", PASSWORD])
+    let gateway = house.gateway.sip().expect("the SIP address");
+    let Some(mut command) = pjsua::phone(gateway, "100") else {
+        return;
+    };
+    let mut phone = command
         .args(["--dial", "anna", "--tone", "520", "--update", "--seconds", "3"])
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
         .spawn()
         .expect("python runs");
     hears(anna.line(), 520.0).await;
@@ -270,20 +240,18 @@ async fn a_pjsua_phone_offers_its_session_anew_by_update() {
 /// Call forwarding in the phone: 302 with a Contact.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pjsua_phone_sends_a_call_on() {
-    let Some(python) = peers::python() else { return };
     let setup = HouseSetup {
         more: "[call]\nverify = \"off\"",
         routes: &format!("{BETWEEN_PHONES}{ROUTES}"),
         ..HouseSetup::default()
     };
     let house = House::build(PROGRAM, setup).await;
-    let gateway = house.gateway.sip().expect("the SIP address").to_string();
-    let _phone = tokio::process::Command::new(python)
-        .arg(peers::root().join("tests/peers/pjsua_phone.py"))
-        .args(["--gateway", &gateway, "--user", "101", "--password", PASSWORD])
+    let gateway = house.gateway.sip().expect("the SIP address");
+    let Some(mut command) = pjsua::phone(gateway, "101") else {
+        return;
+    };
+    let _phone = command
         .args(["--answer", "--redirect", "102", "--seconds", "20"])
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
         .spawn()
         .expect("python runs");
     house.wait_registered("101").await;

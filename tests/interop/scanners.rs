@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use quartet::demo::e2ee_peer::{Answering, Fault};
-use quartet::demo::{Hashes, PHONE_HZ, phone};
-use quartet_tests::house::{House, HouseSetup, PASSWORD, SOON, ended, hears};
+use quartet::demo::{Hashes, PHONE_HZ};
+use quartet_tests::house::{House, HouseSetup, PASSWORD, connected, ended, hears};
 use quartet_tests::peers;
 
 use crate::PROGRAM;
@@ -69,9 +69,7 @@ async fn sipvicious_learns_no_account_and_no_password_and_nobody_waits() {
         // While it guesses.
         for _ in 0..3 {
             desk.dial("anna");
-            desk.wait(&phone::Event::Connected, SOON)
-                .await
-                .expect("the call stands");
+            connected(&mut desk).await;
             hears(anna.line(), PHONE_HZ).await;
             desk.hang_up();
             assert_eq!(ended(&mut desk).await, "answered");

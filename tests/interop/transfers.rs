@@ -1,6 +1,5 @@
 //! Real phones transfer a call with an E2EE user: blind and attended. Her session stands; the new handset hears her and is heard.
 
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use quartet::demo::e2ee_peer::{Answering, E2eePeer, Fault};
@@ -9,9 +8,9 @@ use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ, hear};
 use quartet::io::control::ControlRequest;
 use quartet_tests::baresip::{self, Baresip};
 use quartet_tests::browser::Page;
-use quartet_tests::house::{BETWEEN_PHONES, House, HouseSetup, PASSWORD, ROUTES, ended, hears};
+use quartet_tests::house::{BETWEEN_PHONES, House, HouseSetup, ROUTES, ended, hears};
 use quartet_tests::linphone::Linphone;
-use quartet_tests::peers;
+use quartet_tests::{peers, pjsua};
 use serde_json::json;
 
 use crate::PROGRAM;
@@ -151,22 +150,22 @@ async fn linphonec_transfers_blind_and_attended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pjsua_transfers_blind_and_attended() {
-    let Some(python) = peers::python() else { return };
+    if peers::python().is_none() {
+        return;
+    }
     for way in ["--transfer", "--join"] {
         let house = house().await;
         let mut second = house.phone("101", true).await;
         let anna = house.user("anna", Answering::Take, Fault::None).await;
-        let gateway = house.gateway.sip().expect("the SIP address").to_string();
-        let mut first = Command::new(&python)
-            .arg(peers::root().join("tests/peers/pjsua_phone.py"))
-            .args(["--gateway", &gateway, "--user", "100", "--password", PASSWORD])
+        let gateway = house.gateway.sip().expect("the SIP address");
+        let mut first = pjsua::phone(gateway, "100").expect("it is there");
+        let mut first = first
             .args(["--dial", "anna", way, "101", "--seconds", "4"])
-            .stdout(Stdio::null())
             .spawn()
             .expect("python runs");
         house.wait_calls("state", "talking", SOON).await;
         talks_with(&house, &mut second, &anna, None).await;
-        first.wait().expect("it ends");
+        first.wait().await.expect("it ends");
         println!("pjsua2: {way}");
     }
 }

@@ -7,8 +7,8 @@ use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
 use quartet::demo::{Hashes, PHONE_HZ};
 use quartet_tests::authority::{Certified, certify};
 use quartet_tests::baresip::{self, Baresip};
-use quartet_tests::house::{House, HouseSetup, PASSWORD, hears};
-use quartet_tests::peers;
+use quartet_tests::house::{House, HouseSetup, hears};
+use quartet_tests::{peers, pjsua};
 use tokio::net::UdpSocket;
 
 use crate::PROGRAM;
@@ -137,7 +137,9 @@ async fn baresip_keeps_a_flow_over_udp() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pjsua_calls_and_is_called_over_tcp_and_tls() {
-    let Some(python) = peers::python() else { return };
+    if peers::python().is_none() {
+        return;
+    }
     // Its build from PyPI knows no IPv6.
     for ip in [IpAddr::from(Ipv4Addr::LOCALHOST)] {
         for transport in ["tcp", "tls"] {
@@ -146,25 +148,15 @@ async fn pjsua_calls_and_is_called_over_tcp_and_tls() {
             let authority = house.gateway.folder().join("ca.pem");
             std::fs::write(&authority, &identity.authority_pem).expect("the authority");
             let run = async |more: &[&str]| {
-                let mut command = tokio::process::Command::new(&python);
-                command
-                    .arg(peers::root().join("tests/peers/pjsua_phone.py"))
-                    .args(["--gateway", &at(&house, transport).to_string(), "--user", "100"])
-                    .args([
-                        "--password",
-                        PASSWORD,
-                        "--transport",
-                        transport,
-                        "--local",
-                        &ip.to_string(),
-                    ])
+                let mut phone = pjsua::phone(at(&house, transport), "100").expect("it is there");
+                phone
+                    .args(["--transport", transport, "--local", &ip.to_string()])
                     .args(["--seconds", "4"])
                     .args(more);
                 if transport == "tls" {
-                    command.arg("--ca").arg(&authority);
+                    phone.arg("--ca").arg(&authority);
                 }
-                let out = command.output().await.expect("python runs");
-                String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+                pjsua::said(&mut phone).await
             };
             let text = run(&["--dial", "anna"]).await;
             let events = ["registered", "confirmed"];

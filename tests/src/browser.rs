@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quartet_proto::sip::Uri;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -69,7 +70,7 @@ impl Browser {
             page.origin(),
             setup.transport,
             setup.gateway,
-            host_of(setup.gateway),
+            Uri::sip("", setup.gateway).host,
             setup.user,
             setup.password,
             setup.tone_hz
@@ -230,13 +231,5 @@ async fn request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
             Ok(count @ 1..) => bytes.extend(&more[..count]),
             Ok(_) | Err(_) => return None,
         }
-    }
-}
-
-/// The host of an address, as a URI has it.
-fn host_of(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V4(address) => address.ip().to_string(),
-        SocketAddr::V6(address) => format!("[{}]", address.ip()),
     }
 }

@@ -304,9 +304,7 @@ impl House {
     /// The phone dials anna, who takes the call: both have media.
     pub async fn talk(desk: &mut Phone, anna: &mut E2eePeer) {
         desk.dial("anna");
-        desk.wait(&phone::Event::Connected, SOON)
-            .await
-            .expect("the call stands");
+        connected(desk).await;
         anna.wait("media", SOON, |event| {
             (*event == e2ee_peer::Event::Connected).then_some(())
         })
@@ -321,46 +319,30 @@ impl House {
 
     /// Waits until the hub elsewhere knows the gateway.
     pub async fn wait_hub_up(&self, limit: Duration) {
-        let end = std::time::Instant::now() + limit;
-        while self.status().await["hub_up"] != true {
-            assert!(
-                std::time::Instant::now() < end,
-                "the hub does not know the gateway: {}",
-                self.gateway.log()
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.wait_until(
+            ControlRequest::Status,
+            limit,
+            "the hub does not know the gateway",
+            |status| status["hub_up"] == true,
+        )
+        .await;
     }
 
     /// Waits until nothing of any call is left.
     pub async fn wait_idle(&self) {
-        let end = std::time::Instant::now() + SOON;
-        loop {
-            let status = self.status().await;
-            if ["calls", "legs", "media_sockets"].iter().all(|name| status[name] == 0) {
-                return;
-            }
-            assert!(
-                std::time::Instant::now() < end,
-                "something of a call is left: {status}\n{}",
-                self.gateway.log()
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        self.wait_until(ControlRequest::Status, SOON, "something of a call is left", |status| {
+            ["calls", "legs", "media_sockets"].iter().all(|name| status[name] == 0)
+        })
+        .await;
     }
 
     /// Waits until SIP has forgotten all transactions as well.
     pub async fn wait_quiet(&self) {
         self.wait_idle().await;
-        let end = std::time::Instant::now() + 6 * SOON;
-        while self.status().await["sip_transactions"] != 0 {
-            assert!(
-                std::time::Instant::now() < end,
-                "transactions stay: {}",
-                self.status().await
-            );
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        self.wait_until(ControlRequest::Status, 6 * SOON, "transactions stay", |status| {
+            status["sip_transactions"] == 0
+        })
+        .await;
     }
 
     /// The record of the latest of `count` calls, once there are so many.
@@ -389,46 +371,42 @@ impl House {
 
     /// Waits until a column of the only call has this value.
     pub async fn wait_calls(&self, column: &str, value: &str, limit: Duration) {
-        let end = std::time::Instant::now() + limit;
-        loop {
-            let calls = self.gateway.ask(&ControlRequest::Calls).await.expect("calls");
-            if calls[0][column] == value {
-                return;
-            }
-            assert!(std::time::Instant::now() < end, "{column} is not {value}: {calls}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let what = format!("{column} is not {value}");
+        self.wait_until(ControlRequest::Calls, limit, &what, |calls| calls[0][column] == value)
+            .await;
     }
 
     /// Waits until a phone has registered.
     pub async fn wait_registered(&self, user: &str) {
-        let end = std::time::Instant::now() + SOON;
-        loop {
-            let phones = self.gateway.ask(&ControlRequest::Phones).await.expect("phones");
-            if phones
-                .as_array()
-                .into_iter()
-                .flatten()
-                .any(|phone| phone["user"] == user)
-            {
-                return;
-            }
-            assert!(std::time::Instant::now() < end, "{user} is not registered: {phones}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let what = format!("{user} is not registered");
+        self.wait_until(ControlRequest::Phones, SOON, &what, |phones| {
+            rows(phones).any(|phone| phone["user"] == user)
+        })
+        .await;
     }
 
     /// Waits until so many calls stand.
     pub async fn wait_talking(&self, count: usize) {
-        let end = std::time::Instant::now() + SOON;
+        self.wait_until(ControlRequest::Calls, SOON, &format!("not {count} calls"), |calls| {
+            rows(calls).filter(|call| call["state"] == "talking").count() == count
+        })
+        .await;
+    }
+
+    /// Asks the gateway again and again until this holds of what it says; `what` is wrong until then.
+    async fn wait_until(&self, request: ControlRequest, limit: Duration, what: &str, holds: impl Fn(&Value) -> bool) {
+        let end = std::time::Instant::now() + limit;
         loop {
-            let calls = self.gateway.ask(&ControlRequest::Calls).await.expect("calls");
-            let all = calls.as_array().into_iter().flatten();
-            if all.filter(|call| call["state"] == "talking").count() == count {
+            let told = self.gateway.ask(&request).await.expect("the gateway answers");
+            if holds(&told) {
                 return;
             }
-            assert!(std::time::Instant::now() < end, "not {count} calls: {calls}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert!(
+                std::time::Instant::now() < end,
+                "{what}: {told}\n{}",
+                self.gateway.log()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -436,6 +414,11 @@ impl House {
     pub fn memory_kib(&self) -> u64 {
         memory_kib(self.gateway.pid()).expect("it runs")
     }
+}
+
+/// The rows of what the gateway lists.
+fn rows(listed: &Value) -> impl Iterator<Item = &Value> {
+    listed.as_array().into_iter().flatten()
 }
 
 /// A hub alone, at a port of its own.
@@ -486,6 +469,12 @@ pub async fn ends(user: &mut E2eePeer) -> &'static str {
         }
     };
     user.wait("the end", SOON, cause).await.expect("the user is told")
+}
+
+/// Waits until a phone's call stands.
+pub async fn connected(phone: &mut Phone) {
+    let stands = phone.wait(&phone::Event::Connected, SOON).await;
+    stands.expect("the call stands");
 }
 
 /// How a phone sees its call end.

@@ -16,6 +16,7 @@ pub mod namespace;
 pub mod network;
 pub mod ntgcalls;
 pub mod peers;
+pub mod pjsua;
 pub mod plugin;
 pub mod recording;
 pub mod sip_stream;

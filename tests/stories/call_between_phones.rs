@@ -3,7 +3,7 @@
 use quartet::demo::PHONE_HZ;
 use quartet::demo::phone;
 use quartet::io::control::ControlRequest;
-use quartet_tests::house::{BETWEEN_PHONES, House, HouseSetup, ROUTES, SOON, ended, hears};
+use quartet_tests::house::{BETWEEN_PHONES, House, HouseSetup, ROUTES, SOON, connected, ended, hears};
 
 use crate::PROGRAM;
 
@@ -32,10 +32,7 @@ async fn two_phones_talk_and_nobody_speaks_of_emojis() {
         .expect("it rings");
     caller.wait(&phone::Event::Ringing, SOON).await.expect("it is told");
     for phone in [&mut caller, &mut callee] {
-        phone
-            .wait(&phone::Event::Connected, SOON)
-            .await
-            .expect("the call stands");
+        connected(phone).await;
     }
     hears(caller.line(), PHONE_HZ).await;
     hears(callee.line(), PHONE_HZ).await;
@@ -102,10 +99,7 @@ async fn a_phone_hears_the_other_before_it_takes_the_call() {
     assert_eq!(calls[0]["state"], "ringing", "{calls}");
     callee.answer();
     for phone in [&mut caller, &mut callee] {
-        phone
-            .wait(&phone::Event::Connected, SOON)
-            .await
-            .expect("the call stands");
+        connected(phone).await;
     }
     hears(caller.line(), PHONE_HZ).await;
     callee.hang_up();

@@ -4,10 +4,12 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use quartet::demo::e2ee_peer::{self, Answering, Fault};
-use quartet::demo::phone::{self, Phone};
+use quartet::demo::phone::Phone;
 use quartet::demo::{Hashes, PEER_HZ, PHONE_HZ};
 use quartet_tests::authority::certify;
-use quartet_tests::house::{BETWEEN_PHONES, House, HouseSetup, PASSWORD, ROUTES, SOON, SecretFile, ended, hears};
+use quartet_tests::house::{
+    BETWEEN_PHONES, House, HouseSetup, PASSWORD, ROUTES, SOON, SecretFile, connected, ended, hears,
+};
 
 use crate::PROGRAM;
 
@@ -81,10 +83,7 @@ const ALLOWED: &str =
 async fn talks(caller: &mut Phone, number: &str, callee: &mut Phone) {
     caller.dial(number);
     for phone in [&mut *caller, callee] {
-        phone
-            .wait(&phone::Event::Connected, SOON)
-            .await
-            .expect("the call stands");
+        connected(phone).await;
     }
     hears(caller.line(), PHONE_HZ).await;
     hears(callee.line(), PHONE_HZ).await;
@@ -107,10 +106,7 @@ async fn a_phone_calls_phones_and_users_behind_a_trunk_that_knows_its_address() 
         talks(&mut caller, "9101", &mut desk).await;
         house.wait_idle().await;
         caller.dial("9anna");
-        caller
-            .wait(&phone::Event::Connected, SOON)
-            .await
-            .expect("the call stands");
+        connected(&mut caller).await;
         hears(anna.line(), PHONE_HZ).await;
         caller.hang_up();
         house.wait_idle().await;
@@ -250,10 +246,7 @@ async fn a_call_goes_past_places_that_are_silent_or_refuse_connections() {
     let mut caller = house.phone("100", false).await;
     let begun = Instant::now();
     caller.dial("9101");
-    caller
-        .wait(&phone::Event::Connected, SOON)
-        .await
-        .expect("the call stands");
+    connected(&mut caller).await;
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     hears(desk.line(), PHONE_HZ).await;
     caller.hang_up();

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use quartet::demo::e2ee_peer::{self, Answering, Fault};
 use quartet::demo::hear;
-use quartet::demo::phone;
 use quartet::demo::{Ears, PEER_HZ, PHONE_HZ};
-use quartet_tests::house::{House, SOON, hears};
+use quartet_tests::house::{House, SOON, connected, hears};
 
 use crate::PROGRAM;
 
@@ -26,9 +25,7 @@ async fn the_handset_hears_the_four_words_and_both_hear_each_other() {
         })
         .await
         .expect("a key");
-    desk.wait(&phone::Event::Connected, SOON)
-        .await
-        .expect("the call stands");
+    connected(&mut desk).await;
     let ears = Ears::new(house.registry.clone()).expect("the recordings");
     let words: Vec<_> = emojis.iter().map(|emoji| emoji.word()).collect();
     let end = std::time::Instant::now() + Duration::from_secs(15);
@@ -80,9 +77,7 @@ async fn a_call_may_ring_longer_than_a_phone_may_be_silent() {
     let mut anna = house.user("anna", rings, Fault::None).await;
     let mut desk = house.phone("100", false).await;
     desk.dial("anna");
-    desk.wait(&phone::Event::Connected, SOON)
-        .await
-        .expect("the call stands");
+    connected(&mut desk).await;
     hears(desk.line(), PEER_HZ).await;
     hears(anna.line(), PHONE_HZ).await;
     desk.hang_up();

@@ -2,7 +2,7 @@
 
 use quartet::demo::e2ee_peer::{self, Answering, Fault};
 use quartet::demo::{Ears, PEER_HZ, PHONE_HZ, phone};
-use quartet_tests::house::{House, SOON, ends, hears};
+use quartet_tests::house::{House, SOON, connected, ends, hears};
 
 use crate::PROGRAM;
 
@@ -32,9 +32,7 @@ async fn two_phones_ring_one_answers_the_other_stops() {
         })
         .await
         .expect("a key");
-    desk.wait(&phone::Event::Connected, SOON)
-        .await
-        .expect("the call stands");
+    connected(&mut desk).await;
     quiet
         .wait(&phone::Event::Ended("hangup"), SOON)
         .await

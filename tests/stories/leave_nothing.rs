@@ -2,7 +2,7 @@
 
 use quartet::demo::e2ee_peer::{Answering, Fault};
 use quartet::demo::phone;
-use quartet_tests::house::{House, SOON, ends};
+use quartet_tests::house::{House, SOON, connected, ends};
 
 use crate::PROGRAM;
 
@@ -43,9 +43,7 @@ async fn calls(most: usize, measure: &[usize]) -> Vec<u64> {
             }
             kind => {
                 desk.dial("taker");
-                desk.wait(&phone::Event::Connected, SOON)
-                    .await
-                    .expect("the call stands");
+                connected(&mut desk).await;
                 if kind == 2 {
                     taker.hang_up()
                 } else {

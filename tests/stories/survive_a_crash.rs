@@ -7,7 +7,7 @@ use quartet::demo::e2ee_peer::{self, Answering, Fault};
 use quartet::demo::phone::{self, Phone};
 use quartet::io::control::ControlRequest;
 use quartet::store::Store;
-use quartet_tests::house::{House, SOON};
+use quartet_tests::house::{House, SOON, connected};
 use quartet_tests::wait;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -68,9 +68,7 @@ async fn after_a_crash_the_phone_rings_and_the_call_has_its_record() {
     let anna = house.user_with(token.clone(), Answering::Take, Fault::None).await;
     let mut desk = house.phone("100", false).await;
     desk.dial("anna");
-    desk.wait(&phone::Event::Connected, SOON)
-        .await
-        .expect("the call stands");
+    connected(&mut desk).await;
     house.wait_calls("state", "talking", SOON).await;
     let id = house.gateway.ask(&ControlRequest::Calls).await.expect("calls")[0]["id"].clone();
     wait::until("the answered call is in the store", SOON, || {

@@ -6,7 +6,7 @@ use quartet::demo::Ears;
 use quartet::demo::e2ee_peer::{self, Answering, E2eePeer, Fault};
 use quartet::demo::phone::{self, Phone};
 use quartet_proto::e2ee::fingerprint::Emoji;
-use quartet_tests::house::{House, SOON, ends};
+use quartet_tests::house::{House, SOON, connected, ends};
 
 use crate::PROGRAM;
 
@@ -25,9 +25,7 @@ async fn call(house: &House) -> (Phone, E2eePeer, [Emoji; 4]) {
         })
         .await
         .expect("a key");
-    desk.wait(&phone::Event::Connected, SOON)
-        .await
-        .expect("the call stands");
+    connected(&mut desk).await;
     (desk, anna, emojis)
 }
 
