@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::DialogKey;
 use super::auth::Credentials;
 use super::message::NameAddr;
+use super::package::PackageState;
 use crate::net::FiveTuple;
 
 /// A `Reason` header: why a call ends (RFC 3326).
@@ -154,6 +155,20 @@ pub enum SipCommand {
         /// 100..=699, as whoever is called has answered; from 200 on it is the last word.
         status: u16,
     },
+    /// Answers [`super::SipEvent::Subscribe`] with the first, and says again and again what there is to be told (NOTIFY).
+    Notify {
+        /// The subscription.
+        subscription: DialogKey,
+        /// Of its package.
+        state: PackageState,
+    },
+    /// Answers [`super::SipEvent::Subscribe`]: it is told nothing. [`super::SipEvent::Unsubscribed`] follows.
+    RefuseSubscription {
+        /// The subscription.
+        subscription: DialogKey,
+        /// 300..=699.
+        status: u16,
+    },
     /// As client: registers `aor` at a registrar, once.
     Register {
         /// Names the registration in events.
@@ -197,7 +212,9 @@ impl SipCommand {
             | Self::NotifyRefer { dialog, .. }
             | Self::Probe { dialog } => Some(*dialog),
             Self::Invite(invite) => Some(invite.dialog),
-            Self::Register { .. } | Self::Options { .. } => None,
+            Self::Register { .. } | Self::Options { .. } | Self::Notify { .. } | Self::RefuseSubscription { .. } => {
+                None
+            }
         }
     }
 }

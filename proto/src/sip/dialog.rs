@@ -113,6 +113,47 @@ pub(in crate::sip) struct Dialog {
 }
 
 impl Dialog {
+    /// A dialog that a request of a peer begins. RFC 3261 §12.1.1.
+    pub(in crate::sip) fn incoming(
+        (key, local_tag): (DialogKey, String),
+        request: &Request,
+        target: Uri,
+        (peer, origin): (FiveTuple, SocketAddr),
+        account: Option<String>,
+    ) -> Self {
+        Self {
+            key,
+            state: State::Proceeding,
+            call_id: request.call_id.clone(),
+            local_tag,
+            remote_tag: request.from.tag().map(str::to_owned),
+            local: request.to.clone(),
+            remote: request.from.clone(),
+            local_cseq: 0,
+            remote_cseq: Some(request.cseq),
+            target,
+            routes: routes_of(&request.headers, peer),
+            peer,
+            origin,
+            account,
+            trunk: None,
+            alternates: Vec::new(),
+            is_registered: false,
+            invite: None,
+            invite_cseq: 0,
+            offered: false,
+            allows_update: false,
+            reinvite: None,
+            asked: None,
+            session: None,
+            unacknowledged: None,
+            refer: None,
+            was_referred: false,
+            hangup: None,
+            credentials: None,
+        }
+    }
+
     /// Whether a request within a dialog is this dialog's.
     pub(in crate::sip) fn owns(&self, request: &Request) -> bool {
         self.call_id == request.call_id

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::DialogKey;
 use super::message::NameAddr;
+use super::package::Package;
 use super::registrar::Contact;
 use crate::net::FiveTuple;
 
@@ -221,6 +222,22 @@ pub enum SipEvent {
         /// The dialog.
         dialog: DialogKey,
     },
+    /// A phone wants to be told of something, for the first time or still.
+    Subscribe {
+        /// Names it.
+        subscription: DialogKey,
+        /// Whose phone.
+        account: String,
+        /// Of what.
+        package: Package,
+        /// The number that it asks about.
+        target: String,
+    },
+    /// Nobody wants to be told any more.
+    Unsubscribed {
+        /// The subscription.
+        subscription: DialogKey,
+    },
     /// As client: a registration stands (or, with zero, is taken back).
     Registered {
         /// The number given in the command.
@@ -269,6 +286,8 @@ impl SipEvent {
             | Self::LoginFailed { .. }
             | Self::Registered { .. }
             | Self::RegisterFailed { .. }
+            | Self::Subscribe { .. }
+            | Self::Unsubscribed { .. }
             | Self::Probed { .. } => None,
         }
     }

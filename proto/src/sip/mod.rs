@@ -18,6 +18,7 @@ pub mod limits;
 pub mod locate;
 pub mod message;
 mod outgoing;
+pub mod package;
 pub mod registrar;
 mod response;
 pub mod stream;
@@ -30,6 +31,7 @@ pub use endpoint::{Endpoint, EndpointConfig, MAX_MESSAGE};
 pub use event::{Caller, ContactChange, LoginFailure, ReferTo, SipEvent};
 pub use limits::Limits;
 pub use message::{NameAddr, Param, Scheme, Uri, blanked};
+pub use package::{Line, Package, PackageState};
 pub use registrar::{Contact, SavedBinding};
 
 /// Names a dialog between the endpoint and its user; never reused.

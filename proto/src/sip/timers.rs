@@ -61,6 +61,8 @@ pub(in crate::sip) enum Timer {
     SessionRefresh,
     /// A session is over: nobody has refreshed it.
     SessionExpired,
+    /// A subscription is over: nobody has asked again.
+    Expired,
     /// A caller gives up waiting for the response to its cancelled INVITE, RFC 3261 §9.1.
     Cancel,
 }
@@ -74,6 +76,8 @@ pub(in crate::sip) enum Owner {
     Client(u64),
     /// A dialog.
     Dialog(DialogKey),
+    /// A subscription.
+    Subscription(DialogKey),
 }
 
 /// All running timers; each owner has at most one of a name.

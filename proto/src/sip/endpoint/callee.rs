@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{ALLOW, Asked, Endpoint};
 use crate::net::FiveTuple;
 use crate::sip::command::Reason;
-use crate::sip::dialog::{Dialog, State, Unacknowledged, contact_of, routes_of};
+use crate::sip::dialog::{Dialog, State, Unacknowledged, contact_of};
 use crate::sip::message::{Headers, Method, NameAddr, Request, SDP, part_of, quote, sdp_of};
 use crate::sip::response::{Head, OutgoingResponse};
 use crate::sip::timers::{Owner, T1, TRANSACTION_TIMEOUT, Timer};
@@ -43,42 +43,18 @@ impl Endpoint {
             matches!(&caller, Caller::Account(user) if self.registrar.reaches(five_tuple.peer(), Some(user)));
         let id = self.create_server_transaction(request, head, holder, Some(key));
         self.respond(now, id, 100, "");
+        let (account, trunk) = match &caller {
+            Caller::Account(user) => (Some(user.clone()), None),
+            Caller::Trunk(name) => (None, Some(name.clone())),
+            Caller::Registration { .. } => (None, None),
+        };
         self.dialogs.insert(Dialog {
-            key,
-            state: State::Proceeding,
-            call_id: request.call_id.clone(),
-            local_tag,
-            remote_tag: request.from.tag().map(str::to_owned),
-            local: request.to.clone(),
-            remote: request.from.clone(),
-            local_cseq: 0,
-            remote_cseq: Some(request.cseq),
-            target,
-            routes: routes_of(&request.headers, five_tuple),
-            peer: five_tuple,
-            origin,
-            account: match &caller {
-                Caller::Account(user) => Some(user.clone()),
-                Caller::Trunk(_) | Caller::Registration { .. } => None,
-            },
-            trunk: match &caller {
-                Caller::Trunk(name) => Some(name.clone()),
-                Caller::Account(_) | Caller::Registration { .. } => None,
-            },
-            alternates: Vec::new(),
+            trunk,
             is_registered,
             invite: Some(id),
-            invite_cseq: 0,
-            offered: false,
             allows_update: allows_update(&request.headers),
-            reinvite: None,
             asked: Some(Asked::of(&request.headers)),
-            session: None,
-            unacknowledged: None,
-            refer: None,
-            was_referred: false,
-            hangup: None,
-            credentials: None,
+            ..Dialog::incoming((key, local_tag), request, target, (five_tuple, origin), account)
         });
         // A registrar calls our Contact, and says in To who was dialled.
         let target = match &caller {

@@ -408,6 +408,7 @@ impl Endpoint {
     /// The number of a request that is sent again: within a dialog others may have been sent since.
     pub(super) fn next_number(&mut self, purpose: Purpose, cseq: u32) -> u32 {
         let key = match purpose {
+            Purpose::Subscription(_) => None,
             Purpose::Bye(key)
             | Purpose::InDialog(key)
             | Purpose::Probe(key)

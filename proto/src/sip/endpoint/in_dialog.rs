@@ -65,8 +65,13 @@ impl Endpoint {
                 self.respond_extra(now, id, (200, None), "", extra);
             }
             Method::Options => self.respond_stateless(now, &head, 200, None, abilities()),
-            Method::Ack | Method::Cancel | Method::Register | Method::Notify | Method::NotAllowed | Method::Unknown => {
-            }
+            Method::Ack
+            | Method::Cancel
+            | Method::Register
+            | Method::Subscribe
+            | Method::Notify
+            | Method::NotAllowed
+            | Method::Unknown => {}
         }
     }
 

@@ -5,7 +5,7 @@
 //! backwards. Whatever arrives, it neither panics nor grows beyond its [`Limits`].
 //!
 //! Reading order: `receive` (which message belongs where), `admit` (who may), `callee` and `caller` (INVITE both ways),
-//! `in_dialog` (requests within a dialog), `refer` (a peer that wants to be replaced), `hangup`, `registration` (both sides of REGISTER), `restore` (bindings after a
+//! `in_dialog` (requests within a dialog), `refer` (a peer that wants to be replaced), `subscribe` (who wants to be told of calls), `hangup`, `registration` (both sides of REGISTER), `restore` (bindings after a
 //! restart), `session_timer` (whether a call goes on, and offers of ours within it), `timeouts` (timers), `send` (transactions of ours), `strangers` (few responses to who is not registered).
 
 mod admit;
@@ -22,6 +22,7 @@ mod restore;
 mod send;
 mod session_timer;
 mod strangers;
+mod subscribe;
 #[cfg(test)]
 mod tests;
 mod timeouts;
@@ -49,9 +50,10 @@ pub use receive::MAX_MESSAGE;
 pub(in crate::sip) use refer::Refer;
 pub(in crate::sip) use session_timer::{Asked, SessionTimer};
 use strangers::StrangerLimiter;
+use subscribe::Subscriptions;
 
 /// Our `Allow`.
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, REFER";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, REFER, SUBSCRIBE";
 
 /// The extension that we understand in calls.
 const TIMER: &str = "timer";
@@ -96,6 +98,7 @@ pub struct Endpoint {
     server_transactions: Servers,
     client_transactions: Clients,
     dialogs: Dialogs,
+    subscriptions: Subscriptions,
     /// Digest: accounts, nonces, challenges, and who failed too often.
     guard: Guard,
     registrar: Registrar,
@@ -134,6 +137,7 @@ impl Endpoint {
             server_transactions: Servers::default(),
             client_transactions: Clients::default(),
             dialogs: Dialogs::default(),
+            subscriptions: Subscriptions::default(),
             guard,
             registrar: Registrar::default(),
             outbound_registrations: BTreeMap::new(),
@@ -152,9 +156,11 @@ impl Endpoint {
         self.guard.set_accounts(&self.accounts);
         let ha1 = |accounts: &BTreeMap<String, Account>, user: &str| accounts.get(user).map(|a| a.ha1.clone());
         let accounts = &self.accounts;
-        let stays = |user: &str| accounts.contains_key(user) && ha1(accounts, user) == ha1(&before, user);
-        let changes = self.registrar.keep_accounts(stays);
+        let stays = |user: &&String| ha1(accounts, user) == ha1(&before, user);
+        let stay: BTreeSet<String> = accounts.keys().filter(stays).cloned().collect();
+        let changes = self.registrar.keep_accounts(|user| stay.contains(user));
         self.emit_contact_changes(changes);
+        self.keep_subscriptions(|user| stay.contains(user));
     }
 
     /// Takes other bounds for what comes from now on; nonces and the responses to strangers keep theirs.
@@ -329,6 +335,10 @@ impl Endpoint {
                 self.answer_refer(now, dialog, status, reason.as_ref())
             }
             SipCommand::NotifyRefer { dialog, status } => self.notify_refer(now, dialog, status),
+            SipCommand::Notify { subscription, state } => self.notify(now, subscription, state),
+            SipCommand::RefuseSubscription { subscription, status } => {
+                self.refuse_subscription(now, subscription, status)
+            }
             SipCommand::Reinvite { dialog, body } => self.reinvite(now, dialog, body),
             SipCommand::Probe { dialog } => {
                 let what = (Method::Options, Purpose::Probe(dialog));

@@ -10,6 +10,7 @@ use super::{ALLOW, Endpoint, NO_REFER_SUB, SUPPORTED, TIMER};
 use crate::net::{FiveTuple, Protocol, Receive};
 use crate::sip::keep_alive;
 use crate::sip::message::{Headers, Malformed, Message, Method, Request, Response, Scheme, Via};
+use crate::sip::package::ALLOW_EVENTS;
 use crate::sip::response::Head;
 use crate::sip::timers::{Owner, TimerHandle};
 use crate::sip::transaction::{ClientMachine, Purpose, ResponseAction, ServerKey, ServerMachine};
@@ -81,7 +82,9 @@ impl Endpoint {
         let is_in_dialog = request.to.tag().is_some();
         match request.method {
             Method::Cancel => self.on_cancel(now, request, &head),
-            _ if is_in_dialog && request.method != Method::Register => self.on_in_dialog(now, request, head),
+            _ if is_in_dialog && !matches!(request.method, Method::Register | Method::Subscribe) => {
+                self.on_in_dialog(now, request, head);
+            }
             _ if self
                 .retired
                 .contains(&(input.five_tuple.protocol, input.five_tuple.local)) =>
@@ -91,6 +94,7 @@ impl Endpoint {
             _ if self.is_refused(now, request, &head) => {}
             Method::Register => self.on_register(now, request, head),
             Method::Invite => self.on_invite(now, request, head),
+            Method::Subscribe => self.on_subscribe(now, request, head),
             // A sign of life for everybody.
             Method::Options => self.respond_stateless(now, &head, 200, None, abilities()),
             Method::Bye | Method::Info | Method::Update => self.respond_stateless(now, &head, 481, None, Vec::new()),
@@ -151,6 +155,7 @@ impl Endpoint {
             | Method::Cancel
             | Method::Options
             | Method::Info
+            | Method::Subscribe
             | Method::Notify
             | Method::NotAllowed
             | Method::Unknown => "",
@@ -175,7 +180,13 @@ impl Endpoint {
             Method::Notify | Method::NotAllowed => (405, vec![("Allow", ALLOW.to_owned())]),
             Method::Unknown => (501, vec![("Allow", ALLOW.to_owned())]),
             _ if !scheme_known => (416, Vec::new()),
-            Method::Invite | Method::Bye | Method::Register | Method::Info | Method::Update | Method::Refer
+            Method::Invite
+            | Method::Bye
+            | Method::Register
+            | Method::Info
+            | Method::Update
+            | Method::Refer
+            | Method::Subscribe
                 if !hops_left =>
             {
                 (483, Vec::new())
@@ -189,6 +200,7 @@ impl Endpoint {
             | Method::Register
             | Method::Info
             | Method::Refer
+            | Method::Subscribe
             | Method::Update => return false,
         };
         self.respond_stateless(now, head, status, None, extra);
@@ -219,6 +231,7 @@ impl Endpoint {
             | Purpose::Notify(key)
             | Purpose::Refresh(key)
             | Purpose::Reinvite(key) => self.dialogs.get(key),
+            Purpose::Subscription(key) => self.subscriptions.dialog(key).map(|dialog| &*dialog),
             Purpose::Abandoned | Purpose::Cancel | Purpose::StrayBye | Purpose::Register(_) | Purpose::Options(_) => {
                 None
             }
@@ -260,6 +273,7 @@ impl Endpoint {
             Purpose::Register(registration) => self.on_register_response(now, id, registration, response),
             Purpose::Options(probe) => self.on_options_response(probe, response),
             Purpose::Abandoned => self.on_abandoned_response(now, id, response),
+            Purpose::Subscription(key) => self.on_notify_response(key, response.status),
             Purpose::Notify(_) => _ = self.retry(now, id, response),
             Purpose::Cancel | Purpose::StrayBye => {}
         }
@@ -287,5 +301,6 @@ pub(super) fn abilities() -> Vec<(&'static str, String)> {
         ("Allow", ALLOW.to_owned()),
         ("Accept", "application/sdp".to_owned()),
         ("Supported", TIMER.to_owned()),
+        ("Allow-Events", ALLOW_EVENTS.to_owned()),
     ]
 }

@@ -336,7 +336,7 @@ fn way_to(request: &Request, contact: &Uri, source: FiveTuple) -> FiveTuple {
 }
 
 /// Seconds of `Expires`; too many digits mean very long, RFC 4475 §3.1.2.4.
-fn seconds(text: &str) -> Option<u64> {
+pub(super) fn seconds(text: &str) -> Option<u64> {
     let text = text.trim_matches(crate::sip::message::LWS);
     let digits = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
     digits.then(|| text.parse::<u32>().unwrap_or(u32::MAX).into())

@@ -109,6 +109,7 @@ impl Endpoint {
             | Method::Info
             | Method::Update
             | Method::Refer
+            | Method::Subscribe
             | Method::Notify
             | Method::NotAllowed
             | Method::Unknown => ServerMachine::Other(Server::new(is_reliable)),

@@ -14,6 +14,7 @@ impl Endpoint {
                 Owner::Server(id) => self.on_server_timer(now, id, timer),
                 Owner::Client(id) => self.on_client_timer(now, id, timer),
                 Owner::Dialog(key) => self.on_dialog_timer(now, key, timer),
+                Owner::Subscription(key) => self.subscription_expired(now, key),
             }
         }
         let changes = self.registrar.handle_timeout(now);
@@ -114,6 +115,7 @@ impl Endpoint {
                 self.on_in_dialog_response(now, key, 408)
             }
             Purpose::Show(_) | Purpose::Notify(_) => {}
+            Purpose::Subscription(key) => self.on_notify_response(key, 408),
             Purpose::Register(registration) => {
                 self.events.push_back(SipEvent::RegisterFailed {
                     registration,

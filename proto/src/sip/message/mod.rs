@@ -49,6 +49,7 @@ pub enum Method {
     Info,
     Update,
     Refer,
+    Subscribe,
     /// Of ours; from others, it tells of nothing that we have asked for.
     Notify,
     /// Standard, but not for us: 405.
@@ -72,9 +73,8 @@ impl Method {
                 rsip::Method::Update => Self::Update,
                 rsip::Method::Refer => Self::Refer,
                 rsip::Method::Notify => Self::Notify,
-                rsip::Method::Message | rsip::Method::PRack | rsip::Method::Publish | rsip::Method::Subscribe => {
-                    Self::NotAllowed
-                }
+                rsip::Method::Subscribe => Self::Subscribe,
+                rsip::Method::Message | rsip::Method::PRack | rsip::Method::Publish => Self::NotAllowed,
             },
             Ok(_) | Err(_) => Self::Unknown,
         }
@@ -92,6 +92,7 @@ impl Method {
             Self::Info => "INFO",
             Self::Update => "UPDATE",
             Self::Refer => "REFER",
+            Self::Subscribe => "SUBSCRIBE",
             Self::Notify => "NOTIFY",
             Self::NotAllowed | Self::Unknown => "UNKNOWN",
         }

@@ -296,6 +296,8 @@ pub(in crate::sip) enum Purpose {
     Show(DialogKey),
     /// To say what has become of a transfer: whoever does not want to hear of it may say so, and talk on.
     Notify(DialogKey),
+    /// To tell a subscriber.
+    Subscription(DialogKey),
     /// To say that a call goes on, by UPDATE.
     Refresh(DialogKey),
     /// An offer of ours within a dialog.

@@ -11,6 +11,7 @@ mod megaphone;
 mod refer;
 mod restore;
 mod streams;
+mod subscribe;
 mod timers;
 mod torture;
 mod trunks;
@@ -415,9 +416,15 @@ impl World {
                 e.server_transactions.len(),
                 e.client_transactions.len(),
                 e.dialogs.len(),
+                e.subscriptions.len(),
                 e.timers.len(),
             );
-            assert_eq!(left, (0, 0, 0, 0), "{}: transactions, dialogs, timers", node.name);
+            assert_eq!(
+                left,
+                (0, 0, 0, 0, 0),
+                "{}: transactions, dialogs, subscriptions, timers",
+                node.name
+            );
         }
     }
 }

@@ -129,7 +129,7 @@ fn what_is_wrong_is_named() {
     );
     check(&GOOD.replace("OPTIONS", "NEWMETHOD"), "501 Not Implemented");
     check(&GOOD.replace("OPTIONS", "options"), "501 Not Implemented");
-    check(&GOOD.replace("OPTIONS", "SUBSCRIBE"), "405 Method Not Allowed");
+    check(&GOOD.replace("OPTIONS", "PUBLISH"), "405 Method Not Allowed");
     check(
         &GOOD.replace("OPTIONS", "INFO").replace("s: 70", "s: 0"),
         "483 Too Many Hops",

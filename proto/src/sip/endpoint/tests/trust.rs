@@ -86,7 +86,7 @@ pub(super) fn a_phone_that_moved_logs_in_and_moves() {
     assert!(elsewhere.starts_with("SIP/2.0 401"), "{elsewhere}");
     assert_eq!(world.events(GATEWAY), []);
     // What is not served is refused as such, and its right password is none that failed.
-    for (cseq, method) in [(60, "NOTIFY"), (62, "MESSAGE"), (64, "SUBSCRIBE")] {
+    for (cseq, method) in [(60, "NOTIFY"), (62, "MESSAGE"), (64, "PUBLISH")] {
         let response = login(&mut world, "100", method, cseq, "", "");
         assert!(response.starts_with("SIP/2.0 405"), "{method}: {response}");
     }

@@ -1,0 +1,289 @@
+//! SUBSCRIBE, as notifier: a phone is told what other phones do and what it has missed, until it no longer asks. RFC 6665.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Endpoint;
+use super::registration::seconds;
+use crate::sip::dialog::{Dialog, contact_of};
+use crate::sip::message::{Method, Request, Uri};
+use crate::sip::package::{ALLOW_EVENTS, Package, PackageState};
+use crate::sip::response::Head;
+use crate::sip::timers::{Owner, Timer};
+use crate::sip::transaction::{Holder, Purpose};
+use crate::sip::{Caller, DialogKey, SipError, SipEvent};
+
+/// Subscriptions of one account: consoles have some 200 keys.
+const MAX_OF_ACCOUNT: usize = 256;
+
+/// Longest Event that is repeated in each NOTIFY.
+const MAX_EVENT: usize = 64;
+
+/// Somebody who wants to be told.
+pub(super) struct Subscription {
+    dialog: Dialog,
+    package: Package,
+    /// The Event field as it came: its `id` names it.
+    event: String,
+    /// What it asks about, as our bodies name it.
+    entity: String,
+    expires: Instant,
+    /// The SUBSCRIBE that the TU has not answered.
+    transaction: Option<u64>,
+    /// How many bodies there have been.
+    version: u32,
+}
+
+/// All subscriptions.
+#[derive(Default)]
+pub(super) struct Subscriptions {
+    all: BTreeMap<DialogKey, Subscription>,
+    /// By our tag.
+    by_tag: BTreeMap<String, DialogKey>,
+}
+
+impl Subscriptions {
+    fn of(&self, request: &Request) -> Option<DialogKey> {
+        let key = *self.by_tag.get(request.to.tag()?)?;
+        self.all.get(&key).filter(|it| it.dialog.owns(request)).map(|_| key)
+    }
+
+    fn of_account(&self, account: &str) -> usize {
+        let is_of = |it: &&Subscription| it.dialog.account.as_deref() == Some(account);
+        self.all.values().filter(is_of).count()
+    }
+
+    fn insert(&mut self, subscription: Subscription) {
+        let (key, tag) = (subscription.dialog.key, subscription.dialog.local_tag.clone());
+        self.by_tag.insert(tag, key);
+        self.all.insert(key, subscription);
+    }
+
+    fn remove(&mut self, key: DialogKey) -> bool {
+        let removed = self.all.remove(&key);
+        if let Some(subscription) = &removed {
+            self.by_tag.remove(&subscription.dialog.local_tag);
+        }
+        removed.is_some()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The dialog of a subscription.
+    pub(super) fn dialog(&mut self, key: DialogKey) -> Option<&mut Dialog> {
+        self.all.get_mut(&key).map(|it| &mut it.dialog)
+    }
+}
+
+/// A status and fields: why a SUBSCRIBE is refused.
+type Refusal = (u16, Vec<(&'static str, String)>);
+
+impl Endpoint {
+    /// A phone wants to be told of something, still, or no more. Each one logs in: what it is told is not for everybody.
+    pub(super) fn on_subscribe(&mut self, now: Instant, request: &Request, head: Head) {
+        if self.is_overloaded(now, &head) {
+            return;
+        }
+        let Some(Caller::Account(user)) = self.admit(now, request, &head) else {
+            return;
+        };
+        let holder = Holder::Caller(Caller::Account(user.clone()));
+        if self.has_its_share(now, &head, &holder) {
+            return;
+        }
+        let wanted = self.wanted(request);
+        let known = match (request.to.tag(), self.subscriptions.of(request)) {
+            (Some(_), None) => Err((481, Vec::new())),
+            (_, known) => Ok(known),
+        };
+        let way = (head.five_tuple, head.origin);
+        let id = self.create_server_transaction(request, head, holder, None);
+        let found = known.and_then(|known| {
+            let (package, event, expires) = wanted?;
+            let key = match known {
+                Some(key) => key,
+                None => {
+                    if self.subscriptions.len() >= self.config.limits.dialogs
+                        || self.subscriptions.of_account(&user) >= MAX_OF_ACCOUNT
+                    {
+                        return Err((503, vec![("Retry-After", self.config.limits.retry_after.to_string())]));
+                    }
+                    let target = contact_of(&request.headers).ok_or((400, Vec::new()))?;
+                    let (key, tag) = (self.new_dialog_key(), self.token());
+                    let dialog = Dialog {
+                        is_registered: self.registrar.reaches(way.0.peer(), Some(&user)),
+                        ..Dialog::incoming((key, tag), request, target, way, Some(user.clone()))
+                    };
+                    let entity = Uri::sip(&request.uri.user_unescaped(), self.shown(way.0, Some(&user)));
+                    self.subscriptions.insert(Subscription {
+                        dialog,
+                        package,
+                        event,
+                        entity: entity.to_string(),
+                        expires: now,
+                        transaction: None,
+                        version: 0,
+                    });
+                    key
+                }
+            };
+            Ok((key, package, expires))
+        });
+        let (key, package, expires) = match found {
+            Ok(found) => found,
+            Err((status, extra)) => return self.respond_extra(now, id, (status, None), "", extra),
+        };
+        let Some(subscription) = self.subscriptions.all.get_mut(&key) else {
+            return;
+        };
+        let is_new = subscription.dialog.remote_cseq == Some(request.cseq) && subscription.version == 0;
+        let is_own = subscription.dialog.account.as_deref() == Some(&user) && subscription.package == package;
+        if !is_own || subscription.transaction.is_some() || !(is_new || subscription.dialog.on_request(request, way.0))
+        {
+            let status = if is_own { 500 } else { 481 };
+            return self.respond_extra(now, id, (status, None), "", Vec::new());
+        }
+        if let Some(target) = contact_of(&request.headers) {
+            subscription.dialog.target = target;
+        }
+        subscription.dialog.origin = way.1;
+        subscription.transaction = Some(id);
+        subscription.expires = now + expires;
+        self.events.push_back(SipEvent::Subscribe {
+            subscription: key,
+            account: user,
+            package,
+            target: request.uri.dialled(),
+        });
+    }
+
+    /// What a SUBSCRIBE wants to be told of, and for how long.
+    fn wanted(&self, request: &Request) -> Result<(Package, String, Duration), Refusal> {
+        let event = request.headers.get("Event").map(str::trim).unwrap_or_default();
+        let name = event.split(';').next().unwrap_or_default().trim();
+        let package = Package::of(name).filter(|_| event.len() <= MAX_EVENT);
+        let package = package.ok_or_else(|| (489, vec![("Allow-Events", ALLOW_EVENTS.to_owned())]))?;
+        let accepts = |kind: &str| {
+            let kind = kind.split(';').next().unwrap_or_default().trim();
+            [package.content_type(), "*/*", "application/*"]
+                .iter()
+                .any(|ours| ours.eq_ignore_ascii_case(kind))
+        };
+        if request.headers.get("Accept").is_some() && !request.headers.list("Accept").any(accepts) {
+            return Err((406, vec![("Accept", package.content_type().to_owned())]));
+        }
+        let limits = &self.config.limits;
+        let wanted = request.headers.get("Expires").and_then(seconds);
+        let wanted = wanted.map_or(limits.default_expires, Duration::from_secs);
+        if !wanted.is_zero() && wanted < limits.min_expires {
+            return Err((423, vec![("Min-Expires", limits.min_expires.as_secs().to_string())]));
+        }
+        Ok((package, event.to_owned(), wanted.min(limits.max_expires)))
+    }
+
+    /// The TU: it is not told that. RFC 6665 §4.1.2.1.
+    pub(super) fn refuse_subscription(&mut self, now: Instant, key: DialogKey, status: u16) -> Result<(), SipError> {
+        if !(300..700).contains(&status) {
+            return Err(SipError::BadStatus(status));
+        }
+        let subscription = self.subscriptions.all.get_mut(&key).ok_or(SipError::UnknownDialog)?;
+        let id = subscription
+            .transaction
+            .take()
+            .ok_or(SipError::WrongState("answered"))?;
+        let tag = subscription.dialog.local_tag.clone();
+        self.respond_extra(now, id, (status, None), &tag, Vec::new());
+        self.drop_subscription(key);
+        Ok(())
+    }
+
+    /// The TU: what there is to be told now. The first time it grants what was asked for.
+    pub(super) fn notify(&mut self, now: Instant, key: DialogKey, state: PackageState) -> Result<(), SipError> {
+        let subscription = self.subscriptions.all.get_mut(&key).ok_or(SipError::UnknownDialog)?;
+        let (way, account) = (subscription.dialog.peer, subscription.dialog.account.clone());
+        let tag = subscription.dialog.local_tag.clone();
+        let left = subscription.expires.saturating_duration_since(now);
+        let granted = subscription.transaction.take();
+        let contact = self.contact(key, way, account.as_deref());
+        if let Some(id) = granted {
+            let extra = vec![("Expires", left.as_secs().to_string()), ("Contact", contact.clone())];
+            self.respond_extra(now, id, (200, None), &tag, extra);
+            self.timers.set(now + left, Owner::Subscription(key), Timer::Expired);
+        }
+        let state = self.send_notify(now, key, contact, left, Some(state));
+        if left.is_zero() {
+            self.drop_subscription(key);
+        }
+        state
+    }
+
+    fn send_notify(
+        &mut self,
+        now: Instant,
+        key: DialogKey,
+        contact: String,
+        left: Duration,
+        state: Option<PackageState>,
+    ) -> Result<(), SipError> {
+        let subscription = self.subscriptions.all.get_mut(&key).ok_or(SipError::UnknownDialog)?;
+        let standing = match left.as_secs() {
+            0 => "terminated;reason=timeout".to_owned(),
+            left => format!("active;expires={left}"),
+        };
+        let extra = vec![
+            ("Contact", contact),
+            ("Event", subscription.event.clone()),
+            ("Subscription-State", standing),
+        ];
+        let mut request = subscription.dialog.request(Method::Notify, extra);
+        request.body = state.map(|state| {
+            let body = state.body(&subscription.entity, subscription.version);
+            subscription.version += 1;
+            (subscription.package.content_type().to_owned(), body.into_bytes())
+        });
+        self.start(now, request, Purpose::Subscription(key), None, 0).map(drop)
+    }
+
+    /// Nobody has asked again in time.
+    pub(super) fn subscription_expired(&mut self, now: Instant, key: DialogKey) {
+        let Some(dialog) = self.subscriptions.dialog(key) else {
+            return;
+        };
+        let (way, account) = (dialog.peer, dialog.account.clone());
+        let contact = self.contact(key, way, account.as_deref());
+        // There may be no room for it: then it is not told that it is told no more.
+        let _ = self.send_notify(now, key, contact, Duration::ZERO, None);
+        self.drop_subscription(key);
+    }
+
+    /// A response to our NOTIFY: whoever does not know of it any more, or is not there, is told no more. RFC 6665 §4.2.2.
+    pub(super) fn on_notify_response(&mut self, key: DialogKey, status: u16) {
+        if matches!(status, 404 | 405 | 408 | 410 | 416 | 480..=485 | 489 | 501 | 604) {
+            self.drop_subscription(key);
+        }
+    }
+
+    pub(super) fn drop_subscription(&mut self, key: DialogKey) {
+        self.timers.clear_all(Owner::Subscription(key));
+        if self.subscriptions.remove(key) {
+            self.events.push_back(SipEvent::Unsubscribed { subscription: key });
+        }
+    }
+
+    /// Subscriptions of accounts that are gone, or have another password, are over.
+    pub(super) fn keep_subscriptions(&mut self, stays: impl Fn(&str) -> bool) {
+        let is_gone = |it: &&Subscription| !it.dialog.account.as_deref().is_some_and(&stays);
+        let gone: Vec<_> = self
+            .subscriptions
+            .all
+            .values()
+            .filter(is_gone)
+            .map(|it| it.dialog.key)
+            .collect();
+        for key in gone {
+            self.drop_subscription(key);
+        }
+    }
+}
