@@ -13,6 +13,7 @@ mod scanners;
 mod telegram;
 mod transfers;
 mod transports;
+mod watch;
 
 /// The product, as cargo built it for these tests.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_quartet-under-test");

@@ -4,7 +4,7 @@
     pjsua_phone.py --gateway 127.0.0.1:5060 --user 100 --password secret --dial anna --seconds 10
     pjsua_phone.py … --transport tls --ca ca.pem --answer --seconds 10
 
-With --redirect it sends calls on to that number. With --update it offers its session anew in mid-call, by UPDATE. With --tone it says one. With --early it is heard before it takes a call, for as long as --seconds says, and stays in it as long again.
+With --redirect it sends calls on to that number. With --mwi it takes no call, and prints how many it has missed. With --update it offers its session anew in mid-call, by UPDATE. With --tone it says one. With --early it is heard before it takes a call, for as long as --seconds says, and stays in it as long again.
 With --answer it takes the first call instead of dialling. With --transfer it then sends the other one to that number, with --join it
 calls that number as well and connects the two.
 
@@ -43,9 +43,16 @@ class Account(pj.Account):
     tone = None
     early = False
     redirect = None
+    missing = False
+
+    def onMwiInfo(self, parameters):
+        lines = parameters.rdata.wholeMsg.splitlines()
+        say("missed", calls=next((line.split(": ")[1] for line in lines if line.startswith("Voice-Message: ")), None))
 
     def onIncomingCall(self, parameters):
         self.call = Call(self, parameters.callId)
+        if self.missing:
+            return say("incoming")
         self.call.tone = self.tone
         say("incoming")
         self.answer(302 if self.redirect else 183 if self.early else 200)
@@ -73,6 +80,7 @@ def main():
     arguments.add_argument("--early", action="store_true")
     arguments.add_argument("--tone", type=int, default=0)
     arguments.add_argument("--redirect")
+    arguments.add_argument("--mwi", action="store_true")
     arguments.add_argument("--transfer")
     arguments.add_argument("--join")
     arguments.add_argument("--transport", choices=("udp", "tcp", "tls"), default="udp")
@@ -120,7 +128,9 @@ def main():
     settings.mediaConfig.srtpSecureSignaling = 0
     if is_v6:
         settings.mediaConfig.ipv6Use = pj.PJSUA_IPV6_ENABLED
+    settings.mwiConfig.enabled = a.mwi
     account = Account()
+    account.missing = a.mwi
     account.early = a.early
     account.redirect = a.redirect and f"sip:{a.redirect}@{a.gateway}"
     if a.tone:

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use quartet_proto::e2ee::fingerprint::Emoji;
+use quartet_proto::sip::Line;
 use tracing::Span;
 
 use announce::Speech;
@@ -168,6 +169,25 @@ impl Call {
         self.running()
             .filter(|member| member.key() == caller || member.phase != Phase::Pending)
             .any(|member| member.leg.phone() == Some(user))
+    }
+
+    /// What each of its phones does in it.
+    pub fn lines(&self) -> impl Iterator<Item = (&str, Line)> {
+        let caller = self.caller();
+        let is_over = matches!(self.state, State::Ended(_));
+        self.running().filter(move |_| !is_over).filter_map(move |member| {
+            let line = match member.phase {
+                Phase::Pending if member.key() != caller => Line::Ringing,
+                _ if self.state == State::Ringing => Line::Calling,
+                Phase::Pending | Phase::Accepted | Phase::Connected | Phase::Ended => Line::Talking,
+            };
+            member.leg.phone().map(|phone| (phone, line))
+        })
+    }
+
+    /// Whether it has rung in vain: for too long, or its caller gave up.
+    pub fn is_missed(&self) -> bool {
+        matches!(self.state, State::Ended(Cause::Missed | Cause::Hangup))
     }
 
     /// Feeds the leg of that key, unless it is over. [`handle_legs`](Self::handle_legs) must follow: it hears what the leg has to say.

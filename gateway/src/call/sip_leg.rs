@@ -266,6 +266,8 @@ impl SipLeg {
             | SipEvent::LoginFailed { .. }
             | SipEvent::Registered { .. }
             | SipEvent::RegisterFailed { .. }
+            | SipEvent::Subscribe { .. }
+            | SipEvent::Unsubscribed { .. }
             | SipEvent::Probed { .. } => {}
         }
     }

@@ -328,7 +328,7 @@ impl Task {
                 self.registered = true;
                 self.tell(Event::Registered);
             }
-            SipEvent::Probed { .. } => {}
+            SipEvent::Probed { .. } | SipEvent::Subscribe { .. } | SipEvent::Unsubscribed { .. } => {}
             SipEvent::RegisterFailed { status, .. } => self.tell(Event::Refused(status)),
             SipEvent::Incoming { dialog, from, body, .. } => self.on_call(dialog, &from, body.as_deref()),
             event @ (SipEvent::Provisional { .. }

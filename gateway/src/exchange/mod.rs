@@ -17,6 +17,7 @@ mod persist;
 mod report;
 mod transfer;
 mod trunks;
+mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -39,6 +40,7 @@ use deadlines::Deadlines;
 use limits::CallLimits;
 use note::Blanked;
 use trunks::Trunks;
+use watch::Watchers;
 
 pub use here::{Here, Names, names};
 pub use job::{Job, JobResult};
@@ -115,6 +117,7 @@ pub struct Exchange {
     lost: VecDeque<DialogKey>,
     here: Here,
     trunks: Trunks,
+    watchers: Watchers,
 }
 
 impl Exchange {
@@ -158,6 +161,7 @@ impl Exchange {
             lost: VecDeque::new(),
             here,
             trunks: Trunks::default(),
+            watchers: Watchers::default(),
         };
         exchange.set_sip_addresses(sip, Vec::new());
         exchange
@@ -342,6 +346,7 @@ impl Exchange {
                 self.store_bindings(now, user);
             }
             self.on_trunk_event(now, &event);
+            self.on_watch_event(now, &event);
             return self.log_event(now, event);
         };
         if let SipEvent::Incoming { .. } = event {
@@ -423,6 +428,7 @@ impl Exchange {
                 }
             }
         }
+        self.follow_lines(now, key);
         let call = self.calls.get(&key);
         self.deadlines.set(key, call.and_then(Call::poll_timeout));
         if call.is_some_and(Call::is_over) {

@@ -51,6 +51,8 @@ impl Exchange {
             | SipEvent::Moved { .. }
             | SipEvent::Registered { .. }
             | SipEvent::RegisterFailed { .. }
+            | SipEvent::Subscribe { .. }
+            | SipEvent::Unsubscribed { .. }
             | SipEvent::Probed { .. } => {}
         }
     }

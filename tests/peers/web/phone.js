@@ -76,6 +76,16 @@ const orders = {
   transfer: ({ number }) => session.refer(`sip:${number}@${setup.domain}`),
   // The two calls that it has.
   join: ({ number }) => previous.refer(`sip:${number}@${setup.domain}`, { replaces: session }),
+  // A lamp for another phone.
+  watch: ({ number }) => {
+    const lamp = phone.subscribe(`sip:${number}@${setup.domain}`, 'dialog', 'application/dialog-info+xml', { expires: 300 })
+    lamp.on('notify', (isFinal, request, body) => {
+      const shown = new DOMParser().parseFromString(body, 'application/xml').querySelector('dialog')
+      say('lamp', { state: shown.querySelector('state').textContent, direction: shown.getAttribute('direction') })
+    })
+    lamp.on('terminated', (code, reason) => say('dark', { code, reason }))
+    lamp.subscribe()
+  },
   hears: () => say('hears', { hz: loudest() }),
   stop: () => phone.stop()
 }

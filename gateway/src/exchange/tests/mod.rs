@@ -10,6 +10,7 @@ mod refusals;
 mod scripted;
 mod transfers;
 mod waiting;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -781,6 +782,8 @@ impl Phone {
             | SipEvent::Refresh { .. }
             | SipEvent::Unchanged { .. }
             | SipEvent::Reaccepted { .. }
+            | SipEvent::Subscribe { .. }
+            | SipEvent::Unsubscribed { .. }
             | SipEvent::Probed { .. } => None,
         });
         ends.collect::<Vec<_>>().join(", ")
