@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use std::net::SocketAddr;
 
 use quartet_proto::net::{ConnectionId, FiveTuple, Protocol};
-use quartet_proto::sip::{Account, Endpoint, EndpointConfig, Ha1, Limits};
+use quartet_proto::sip::{Account, Endpoint, EndpointConfig, Ha1, Limits, SipCommand, SipError};
 use zeroize::Zeroizing;
 
 use super::{BoxRng, Exchange, Here};
@@ -66,6 +66,31 @@ fn account(phone: &config::Phone, here: &Here) -> Account {
 }
 
 impl Exchange {
+    /// Tells the endpoint. If it no longer knows the dialog, or has moved on in it, an event has said so or is about to; after any
+    /// other error the leg is treated as lost.
+    pub(super) fn tell_phone(&mut self, now: Instant, command: SipCommand) {
+        let dialog = command.dialog();
+        let (is_new, may_wait) = (
+            matches!(command, SipCommand::Invite(_)),
+            matches!(command, SipCommand::Probe { .. } | SipCommand::Reinvite { .. }),
+        );
+        match (self.endpoint.handle_command(now, command), dialog) {
+            (Ok(()), Some(dialog)) if is_new => self.log_dialog(dialog),
+            (Ok(()), _) => {}
+            (Err(SipError::UnknownDialog | SipError::WrongState(_)), _) | (Err(_), None) => {
+                tracing::debug!(?dialog, "SIP command came too late");
+            }
+            // It is asked again; that there is no room now says nothing of the phone.
+            (Err(error), _) if may_wait => tracing::debug!(%error, ?dialog, "the phone cannot be asked now"),
+            (Err(error), Some(dialog)) => {
+                if let Some(error) = self.failed_commands.note(now, (), error) {
+                    tracing::warn!(%error, "SIP command failed");
+                }
+                self.lost.push_back(dialog);
+            }
+        }
+    }
+
     /// The next connection to open to a phone, before what is sent over it.
     pub fn poll_connect(&mut self) -> Option<FiveTuple> {
         self.endpoint.poll_connect()

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quartet_proto::net::{Protocol, Receive, Transmit};
-use quartet_proto::sip::{DialogKey, Endpoint, SavedBinding, SipCommand, SipError, SipEvent};
+use quartet_proto::sip::{DialogKey, Endpoint, SavedBinding, SipError, SipEvent};
 use rand_core::CryptoRng;
 
 use crate::call::{Action, Call, CallKey, Instance, Leg};
@@ -458,31 +458,6 @@ impl Exchange {
             match foreign_id {
                 ForeignId::Dialog(dialog) => _ = self.by_dialog.remove(&dialog),
                 ForeignId::Network(network, call) => _ = self.by_network.remove(&(network, call)),
-            }
-        }
-    }
-
-    /// Tells the endpoint. If it no longer knows the dialog, or has moved on in it, an event has said so or is about to; after any
-    /// other error the leg is treated as lost.
-    fn tell_phone(&mut self, now: Instant, command: SipCommand) {
-        let dialog = command.dialog();
-        let (is_new, may_wait) = (
-            matches!(command, SipCommand::Invite(_)),
-            matches!(command, SipCommand::Probe { .. } | SipCommand::Reinvite { .. }),
-        );
-        match (self.endpoint.handle_command(now, command), dialog) {
-            (Ok(()), Some(dialog)) if is_new => self.log_dialog(dialog),
-            (Ok(()), _) => {}
-            (Err(SipError::UnknownDialog | SipError::WrongState(_)), _) | (Err(_), None) => {
-                tracing::debug!(?dialog, "SIP command came too late");
-            }
-            // It is asked again; that there is no room now says nothing of the phone.
-            (Err(error), _) if may_wait => tracing::debug!(%error, ?dialog, "the phone cannot be asked now"),
-            (Err(error), Some(dialog)) => {
-                if let Some(error) = self.failed_commands.note(now, (), error) {
-                    tracing::warn!(%error, "SIP command failed");
-                }
-                self.lost.push_back(dialog);
             }
         }
     }

@@ -113,29 +113,30 @@ pub(in crate::sip) struct Dialog {
 }
 
 impl Dialog {
-    /// A dialog that a request of a peer begins. RFC 3261 §12.1.1.
-    pub(in crate::sip) fn incoming(
-        (key, local_tag): (DialogKey, String),
-        request: &Request,
+    /// A dialog of which no more is known than who talks with whom.
+    pub(in crate::sip) fn new(
+        key: DialogKey,
+        state: State,
+        (call_id, local_tag): (String, String),
+        (local, remote): (NameAddr, NameAddr),
         target: Uri,
         (peer, origin): (FiveTuple, SocketAddr),
-        account: Option<String>,
     ) -> Self {
         Self {
             key,
-            state: State::Proceeding,
-            call_id: request.call_id.clone(),
+            state,
+            call_id,
             local_tag,
-            remote_tag: request.from.tag().map(str::to_owned),
-            local: request.to.clone(),
-            remote: request.from.clone(),
+            remote_tag: None,
+            local,
+            remote,
             local_cseq: 0,
-            remote_cseq: Some(request.cseq),
+            remote_cseq: None,
             target,
-            routes: routes_of(&request.headers, peer),
+            routes: Vec::new(),
             peer,
             origin,
-            account,
+            account: None,
             trunk: None,
             alternates: Vec::new(),
             is_registered: false,
@@ -151,6 +152,25 @@ impl Dialog {
             was_referred: false,
             hangup: None,
             credentials: None,
+        }
+    }
+
+    /// A dialog that a request of a peer begins. RFC 3261 §12.1.1.
+    pub(in crate::sip) fn incoming(
+        (key, local_tag): (DialogKey, String),
+        request: &Request,
+        target: Uri,
+        (peer, origin): (FiveTuple, SocketAddr),
+        account: Option<String>,
+    ) -> Self {
+        let names = (request.call_id.clone(), local_tag);
+        let ends = (request.to.clone(), request.from.clone());
+        Self {
+            remote_tag: request.from.tag().map(str::to_owned),
+            remote_cseq: Some(request.cseq),
+            routes: routes_of(&request.headers, peer),
+            account,
+            ..Self::new(key, State::Proceeding, names, ends, target, (peer, origin))
         }
     }
 

@@ -50,6 +50,18 @@ impl Endpoint {
         Some(Caller::Account(user))
     }
 
+    /// The account that a request is from, if there is room for one more of its; else a response is sent, and it is `None`.
+    pub(super) fn account_of(&mut self, now: Instant, request: &Request, head: &Head) -> Option<(String, Holder)> {
+        if self.is_overloaded(now, head) {
+            return None;
+        }
+        let Caller::Account(user) = self.admit(now, request, head)? else {
+            return None;
+        };
+        let holder = Holder::Caller(Caller::Account(user.clone()));
+        (!self.has_its_share(now, head, &holder)).then_some((user, holder))
+    }
+
     /// Whether a request within a dialog comes from its peer; else a response is sent, and it must change nothing.
     ///
     /// Tags and numbers can be seen on the way, so they prove nothing. Trusted is where the dialog's last trusted request

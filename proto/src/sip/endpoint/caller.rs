@@ -74,20 +74,11 @@ impl Endpoint {
         let call_id = request.call_id.clone();
         let has_more = !invite.alternates.is_empty();
         let (id, peer) = self.start_invite(now, key, request, invite.credentials.clone(), has_more)?;
+        let ends = (invite.from, invite.to);
+        let way = (peer, invite.origin);
         self.dialogs.insert(Dialog {
-            key,
-            state: State::Calling,
-            call_id,
-            local_tag,
-            remote_tag: None,
-            local: invite.from,
-            remote: invite.to,
             local_cseq: 1,
-            remote_cseq: None,
-            target,
             routes: invite.routes.iter().filter_map(|route| route.parse().ok()).collect(),
-            peer,
-            origin: invite.origin,
             account: invite.account,
             trunk: invite.trunk,
             alternates: invite.alternates,
@@ -95,15 +86,8 @@ impl Endpoint {
             invite: Some(id),
             invite_cseq: 1,
             offered,
-            allows_update: false,
-            reinvite: None,
-            asked: None,
-            session: None,
-            unacknowledged: None,
-            refer: None,
-            was_referred: false,
-            hangup: None,
             credentials: invite.credentials,
+            ..Dialog::new(key, State::Calling, (call_id, local_tag), ends, target, way)
         });
         Ok(())
     }
@@ -221,36 +205,15 @@ impl Endpoint {
         let (Ok(local), Ok(target)) = (request.from.parse::<NameAddr>(), request.uri.parse()) else {
             return;
         };
+        let names = (request.call_id.clone(), local.tag().unwrap_or_default().to_owned());
+        let ends = (local, response.to.clone());
+        let way = (request.five_tuple, request.five_tuple.remote);
         let mut fork = Dialog {
-            key: DialogKey(0),
-            state: State::AwaitingAnswer,
-            call_id: request.call_id.clone(),
-            local_tag: local.tag().unwrap_or_default().to_owned(),
-            remote_tag: None,
-            local,
-            remote: response.to.clone(),
             local_cseq: request.cseq,
-            remote_cseq: None,
-            target,
-            routes: Vec::new(),
-            peer: request.five_tuple,
-            origin: request.five_tuple.remote,
-            account: None,
-            trunk: None,
-            alternates: Vec::new(),
             is_registered: self.registrar.reaches(request.five_tuple.peer(), None),
-            invite: None,
             invite_cseq: request.cseq,
             offered: true,
-            allows_update: false,
-            reinvite: None,
-            asked: None,
-            session: None,
-            unacknowledged: None,
-            refer: None,
-            was_referred: false,
-            hangup: None,
-            credentials: None,
+            ..Dialog::new(DialogKey(0), State::AwaitingAnswer, names, ends, target, way)
         };
         fork.on_response(response);
         let ack = fork.request(Method::Ack, Vec::new());

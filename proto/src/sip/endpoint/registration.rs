@@ -11,8 +11,8 @@ use crate::sip::message::{Method, NameAddr, Request, Response, Scheme, Uri, host
 use crate::sip::outgoing::Outgoing;
 use crate::sip::registrar::{Contact, Refused, RequestedBinding, Update};
 use crate::sip::response::Head;
-use crate::sip::transaction::{Holder, Purpose};
-use crate::sip::{Caller, SipError, SipEvent};
+use crate::sip::transaction::Purpose;
+use crate::sip::{SipError, SipEvent};
 
 /// Contacts of one REGISTER: all that an account may have, and all that they replace.
 const MAX_CONTACTS: usize = 32;
@@ -60,16 +60,9 @@ type Refusal = (u16, Option<&'static str>, Vec<(&'static str, String)>);
 impl Endpoint {
     /// A phone registers.
     pub(super) fn on_register(&mut self, now: Instant, request: &Request, head: Head) {
-        if self.is_overloaded(now, &head) {
-            return;
-        }
-        let Some(Caller::Account(user)) = self.admit(now, request, &head) else {
+        let Some((user, holder)) = self.account_of(now, request, &head) else {
             return;
         };
-        let holder = Holder::Caller(Caller::Account(user.clone()));
-        if self.has_its_share(now, &head, &holder) {
-            return;
-        }
         let (source, origin) = (head.five_tuple, head.origin);
         let told = told(request);
         let id = self.create_server_transaction(request, head, holder, None);

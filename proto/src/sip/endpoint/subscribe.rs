@@ -10,8 +10,8 @@ use crate::sip::message::{Method, Request, Uri};
 use crate::sip::package::{ALLOW_EVENTS, Package, PackageState};
 use crate::sip::response::Head;
 use crate::sip::timers::{Owner, Timer};
-use crate::sip::transaction::{Holder, Purpose};
-use crate::sip::{Caller, DialogKey, SipError, SipEvent};
+use crate::sip::transaction::Purpose;
+use crate::sip::{DialogKey, SipError, SipEvent};
 
 /// Subscriptions of one account: consoles have some 200 keys.
 const MAX_OF_ACCOUNT: usize = 256;
@@ -83,16 +83,9 @@ type Refusal = (u16, Vec<(&'static str, String)>);
 impl Endpoint {
     /// A phone wants to be told of something, still, or no more. Each one logs in: what it is told is not for everybody.
     pub(super) fn on_subscribe(&mut self, now: Instant, request: &Request, head: Head) {
-        if self.is_overloaded(now, &head) {
-            return;
-        }
-        let Some(Caller::Account(user)) = self.admit(now, request, &head) else {
+        let Some((user, holder)) = self.account_of(now, request, &head) else {
             return;
         };
-        let holder = Holder::Caller(Caller::Account(user.clone()));
-        if self.has_its_share(now, &head, &holder) {
-            return;
-        }
         let wanted = self.wanted(request);
         let known = match (request.to.tag(), self.subscriptions.of(request)) {
             (Some(_), None) => Err((481, Vec::new())),
