@@ -1,10 +1,12 @@
 //! SUBSCRIBE, as notifier: a phone is told what other phones do and what it has missed, until it no longer asks. RFC 6665.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Endpoint;
 use super::registration::seconds;
+use crate::net::FiveTuple;
 use crate::sip::dialog::{Dialog, contact_of};
 use crate::sip::message::{Method, Request, Uri};
 use crate::sip::package::{ALLOW_EVENTS, Package, PackageState};
@@ -25,7 +27,8 @@ pub(super) struct Subscription {
     package: Package,
     /// The Event field as it came: its `id` names it.
     event: String,
-    /// What it asks about, as our bodies name it.
+    /// What it asks about: as it was dialled, and as our bodies name it.
+    target: String,
     entity: String,
     expires: Instant,
     /// The SUBSCRIBE that the TU has not answered.
@@ -86,70 +89,76 @@ impl Endpoint {
         let Some((user, holder)) = self.account_of(now, request, &head) else {
             return;
         };
-        let wanted = self.wanted(request);
-        let known = match (request.to.tag(), self.subscriptions.of(request)) {
-            (Some(_), None) => Err((481, Vec::new())),
-            (_, known) => Ok(known),
-        };
         let way = (head.five_tuple, head.origin);
         let id = self.create_server_transaction(request, head, holder, None);
-        let found = known.and_then(|known| {
-            let (package, event, expires) = wanted?;
-            let key = match known {
-                Some(key) => key,
-                None => {
-                    if self.subscriptions.len() >= self.config.limits.dialogs
-                        || self.subscriptions.of_account(&user) >= MAX_OF_ACCOUNT
-                    {
-                        return Err((503, vec![("Retry-After", self.config.limits.retry_after.to_string())]));
-                    }
-                    let target = contact_of(&request.headers).ok_or((400, Vec::new()))?;
-                    let (key, tag) = (self.new_dialog_key(), self.token());
-                    let dialog = Dialog {
-                        is_registered: self.registrar.reaches(way.0.peer(), Some(&user)),
-                        ..Dialog::incoming((key, tag), request, target, way, Some(user.clone()))
-                    };
-                    let entity = Uri::sip(&request.uri.user_unescaped(), self.shown(way.0, Some(&user)));
-                    self.subscriptions.insert(Subscription {
-                        dialog,
-                        package,
-                        event,
-                        entity: entity.to_string(),
-                        expires: now,
-                        transaction: None,
-                        version: 0,
-                    });
-                    key
-                }
-            };
-            Ok((key, package, expires))
-        });
-        let (key, package, expires) = match found {
-            Ok(found) => found,
+        let taken = self.take_subscribe(now, request, way, &user);
+        let (key, target) = match taken {
+            Ok(taken) => taken,
             Err((status, extra)) => return self.respond_extra(now, id, (status, None), "", extra),
         };
         let Some(subscription) = self.subscriptions.all.get_mut(&key) else {
             return;
         };
-        let is_new = subscription.dialog.remote_cseq == Some(request.cseq) && subscription.version == 0;
-        let is_own = subscription.dialog.account.as_deref() == Some(&user) && subscription.package == package;
-        if !is_own || subscription.transaction.is_some() || !(is_new || subscription.dialog.on_request(request, way.0))
-        {
-            let status = if is_own { 500 } else { 481 };
-            return self.respond_extra(now, id, (status, None), "", Vec::new());
-        }
-        if let Some(target) = contact_of(&request.headers) {
-            subscription.dialog.target = target;
-        }
-        subscription.dialog.origin = way.1;
         subscription.transaction = Some(id);
-        subscription.expires = now + expires;
         self.events.push_back(SipEvent::Subscribe {
             subscription: key,
             account: user,
-            package,
-            target: request.uri.dialled(),
+            package: subscription.package,
+            target,
         });
+    }
+
+    /// The subscription that a SUBSCRIBE begins or goes on with, and what it asks about.
+    fn take_subscribe(
+        &mut self,
+        now: Instant,
+        request: &Request,
+        (way, origin): (FiveTuple, SocketAddr),
+        user: &str,
+    ) -> Result<(DialogKey, String), Refusal> {
+        let known = self.subscriptions.of(request);
+        if known.is_none() && request.to.tag().is_some() {
+            return Err((481, Vec::new()));
+        }
+        let (package, event, expires) = self.wanted(request)?;
+        let contact = contact_of(&request.headers);
+        let Some(key) = known else {
+            if self.subscriptions.len() >= self.config.limits.dialogs
+                || self.subscriptions.of_account(user) >= MAX_OF_ACCOUNT
+            {
+                let after = self.config.limits.retry_after.to_string();
+                return Err((503, vec![("Retry-After", after)]));
+            }
+            let contact = contact.ok_or((400, Vec::new()))?;
+            let (key, tag) = (self.new_dialog_key(), self.token());
+            let dialog = Dialog {
+                is_registered: self.registrar.reaches(way.peer(), Some(user)),
+                ..Dialog::incoming((key, tag), request, contact, (way, origin), Some(user.to_owned()))
+            };
+            let target = request.uri.dialled();
+            self.subscriptions.insert(Subscription {
+                dialog,
+                package,
+                event,
+                entity: Uri::sip(&target, self.shown(way, Some(user))).to_string(),
+                target: target.clone(),
+                expires: now + expires,
+                transaction: None,
+                version: 0,
+            });
+            return Ok((key, target));
+        };
+        let subscription = self.subscriptions.all.get_mut(&key);
+        let is_own = |it: &&mut Subscription| it.dialog.account.as_deref() == Some(user) && it.package == package;
+        let subscription = subscription.filter(is_own).ok_or((481, Vec::new()))?;
+        if subscription.transaction.is_some() || !subscription.dialog.on_request(request, way) {
+            return Err((500, Vec::new()));
+        }
+        subscription.dialog.target = contact.unwrap_or_else(|| subscription.dialog.target.clone());
+        subscription.dialog.origin = origin;
+        subscription.expires = now + expires;
+        // Its request goes to our Contact now, which names nobody.
+        Ok((key, subscription.target.clone()))
     }
 
     /// What a SUBSCRIBE wants to be told of, and for how long.

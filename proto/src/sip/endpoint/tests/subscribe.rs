@@ -6,9 +6,14 @@ use crate::sip::{Line, PackageState};
 
 const DESK: &str = "192.0.2.9:5060";
 
-/// A SUBSCRIBE of phone 100 to `target`, within the dialog of `tag` if there is one; the last packet then.
+/// A SUBSCRIBE of phone 100 to `target`, within the dialog of `tag` if there is one, and then to our Contact; the last packet then.
 fn subscribe(world: &mut World, (cseq, target, tag): (u32, &str, &str), fields: &str) -> String {
-    let uri = format!("sip:{target}@quartet.example");
+    let to = format!("sip:{target}@quartet.example");
+    let uri = if tag.is_empty() {
+        &to
+    } else {
+        "sip:gw01-1@192.0.2.1:5060"
+    };
     let tag = if tag.is_empty() {
         String::new()
     } else {
@@ -18,16 +23,20 @@ fn subscribe(world: &mut World, (cseq, target, tag): (u32, &str, &str), fields: 
         let branch = if auth.is_empty() { "a" } else { "b" };
         format!(
             "SUBSCRIBE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {DESK};branch=z9hG4bK{branch}{cseq};rport\r\n\
-             From: <sip:100@quartet.example>;tag=t\r\nTo: <{uri}>{tag}\r\nCall-ID: watch\r\nCSeq: {cseq} SUBSCRIBE\r\n\
+             From: <sip:100@quartet.example>;tag=t\r\nTo: <{to}>{tag}\r\nCall-ID: watch\r\nCSeq: {cseq} SUBSCRIBE\r\n\
              Max-Forwards: 70\r\nContact: <sip:100@{DESK}>\r\n{auth}{fields}Content-Length: 0\r\n\r\n"
         )
     };
-    world.log_in(DESK, ("100", "secret"), ("SUBSCRIBE", &uri), message)
+    world.log_in(DESK, ("100", "secret"), ("SUBSCRIBE", uri), message)
 }
 
 /// The one that the TU is told of.
 fn asked(world: &mut World) -> DialogKey {
     let events = world.events(GATEWAY);
+    assert!(
+        !format!("{events:?}").contains("gw01"),
+        "it asks about a phone: {events:?}"
+    );
     match &events[..] {
         [
             SipEvent::Subscribe {
