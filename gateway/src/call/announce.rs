@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use quartet_proto::e2ee::fingerprint::Emoji;
 
-use super::member::Member;
+use super::member::{Member, Phase};
 use super::{Action, Call, Script, State, VerifyOutput};
 use crate::cdr::{By, Cause, Direction};
 use crate::ivr::script;
@@ -61,17 +61,19 @@ impl Call {
 
     /// A key was pressed: the other side gets it, and the question of the emojis if it was asked here.
     pub(super) fn on_key(&mut self, now: Instant, key: LegKey, digit: char, forwarded: bool) {
+        // Who only rings has no part in the call yet: not in what is said in it, and not in whether the emojis are the same.
+        let takes_part = |member: &&Member| key == self.caller() || member.phase != Phase::Pending;
+        let Some(member) = self.in_call().find(|member| member.key() == key).filter(takes_part) else {
+            return;
+        };
+        let is_phone = member.leg.phone().is_some();
         let partner = self.in_call().map(Member::key).find(|leg| *leg != key);
         if let Some(leg) = partner.filter(|_| !forwarded && self.state == State::Talking) {
             self.actions
                 .push_back(Action::Media(MediaCommand::SendDtmf { leg, digit }));
         }
         // What the far end's person types says nothing of what is heard here; between phones there is nothing to compare.
-        if self.has_user()
-            && self
-                .running()
-                .any(|member| member.key() == key && member.leg.phone().is_some())
-        {
+        if is_phone && self.has_user() {
             self.verify.handle_digit(now, digit);
             self.follow_verify(now);
         }

@@ -274,6 +274,14 @@ impl Leg {
         }
     }
 
+    /// Whether it is a phone that holds the call.
+    pub fn holds(&self) -> bool {
+        match self {
+            Self::Sip(leg) => leg.holds(),
+            Self::E2ee(_) => false,
+        }
+    }
+
     /// The language that the person is spoken to in, if announcements are made here.
     pub fn language(&self) -> Option<&str> {
         match self {

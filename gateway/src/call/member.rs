@@ -6,6 +6,7 @@ use quartet_proto::e2ee::fingerprint::Emoji;
 use tracing::Span;
 
 use super::Leg;
+use super::transfer::Identity;
 use crate::media::{LegKey, Report};
 
 /// How far a member has come.
@@ -38,10 +39,12 @@ pub(super) struct Member {
     pub(super) emojis: Option<[Emoji; 4]>,
     /// The member whose place it takes once it is connected.
     pub(super) replaces: Option<LegKey>,
+    /// Who it is, if it was not in the call from its beginning.
+    pub(super) identity: Option<Identity>,
 }
 
 impl Member {
-    pub(super) fn new(call: &Span, leg: Leg, replaces: Option<LegKey>) -> Self {
+    pub(super) fn new(call: &Span, leg: Leg) -> Self {
         Self {
             span: span_of(call, &leg),
             leg,
@@ -50,7 +53,8 @@ impl Member {
             setup: None,
             report: Report::default(),
             emojis: None,
-            replaces,
+            replaces: None,
+            identity: None,
         }
     }
 

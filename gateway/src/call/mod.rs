@@ -78,8 +78,8 @@ pub struct Call {
     transfer: Option<Transfer>,
     /// Who has taken another's place.
     transfers: Vec<String>,
-    /// How often it was sent on.
-    redirects: u8,
+    /// Where it was sent on to.
+    redirects: Vec<String>,
     times: Times,
     /// What the running call was last noted with: whether it was answered, and the verdict.
     noted: Option<(bool, Verdict)>,
@@ -97,7 +97,7 @@ impl Call {
             .filter(|_| legs.iter().any(Leg::is_user));
         let mut call = Self {
             key,
-            members: legs.into_iter().map(|leg| Member::new(&span, leg, None)).collect(),
+            members: legs.into_iter().map(|leg| Member::new(&span, leg)).collect(),
             span,
             parties,
             policy,
@@ -112,7 +112,7 @@ impl Call {
             waiting: Waiting::default(),
             transfer: None,
             transfers: Vec::new(),
-            redirects: 0,
+            redirects: Vec::new(),
             times: Times::new(now),
             noted: None,
             sound: Sound::default(),
@@ -158,9 +158,14 @@ impl Call {
         self.parties.direction == Direction::Incoming && self.parties.from == name
     }
 
+    /// The accounts of the phones that have a part in the call, and the trunks, each as often as it has.
+    pub fn phones(&self) -> impl Iterator<Item = &str> {
+        self.running().filter_map(|member| member.leg.phone())
+    }
+
     /// Whether this phone has a part in the call.
     pub fn has_phone(&self, user: &str) -> bool {
-        self.running().any(|member| member.leg.phone() == Some(user))
+        self.phones().any(|phone| phone == user)
     }
 
     /// Whether the person at this phone has a part in the call by its own doing: it called, or it accepted.
@@ -383,7 +388,7 @@ impl Call {
                     }
                 }
             }
-            LegEvent::Held(held) => self.on_held(now, held),
+            LegEvent::Held(_) => self.tell_state(now),
             LegEvent::State(state) => self.sound.theirs = state,
             LegEvent::Ended(cause) => self.on_ended(now, key, cause),
         }
@@ -416,12 +421,12 @@ impl Call {
         self.state = State::Connecting;
         self.deadline = Some(now + self.policy.connect_timeout);
         self.times.take(now);
-        self.begin_waiting(now);
         let caller = self.caller();
         let others: Vec<_> = self.in_call().map(Member::key).collect();
         for other in others.into_iter().filter(|leg| *leg != key && *leg != caller) {
             self.end_member(now, other, Cause::Elsewhere);
         }
+        self.begin_waiting(now);
         self.tell(now, caller, LegCommand::Connect { same_worker_as: key });
     }
 

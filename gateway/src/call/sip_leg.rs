@@ -77,6 +77,8 @@ pub struct SipLeg {
     pending: Option<Option<NameAddr>>,
     /// The phone is to hear something before its call is taken.
     is_early: bool,
+    /// What was last to be heard of the phone before it takes the call.
+    early: Vec<u8>,
     agreed: Option<Agreed>,
     /// Our latest description.
     sent: Option<SessionDescription>,
@@ -141,6 +143,7 @@ impl SipLeg {
             next: None,
             pending: None,
             is_early: false,
+            early: Vec::new(),
             agreed: None,
             sent: None,
             offered: None,
@@ -171,6 +174,11 @@ impl SipLeg {
     /// How this phone's calls are verified.
     pub fn verify(&self) -> VerifyMode {
         self.config.verify
+    }
+
+    /// Whether the phone holds the call.
+    pub fn holds(&self) -> bool {
+        self.hold
     }
 
     /// Whether the phone need not send: it listens only, or it holds, and not every phone that holds has music.

@@ -10,8 +10,6 @@ use super::{Call, Member, State};
 /// The sound of a call, as it is told.
 #[derive(Debug, Default)]
 pub(super) struct Sound {
-    /// The phone holds the call.
-    pub(super) is_held: bool,
     /// What the E2EE user's side was last told of ours.
     told: MediaState,
     /// What it says of its own.
@@ -19,17 +17,13 @@ pub(super) struct Sound {
 }
 
 impl Call {
-    pub(super) fn on_held(&mut self, now: Instant, held: bool) {
-        self.sound.is_held = held;
-        self.tell_state(now);
-    }
-
     /// Tells the E2EE user's side of our sound, if it has changed: nothing is heard of a phone that holds, or that hears the words.
     pub(super) fn tell_state(&mut self, now: Instant) {
         let handset = self.in_call().find_map(|member| member.leg.language());
         let spoken = handset.filter(|_| self.play.is_some()).map(str::to_owned);
+        let is_held = self.in_call().any(|member| member.leg.holds());
         let state = MediaState {
-            muted: self.sound.is_held || spoken.is_some(),
+            muted: is_held || spoken.is_some(),
             spoken,
         };
         let user = self

@@ -9,11 +9,19 @@ use crate::cdr::{By, Cause};
 use crate::media::{LegKey, MediaCommand};
 
 /// How often a call may be sent on: it might be sent round and round.
-const MAX_REDIRECTS: u8 = 5;
+const MAX_REDIRECTS: usize = 5;
 
 /// A leg that was in another call.
 #[derive(Debug)]
 pub struct Released(Member);
+
+/// Who somebody is that was not in the call from its beginning.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    name: String,
+    shown: Option<String>,
+    is_private: bool,
+}
 
 /// A transfer that is being tried.
 #[derive(Debug)]
@@ -35,8 +43,10 @@ pub struct Partner<'a> {
     pub name: &'a str,
     /// The account of its phone, or its trunk.
     pub phone: Option<&'a str>,
-    /// Whether it began the call.
-    pub is_caller: bool,
+    /// The number that it shows in place of its own; empty: none.
+    pub shown: Option<&'a str>,
+    /// It is not to be known (RFC 3323).
+    pub is_private: bool,
     /// Whether it is end-to-end encrypted.
     pub is_user: bool,
 }
@@ -53,16 +63,18 @@ impl Call {
     }
 
     fn as_partner<'a>(&'a self, other: &'a Member) -> Partner<'a> {
-        let is_caller = other.key() == self.caller();
+        let parties = &self.parties;
+        let (name, shown, is_private) = match &other.identity {
+            Some(other) => (other.name.as_str(), other.shown.as_deref(), other.is_private),
+            None if other.key() == self.caller() => (&*parties.from, parties.shown.as_deref(), parties.is_private),
+            None => (&*parties.to, None, false),
+        };
         Partner {
             key: other.key(),
-            name: if is_caller {
-                &self.parties.from
-            } else {
-                &self.parties.to
-            },
+            name,
             phone: other.leg.phone(),
-            is_caller,
+            shown,
+            is_private: is_private || shown == Some(""),
             is_user: other.leg.is_user(),
         }
     }
@@ -70,15 +82,20 @@ impl Call {
     /// The account of a phone that is called, if it may send the call on now, and who calls.
     pub fn redirects(&self, leg: LegKey) -> Option<(&str, Partner<'_>)> {
         let member = self.in_call().find(|member| member.key() == leg)?;
-        let may = self.state == State::Ringing && self.redirects < MAX_REDIRECTS && leg != self.caller();
+        let may = self.state == State::Ringing && self.redirects.len() < MAX_REDIRECTS && leg != self.caller();
         let caller = self.in_call().find(|member| member.key() == self.caller())?;
         let partner = self.as_partner(caller);
         member.leg.phone().filter(|_| may).map(|account| (account, partner))
     }
 
-    /// Calls others as well.
-    pub fn fork(&mut self, now: Instant, legs: Vec<Leg>) {
-        self.redirects += 1;
+    /// Whether a phone has sent the call to this number already: another contact of it, or another phone, does so too.
+    pub fn was_redirected(&self, number: &str) -> bool {
+        self.redirects.iter().any(|known| known == number)
+    }
+
+    /// Calls others as well, who are at this number.
+    pub fn fork(&mut self, now: Instant, number: &str, legs: Vec<Leg>) {
+        self.redirects.push(number.to_owned());
         self.call_more(now, legs, None);
     }
 
@@ -87,13 +104,22 @@ impl Call {
     /// The call goes on as it was until the new leg hears and is heard; then `old` is over, and the announcement is made
     /// anew. If nobody takes it, `old` stays, or the call ends if it has left meanwhile.
     pub fn transfer(&mut self, now: Instant, old: LegKey, to: String, legs: Vec<Leg>) {
+        let identity = Identity {
+            name: to.clone(),
+            shown: None,
+            is_private: false,
+        };
         self.transfer = Some(Transfer { old, to, refusal: None });
-        self.call_more(now, legs, Some(old));
+        self.call_more(now, legs, Some((old, identity)));
     }
 
     /// They may ring as long as those with whom the call began.
-    fn call_more(&mut self, now: Instant, legs: Vec<Leg>, replaces: Option<LegKey>) {
-        let members = legs.into_iter().map(|leg| Member::new(&self.span, leg, replaces));
+    fn call_more(&mut self, now: Instant, legs: Vec<Leg>, replaces: Option<(LegKey, Identity)>) {
+        let members = legs.into_iter().map(|leg| Member {
+            replaces: replaces.as_ref().map(|(old, _)| *old),
+            identity: replaces.as_ref().map(|(_, identity)| identity.clone()),
+            ..Member::new(&self.span, leg)
+        });
         self.members.extend(members);
         self.deadline = Some(now + self.policy.ring_timeout);
         self.handle_legs(now);
@@ -107,7 +133,14 @@ impl Call {
         };
         let record = self.record(now, Cause::Transferred, by);
         let at = self.members.iter().position(|member| member.key() == leg)?;
-        let member = self.members.remove(at);
+        let known = self.as_partner(&self.members[at]);
+        let identity = Identity {
+            name: known.name.to_owned(),
+            shown: known.shown.map(str::to_owned),
+            is_private: known.is_private,
+        };
+        let mut member = self.members.remove(at);
+        member.identity = Some(identity);
         self.actions
             .push_back(super::Action::Media(MediaCommand::Unbridge { a: leg }));
         self.end_with(now, Cause::Transferred, record);
@@ -154,7 +187,8 @@ impl Call {
         if let Some(member) = self.member_mut(key) {
             (member.phase, member.replaces) = (Phase::Connected, None);
         }
-        self.sound.is_held = false;
+        // Who was spoken to has left.
+        self.play = None;
         let (caller, callee) = (self.caller(), self.callee());
         let Some(callee) = callee else { return };
         self.bridge(now, caller, callee);

@@ -72,7 +72,13 @@ impl Exchange {
         let dialog = command.dialog();
         let (is_new, may_wait) = (
             matches!(command, SipCommand::Invite(_)),
-            matches!(command, SipCommand::Probe { .. } | SipCommand::Reinvite { .. }),
+            matches!(
+                command,
+                SipCommand::Probe { .. }
+                    | SipCommand::Reinvite { .. }
+                    | SipCommand::AnswerRefer { .. }
+                    | SipCommand::NotifyRefer { .. }
+            ),
         );
         match (self.endpoint.handle_command(now, command), dialog) {
             (Ok(()), Some(dialog)) if is_new => self.log_dialog(dialog),
@@ -80,7 +86,7 @@ impl Exchange {
             (Err(SipError::UnknownDialog | SipError::WrongState(_)), _) | (Err(_), None) => {
                 tracing::debug!(?dialog, "SIP command came too late");
             }
-            // It is asked again; that there is no room now says nothing of the phone.
+            // It is asked again, or need not know; that there is no room now says nothing of the phone.
             (Err(error), _) if may_wait => tracing::debug!(%error, ?dialog, "the phone cannot be asked now"),
             (Err(error), Some(dialog)) => {
                 if let Some(error) = self.failed_commands.note(now, (), error) {

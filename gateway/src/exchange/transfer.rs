@@ -8,7 +8,7 @@ use quartet_proto::sip::{DialogKey, ReferTo, SipCommand, SipEvent};
 use super::Exchange;
 use super::admit::TOO_MANY;
 use super::legs::{CallingParty, Legs};
-use crate::call::{CallKey, Parties, Partner};
+use crate::call::{CallKey, Partner};
 use crate::cdr::{Cause, Direction};
 use crate::config::Redirects;
 use crate::log::Redacted;
@@ -27,16 +27,18 @@ enum Transfer {
 impl Exchange {
     /// A phone wants to be replaced in its call.
     pub(super) fn on_refer(&mut self, now: Instant, dialog: DialogKey, account: Option<&str>, to: ReferTo) {
-        let Some(leg) = self.by_dialog.get(&dialog).copied() else {
-            return;
-        };
-        let Some(call) = self.by_leg.get(&leg).copied() else {
-            return;
+        let leg = self.by_dialog.get(&dialog).copied();
+        let Some((leg, call)) = leg.and_then(|leg| Some((leg, *self.by_leg.get(&leg)?))) else {
+            // Its call is over here.
+            let (status, reason) = (481, None);
+            return self.tell_phone(now, SipCommand::AnswerRefer { dialog, status, reason });
         };
         let found = match (account, to) {
             _ if self.stopping => Err(Cause::Stopped),
             // Behind a trunk is an exchange that transfers by itself.
             (None, _) => Err(Cause::Forbidden),
+            // Its call goes on, but it places no other.
+            (Some(account), _) if self.phone(account).is_none() => Err(Cause::Forbidden),
             (Some(account), ReferTo::Number(number)) => self.transfer_to(now, leg, account, &number),
             (Some(_), ReferTo::Dialog(other)) => self.transfer_between(leg, other),
         };
@@ -78,7 +80,7 @@ impl Exchange {
         if let Ok(legs) = found {
             let legs = self.index_legs(call, legs);
             if let Some(ringing) = self.calls.get_mut(&call) {
-                ringing.fork(now, legs);
+                ringing.fork(now, number, legs);
             }
         }
     }
@@ -91,7 +93,12 @@ impl Exchange {
         let (account, caller) = ringing.redirects(leg).ok_or(Cause::Forbidden)?;
         // Where a trunk sends its calls is its own affair.
         let account = self.phone(account).ok_or(Cause::Forbidden)?.user;
-        let caller = self.known(ringing.parties(), &caller);
+        if ringing.was_redirected(number) {
+            return Err(Cause::Busy);
+        }
+        let mut caller = self.known(&caller);
+        // Those that ring already do so once.
+        caller.phones.extend(ringing.phones().map(str::to_owned));
         self.legs_to((now, call), caller, &account, number)
     }
 
@@ -162,24 +169,23 @@ impl Exchange {
     }
 
     /// Whom this leg talks with, if it can be transferred now.
-    fn partner(&self, leg: LegKey) -> Result<(CallKey, CallingParty), Cause> {
+    pub(super) fn partner(&self, leg: LegKey) -> Result<(CallKey, CallingParty), Cause> {
         let key = *self.by_leg.get(&leg).ok_or(Cause::Unknown)?;
         let call = self.calls.get(&key).ok_or(Cause::Unknown)?;
         let partner = call.partner_of(leg).ok_or(Cause::Busy)?;
-        Ok((key, self.known(call.parties(), &partner)))
+        Ok((key, self.known(&partner)))
     }
 
     /// How somebody who is in a call is shown to others.
-    fn known(&self, parties: &Parties, partner: &Partner<'_>) -> CallingParty {
-        let shown = parties.shown.as_deref().filter(|_| partner.is_caller);
+    fn known(&self, partner: &Partner<'_>) -> CallingParty {
         // Who is behind a trunk has a number, and no account here.
         let phone = partner.phone.filter(|user| self.phone(user).is_some());
-        let number = shown.filter(|shown| !shown.is_empty()).or(phone);
+        let number = partner.shown.filter(|shown| !shown.is_empty()).or(phone);
         CallingParty {
             leg: Some(partner.key),
             number: number.unwrap_or(partner.name).to_owned(),
             details: CallerDetails::default(),
-            is_private: partner.is_caller && (parties.is_private || shown == Some("")),
+            is_private: partner.is_private,
             is_user: partner.is_user,
             phones: phone.map(str::to_owned).into_iter().collect(),
         }

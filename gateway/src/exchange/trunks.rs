@@ -168,7 +168,8 @@ impl Exchange {
     }
 
     fn calls_of(&self, trunk: &Trunk) -> usize {
-        self.calls.values().filter(|call| call.has_phone(&trunk.name)).count()
+        let legs = self.calls.values().flat_map(|call| call.phones());
+        legs.filter(|name| *name == trunk.name).count()
     }
 
     /// A leg that calls a number behind a trunk.

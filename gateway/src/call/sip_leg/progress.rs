@@ -10,6 +10,13 @@ impl SipLeg {
     pub(super) fn on_progress(&mut self, status: u16, body: Option<&[u8]>) {
         let State::Calling { offer } = &self.state else { return };
         let offer = offer.clone();
+        if let Some(body) = body {
+            // It may be said again and again.
+            if self.early == body {
+                return;
+            }
+            self.early = body.to_vec();
+        }
         // What cannot be heard is nothing that the call ends for.
         match body.and_then(|body| self.accept(&offer, Some(body)).ok()) {
             Some(agreed) => {

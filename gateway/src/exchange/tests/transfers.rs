@@ -305,19 +305,94 @@ fn a_call_that_cannot_be_sent_on_is_refused() {
 }
 
 #[test]
-fn a_call_is_sent_on_five_times() {
+fn a_call_is_sent_on_five_times_and_to_each_number_once() {
     let mut world = world();
-    world.user_dials("101@gw");
-    for round in 0..6 {
-        // 101 sends it to 100, which sends it back.
-        let (user, at, to) = [("101", 1, "100"), ("100", 0, "101")][round % 2];
+    world.dial("101");
+    world.ring(1);
+    world.drain();
+    let dialog = dialog_of(&mut world, "101");
+    let mut rung = Vec::new();
+    for number in ["u1", "u1", "u2", "101", "u3", "u4", "u4", "u5", "u6"] {
+        redirect(&mut world, dialog, number);
+        world.drain();
+        let legs: usize = world.exchange.legs.values().map(Vec::len).sum();
+        rung.push(legs - 2);
+    }
+    assert_eq!(rung, [1, 1, 2, 2, 3, 4, 4, 5, 5]);
+    // Two that send it to each other end it.
+    world.hang_up(0);
+    world.drain();
+    world.user_dials_as(5, "101@gw");
+    for (user, at, to, left) in [("101", 1, "100", 1), ("100", 0, "101", 1), ("101", 1, "100", 0)] {
         world.ring(at);
         world.drain();
         let dialog = dialog_of(&mut world, user);
         redirect(&mut world, dialog, to);
         world.reject(at, 302);
         world.drain();
-        assert_eq!(world.exchange.call_count(), usize::from(round < 5), "{round}");
+        assert_eq!(world.exchange.call_count(), left, "{user}");
     }
+}
+
+#[test]
+fn who_only_rings_presses_no_keys_in_the_call() {
+    let mut world = world();
+    let dialog = talks_to_anna(&mut world);
+    to_number(&mut world, dialog, "101");
+    world.ring(1);
+    world.drain();
+    let ringing = dialog_of(&mut world, "101");
+    // They would say that the emojis differ.
+    for digit in ['*', '9'] {
+        world
+            .exchange
+            .on_sip(world.now, SipEvent::Dtmf { dialog: ringing, digit });
+        world.drain();
+    }
+    assert_eq!((world.exchange.call_count(), world.user.ended.len()), (1, 0));
+    for digit in ['*', '9'] {
+        world.exchange.on_sip(world.now, SipEvent::Dtmf { dialog, digit });
+        world.drain();
+    }
+    assert_eq!((world.cause(), world.exchange.call_count()), ("mismatch", 0));
     world.assert_empty();
+}
+
+#[test]
+fn who_hides_its_number_hides_it_in_the_next_call_too() {
+    for is_private in [false, true] {
+        let mut world = world();
+        let privacy: &[_] = if is_private { &[("Privacy", "id")] } else { &[] };
+        world.dial_as("101", "<sip:100@quartet>", privacy);
+        world.ring(1);
+        world.pick_up(1);
+        world.drain();
+        let with_100 = dialog_of(&mut world, "101");
+        world.phones.swap(0, 1);
+        world.dial_as("anna", "<sip:101@quartet>", &[]);
+        world.user_accepts();
+        world.drain();
+        let with_anna = dialog_of(&mut world, "101");
+        let to = ReferTo::Dialog(with_100);
+        world.exchange.on_refer(world.now, with_anna, Some("101"), to);
+        world.drain();
+        let user = world.leg_over("webrtc").expect("Anna");
+        let (_, partner) = world.exchange.partner(user).expect("100 talks with her");
+        let shown = if is_private { "anonymous" } else { "100" };
+        assert_eq!((partner.is_private, partner.shown()), (is_private, shown));
+    }
+}
+
+#[test]
+fn an_account_that_is_gone_transfers_nothing() {
+    let mut world = world();
+    let dialog = talks_to_anna(&mut world);
+    let mut settings = (*world.exchange.settings).clone();
+    settings.phones.retain(|phone| phone.user != "100");
+    world.exchange.reload(world.now, Arc::new(settings));
+    world.drain();
+    world.ladder();
+    to_number(&mut world, dialog, "101");
+    assert!(!world.ladder().contains("gw -> 101: INVITE"));
+    assert_eq!(world.exchange.call_count(), 1, "its call goes on");
 }

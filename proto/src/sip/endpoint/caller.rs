@@ -306,7 +306,8 @@ impl Endpoint {
             response.reason.clone()
         };
         let retry_after = response.headers.get("Retry-After").and_then(leading_number);
-        let redirect = contact_of(&response.headers).filter(|_| (300..400).contains(&response.status));
+        // 305 and 380 speak of a proxy and of another service.
+        let redirect = contact_of(&response.headers).filter(|_| matches!(response.status, 300..=302));
         let redirect = redirect.map(|uri| uri.dialled()).filter(|number| !number.is_empty());
         if self.dialogs.contains(key) {
             self.drop_dialog(key);

@@ -27,6 +27,8 @@ pub(in crate::sip) struct Refer {
     number: Option<u32>,
     /// Whether its sender wants to hear what becomes of it.
     is_told: bool,
+    /// What it was told last: whoever is called may say the same again and again.
+    last: Option<u16>,
 }
 
 impl Endpoint {
@@ -44,6 +46,7 @@ impl Endpoint {
                 dialog.refer = Some(Refer {
                     transaction: Some(id),
                     number: Some(request.cseq).filter(|_| !is_first),
+                    last: None,
                     is_told: !is_told.is_some_and(|told| told.eq_ignore_ascii_case("false")),
                 });
                 let account = dialog.account.clone();
@@ -79,6 +82,13 @@ impl Endpoint {
         let Some(replaces) = to.uri.header("Replaces") else {
             return Ok(ReferTo::Number(to.uri.dialled()));
         };
+        // Only what is still ringing is to be replaced, and no call that rings is (RFC 3891 §3).
+        if replaces
+            .split(';')
+            .any(|part| part.trim().eq_ignore_ascii_case("early-only"))
+        {
+            return Err((486, None));
+        }
         let replaced = replaced(&replaces).ok_or((400, Some("Bad Replaces")))?;
         let replaced = self.dialogs.named(replaced).filter(|other| other.key != key);
         // Whoever has seen the tags of another's call does not get it by that.
@@ -121,7 +131,11 @@ impl Endpoint {
     pub(super) fn notify_refer(&mut self, now: Instant, key: DialogKey, status: u16) -> Result<(), SipError> {
         let dialog = self.dialogs.get_mut(key).ok_or(SipError::UnknownDialog)?;
         let peer = dialog.peer;
-        let refer = dialog.refer.clone().ok_or(SipError::WrongState("not referred"))?;
+        let known = dialog.refer.as_mut().ok_or(SipError::WrongState("not referred"))?;
+        if known.last.replace(status) == Some(status) {
+            return Ok(());
+        }
+        let refer = known.clone();
         let state = if status < 200 {
             format!("active;expires={EXPIRES}")
         } else {

@@ -45,7 +45,14 @@ fn a_transfer_is_tried_and_its_sender_hears_what_becomes_of_it() {
     // One at a time.
     let second = refer(&mut world, 51, "Refer-To: <sip:102@192.0.2.1>\r\n");
     assert!(second[0].starts_with("SIP/2.0 491"), "{second:?}");
-    notify(&mut world, theirs, 180).expect("it rings");
+    for _ in 0..3 {
+        notify(&mut world, theirs, 180).expect("it rings, and says so again and again");
+    }
+    let told = world
+        .packets
+        .iter()
+        .filter(|packet| packet.ends_with("SIP/2.0 180 Ringing\r\n"));
+    assert_eq!(told.count(), 1);
     assert!(last(&world, "NOTIFY").ends_with("SIP/2.0 180 Ringing\r\n"));
     notify(&mut world, theirs, 486).expect("it is busy");
     let said = last(&world, "NOTIFY");
@@ -99,6 +106,10 @@ fn what_names_nobody_is_refused_in_words() {
         ("Refer-To: <sip:1@a;method=BYE>\r\n", "400 Only Calls Are Transferred"),
         ("Refer-To: <sip:1@a?Replaces=x>\r\n", "400 Bad Replaces"),
         ("Refer-To: <sip:1@a?Replaces=x%3Bto-tag%3Dy%3Bfrom-tag%3Dz>\r\n", "481"),
+        (
+            "Refer-To: <sip:1@a?Replaces=x%3Bto-tag%3Dy%3Bfrom-tag%3Dz%3Bearly-only>\r\n",
+            "486",
+        ),
     ];
     for (at, (more, expected)) in cases.into_iter().enumerate() {
         let said = refer(&mut world, 50 + at as u32, more);
