@@ -180,6 +180,10 @@ async fn what_a_phone_loses_is_asked_for_and_what_it_asks_for_is_sent_again() {
     // Of the last second no report has told.
     let figure = |name: &str| record["legs"][0][name].as_u64().expect("a number");
     assert!(figure("lost") >= 20 && figure("repaired") == figure("lost"), "{record}");
-    // The first ones come before it is known that they do.
-    assert!(figure("concealed") <= 4, "{record}");
+    // The first ones come before it is known that they do, and where this machine stands still for a moment some come too late.
+    let late = figure("late");
+    assert!(
+        late <= figure("lost") / 2 && figure("concealed") <= 4 + late,
+        "{record}"
+    );
 }
