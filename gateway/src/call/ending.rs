@@ -31,7 +31,7 @@ impl Call {
             self.forget_waiting(key);
             return self.end(now, cause, self.ended_by(key, cause));
         }
-        self.refusal = Some(Cause::most_telling(self.refusal, cause));
+        self.refusal = Some(Cause::best_response(self.refusal, cause));
         self.drop_member(key);
         if self.in_call().count() == 1 {
             let cause = self.refusal.unwrap_or(cause);

@@ -43,8 +43,8 @@ pub enum LegEvent {
     },
     /// A prompt has played to its end.
     Played(PlayKey),
-    /// The phone holds the call, or does no longer.
-    Held(bool),
+    /// The phone holds the call, or does no longer: [`Leg::holds`].
+    Held,
     /// What the E2EE user's side says of its sound.
     State(MediaState),
     /// The leg is over, by its own side.
@@ -63,7 +63,7 @@ impl LegEvent {
             Self::Connected => "connected",
             Self::Dtmf { .. } => "dtmf",
             Self::Played(_) => "played",
-            Self::Held(_) => "held",
+            Self::Held => "held",
             Self::State(_) => "state",
             Self::Ended(_) => "ended",
         }

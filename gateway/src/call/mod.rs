@@ -388,7 +388,7 @@ impl Call {
                     }
                 }
             }
-            LegEvent::Held(_) => self.tell_state(now),
+            LegEvent::Held => self.tell_state(now),
             LegEvent::State(state) => self.sound.theirs = state,
             LegEvent::Ended(cause) => self.on_ended(now, key, cause),
         }

@@ -78,7 +78,7 @@ pub struct SipLeg {
     /// The phone is to hear something before its call is taken.
     is_early: bool,
     /// What was last to be heard of the phone before it takes the call.
-    early: Vec<u8>,
+    early_body: Vec<u8>,
     agreed: Option<Agreed>,
     /// Our latest description.
     sent: Option<SessionDescription>,
@@ -86,7 +86,6 @@ pub struct SipLeg {
     offered: Option<SessionDescription>,
     /// All codecs that either side has described: their numbers keep their meaning.
     used: Vec<Codec>,
-    hold: bool,
     /// Keys that may come in another way too.
     keys: Keys,
     /// It was asked whether it is there.
@@ -143,12 +142,11 @@ impl SipLeg {
             next: None,
             pending: None,
             is_early: false,
-            early: Vec::new(),
+            early_body: Vec::new(),
             agreed: None,
             sent: None,
             offered: None,
             used: Vec::new(),
-            hold: false,
             keys: Keys::default(),
             probed: false,
             events: VecDeque::new(),
@@ -178,7 +176,7 @@ impl SipLeg {
 
     /// Whether the phone holds the call.
     pub fn holds(&self) -> bool {
-        self.hold
+        self.agreed.as_ref().is_some_and(|agreed| !agreed.direction.sends())
     }
 
     /// Whether the phone need not send: it listens only, or it holds, and not every phone that holds has music.

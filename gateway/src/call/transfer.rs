@@ -30,7 +30,7 @@ pub(super) struct Transfer {
     pub(super) old: LegKey,
     /// Who is called, for the record.
     to: String,
-    /// Why those that were called did not take it, the most telling one.
+    /// Why those that were called did not take it, the best response.
     refusal: Option<Cause>,
 }
 
@@ -205,7 +205,7 @@ impl Call {
         for key in self.replacements() {
             self.end_member(now, key, cause);
         }
-        let cause = Cause::most_telling(transfer.refusal, cause);
+        let cause = Cause::best_response(transfer.refusal, cause);
         let status = cause.status();
         self.tell(now, transfer.old, LegCommand::Transferred { status });
         let is_there = self.running().any(|member| member.key() == transfer.old);
@@ -219,7 +219,7 @@ impl Call {
         self.drop_member(key);
         let is_last = self.replacements().is_empty();
         if let Some(transfer) = &mut self.transfer {
-            transfer.refusal = Some(Cause::most_telling(transfer.refusal, cause));
+            transfer.refusal = Some(Cause::best_response(transfer.refusal, cause));
             if is_last {
                 self.fail_transfer(now, cause);
             }

@@ -529,8 +529,8 @@ impl Cause {
         }
     }
 
-    /// Of the refusal that is known already and another callee's, the one that tells the caller more.
-    pub fn most_telling(known: Option<Self>, other: Self) -> Self {
+    /// Of the refusal that is known already and another callee's, the one that the caller is told (RFC 3261 §16.7, step 6).
+    pub fn best_response(known: Option<Self>, other: Self) -> Self {
         let rank = |cause: Self| match cause {
             Self::Declined => 0,
             Self::Busy => 1,

@@ -336,7 +336,7 @@ impl Task {
                     | LegEvent::Accepted
                     | LegEvent::Dtmf { .. }
                     | LegEvent::Played(_)
-                    | LegEvent::Held(_) => {}
+                    | LegEvent::Held => {}
                 }
             } else {
                 return;

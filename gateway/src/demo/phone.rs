@@ -313,7 +313,7 @@ impl Task {
                     | LegEvent::Emojis(_)
                     | LegEvent::Dtmf { .. }
                     | LegEvent::Played(_)
-                    | LegEvent::Held(_)
+                    | LegEvent::Held
                     | LegEvent::State(_) => {}
                 }
             } else {

@@ -70,6 +70,9 @@ impl Exchange {
         parties: &mut Parties,
     ) -> Result<Legs, Cause> {
         let key = self.new_leg_key();
+        if let DestinationKind::Trunk { number, .. } = &destination.kind {
+            parties.to.clone_from(number);
+        }
         match arrival {
             Arrival::Sip { invite, .. } => {
                 let phone = self.caller_of(trunk, &parties.from)?;
@@ -80,10 +83,8 @@ impl Exchange {
                         (parties.network, parties.to) = (Some(network.to_string()), there.user_of(user));
                         parties.shown = shown(&phone, &self.settings.phones, there, &invite);
                     }
-                    DestinationKind::Phones(_) => parties.shown = asserted(&phone, &self.settings.phones, &invite),
-                    DestinationKind::Trunk { number, .. } => {
+                    DestinationKind::Phones(_) | DestinationKind::Trunk { .. } => {
                         parties.shown = asserted(&phone, &self.settings.phones, &invite);
-                        parties.to.clone_from(number);
                     }
                 }
                 let caller = CallingParty {
@@ -104,9 +105,6 @@ impl Exchange {
                 Ok([leg].into_iter().chain(callees).collect())
             }
             Arrival::Network { network, incoming } => {
-                if let DestinationKind::Trunk { number, .. } = &destination.kind {
-                    parties.to.clone_from(number);
-                }
                 let caller = CallingParty {
                     // It comes to whoever takes the call.
                     leg: None,

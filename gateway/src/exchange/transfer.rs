@@ -14,7 +14,7 @@ use crate::config::Redirects;
 use crate::log::Redacted;
 use crate::media::LegKey;
 use crate::networks::CallerDetails;
-use crate::route::Origin;
+use crate::route::{Destination, Origin};
 
 /// What is to be done, once its phone has been told that it is.
 enum Transfer {
@@ -102,6 +102,13 @@ impl Exchange {
         self.legs_to((now, call), caller, &account, number)
     }
 
+    /// Where a call of this phone would go.
+    pub(super) fn route_of(&self, account: &str, number: &str) -> Result<Destination, Cause> {
+        let phone = Origin::Phone(account.to_owned());
+        let found = self.routes.find(&phone, &[account], number);
+        found.map_err(|_| Cause::Unknown)
+    }
+
     /// Those who are called where a call of this phone would go.
     fn legs_to(
         &mut self,
@@ -110,9 +117,7 @@ impl Exchange {
         account: &str,
         number: &str,
     ) -> Result<Legs, Cause> {
-        let phone = Origin::Phone(account.to_owned());
-        let found = self.routes.find(&phone, &[account], number);
-        let destination = found.map_err(|_| Cause::Unknown)?;
+        let destination = self.route_of(account, number)?;
         if !self.limits.take_caller(now, Direction::Outgoing, account) {
             return Err(TOO_MANY);
         }

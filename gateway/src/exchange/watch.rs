@@ -8,19 +8,24 @@ use quartet_proto::sip::{DialogKey, Line, Package, PackageState, SipCommand, Sip
 use super::Exchange;
 use crate::call::CallKey;
 use crate::log::Redacted;
-use crate::route::{DestinationKind, Origin};
+use crate::route::DestinationKind;
 
 /// What one phone does.
 #[derive(Debug, Default)]
 struct Watched {
     /// In each of its calls.
     calls: BTreeMap<CallKey, Line>,
-    /// What it was last said to do.
-    line: Line,
     /// Calls that it has missed since somebody had it in the hand.
     missed: u32,
     /// Who is told of it.
     watchers: BTreeSet<DialogKey>,
+}
+
+impl Watched {
+    /// What it does in the busiest of its calls.
+    fn line(&self) -> Line {
+        self.calls.values().copied().max().unwrap_or_default()
+    }
 }
 
 /// Which subscriptions there are, and what every phone does.
@@ -39,7 +44,7 @@ impl Watchers {
         let (package, phones) = self.subscriptions.get(&subscription)?;
         let phones = phones.iter().filter_map(|phone| self.phones.get(phone));
         Some(match package {
-            Package::Dialog => PackageState::Line(phones.map(|phone| phone.line).max().unwrap_or_default()),
+            Package::Dialog => PackageState::Line(phones.map(Watched::line).max().unwrap_or_default()),
             Package::MessageSummary => PackageState::Missed(phones.map(|phone| phone.missed).sum()),
         })
     }
@@ -57,12 +62,10 @@ impl Watchers {
     }
 
     fn unsubscribe(&mut self, subscription: DialogKey) {
-        for phone in self
-            .subscriptions
-            .remove(&subscription)
-            .map(|(_, phones)| phones)
-            .unwrap_or_default()
-        {
+        let Some((_, phones)) = self.subscriptions.remove(&subscription) else {
+            return;
+        };
+        for phone in phones {
             if let Some(watched) = self.phones.get_mut(&phone) {
                 watched.watchers.remove(&subscription);
             }
@@ -84,44 +87,36 @@ impl Watchers {
             true => self.of_call.remove(&call),
             false => self.of_call.insert(call, lines.clone()),
         };
-        let mut told = Vec::new();
         let phones: BTreeSet<String> = before
-            .iter()
+            .into_iter()
             .flatten()
-            .chain(&lines)
-            .map(|(phone, _)| phone.clone())
+            .chain(lines.clone())
+            .map(|(phone, _)| phone)
             .collect();
-        for phone in phones {
+        let watched = phones.iter().filter_map(|phone| self.phones.get(phone));
+        let watchers: BTreeSet<_> = watched.flat_map(|phone| phone.watchers.iter().copied()).collect();
+        let told: Vec<_> = watchers
+            .into_iter()
+            .map(|watcher| (watcher, self.state(watcher)))
+            .collect();
+        for phone in &phones {
             let watched = self.phones.entry(phone.clone()).or_default();
-            let now = lines
-                .iter()
-                .filter(|(user, _)| *user == phone)
-                .map(|(_, line)| *line)
-                .max();
+            let its = lines.iter().filter(|(user, _)| user == phone);
+            let now = its.map(|(_, line)| *line).max();
             let was = match now {
                 Some(line) => watched.calls.insert(call, line),
                 None => watched.calls.remove(&call),
             };
-            let had_missed = watched.missed;
             if now == Some(Line::Talking) || now == Some(Line::Calling) {
                 // Somebody has it in the hand.
                 watched.missed = 0;
             } else if now.is_none() && was == Some(Line::Ringing) && missed {
                 watched.missed += 1;
             }
-            let line = watched.calls.values().copied().max().unwrap_or_default();
-            let is_other = std::mem::replace(&mut watched.line, line) != line;
-            let counts = watched.missed != had_missed;
-            for watcher in &watched.watchers {
-                match self.subscriptions.get(watcher).map(|(package, _)| *package) {
-                    Some(Package::Dialog) if is_other => told.push(*watcher),
-                    Some(Package::MessageSummary) if counts => told.push(*watcher),
-                    Some(_) | None => {}
-                }
-            }
-            self.drop_unused(&phone);
+            self.drop_unused(phone);
         }
-        told
+        let changed = told.into_iter().filter(|(watcher, told)| self.state(*watcher) != *told);
+        changed.map(|(watcher, _)| watcher).collect()
     }
 
     /// Whether a call is as it was when it was last looked at.
@@ -162,18 +157,13 @@ impl Exchange {
     /// The phones that this one may be told of: those that it may call by this number, and of what was missed only itself.
     fn watchable(&self, account: &str, package: Package, target: &str) -> Result<Vec<String>, u16> {
         match package {
-            Package::MessageSummary if target == account => Ok(vec![account.to_owned()]),
+            Package::MessageSummary | Package::Dialog if target == account => Ok(vec![account.to_owned()]),
             Package::MessageSummary => Err(403),
-            Package::Dialog if target == account => Ok(vec![account.to_owned()]),
-            Package::Dialog => {
-                let phone = Origin::Phone(account.to_owned());
-                let found = self.routes.find(&phone, &[account], target).map_err(|_| 404_u16)?;
-                match found.kind {
-                    DestinationKind::Phones(phones) => Ok(phones),
-                    // Of people elsewhere nobody is told when they are in a call.
-                    DestinationKind::Trunk { .. } | DestinationKind::User { .. } => Err(403),
-                }
-            }
+            Package::Dialog => match self.route_of(account, target).map_err(|cause| cause.status())?.kind {
+                DestinationKind::Phones(phones) => Ok(phones),
+                // Of people elsewhere nobody is told when they are in a call.
+                DestinationKind::Trunk { .. } | DestinationKind::User { .. } => Err(403),
+            },
         }
     }
 
@@ -241,6 +231,23 @@ mod tests {
             watchers.phones.is_empty() && watchers.of_call.is_empty(),
             "{watchers:?}"
         );
+    }
+
+    #[test]
+    fn a_lamp_for_several_phones_is_told_once_of_what_a_call_does_to_them() {
+        let mut watchers = Watchers::default();
+        let watch = DialogKey(1);
+        watchers.subscribe(watch, Package::Dialog, vec!["101".to_owned(), "102".to_owned()]);
+        let both = lines(&[("101", Line::Ringing), ("102", Line::Ringing)]);
+        assert_eq!(watchers.follow(key(1), both, false), [watch]);
+        assert_eq!(
+            watchers.follow(key(1), lines(&[("101", Line::Talking)]), false),
+            [watch]
+        );
+        // That another rings while one talks is nothing that it shows.
+        assert_eq!(watchers.follow(key(2), lines(&[("102", Line::Ringing)]), false), []);
+        assert_eq!(watchers.follow(key(1), Vec::new(), false), [watch]);
+        assert_eq!(watchers.state(watch), Some(PackageState::Line(Line::Ringing)));
     }
 
     #[test]

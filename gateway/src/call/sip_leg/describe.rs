@@ -206,7 +206,7 @@ impl SipLeg {
     pub(super) fn agree(&mut self, agreed: Agreed) {
         let leg = self.config.key;
         let codec = self.leg_codec(&agreed);
-        let hold = !agreed.direction.sends();
+        let held = self.holds();
         self.was_secure |= agreed.suite.is_some();
         let before = self.agreed.replace(agreed).map(|before| self.leg_codec(&before));
         if before.as_ref() != Some(&codec) {
@@ -215,10 +215,10 @@ impl SipLeg {
         // Also if nothing has changed: the phone's NAT may have given it another port since.
         self.tell_remote();
         // A phone that only listens is not on hold: it goes on hearing.
-        if hold != self.hold {
-            self.hold = hold;
-            self.media(MediaCommand::Hold { leg, on: hold });
-            self.events.push_back(LegEvent::Held(hold));
+        let on = self.holds();
+        if on != held {
+            self.media(MediaCommand::Hold { leg, on });
+            self.events.push_back(LegEvent::Held);
         }
     }
 

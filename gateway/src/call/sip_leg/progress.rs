@@ -12,10 +12,10 @@ impl SipLeg {
         let offer = offer.clone();
         if let Some(body) = body {
             // It may be said again and again.
-            if self.early == body {
+            if self.early_body == body {
                 return;
             }
-            self.early = body.to_vec();
+            self.early_body = body.to_vec();
         }
         // What cannot be heard is nothing that the call ends for.
         match body.and_then(|body| self.accept(&offer, Some(body)).ok()) {

@@ -267,7 +267,7 @@ fn the_hold_of_old_is_no_address_and_no_refusal() {
         told(&mut leg),
         ["signalled-from:192.0.2.9\ndirection:sendonly\n", "hold true"]
     );
-    assert!(matches!(leg.poll_event(), Some(LegEvent::Held(true))));
+    assert!(matches!(leg.poll_event(), Some(LegEvent::Held)) && leg.holds());
     assert!(matches!(leg.poll_event(), Some(LegEvent::Connected)));
 }
 

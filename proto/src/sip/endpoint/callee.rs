@@ -92,7 +92,7 @@ impl Endpoint {
 
     /// Refuses bodies without SDP in clear, and whoever takes none of ours.
     pub(super) fn is_body_refused(&mut self, now: Instant, request: &Request, head: &Head) -> bool {
-        if !takes_sdp(&request.headers) {
+        if !takes(&request.headers, SDP) {
             self.respond_stateless(now, head, 406, None, Vec::new());
             return true;
         }
@@ -325,15 +325,15 @@ pub(super) fn allows_update(headers: &Headers) -> bool {
         .any(|method| method.eq_ignore_ascii_case("UPDATE"))
 }
 
-/// Whether the sender takes SDP in responses: it does if it says nothing (RFC 3261 §20.1).
-fn takes_sdp(headers: &Headers) -> bool {
-    let is_sdp = |range: &str| {
+/// Whether the sender takes bodies of this type, which is an application's: it does if it says nothing (RFC 3261 §20.1).
+pub(super) fn takes(headers: &Headers, wanted: &str) -> bool {
+    let is_it = |range: &str| {
         let kind = range.split(';').next().unwrap_or_default().trim();
-        ["*/*", "application/*", SDP]
+        ["*/*", "application/*", wanted]
             .iter()
             .any(|fits| kind.eq_ignore_ascii_case(fits))
     };
-    headers.all("Accept").next().is_none() || headers.list("Accept").any(is_sdp)
+    headers.all("Accept").next().is_none() || headers.list("Accept").any(is_it)
 }
 
 /// Whom the caller says it calls for.

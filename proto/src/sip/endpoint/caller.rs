@@ -372,7 +372,6 @@ impl Endpoint {
     /// The number of a request that is sent again: within a dialog others may have been sent since.
     pub(super) fn next_number(&mut self, purpose: Purpose, cseq: u32) -> u32 {
         let key = match purpose {
-            Purpose::Subscription(_) => None,
             Purpose::Bye(key)
             | Purpose::InDialog(key)
             | Purpose::Probe(key)
@@ -384,6 +383,7 @@ impl Endpoint {
             | Purpose::Abandoned
             | Purpose::Cancel
             | Purpose::StrayBye
+            | Purpose::Subscription(_)
             | Purpose::Register(_)
             | Purpose::Options(_) => None,
         };

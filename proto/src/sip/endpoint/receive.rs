@@ -231,7 +231,7 @@ impl Endpoint {
             | Purpose::Notify(key)
             | Purpose::Refresh(key)
             | Purpose::Reinvite(key) => self.dialogs.get(key),
-            Purpose::Subscription(key) => self.subscriptions.dialog(key).map(|dialog| &*dialog),
+            Purpose::Subscription(key) => self.subscriptions.dialog(key),
             Purpose::Abandoned | Purpose::Cancel | Purpose::StrayBye | Purpose::Register(_) | Purpose::Options(_) => {
                 None
             }

@@ -54,8 +54,8 @@ impl Registration {
     }
 }
 
-/// A status, a reason and fields: why a REGISTER is refused.
-type Refusal = (u16, Option<&'static str>, Vec<(&'static str, String)>);
+/// A status, a reason and fields: why a request is refused.
+pub(super) type Refusal = (u16, Option<&'static str>, Vec<(&'static str, String)>);
 
 impl Endpoint {
     /// A phone registers.
@@ -136,7 +136,6 @@ impl Endpoint {
         contacts: &[&str],
         source: FiveTuple,
     ) -> Result<Vec<RequestedBinding>, Refusal> {
-        let limits = &self.config.limits;
         let common = request.headers.get("Expires").and_then(seconds);
         let mut requested = Vec::new();
         for text in contacts {
@@ -148,24 +147,28 @@ impl Endpoint {
                 return Err((400, Some("Bad Contact"), Vec::new()));
             }
             let own = contact.param("expires").and_then(seconds);
-            let wanted = own.or(common).map_or(limits.default_expires, Duration::from_secs);
-            if !wanted.is_zero() && wanted < limits.min_expires {
-                return Err((
-                    423,
-                    None,
-                    vec![("Min-Expires", limits.min_expires.as_secs().to_string())],
-                ));
-            }
+            let expires = self.granted(own.or(common))?;
             requested.push(RequestedBinding {
                 sip_instance: contact
                     .param("+sip.instance")
                     .map(|i| format!("{i} {}", contact.param("reg-id").unwrap_or_default())),
-                expires: wanted.min(limits.max_expires),
+                expires,
                 five_tuple: way_to(request, &contact.uri, source),
                 uri: contact.uri,
             });
         }
         Ok(requested)
+    }
+
+    /// For how long something stands that was asked for for so many seconds, or without a length. RFC 3261 §10.3, RFC 6665 §4.2.1.1.
+    pub(super) fn granted(&self, asked: Option<u64>) -> Result<Duration, Refusal> {
+        let limits = &self.config.limits;
+        let wanted = asked.map_or(limits.default_expires, Duration::from_secs);
+        if !wanted.is_zero() && wanted < limits.min_expires {
+            let least = limits.min_expires.as_secs().to_string();
+            return Err((423, None, vec![("Min-Expires", least)]));
+        }
+        Ok(wanted.min(limits.max_expires))
     }
 
     /// Whether a call comes from a registrar of ours, to the Contact that only it knows; gives the registration and the account there.

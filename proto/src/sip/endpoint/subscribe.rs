@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Endpoint;
-use super::registration::seconds;
+use super::callee::takes;
+use super::registration::{Refusal, seconds};
 use crate::net::FiveTuple;
 use crate::sip::dialog::{Dialog, contact_of};
 use crate::sip::message::{Method, Request, Uri};
@@ -75,13 +76,10 @@ impl Subscriptions {
     }
 
     /// The dialog of a subscription.
-    pub(super) fn dialog(&mut self, key: DialogKey) -> Option<&mut Dialog> {
-        self.all.get_mut(&key).map(|it| &mut it.dialog)
+    pub(super) fn dialog(&self, key: DialogKey) -> Option<&Dialog> {
+        self.all.get(&key).map(|it| &it.dialog)
     }
 }
-
-/// A status and fields: why a SUBSCRIBE is refused.
-type Refusal = (u16, Vec<(&'static str, String)>);
 
 impl Endpoint {
     /// A phone wants to be told of something, still, or no more. Each one logs in: what it is told is not for everybody.
@@ -94,7 +92,9 @@ impl Endpoint {
         let taken = self.take_subscribe(now, request, way, &user);
         let (key, target) = match taken {
             Ok(taken) => taken,
-            Err((status, extra)) => return self.respond_extra(now, id, (status, None), "", extra),
+            Err((status, reason, extra)) => {
+                return self.respond_extra(now, id, (status, reason), "", extra);
+            }
         };
         let Some(subscription) = self.subscriptions.all.get_mut(&key) else {
             return;
@@ -118,7 +118,7 @@ impl Endpoint {
     ) -> Result<(DialogKey, String), Refusal> {
         let known = self.subscriptions.of(request);
         if known.is_none() && request.to.tag().is_some() {
-            return Err((481, Vec::new()));
+            return Err((481, None, Vec::new()));
         }
         let (package, event, expires) = self.wanted(request)?;
         let contact = contact_of(&request.headers);
@@ -127,9 +127,9 @@ impl Endpoint {
                 || self.subscriptions.of_account(user) >= MAX_OF_ACCOUNT
             {
                 let after = self.config.limits.retry_after.to_string();
-                return Err((503, vec![("Retry-After", after)]));
+                return Err((503, None, vec![("Retry-After", after)]));
             }
-            let contact = contact.ok_or((400, Vec::new()))?;
+            let contact = contact.ok_or((400, Some("Missing Or Bad Contact"), Vec::new()))?;
             let (key, tag) = (self.new_dialog_key(), self.token());
             let dialog = Dialog {
                 is_registered: self.registrar.reaches(way.peer(), Some(user)),
@@ -150,9 +150,9 @@ impl Endpoint {
         };
         let subscription = self.subscriptions.all.get_mut(&key);
         let is_own = |it: &&mut Subscription| it.dialog.account.as_deref() == Some(user) && it.package == package;
-        let subscription = subscription.filter(is_own).ok_or((481, Vec::new()))?;
+        let subscription = subscription.filter(is_own).ok_or((481, None, Vec::new()))?;
         if subscription.transaction.is_some() || !subscription.dialog.on_request(request, way) {
-            return Err((500, Vec::new()));
+            return Err((500, None, Vec::new()));
         }
         subscription.dialog.target = contact.unwrap_or_else(|| subscription.dialog.target.clone());
         subscription.dialog.origin = origin;
@@ -166,23 +166,12 @@ impl Endpoint {
         let event = request.headers.get("Event").map(str::trim).unwrap_or_default();
         let name = event.split(';').next().unwrap_or_default().trim();
         let package = Package::of(name).filter(|_| event.len() <= MAX_EVENT);
-        let package = package.ok_or_else(|| (489, vec![("Allow-Events", ALLOW_EVENTS.to_owned())]))?;
-        let accepts = |kind: &str| {
-            let kind = kind.split(';').next().unwrap_or_default().trim();
-            [package.content_type(), "*/*", "application/*"]
-                .iter()
-                .any(|ours| ours.eq_ignore_ascii_case(kind))
-        };
-        if request.headers.get("Accept").is_some() && !request.headers.list("Accept").any(accepts) {
-            return Err((406, vec![("Accept", package.content_type().to_owned())]));
+        let package = package.ok_or_else(|| (489, None, vec![("Allow-Events", ALLOW_EVENTS.to_owned())]))?;
+        if !takes(&request.headers, package.content_type()) {
+            return Err((406, None, vec![("Accept", package.content_type().to_owned())]));
         }
-        let limits = &self.config.limits;
-        let wanted = request.headers.get("Expires").and_then(seconds);
-        let wanted = wanted.map_or(limits.default_expires, Duration::from_secs);
-        if !wanted.is_zero() && wanted < limits.min_expires {
-            return Err((423, vec![("Min-Expires", limits.min_expires.as_secs().to_string())]));
-        }
-        Ok((package, event.to_owned(), wanted.min(limits.max_expires)))
+        let expires = self.granted(request.headers.get("Expires").and_then(seconds))?;
+        Ok((package, event.to_owned(), expires))
     }
 
     /// The TU: it is not told that. RFC 6665 §4.1.2.1.
@@ -204,33 +193,25 @@ impl Endpoint {
     /// The TU: what there is to be told now. The first time it grants what was asked for.
     pub(super) fn notify(&mut self, now: Instant, key: DialogKey, state: PackageState) -> Result<(), SipError> {
         let subscription = self.subscriptions.all.get_mut(&key).ok_or(SipError::UnknownDialog)?;
-        let (way, account) = (subscription.dialog.peer, subscription.dialog.account.clone());
         let tag = subscription.dialog.local_tag.clone();
         let left = subscription.expires.saturating_duration_since(now);
-        let granted = subscription.transaction.take();
-        let contact = self.contact(key, way, account.as_deref());
-        if let Some(id) = granted {
-            let extra = vec![("Expires", left.as_secs().to_string()), ("Contact", contact.clone())];
+        if let Some(id) = subscription.transaction.take() {
+            let contact = self.contact_of_subscription(key)?;
+            let extra = vec![("Expires", left.as_secs().to_string()), ("Contact", contact)];
             self.respond_extra(now, id, (200, None), &tag, extra);
             self.timers.set(now + left, Owner::Subscription(key), Timer::Expired);
         }
-        let state = self.send_notify(now, key, contact, left, Some(state));
+        let sent = self.send_notify(now, key, Some(state));
         if left.is_zero() {
             self.drop_subscription(key);
         }
-        state
+        sent
     }
 
-    fn send_notify(
-        &mut self,
-        now: Instant,
-        key: DialogKey,
-        contact: String,
-        left: Duration,
-        state: Option<PackageState>,
-    ) -> Result<(), SipError> {
+    fn send_notify(&mut self, now: Instant, key: DialogKey, state: Option<PackageState>) -> Result<(), SipError> {
+        let contact = self.contact_of_subscription(key)?;
         let subscription = self.subscriptions.all.get_mut(&key).ok_or(SipError::UnknownDialog)?;
-        let standing = match left.as_secs() {
+        let standing = match subscription.expires.saturating_duration_since(now).as_secs() {
             0 => "terminated;reason=timeout".to_owned(),
             left => format!("active;expires={left}"),
         };
@@ -248,15 +229,15 @@ impl Endpoint {
         self.start(now, request, Purpose::Subscription(key), None, 0).map(drop)
     }
 
+    fn contact_of_subscription(&self, key: DialogKey) -> Result<String, SipError> {
+        let dialog = self.subscriptions.dialog(key).ok_or(SipError::UnknownDialog)?;
+        Ok(self.contact(key, dialog.peer, dialog.account.as_deref()))
+    }
+
     /// Nobody has asked again in time.
     pub(super) fn subscription_expired(&mut self, now: Instant, key: DialogKey) {
-        let Some(dialog) = self.subscriptions.dialog(key) else {
-            return;
-        };
-        let (way, account) = (dialog.peer, dialog.account.clone());
-        let contact = self.contact(key, way, account.as_deref());
         // There may be no room for it: then it is not told that it is told no more.
-        let _ = self.send_notify(now, key, contact, Duration::ZERO, None);
+        let _ = self.send_notify(now, key, None);
         self.drop_subscription(key);
     }
 
