@@ -93,7 +93,8 @@ impl Endpoint {
         let (key, target) = match taken {
             Ok(taken) => taken,
             Err((status, reason, extra)) => {
-                return self.respond_extra(now, id, (status, reason), "", extra);
+                let tag = self.token();
+                return self.respond_extra(now, id, (status, reason), &tag, extra);
             }
         };
         let Some(subscription) = self.subscriptions.all.get_mut(&key) else {

@@ -173,6 +173,9 @@ fn what_cannot_be_told_is_refused_in_words() {
             said.starts_with(&format!("SIP/2.0 {status}")) && said.contains(more),
             "{fields}: {said}"
         );
+        // RFC 3261 §8.2.6.2.
+        let to = field(&said, "To").expect("it is to somebody");
+        assert_eq!(to.matches(";tag=").count(), 1, "{said}");
     }
     let accepted = "Event: dialog\r\nAccept: application/pidf+xml, application/dialog-info+xml\r\n";
     subscribe(&mut world, (50, "101", ""), accepted);
